@@ -1,0 +1,133 @@
+//! The key of a packet, and masks, which have the same shape.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::field::Field;
+use crate::id::{MacAddr, PortId, RecircId};
+
+/// How many 64-bit words a key has.
+pub const WORDS: usize = size_of::<Key>() / 8;
+
+/// The fields of one packet, in host byte order (addresses of more than 4 bytes: integers whose
+/// highest byte is the first on the wire). What each field means stands in [`Field`].
+///
+/// Widest fields first, so that there is no padding between them: the whole key is plain words
+/// that can be compared, masked and hashed without looking at fields. To add a field of OVS's
+/// key (tunnel, conntrack, ND, NSH): one line here by width, one in `field.rs`, and its text.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Default, IntoBytes, FromBytes, Immutable, KnownLayout,
+)]
+#[repr(C, align(16))]
+#[allow(missing_docs, reason = "each field is described at its variant of Field")]
+pub struct Key {
+    pub ipv6_src: u128,
+    pub ipv6_dst: u128,
+    pub in_port: u32,
+    pub recirc_id: u32,
+    pub dp_hash: u32,
+    pub mpls0: u32,
+    pub mpls1: u32,
+    pub mpls2: u32,
+    pub ipv4_src: u32,
+    pub ipv4_dst: u32,
+    pub ipv6_label: u32,
+    pub arp_sip: u32,
+    pub arp_tip: u32,
+    pub eth_dst: MacAddr,
+    pub eth_src: MacAddr,
+    pub arp_sha: MacAddr,
+    pub arp_tha: MacAddr,
+    pub vlan_tpid: u16,
+    pub vlan_tci: u16,
+    pub cvlan_tpid: u16,
+    pub cvlan_tci: u16,
+    pub eth_type: u16,
+    pub arp_op: u16,
+    pub tp_src: u16,
+    pub tp_dst: u16,
+    pub tcp_flags: u16,
+    pub ip_proto: u8,
+    pub ip_tos: u8,
+    pub ip_ttl: u8,
+    pub ip_frag: u8,
+    /// Fills the last word; always zero.
+    #[doc(hidden)]
+    pub reserved: [u8; 6],
+}
+
+/// Which bits of a key count: a set bit is compared, a clear one is wild.
+pub type Mask = Key;
+
+impl Key {
+    /// The key as words, for masking, hashing and comparing.
+    #[must_use]
+    pub fn words(&self) -> &[u64; WORDS] {
+        zerocopy::transmute_ref!(self)
+    }
+
+    fn zip(&self, other: &Key, op: impl Fn(u64, u64) -> u64) -> Key {
+        let mut words = *self.words();
+        words.iter_mut().zip(other.words()).for_each(|(a, b)| *a = op(*a, *b));
+        zerocopy::transmute!(words)
+    }
+
+    /// This key under a mask.
+    #[must_use]
+    pub fn masked(&self, mask: &Mask) -> Key {
+        self.zip(mask, |key, mask| key & mask)
+    }
+
+    /// Bits of either (union of masks).
+    #[must_use]
+    pub fn union(&self, other: &Mask) -> Mask {
+        self.zip(other, |a, b| a | b)
+    }
+
+    /// Bits of this mask that the other does not have: what a translator left over.
+    #[must_use]
+    pub fn without(&self, other: &Mask) -> Mask {
+        self.zip(other, |a, b| a & !b)
+    }
+
+    /// No bit set.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.words().iter().all(|word| *word == 0)
+    }
+
+    /// The fields that have a bit set, in packet order.
+    pub fn fields(&self) -> impl Iterator<Item = Field> + '_ {
+        Field::ALL.iter().copied().filter(|field| self.get(*field) != 0)
+    }
+
+    /// A mask of the given fields, each whole.
+    #[must_use]
+    pub fn mask_of(fields: &[Field]) -> Mask {
+        let mut mask = Mask::default();
+        fields.iter().for_each(|field| mask.set(*field, field.full_mask()));
+        mask
+    }
+
+    /// The port that the packet came in by.
+    #[must_use]
+    pub fn port(&self) -> PortId {
+        PortId(self.in_port)
+    }
+
+    /// The scope of the lookup.
+    #[must_use]
+    pub fn recirc(&self) -> RecircId {
+        RecircId(self.recirc_id)
+    }
+}
+
+impl std::fmt::Debug for Key {
+    /// The fields that are not zero.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("Key");
+        for field in self.fields() {
+            out.field(field.name(), &format_args!("{:#x}", self.get(field)));
+        }
+        out.finish()
+    }
+}

@@ -1,0 +1,37 @@
+//! The vocabulary of Megaflow: keys, masks, megaflows, actions, and the contracts between its
+//! parts. No I/O, no clock, no async, no unsafe: everything here is a pure function of its
+//! arguments, so every other crate can be tested against it.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation))]
+
+pub mod action;
+pub mod capability;
+pub mod client;
+pub mod exception;
+pub mod field;
+pub mod id;
+pub mod key;
+pub mod matching;
+pub mod megaflow;
+pub mod odp;
+pub mod packet;
+pub mod placement;
+pub mod provider;
+pub mod reference;
+pub mod refusal;
+pub mod stats;
+
+pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspace};
+pub use capability::{Admission, Capabilities, FieldSupport};
+pub use client::{Answer, Client, Upcall, UpcallReason, Verdict};
+pub use field::{Attr, Field};
+pub use id::{MacAddr, PortId, RecircId, Ufid, VLAN_PRESENT};
+pub use key::{Key, Mask};
+pub use matching::Match;
+pub use megaflow::Megaflow;
+pub use placement::Placement;
+pub use provider::{
+    Completion, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
+};
+pub use refusal::{Reason, Refusal};
+pub use stats::{Counters, Moment, Stats};

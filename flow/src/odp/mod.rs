@@ -1,0 +1,1 @@
+//! Flow text: the ODP form of OVS, parsed and printed.

@@ -1,0 +1,1 @@
+//! Bytes and keys: what a frame's key is, and how actions change its bytes.

@@ -1,0 +1,33 @@
+//! Where a megaflow lives.
+
+/// Where a megaflow lives now. It always lives in the host table too: hardware is a cache of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Placement {
+    /// In the host table only, for now: not yet tried, or waiting for room.
+    Host,
+    /// In hardware.
+    Nic,
+    /// In the host table only, because hardware can't or won't take it: there is a refusal.
+    Refused,
+}
+
+impl Placement {
+    /// All, in display order.
+    pub const ALL: [Placement; 3] = [Placement::Host, Placement::Nic, Placement::Refused];
+
+    /// The word for it on the command line and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Placement::Host => "host",
+            Placement::Nic => "nic",
+            Placement::Refused => "refused",
+        }
+    }
+}
+
+impl std::fmt::Display for Placement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,91 @@
+//! Why a megaflow is not in hardware.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident $code:literal;)*) => {
+        /// The kind of a refusal. The code is stable: metrics and scripts use it.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Reason { $($(#[$doc])* $variant,)* }
+
+        impl Reason {
+            /// All of them: metrics start each at zero.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The stable code.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Reason::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A field that the provider cannot match on at all.
+    MatchField "match-field";
+    /// A field that it can match on, but not under this mask.
+    MatchMask "match-mask";
+    /// A field, mask and value that it can match on, but not together with the rest.
+    MatchValue "match-value";
+    /// An action that it does not have.
+    Action "action";
+    /// A `set` of a field that it cannot rewrite.
+    SetField "set-field";
+    /// Actions that it has, but not in this order or number.
+    ActionList "action-list";
+    /// A port of the match or of an output that is not on this device.
+    Port "port";
+    /// The recirculation chain leaves what the provider can follow.
+    Recirculation "recirculation";
+    /// No room: the table, the masks, the counters or the action memory are full.
+    TableFull "table-full";
+    /// The device or the kernel refused for a reason of its own: the detail has its text.
+    Device "device";
+    /// The device does not answer or is gone.
+    DeviceGone "device-gone";
+    /// What the device echoed is not what was asked for.
+    Echo "echo";
+    /// The operator or a policy keeps it on the host.
+    Policy "policy";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why a megaflow is not in hardware: for machines the reason and the subject, for people the
+/// whole as text.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Refusal {
+    /// The kind.
+    pub reason: Reason,
+    /// The field, action, port, table or limit at fault.
+    pub subject: String,
+    /// What the device said, or what would make it possible; may be empty.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal without a detail.
+    #[must_use]
+    pub fn new(reason: Reason, subject: impl Into<String>) -> Refusal {
+        Refusal { reason, subject: subject.into(), detail: String::new() }
+    }
+
+    /// The same with a detail.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Refusal {
+        self.detail = detail.into();
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.reason, self.subject)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+    }
+}

@@ -1,0 +1,1 @@
+//! The host datapath: what forwards every packet that hardware does not.

@@ -1,0 +1,2 @@
+//! Hardware tests: the VM lab and its lanes.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The engine that places megaflows, its runtime and the megaflow command.

@@ -1,0 +1,2 @@
+//! The `megaflow` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Megaflows as Linux tc-flower filters on switchdev NICs.

@@ -1,0 +1,1 @@
+//! The FPGA card: its driver over VFIO, and its model in software.
