@@ -1,5 +1,7 @@
 //! The contract of those who answer upcalls.
 
+use std::sync::Arc;
+
 use crate::action::Actions;
 use crate::id::PortId;
 use crate::key::Key;
@@ -31,7 +33,7 @@ pub struct Upcall<'a> {
 pub enum Answer {
     /// Install the megaflow, then let the packet (and those that wait with it) look up again:
     /// they are counted on it once, as every other packet. It must match the upcall's key.
-    Install(Megaflow),
+    Install(Arc<Megaflow>),
     /// Only do this to the packet; empty drops it (counted as dropped by the client).
     Execute(Actions),
 }

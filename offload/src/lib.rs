@@ -1,1 +1,5 @@
 //! The engine that places megaflows, its runtime and the megaflow command.
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod request;

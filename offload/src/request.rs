@@ -1,0 +1,200 @@
+//! What the control surface asks the engine thread, and what it answers: the socket, the HTTP
+//! listener and the demo all speak this.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use flow::{Actions, Counters, Megaflow, Placement, PortId, Refusal, Ufid};
+
+/// A question or a command.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// The state in numbers: [`Response::Status`].
+    Status,
+    /// All megaflows: [`Response::Flows`].
+    Flows,
+    /// One megaflow: [`Response::Flows`] of one element.
+    Flow(Ufid),
+    /// Installs a megaflow that an operator wants: stays until removed, is never aged out.
+    Install(Arc<Megaflow>),
+    /// Changes the actions of a megaflow.
+    Replace(Ufid, Actions),
+    /// Removes a megaflow: [`Response::Flows`] with its final statistics.
+    Remove(Ufid),
+    /// Removes all megaflows.
+    RemoveAll,
+    /// Could hardware hold this megaflow, installed or not? [`Response::Explanation`].
+    Explain(Arc<Megaflow>),
+    /// The learnt addresses: [`Response::Text`].
+    FdbShow,
+    /// Forgets the learnt addresses.
+    FdbFlush,
+    /// A packet, as if it had come in by that port.
+    Receive(PortId, Vec<u8>),
+    /// Reads all statistics now, then answers: [`Response::Done`] when they are in.
+    Reconcile,
+    /// Stops the daemon; answered before it does.
+    Exit,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub enum Response {
+    /// Done; nothing to show.
+    Done,
+    /// The state in numbers.
+    Status(Box<Status>),
+    /// Megaflows, sorted by ufid.
+    Flows(Vec<FlowView>),
+    /// One explanation per hardware provider.
+    Explanation(Vec<Explanation>),
+    /// Text as it is to be shown.
+    Text(String),
+}
+
+/// What one hardware provider says of a megaflow.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The provider's name.
+    pub provider: String,
+    /// The plan in the provider's words, or why not.
+    pub plan: Result<String, Refusal>,
+}
+
+/// One megaflow as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct FlowView {
+    /// Identity, match and actions.
+    pub flow: Arc<Megaflow>,
+    /// Where it lives.
+    pub placement: Placement,
+    /// In which hardware provider, if in any.
+    pub provider: Option<String>,
+    /// Why it is not in hardware.
+    pub refusal: Option<Refusal>,
+    /// Hits in hardware, over all its lives there.
+    pub nic: Counters,
+    /// Hits on the host.
+    pub host: Counters,
+    /// Time since the last hit; `None` if there was none.
+    pub used: Option<Duration>,
+    /// Union of the TCP flags that the host saw.
+    pub tcp_flags: u16,
+}
+
+impl FlowView {
+    /// All hits.
+    #[must_use]
+    pub fn total(&self) -> Counters {
+        self.nic + self.host
+    }
+}
+
+/// A port as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct PortView {
+    /// Our number.
+    pub id: PortId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its type in the configuration.
+    pub kind: &'static str,
+    /// Can it carry packets now?
+    pub up: bool,
+    /// Received by the host datapath.
+    pub received: Counters,
+    /// Sent by the host datapath.
+    pub sent: Counters,
+}
+
+/// The state in numbers.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The datapath's name.
+    pub name: String,
+    /// The client's name.
+    pub client: &'static str,
+    /// Its ports, by number.
+    pub ports: Vec<PortView>,
+    /// Everything that is exported as a metric.
+    pub metrics: metrics::Snapshot,
+    /// Packets and where they went, as of the last reconciliation.
+    pub conservation: Conservation,
+}
+
+/// The conservation of packets and bytes: offered = nic + host + dropped, once all is at rest.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Conservation {
+    /// What came in by all ports, counted there: by the card's wire ports where it has them.
+    pub offered: Counters,
+    /// First-pass hits of megaflows in hardware.
+    pub nic: Counters,
+    /// First-pass hits of megaflows on the host, and what a client did to single packets.
+    pub host: Counters,
+    /// Dropped before any megaflow was hit, by reason.
+    pub dropped: Vec<(String, Counters)>,
+    /// Waiting for an answer.
+    pub in_flight: Counters,
+}
+
+impl Conservation {
+    /// All that is accounted for.
+    #[must_use]
+    pub fn accounted(&self) -> Counters {
+        let dropped: Counters = self.dropped.iter().map(|(_, counters)| *counters).sum();
+        self.nic + self.host + dropped + self.in_flight
+    }
+
+    /// Does it add up, to the packet and the byte?
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.offered == self.accounted()
+    }
+}
+
+/// Why a request was not carried out; nothing was changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// It makes no sense as it stands: one line that names the flow or port and why.
+    #[error("{0}")]
+    Refused(String),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+    /// The engine did not answer in time.
+    #[error("the engine did not answer within {0} s")]
+    Timeout(u64),
+}
+
+/// Where an answer goes.
+pub type Reply = Sender<Result<Response, RequestError>>;
+
+/// The way to the engine thread. Cheap to clone; may be used from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    requests: Sender<(Request, Reply)>,
+}
+
+/// Longest wait for an answer: the engine answers in microseconds unless a device hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Handle {
+    /// A handle that sends to the given channel (bounded: a flood of requests waits there).
+    #[must_use]
+    pub fn new(requests: Sender<(Request, Reply)>) -> Handle {
+        Handle { requests }
+    }
+
+    /// Asks and waits for the answer. Blocks: from async code call it on a blocking thread.
+    pub fn ask(&self, request: Request) -> Result<Response, RequestError> {
+        let (reply, answer) = bounded(1);
+        let late = RequestError::Timeout(PATIENCE.as_secs());
+        self.requests
+            .send_timeout((request, reply), PATIENCE)
+            .map_err(|e| if e.is_timeout() { late.clone() } else { RequestError::Stopping })?;
+        answer
+            .recv_timeout(PATIENCE)
+            .map_err(|e| if e.is_timeout() { late } else { RequestError::Stopping })?
+    }
+}
