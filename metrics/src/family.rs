@@ -1,0 +1,112 @@
+//! The table of all metrics.
+
+use crate::encode::Rows;
+use crate::snapshot::Snapshot;
+
+/// How a metric behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Goes up and down.
+    Gauge,
+    /// Only grows while the process lives.
+    Counter,
+    /// Observations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// Prometheus's word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric: its name with the prefix, its labels, and where its values come from.
+pub struct Family {
+    /// `megaflow_…`
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// Label names, in the order of the values.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+    pub(crate) rows: fn(&Snapshot, &mut Rows),
+}
+
+macro_rules! families {
+    ($($name:literal $kind:ident [$($label:literal),*] $help:literal $rows:ident;)*) => {
+        /// Every metric that is exported, in the order of the text.
+        pub const FAMILIES: &[Family] = &[$(Family {
+            name: concat!("megaflow_", $name),
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            help: $help,
+            rows: crate::encode::rows::$rows,
+        },)*];
+    };
+}
+
+families! {
+    "build_info" Gauge ["version"]
+        "Always 1; the label carries the version." build_info;
+    "process_start_time_seconds" Gauge []
+        "Start of the process in seconds since 1970." start;
+    "config_last_reload_successful" Gauge []
+        "1 if the configuration that was read last was taken over." config;
+    "flows" Gauge ["placement"]
+        "Megaflows that live now, by where they live." flows;
+    "flow_placement_changes_total" Counter ["from", "to", "cause"]
+        "Changes of a megaflow's placement, by cause." placement_changes;
+    "offload_decisions_total" Counter ["provider", "reason"]
+        "Admission decisions: admitted, or the reason code of the refusal." decisions;
+    "flow_operations_total" Counter ["provider", "operation", "result"]
+        "Operations carried out by a provider, by result (ok or error)." operations;
+    "flow_operation_errors_total" Counter ["provider", "operation", "errno"]
+        "Operations that failed, by the error's word." operation_errors;
+    "flow_operation_duration_seconds" Histogram ["provider", "operation"]
+        "Time from handing an operation to the provider to its completion." operation_durations;
+    "offload_queue_length" Gauge ["provider"]
+        "Operations that wait for the provider." queue_length;
+    "offload_queue_limit" Gauge ["provider"]
+        "Operations that may wait for the provider." queue_limit;
+    "provider_up" Gauge ["provider"]
+        "1 if the device answers." up;
+    "hw_table_entries" Gauge ["provider", "table"]
+        "Entries in use." table_entries;
+    "hw_table_capacity_entries" Gauge ["provider", "table"]
+        "Entries that fit; absent where nobody knows." table_capacity;
+    "stats_last_reconcile_timestamp_seconds" Gauge ["provider"]
+        "When belief and device were last made equal, seconds since 1970; 0 if never." reconcile;
+    "stats_drift_packets" Gauge ["provider"]
+        "Packets by which the last reconciliation found device and count to differ." drift;
+    "stats_corrections_total" Counter ["provider", "kind"]
+        "What reconciliations repaired, by kind." corrections;
+    "upcalls_total" Counter ["port"]
+        "Packets that came up to the client." upcalls;
+    "upcall_drops_total" Counter ["port", "reason"]
+        "Packets that should have come up and were dropped." upcall_drops;
+    "upcall_duration_seconds" Histogram []
+        "Time from the upcall to its answer carried out." upcall_duration;
+    "recirculation_depth" Histogram []
+        "How often packets were recirculated on the host." recirculation_depth;
+    "recirculation_limit_exceeded_total" Counter []
+        "Packets dropped because they were recirculated too often." recirculation_limit;
+    "cache_lookups_total" Counter ["tier"]
+        "Lookups of the host datapath by the tier that answered." cache_lookups;
+    "port_receive_packets_total" Counter ["port", "path"]
+        "Packets received, by who forwarded them (nic or host)." port_receive_packets;
+    "port_receive_bytes_total" Counter ["port", "path"]
+        "Bytes received: whole Ethernet frames without FCS." port_receive_bytes;
+    "port_transmit_packets_total" Counter ["port", "path"]
+        "Packets sent, by who forwarded them (nic or host)." port_transmit_packets;
+    "port_transmit_bytes_total" Counter ["port", "path"]
+        "Bytes sent: whole Ethernet frames without FCS." port_transmit_bytes;
+    "port_drops_total" Counter ["port", "direction", "reason"]
+        "Packets dropped, by direction and reason." port_drops;
+}
