@@ -1,0 +1,95 @@
+//! An owned frame that headers can be pushed in front of.
+
+/// Bytes in front of a new packet's frame: room for more tags and labels than anyone pushes.
+pub const HEADROOM: usize = 128;
+
+/// An owned Ethernet frame without FCS, with headroom for what actions push.
+#[derive(Clone)]
+pub struct Packet {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Packet {
+    /// A copy of the frame behind [`HEADROOM`] bytes.
+    #[must_use]
+    pub fn new(frame: &[u8]) -> Packet {
+        let mut packet = Packet { buffer: Vec::with_capacity(HEADROOM + frame.len()), start: 0 };
+        packet.reset(frame);
+        packet
+    }
+
+    /// Makes this a copy of another frame and keeps the allocation.
+    pub fn reset(&mut self, frame: &[u8]) {
+        self.buffer.clear();
+        self.buffer.resize(HEADROOM, 0);
+        self.buffer.extend_from_slice(frame);
+        self.start = HEADROOM;
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// The frame, to change in place.
+    #[must_use]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.start..).unwrap_or_default()
+    }
+
+    /// Bytes of the frame.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    /// Not a single byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts `N` bytes in at an offset; what is in front of them moves into the headroom. An
+    /// offset behind the end appends.
+    pub fn insert<const N: usize>(&mut self, at: usize, new: [u8; N]) {
+        let at = at.min(self.len());
+        if self.start < N {
+            self.buffer.splice(0..0, [0; HEADROOM]);
+            self.start += HEADROOM;
+            debug_assert!(N <= HEADROOM, "nothing that large is ever pushed");
+        }
+        let old = self.start;
+        self.start -= N;
+        self.buffer.copy_within(old..old + at, self.start);
+        let place = self.start + at;
+        if let Some(place) = self.buffer.get_mut(place..place + N) {
+            place.copy_from_slice(&new);
+        }
+    }
+
+    /// Takes up to `count` bytes out at an offset; what is in front of them moves back.
+    pub fn remove(&mut self, at: usize, count: usize) {
+        let at = at.min(self.len());
+        let count = count.min(self.len() - at);
+        let old = self.start;
+        self.start += count;
+        self.buffer.copy_within(old..old + at, self.start);
+    }
+}
+
+impl PartialEq for Packet {
+    fn eq(&self, other: &Packet) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Packet {}
+
+impl std::fmt::Debug for Packet {
+    /// The frame in hex digits.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

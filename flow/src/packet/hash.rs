@@ -1,0 +1,61 @@
+//! What the `hash` action computes.
+
+use super::transport::{SCTP, TCP, UDP};
+use super::{ipv4, ipv6};
+use crate::action::HashAlgorithm;
+use crate::key::Key;
+
+/// A hash over a packet's connection, never 0 ("no hash"). Host and card compute the same.
+///
+/// IP: addresses, protocol and, for TCP, UDP and SCTP outside fragments (all fragments of a packet
+/// get one hash), ports. Else: Ethernet addresses, VIDs and EtherType. OVS leaves the function
+/// to the datapath; what counts is that equal connections get equal values.
+#[must_use]
+pub fn hash(key: &Key, algorithm: HashAlgorithm, basis: u32) -> u32 {
+    let mut words = Words { hash: basis, symmetric: algorithm == HashAlgorithm::SymL4 };
+    match key.eth_type {
+        ipv4::ETH_TYPE => words.pair(key.ipv4_src.into(), key.ipv4_dst.into()),
+        ipv6::ETH_TYPE => words.pair(key.ipv6_src, key.ipv6_dst),
+        _ => {
+            words.pair(key.eth_src.into(), key.eth_dst.into());
+            words.word(u32::from(key.vlan_tci & 0xfff) << 16 | u32::from(key.cvlan_tci & 0xfff));
+        }
+    }
+    words.word(u32::from(key.eth_type) << 8 | u32::from(key.ip_proto));
+    if matches!(key.ip_proto, TCP | UDP | SCTP) && key.ip_frag == 0 {
+        words.pair(key.tp_src.into(), key.tp_dst.into());
+    }
+    words.finish().max(1)
+}
+
+/// MurmurHash3 (32 bit), the body and the finaliser as published, over whole words.
+struct Words {
+    hash: u32,
+    symmetric: bool,
+}
+
+impl Words {
+    /// Both ends of a connection: in order, or as one value that does not know the order.
+    fn pair(&mut self, src: u128, dst: u128) {
+        let (a, b) = if self.symmetric { (src.min(dst), src.max(dst)) } else { (src, dst) };
+        for value in [a, b] {
+            for bytes in value.to_be_bytes().chunks_exact(4) {
+                if let [a, b, c, d] = bytes {
+                    self.word(u32::from_be_bytes([*a, *b, *c, *d]));
+                }
+            }
+        }
+    }
+
+    fn word(&mut self, word: u32) {
+        let mixed = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+        self.hash = (self.hash ^ mixed).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+    }
+
+    fn finish(self) -> u32 {
+        let mut hash = self.hash;
+        hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
+        hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
+        hash ^ hash >> 16
+    }
+}

@@ -1,0 +1,76 @@
+//! IPv4.
+
+use super::checksum::Delta;
+use super::{Layers, Transport, transport, wire};
+use crate::action::SetFields;
+use crate::key::Key;
+
+/// EtherType.
+pub(super) const ETH_TYPE: u16 = 0x0800;
+
+/// Without options.
+const HEADER: usize = 20;
+const TOS: usize = 1;
+const LENGTH: usize = 2;
+const FRAGMENT: usize = 6;
+const TTL: usize = 8;
+const PROTOCOL: usize = 9;
+const CHECKSUM: usize = 10;
+const SRC: usize = 12;
+const DST: usize = 16;
+
+/// In the fragment word: more fragments.
+const MORE: u16 = 0x2000;
+/// In the fragment word: offset in units of 8 bytes.
+const OFFSET: u16 = 0x1fff;
+
+/// Fills in a header whose lengths can be true. The version nibble is not looked at: OVS takes
+/// EtherType's word for it.
+pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
+    let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
+    let size = frame.len() - start;
+    let ihl = usize::from(header[0] & 0xf) * 4;
+    let length = usize::from(u16::from_be_bytes([header[LENGTH], header[LENGTH + 1]]));
+    // Padding of more than 65,535 bytes does not fit OVS's own field for it.
+    if ihl < HEADER || length < ihl || size < length || size - length > usize::from(u16::MAX) {
+        return;
+    }
+    layers.network = Some(start);
+    key.ip_tos = header[TOS];
+    key.ip_ttl = header[TTL];
+    key.ip_proto = header[PROTOCOL];
+    key.ipv4_src = wire::be32(&header, SRC).unwrap_or_default();
+    key.ipv4_dst = wire::be32(&header, DST).unwrap_or_default();
+    let fragment = u16::from_be_bytes([header[FRAGMENT], header[FRAGMENT + 1]]);
+    if fragment & OFFSET != 0 {
+        key.ip_frag = 2;
+        return;
+    }
+    key.ip_frag = u8::from(fragment & MORE != 0);
+    layers.transport = Some(Transport { start: start + ihl, end: start + length });
+}
+
+/// Rewrites addresses, TOS and TTL, with header and transport checksum.
+pub(super) fn set(frame: &mut [u8], key: &mut Key, layers: &Layers, set: &SetFields) {
+    let Some(start) = layers.network else { return };
+    let Some(old) = wire::bytes::<HEADER>(frame, start) else { return };
+    let (value, mask) = (&set.value, &set.mask);
+    key.ip_tos = key.ip_tos & !mask.ip_tos | value.ip_tos & mask.ip_tos;
+    key.ip_ttl = key.ip_ttl & !mask.ip_ttl | value.ip_ttl & mask.ip_ttl;
+    key.ipv4_src = key.ipv4_src & !mask.ipv4_src | value.ipv4_src & mask.ipv4_src;
+    key.ipv4_dst = key.ipv4_dst & !mask.ipv4_dst | value.ipv4_dst & mask.ipv4_dst;
+
+    let mut new = old;
+    new[TOS] = key.ip_tos;
+    new[TTL] = key.ip_ttl;
+    wire::put(&mut new, SRC, key.ipv4_src.to_be_bytes());
+    wire::put(&mut new, DST, key.ipv4_dst.to_be_bytes());
+    wire::put(frame, start, new);
+
+    let mut header = Delta::default();
+    header.replace(&old, &new);
+    header.apply(frame, start + CHECKSUM);
+    let mut addresses = Delta::default();
+    addresses.replace(&old[SRC..], &new[SRC..]);
+    transport::addresses_changed(frame, layers, key, addresses);
+}

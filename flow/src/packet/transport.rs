@@ -1,0 +1,142 @@
+//! TCP, UDP, SCTP, ICMP, ICMPv6 and IGMP.
+
+use super::checksum::{Delta, crc32c_delta};
+use super::{Layers, Transport, ipv6, wire};
+use crate::action::SetFields;
+use crate::key::Key;
+
+pub(super) const ICMP: u8 = 1;
+pub(super) const IGMP: u8 = 2;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SCTP: u8 = 132;
+
+/// Data offset and the twelve flag bits.
+const TCP_CONTROL: usize = 12;
+const TCP_CHECKSUM: usize = 16;
+const UDP_CHECKSUM: usize = 6;
+const ICMP_CHECKSUM: usize = 2;
+const SCTP_CHECKSUM: usize = 8;
+
+/// Bytes of a protocol's header without options.
+fn header_len(protocol: u8) -> Option<usize> {
+    match protocol {
+        TCP => Some(20),
+        UDP | ICMP | ICMPV6 | IGMP => Some(8),
+        SCTP => Some(12),
+        _ => None,
+    }
+}
+
+/// The header's place, if it is whole: for TCP with the options that it announces.
+fn whole(frame: &[u8], transport: Transport, protocol: u8) -> Option<usize> {
+    let need = header_len(protocol)?;
+    let have = transport.end.checked_sub(transport.start)?;
+    if have < need {
+        return None;
+    }
+    if protocol == TCP {
+        let offset = frame.get(transport.start + TCP_CONTROL)? >> 4;
+        let need_with_options = usize::from(offset) * 4;
+        if need_with_options < need || need_with_options > have {
+            return None;
+        }
+    }
+    Some(transport.start)
+}
+
+/// Fills in ports, or type and code, and TCP flags.
+pub(super) fn parse(frame: &[u8], transport: Transport, key: &mut Key) {
+    let Some(at) = whole(frame, transport, key.ip_proto) else { return };
+    let first = wire::be16(frame, at).unwrap_or_default();
+    match key.ip_proto {
+        ICMP | ICMPV6 | IGMP => {
+            let [kind, code] = first.to_be_bytes();
+            key.tp_src = u16::from(kind);
+            key.tp_dst = u16::from(code);
+        }
+        _ => {
+            key.tp_src = first;
+            key.tp_dst = wire::be16(frame, at + 2).unwrap_or_default();
+        }
+    }
+    if key.ip_proto == TCP {
+        key.tcp_flags = wire::be16(frame, at + TCP_CONTROL).unwrap_or_default() & 0xfff;
+    }
+}
+
+/// Rewrites ports, or type and code, with the checksum. No effect unless the packet has a whole
+/// header of the protocol that the action names.
+pub(super) fn set(frame: &mut [u8], key: &mut Key, layers: &Layers, set: &SetFields) {
+    let Some(transport) = layers.transport else { return };
+    if set.protocol != key.ip_proto {
+        return;
+    }
+    let Some(at) = whole(frame, transport, key.ip_proto) else { return };
+    let (value, mask) = (&set.value, &set.mask);
+    key.tp_src = key.tp_src & !mask.tp_src | value.tp_src & mask.tp_src;
+    key.tp_dst = key.tp_dst & !mask.tp_dst | value.tp_dst & mask.tp_dst;
+    match key.ip_proto {
+        TCP | UDP | SCTP => set_ports(frame, key, transport),
+        ICMP | ICMPV6 => {
+            key.tp_src &= 0xff;
+            key.tp_dst &= 0xff;
+            set_icmp(frame, key, at, transport.end);
+        }
+        _ => {}
+    }
+}
+
+fn set_ports(frame: &mut [u8], key: &Key, transport: Transport) {
+    let at = transport.start;
+    let Some(old) = wire::bytes::<4>(frame, at) else { return };
+    let new = (u32::from(key.tp_src) << 16 | u32::from(key.tp_dst)).to_be_bytes();
+    wire::put(frame, at, new);
+    let mut delta = Delta::default();
+    delta.replace(&old, &new);
+    match key.ip_proto {
+        TCP => delta.apply(frame, at + TCP_CHECKSUM),
+        UDP => delta.apply_udp(frame, at + UDP_CHECKSUM),
+        _ => {
+            // The CRC covers the message of all fragments: of a first fragment nobody knows it,
+            // so it comes out wrong there, as in the kernel.
+            let changed = std::array::from_fn::<u8, 4, _>(|i| old[i] ^ new[i]);
+            let tail = transport.end - at - changed.len();
+            if let Some(crc) = wire::bytes(frame, at + SCTP_CHECKSUM)
+                && changed != [0; 4]
+            {
+                let crc = u32::from_le_bytes(crc) ^ crc32c_delta(&changed, tail);
+                wire::put(frame, at + SCTP_CHECKSUM, crc.to_le_bytes());
+            }
+        }
+    }
+}
+
+fn set_icmp(frame: &mut [u8], key: &Key, at: usize, end: usize) {
+    let Some(old) = wire::bytes::<2>(frame, at) else { return };
+    let ([_, kind], [_, code]) = (key.tp_src.to_be_bytes(), key.tp_dst.to_be_bytes());
+    wire::put(frame, at, [kind, code]);
+    let mut delta = Delta::default();
+    delta.replace(&old, &[kind, code]);
+    delta.apply(frame, at + ICMP_CHECKSUM);
+    // Increments can't tell the two zeros apart: a message of nothing but zeros needs 0xffff.
+    let zeros = frame.get(at..end).is_some_and(|message| message.iter().all(|byte| *byte == 0));
+    if zeros && !delta.is_zero() && key.ip_proto == ICMP {
+        wire::put(frame, at + ICMP_CHECKSUM, [0xff; 2]);
+    }
+}
+
+/// Brings the checksum that covers the IP addresses up to date. A later fragment has none.
+pub(super) fn addresses_changed(frame: &mut [u8], layers: &Layers, key: &Key, delta: Delta) {
+    let Some(Transport { start, end }) = layers.transport else { return };
+    let have = end.saturating_sub(start);
+    match key.ip_proto {
+        TCP if have >= 20 => delta.apply(frame, start + TCP_CHECKSUM),
+        UDP if have >= 8 => delta.apply_udp(frame, start + UDP_CHECKSUM),
+        ICMPV6 if have >= 4 && key.eth_type == ipv6::ETH_TYPE => {
+            delta.apply(frame, start + ICMP_CHECKSUM);
+        }
+        _ => {}
+    }
+}
