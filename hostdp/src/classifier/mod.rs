@@ -1,0 +1,197 @@
+//! The classifier: which megaflow does a key hit, under any set of masks.
+//!
+//! Tuple space search: one hash table per mask (a *subtable*), in partitions. `in_port` and
+//! `recirc_id` are whole in every mask, so each pair of them has a partition of its own, split
+//! again by EtherType: one per type, and one for the masks that leave it wild.
+//!
+//! What a lookup costs:
+//! * Only the masks of its own partitions count. Masks that somebody makes on another port, in
+//!   another scope or for another EtherType cost nothing.
+//! * A hit costs the subtables that stand before its own. A subtable that is hit climbs: it
+//!   changes places with the one at half its position when it has more hits. A flow with traffic
+//!   is thus near the front after a few packets, and a mask that an attacker makes (an upcall
+//!   each, few hits) stays behind it: 1,000 such masks do not slow the flow down.
+//! * A subtable with more than two mask words rejects on a hash of the two with the most bits,
+//!   by one load from a small filter, before it hashes the rest.
+//! * A miss, and a hit on a rarely hit mask, still visit every subtable of the partition, two
+//!   words and a load each: linear in its masks. The exact-match cache in front takes repeated
+//!   keys off this path; upcall quotas bound the misses. Install and remove are linear likewise.
+
+mod audit;
+mod subtable;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use flow::{Key, Match, Megaflow};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::hash::Hash;
+use subtable::Subtable;
+
+pub use audit::overlaps;
+
+/// Megaflows by match, each with the caller's number for it.
+pub struct Classifier {
+    hash: Hash,
+    partitions: HashMap<Scope, Partition, FixedState>,
+    /// Partitions whose masks leave the EtherType wild; with none there is one probe less.
+    wild: usize,
+    counters: ClassifierCounters,
+}
+
+/// What lookups did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClassifierCounters {
+    /// Lookups.
+    pub lookups: u64,
+    /// Lookups that hit.
+    pub hits: u64,
+    /// Subtables visited by them.
+    pub visited: u64,
+}
+
+/// What a partition is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Scope {
+    in_port: u32,
+    recirc_id: u32,
+    /// `None`: the masks do not compare the whole of it.
+    eth_type: Option<u16>,
+}
+
+#[derive(Default)]
+struct Partition {
+    subtables: Vec<Subtable>,
+}
+
+impl Classifier {
+    /// An empty one. The seed keeps its buckets from being predictable.
+    #[must_use]
+    pub fn new(seed: u64) -> Classifier {
+        Classifier {
+            hash: Hash::new(seed),
+            partitions: HashMap::with_hasher(FixedState::with_seed(seed)),
+            wild: 0,
+            counters: ClassifierCounters::default(),
+        }
+    }
+
+    /// Adds a megaflow under the caller's number. That its match is not there yet and overlaps
+    /// with none is for the caller to see to.
+    pub fn insert(&mut self, flow: &Arc<Megaflow>, slot: u32) {
+        let scope = Scope::of(&flow.matching);
+        let hash = self.hash;
+        let partition = self.partitions.entry(scope).or_default();
+        if partition.subtables.is_empty() && scope.eth_type.is_none() {
+            self.wild += 1;
+        }
+        let mask = flow.matching.mask();
+        let position = match partition.subtables.iter().position(|s| s.mask() == mask) {
+            Some(position) => position,
+            None => {
+                partition.subtables.push(Subtable::new(mask, scope.eth_type.is_some()));
+                partition.subtables.len() - 1
+            }
+        };
+        partition.subtables[position].insert(hash, flow, slot);
+    }
+
+    /// Takes a megaflow out; returns its number.
+    pub fn remove(&mut self, matching: &Match) -> Option<u32> {
+        let scope = Scope::of(matching);
+        let partition = self.partitions.get_mut(&scope)?;
+        let position = partition.subtables.iter().position(|s| s.mask() == matching.mask())?;
+        let slot = partition.subtables[position].remove(self.hash, matching)?;
+        if partition.subtables[position].is_empty() {
+            partition.subtables.remove(position);
+            if partition.subtables.is_empty() {
+                self.partitions.remove(&scope);
+                self.wild -= usize::from(scope.eth_type.is_none());
+            }
+        }
+        Some(slot)
+    }
+
+    /// The number of the megaflow that the key hits.
+    pub fn lookup(&mut self, key: &Key) -> Option<u32> {
+        self.counters.lookups += 1;
+        let hash = self.hash;
+        for scope in scopes_of(key, self.wild) {
+            let Some(partition) = self.partitions.get_mut(&scope) else { continue };
+            if let Some(slot) = partition.lookup(hash, key, &mut self.counters.visited) {
+                self.counters.hits += 1;
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// The same without a trace: neither ranks nor counters change.
+    #[must_use]
+    pub fn find(&self, key: &Key) -> Option<u32> {
+        scopes_of(key, self.wild)
+            .filter_map(|scope| self.partitions.get(&scope))
+            .flat_map(|partition| &partition.subtables)
+            .find_map(|subtable| subtable.find(self.hash, key))
+    }
+
+    /// How many subtables there are: one per mask in each partition.
+    #[must_use]
+    pub fn subtables(&self) -> usize {
+        self.partitions.values().map(|partition| partition.subtables.len()).sum()
+    }
+
+    /// What lookups did so far.
+    #[must_use]
+    pub fn counters(&self) -> ClassifierCounters {
+        self.counters
+    }
+}
+
+impl Scope {
+    fn of(matching: &Match) -> Scope {
+        let whole = matching.mask().eth_type == u16::MAX;
+        Scope {
+            in_port: matching.key().in_port,
+            recirc_id: matching.key().recirc_id,
+            eth_type: whole.then_some(matching.key().eth_type),
+        }
+    }
+}
+
+/// The scopes in which a key can hit: its EtherType's, and the one of the wild masks if any.
+fn scopes_of(key: &Key, wild: usize) -> impl Iterator<Item = Scope> + use<> {
+    let (in_port, recirc_id) = (key.in_port, key.recirc_id);
+    let types = [Some(key.eth_type), None];
+    let count = if wild == 0 { 1 } else { 2 };
+    types.into_iter().take(count).map(move |eth_type| Scope { in_port, recirc_id, eth_type })
+}
+
+impl Partition {
+    fn lookup(&mut self, hash: Hash, key: &Key, visited: &mut u64) -> Option<u32> {
+        let found = self.subtables.iter().enumerate().find_map(|(position, subtable)| {
+            subtable.find(hash, key).map(|slot| (position, slot))
+        });
+        let Some((position, slot)) = found else {
+            *visited += self.subtables.len() as u64;
+            return None;
+        };
+        *visited += position as u64 + 1;
+        self.subtables[position].count_hit();
+        let half = position / 2;
+        if half < position && self.subtables[position].hits() > self.subtables[half].hits() {
+            self.subtables.swap(position, half);
+        }
+        // Old merits fade, or a subtable that was busy once would stand in the way for ever.
+        if self.subtables[half].hits() >= FADE {
+            self.subtables.iter_mut().for_each(Subtable::fade);
+        }
+        Some(slot)
+    }
+}
+
+/// Hits of one subtable after which all of a partition are halved.
+const FADE: u32 = 1 << 20;

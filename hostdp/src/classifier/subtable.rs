@@ -1,0 +1,195 @@
+//! One mask's megaflows, in a hash table over the words that the mask has bits in.
+
+use std::sync::Arc;
+
+use flow::key::WORDS;
+use flow::{Key, Mask, Match, Megaflow};
+use hashbrown::HashTable;
+
+use crate::hash::Hash;
+
+/// Words hashed before the filter is asked.
+const STAGE: usize = 2;
+
+pub(super) struct Subtable {
+    words: Words,
+    hits: u32,
+    /// Only where there are words behind the first stage.
+    filter: Option<Filter>,
+    entries: HashTable<Entry>,
+    mask: Box<Mask>,
+}
+
+struct Entry {
+    hash: u64,
+    slot: u32,
+    flow: Arc<Megaflow>,
+}
+
+/// The mask's words that are not zero, those with the most bits first: they reject soonest.
+struct Words {
+    count: usize,
+    index: [u8; WORDS],
+    mask: [u64; WORDS],
+}
+
+impl Subtable {
+    /// `typed`: the partition compares the EtherType, so the subtable need not.
+    pub(super) fn new(mask: &Mask, typed: bool) -> Subtable {
+        let words = Words::of(mask, typed);
+        let filter = (words.count > STAGE).then(Filter::default);
+        let entries = HashTable::new();
+        Subtable { words, hits: 0, filter, entries, mask: Box::new(*mask) }
+    }
+
+    pub(super) fn mask(&self) -> &Mask {
+        &self.mask
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn hits(&self) -> u32 {
+        self.hits
+    }
+
+    pub(super) fn count_hit(&mut self) {
+        self.hits += 1;
+    }
+
+    pub(super) fn fade(&mut self) {
+        self.hits /= 2;
+    }
+
+    pub(super) fn find(&self, hash: Hash, key: &Key) -> Option<u32> {
+        let key = key.words();
+        let mut sum = hash.start();
+        for n in 0..self.words.count.min(STAGE) {
+            sum = hash.word(sum, self.words.masked(key, n));
+        }
+        if self.filter.as_ref().is_some_and(|filter| !filter.may_have(sum)) {
+            return None;
+        }
+        for n in STAGE..self.words.count {
+            sum = hash.word(sum, self.words.masked(key, n));
+        }
+        self.entries.find(sum, |entry| entry.hash == sum && self.equal(key, entry)).map(|e| e.slot)
+    }
+
+    pub(super) fn insert(&mut self, hash: Hash, flow: &Arc<Megaflow>, slot: u32) {
+        let (stage, sum) = self.sums(hash, flow.matching.key());
+        let entry = Entry { hash: sum, slot, flow: flow.clone() };
+        self.entries.insert_unique(sum, entry, |entry| entry.hash);
+        let Some(filter) = &mut self.filter else { return };
+        if filter.is_tight(self.entries.len()) {
+            let mut wider = Filter::for_entries(self.entries.len());
+            let words = &self.words;
+            for entry in &self.entries {
+                wider.count(words.stage(hash, entry.flow.matching.key()));
+            }
+            self.filter = Some(wider);
+        } else {
+            filter.count(stage);
+        }
+    }
+
+    pub(super) fn remove(&mut self, hash: Hash, matching: &Match) -> Option<u32> {
+        let (stage, sum) = self.sums(hash, matching.key());
+        let same = |entry: &Entry| entry.hash == sum && entry.flow.matching == *matching;
+        let entry = self.entries.find_entry(sum, same).ok()?.remove().0;
+        if let Some(filter) = &mut self.filter {
+            filter.uncount(stage);
+        }
+        Some(entry.slot)
+    }
+
+    fn equal(&self, key: &[u64; WORDS], entry: &Entry) -> bool {
+        let flow = entry.flow.matching.key().words();
+        (0..self.words.count)
+            .all(|n| self.words.masked(key, n) == flow[self.words.place(n)] & self.words.mask[n])
+    }
+
+    /// The hash after the first stage, and the whole one.
+    fn sums(&self, hash: Hash, key: &Key) -> (u64, u64) {
+        let stage = self.words.stage(hash, key);
+        let rest = STAGE..self.words.count;
+        (stage, rest.fold(stage, |sum, n| hash.word(sum, self.words.masked(key.words(), n))))
+    }
+}
+
+impl Words {
+    fn of(mask: &Mask, typed: bool) -> Words {
+        // The partition has compared these already.
+        let mut rest = Mask { in_port: 0, recirc_id: 0, ..*mask };
+        if typed {
+            rest.eth_type = 0;
+        }
+        let mut used: Vec<(u8, u64)> = (0_u8..).zip(rest.words().iter().copied()).collect();
+        used.retain(|(_, word)| *word != 0);
+        used.sort_by_key(|(_, word)| std::cmp::Reverse(word.count_ones()));
+        let mut words = Words { count: used.len(), index: [0; WORDS], mask: [0; WORDS] };
+        for (n, (place, bits)) in used.into_iter().enumerate() {
+            words.index[n] = place;
+            words.mask[n] = bits;
+        }
+        words
+    }
+
+    fn place(&self, n: usize) -> usize {
+        usize::from(self.index[n]) % WORDS
+    }
+
+    fn masked(&self, key: &[u64; WORDS], n: usize) -> u64 {
+        key[self.place(n)] & self.mask[n]
+    }
+
+    fn stage(&self, hash: Hash, key: &Key) -> u64 {
+        let first = 0..self.count.min(STAGE);
+        first.fold(hash.start(), |sum, n| hash.word(sum, self.masked(key.words(), n)))
+    }
+}
+
+/// A counting filter over first-stage hashes: "not there" is certain, "there" is likely.
+struct Filter {
+    /// A power of two of them. One that reached its maximum stays there: it only lets pass.
+    counts: Box<[u16]>,
+}
+
+impl Default for Filter {
+    fn default() -> Filter {
+        Filter { counts: vec![0; 16].into_boxed_slice() }
+    }
+}
+
+impl Filter {
+    fn for_entries(entries: usize) -> Filter {
+        Filter { counts: vec![0; (entries * 8).next_power_of_two()].into_boxed_slice() }
+    }
+
+    fn is_tight(&self, entries: usize) -> bool {
+        entries * 4 > self.counts.len()
+    }
+
+    /// By the high half: the low bits pick the group in the hash table.
+    #[allow(clippy::cast_possible_truncation, reason = "cut to the filter's size in any case")]
+    fn place(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & (self.counts.len() - 1)
+    }
+
+    fn may_have(&self, hash: u64) -> bool {
+        self.counts[self.place(hash)] != 0
+    }
+
+    fn count(&mut self, hash: u64) {
+        let count = &mut self.counts[self.place(hash)];
+        *count = count.saturating_add(1);
+    }
+
+    fn uncount(&mut self, hash: u64) {
+        let count = &mut self.counts[self.place(hash)];
+        if *count != u16::MAX {
+            *count -= 1;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The host table: the megaflows that the host datapath forwards by, with their statistics.
+
+mod admission;
+mod provider;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use flow::{Actions, Counters, Key, Megaflow, Moment, ProviderError, Reason, Refusal, Stats, Ufid};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::cache::{Cache, CacheCounters, Place};
+use crate::classifier::{Classifier, ClassifierCounters};
+use crate::hash::Hash;
+
+pub use admission::HostAdmission;
+
+/// The megaflows of the host; as a [`flow::Provider`] it is the one named `host`.
+pub struct FlowTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_ufid: HashMap<Ufid, u32, FixedState>,
+    classifier: Classifier,
+    cache: Cache,
+    limit: usize,
+    admission: Arc<HostAdmission>,
+}
+
+/// A place for one megaflow, and how many it has held: what tells stale references apart.
+struct Slot {
+    life: u32,
+    entry: Option<Entry>,
+}
+
+struct Entry {
+    flow: Arc<Megaflow>,
+    generation: u32,
+    stats: Stats,
+}
+
+/// How the lookups went so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LookupCounters {
+    /// Of the exact-match cache.
+    pub cache: CacheCounters,
+    /// Of the classifier behind it.
+    pub classifier: ClassifierCounters,
+}
+
+impl FlowTable {
+    /// An empty table for at most `limit` megaflows, with an exact-match cache for about
+    /// `cached` keys (0: off).
+    #[must_use]
+    pub fn new(seed: u64, cached: usize, limit: usize) -> FlowTable {
+        FlowTable {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_ufid: HashMap::with_hasher(FixedState::with_seed(seed)),
+            classifier: Classifier::new(seed),
+            cache: Cache::new(Hash::new(seed ^ CACHE_SEED), cached),
+            limit: limit.min(u32::MAX as usize),
+            admission: Arc::new(HostAdmission::default()),
+        }
+    }
+
+    /// How many megaflows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_ufid.len()
+    }
+
+    /// None at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_ufid.is_empty()
+    }
+
+    /// One mask of one port, scope and EtherType each.
+    #[must_use]
+    pub fn subtables(&self) -> usize {
+        self.classifier.subtables()
+    }
+
+    /// The megaflow of that ufid and its statistics.
+    #[must_use]
+    pub fn get(&self, ufid: Ufid) -> Option<(&Arc<Megaflow>, Stats)> {
+        let entry = self.entry(*self.by_ufid.get(&ufid)?)?;
+        Some((&entry.flow, entry.stats))
+    }
+
+    /// All megaflows, in no order.
+    pub fn flows(&self) -> impl Iterator<Item = &Arc<Megaflow>> {
+        self.slots.iter().filter_map(|slot| slot.entry.as_ref()).map(|entry| &entry.flow)
+    }
+
+    /// How lookups went so far.
+    #[must_use]
+    pub fn lookups(&self) -> LookupCounters {
+        LookupCounters { cache: self.cache.counters(), classifier: self.classifier.counters() }
+    }
+
+    /// The slot of the megaflow that the key hits.
+    pub(crate) fn lookup(&mut self, key: &Key) -> Option<u32> {
+        let slots = &self.slots;
+        let life = |slot: u32| slots.get(slot as usize).map_or(0, |slot| slot.life);
+        if let Some(slot) = self.cache.lookup(key, life) {
+            return Some(slot);
+        }
+        let slot = self.classifier.lookup(key)?;
+        self.cache.insert(key, Place { slot, life: life(slot) });
+        Some(slot)
+    }
+
+    /// Counts packets that hit, and says what happens to them.
+    pub(crate) fn hit(
+        &mut self,
+        slot: u32,
+        what: Counters,
+        tcp_flags: u16,
+        now: Moment,
+    ) -> Option<Actions> {
+        let entry = self.slots.get_mut(slot as usize)?.entry.as_mut()?;
+        entry.stats.counters += what;
+        entry.stats.tcp_flags |= tcp_flags;
+        entry.stats.used = Some(now);
+        Some(entry.flow.actions.clone())
+    }
+
+    fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.slots.get(slot as usize)?.entry.as_ref()
+    }
+
+    fn install(&mut self, flow: &Arc<Megaflow>, generation: u32) -> Result<Stats, ProviderError> {
+        self.admission.check(flow).map_err(ProviderError::Unsupported)?;
+        // Of the same match or, by a collision of ufids, of another: refused either way.
+        if self.by_ufid.contains_key(&flow.ufid) {
+            return Err(ProviderError::Exists);
+        }
+        if let Some(other) = self.classifier.find(flow.matching.key()) {
+            let ufid = self.entry(other).map_or(flow.ufid, |entry| entry.flow.ufid);
+            return Err(ProviderError::Overlap(ufid));
+        }
+        if self.len() >= self.limit {
+            let refusal = Refusal::new(Reason::TableFull, "host table");
+            let detail = format!("{} megaflows, the limit", self.limit);
+            return Err(ProviderError::Full(refusal.detail(detail)));
+        }
+        let entry = Entry { flow: flow.clone(), generation, stats: Stats::default() };
+        let slot = self.place(entry);
+        self.by_ufid.insert(flow.ufid, slot);
+        self.classifier.insert(flow, slot);
+        Ok(Stats::default())
+    }
+
+    fn place(&mut self, entry: Entry) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { life: 0, entry: None });
+            // The limit keeps the number of slots within 32 bits.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let place = &mut self.slots[slot as usize];
+        // Life 0 is what an empty cache line has.
+        place.life = place.life.checked_add(1).unwrap_or(1);
+        place.entry = Some(entry);
+        slot
+    }
+
+    fn replace(&mut self, flow: &Arc<Megaflow>, generation: u32) -> Result<Stats, ProviderError> {
+        self.admission.check(flow).map_err(ProviderError::Unsupported)?;
+        let slot = *self.by_ufid.get(&flow.ufid).ok_or(ProviderError::NotFound)?;
+        let entry = self.slots[slot as usize].entry.as_mut().ok_or(ProviderError::NotFound)?;
+        if entry.flow.matching != flow.matching {
+            return Err(ProviderError::NotFound);
+        }
+        entry.flow = flow.clone();
+        entry.generation = generation;
+        Ok(std::mem::take(&mut entry.stats))
+    }
+
+    fn remove(&mut self, ufid: Ufid) -> Result<Stats, ProviderError> {
+        let slot = self.by_ufid.remove(&ufid).ok_or(ProviderError::NotFound)?;
+        let place = &mut self.slots[slot as usize];
+        let entry = place.entry.take().ok_or(ProviderError::NotFound)?;
+        // Ended now, not when the slot is used again: the cache must not name it meanwhile.
+        place.life = place.life.checked_add(1).unwrap_or(1);
+        self.free.push(slot);
+        self.classifier.remove(&entry.flow.matching);
+        Ok(entry.stats)
+    }
+}
+
+/// Cache and classifier must not share a hash: their low bits would be the same.
+const CACHE_SEED: u64 = 0x0ca_c4e5_eed0_f00d;
