@@ -1,5 +1,6 @@
 //! The engine that places megaflows, its runtime and the megaflow command.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod engine;
 pub mod request;

@@ -1,0 +1,242 @@
+//! From sections to types.
+
+use std::path::PathBuf;
+
+use flow::PortId;
+use toml::de::DeTable;
+
+use super::section::{Section, Source, nearest};
+use super::{
+    Card, ClientKind, Config, ConfigError, Control, Datapath, Device, Port, PortKind, Provider,
+    ProviderKind,
+};
+
+/// Port numbers are 16 bit in OVS, and its highest ones are reserved.
+const LAST_PORT: u64 = 0xfeff;
+/// Cores that a mask of the kernel's default size can name.
+const LAST_CORE: u64 = 1023;
+/// Longest interface name: `IFNAMSIZ` less the final zero.
+const INTERFACE_NAME: usize = 15;
+
+const BUILT_PORTS: [&str; 5] = ["system", "internal", "tap", "pcap", "fpga"];
+const LATER_PORTS: [&str; 4] = ["patch", "vxlan", "geneve", "gre"];
+
+pub(super) fn config(source: Source<'_>) -> Result<Config, ConfigError> {
+    let table = DeTable::parse(source.text).map_err(|error| {
+        let message = error.message().replace('\n', " ");
+        match error.span() {
+            Some(at) => source.error(&at, message),
+            None => source.whole(message),
+        }
+    })?;
+    let known = ["datapath", "port", "provider", "control", "http"];
+    let root = Section::root(source, &table, &known)?;
+    let keys = ["name", "workers", "client"];
+    let datapath = match root.section("datapath", "[datapath]", &keys)? {
+        Some(section) => datapath(&section)?,
+        None => return Err(source.whole("the section [datapath] is missing")),
+    };
+    let keys = ["name", "type", "number", "device", "in", "out", "wire"];
+    let ports = root.sections("port", "[[port]]", &keys)?;
+    let ports = ports.iter().enumerate().map(|(place, section)| port(section, place));
+    let ports = ports.collect::<Result<_, _>>()?;
+    let providers = root.sections("provider", "[[provider]]", &["kind", "device", "budget"])?;
+    let providers = providers.iter().map(provider).collect::<Result<_, _>>()?;
+    let control = match root.section("control", "[control]", &["socket"])? {
+        Some(section) => control(&section)?,
+        None => Control::default(),
+    };
+    let http = match root.section("http", "[http]", &["listen"])? {
+        Some(section) => {
+            let text = section.need("listen", section.string("listen")?)?;
+            let address = text.parse().map_err(|_| {
+                section.error("listen", format_args!("'{text}' is no ADDRESS:PORT"))
+            })?;
+            Some(address)
+        }
+        None => None,
+    };
+    Ok(Config { datapath, ports, providers, control, http })
+}
+
+fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {
+    let name = section.need("name", section.string("name")?)?;
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
+        return Err(section.error("name", "only letters, digits, '_', '.' and '-'"));
+    }
+    let worker = match section.numbers("workers", 0..=LAST_CORE)?.as_deref() {
+        None => None,
+        Some([core]) => usize::try_from(*core).ok(),
+        Some([]) => return Err(section.error("workers", "needs one core; or leave the key out")),
+        Some(cores) => {
+            let message = format!(
+                "{} cores, but there is one forwarding thread for now: name one core",
+                cores.len()
+            );
+            return Err(section.error("workers", message));
+        }
+    };
+    let client = match section.string("client")?.unwrap_or("l2") {
+        "l2" => ClientKind::L2,
+        "none" => ClientKind::None,
+        "tables" => {
+            return Err(section.error("client", "'tables' is not built yet; use l2 or none"));
+        }
+        other => {
+            return Err(section.error("client", format_args!("'{other}' is none of l2, none")));
+        }
+    };
+    Ok(Datapath { name: name.to_owned(), worker, client })
+}
+
+fn port(section: &Section<'_>, place: usize) -> Result<Port, ConfigError> {
+    let name = section.need("name", section.string("name")?)?;
+    if !name.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(section.error("name", "only printable characters without spaces"));
+    }
+    let number = match section.number("number", 0..=LAST_PORT)? {
+        Some(number) => number,
+        None => place as u64 + 1,
+    };
+    let id = PortId(u32::try_from(number).unwrap_or(u32::MAX));
+    let kind = section.need("type", section.string("type")?)?;
+    let not_files = |kind: &str| section.without(&["in", "out"], &format!("not for type {kind}"));
+    let no_wire = |kind: &str| section.without(&["wire"], &format!("not for type {kind}"));
+    let kind = match kind {
+        "system" => {
+            not_files(kind).and(no_wire(kind))?;
+            PortKind::System(device(section)?)
+        }
+        "internal" => {
+            not_files(kind).and(no_wire(kind))?;
+            section.without(&["device"], "an internal port's interface is named like the port")?;
+            interface(section, "name", name)?;
+            PortKind::Internal
+        }
+        "tap" => {
+            not_files(kind).and(no_wire(kind))?;
+            let device = section.string("device")?;
+            let key = if device.is_some() { "device" } else { "name" };
+            PortKind::Tap(interface(section, key, device.unwrap_or(name))?)
+        }
+        "pcap" => {
+            section.without(&["device", "wire"], "not for type pcap: use 'in' and 'out'")?;
+            let input = section.string("in")?.map(PathBuf::from);
+            let output = section.string("out")?.map(PathBuf::from);
+            if input.is_none() && output.is_none() {
+                return Err(section.error("type", "a pcap port needs 'in', 'out' or both"));
+            }
+            PortKind::Pcap { input, output }
+        }
+        "fpga" => {
+            not_files(kind)?;
+            let wire = section.need("wire", section.number("wire", 0..=u64::from(u16::MAX))?)?;
+            let wire = u16::try_from(wire).unwrap_or(u16::MAX);
+            let device = section.string("device")?;
+            let device = device.map(|device| interface(section, "device", device)).transpose()?;
+            PortKind::Fpga { wire, device }
+        }
+        other => return Err(unknown_type(section, other)),
+    };
+    Ok(Port { id, name: name.to_owned(), kind })
+}
+
+fn unknown_type(section: &Section<'_>, kind: &str) -> ConfigError {
+    if LATER_PORTS.contains(&kind) {
+        let message = format!("'{kind}' is not built yet; there are {}", BUILT_PORTS.join(", "));
+        return section.error("type", message);
+    }
+    let hint = match nearest(kind, &BUILT_PORTS) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("there are {}", BUILT_PORTS.join(", ")),
+    };
+    section.error("type", format_args!("unknown type '{kind}'; {hint}"))
+}
+
+fn device(section: &Section<'_>) -> Result<Device, ConfigError> {
+    if !section.is_table("device") {
+        let name = section.need("device", section.string("device")?)?;
+        return Ok(Device::Name(interface(section, "device", name)?));
+    }
+    let keys = ["switch_id", "phys_port_name"];
+    let found = section.section("device", "device", &keys)?;
+    let found = section.need("device", found)?;
+    let switch_id = found.need("switch_id", found.string("switch_id")?)?;
+    if !switch_id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let message = "only hex digits, as in /sys/class/net/IF/phys_switch_id";
+        return Err(found.error("switch_id", message));
+    }
+    let phys_port_name = found.need("phys_port_name", found.string("phys_port_name")?)?;
+    Ok(Device::Representor {
+        switch_id: switch_id.to_ascii_lowercase(),
+        phys_port_name: phys_port_name.to_owned(),
+    })
+}
+
+/// The kernel's rule for the names of interfaces.
+fn interface(section: &Section<'_>, key: &str, name: &str) -> Result<String, ConfigError> {
+    let bad = name.len() > INTERFACE_NAME
+        || name == "."
+        || name == ".."
+        || name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace());
+    if bad {
+        let message = format!(
+            "'{name}' is no interface name (at most {INTERFACE_NAME} bytes, no '/', ':', space)"
+        );
+        return Err(section.error(key, message));
+    }
+    Ok(name.to_owned())
+}
+
+fn provider(section: &Section<'_>) -> Result<Provider, ConfigError> {
+    let kind = match section.need("kind", section.string("kind")?)? {
+        "tc" => {
+            section.without(&["device"], "not for kind tc: it serves the system ports")?;
+            ProviderKind::Tc
+        }
+        "fpga" => match section.need("device", section.string("device")?)? {
+            "model" => ProviderKind::Fpga(Card::Model),
+            address => ProviderKind::Fpga(Card::Pci(pci(section, address)?)),
+        },
+        other => {
+            return Err(section.error("kind", format_args!("'{other}' is none of fpga, tc")));
+        }
+    };
+    let budget = section.section("budget", "[provider.budget]", &["inserts_per_second"])?;
+    let inserts_per_second = match budget {
+        Some(budget) => budget
+            .number("inserts_per_second", 1..=u64::from(u32::MAX))?
+            .and_then(|number| u32::try_from(number).ok()),
+        None => None,
+    };
+    Ok(Provider { kind, inserts_per_second })
+}
+
+/// `[DOMAIN:]BUS:DEVICE.FUNCTION` in hex; the domain 0000 may be left out.
+fn pci(section: &Section<'_>, text: &str) -> Result<String, ConfigError> {
+    let long = if text.matches(':').count() == 1 { format!("0000:{text}") } else { text.into() };
+    let shape = "hhhh:hh:hh.o";
+    let fits = long.len() == shape.len()
+        && long.bytes().zip(shape.bytes()).all(|(is, want)| match want {
+            b'h' => is.is_ascii_hexdigit(),
+            b'o' => (b'0'..=b'7').contains(&is),
+            other => is == other,
+        });
+    if !fits {
+        let message =
+            format!("'{text}' is no PCI address such as 0000:03:00.0, and not \"model\" either");
+        return Err(section.error("device", message));
+    }
+    Ok(long.to_ascii_lowercase())
+}
+
+fn control(section: &Section<'_>) -> Result<Control, ConfigError> {
+    let Some(socket) = section.string("socket")? else { return Ok(Control::default()) };
+    if !socket.starts_with('/') {
+        return Err(section.error("socket", "must be an absolute path"));
+    }
+    if socket.ends_with('/') {
+        return Err(section.error("socket", "is a folder; name the socket in it"));
+    }
+    Ok(Control { socket: PathBuf::from(socket) })
+}

@@ -1,0 +1,215 @@
+//! A table of the file, with the lines that its keys stand on.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+
+/// The file as text.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) name: &'a str,
+    pub(super) text: &'a str,
+}
+
+impl Source<'_> {
+    /// An error at a place of the text.
+    pub(super) fn error(&self, at: &Range<usize>, message: impl Into<String>) -> ConfigError {
+        let before = &self.text.as_bytes()[..at.start.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        ConfigError { place: format!("{}:{line}", self.name), message: message.into() }
+    }
+
+    /// An error of the file as a whole.
+    pub(super) fn whole(&self, message: impl Into<String>) -> ConfigError {
+        ConfigError { place: self.name.to_owned(), message: message.into() }
+    }
+}
+
+/// One table.
+pub(super) struct Section<'a> {
+    source: Source<'a>,
+    /// As the reader writes it: `[datapath]`.
+    title: &'static str,
+    at: Range<usize>,
+    table: &'a DeTable<'a>,
+}
+
+impl<'a> Section<'a> {
+    /// The whole file as a table with the given sections.
+    pub(super) fn root(
+        source: Source<'a>,
+        table: &'a Spanned<DeTable<'a>>,
+        known: &[&str],
+    ) -> Result<Section<'a>, ConfigError> {
+        let root = Section { source, title: "the file", at: 0..0, table: table.get_ref() };
+        root.only(known)?;
+        Ok(root)
+    }
+
+    /// An unknown key is an error that names the nearest known one.
+    fn only(&self, known: &[&str]) -> Result<(), ConfigError> {
+        for key in self.table.keys() {
+            let name: &str = key.get_ref();
+            if !known.contains(&name) {
+                let hint = match nearest(name, known) {
+                    Some(near) => format!("did you mean '{near}'?"),
+                    None => format!("known: {}", known.join(", ")),
+                };
+                let message = format!("unknown key '{name}' in {}; {hint}", self.title);
+                return Err(self.source.error(&key.span(), message));
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
+    }
+
+    /// An error at a key, or at the section where the key is not there.
+    pub(super) fn error(&self, key: &str, message: impl std::fmt::Display) -> ConfigError {
+        let at = self.get(key).map_or_else(|| self.at.clone(), Spanned::span);
+        self.source.error(&at, format!("{}: {key}: {message}", self.title))
+    }
+
+    /// A key that has to be there.
+    pub(super) fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
+        value.ok_or_else(|| {
+            self.source.error(&self.at, format!("{}: the key '{key}' is missing", self.title))
+        })
+    }
+
+    /// A table below this one.
+    pub(super) fn section(
+        &self,
+        key: &str,
+        title: &'static str,
+        known: &[&str],
+    ) -> Result<Option<Section<'a>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        self.sub(key, value, title, known).map(Some)
+    }
+
+    /// An array of tables below this one; empty where it is not there.
+    pub(super) fn sections(
+        &self,
+        key: &str,
+        title: &'static str,
+        known: &[&str],
+    ) -> Result<Vec<Section<'a>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let Some(array) = value.get_ref().as_array() else {
+            return Err(self.error(key, format_args!("write it as {title}, one for each")));
+        };
+        array.iter().map(|value| self.sub(key, value, title, known)).collect()
+    }
+
+    fn sub(
+        &self,
+        key: &str,
+        value: &'a Spanned<DeValue<'a>>,
+        title: &'static str,
+        known: &[&str],
+    ) -> Result<Section<'a>, ConfigError> {
+        let Some(table) = value.get_ref().as_table() else {
+            return Err(self.error(key, format_args!("must be a table, {title}")));
+        };
+        let section = Section { source: self.source, title, at: value.span(), table };
+        section.only(known)?;
+        Ok(section)
+    }
+
+    /// A string that is not empty.
+    pub(super) fn string(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
+        match self.get(key).map(Spanned::get_ref) {
+            None => Ok(None),
+            Some(DeValue::String(text)) if !text.is_empty() => Ok(Some(text)),
+            Some(DeValue::String(_)) => Err(self.error(key, "must not be empty")),
+            Some(other) => Err(self.wrong(key, "a string", other)),
+        }
+    }
+
+    /// A whole number within a range.
+    pub(super) fn number(
+        &self,
+        key: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<Option<u64>, ConfigError> {
+        self.get(key).map(|value| self.as_number(key, value.get_ref(), range)).transpose()
+    }
+
+    /// A list of whole numbers within a range.
+    pub(super) fn numbers(
+        &self,
+        key: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<Option<Vec<u64>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(array) = value.get_ref().as_array() else {
+            return Err(self.wrong(key, "a list of numbers", value.get_ref()));
+        };
+        let one = |item: &Spanned<DeValue<'a>>| self.as_number(key, item.get_ref(), range.clone());
+        array.iter().map(one).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn as_number(
+        &self,
+        key: &str,
+        value: &DeValue<'a>,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
+        let Some(integer) = value.as_integer() else {
+            return Err(self.wrong(key, "a whole number", value));
+        };
+        u64::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                let message =
+                    format!("{integer} is not within {}..={}", range.start(), range.end());
+                self.error(key, message)
+            })
+    }
+
+    /// Is the key there as a table?
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// Refuses keys that make no sense for what this section turned out to be.
+    pub(super) fn without(&self, keys: &[&str], why: &str) -> Result<(), ConfigError> {
+        match keys.iter().find(|key| self.get(key).is_some()) {
+            Some(key) => Err(self.error(key, why)),
+            None => Ok(()),
+        }
+    }
+
+    fn wrong(&self, key: &str, want: &str, is: &DeValue<'_>) -> ConfigError {
+        self.error(key, format_args!("must be {want}, is {}", is.type_str()))
+    }
+}
+
+/// The known word nearest to this one, if it is near enough to be meant.
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|other| (distance(word, other), *other)).min()?;
+    (near.0 <= near.1.len().max(word.len()) / 2).then_some(near.1)
+}
+
+/// Edit distance (Levenshtein), by the one-row form of the textbook recurrence.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replace = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = replace.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
