@@ -8,6 +8,9 @@ use super::{arp, ipv4, ipv6, mpls};
 use crate::id::VLAN_PRESENT;
 use crate::key::Key;
 
+/// OVS prints its IP fields with NSH, too: zeros.
+const ETH_TYPE_NSH: u16 = 0x894f;
+
 /// One line, without the newline, of a packet whose port nobody knows (`in_port=ANY`). What OVS
 /// prints and a [`Key`] does not have is left out: `nd_target`, `nd_sll`, `nd_tll`, `nsh_…`.
 #[must_use]
@@ -22,7 +25,7 @@ pub fn format(key: &Key) -> String {
         parts.push(format!("dl_type=0x{:04x}", key.eth_type));
     }
     match key.eth_type {
-        ipv4::ETH_TYPE | ipv6::ETH_TYPE => push_ip(&mut parts, key),
+        ipv4::ETH_TYPE | ipv6::ETH_TYPE | ETH_TYPE_NSH => push_ip(&mut parts, key),
         arp::ETH_TYPE | arp::ETH_TYPE_RARP => push_arp(&mut parts, key),
         mpls::ETH_TYPE | mpls::ETH_TYPE_MULTICAST => push_mpls(&mut parts, key),
         _ => {}
@@ -69,7 +72,8 @@ fn push_ip(parts: &mut Vec<String>, key: &Key) {
     if key.eth_type == ipv4::ETH_TYPE {
         parts.push(format!("nw_src={}", Ipv4Addr::from(key.ipv4_src)));
         parts.push(format!("nw_dst={}", Ipv4Addr::from(key.ipv4_dst)));
-    } else {
+    }
+    if key.eth_type == ipv6::ETH_TYPE {
         parts.push(format!("ipv6_src={}", ipv6_text(key.ipv6_src)));
         parts.push(format!("ipv6_dst={}", ipv6_text(key.ipv6_dst)));
         parts.push(format!("ipv6_label=0x{:05x}", key.ipv6_label));
