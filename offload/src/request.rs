@@ -7,6 +7,10 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use flow::{Actions, Counters, Megaflow, Placement, PortId, Refusal, Ufid};
 
+/// Names a request whose answer comes later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token(pub u64);
+
 /// A question or a command.
 #[derive(Clone, Debug)]
 pub enum Request {

@@ -1,1 +1,428 @@
-//! The engine.
+//! The engine: one pure step function. It decides what lives where; threads carry it out.
+//!
+//! Nothing here knows a socket, a clock, a lock or a random number: the same events at the same
+//! moments give the same commands. What is wanted of a megaflow (its actions, whether it is to
+//! be in the NIC, whether it is to go) is kept apart from what is there; [`Engine::plan`]
+//! compares the two and asks for the next single operation. A completion, a lost rule or a
+//! changed mind all end in the same comparison, so there is no path of its own for each.
+
+mod accounting;
+mod entry;
+mod event;
+mod life;
+mod operator;
+mod placement;
+mod plan;
+mod report;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod upcall;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::{
+    Admission, Client, Completion, Counters, Dumped, Moment, PortId, ProviderError, ProviderEvent,
+    Reason, Refusal, TableUsage, Ufid,
+};
+
+pub use event::{Answered, Cause, Command, Event, Place, ProviderId};
+pub use placement::{Budget, ByRate, Policy};
+
+use crate::request::{RequestError, Response, Token};
+use entry::Entry;
+use life::Life;
+use tally::Tally;
+
+/// What an operator can set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A client's megaflow without a packet for that long is removed.
+    pub max_idle: Duration,
+    /// Most megaflows; beyond, packets are forwarded one by one.
+    pub flow_limit: usize,
+    /// Time between two statistics passes.
+    pub stats_interval: Duration,
+    /// A fault in the accounting, put in on purpose.
+    pub fault: Option<Fault>,
+}
+
+impl Default for Settings {
+    /// OVS's own defaults: 10 s, 200,000 megaflows, 500 ms.
+    fn default() -> Settings {
+        Settings {
+            max_idle: Duration::from_secs(10),
+            flow_limit: 200_000,
+            stats_interval: Duration::from_millis(500),
+            fault: None,
+        }
+    }
+}
+
+/// Faults that tests put into the accounting, to see that they are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// One counter update of the NIC is lost.
+    DropCounterUpdate,
+}
+
+/// A hardware provider as the engine sees it.
+struct Hardware {
+    name: Arc<str>,
+    admission: Arc<dyn Admission>,
+    up: bool,
+    budget: Budget,
+    tables: Vec<TableUsage>,
+    /// Too full for newcomers, by the policy.
+    crowded: bool,
+    /// Said "full" since the last statistics pass.
+    said_full: bool,
+    /// Operations sent and not completed.
+    queued: usize,
+}
+
+impl Hardware {
+    fn short_of_room(&self) -> bool {
+        self.crowded || self.said_full
+    }
+}
+
+/// What the step at hand asks for, sorted by whom it goes to.
+#[derive(Default)]
+struct Outbox {
+    host: Vec<flow::Op>,
+    nic: BTreeMap<ProviderId, Vec<flow::Op>>,
+    resolved: Vec<Command>,
+    other: Vec<Command>,
+    replies: Vec<(Token, Result<Response, RequestError>)>,
+}
+
+/// What a step asks for.
+#[derive(Default, Debug)]
+pub struct Commands {
+    /// To be carried out in this order.
+    pub commands: Vec<Command>,
+    /// Answers to requests.
+    pub replies: Vec<(Token, Result<Response, RequestError>)>,
+}
+
+/// The engine. See the module's text.
+pub struct Engine {
+    settings: Settings,
+    client: Box<dyn Client>,
+    policy: Box<dyn Policy>,
+    hardware: Vec<Hardware>,
+    flows: BTreeMap<Ufid, Entry>,
+    /// Megaflows by the scope of their lookup.
+    scopes: BTreeMap<u32, BTreeSet<Ufid>>,
+    /// Megaflows by the scopes that they recirculate into.
+    parents: BTreeMap<u32, BTreeSet<Ufid>>,
+    /// Megaflows that wait for the NIC.
+    waiting: BTreeSet<Ufid>,
+    /// Who waits for statistics, and for how many passes of each place: one that began before
+    /// the question does not answer it.
+    reconciling: Vec<(Token, BTreeMap<Place, u32>)>,
+    /// Places whose statistics are being read.
+    reading: BTreeSet<Place>,
+    next_stats: Moment,
+    /// First-pass hits of everything that ever was, by place.
+    first_pass_host: Counters,
+    first_pass_nic: Counters,
+    ports: Vec<PortId>,
+    tally: Tally,
+    out: Outbox,
+    host_name: Arc<str>,
+}
+
+impl Engine {
+    /// An engine without hardware and without ports.
+    #[must_use]
+    pub fn new(settings: Settings, client: Box<dyn Client>, policy: Box<dyn Policy>) -> Engine {
+        Engine {
+            settings,
+            client,
+            policy,
+            hardware: Vec::new(),
+            flows: BTreeMap::new(),
+            scopes: BTreeMap::new(),
+            parents: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            reconciling: Vec::new(),
+            reading: BTreeSet::new(),
+            next_stats: Moment::default(),
+            first_pass_host: Counters::default(),
+            first_pass_nic: Counters::default(),
+            ports: Vec::new(),
+            tally: Tally::default(),
+            out: Outbox::default(),
+            host_name: "host".into(),
+        }
+    }
+
+    /// Adds a hardware provider; tried in the order in which they were added.
+    pub fn add_hardware(
+        &mut self,
+        name: &str,
+        admission: Arc<dyn Admission>,
+        budget: Budget,
+    ) -> ProviderId {
+        self.hardware.push(Hardware {
+            name: name.into(),
+            admission,
+            up: true,
+            budget,
+            tables: Vec::new(),
+            crowded: false,
+            said_full: false,
+            queued: 0,
+        });
+        ProviderId(self.hardware.len() - 1)
+    }
+
+    /// One step: what happened, when, and what is to be done about it.
+    pub fn step(&mut self, event: Event, now: Moment) -> Commands {
+        match event {
+            Event::Upcall { id, key, frame, reason } => {
+                self.upcall(id, &key, &frame, &reason, now);
+            }
+            Event::Completed { place, completions, took } => {
+                self.completed(place, completions, took, now);
+            }
+            Event::Stats { place, stats, tables } => self.statistics(place, stats, tables, now),
+            Event::Dumped { provider, found } => self.adopt(provider, found, now),
+            Event::Provider { provider, event } => self.provider_event(provider, event, now),
+            Event::Ports(ports) => {
+                self.client.ports(&ports);
+                self.ports = ports;
+            }
+            Event::Tick => self.tick(now),
+        }
+        self.flush()
+    }
+
+    fn tick(&mut self, now: Moment) {
+        if self.client.tick(now) {
+            self.revalidate(now);
+        }
+        self.place_waiting(now);
+        if now >= self.next_stats {
+            self.next_stats = now + self.settings.stats_interval;
+            self.read_stats();
+        }
+    }
+
+    /// Asks every place for its statistics, unless it is being read already.
+    fn read_stats(&mut self) {
+        let nics = self.hardware.iter().enumerate().filter(|(_, h)| h.up);
+        let places = nics.map(|(index, _)| Place::Nic(ProviderId(index))).chain([Place::Host]);
+        for place in places.collect::<Vec<_>>() {
+            if self.reading.insert(place) {
+                self.out.other.push(Command::ReadStats(place));
+            }
+        }
+    }
+
+    fn completed(
+        &mut self,
+        place: Place,
+        completions: Vec<Completion>,
+        took: Duration,
+        now: Moment,
+    ) {
+        let name = self.place_name(place);
+        self.tally.operations(&name, &completions, took);
+        if let Place::Nic(provider) = place
+            && let Some(hardware) = self.hardware.get_mut(provider.0)
+        {
+            hardware.queued = hardware.queued.saturating_sub(completions.len());
+        }
+        for completion in completions {
+            self.settle(place, &completion, now);
+        }
+    }
+
+    fn settle(&mut self, place: Place, completion: &Completion, now: Moment) {
+        let ufid = completion.ufid;
+        let Some(entry) = self.flows.get_mut(&ufid) else { return };
+        let residence = match place {
+            Place::Host => &mut entry.host,
+            Place::Nic(_) => &mut entry.nic,
+        };
+        let error = completion.result.as_ref().err();
+        let before = residence.life;
+        residence.life = before.completed(error);
+        let sent = residence.sent.take();
+        let life_over = error.is_none() && matches!(before, Life::Replacing | Life::Removing);
+        if error.is_none() && before != Life::Removing {
+            residence.installed = sent;
+        } else if residence.life == Life::Absent {
+            residence.installed = None;
+        }
+        if let Ok(stats) = &completion.result
+            && life_over
+        {
+            self.read(place, ufid, *stats, now);
+        }
+        let entry = self.flows.get_mut(&ufid);
+        if let Some(residence) = entry.map(|e| e.residence_mut(place))
+            && (life_over || residence.life == Life::Absent)
+        {
+            residence.account.life_ended();
+        }
+        if let Err(error) = &completion.result {
+            self.failed(place, ufid, error, now);
+        }
+        self.recount(ufid, completion.kind.name());
+        if place != Place::Host {
+            self.chain_changed(ufid, now);
+        }
+        self.plan(ufid, now);
+        self.place(ufid, now);
+    }
+
+    /// An operation failed: what is wanted changes, or it is tried again later.
+    fn failed(&mut self, place: Place, ufid: Ufid, error: &ProviderError, now: Moment) {
+        match (place, error) {
+            (Place::Nic(provider), ProviderError::Gone(why)) => {
+                self.provider_event(provider, ProviderEvent::Gone(why.clone()), now);
+            }
+            (Place::Nic(provider), ProviderError::Full(refusal)) => {
+                if let Some(hardware) = self.hardware.get_mut(provider.0) {
+                    hardware.said_full = true;
+                }
+                self.refuse(ufid, refusal.clone(), Some(now + placement::RETRY_FULL));
+            }
+            (Place::Nic(_), ProviderError::Unsupported(refusal)) => {
+                self.refuse(ufid, refusal.clone(), None);
+            }
+            (Place::Nic(_), ProviderError::Busy(_) | ProviderError::Overlap(_)) => {
+                self.refuse(ufid, error.refusal(), Some(now + placement::RETRY_FULL));
+            }
+            // It is as we want it (installed already, or not there to be removed).
+            (Place::Nic(_), ProviderError::Exists | ProviderError::NotFound) => {}
+            (Place::Host, ProviderError::Exists | ProviderError::NotFound) => {}
+            // Every other failure of the host table is final: the megaflow can't live.
+            (Place::Host, _) => {
+                if let Some(entry) = self.flows.get_mut(&ufid) {
+                    entry.leaving = Some(Cause::HostRefused);
+                    self.answer_failure(ufid, error);
+                }
+            }
+        }
+    }
+
+    fn provider_event(&mut self, provider: ProviderId, event: ProviderEvent, now: Moment) {
+        match event {
+            ProviderEvent::Changed => {
+                self.next_stats = now;
+            }
+            ProviderEvent::Gone(why) => self.lost(provider, &why, now),
+        }
+    }
+
+    /// A device is gone: its megaflows go on in the host table, with what was counted.
+    fn lost(&mut self, provider: ProviderId, why: &str, now: Moment) {
+        let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
+        if !std::mem::replace(&mut hardware.up, false) {
+            return;
+        }
+        hardware.queued = 0;
+        hardware.tables.clear();
+        self.reading.remove(&Place::Nic(provider));
+        self.reconciled(Place::Nic(provider));
+        let there: Vec<Ufid> = self
+            .flows
+            .iter()
+            .filter(|(_, entry)| entry.provider == Some(provider))
+            .map(|(ufid, _)| *ufid)
+            .collect();
+        for ufid in there {
+            if let Some(entry) = self.flows.get_mut(&ufid) {
+                entry.nic.life = Life::Absent;
+                entry.nic.installed = None;
+                entry.nic.account.life_ended();
+                entry.provider = None;
+            }
+            let refusal = Refusal::new(Reason::DeviceGone, "device").detail(why);
+            self.refuse(ufid, refusal, None);
+            self.plan(ufid, now);
+        }
+    }
+
+    /// Takes over what a device held at start: known megaflows live on, with their counters;
+    /// what can't be understood goes.
+    fn adopt(&mut self, provider: ProviderId, found: Vec<Dumped>, now: Moment) {
+        let mut taken = Vec::new();
+        for dumped in found {
+            let known = dumped.flow.as_ref().filter(|f| f.ufid == dumped.ufid && dumped.active);
+            let free = !self.flows.contains_key(&dumped.ufid);
+            if let (Some(flow), true) = (known, free) {
+                let mut entry = Entry::new(flow.clone(), entry::Origin::Client, now);
+                entry.nic.life = Life::Present;
+                entry.nic.installed = Some(flow.actions.clone());
+                entry.nic.account = life::Account::adopted(dumped.stats.counters);
+                entry.provider = Some(provider);
+                entry.want_nic = true;
+                entry.generation = dumped.generation;
+                entry.used = dumped.stats.used.or(Some(now));
+                if entry.scope() == 0 {
+                    self.first_pass_nic += dumped.stats.counters;
+                }
+                self.insert(entry);
+                let name = self.hardware_name(provider);
+                self.tally.correction(&name, "adopted");
+            } else {
+                let op = flow::Op::Remove { ufid: dumped.ufid };
+                self.out.nic.entry(provider).or_default().push(op);
+                let name = self.hardware_name(provider);
+                self.tally.correction(&name, "orphan");
+            }
+            taken.push(dumped);
+        }
+        let ufids: Vec<Ufid> = taken.iter().map(|dumped| dumped.ufid).collect();
+        if !taken.is_empty() {
+            self.out.other.push(Command::Adopt { provider, found: taken });
+        }
+        for ufid in ufids {
+            self.revalidate_one(ufid, now);
+            self.plan(ufid, now);
+            self.recount(ufid, "adopted");
+        }
+    }
+
+    fn place_name(&self, place: Place) -> Arc<str> {
+        match place {
+            Place::Host => Arc::clone(&self.host_name),
+            Place::Nic(provider) => self.hardware_name(provider),
+        }
+    }
+
+    fn hardware_name(&self, provider: ProviderId) -> Arc<str> {
+        self.hardware.get(provider.0).map_or_else(|| "?".into(), |h| Arc::clone(&h.name))
+    }
+
+    /// Sorts what the step asked for: the host table first (a megaflow goes in there first),
+    /// then the packets that wait for it, then hardware, then readings, which so see it all.
+    fn flush(&mut self) -> Commands {
+        let out = std::mem::take(&mut self.out);
+        let mut commands = Vec::new();
+        if !out.host.is_empty() {
+            commands.push(Command::Apply { place: Place::Host, ops: out.host });
+        }
+        commands.extend(out.resolved);
+        // A takeover stands before the operations on what is taken over.
+        let (adopt, other): (Vec<_>, Vec<_>) =
+            out.other.into_iter().partition(|c| matches!(c, Command::Adopt { .. }));
+        commands.extend(adopt);
+        for (provider, ops) in out.nic {
+            if let Some(hardware) = self.hardware.get_mut(provider.0) {
+                hardware.queued += ops.len();
+            }
+            commands.push(Command::Apply { place: Place::Nic(provider), ops });
+        }
+        commands.extend(other);
+        Commands { commands, replies: out.replies }
+    }
+}

@@ -1,0 +1,147 @@
+//! One megaflow as the engine believes it: what is wanted, and what is where.
+
+use std::sync::Arc;
+
+use flow::{Action, Actions, Megaflow, Moment, Placement, Refusal};
+
+use super::event::{Cause, ProviderId};
+use super::life::{Account, Life};
+use crate::request::Token;
+
+/// Who wanted the megaflow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// The client, in answer to an upcall: it ages and is revalidated.
+    Client,
+    /// An operator: it stays until an operator removes it.
+    Operator,
+}
+
+/// A megaflow in one place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Residence {
+    /// Where its life there stands.
+    pub life: Life,
+    /// The actions that the place executes; `None` while it is not there.
+    pub installed: Option<Actions>,
+    /// The actions of the operation in flight.
+    pub sent: Option<Actions>,
+    /// What was counted there.
+    pub account: Account,
+}
+
+impl Residence {
+    /// Does the place execute these actions?
+    #[must_use]
+    pub(super) fn executes(&self, actions: &Actions) -> bool {
+        self.installed.as_ref().is_some_and(|installed| installed == actions)
+    }
+}
+
+/// One megaflow.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Match and the actions that are wanted.
+    pub flow: Arc<Megaflow>,
+    /// Who wanted it.
+    pub origin: Origin,
+    /// Why it is to go; `None` while it is wanted.
+    pub leaving: Option<Cause>,
+    /// In the host table.
+    pub host: Residence,
+    /// In a NIC table.
+    pub nic: Residence,
+    /// Whose table that is: chosen when it is first admitted.
+    pub provider: Option<ProviderId>,
+    /// It is to be in the NIC.
+    pub want_nic: bool,
+    /// Why it is not in the NIC.
+    pub refusal: Option<Refusal>,
+    /// When the refusal may be tried again; `None`: not unless something changes.
+    pub retry: Option<Moment>,
+    /// Which life in the NIC; goes into the device's cookie.
+    pub generation: u32,
+    /// Installed at.
+    pub created: Moment,
+    /// Last hit.
+    pub used: Option<Moment>,
+    /// Union of the TCP flags that the host saw.
+    pub tcp_flags: u16,
+    /// Packets in the current statistics interval, both places.
+    pub recent: u64,
+    /// Packets per second, smoothed.
+    pub rate: f64,
+    /// Where it was last time that somebody counted placements.
+    pub counted_as: Option<Placement>,
+    /// Who is to be told when nothing is left to do.
+    pub asker: Option<Token>,
+}
+
+impl Entry {
+    /// A megaflow that is wanted from now on.
+    #[must_use]
+    pub(super) fn new(flow: Arc<Megaflow>, origin: Origin, now: Moment) -> Entry {
+        Entry {
+            flow,
+            origin,
+            leaving: None,
+            host: Residence::default(),
+            nic: Residence::default(),
+            provider: None,
+            want_nic: false,
+            refusal: None,
+            retry: None,
+            generation: 0,
+            created: now,
+            used: None,
+            tcp_flags: 0,
+            recent: 0,
+            rate: 0.0,
+            counted_as: None,
+            asker: None,
+        }
+    }
+
+    /// Where it lives, as an operator sees it.
+    #[must_use]
+    pub(super) fn placement(&self) -> Placement {
+        match (&self.refusal, self.nic.life.forwards()) {
+            (_, true) => Placement::Nic,
+            (Some(_), false) => Placement::Refused,
+            (None, false) => Placement::Host,
+        }
+    }
+
+    /// Is no operation in flight, in either place?
+    #[must_use]
+    pub(super) fn idle(&self) -> bool {
+        !self.host.life.busy() && !self.nic.life.busy()
+    }
+
+    /// Scope of its lookup; a packet of scope 0 is on its first pass.
+    #[must_use]
+    pub(super) fn scope(&self) -> u32 {
+        self.flow.matching.key().recirc_id
+    }
+}
+
+/// The scopes that a list of actions recirculates into.
+pub(super) fn scopes_of(actions: &[Action]) -> Vec<u32> {
+    let mut scopes = Vec::new();
+    for action in actions {
+        match action {
+            Action::Recirc(id) => scopes.push(id.0),
+            Action::Sample { actions, .. } => scopes.extend(scopes_of(actions)),
+            Action::Output(_)
+            | Action::Userspace(_)
+            | Action::Set(_)
+            | Action::PushVlan { .. }
+            | Action::PopVlan
+            | Action::PushMpls { .. }
+            | Action::PopMpls { .. }
+            | Action::Hash { .. }
+            | Action::Trunc(_) => {}
+        }
+    }
+    scopes
+}

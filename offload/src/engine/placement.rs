@@ -1,0 +1,231 @@
+//! Which megaflows go into the NIC: admission first, then room, budget and rates.
+
+use std::time::Duration;
+
+use flow::{Moment, Reason, Refusal, Ufid};
+
+use super::entry::scopes_of;
+use super::event::ProviderId;
+use super::life::Life;
+use super::{Engine, Hardware};
+
+/// What goes into a table that has no room for everything. Fed by rates, in packets per second.
+pub trait Policy: Send {
+    /// Is the table so full that a newcomer needs a victim? Asked before it is really full.
+    fn crowded(&self, entries: u64, capacity: u64) -> bool;
+
+    /// Is the newcomer worth the victim's place? Must have hysteresis: two flows of the same
+    /// rate must not push each other out in turn.
+    fn displaces(&self, newcomer: f64, victim: f64) -> bool;
+}
+
+/// The default: a newcomer displaces the slowest one if it is twice as fast and not a trickle.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByRate;
+
+impl Policy for ByRate {
+    fn crowded(&self, entries: u64, capacity: u64) -> bool {
+        // One in 16 stays free: cuckoo placement and make-before-break need room to move.
+        entries.saturating_mul(16) >= capacity.saturating_mul(15)
+    }
+
+    fn displaces(&self, newcomer: f64, victim: f64) -> bool {
+        newcomer >= 10.0 && newcomer > 2.0 * victim
+    }
+}
+
+/// Inserts that a provider may be given: a bucket that fills with time.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    per_second: u32,
+    tokens: f64,
+    filled: Moment,
+}
+
+impl Budget {
+    /// A full bucket that holds a tenth of a second's inserts, at least one.
+    #[must_use]
+    pub fn new(per_second: u32) -> Budget {
+        Budget { per_second, tokens: Budget::depth(per_second), filled: Moment::default() }
+    }
+
+    fn depth(per_second: u32) -> f64 {
+        (f64::from(per_second) / 10.0).max(1.0)
+    }
+
+    fn take(&mut self, now: Moment) -> bool {
+        let time = now.since(self.filled).as_secs_f64();
+        self.filled = now;
+        let filled = self.tokens + time * f64::from(self.per_second);
+        self.tokens = filled.min(Budget::depth(self.per_second));
+        let has = self.tokens >= 1.0;
+        if has {
+            self.tokens -= 1.0;
+        }
+        has
+    }
+}
+
+/// How long a flow that found the table full waits before it is tried again.
+pub(super) const RETRY_FULL: Duration = Duration::from_secs(2);
+/// Evictions per statistics pass: the table is not turned over at once.
+const EVICTIONS_PER_PASS: usize = 64;
+
+impl Engine {
+    /// Lets a megaflow into the NIC if it may go there now; else it waits or has a refusal.
+    pub(super) fn place(&mut self, ufid: Ufid, now: Moment) {
+        let Some(entry) = self.flows.get(&ufid) else { return };
+        let settled = entry.host.life == Life::Present && entry.nic.life == Life::Absent;
+        let refused = entry.refusal.is_some() && entry.retry.is_none_or(|at| now < at);
+        if entry.leaving.is_some() || !settled || entry.want_nic || refused {
+            return;
+        }
+        match self.admit(ufid) {
+            None => {}
+            Some(Err((provider, refusal))) => {
+                let name = self.hardware_name(provider);
+                self.tally.decided(&name, refusal.reason.code());
+                self.refuse(ufid, refusal, None);
+            }
+            Some(Ok(provider)) => self.place_in(ufid, provider, now),
+        }
+    }
+
+    fn place_in(&mut self, ufid: Ufid, provider: ProviderId, now: Moment) {
+        let chain_is_in = self.flows.get(&ufid).is_some_and(|entry| {
+            scopes_of(&entry.flow.actions).iter().all(|scope| self.residents(*scope) > 0)
+        });
+        let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
+        // A parent never points at a child that is not there: it waits for one.
+        if !chain_is_in || hardware.crowded || !hardware.budget.take(now) {
+            self.waiting.insert(ufid);
+            return;
+        }
+        let name = hardware.name.clone();
+        self.tally.decided(&name, "admitted");
+        if let Some(entry) = self.flows.get_mut(&ufid) {
+            entry.provider = Some(provider);
+            entry.want_nic = true;
+            entry.refusal = None;
+            entry.retry = None;
+        }
+        self.plan(ufid, now);
+    }
+
+    /// The first provider that takes the megaflow, or the first one's refusal; `None` where
+    /// there is no hardware that is up.
+    fn admit(&self, ufid: Ufid) -> Option<Result<ProviderId, (ProviderId, Refusal)>> {
+        let flow = &self.flows.get(&ufid)?.flow;
+        let mut first = None;
+        for (index, hardware) in self.hardware.iter().enumerate().filter(|(_, h)| h.up) {
+            match hardware.admission.admit(flow) {
+                Ok(()) => return Some(Ok(ProviderId(index))),
+                Err(refusal) => {
+                    first.get_or_insert((ProviderId(index), refusal));
+                }
+            }
+        }
+        first.map(Err)
+    }
+
+    /// Notes why a megaflow is not in the NIC.
+    pub(super) fn refuse(&mut self, ufid: Ufid, refusal: Refusal, retry: Option<Moment>) {
+        if let Some(entry) = self.flows.get_mut(&ufid) {
+            entry.want_nic = false;
+            entry.refusal = Some(refusal);
+            entry.retry = retry;
+        }
+        if retry.is_some() {
+            self.waiting.insert(ufid);
+        }
+        self.recount(ufid, "refused");
+    }
+
+    /// How many megaflows of a scope forward in the NIC.
+    pub(super) fn residents(&self, scope: u32) -> usize {
+        let members = self.scopes.get(&scope).into_iter().flatten();
+        members.filter_map(|u| self.flows.get(u)).filter(|e| e.nic.life.forwards()).count()
+    }
+
+    /// Tries those that wait for budget, room, their children or the end of a retry time.
+    pub(super) fn place_waiting(&mut self, now: Moment) {
+        if self.waiting.is_empty() || self.hardware.iter().all(|h| h.crowded || !h.up) {
+            return;
+        }
+        let mut waiting: Vec<Ufid> = std::mem::take(&mut self.waiting).into_iter().collect();
+        let rate = |ufid: &Ufid| self.flows.get(ufid).map_or(0.0, |entry| entry.rate);
+        waiting.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
+        for ufid in waiting {
+            let keeps_waiting =
+                self.flows.get(&ufid).is_some_and(|entry| entry.retry.is_some_and(|at| now < at));
+            if keeps_waiting {
+                self.waiting.insert(ufid);
+            } else {
+                self.place(ufid, now);
+            }
+        }
+    }
+
+    /// After a statistics pass: does a full table hold flows that are slower than those that
+    /// wait? The slowest leave, and the fastest of the waiting are tried next.
+    pub(super) fn exchange(&mut self, provider: ProviderId, now: Moment) {
+        let full = self.hardware.get(provider.0).is_some_and(Hardware::short_of_room);
+        if !full {
+            return;
+        }
+        let rate = |ufid: &Ufid| self.flows.get(ufid).map_or(0.0, |entry| entry.rate);
+        let mut newcomers: Vec<Ufid> = self.waiting.iter().copied().collect();
+        newcomers.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
+        let mut victims: Vec<Ufid> = self
+            .flows
+            .iter()
+            .filter_map(|(ufid, entry)| {
+                let there = entry.provider == Some(provider) && entry.nic.life == Life::Present;
+                there.then_some(*ufid)
+            })
+            .collect();
+        victims.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
+        let pairs: Vec<(Ufid, Ufid)> = newcomers
+            .into_iter()
+            .zip(victims)
+            .take(EVICTIONS_PER_PASS)
+            .take_while(|(n, v)| self.policy.displaces(rate(n), rate(v)))
+            .collect();
+        for (newcomer, victim) in pairs {
+            let refusal = Refusal::new(Reason::TableFull, "evicted")
+                .detail("a faster megaflow took its place");
+            self.tally.evictions += 1;
+            self.refuse(victim, refusal, Some(now + RETRY_FULL));
+            self.plan(victim, now);
+            if let Some(entry) = self.flows.get_mut(&newcomer) {
+                entry.retry = Some(now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_flows_do_not_push_each_other_out() {
+        assert!(!ByRate.displaces(1000.0, 1000.0));
+        assert!(!ByRate.displaces(1900.0, 1000.0));
+        assert!(ByRate.displaces(2100.0, 1000.0));
+        assert!(!ByRate.displaces(5.0, 0.0));
+    }
+
+    #[test]
+    fn a_budget_is_kept_over_time() {
+        let mut budget = Budget::new(100);
+        let mut taken = 0;
+        for millisecond in 0..1000_u64 {
+            let now = Moment(millisecond * 1_000_000);
+            while budget.take(now) {
+                taken += 1;
+            }
+        }
+        assert!((100..=110).contains(&taken), "{taken}");
+    }
+}

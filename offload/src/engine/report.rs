@@ -1,0 +1,88 @@
+//! What the engine shows of itself.
+
+use flow::{Counters, Megaflow, Moment, Ufid};
+use metrics::Snapshot;
+
+use super::Engine;
+use super::entry::Entry;
+use super::operator::no_such_flow;
+use crate::request::{Explanation, FlowView, RequestError};
+
+impl Engine {
+    /// All megaflows, by ufid.
+    pub(super) fn views(&self, now: Moment) -> Vec<FlowView> {
+        self.flows.values().map(|entry| self.view_of(entry, now)).collect()
+    }
+
+    pub(super) fn view(&self, ufid: Ufid, now: Moment) -> Result<FlowView, RequestError> {
+        let entry = self.flows.get(&ufid).ok_or_else(|| no_such_flow(ufid))?;
+        Ok(self.view_of(entry, now))
+    }
+
+    fn view_of(&self, entry: &Entry, now: Moment) -> FlowView {
+        let provider = entry.provider.filter(|_| entry.nic.life.forwards());
+        FlowView {
+            flow: entry.flow.clone(),
+            placement: entry.placement(),
+            provider: provider.map(|provider| self.hardware_name(provider).to_string()),
+            refusal: entry.refusal.clone(),
+            nic: entry.nic.account.total(),
+            host: entry.host.account.total(),
+            used: entry.used.map(|used| now.since(used)),
+            tcp_flags: entry.tcp_flags,
+        }
+    }
+
+    /// What each hardware provider says of a megaflow, by the function that decides.
+    pub(super) fn explain(&self, flow: &Megaflow) -> Vec<Explanation> {
+        let explain = |hardware: &super::Hardware| Explanation {
+            provider: hardware.name.to_string(),
+            plan: hardware.admission.explain(flow),
+        };
+        self.hardware.iter().map(explain).collect()
+    }
+
+    /// First-pass hits of everything that ever was: in hardware, and on the host.
+    #[must_use]
+    pub fn first_pass(&self) -> (Counters, Counters) {
+        (self.first_pass_nic, self.first_pass_host)
+    }
+
+    /// The engine's part of the metrics.
+    #[must_use]
+    pub fn metrics(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            flows: self.tally.placed.clone(),
+            placement_changes: self.tally.placement_changes.clone(),
+            providers: self.tally.providers.clone(),
+            ..Snapshot::default()
+        };
+        for hardware in &self.hardware {
+            let metrics = snapshot.providers.entry(hardware.name.to_string()).or_default();
+            metrics.up = hardware.up;
+            metrics.queue_length = hardware.queued as u64;
+            metrics.tables = hardware.tables.clone();
+        }
+        if let Some(host) = snapshot.providers.get_mut("host") {
+            host.up = true;
+        }
+        snapshot
+    }
+
+    /// The client's name.
+    #[must_use]
+    pub fn client_name(&self) -> &'static str {
+        self.client.name()
+    }
+
+    /// How often each cause removed a megaflow, and what else the engine counted.
+    #[must_use]
+    pub fn coverage(&self) -> Vec<(String, u64)> {
+        let removals = self.tally.removals.iter();
+        let mut all: Vec<(String, u64)> =
+            removals.map(|(cause, count)| (format!("flow_removed_{cause}"), *count)).collect();
+        all.push(("flow_evicted".to_owned(), self.tally.evictions));
+        all.push(("flow_limit_hit".to_owned(), self.tally.overflows));
+        all
+    }
+}

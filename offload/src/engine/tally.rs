@@ -1,0 +1,81 @@
+//! What the engine counts of its own doing: the engine's part of the metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use flow::{Completion, Moment, Placement, Reason};
+use metrics::{ProviderMetrics, Transition};
+
+/// Counters of the engine, absolute since its start.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) providers: BTreeMap<String, ProviderMetrics>,
+    pub(super) placement_changes: BTreeMap<Transition, u64>,
+    pub(super) placed: BTreeMap<Placement, u64>,
+    pub(super) removals: BTreeMap<&'static str, u64>,
+    pub(super) evictions: u64,
+    pub(super) overflows: u64,
+}
+
+/// The reason behind a stable code, for counters that are kept by code.
+fn reason_of(code: &str) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.code() == code)
+}
+
+impl Tally {
+    fn provider(&mut self, name: &str) -> &mut ProviderMetrics {
+        self.providers.entry(name.to_owned()).or_default()
+    }
+
+    /// Admission decided: "admitted" or the code of the reason why not.
+    pub(super) fn decided(&mut self, provider: &str, decision: &str) {
+        let metrics = self.provider(provider);
+        match reason_of(decision) {
+            Some(reason) => *metrics.refused.entry(reason).or_default() += 1,
+            None => metrics.admitted += 1,
+        }
+    }
+
+    /// A batch is done.
+    pub(super) fn operations(&mut self, provider: &str, done: &[Completion], took: Duration) {
+        let each = took / u32::try_from(done.len()).unwrap_or(u32::MAX).max(1);
+        let metrics = self.provider(provider);
+        for completion in done {
+            let operation = metrics.operations.entry(completion.kind).or_default();
+            operation.duration.observe_duration(each);
+            match &completion.result {
+                Ok(_) => operation.ok += 1,
+                Err(error) => *operation.errors.entry(error.name()).or_default() += 1,
+            }
+        }
+    }
+
+    /// Belief and device were made equal.
+    pub(super) fn reconciled(&mut self, provider: &str, now: Moment) {
+        self.provider(provider).last_reconcile_seconds = now.since(Moment::default()).as_secs_f64();
+    }
+
+    /// A reconciliation repaired something.
+    pub(super) fn correction(&mut self, provider: &str, kind: &'static str) {
+        *self.provider(provider).corrections.entry(kind).or_default() += 1;
+    }
+
+    /// A megaflow lives elsewhere now (or for the first time somewhere).
+    pub(super) fn moved(&mut self, from: Option<Placement>, to: Placement, cause: &'static str) {
+        *self.placed.entry(to).or_default() += 1;
+        if let Some(from) = from {
+            *self.placed.entry(from).or_default() -= 1;
+            *self.placement_changes.entry(Transition { from, to, cause }).or_default() += 1;
+        }
+    }
+
+    /// A megaflow that was counted as living there is no more.
+    pub(super) fn left(&mut self, from: Placement) {
+        *self.placed.entry(from).or_default() -= 1;
+    }
+
+    /// A megaflow was removed.
+    pub(super) fn removed(&mut self, cause: &'static str) {
+        *self.removals.entry(cause).or_default() += 1;
+    }
+}

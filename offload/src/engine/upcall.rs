@@ -1,0 +1,88 @@
+//! Upcalls: the client answers, the host table gets the megaflow, the packet looks up again.
+
+use std::sync::Arc;
+
+use flow::{Actions, Answer, Key, Megaflow, Moment, Ufid, Upcall, UpcallReason, Verdict};
+
+use super::Engine;
+use super::entry::{Entry, Origin};
+use super::event::{Answered, Cause, Command};
+
+impl Engine {
+    pub(super) fn upcall(
+        &mut self,
+        id: u64,
+        key: &Key,
+        frame: &[u8],
+        reason: &UpcallReason,
+        now: Moment,
+    ) {
+        let answer = match self.client.upcall(Upcall { key, frame, reason }, now) {
+            Answer::Execute(actions) => Answered::Execute(actions),
+            Answer::Install(flow) => self.wanted(flow, Origin::Client, now),
+        };
+        self.out.resolved.push(Command::Resolve { id, answer });
+    }
+
+    /// A megaflow is wanted, whether it is there already or not.
+    fn wanted(&mut self, flow: Arc<Megaflow>, origin: Origin, now: Moment) -> Answered {
+        let ufid = flow.ufid;
+        let known = self.flows.contains_key(&ufid);
+        if !known && self.flows.len() >= self.settings.flow_limit {
+            self.tally.overflows += 1;
+            return Answered::Execute(flow.actions.clone());
+        }
+        if known {
+            self.change_actions(ufid, flow.actions.clone());
+            if let Some(entry) = self.flows.get_mut(&ufid) {
+                entry.leaving = None;
+                entry.used = Some(now);
+            }
+        } else {
+            self.insert(Entry::new(flow, origin, now));
+            self.recount(ufid, "new");
+        }
+        self.plan(ufid, now);
+        // The host table's operations go out before the answer and take effect in that order.
+        Answered::Reinject
+    }
+
+    /// Other actions are wanted. A refusal that was for the old ones is void.
+    pub(super) fn change_actions(&mut self, ufid: Ufid, actions: Actions) {
+        let Some(entry) = self.flows.get_mut(&ufid) else { return };
+        if entry.flow.actions == actions {
+            return;
+        }
+        let old = entry.flow.clone();
+        let new = Arc::new(Megaflow { actions, ..(*old).clone() });
+        entry.flow = new.clone();
+        entry.refusal = None;
+        entry.retry = None;
+        self.index(ufid, &old, false);
+        self.index(ufid, &new, true);
+        self.waiting.insert(ufid);
+    }
+
+    /// The client learnt something: every megaflow of its own is asked about again.
+    pub(super) fn revalidate(&mut self, now: Moment) {
+        for ufid in self.flows.keys().copied().collect::<Vec<_>>() {
+            self.revalidate_one(ufid, now);
+        }
+    }
+
+    pub(super) fn revalidate_one(&mut self, ufid: Ufid, now: Moment) {
+        let Some(entry) = self.flows.get(&ufid) else { return };
+        if entry.origin != Origin::Client || entry.leaving.is_some() {
+            return;
+        }
+        let flow = entry.flow.clone();
+        match self.client.revalidate(&flow, now) {
+            Verdict::Keep => {}
+            Verdict::Replace(actions) => {
+                self.change_actions(ufid, actions);
+                self.plan(ufid, now);
+            }
+            Verdict::Remove => self.leave(ufid, Cause::Revalidated, now),
+        }
+    }
+}
