@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The card's ports and their netdevs. */
+#include <linux/etherdevice.h>
+#include <linux/ethtool.h>
+#include <linux/module.h>
+#include <linux/rtnetlink.h>
+#include <net/pkt_cls.h>
+
+#include "swsim.h"
+
+#define MAX_VFS 64
+
+static int nvf = 2;
+module_param(nvf, int, 0444);
+MODULE_PARM_DESC(nvf, "number of virtual functions");
+
+static const char switch_id[8] = "swsim-0";
+static struct net_device *devs[2 * (MAX_VFS + 1)];
+static int n_devs;
+
+static netdev_tx_t sw_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	struct sw_port *port = netdev_priv(dev);
+
+	DEV_STATS_INC(dev, tx_packets);
+	DEV_STATS_ADD(dev, tx_bytes, skb->len);
+	if (port->representor)
+		sw_deliver(skb, port->peer);
+	else
+		sw_from_function(skb, port);
+	return NETDEV_TX_OK;
+}
+
+static int sw_setup_tc(struct net_device *dev, enum tc_setup_type type, void *data)
+{
+	struct sw_port *port = netdev_priv(dev);
+
+	if (type != TC_SETUP_BLOCK || !port->representor)
+		return -EOPNOTSUPP;
+	return sw_setup_block(port, data);
+}
+
+static int sw_port_parent_id(struct net_device *dev, struct netdev_phys_item_id *id)
+{
+	if (!sw_is_representor(dev))
+		return -EOPNOTSUPP;
+	id->id_len = sizeof(switch_id);
+	memcpy(id->id, switch_id, sizeof(switch_id));
+	return 0;
+}
+
+static int sw_port_name(struct net_device *dev, char *buf, size_t len)
+{
+	struct sw_port *port = netdev_priv(dev);
+	int n;
+
+	if (!port->representor)
+		return -EOPNOTSUPP;
+	if (port->vf < 0)
+		n = snprintf(buf, len, "p0");
+	else
+		n = snprintf(buf, len, "pf0vf%d", port->vf);
+	return n >= len ? -EINVAL : 0;
+}
+
+static const struct net_device_ops sw_netdev_ops = {
+	.ndo_start_xmit = sw_xmit,
+	.ndo_setup_tc = sw_setup_tc,
+	.ndo_get_port_parent_id = sw_port_parent_id,
+	.ndo_get_phys_port_name = sw_port_name,
+	.ndo_set_mac_address = eth_mac_addr,
+	.ndo_validate_addr = eth_validate_addr,
+};
+
+bool sw_is_representor(const struct net_device *dev)
+{
+	return dev->netdev_ops == &sw_netdev_ops &&
+	       ((const struct sw_port *)netdev_priv(dev))->representor;
+}
+
+static void sw_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info)
+{
+	strscpy(info->driver, "swsim", sizeof(info->driver));
+}
+
+static const struct ethtool_ops sw_ethtool_ops = {
+	.get_drvinfo = sw_drvinfo,
+	.get_link = ethtool_op_get_link,
+};
+
+/*
+ * No checksum, segmentation, scatter-gather or VLAN features: the stack hands over whole frames, tags
+ * and checksums in place, which is what a card has on the wire side of its table.
+ */
+static struct net_device *sw_make(bool representor, int vf)
+{
+	struct net_device *dev;
+	struct sw_port *port;
+	char name[IFNAMSIZ];
+
+	if (vf < 0)
+		strscpy(name, representor ? "swp0" : "wire0", sizeof(name));
+	else
+		snprintf(name, sizeof(name), representor ? "swrep%d" : "swvf%d", vf);
+	dev = alloc_netdev(sizeof(struct sw_port), name, NET_NAME_USER, ether_setup);
+	if (!dev)
+		return NULL;
+	port = netdev_priv(dev);
+	port->dev = dev;
+	port->representor = representor;
+	port->vf = vf;
+	dev->netdev_ops = &sw_netdev_ops;
+	dev->ethtool_ops = &sw_ethtool_ops;
+	dev->max_mtu = 9600;
+	dev->priv_flags |= IFF_NO_QUEUE;
+	dev->lltx = true;
+	if (representor) {
+		dev->features |= NETIF_F_HW_TC;
+		dev->hw_features |= NETIF_F_HW_TC;
+	}
+	eth_hw_addr_random(dev);
+	return dev;
+}
+
+static int sw_add_port(int vf)
+{
+	struct net_device *rep = sw_make(true, vf), *fun = sw_make(false, vf);
+	int err = -ENOMEM;
+
+	if (!rep || !fun)
+		goto free;
+	((struct sw_port *)netdev_priv(rep))->peer = fun;
+	((struct sw_port *)netdev_priv(fun))->peer = rep;
+	err = register_netdev(rep);
+	if (err)
+		goto free;
+	err = register_netdev(fun);
+	if (err) {
+		unregister_netdev(rep);
+		goto free;
+	}
+	devs[n_devs++] = rep;
+	devs[n_devs++] = fun;
+	return 0;
+free:
+	if (rep)
+		free_netdev(rep);
+	if (fun)
+		free_netdev(fun);
+	return err;
+}
+
+/* Both ends of all ports go before any is freed: a frame on its way still looks at its peer. */
+static void sw_stop(void)
+{
+	int i;
+
+	for (i = n_devs - 1; i >= 0; i--)
+		unregister_netdev(devs[i]);
+	sw_table_stop();
+	while (n_devs)
+		free_netdev(devs[--n_devs]);
+}
+
+static int __init sw_init(void)
+{
+	int vf, err;
+
+	if (nvf < 0 || nvf > MAX_VFS) {
+		pr_err("swsim: nvf is %d, it can be 0 to %d\n", nvf, MAX_VFS);
+		return -EINVAL;
+	}
+	sw_packet_start();
+	sw_table_start();
+	for (vf = -1; vf < nvf; vf++) {
+		err = sw_add_port(vf);
+		if (err) {
+			sw_stop();
+			return err;
+		}
+	}
+	return 0;
+}
+
+module_init(sw_init);
+module_exit(sw_stop);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("A switchdev NIC in software, for tests");
