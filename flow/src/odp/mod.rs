@@ -1,1 +1,64 @@
 //! Flow text: the ODP form of OVS, parsed and printed.
+//!
+//! What is printed is what `ovs-appctl dpctl/dump-flows` prints, and parsing it gives the value
+//! that was printed. Conventions where OVS's own text leaves something open:
+//!
+//! - **VLAN.** An exact `eth_type` with no `vlan(…)` beside it matches untagged packets only
+//!   (`vlan_tci` exact 0; inside `encap(…)` the same for the inner tag), as the kernel and OVS
+//!   read it. With a wild or partly masked `eth_type` and no `vlan(…)` the tag is wild. An exact
+//!   `eth_type` under a wild tag is `eth_type(0x0800),vlan(cfi=0/0)`. With `encap(…)` the
+//!   `eth_type(…)` beside `vlan(…)` is the tag's TPID. `vlan(tci=V/M)` is read too.
+//! - **No tag.** `vlan_tpid`, `cvlan_tpid` and `cvlan_tci` of an untagged packet are zero anyway;
+//!   a match that asks for that again is printed without it.
+//! - **Masks.** A value without `/mask` is exact; a field that is not mentioned is wild, in a
+//!   match as in a masked `set`. Bits of a value outside its mask are read over.
+//! - **802.2.** `eth_type(0/0xffff)` is `eth_type` 0x05ff, as OVS prints and reads it.
+//! - **ICMP.** Type and code are eight bits in the text; exact ones are exact in all 16 bits of
+//!   `tp_src` and `tp_dst`.
+//! - **`in_port`** has to be there and exact, `recirc_id` is 0 where it is missing.
+//! - **`sample`.** OVS prints one decimal of the percentage; more follow where one decimal would
+//!   be another probability.
+//! - **`drop`** is the empty list, and nothing else can stand beside it.
+//! - `set(ipv4(…))` has [`crate::Attr::Ipv4`] and protocol 4, `set(ipv6(…))` [`crate::Attr::Ipv6`]
+//!   and 6, whichever of their fields are set.
+//!
+//! Keys that OVS has and we do not (`skb_mark`, `ct_state`, `tunnel`, …) are errors unless their
+//! mask is zero, as `dump-flows -m` prints them. `packet_type(ns=0,id=0)` is what every packet is.
+
+mod action;
+mod action_print;
+mod attr;
+mod flow;
+mod keys;
+mod lexer;
+mod print;
+mod set;
+mod unsupported;
+mod vlan;
+
+#[cfg(test)]
+mod tests;
+
+pub use action::{parse_actions, parse_actions_with};
+pub use action_print::format_actions;
+pub use flow::{parse_flow, parse_flow_with};
+pub use keys::{parse_key, parse_key_with, parse_masked, parse_match, parse_match_with};
+pub use print::{format_key, format_match};
+
+use crate::PortId;
+
+/// Finds the number of a port by its name.
+pub type Ports<'a> = &'a dyn Fn(&str) -> Option<PortId>;
+
+/// Lists and attributes may be nested that deep in a text.
+pub const MAX_NESTING: usize = 32;
+
+/// Why a text is no flow: one line.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("column {column}: {message}")]
+pub struct OdpError {
+    /// Where, in bytes from the start of the text, the first being 1.
+    pub column: usize,
+    /// What is wrong there, and what would be right.
+    pub message: String,
+}

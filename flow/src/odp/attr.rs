@@ -1,0 +1,363 @@
+//! Attributes that are lists of `name=value/mask`: what stands in them, read and written alike.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::OdpError;
+use super::lexer::Lexer;
+use crate::{Attr, Field, Key, MacAddr, Mask};
+
+/// How a value looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Decimal with a hexadecimal mask.
+    Dec,
+    /// Hexadecimal, zero without 0x.
+    Hex,
+    /// Ethernet address.
+    Mac,
+    /// IPv4 address.
+    Ip4,
+    /// IPv6 address.
+    Ip6,
+    /// `no`, `first`, `later`.
+    Frag,
+}
+
+/// One `name=` inside an attribute: bits of a field.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    pub(super) field: Field,
+    pub(super) form: Form,
+    /// Lowest bit of the field.
+    pub(super) shift: u32,
+    /// How many bits.
+    pub(super) bits: u32,
+}
+
+impl Part {
+    const fn new(name: &'static str, field: Field, form: Form, bits: u32) -> Part {
+        Part { name, field, form, shift: 0, bits }
+    }
+
+    pub(super) const fn bits(name: &'static str, field: Field, shift: u32, bits: u32) -> Part {
+        Part { name, field, form: Form::Dec, shift, bits }
+    }
+
+    /// All ones in the part's width.
+    pub(super) fn full(&self) -> u128 {
+        u128::MAX >> (128 - self.bits)
+    }
+
+    /// The part's bits of a key or mask.
+    pub(super) fn get(&self, key: &Key) -> u128 {
+        key.get(self.field) >> self.shift & self.full()
+    }
+
+    /// Puts a value and its mask in. Exact ICMP types and codes are exact in the whole field.
+    fn put(&self, key: &mut Key, mask: &mut Mask, value: u128, bits: u128) {
+        let place = self.full() << self.shift;
+        let whole = bits == self.full() && self.bits == 8 && self.field.bits() == 16;
+        let bits = if whole { self.field.full_mask() } else { bits << self.shift };
+        key.set(self.field, key.get(self.field) & !place | (value << self.shift & bits));
+        mask.set(self.field, mask.get(self.field) & !place | bits);
+    }
+}
+
+/// An attribute of that kind.
+pub(super) struct Layout {
+    pub(super) name: &'static str,
+    pub(super) attr: Attr,
+    /// [`crate::SetFields::protocol`] for it.
+    pub(super) protocol: u8,
+    pub(super) parts: &'static [Part],
+}
+
+/// Looks a layout up by its name in the text.
+pub(super) fn by_name(name: &str) -> Option<&'static Layout> {
+    LAYOUTS.iter().find(|layout| layout.name == name)
+}
+
+/// All but VLAN and MPLS, which print in ways of their own.
+pub(super) const LAYOUTS: &[Layout] = &[
+    Layout {
+        name: "eth",
+        attr: Attr::Eth,
+        protocol: 0,
+        parts: &[
+            Part::new("src", Field::EthSrc, Form::Mac, 48),
+            Part::new("dst", Field::EthDst, Form::Mac, 48),
+        ],
+    },
+    Layout {
+        name: "ipv4",
+        attr: Attr::Ipv4,
+        protocol: 4,
+        parts: &[
+            Part::new("src", Field::Ipv4Src, Form::Ip4, 32),
+            Part::new("dst", Field::Ipv4Dst, Form::Ip4, 32),
+            Part::new("proto", Field::IpProto, Form::Dec, 8),
+            Part::new("tos", Field::IpTos, Form::Hex, 8),
+            Part::new("ttl", Field::IpTtl, Form::Dec, 8),
+            Part::new("frag", Field::IpFrag, Form::Frag, 8),
+        ],
+    },
+    Layout {
+        name: "ipv6",
+        attr: Attr::Ipv6,
+        protocol: 6,
+        parts: &[
+            Part::new("src", Field::Ipv6Src, Form::Ip6, 128),
+            Part::new("dst", Field::Ipv6Dst, Form::Ip6, 128),
+            Part::new("label", Field::Ipv6Label, Form::Hex, 20),
+            Part::new("proto", Field::IpProto, Form::Dec, 8),
+            Part::new("tclass", Field::IpTos, Form::Hex, 8),
+            Part::new("hlimit", Field::IpTtl, Form::Dec, 8),
+            Part::new("frag", Field::IpFrag, Form::Frag, 8),
+        ],
+    },
+    Layout { name: "tcp", attr: Attr::Transport, protocol: 6, parts: PORTS },
+    Layout { name: "udp", attr: Attr::Transport, protocol: 17, parts: PORTS },
+    Layout { name: "sctp", attr: Attr::Transport, protocol: 132, parts: PORTS },
+    Layout { name: "icmp", attr: Attr::Transport, protocol: 1, parts: TYPE_AND_CODE },
+    Layout { name: "icmpv6", attr: Attr::Transport, protocol: 58, parts: TYPE_AND_CODE },
+    Layout {
+        name: "arp",
+        attr: Attr::Arp,
+        protocol: 0,
+        parts: &[
+            Part::new("sip", Field::ArpSip, Form::Ip4, 32),
+            Part::new("tip", Field::ArpTip, Form::Ip4, 32),
+            Part::new("op", Field::ArpOp, Form::Dec, 16),
+            Part::new("sha", Field::ArpSha, Form::Mac, 48),
+            Part::new("tha", Field::ArpTha, Form::Mac, 48),
+        ],
+    },
+];
+
+const PORTS: &[Part] =
+    &[Part::new("src", Field::TpSrc, Form::Dec, 16), Part::new("dst", Field::TpDst, Form::Dec, 16)];
+
+const TYPE_AND_CODE: &[Part] =
+    &[Part::new("type", Field::TpSrc, Form::Dec, 8), Part::new("code", Field::TpDst, Form::Dec, 8)];
+
+/// The three entries of `mpls(…)`.
+pub(super) const LSES: [[Part; 4]; 3] = [lse(Field::Mpls0), lse(Field::Mpls1), lse(Field::Mpls2)];
+
+const fn lse(field: Field) -> [Part; 4] {
+    [
+        Part::bits("label", field, 12, 20),
+        Part::bits("tc", field, 9, 3),
+        Part::bits("ttl", field, 0, 8),
+        Part::bits("bos", field, 8, 1),
+    ]
+}
+
+/// Reads `name=value/mask,…)`, the opening parenthesis being read already.
+pub(super) fn parse_parts(
+    lexer: &mut Lexer<'_>,
+    attr: &str,
+    parts: &[Part],
+    key: &mut Key,
+    mask: &mut Mask,
+) -> Result<(), OdpError> {
+    let mut seen = 0_u32;
+    while !lexer.eat(")") {
+        let (index, part) = parse_name(lexer, attr, parts)?;
+        if seen & 1 << index != 0 {
+            return Err(lexer.error(format!("{attr}({}=) is there twice", part.name)));
+        }
+        seen |= 1 << index;
+        parse_value(lexer, attr, part, key, mask)?;
+        end_of_part(lexer)?;
+    }
+    Ok(())
+}
+
+/// Reads the entries of `mpls(…)`: a name that was there already begins the next entry.
+pub(super) fn parse_mpls(
+    lexer: &mut Lexer<'_>,
+    key: &mut Key,
+    mask: &mut Mask,
+    most: usize,
+) -> Result<(), OdpError> {
+    let (mut seen, mut entry) = (0_u32, 0);
+    while !lexer.eat(")") {
+        let (index, _) = parse_name(lexer, "mpls", &LSES[0])?;
+        if seen & 1 << index != 0 {
+            (seen, entry) = (0, entry + 1);
+        }
+        let Some(parts) = LSES.get(entry).filter(|_| entry < most) else {
+            return Err(lexer.error(format!("mpls(…) with more than {most} label(s)")));
+        };
+        seen |= 1 << index;
+        parse_value(lexer, "mpls", &parts[index], key, mask)?;
+        end_of_part(lexer)?;
+    }
+    Ok(())
+}
+
+/// A comma, or the parenthesis that the caller will see.
+pub(super) fn end_of_part(lexer: &mut Lexer<'_>) -> Result<(), OdpError> {
+    if lexer.rest().starts_with(')') || lexer.eat(",") {
+        return Ok(());
+    }
+    Err(lexer.error(format!("expected ',' or ')', found {}", lexer.found())))
+}
+
+fn parse_name<'p>(
+    lexer: &mut Lexer<'_>,
+    attr: &str,
+    parts: &'p [Part],
+) -> Result<(usize, &'p Part), OdpError> {
+    let start = lexer.clone();
+    let name = lexer.word();
+    let found = parts.iter().enumerate().find(|(_, part)| part.name == name);
+    match found {
+        Some(found) if lexer.eat("=") => Ok(found),
+        _ => {
+            let names: Vec<_> = parts.iter().map(|part| format!("{}=", part.name)).collect();
+            let found = start.found();
+            let message = format!("expected {} in {attr}(…), found {found}", names.join(" "));
+            Err(start.error(message))
+        }
+    }
+}
+
+fn parse_value(
+    lexer: &mut Lexer<'_>,
+    attr: &str,
+    part: &Part,
+    key: &mut Key,
+    mask: &mut Mask,
+) -> Result<(), OdpError> {
+    let what = format!("{attr}({}=)", part.name);
+    let value = parse_form(lexer, part, &what)?;
+    let bits = match (lexer.eat("/"), part.form) {
+        (false, _) => part.full(),
+        (true, Form::Frag) => lexer.number(&format!("the mask of {what}"), part.full())?,
+        (true, _) => parse_mask(lexer, part, &format!("the mask of {what}"))?,
+    };
+    part.put(key, mask, value, bits);
+    Ok(())
+}
+
+/// A mask looks like a value; those of IP addresses can be prefix lengths too.
+fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: &str) -> Result<u128, OdpError> {
+    if matches!(part.form, Form::Ip4 | Form::Ip6) {
+        let mut ahead = lexer.clone();
+        let digits = ahead.take(|c| c.is_ascii_digit());
+        let prefix = digits.parse().ok().filter(|length| *length <= part.bits);
+        if let (Some(length), false) = (prefix, ahead.rest().starts_with([':', '.'])) {
+            *lexer = ahead;
+            let host = part.full().checked_shr(length).unwrap_or(0);
+            return Ok(part.full() & !host);
+        }
+    }
+    parse_form(lexer, part, what)
+}
+
+fn parse_form(lexer: &mut Lexer<'_>, part: &Part, what: &str) -> Result<u128, OdpError> {
+    let start = lexer.clone();
+    let value = match part.form {
+        Form::Dec | Form::Hex => return lexer.number(what, part.full()),
+        Form::Mac => lexer.token_of(":").parse::<MacAddr>().ok().map(u128::from),
+        Form::Ip4 => lexer.token_of(".").parse::<Ipv4Addr>().ok().map(|ip| ip.to_bits().into()),
+        Form::Ip6 => lexer.token_of(":.").parse::<Ipv6Addr>().ok().map(Ipv6Addr::to_bits),
+        Form::Frag => match lexer.word() {
+            "no" => Some(0),
+            "first" => Some(1),
+            "later" => Some(2),
+            _ => None,
+        },
+    };
+    let form = match part.form {
+        Form::Mac => "an Ethernet address",
+        Form::Ip4 => "an IPv4 address",
+        Form::Ip6 => "an IPv6 address",
+        Form::Dec | Form::Hex | Form::Frag => "no, first or later",
+    };
+    value.ok_or_else(|| start.error(format!("expected {form} for {what}, found {}", start.found())))
+}
+
+impl<'a> Lexer<'a> {
+    /// Hexadecimal digits and the given separators.
+    fn token_of(&mut self, separators: &str) -> &'a str {
+        self.take(|c| c.is_ascii_hexdigit() || separators.contains(c))
+    }
+}
+
+/// Prints the parts that have a mask; `None` prints all of them as exact.
+pub(super) fn print_parts(out: &mut String, parts: &[Part], key: &Key, mask: Option<&Mask>) {
+    let mut first = true;
+    for part in parts {
+        let bits = mask.map_or(part.full(), |mask| part.get(mask));
+        if bits == 0 {
+            continue;
+        }
+        if !first {
+            out.push(',');
+        }
+        first = false;
+        let _ = write!(out, "{}=", part.name);
+        print_form(out, part.form, part.get(key));
+        if bits != part.full() {
+            out.push('/');
+            match part.form {
+                Form::Dec | Form::Hex | Form::Frag => print_hex(out, bits),
+                Form::Mac | Form::Ip4 | Form::Ip6 => print_form(out, part.form, bits),
+            }
+        }
+    }
+}
+
+/// Prints `mpls(…)`'s content up to the last entry that has a mask: OVS prints every mask of an
+/// attribute that is not wholly exact.
+pub(super) fn print_mpls(out: &mut String, key: &Key, mask: &Mask) {
+    let used = LSES.iter().rposition(|parts| mask.get(parts[0].field) != 0).map_or(0, |at| at + 1);
+    let exact = LSES[..used].iter().all(|p| mask.get(p[0].field) == p[0].field.full_mask());
+    for (index, part) in LSES[..used].iter().flatten().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        let _ = write!(out, "{}={}", part.name, part.get(key));
+        let hex = if matches!(part.name, "tc" | "bos") { "" } else { "0x" };
+        if !exact {
+            let _ = write!(out, "/{hex}{:x}", part.get(mask));
+        }
+    }
+}
+
+/// C's `%#x`: zero has no 0x.
+pub(super) fn print_hex(out: &mut String, value: u128) {
+    let _ = if value == 0 { write!(out, "0") } else { write!(out, "{value:#x}") };
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "a part is as wide as its form")]
+fn print_form(out: &mut String, form: Form, value: u128) {
+    let _ = match form {
+        Form::Dec => write!(out, "{value}"),
+        Form::Hex => {
+            print_hex(out, value);
+            Ok(())
+        }
+        Form::Mac => {
+            let mut key = Key::default();
+            key.set(Field::EthSrc, value);
+            write!(out, "{}", key.eth_src)
+        }
+        Form::Ip4 => write!(out, "{}", Ipv4Addr::from_bits(value as u32)),
+        // inet_ntop's older form for ::a.b.c.d, which Rust prints as plain IPv6.
+        Form::Ip6 if (0x1_0000..=u128::from(u32::MAX)).contains(&value) => {
+            write!(out, "::{}", Ipv4Addr::from_bits(value as u32))
+        }
+        Form::Ip6 => write!(out, "{}", Ipv6Addr::from_bits(value)),
+        Form::Frag => match value {
+            0 => write!(out, "no"),
+            1 => write!(out, "first"),
+            2 => write!(out, "later"),
+            other => write!(out, "{other}"),
+        },
+    };
+}

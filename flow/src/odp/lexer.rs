@@ -1,0 +1,121 @@
+//! Characters to tokens: words, numbers, addresses, and where an error is.
+
+use super::OdpError;
+
+/// A place in a text. Every read either moves on or leaves the place as it was.
+#[derive(Clone)]
+pub(super) struct Lexer<'a> {
+    text: &'a str,
+    place: usize,
+}
+
+impl<'a> Lexer<'a> {
+    pub(super) fn new(text: &'a str) -> Lexer<'a> {
+        Lexer { text, place: 0 }
+    }
+
+    /// What has not been read yet.
+    pub(super) fn rest(&self) -> &'a str {
+        self.text.get(self.place..).unwrap_or("")
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.place
+    }
+
+    pub(super) fn at_end(&self) -> bool {
+        self.rest().is_empty()
+    }
+
+    pub(super) fn error(&self, message: impl Into<String>) -> OdpError {
+        self.error_at(self.place, message)
+    }
+
+    pub(super) fn error_at(&self, place: usize, message: impl Into<String>) -> OdpError {
+        OdpError { column: place + 1, message: message.into() }
+    }
+
+    /// The next few characters, quoted for an error.
+    pub(super) fn found(&self) -> String {
+        let text: String = self.rest().chars().take(20).flat_map(char::escape_default).collect();
+        if text.is_empty() { "the end of the text".to_owned() } else { format!("'{text}'") }
+    }
+
+    pub(super) fn eat(&mut self, text: &str) -> bool {
+        let found = self.rest().starts_with(text);
+        if found {
+            self.place += text.len();
+        }
+        found
+    }
+
+    pub(super) fn expect(&mut self, text: &str) -> Result<(), OdpError> {
+        if self.eat(text) {
+            return Ok(());
+        }
+        Err(self.error(format!("expected '{text}', found {}", self.found())))
+    }
+
+    /// Commas and white space.
+    pub(super) fn skip_delimiters(&mut self) {
+        let rest = self.rest();
+        let trimmed = rest.trim_start_matches([',', ' ', '\t', '\r', '\n']);
+        self.place += rest.len() - trimmed.len();
+    }
+
+    /// White space alone: OVS prints ", " between the parts of a dumped line.
+    pub(super) fn skip_space(&mut self) {
+        let rest = self.rest();
+        self.place += rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len();
+    }
+
+    /// As many characters as are like that, perhaps none.
+    pub(super) fn take(&mut self, like: impl Fn(char) -> bool) -> &'a str {
+        let rest = self.rest();
+        let end = rest.find(|c| !like(c)).unwrap_or(rest.len());
+        self.place += end;
+        rest.get(..end).unwrap_or("")
+    }
+
+    /// A name: letters, digits, `_` and `-`.
+    pub(super) fn word(&mut self) -> &'a str {
+        self.take(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    }
+
+    /// Everything up to a delimiter or a parenthesis.
+    pub(super) fn token(&mut self) -> &'a str {
+        self.take(|c| !matches!(c, ',' | '(' | ')' | ' ' | '\t' | '\r' | '\n'))
+    }
+
+    /// A decimal or 0x number of at most `max`; `what` names it in errors. A leading zero is an
+    /// error: C would read octal, people mean decimal.
+    pub(super) fn number(&mut self, what: &str, max: u128) -> Result<u128, OdpError> {
+        let start = self.place;
+        let token = self.take(|c| c.is_ascii_alphanumeric());
+        let parsed = match token.strip_prefix("0x").or_else(|| token.strip_prefix("0X")) {
+            Some(hex) => (u128::from_str_radix(hex, 16), hex),
+            None => (token.parse::<u128>(), token),
+        };
+        let message = match parsed {
+            (_, "") if token.is_empty() => {
+                format!("expected a number for {what}, found {}", self.found())
+            }
+            _ if token.len() > 1
+                && token.starts_with('0')
+                && !token[1..].starts_with(['x', 'X']) =>
+            {
+                format!("{what} {token} begins with 0: write it in decimal or with 0x")
+            }
+            (Ok(value), _) if value <= max => return Ok(value),
+            (Ok(_), _) => format!("{what} {token} is too large, at most {max} ({max:#x})"),
+            (Err(_), digits)
+                if !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit()) =>
+            {
+                format!("{what} {token} is no decimal number of at most {max}")
+            }
+            (Err(_), _) => format!("{what} '{token}' is no number"),
+        };
+        self.place = start;
+        Err(self.error(message))
+    }
+}

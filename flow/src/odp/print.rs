@@ -1,0 +1,235 @@
+//! Matches and keys as OVS prints them.
+
+use std::fmt::Write as _;
+
+use super::attr::{self, print_mpls, print_parts};
+use super::keys::TCP_FLAGS;
+use super::set::{print_eth_type, print_u32};
+use super::vlan::{TAGS, is_tpid, print_vlan};
+use crate::{Field, Key, Mask, Match, VLAN_PRESENT};
+
+/// Prints a match as `dump-flows` does: wild fields are not there. Fields that mean nothing under
+/// the match's EtherType or protocol ([`crate::validate`] refuses them) are printed under the
+/// attribute that is likeliest.
+#[must_use]
+pub fn format_match(matching: &Match) -> String {
+    let (key, mask) = (matching.key(), matching.mask());
+    let mut out = String::new();
+    print_u32(&mut out, "recirc_id", key.recirc_id, mask.recirc_id);
+    if mask.dp_hash != 0 {
+        out.push(',');
+        print_u32(&mut out, "dp_hash", key.dp_hash, mask.dp_hash);
+    }
+    let _ = write!(out, ",in_port({}),eth(", key.in_port);
+    print_layout(&mut out, "eth", key, Some(mask));
+    print_level(&mut out, key, mask, 0);
+    out
+}
+
+/// Prints the key of a packet with all the fields that a packet of its kind has.
+#[must_use]
+pub fn format_key(key: &Key) -> String {
+    let mut out = String::new();
+    print_u32(&mut out, "recirc_id", key.recirc_id, u32::MAX);
+    out.push(',');
+    print_u32(&mut out, "dp_hash", key.dp_hash, u32::MAX);
+    let _ = write!(out, ",in_port({}),eth(", key.in_port);
+    print_layout(&mut out, "eth", key, None);
+    let mut closing = 0;
+    for (tpid, tci) in TAGS {
+        let tci = key.get(tci);
+        if tci == 0 {
+            break;
+        }
+        let _ = write!(out, ",eth_type(0x{:04x}),vlan(", key.get(tpid));
+        print_vlan(&mut out, u16::try_from(tci).unwrap_or(u16::MAX), 0xffff, true);
+        out.push_str("),encap(");
+        closing += 1;
+    }
+    if key.eth_type >= 0x600 {
+        separate(&mut out);
+        print_eth_type(&mut out, key.eth_type, 0xffff);
+        if is_tpid(key.eth_type) && closing < TAGS.len() {
+            out.push_str(CUT_TAG);
+        }
+        print_packet(&mut out, key);
+    }
+    out.extend(std::iter::repeat_n(')', closing));
+    out
+}
+
+/// Behind the EtherType of a tag that the frame is too short for.
+const CUT_TAG: &str = ",vlan(vid=0,pcp=0,cfi=0),encap()";
+
+/// A comma, unless something was just opened.
+fn separate(out: &mut String) {
+    if !out.ends_with('(') {
+        out.push(',');
+    }
+}
+
+/// `parts)`, the opening parenthesis being there already.
+fn print_layout(out: &mut String, name: &str, key: &Key, mask: Option<&Mask>) {
+    if let Some(layout) = attr::by_name(name) {
+        print_parts(out, layout.parts, key, mask);
+    }
+    out.push(')');
+}
+
+fn open(out: &mut String, name: &str) {
+    separate(out);
+    out.push_str(name);
+    out.push('(');
+}
+
+/// What a match says from tag `depth` on.
+fn print_level(out: &mut String, key: &Key, mask: &Mask, depth: usize) {
+    let Some((tpid, tci)) = TAGS.get(depth) else {
+        if mask.eth_type != 0 {
+            separate(out);
+            print_eth_type(out, key.eth_type, mask.eth_type);
+        }
+        return print_payload(out, key, mask);
+    };
+    let inner = &TAGS[depth + 1..];
+    let says_inner = inner.iter().any(|(tpid, tci)| mask.get(*tpid) != 0 || mask.get(*tci) != 0);
+    let tci_mask = u16::try_from(mask.get(*tci)).unwrap_or(u16::MAX);
+    let tci_value = u16::try_from(key.get(*tci)).unwrap_or(u16::MAX);
+    let says_untagged = tci_mask == 0xffff && tci_value == 0;
+    let tagged =
+        tci_value & VLAN_PRESENT != 0 || !says_untagged && (mask.get(*tpid) != 0 || says_inner);
+    if tagged {
+        if mask.get(*tpid) != 0 {
+            separate(out);
+            let tpid_mask = u16::try_from(mask.get(*tpid)).unwrap_or(u16::MAX);
+            print_eth_type(out, u16::try_from(key.get(*tpid)).unwrap_or(u16::MAX), tpid_mask);
+        }
+        open(out, "vlan");
+        print_vlan(out, tci_value, tci_mask, false);
+        out.push(')');
+        open(out, "encap");
+        print_level(out, key, mask, depth + 1);
+        out.push(')');
+        return;
+    }
+    if mask.eth_type != 0 {
+        separate(out);
+        print_eth_type(out, key.eth_type, mask.eth_type);
+    }
+    if says_untagged && mask.eth_type == 0xffff && is_tpid(key.eth_type) {
+        out.push_str(CUT_TAG);
+        return print_payload(out, key, mask);
+    }
+    let implied = if mask.eth_type == 0xffff { says_untagged } else { tci_mask == 0 };
+    if !implied {
+        open(out, "vlan");
+        print_vlan(out, tci_value, tci_mask, false);
+        out.push(')');
+    }
+    print_payload(out, key, mask);
+}
+
+/// What a match says of what is behind the tags.
+fn print_payload(out: &mut String, key: &Key, mask: &Mask) {
+    if mask.mpls0 != 0 || mask.mpls1 != 0 || mask.mpls2 != 0 {
+        open(out, "mpls");
+        print_mpls(out, key, mask);
+        out.push(')');
+    }
+    let shared = mask.ip_proto != 0 || mask.ip_tos != 0 || mask.ip_ttl != 0 || mask.ip_frag != 0;
+    let has = |fields: &[Field]| fields.iter().any(|field| mask.get(*field) != 0);
+    let ipv6 = has(&[Field::Ipv6Src, Field::Ipv6Dst, Field::Ipv6Label]);
+    let is_ipv6 = key.eth_type == 0x86dd || ipv6 && key.eth_type != 0x0800;
+    let ipv4 = has(&[Field::Ipv4Src, Field::Ipv4Dst]);
+    let no_ip = Mask { ip_proto: 0, ip_tos: 0, ip_ttl: 0, ip_frag: 0, ..*mask };
+    if ipv4 || shared && !is_ipv6 {
+        open(out, "ipv4");
+        print_layout(out, "ipv4", key, Some(if is_ipv6 { &no_ip } else { mask }));
+    }
+    if ipv6 || shared && is_ipv6 {
+        open(out, "ipv6");
+        print_layout(out, "ipv6", key, Some(if is_ipv6 { mask } else { &no_ip }));
+    }
+    if has(&[Field::ArpSip, Field::ArpTip, Field::ArpOp, Field::ArpSha, Field::ArpTha]) {
+        open(out, "arp");
+        print_layout(out, "arp", key, Some(mask));
+    }
+    if has(&[Field::TpSrc, Field::TpDst]) {
+        let name = transport(key, mask);
+        open(out, name);
+        print_layout(out, name, key, Some(mask));
+    }
+    if mask.tcp_flags != 0 {
+        separate(out);
+        print_tcp_flags(out, &TCP_FLAGS, key.tcp_flags, mask.tcp_flags);
+    }
+}
+
+/// The attribute that ports, or type and code, belong to.
+fn transport(key: &Key, mask: &Mask) -> &'static str {
+    let wide = |mask: u16| mask > 0xff && mask != 0xffff;
+    match (key.ip_proto, key.eth_type) {
+        _ if wide(mask.tp_src | mask.tp_dst) || (key.tp_src | key.tp_dst) > 0xff => {
+            by_protocol(key).filter(|name| !name.starts_with("icmp")).unwrap_or("tcp")
+        }
+        _ => by_protocol(key).unwrap_or("tcp"),
+    }
+}
+
+fn by_protocol(key: &Key) -> Option<&'static str> {
+    match (key.ip_proto, key.eth_type) {
+        (6, _) => Some("tcp"),
+        (17, _) => Some("udp"),
+        (132, _) => Some("sctp"),
+        (1, 0x0800) => Some("icmp"),
+        (58, 0x86dd) => Some("icmpv6"),
+        _ => None,
+    }
+}
+
+/// What a packet of this kind has behind its EtherType.
+fn print_packet(out: &mut String, key: &Key) {
+    match key.eth_type {
+        0x0800 | 0x86dd => {
+            let name = if key.eth_type == 0x0800 { "ipv4" } else { "ipv6" };
+            open(out, name);
+            print_layout(out, name, key, None);
+            if let (Some(name), 0 | 1) = (by_protocol(key), key.ip_frag) {
+                open(out, name);
+                print_layout(out, name, key, None);
+            }
+            if key.tcp_flags != 0 {
+                out.push(',');
+                print_tcp_flags(out, &TCP_FLAGS, key.tcp_flags, 0xfff);
+            }
+        }
+        0x0806 | 0x8035 => {
+            open(out, "arp");
+            print_layout(out, "arp", key, None);
+        }
+        0x8847 | 0x8848 => {
+            let has = |lse: u32| if lse == 0 { 0 } else { u32::MAX };
+            let (mpls1, mpls2) = (has(key.mpls1), has(key.mpls2));
+            open(out, "mpls");
+            print_mpls(out, key, &Mask { mpls0: u32::MAX, mpls1, mpls2, ..Mask::default() });
+            out.push(')');
+        }
+        _ => {}
+    }
+}
+
+/// `tcp_flags(syn|ack)`, or `tcp_flags(+syn-ack)` under a mask.
+pub(super) fn print_tcp_flags(out: &mut String, names: &[&str], value: u16, mask: u16) {
+    out.push_str("tcp_flags(");
+    let bits = names.iter().enumerate().map(|(bit, name)| (1_u16 << bit, *name));
+    if mask & 0xfff == 0xfff {
+        let set: Vec<_> = bits.filter(|(bit, _)| value & bit != 0).map(|(_, name)| name).collect();
+        out.push_str(&if set.is_empty() { "0".to_owned() } else { set.join("|") });
+    } else {
+        for (bit, name) in bits.filter(|(bit, _)| mask & bit != 0) {
+            out.push(if value & bit != 0 { '+' } else { '-' });
+            out.push_str(name);
+        }
+    }
+    out.push(')');
+}

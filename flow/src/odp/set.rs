@@ -1,0 +1,142 @@
+//! `set(…)`, read and printed.
+
+use std::fmt::Write as _;
+
+use super::attr::{
+    self, LSES, Layout, parse_mpls, parse_parts, print_hex, print_mpls, print_parts,
+};
+use super::keys::{TCP_FLAGS, parse_eth_type, parse_port, parse_tcp_flags, parse_u32};
+use super::lexer::Lexer;
+use super::print::print_tcp_flags;
+use super::vlan::{Masked, parse_vlan, print_vlan};
+use super::{OdpError, Ports, unsupported};
+use crate::{Action, Attr, Field, Key, Mask, SetFields};
+
+/// Reads `attr(…))`, the `set(` being read already.
+pub(super) fn parse_set(lexer: &mut Lexer<'_>, ports: Ports<'_>) -> Result<Action, OdpError> {
+    let start = lexer.clone();
+    let name = lexer.word();
+    if name.is_empty() || !lexer.eat("(") {
+        return Err(start.error(format!("expected a key in set(…), found {}", start.found())));
+    }
+    let (mut value, mut mask) = (Key::default(), Mask::default());
+    let (attr, protocol) = match (name, attr::by_name(name)) {
+        (_, Some(layout)) => {
+            parse_parts(lexer, name, layout.parts, &mut value, &mut mask)?;
+            (layout.attr, layout.protocol)
+        }
+        ("mpls", _) => {
+            parse_mpls(lexer, &mut value, &mut mask, 1)?;
+            (Attr::Mpls, 0)
+        }
+        _ => {
+            let (attr, field, bits, of) = parse_single(lexer, ports, name, &start)?;
+            value.set(field, bits & of);
+            mask.set(field, of);
+            (attr, 0)
+        }
+    };
+    lexer.expect(")")?;
+    if mask.is_zero() {
+        return Err(start.error(format!("set({name}()) sets nothing")));
+    }
+    let value = value.masked(&mask);
+    Ok(Action::Set(Box::new(SetFields { attr, protocol, value, mask })))
+}
+
+/// Attributes that are one value: attribute, field, value and mask.
+fn parse_single(
+    lexer: &mut Lexer<'_>,
+    ports: Ports<'_>,
+    name: &str,
+    start: &Lexer<'_>,
+) -> Result<(Attr, Field, u128, u128), OdpError> {
+    let wide = |(value, mask): (u32, u32)| (u128::from(value), u128::from(mask));
+    let narrow = |(value, mask): (u16, u16)| (u128::from(value), u128::from(mask));
+    let pair = |masked: Masked| narrow((masked.value, masked.mask));
+    let (attr, field, (value, mask)) = match name {
+        "recirc_id" => (Attr::RecircId, Field::RecircId, wide(parse_u32(lexer, name)?)),
+        "dp_hash" => (Attr::DpHash, Field::DpHash, wide(parse_u32(lexer, name)?)),
+        "in_port" => (Attr::InPort, Field::InPort, wide(parse_port(lexer, ports)?)),
+        "vlan" => (Attr::Vlan, Field::VlanTci, pair(parse_vlan(lexer)?)),
+        "eth_type" => (Attr::EthType, Field::EthType, pair(parse_eth_type(lexer)?)),
+        "tcp_flags" => (Attr::TcpFlags, Field::TcpFlags, narrow(parse_tcp_flags(lexer)?)),
+        name if unsupported::is_key(name) || name == "encap" => {
+            return Err(start.error(format!("set({name}(…)) is not supported")));
+        }
+        name => return Err(start.error(format!("there is no key '{name}'"))),
+    };
+    Ok((attr, field, value, mask))
+}
+
+/// Prints the whole action.
+pub(super) fn print_set(out: &mut String, set: &SetFields) {
+    out.push_str("set(");
+    let (value, mask) = (&set.value, &set.mask);
+    match set.attr {
+        Attr::RecircId => print_u32(out, "recirc_id", value.recirc_id, mask.recirc_id),
+        Attr::DpHash => print_u32(out, "dp_hash", value.dp_hash, mask.dp_hash),
+        Attr::InPort => {
+            let _ = write!(out, "in_port({}", value.in_port);
+            print_mask(out, mask.in_port);
+        }
+        Attr::EthType => print_eth_type(out, value.eth_type, mask.eth_type),
+        Attr::TcpFlags => print_tcp_flags(out, &TCP_FLAGS, value.tcp_flags, mask.tcp_flags),
+        Attr::Vlan => print_tci(out, value.vlan_tci, mask.vlan_tci),
+        Attr::Cvlan => print_tci(out, value.cvlan_tci, mask.cvlan_tci),
+        Attr::Mpls => {
+            out.push_str("mpls(");
+            print_mpls(out, value, &Mask { mpls1: 0, mpls2: 0, ..*mask });
+            debug_assert!(mask.get(LSES[0][0].field) != 0);
+            out.push(')');
+        }
+        Attr::Eth | Attr::Ip | Attr::Ipv4 | Attr::Ipv6 | Attr::Transport | Attr::Arp => {
+            if let Some(layout) = layout_of(set) {
+                let _ = write!(out, "{}(", layout.name);
+                print_parts(out, layout.parts, value, Some(mask));
+                out.push(')');
+            }
+        }
+    }
+    out.push(')');
+}
+
+/// The layout that a set names: by attribute, and by protocol where several share one.
+fn layout_of(set: &SetFields) -> Option<&'static Layout> {
+    attr::LAYOUTS.iter().find(|layout| match set.attr {
+        Attr::Ip => layout.protocol == set.protocol && matches!(layout.name, "ipv4" | "ipv6"),
+        Attr::Transport => layout.attr == Attr::Transport && layout.protocol == set.protocol,
+        attr => layout.attr == attr,
+    })
+}
+
+/// OVS prints a whole TCI with both parts, a masked one with those that count.
+fn print_tci(out: &mut String, value: u16, mask: u16) {
+    out.push_str("vlan(");
+    print_vlan(out, value, mask, mask == 0xffff);
+    out.push(')');
+}
+
+/// `name(0x…[/0x…])`.
+pub(super) fn print_u32(out: &mut String, name: &str, value: u32, mask: u32) {
+    let _ = write!(out, "{name}(");
+    print_hex(out, value.into());
+    print_mask(out, mask);
+}
+
+fn print_mask(out: &mut String, mask: u32) {
+    if mask != u32::MAX {
+        out.push('/');
+        print_hex(out, mask.into());
+    }
+    out.push(')');
+}
+
+/// `eth_type(0x0800[/0xff00])`; 802.2 as OVS prints it.
+pub(super) fn print_eth_type(out: &mut String, value: u16, mask: u16) {
+    let _ = match (value, mask) {
+        (super::vlan::ETH_TYPE_NONE, 0xffff) => write!(out, "eth_type(0/0xffff)"),
+        (_, 0xffff) => write!(out, "eth_type(0x{value:04x})"),
+        _ => write!(out, "eth_type(0x{value:04x}/0x{mask:04x})"),
+    };
+}

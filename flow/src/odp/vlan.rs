@@ -1,0 +1,153 @@
+//! `vlan(…)` and what `eth_type(…)`, `vlan(…)` and `encap(…)` say together about the tags.
+
+use std::fmt::Write as _;
+
+use super::OdpError;
+use super::attr::{Part, parse_parts};
+use super::lexer::Lexer;
+use crate::{Field, Key, Mask, VLAN_PRESENT};
+
+/// EtherType of 802.2 frames in a key.
+pub(super) const ETH_TYPE_NONE: u16 = 0x05ff;
+
+/// A value and the bits of it that count.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Masked {
+    pub(super) value: u16,
+    pub(super) mask: u16,
+}
+
+/// No tag. Beside the EtherType of one: a tag that was cut off, as OVS prints it.
+pub(super) const UNTAGGED: Masked = Masked { value: 0, mask: 0xffff };
+
+/// What one level of a text said about tags.
+#[derive(Clone, Default)]
+pub(super) struct Level {
+    pub(super) eth_type: Option<Masked>,
+    pub(super) vlan: Option<Masked>,
+    /// Where `vlan(…)`, or else the level, is in the text.
+    pub(super) place: usize,
+    pub(super) encap: bool,
+}
+
+/// The fields of the outer and of the inner tag.
+pub(super) const TAGS: [(Field, Field); 2] =
+    [(Field::VlanTpid, Field::VlanTci), (Field::CvlanTpid, Field::CvlanTci)];
+
+/// The parts of a TCI in that field.
+pub(super) const fn parts(tci: Field) -> [Part; 3] {
+    [Part::bits("vid", tci, 0, 12), Part::bits("pcp", tci, 13, 3), Part::bits("cfi", tci, 12, 1)]
+}
+
+/// Is that EtherType a tag's TPID?
+pub(super) fn is_tpid(eth_type: u16) -> bool {
+    matches!(eth_type, 0x8100 | 0x88a8)
+}
+
+/// Reads the inside of `vlan(…)`. A tag is present unless `cfi=` says otherwise.
+pub(super) fn parse_vlan(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
+    if lexer.eat("tci=") {
+        let value = lexer.number("vlan(tci=)", 0xffff)?;
+        let mask = match lexer.eat("/") {
+            true => lexer.number("the mask of vlan(tci=)", 0xffff)?,
+            false => 0xffff,
+        };
+        lexer.expect(")")?;
+        return Ok(Masked { value: narrow(value & mask), mask: narrow(mask) });
+    }
+    let mut key = Key { vlan_tci: VLAN_PRESENT, ..Key::default() };
+    let mut mask = key;
+    parse_parts(lexer, "vlan", &parts(Field::VlanTci), &mut key, &mut mask)?;
+    Ok(Masked { value: key.vlan_tci, mask: mask.vlan_tci })
+}
+
+/// Prints the inside of `vlan(…)`; with `whole` VID and PCP are there even if they are wild.
+pub(super) fn print_vlan(out: &mut String, value: u16, mask: u16, whole: bool) {
+    let mut comma = "";
+    for (name, shift, bits) in [("vid", 0, 0xfff), ("pcp", 13, 7)] {
+        let (value, mask) = (value >> shift & bits, mask >> shift & bits);
+        if !whole && mask == 0 {
+            continue;
+        }
+        let _ = write!(out, "{comma}{name}={value}");
+        if mask != bits {
+            let _ = write!(out, "/{mask:#x}");
+        }
+        comma = ",";
+    }
+    if value & VLAN_PRESENT == 0 {
+        let wild = if mask & VLAN_PRESENT == 0 { "/0" } else { "" };
+        let _ = write!(out, "{comma}cfi=0{wild}");
+    }
+}
+
+/// Puts the tags and the EtherType of a text's levels, outermost first, into key and mask.
+pub(super) fn put_levels(
+    lexer: &Lexer<'_>,
+    levels: &[Level],
+    key: &mut Key,
+    mask: &mut Mask,
+) -> Result<(), OdpError> {
+    for (depth, level) in levels.iter().enumerate() {
+        let tag = TAGS.get(depth);
+        if level.encap || level.vlan.is_some() {
+            let Some((tpid, tci)) = tag else {
+                let message = "a third VLAN tag is not supported: a key has two";
+                return Err(lexer.error_at(level.place, message));
+            };
+            put_tag(lexer, level, (*tpid, *tci), key, mask)?;
+            if level.encap {
+                continue;
+            }
+        }
+        let Some(eth_type) = level.eth_type else { continue };
+        if level.vlan.is_some() && is_tpid(eth_type.value) {
+            continue;
+        }
+        put(key, mask, Field::EthType, eth_type);
+        if let (None, 0xffff, Some((_, tci))) = (level.vlan, eth_type.mask, tag) {
+            put(key, mask, *tci, UNTAGGED);
+        }
+    }
+    Ok(())
+}
+
+/// One tag: its TCI, and the TPID that `eth_type(…)` gives.
+fn put_tag(
+    lexer: &Lexer<'_>,
+    level: &Level,
+    (tpid, tci): (Field, Field),
+    key: &mut Key,
+    mask: &mut Mask,
+) -> Result<(), OdpError> {
+    let Some(vlan) = level.vlan else {
+        return Err(lexer.error_at(level.place, "encap(…) needs vlan(…) before it"));
+    };
+    put(key, mask, tci, vlan);
+    match level.eth_type {
+        Some(eth_type) if vlan == UNTAGGED && is_tpid(eth_type.value) => {
+            put(key, mask, Field::EthType, eth_type);
+            Ok(())
+        }
+        Some(eth_type) if level.encap || is_tpid(eth_type.value) => {
+            put(key, mask, tpid, eth_type);
+            Ok(())
+        }
+        Some(_) if vlan.value & VLAN_PRESENT != 0 => {
+            let message = "vlan(…) needs eth_type(0x8100) or eth_type(0x88a8), and what is behind \
+                           the tag in encap(…)";
+            Err(lexer.error_at(level.place, message))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn put(key: &mut Key, mask: &mut Mask, field: Field, masked: Masked) {
+    key.set(field, u128::from(masked.value & masked.mask));
+    mask.set(field, u128::from(masked.mask));
+}
+
+/// 16 bits that were checked to be no more.
+pub(super) fn narrow(value: u128) -> u16 {
+    u16::try_from(value).unwrap_or(u16::MAX)
+}
