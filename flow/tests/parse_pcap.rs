@@ -1,5 +1,5 @@
-//! `packet::extract` against Open vSwitch itself: tens of thousands of seeded packets through
-//! `ovs-ofctl parse-pcap`, compared line by line.
+//! `packet::extract` against Open vSwitch itself: tens of thousands of seeded packets, and the
+//! kept corpus, through `ovs-ofctl parse-pcap`, compared line by line.
 //!
 //! Another seed or count: `MEGAFLOW_SEED=7 MEGAFLOW_PACKETS=1000000 cargo test -p megaflow-flow
 //! --test parse_pcap`.
@@ -24,7 +24,9 @@ fn keys_are_those_of_open_vswitch() {
     let seed = number("MEGAFLOW_SEED", 1);
     let count = number("MEGAFLOW_PACKETS", 40_000);
     let mut rng = Rng(seed);
-    let frames: Vec<_> = (0..count).map(|index| frame(&mut rng, index)).collect();
+    let kept = common::fuzz::corpus().into_iter().map(|(_, frame)| frame);
+    let made = (0..count).map(|index| frame(&mut rng, index));
+    let frames: Vec<_> = kept.chain(made).collect();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("packets.pcap");
     std::fs::write(&path, pcap(&frames)).expect("writing the capture");
@@ -38,7 +40,7 @@ fn keys_are_those_of_open_vswitch() {
         assert_eq!(ours, without_the_rest(theirs), "seed {seed}, packet {index}: {frame:02x?}");
         protocols.insert(ours.split(',').next().unwrap_or_default().to_owned());
     }
-    println!("{count} packets (seed {seed}) have OVS's key: {protocols:?}");
+    println!("{} packets (seed {seed}) have OVS's key: {protocols:?}", frames.len());
     for name in ["tcp", "udp", "sctp", "icmp", "ip", "tcp6", "udp6", "sctp6", "icmp6", "ipv6"] {
         assert!(protocols.contains(name), "no {name} among the packets");
     }

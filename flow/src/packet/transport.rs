@@ -70,7 +70,8 @@ pub(super) fn parse(frame: &[u8], transport: Transport, key: &mut Key) {
 /// header of the protocol that the action names.
 pub(super) fn set(frame: &mut [u8], key: &mut Key, layers: &Layers, set: &SetFields) {
     let Some(transport) = layers.transport else { return };
-    if set.protocol != key.ip_proto {
+    // OVS has no attribute that sets IGMP.
+    if set.protocol != key.ip_proto || set.protocol == IGMP {
         return;
     }
     let Some(at) = whole(frame, transport, key.ip_proto) else { return };

@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::cast_possible_truncation, reason = "cutting off is how bytes are made")]
 
+pub(crate) mod checks;
+pub(crate) mod fuzz;
+
 /// SplitMix64: the same packets on every machine.
 pub(crate) struct Rng(pub(crate) u64);
 
@@ -28,6 +31,10 @@ impl Rng {
 
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
+    }
+
+    pub(crate) fn pick_ref<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
     }
 
     pub(crate) fn fill(&mut self, count: usize) -> Vec<u8> {
