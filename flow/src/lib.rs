@@ -31,7 +31,7 @@ pub use matching::Match;
 pub use megaflow::Megaflow;
 pub use placement::Placement;
 pub use provider::{
-    Completion, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
+    Completion, Dumped, Op, OpKind, PortTraffic, Provider, ProviderError, ProviderEvent, TableUsage,
 };
 pub use refusal::{Reason, Refusal};
 pub use stats::{Counters, Moment, Stats};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::capability::Admission;
-use crate::id::Ufid;
+use crate::id::{PortId, Ufid};
 use crate::megaflow::Megaflow;
 use crate::refusal::{Reason, Refusal};
-use crate::stats::Stats;
+use crate::stats::{Counters, Stats};
 
 /// One operation on a provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -173,6 +173,22 @@ pub struct TableUsage {
     pub capacity: Option<u64>,
 }
 
+/// What a device's own port counts, absolute since the device's start: the other end of the
+/// conservation of packets, counted where they come in and not where they hit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortTraffic {
+    /// Which port.
+    pub port: PortId,
+    /// Off the wire.
+    pub received: Counters,
+    /// Onto the wire.
+    pub sent: Counters,
+    /// Received and neither hit nor handed to the host, by reason (a stable word).
+    pub receive_drops: Vec<(&'static str, Counters)>,
+    /// Hit, and lost on the way out, by reason.
+    pub transmit_drops: Vec<(&'static str, Counters)>,
+}
+
 /// What happened on a provider without being asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProviderEvent {
@@ -210,6 +226,11 @@ pub trait Provider: Send {
 
     /// How full the tables are.
     fn tables(&self) -> Vec<TableUsage>;
+
+    /// What the device's ports count; nothing for a device that does not tell.
+    fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
+        Ok(Vec::new())
+    }
 
     /// What happened since the last call; never blocks.
     fn events(&mut self) -> Vec<ProviderEvent>;

@@ -1,0 +1,66 @@
+#!/bin/bash
+# test.sh [LANE…] — every test of the project, the VM lane included; `test.sh --list` names the lanes.
+#
+# Installs what a test needs (Debian packages by name, nothing is started) and prints how long each
+# lane took. A lane that can't run fails: nothing is skipped here.
+set -euo pipefail
+cd "$(dirname "$(realpath "$0")")"
+
+LANES="tools format lint unit docs demo unprivileged fuzz vm"
+
+# A command that proves each Debian package, and the package's name.
+TOOLS="ovs-ofctl:openvswitch-common ovs-dpctl:openvswitch-switch promtool:prometheus curl:curl
+ip:iproute2 runuser:util-linux cc:gcc"
+
+lane_tools() {
+  local missing="" pair
+  for pair in $TOOLS; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%:*}" >/dev/null || missing="$missing ${pair##*:}"
+  done
+  [ -n "$missing" ] || return 0
+  [ "$(id -u)" = 0 ] || { echo "test: error: not root, and these packages are missing:$missing" >&2; return 1; }
+  # RUNLEVEL=1: invoke-rc.d then starts none of the services that come with the packages.
+  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+  local opts="-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
+  # shellcheck disable=SC2086
+  apt-get $opts update -qq && apt-get $opts install -y -qq --no-install-recommends $missing
+}
+
+lane_format() { cargo fmt --all --check; }
+lane_lint() { cargo clippy --workspace --all-targets --quiet -- -D warnings; }
+lane_unit() { cargo test --workspace --quiet; }
+lane_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
+
+# The README's first command, and the same with a fault in the accounting, which it must find.
+lane_demo() {
+  cargo build --release --quiet -p megaflow-offload
+  target/release/megaflow demo
+  local out status=0
+  out=$(target/release/megaflow demo --fault drop-counter-update 2>&1) || status=$?
+  [ "$status" = 1 ] || { echo "test: error: the demo with a fault ended with $status, not 1" >&2; return 1; }
+  grep 'does not add up' <<<"$out"
+}
+
+# The demo without root, in a user namespace of its own.
+lane_unprivileged() {
+  local dir
+  dir=$(mktemp -d)
+  install -m 755 target/release/megaflow "$dir/megaflow"
+  chmod 755 "$dir"
+  runuser -u nobody -- "$dir/megaflow" demo --seconds 5
+  rm -r "$dir"
+}
+
+lane_fuzz() { cargo run --release --quiet -p megaflow-flow --example fuzz_parser; }
+lane_vm() { cargo build --release --quiet -p megaflow-hwtests -p megaflow-offload && target/release/megaflow-hwtests; }
+
+[ "${1:-}" != --list ] || { tr ' ' '\n' <<<"$LANES"; exit; }
+times=""
+for lane in ${*:-$LANES}; do
+  declare -F "lane_$lane" >/dev/null || { echo "test: error: no lane '$lane' (see --list)" >&2; exit 2; }
+  echo "== $lane"
+  begin=$SECONDS
+  "lane_$lane" || { echo "== $lane failed after $((SECONDS - begin)) s" >&2; exit 1; }
+  times="$times $lane $((SECONDS - begin))s"
+done
+echo "== all passed:$times"
