@@ -1,0 +1,314 @@
+//! The card's own thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use flow::Counters;
+use flow::packet::Packet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::ledger::{Drop, Ledger};
+use super::memory::{HostMemory, Vectors};
+use super::registers::{CTRL, DBG, HASH, Registers, port_window};
+use super::rings::CardRing;
+use super::tables::Tables;
+use super::wire::Wire;
+use crate::layout::Word;
+use crate::register::words::{ctrl, dbg, err, hash, port};
+use crate::register::{CardCapabilities, Command, State};
+use crate::ring::record::cause;
+use crate::toeplitz::{SECRET_BYTES, Toeplitz};
+
+/// Longest sleep: the heartbeat is due once a second.
+const NAP: Duration = Duration::from_millis(250);
+/// Sleep while a wire without a descriptor has to be looked at.
+const SHORT_NAP: Duration = Duration::from_millis(1);
+
+#[derive(Default)]
+pub(super) struct PortCounts {
+    pub(super) rx: Counters,
+    pub(super) tx: Counters,
+    pub(super) drops: [u64; Drop::ALL.len()],
+}
+
+pub(super) struct Port {
+    pub(super) wire: Box<dyn Wire>,
+    pub(super) broken: bool,
+    was_broken: bool,
+    pub(super) counts: PortCounts,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) lookups: u64,
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+    pub(super) commands: u64,
+    pub(super) commands_failed: u64,
+}
+
+/// Everything that the card's thread owns.
+pub(super) struct Card {
+    pub(super) registers: Arc<Registers>,
+    pub(super) memory: Arc<dyn HostMemory>,
+    pub(super) vectors: Arc<Vectors>,
+    pub(super) ledger: Ledger,
+    /// Counter updates still to be lost, for tests of the audit.
+    pub(super) lost_counts: Arc<AtomicU32>,
+    pub(super) rings: Vec<CardRing>,
+    pub(super) tables: Tables,
+    pub(super) ports: Vec<Port>,
+    pub(super) counts: Counts,
+    pub(super) epoch: u32,
+    pub(super) snapshots: u32,
+    pub(super) events: u32,
+    pub(super) scratch: Packet,
+    pub(super) frame: Vec<u8>,
+    start: Instant,
+}
+
+impl Card {
+    pub(super) fn new(
+        caps: &CardCapabilities,
+        registers: Arc<Registers>,
+        memory: Arc<dyn HostMemory>,
+        vectors: Arc<Vectors>,
+        wires: Vec<Box<dyn Wire>>,
+    ) -> Card {
+        let ledger = Ledger::default();
+        let ports = wires.into_iter().zip(0usize..).map(|(wire, number)| {
+            registers.put(port_window(number), port::LINK, 1);
+            Port { wire, broken: false, was_broken: false, counts: PortCounts::default() }
+        });
+        let ports: Vec<Port> = ports.collect();
+        if let Ok(mut state) = ledger.state.lock() {
+            state.ports.resize_with(ports.len(), Default::default);
+        }
+        Card {
+            rings: (0..registers.rings()).map(CardRing::new).collect(),
+            tables: Tables::new(caps),
+            registers,
+            memory,
+            vectors,
+            ledger,
+            lost_counts: Arc::default(),
+            ports,
+            counts: Counts::default(),
+            epoch: 1,
+            snapshots: 0,
+            events: 0,
+            scratch: Packet::new(&[]),
+            frame: Vec::new(),
+            start: Instant::now(),
+        }
+    }
+
+    /// Runs until told to stop or until the card is pulled out; gives the wires back.
+    pub(super) fn run(mut self) -> Vec<Box<dyn Wire>> {
+        loop {
+            let stopped = self.registers.stop.load(Ordering::SeqCst);
+            if stopped || self.registers.gone.load(Ordering::SeqCst) {
+                return self.ports.into_iter().map(|port| port.wire).collect();
+            }
+            if !self.step() {
+                self.sleep();
+            }
+        }
+    }
+
+    /// One round of everything; true if there was anything to do.
+    fn step(&mut self) -> bool {
+        let mut busy = self.obey();
+        busy |= self.run_commands();
+        busy |= self.run_triggers();
+        busy |= self.run_packets();
+        if busy {
+            self.report();
+        }
+        self.links();
+        self.publish();
+        busy
+    }
+
+    /// Nobody wants anything: look again after announcing the sleep, then sleep.
+    fn sleep(&mut self) {
+        self.registers.sleeps();
+        if !self.step() && !self.registers.stop.load(Ordering::SeqCst) {
+            self.wait();
+        }
+        self.registers.awake();
+        let heartbeat = self.registers.get(CTRL, ctrl::HEARTBEAT);
+        self.registers.put(CTRL, ctrl::HEARTBEAT, (heartbeat + 1) & 0x7fff_ffff);
+    }
+
+    fn wait(&self) {
+        let mut nap = NAP;
+        let mut fds = vec![PollFd::new(self.registers.waker(), PollFlags::IN)];
+        for port in self.ports.iter().filter(|port| !port.broken) {
+            match port.wire.fd() {
+                Some(fd) => fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+                None => nap = SHORT_NAP,
+            }
+        }
+        // A signal ends the sleep early: the loop looks again anyway.
+        let _ = poll(&mut fds, Timespec::try_from(nap).ok().as_ref());
+        // A wire that only reports an error must not turn the sleep into a busy loop; receiving
+        // from it tells what is wrong, and a broken wire is not polled any more.
+        let failed = PollFlags::ERR | PollFlags::NVAL;
+        if fds.iter().skip(1).any(|fd| fd.revents().intersects(failed)) {
+            std::thread::sleep(SHORT_NAP);
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        State::of(self.registers.get(CTRL, ctrl::STATE)).unwrap_or(State::Halted)
+    }
+
+    /// Ticks (microseconds), 31 bits.
+    pub(super) fn now(&self) -> u32 {
+        let micros = self.start.elapsed().as_micros() & 0x7fff_ffff;
+        u32::try_from(micros).unwrap_or(0)
+    }
+
+    /// Is the ring on?
+    pub(super) fn ring(&mut self, number: usize) -> bool {
+        self.rings[number].refresh(&self.registers)
+    }
+
+    /// What CTRL.CMD asked for.
+    fn obey(&mut self) -> bool {
+        let command = self.registers.pending.swap(0, Ordering::SeqCst);
+        let set = |state: State| self.registers.put(CTRL, ctrl::STATE, state as u32);
+        if command == Command::Reset as u32 {
+            self.reset();
+        } else if command == Command::Run as u32 && self.state() == State::Init {
+            self.tables.toeplitz = Toeplitz::new(&self.secrets());
+            set(State::Ready);
+        } else if command == Command::Quiesce as u32
+            && matches!(self.state(), State::Ready | State::Degraded)
+        {
+            set(State::Init);
+        }
+        command != 0
+    }
+
+    fn secrets(&self) -> [[u8; SECRET_BYTES]; 2] {
+        let arrays = match self.registers.get(HASH, hash::BANK) {
+            0 => [hash::SECRET_0_0, hash::SECRET_0_1],
+            _ => [hash::SECRET_1_0, hash::SECRET_1_1],
+        };
+        arrays.map(|array| {
+            let mut secret = [0; SECRET_BYTES];
+            for (i, bytes) in secret.chunks_exact_mut(4).enumerate() {
+                bytes.copy_from_slice(&self.registers.get_word(HASH, array, i).to_be_bytes());
+            }
+            secret
+        })
+    }
+
+    fn reset(&mut self) {
+        self.registers.put(CTRL, ctrl::STATE, State::Reset as u32);
+        for number in 0..self.rings.len() {
+            self.registers.reset_ring(number);
+            self.rings[number].refresh(&self.registers);
+        }
+        self.tables.clear();
+        self.registers.put(HASH, hash::BANK, 0);
+        self.registers.triggers.store(0, Ordering::SeqCst);
+        (self.snapshots, self.events) = (0, 0);
+        self.epoch = if self.epoch == 0xffff { 1 } else { self.epoch + 1 };
+        self.report();
+        self.registers.put(CTRL, ctrl::STATE, State::Init as u32);
+        self.registers.put(CTRL, ctrl::BOOT_EPOCH, self.epoch);
+    }
+
+    /// Captures an error and tells the host.
+    pub(super) fn error(&mut self, code: u32, info: u32, counter: Word) {
+        self.registers.error(code, info, self.now(), counter);
+        self.event(cause::ERROR, code, info);
+    }
+
+    /// A DMA error on a ring: nothing goes on until a reset.
+    pub(super) fn halt(&mut self, ring: usize, code: u32) {
+        let info = crate::int::to_u32(ring);
+        self.registers.error(code, info, self.now(), err::DMA_ERRORS);
+        self.registers.put(CTRL, ctrl::STATE, State::Halted as u32);
+        // Whoever waits for a ring learns of it by looking at STATE.
+        self.vectors.raise_all();
+    }
+
+    /// Shadow words and interrupts.
+    fn publish(&mut self) {
+        let halted = self.state() == State::Halted;
+        for number in 0..self.rings.len() {
+            if halted || !self.ring(number) {
+                continue;
+            }
+            let ring = &mut self.rings[number];
+            if ring.publish(&*self.memory, &self.registers, self.epoch).is_err() {
+                return self.halt(number, 2);
+            }
+            if let Some(vector) = self.rings[number].interrupt(&self.registers) {
+                self.vectors.raise(vector);
+            }
+        }
+    }
+
+    fn links(&mut self) {
+        for number in 0..self.ports.len() {
+            let port = &mut self.ports[number];
+            if port.broken && !port.was_broken {
+                port.was_broken = true;
+                self.registers.put(port_window(number), port::LINK, 0);
+                self.event(cause::LINK, crate::int::to_u32(number), 0);
+            }
+        }
+    }
+
+    /// Counters into the registers.
+    fn report(&self) {
+        let regs = &self.registers;
+        for (word, value) in [
+            (dbg::LOOKUPS, self.counts.lookups),
+            (dbg::HITS, self.counts.hits),
+            (dbg::MISSES, self.counts.misses),
+            (dbg::COMMANDS, self.counts.commands),
+            (dbg::COMMANDS_FAILED, self.counts.commands_failed),
+        ] {
+            regs.put64(DBG, word, value);
+        }
+        for (word, value) in [
+            (dbg::EM_USED, self.tables.exact_used),
+            (dbg::TCAM_USED, self.tables.rows_used),
+            (dbg::MASKS_USED, self.tables.masks_used()),
+            (dbg::EM_HIGH_WATER, self.tables.high_water),
+        ] {
+            regs.put(DBG, word, value);
+        }
+        for (number, port) in self.ports.iter().enumerate() {
+            let at = port_window(number);
+            let counts = &port.counts;
+            for (word, value) in [
+                (port::RX_PACKETS, counts.rx.packets),
+                (port::RX_BYTES, counts.rx.bytes),
+                (port::TX_PACKETS, counts.tx.packets),
+                (port::TX_BYTES, counts.tx.bytes),
+                (port::DROP_RX_RING_FULL, counts.drops[Drop::RxRingFull as usize]),
+                (port::DROP_RX_RING_OFF, counts.drops[Drop::RxRingOff as usize]),
+                (port::DROP_OVERSIZE, counts.drops[Drop::Oversize as usize]),
+                (port::DROP_HALTED, counts.drops[Drop::Halted as usize]),
+                (port::DROP_TX_WIRE, counts.drops[Drop::TxWire as usize]),
+                (port::DROP_TX_BAD, counts.drops[Drop::TxBad as usize]),
+            ] {
+                regs.put64(at, word, value);
+            }
+        }
+    }
+
+    /// A test may lose a counter update, to see that the audit finds it.
+    pub(super) fn fault_drops_count(&self) -> bool {
+        let left = self.lost_counts.load(Ordering::Relaxed);
+        left > 0 && self.lost_counts.fetch_sub(1, Ordering::Relaxed) > 0
+    }
+}

@@ -1,0 +1,283 @@
+//! The command queue: fetch, check, execute, complete.
+
+use super::card::Card;
+use super::memory::DmaFault;
+use super::registers::{CMDQ_RING, CPLQ_RING, CTRL, EVTQ_RING, SNAP};
+use super::rings::Doorbell;
+use super::tables::Entry;
+use crate::crc::crc32c;
+use crate::int::to_u32;
+use crate::register::State;
+use crate::register::words::{ctrl, err, snap};
+use crate::ring::command::{COMMAND_BYTES, Command, CounterId, Op, Table, command};
+use crate::ring::record::{
+    RECORD_BYTES, Status, WORD_BYTES, cause, completion, event, snapshot_header, snapshot_word,
+};
+
+/// Commands executed in one go, so that packets don't wait for a long batch.
+const BATCH: u16 = 64;
+/// Bytes of a snapshot written at a time.
+const CHUNK: usize = 1 << 16;
+
+/// What a command gives back besides its status.
+#[derive(Default)]
+struct Outcome {
+    packets: u64,
+    bytes: u64,
+    counter: u32,
+}
+
+impl Card {
+    /// Executes what waits in the command ring; true if there was something.
+    pub(super) fn run_commands(&mut self) -> bool {
+        let ready = self.ring(CMDQ_RING) && self.ring(CPLQ_RING);
+        if !ready || self.state() == State::Halted {
+            return false;
+        }
+        let waiting = self.rings[CMDQ_RING].waiting(&self.registers);
+        let waiting = self.believe(CMDQ_RING, waiting).min(BATCH);
+        let mut done = 0;
+        while done < waiting {
+            let free = self.rings[CPLQ_RING].free(&self.registers);
+            if self.believe(CPLQ_RING, free) == 0 {
+                break;
+            }
+            if let Err(DmaFault) = self.run_command() {
+                self.halt(CMDQ_RING, 1);
+                return true;
+            }
+            done += 1;
+        }
+        done > 0
+    }
+
+    /// Room as the doorbell says; an impossible doorbell is captured and counts as none.
+    pub(super) fn believe(&mut self, ring: usize, doorbell: Doorbell) -> u16 {
+        match doorbell {
+            Doorbell::Room(room) => room,
+            Doorbell::Bad(first) => {
+                if first {
+                    self.error(5, to_u32(ring), err::RING_ERRORS);
+                }
+                0
+            }
+        }
+    }
+
+    fn run_command(&mut self) -> Result<(), DmaFault> {
+        let mut record = Command { bytes: [0; COMMAND_BYTES] };
+        self.rings[CMDQ_RING].read(&*self.memory, 0, &mut record.bytes)?;
+        let result = self.execute(&record);
+        let (status, outcome) = match result {
+            Ok(outcome) => (Status::Ok, outcome),
+            Err(status) => (status, Outcome::default()),
+        };
+        self.counts.commands += 1;
+        self.counts.commands_failed += u64::from(status != Status::Ok);
+        let mut out = [0; RECORD_BYTES];
+        completion::SEQ.put(&mut out, u64::from(record.get32(command::SEQ)));
+        completion::STATUS.put(&mut out, status as u64);
+        completion::OP.put(&mut out, u64::from(record.bytes[command::OP.offset]));
+        completion::BOOT_EPOCH.put(&mut out, u64::from(self.epoch));
+        completion::PACKETS.put(&mut out, outcome.packets);
+        completion::BYTES.put(&mut out, outcome.bytes);
+        completion::CNT.put(&mut out, u64::from(outcome.counter));
+        completion::TS.put(&mut out, u64::from(self.now()));
+        self.rings[CPLQ_RING].write(&*self.memory, 0, &out)?;
+        self.rings[CPLQ_RING].advance();
+        self.rings[CMDQ_RING].advance();
+        Ok(())
+    }
+
+    fn execute(&mut self, record: &Command) -> Result<Outcome, Status> {
+        if !record.intact() {
+            self.error(3, record.get32(command::SEQ), err::CRC_ERRORS);
+            return Err(Status::Crc);
+        }
+        if record.get32(command::BOOT_EPOCH) != self.epoch {
+            return Err(Status::Epoch);
+        }
+        let op = Op::of(record.bytes[command::OP.offset]).ok_or(Status::BadOp)?;
+        let table = match record.bytes[command::TABLE.offset] {
+            0 => Table::Exact,
+            1 => Table::Rows,
+            _ => return Err(Status::BadOp),
+        };
+        let slot = record.get32(command::SLOT);
+        let slot2 = record.get32(command::SLOT2);
+        let mask_id = record.bytes[command::MASK_ID.offset];
+        let counter = CounterId::of(record.get32(command::CNT));
+        let (action, cookie) = (record.get32(command::ACT_ID), record.get_cookie());
+        let generation = record.get32(command::GENERATION);
+        let nothing = |()| Outcome::default();
+        match op {
+            Op::Nop | Op::Fence => Ok(Outcome::default()),
+            Op::EntryWrite => {
+                let (key, mask) = (record.get_key(), record.get_mask());
+                let entry = Entry { mask_id, key, mask, cookie, generation, action, counter };
+                self.tables.write(table, slot, entry).map(nothing)
+            }
+            Op::EntryMove if table == Table::Rows => Err(Status::BadOp),
+            Op::EntryMove => self.tables.move_entry(slot, slot2).map(nothing),
+            Op::EntryReplace => self
+                .tables
+                .replace((table, slot), (cookie, generation), (action, counter))
+                .map(final_counter),
+            Op::EntryClear => self.tables.clear_entry(table, slot, cookie).map(final_counter),
+            Op::EntryRead => self.read_entries(record, table, slot, slot2),
+            Op::MaskWrite => self.tables.write_mask(mask_id, record.get_mask()).map(nothing),
+            Op::MaskClear => self.tables.clear_mask(mask_id).map(nothing),
+            Op::MaskRead => {
+                let found = self.tables.mask(mask_id)?;
+                let found = found.map(|m| Command::new(Op::MaskWrite).mask_id(mask_id).mask(m));
+                self.read_back(record, found.into_iter().collect())
+            }
+            Op::ActWrite => {
+                let list = record.get_payload().ok_or(Status::Range)?;
+                self.tables.write_action(action, list).map(nothing)
+            }
+            Op::ActRead => {
+                let found = self.tables.action(action)?;
+                let found =
+                    found.map(|a| Command::new(Op::ActWrite).action(action).payload(&a.bytes));
+                self.read_back(record, found.into_iter().collect())
+            }
+            Op::Flush => {
+                self.tables.flush();
+                Ok(Outcome::default())
+            }
+            Op::SnapNow => {
+                let counter = self.snapshot()?;
+                Ok(Outcome { counter, ..Outcome::default() })
+            }
+        }
+    }
+
+    fn read_entries(
+        &mut self,
+        record: &Command,
+        table: Table,
+        first: u32,
+        count: u32,
+    ) -> Result<Outcome, Status> {
+        let end = first.checked_add(count).ok_or(Status::Range)?;
+        let mut found = Vec::new();
+        for slot in first..end {
+            let Some(entry) = self.tables.slot(table, slot)? else { continue };
+            let value = self.tables.counters[entry.counter.index as usize].value;
+            let mut copy = Command::new(Op::EntryWrite)
+                .slot(table, slot)
+                .mask_id(entry.mask_id)
+                .cookie(entry.cookie, entry.generation)
+                .action(entry.action)
+                .counter(entry.counter)
+                .key(&entry.key);
+            if table == Table::Rows {
+                copy = copy.mask(&entry.mask);
+            }
+            command::PACKETS.put(&mut copy.bytes, value.packets);
+            command::BYTES.put(&mut copy.bytes, value.bytes);
+            found.push(copy);
+        }
+        self.read_back(record, found)
+    }
+
+    fn read_back(&self, record: &Command, found: Vec<Command>) -> Result<Outcome, Status> {
+        let mut address = command::ADDRESS.get(&record.bytes);
+        let packets = found.len() as u64;
+        for mut copy in found {
+            copy.seal(record.get32(command::SEQ), self.epoch);
+            self.memory.write(address, &copy.bytes).map_err(|DmaFault| Status::Dma)?;
+            address = address.wrapping_add(COMMAND_BYTES as u64);
+        }
+        Ok(Outcome { packets, ..Outcome::default() })
+    }
+
+    /// Takes a snapshot as the SNAP block says; returns its number.
+    fn snapshot(&mut self) -> Result<u32, Status> {
+        let get = |word| self.registers.get(SNAP, word);
+        let to = u64::from(get(snap::DST_HI)) << 32 | u64::from(get(snap::DST_LO));
+        let (first, count) = (get(snap::FIRST), get(snap::COUNT));
+        let end = first.checked_add(count).filter(|end| *end <= self.tables.caps.counters);
+        let end = end.ok_or(Status::Range)?;
+        let start = self.now();
+        let mut at = to.wrapping_add(RECORD_BYTES as u64);
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for index in first..end {
+            let counter = &self.tables.counters[index as usize];
+            let id = CounterId { index, generation: counter.generation };
+            let mut word = [0; WORD_BYTES];
+            snapshot_word::CNT.put(&mut word, u64::from(id.word()));
+            snapshot_word::PACKETS.put(&mut word, counter.value.packets);
+            snapshot_word::BYTES.put(&mut word, counter.value.bytes);
+            chunk.extend(word);
+            if chunk.len() == CHUNK || index + 1 == end {
+                self.memory.write(at, &chunk).map_err(|DmaFault| Status::Dma)?;
+                at = at.wrapping_add(chunk.len() as u64);
+                chunk.clear();
+            }
+        }
+        self.snapshots = (self.snapshots + 1) & 0x7fff_ffff;
+        let mut header = [0; RECORD_BYTES];
+        snapshot_header::VERSION.put(&mut header, 1);
+        for (word, value) in [
+            (snapshot_header::BOOT_EPOCH, self.epoch),
+            (snapshot_header::SEQ, self.snapshots),
+            (snapshot_header::T_START, start),
+            (snapshot_header::T_END, self.now()),
+            (snapshot_header::FIRST, first),
+            (snapshot_header::COUNT, count),
+        ] {
+            word.put(&mut header, u64::from(value));
+        }
+        let crc = crc32c(&header[..snapshot_header::CRC.offset]);
+        snapshot_header::CRC.put(&mut header, u64::from(crc));
+        self.memory.write(to, &header).map_err(|DmaFault| Status::Dma)?;
+        self.registers.put(SNAP, snap::LAST_SEQ, self.snapshots);
+        Ok(self.snapshots)
+    }
+
+    /// Snapshots that the register asked for.
+    pub(super) fn run_triggers(&mut self) -> bool {
+        let wanted = self.registers.triggers.swap(0, std::sync::atomic::Ordering::SeqCst);
+        if wanted == 0 {
+            return false;
+        }
+        match self.snapshot() {
+            Ok(number) => self.event(cause::SNAP_DONE, number, 0),
+            Err(_) => self.error(2, 0, err::DMA_ERRORS),
+        }
+        true
+    }
+
+    /// Writes an event, or counts it as lost.
+    pub(super) fn event(&mut self, cause: u8, arg0: u32, arg1: u32) {
+        if !self.ring(EVTQ_RING) {
+            return;
+        }
+        let free = self.rings[EVTQ_RING].free(&self.registers);
+        if self.believe(EVTQ_RING, free) == 0 {
+            self.registers.error(6, 0, self.now(), err::EVENTS_LOST);
+            if self.state() == State::Ready {
+                self.registers.put(CTRL, ctrl::STATE, State::Degraded as u32);
+            }
+            return;
+        }
+        self.events = self.events.wrapping_add(1);
+        let mut out = [0; RECORD_BYTES];
+        event::CAUSE.put(&mut out, u64::from(cause));
+        event::BOOT_EPOCH.put(&mut out, u64::from(self.epoch));
+        event::SEQ.put(&mut out, u64::from(self.events));
+        event::ARG0.put(&mut out, u64::from(arg0));
+        event::ARG1.put(&mut out, u64::from(arg1));
+        event::TS.put(&mut out, u64::from(self.now()));
+        match self.rings[EVTQ_RING].write(&*self.memory, 0, &out) {
+            Ok(()) => self.rings[EVTQ_RING].advance(),
+            Err(DmaFault) => self.halt(EVTQ_RING, 2),
+        }
+    }
+}
+
+fn final_counter((counter, value): (CounterId, flow::Counters)) -> Outcome {
+    Outcome { packets: value.packets, bytes: value.bytes, counter: counter.word() }
+}

@@ -1,0 +1,308 @@
+//! Packets: from wires through the tables, up to the host, and from the host to the wires.
+
+use std::sync::PoisonError;
+
+use flow::Counters;
+use flow::packet::{Packet, edit, parse};
+
+use super::card::Card;
+use super::ledger::{Drop, State as LedgerState};
+use super::memory::DmaFault;
+use super::registers::{rx_ring, tx_ring};
+use crate::action::CardAction;
+use crate::key::{Family, encode};
+use crate::register::State;
+use crate::ring::packet::{DESCRIPTOR_BYTES, Reason, rx, tx};
+
+/// Frames taken from one wire or ring before the others get their turn.
+const BATCH: usize = 32;
+
+/// Where a frame from a wire ended.
+enum Fate {
+    /// Its last lookup hit and the list is done.
+    Nic,
+    /// It goes to the host.
+    Host(Descriptor),
+}
+
+/// What the host is told.
+struct Descriptor {
+    reason: Reason,
+    lookups: u8,
+    recirc_id: u32,
+    act_index: usize,
+    cookie: u128,
+}
+
+impl Card {
+    /// One batch of every wire and every transmit ring; true if there was anything.
+    pub(super) fn run_packets(&mut self) -> bool {
+        let ledger = self.ledger.clone();
+        let mut ledger = ledger.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = false;
+        for port in 0..self.ports.len() {
+            busy |= self.from_wire(port, &mut ledger);
+            busy |= self.from_host(port, &mut ledger);
+        }
+        if busy {
+            for port in &mut self.ports {
+                if port.wire.flush().is_err() {
+                    port.broken = true;
+                }
+            }
+        }
+        busy
+    }
+
+    fn from_wire(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
+        let mut packet = std::mem::replace(&mut self.scratch, Packet::new(&[]));
+        let mut count = 0;
+        while count < BATCH && !self.ports[port].broken {
+            match self.ports[port].wire.receive() {
+                Ok(Some(frame)) => packet.reset(frame),
+                Ok(None) => break,
+                Err(_) => {
+                    self.ports[port].broken = true;
+                    break;
+                }
+            }
+            count += 1;
+            self.one_frame(port, &mut packet, ledger);
+        }
+        self.scratch = packet;
+        count > 0
+    }
+
+    fn one_frame(&mut self, port: usize, packet: &mut Packet, ledger: &mut LedgerState) {
+        let received = packet.len();
+        ledger.ports[port].rx += Counters::packet(received);
+        self.ports[port].counts.rx += Counters::packet(received);
+        let fate = match self.state() {
+            State::Ready | State::Degraded => {
+                if received > self.tables.caps.max_frame as usize {
+                    return self.drop(ledger, port, Drop::Oversize, received);
+                }
+                self.look_up(port, packet, ledger)
+            }
+            State::Init => Fate::Host(Descriptor {
+                reason: Reason::Quiesced,
+                lookups: 0,
+                recirc_id: 0,
+                act_index: 0,
+                cookie: 0,
+            }),
+            State::Reset | State::Halted => {
+                return self.drop(ledger, port, Drop::Halted, received);
+            }
+        };
+        match fate {
+            Fate::Nic => ledger.ports[port].nic += Counters::packet(received),
+            Fate::Host(descriptor) => {
+                match self.to_host(port, packet.bytes(), received, &descriptor) {
+                    Ok(()) => {
+                        ledger.ports[port].host += Counters::packet(received);
+                        ledger.ports[port].host_modified += Counters::packet(packet.len());
+                    }
+                    Err(reason) => self.drop(ledger, port, reason, received),
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop(
+        &mut self,
+        ledger: &mut LedgerState,
+        port: usize,
+        reason: Drop,
+        bytes: usize,
+    ) {
+        ledger.drop(port, reason, bytes);
+        self.ports[port].counts.drops[reason as usize] += 1;
+    }
+
+    /// Lookups until the packet is done with.
+    fn look_up(&mut self, port: usize, packet: &mut Packet, ledger: &mut LedgerState) -> Fate {
+        let mut recirc_id = 0;
+        let mut lookups = 0;
+        let mut cookie = 0;
+        let up = |reason, lookups, recirc_id, act_index, cookie| {
+            Fate::Host(Descriptor { reason, lookups, recirc_id, act_index, cookie })
+        };
+        loop {
+            if u32::from(lookups) == self.tables.caps.recirc_limit {
+                return up(Reason::RecircLimit, lookups, recirc_id, 0, cookie);
+            }
+            lookups += 1;
+            self.counts.lookups += 1;
+            let (mut key, _) = parse(packet.bytes());
+            key.recirc_id = recirc_id;
+            let wire_port = crate::int::low16(port as u64);
+            let card_key = encode(&key, Family::of(key.eth_type), wire_port);
+            let Some(entry) = self.tables.lookup(&card_key) else {
+                self.counts.misses += 1;
+                return up(Reason::Miss, lookups, recirc_id, 0, cookie);
+            };
+            self.counts.hits += 1;
+            cookie = entry.cookie;
+            let (counter, action) = (entry.counter, entry.action);
+            ledger.hit(entry.cookie, entry.generation, packet.len());
+            if !self.fault_drops_count() {
+                self.tables.count(counter, packet.len());
+            }
+            let list = match self.tables.action(action) {
+                Ok(Some(slot)) => slot.list.clone(),
+                _ => return Fate::Nic,
+            };
+            let mut next = None;
+            for (index, action) in list.iter().enumerate() {
+                match action {
+                    CardAction::Output(out) => self.output(usize::from(*out), packet, ledger),
+                    CardAction::Edit(action) => edit_with_protocol(packet, &mut key, action),
+                    CardAction::Recirc(id) => next = Some(*id),
+                    CardAction::ToHost => {
+                        return up(Reason::ToHost, lookups, recirc_id, index + 1, cookie);
+                    }
+                }
+            }
+            match next {
+                Some(id) => recirc_id = id,
+                None => return Fate::Nic,
+            }
+        }
+    }
+
+    fn output(&mut self, port: usize, packet: &Packet, ledger: &mut LedgerState) {
+        let bytes = packet.len();
+        if self.transmit(port, packet.bytes()) {
+            ledger.ports[port].tx += Counters::packet(bytes);
+        } else {
+            self.drop(ledger, port, Drop::TxWire, bytes);
+        }
+    }
+
+    fn transmit(&mut self, port: usize, frame: &[u8]) -> bool {
+        let port = &mut self.ports[port];
+        if port.broken {
+            return false;
+        }
+        match port.wire.transmit(frame) {
+            Ok(true) => {
+                port.counts.tx += Counters::packet(frame.len());
+                true
+            }
+            Ok(false) => false,
+            Err(_) => {
+                port.broken = true;
+                false
+            }
+        }
+    }
+
+    /// Puts a packet on the receive ring of the port that it came in by.
+    fn to_host(
+        &mut self,
+        port: usize,
+        frame: &[u8],
+        received: usize,
+        descriptor: &Descriptor,
+    ) -> Result<(), Drop> {
+        let number = rx_ring(port);
+        if !self.ring(number) {
+            return Err(Drop::RxRingOff);
+        }
+        let free = self.rings[number].free(&self.registers);
+        if self.believe(number, free) == 0 {
+            return Err(Drop::RxRingFull);
+        }
+        if frame.len() + DESCRIPTOR_BYTES > self.rings[number].stride as usize {
+            return Err(Drop::Oversize);
+        }
+        let mut out = [0; DESCRIPTOR_BYTES];
+        rx::LENGTH.put(&mut out, frame.len() as u64);
+        rx::ORIGINAL.put(&mut out, received as u64);
+        rx::IN_PORT.put(&mut out, port as u64);
+        rx::REASON.put(&mut out, descriptor.reason as u64);
+        rx::LOOKUPS.put(&mut out, u64::from(descriptor.lookups));
+        rx::RECIRC_ID.put(&mut out, u64::from(descriptor.recirc_id));
+        rx::ACT_INDEX.put(&mut out, descriptor.act_index as u64);
+        rx::BOOT_EPOCH.put(&mut out, u64::from(self.epoch));
+        rx::TS.put(&mut out, u64::from(self.now()));
+        rx::COOKIE.put_be(&mut out, descriptor.cookie);
+        let ring = &mut self.rings[number];
+        let written = ring
+            .write(&*self.memory, 0, &out)
+            .and_then(|()| ring.write(&*self.memory, DESCRIPTOR_BYTES as u64, frame));
+        match written {
+            Ok(()) => {
+                ring.advance();
+                Ok(())
+            }
+            Err(DmaFault) => {
+                self.halt(number, 2);
+                Err(Drop::Halted)
+            }
+        }
+    }
+
+    /// Frames of a port's transmit ring go to its wire as they are.
+    fn from_host(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
+        let number = tx_ring(port);
+        if self.state() == State::Halted || !self.ring(number) {
+            return false;
+        }
+        let waiting = self.rings[number].waiting(&self.registers);
+        let waiting = usize::from(self.believe(number, waiting)).min(BATCH);
+        for _ in 0..waiting {
+            if let Err(DmaFault) = self.one_host_frame(port, number, ledger) {
+                self.halt(number, 1);
+                return true;
+            }
+            self.rings[number].advance();
+        }
+        waiting > 0
+    }
+
+    fn one_host_frame(
+        &mut self,
+        port: usize,
+        number: usize,
+        ledger: &mut LedgerState,
+    ) -> Result<(), DmaFault> {
+        let mut descriptor = [0; DESCRIPTOR_BYTES];
+        self.rings[number].read(&*self.memory, 0, &mut descriptor)?;
+        let length = tx::LENGTH.get32(&descriptor) as usize;
+        let room = (self.rings[number].stride as usize).saturating_sub(DESCRIPTOR_BYTES);
+        let longest = room.min(self.tables.caps.max_frame as usize);
+        let to = tx::OUT_PORT.get(&descriptor);
+        if !(14..=longest).contains(&length) || to != port as u64 {
+            self.drop(ledger, port, Drop::TxBad, length);
+            return Ok(());
+        }
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.resize(length, 0);
+        let read = self.rings[number].read(&*self.memory, DESCRIPTOR_BYTES as u64, &mut frame);
+        if read.is_ok() {
+            if self.transmit(port, &frame) {
+                ledger.ports[port].from_host += Counters::packet(length);
+            } else {
+                self.drop(ledger, port, Drop::TxWire, length);
+            }
+        }
+        self.frame = frame;
+        read
+    }
+}
+
+/// A set of ports applies to whatever protocol the packet has, except ICMP.
+fn edit_with_protocol(packet: &mut Packet, key: &mut flow::Key, action: &flow::Action) {
+    if let flow::Action::Set(set) = action
+        && set.attr == flow::Attr::Transport
+    {
+        if matches!(key.ip_proto, 6 | 17 | 132) {
+            let set = flow::SetFields { protocol: key.ip_proto, ..**set };
+            edit(packet, key, &flow::Action::Set(Box::new(set)));
+        }
+        return;
+    }
+    edit(packet, key, action);
+}

@@ -1,0 +1,317 @@
+//! The card's memory: entries, masks, action lists, counters. It checks the host's work as the
+//! text says, and more strictly than hardware would.
+
+use std::sync::Arc;
+
+use flow::Counters;
+
+use crate::action::{CardAction, decode};
+use crate::int::to_u32;
+use crate::key::{CardKey, KEY_BYTES, masked};
+use crate::register::CardCapabilities;
+use crate::ring::command::{CounterId, Table};
+use crate::ring::record::Status;
+use crate::toeplitz::Toeplitz;
+
+/// A live entry.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) mask_id: u8,
+    pub(super) key: CardKey,
+    /// Of a masked row; of an exact-match entry that of its mask slot.
+    pub(super) mask: CardKey,
+    pub(super) cookie: u128,
+    pub(super) generation: u32,
+    pub(super) action: u32,
+    pub(super) counter: CounterId,
+}
+
+#[derive(Clone)]
+pub(super) struct ActionSlot {
+    pub(super) bytes: Vec<u8>,
+    pub(super) list: Arc<[CardAction]>,
+    users: u32,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Counter {
+    pub(super) generation: u8,
+    live: bool,
+    pub(super) value: Counters,
+}
+
+struct MaskSlot {
+    mask: CardKey,
+    users: u32,
+}
+
+/// All tables of a card.
+pub(super) struct Tables {
+    pub(super) caps: CardCapabilities,
+    exact: Vec<Option<Box<Entry>>>,
+    rows: Vec<Option<Box<Entry>>>,
+    masks: Vec<Option<MaskSlot>>,
+    actions: Vec<Option<ActionSlot>>,
+    pub(super) counters: Vec<Counter>,
+    pub(super) toeplitz: Toeplitz,
+    pub(super) exact_used: u32,
+    pub(super) rows_used: u32,
+    pub(super) high_water: u32,
+}
+
+impl Tables {
+    pub(super) fn new(caps: &CardCapabilities) -> Tables {
+        let counter = Counter { generation: 0, live: false, value: Counters::default() };
+        let empty = |count: u32| (0..count).map(|_| None).collect();
+        Tables {
+            caps: caps.clone(),
+            exact: empty(caps.em_slots()),
+            rows: empty(caps.rows),
+            masks: (0..caps.masks).map(|_| None).collect(),
+            actions: vec![None; caps.action_slots as usize],
+            counters: vec![counter; caps.counters as usize],
+            toeplitz: Toeplitz::new(&[[0; _]; 2]),
+            exact_used: 0,
+            rows_used: 0,
+            high_water: 0,
+        }
+    }
+
+    /// After a reset: nothing is left.
+    pub(super) fn clear(&mut self) {
+        *self = Tables::new(&self.caps);
+    }
+
+    pub(super) fn masks_used(&self) -> u32 {
+        to_u32(self.masks.iter().flatten().count())
+    }
+
+    fn slot_mut(&mut self, table: Table, slot: u32) -> Result<&mut Option<Box<Entry>>, Status> {
+        let slots = match table {
+            Table::Exact => &mut self.exact,
+            Table::Rows => &mut self.rows,
+        };
+        slots.get_mut(slot as usize).ok_or(Status::Range)
+    }
+
+    pub(super) fn slot(&self, table: Table, slot: u32) -> Result<Option<&Entry>, Status> {
+        let slots = match table {
+            Table::Exact => &self.exact,
+            Table::Rows => &self.rows,
+        };
+        slots.get(slot as usize).map(Option::as_deref).ok_or(Status::Range)
+    }
+
+    /// Does an entry belong there?
+    fn placed_right(&self, entry: &Entry, slot: u32) -> bool {
+        let hashes = self.toeplitz.hashes(&entry.key, entry.mask_id);
+        let side = usize::from(slot >= self.caps.em_slots() / 2);
+        let bucket = slot % (self.caps.em_slots() / 2) / self.caps.ways;
+        hashes[side] & (self.caps.buckets - 1) == bucket
+    }
+
+    /// ENTRY_WRITE.
+    pub(super) fn write(
+        &mut self,
+        table: Table,
+        slot: u32,
+        mut entry: Entry,
+    ) -> Result<(), Status> {
+        if self.slot(table, slot)?.is_some() {
+            return Err(Status::Exists);
+        }
+        if table == Table::Exact {
+            let mask = self.masks.get(usize::from(entry.mask_id)).ok_or(Status::Range)?;
+            entry.mask = mask.as_ref().ok_or(Status::NoEntry)?.mask;
+            if !self.placed_right(&entry, slot) {
+                return Err(Status::Hash);
+            }
+        }
+        if masked(&entry.key, &entry.mask) != entry.key {
+            return Err(Status::Invalid);
+        }
+        self.claim(entry.action, entry.counter)?;
+        if table == Table::Exact {
+            if let Some(Some(mask)) = self.masks.get_mut(usize::from(entry.mask_id)) {
+                mask.users += 1;
+            }
+            self.exact_used += 1;
+            self.high_water = self.high_water.max(self.exact_used);
+        } else {
+            self.rows_used += 1;
+        }
+        *self.slot_mut(table, slot)? = Some(Box::new(entry));
+        Ok(())
+    }
+
+    /// Takes an action list and a counter into use, or neither.
+    fn claim(&mut self, action: u32, counter: CounterId) -> Result<(), Status> {
+        let list = self.actions.get_mut(action as usize).ok_or(Status::Range)?;
+        let list = list.as_mut().ok_or(Status::NoEntry)?;
+        let cell = self.counters.get_mut(counter.index as usize).ok_or(Status::Range)?;
+        if cell.live {
+            return Err(Status::Busy);
+        }
+        list.users += 1;
+        *cell = Counter { generation: counter.generation, live: true, value: Counters::default() };
+        Ok(())
+    }
+
+    /// Gives both back; returns the final counter.
+    fn release(&mut self, action: u32, counter: CounterId) -> Counters {
+        if let Some(Some(list)) = self.actions.get_mut(action as usize) {
+            list.users -= 1;
+        }
+        let cell = &mut self.counters[counter.index as usize];
+        cell.live = false;
+        cell.value
+    }
+
+    /// The entry of a slot, if it is the cookie's.
+    fn owned(&self, table: Table, slot: u32, cookie: u128) -> Result<&Entry, Status> {
+        let entry = self.slot(table, slot)?;
+        entry.filter(|entry| entry.cookie == cookie).ok_or(Status::NoEntry)
+    }
+
+    /// ENTRY_MOVE.
+    pub(super) fn move_entry(&mut self, to: u32, from: u32) -> Result<(), Status> {
+        if self.slot(Table::Exact, to)?.is_some() {
+            return Err(Status::Exists);
+        }
+        let entry = self.slot(Table::Exact, from)?.ok_or(Status::NoEntry)?.clone();
+        if !self.placed_right(&entry, to) {
+            return Err(Status::Hash);
+        }
+        *self.slot_mut(Table::Exact, to)? = Some(Box::new(entry));
+        *self.slot_mut(Table::Exact, from)? = None;
+        Ok(())
+    }
+
+    /// ENTRY_REPLACE; returns the old counter and its final value.
+    pub(super) fn replace(
+        &mut self,
+        (table, slot): (Table, u32),
+        (cookie, generation): (u128, u32),
+        (action, counter): (u32, CounterId),
+    ) -> Result<(CounterId, Counters), Status> {
+        let old = self.owned(table, slot, cookie)?.clone();
+        self.claim(action, counter)?;
+        if let Some(entry) = self.slot_mut(table, slot)? {
+            (entry.action, entry.counter, entry.generation) = (action, counter, generation);
+        }
+        Ok((old.counter, self.release(old.action, old.counter)))
+    }
+
+    /// ENTRY_CLEAR; returns the counter and its final value.
+    pub(super) fn clear_entry(
+        &mut self,
+        table: Table,
+        slot: u32,
+        cookie: u128,
+    ) -> Result<(CounterId, Counters), Status> {
+        let old = self.owned(table, slot, cookie)?.clone();
+        *self.slot_mut(table, slot)? = None;
+        if table == Table::Exact {
+            self.exact_used -= 1;
+            if let Some(Some(mask)) = self.masks.get_mut(usize::from(old.mask_id)) {
+                mask.users -= 1;
+            }
+        } else {
+            self.rows_used -= 1;
+        }
+        Ok((old.counter, self.release(old.action, old.counter)))
+    }
+
+    /// MASK_WRITE.
+    pub(super) fn write_mask(&mut self, id: u8, mask: CardKey) -> Result<(), Status> {
+        match self.masks.get_mut(usize::from(id)).ok_or(Status::Range)? {
+            Some(_) => Err(Status::Exists),
+            free => {
+                *free = Some(MaskSlot { mask, users: 0 });
+                Ok(())
+            }
+        }
+    }
+
+    /// MASK_CLEAR.
+    pub(super) fn clear_mask(&mut self, id: u8) -> Result<(), Status> {
+        let slot = self.masks.get_mut(usize::from(id)).ok_or(Status::Range)?;
+        match slot {
+            None => Err(Status::NoEntry),
+            Some(mask) if mask.users > 0 => Err(Status::Busy),
+            Some(_) => {
+                *slot = None;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn mask(&self, id: u8) -> Result<Option<&CardKey>, Status> {
+        let slot = self.masks.get(usize::from(id)).ok_or(Status::Range)?;
+        Ok(slot.as_ref().map(|slot| &slot.mask))
+    }
+
+    /// ACT_WRITE.
+    pub(super) fn write_action(&mut self, id: u32, bytes: &[u8]) -> Result<(), Status> {
+        if bytes.len() > self.caps.action_bytes as usize {
+            return Err(Status::Range);
+        }
+        let slot = self.actions.get_mut(id as usize).ok_or(Status::Range)?;
+        if slot.as_ref().is_some_and(|slot| slot.users > 0) {
+            return Err(Status::Busy);
+        }
+        let list = decode(bytes).ok_or(Status::Invalid)?;
+        let wrong_port = |action: &CardAction| matches!(action, CardAction::Output(port) if u32::from(*port) >= self.caps.ports);
+        if list.iter().any(wrong_port) {
+            return Err(Status::Invalid);
+        }
+        *slot = Some(ActionSlot { bytes: bytes.to_vec(), list: list.into(), users: 0 });
+        Ok(())
+    }
+
+    pub(super) fn action(&self, id: u32) -> Result<Option<&ActionSlot>, Status> {
+        self.actions.get(id as usize).map(Option::as_ref).ok_or(Status::Range)
+    }
+
+    /// FLUSH.
+    pub(super) fn flush(&mut self) {
+        self.exact.iter_mut().chain(&mut self.rows).for_each(|slot| *slot = None);
+        self.masks.iter_mut().for_each(|mask| *mask = None);
+        self.actions.iter_mut().flatten().for_each(|slot| slot.users = 0);
+        self.counters.iter_mut().for_each(|counter| counter.live = false);
+        (self.exact_used, self.rows_used) = (0, 0);
+    }
+
+    /// The entry that a key hits.
+    pub(super) fn lookup(&self, key: &CardKey) -> Option<&Entry> {
+        for (id, slot) in (0..=u8::MAX).zip(&self.masks) {
+            // A slot without entries can't hit; hardware probes it all the same.
+            let Some(slot) = slot.as_ref().filter(|slot| slot.users > 0) else { continue };
+            let under = masked(key, &slot.mask);
+            let hashes = self.toeplitz.hashes(&under, id);
+            for (side, hash) in (0u32..).zip(hashes) {
+                let bucket = hash & (self.caps.buckets - 1);
+                let first = side * (self.caps.em_slots() / 2) + bucket * self.caps.ways;
+                let ways = &self.exact[first as usize..(first + self.caps.ways) as usize];
+                let hit = ways.iter().flatten().find(|e| e.mask_id == id && e.key == under);
+                if hit.is_some() {
+                    return hit.map(|entry| &**entry);
+                }
+            }
+        }
+        if self.rows_used == 0 {
+            return None;
+        }
+        let rows = self.rows.iter().flatten();
+        rows.map(|row| &**row)
+            .find(|row| (0..KEY_BYTES).all(|i| key[i] & row.mask[i] == row.key[i]))
+    }
+
+    /// Counts a packet on a counter, modulo its width.
+    pub(super) fn count(&mut self, counter: CounterId, bytes: usize) {
+        let modulo = |value: u64, bits: u32| value & ((1 << bits) - 1);
+        let cell = &mut self.counters[counter.index as usize].value;
+        cell.packets = modulo(cell.packets + 1, self.caps.packet_bits);
+        cell.bytes = modulo(cell.bytes + bytes as u64, self.caps.byte_bits);
+    }
+}

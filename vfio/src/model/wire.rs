@@ -1,0 +1,114 @@
+//! What the card's wire ports are plugged into.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Error;
+use crate::sys::Interrupt;
+
+/// One wire: frames without FCS in both directions. Owned by the card's thread; no call blocks.
+pub trait Wire: Send {
+    /// The next frame that came in, if any, and `None` if there is none now. An error means that
+    /// the wire is broken: the card takes its link down and asks no more.
+    fn receive(&mut self) -> io::Result<Option<&[u8]>>;
+
+    /// Sends a frame; `Ok(false)` if the wire has no room for it now (the card drops it).
+    fn transmit(&mut self, frame: &[u8]) -> io::Result<bool>;
+
+    /// The end of a batch of transmits.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Readable when frames wait. A wire without a descriptor is looked at every millisecond.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// One direction of a memory wire.
+struct Lane {
+    frames: Mutex<VecDeque<Vec<u8>>>,
+    ready: Interrupt,
+    capacity: usize,
+}
+
+impl Lane {
+    fn new(capacity: usize) -> Result<Arc<Lane>, Error> {
+        Ok(Arc::new(Lane { frames: Mutex::default(), ready: Interrupt::new()?, capacity }))
+    }
+
+    fn push(&self, frame: Vec<u8>) -> bool {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if frames.len() >= self.capacity {
+            return false;
+        }
+        frames.push_back(frame);
+        if frames.len() == 1 {
+            self.ready.raise();
+        }
+        true
+    }
+
+    fn pop(&self) -> Option<Vec<u8>> {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let frame = frames.pop_front();
+        if frames.is_empty() {
+            self.ready.clear();
+        }
+        frame
+    }
+}
+
+/// A wire in memory: two ends, each sends to the other.
+pub struct MemoryWire {
+    incoming: Arc<Lane>,
+    outgoing: Arc<Lane>,
+    current: Vec<u8>,
+}
+
+impl MemoryWire {
+    /// Both ends; each direction holds that many frames.
+    pub fn pair(capacity: usize) -> Result<(MemoryWire, MemoryWire), Error> {
+        let (a, b) = (Lane::new(capacity)?, Lane::new(capacity)?);
+        let end = |incoming: &Arc<Lane>, outgoing: &Arc<Lane>| MemoryWire {
+            incoming: incoming.clone(),
+            outgoing: outgoing.clone(),
+            current: Vec::new(),
+        };
+        Ok((end(&a, &b), end(&b, &a)))
+    }
+
+    /// Takes the next frame that came in.
+    pub fn take(&mut self) -> Option<Vec<u8>> {
+        self.incoming.pop()
+    }
+
+    /// Waits for a frame.
+    pub fn wait(&mut self, timeout: std::time::Duration) -> Option<Vec<u8>> {
+        self.take().or_else(|| {
+            self.incoming.ready.wait(timeout);
+            self.take()
+        })
+    }
+}
+
+impl Wire for MemoryWire {
+    fn receive(&mut self) -> io::Result<Option<&[u8]>> {
+        match self.incoming.pop() {
+            Some(frame) => {
+                self.current = frame;
+                Ok(Some(&self.current))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn transmit(&mut self, frame: &[u8]) -> io::Result<bool> {
+        Ok(self.outgoing.push(frame.to_vec()))
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.incoming.ready.as_fd())
+    }
+}

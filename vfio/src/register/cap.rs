@@ -1,0 +1,175 @@
+//! CAP: what the card has, constant while it is up.
+
+use super::block::Window;
+use crate::error::Error;
+use crate::key::KEY_BYTES;
+use crate::layout::layout;
+use crate::ring::command::PAYLOAD_BYTES;
+
+layout! {
+    /// The CAP block.
+    cap "CAP" {
+        ABI 0x10 4;
+        KEY_BYTES 0x14 4;
+        N_MASK 0x18 4;
+        EM_HASHES 0x1c 4;
+        EM_BUCKETS 0x20 4;
+        EM_WAYS 0x24 4;
+        TCAM_ROWS 0x28 4;
+        ACT_SLOTS 0x2c 4;
+        ACT_BYTES 0x30 4;
+        N_CNT 0x34 4;
+        CNT_PKT_BITS 0x38 4;
+        CNT_BYTE_BITS 0x3c 4;
+        MAX_INFLIGHT 0x40 4;
+        FEATURE 0x44 4;
+        TS_HZ 0x48 4;
+        PIPE_DEPTH 0x4c 4;
+        N_PORT 0x50 4;
+        MAX_FRAME 0x54 4;
+        RECIRC_LIMIT 0x58 4;
+    }
+}
+
+/// Bits of FEATURE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Features(pub u32);
+
+impl Features {
+    /// SET_FIELD of Ethernet addresses.
+    pub const SET_ETH: Features = Features(1 << 0);
+    /// SET_FIELD of IPv4 and IPv6.
+    pub const SET_IP: Features = Features(1 << 1);
+    /// SET_FIELD of L4 ports.
+    pub const SET_L4: Features = Features(1 << 2);
+    /// PUSH_VLAN, POP_VLAN and SET_FIELD of a tag.
+    pub const VLAN: Features = Features(1 << 3);
+    /// PUSH_MPLS, POP_MPLS and SET_FIELD of a label stack entry.
+    pub const MPLS: Features = Features(1 << 4);
+    /// RECIRC.
+    pub const RECIRC: Features = Features(1 << 5);
+    /// TO_HOST.
+    pub const TO_HOST: Features = Features(1 << 6);
+    /// SET_FIELD of ARP.
+    pub const SET_ARP: Features = Features(1 << 7);
+    /// The card verifies placement.
+    pub const VERIFIES: Features = Features(1 << 16);
+    /// Everything above.
+    pub const ALL: Features = Features(0xff | 1 << 16);
+
+    /// Are all bits of the other set here?
+    #[must_use]
+    pub fn has(self, other: Features) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The CAP block, read and checked. The model is configured with the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CardCapabilities {
+    /// Mask slots.
+    pub masks: u32,
+    /// Buckets a hash, a power of two.
+    pub buckets: u32,
+    /// Slots a bucket.
+    pub ways: u32,
+    /// Masked rows.
+    pub rows: u32,
+    /// Action lists.
+    pub action_slots: u32,
+    /// Bytes of an action list.
+    pub action_bytes: u32,
+    /// Counters.
+    pub counters: u32,
+    /// Width of a packet counter.
+    pub packet_bits: u32,
+    /// Width of a byte counter.
+    pub byte_bits: u32,
+    /// Largest command ring.
+    pub max_inflight: u32,
+    /// What it can do.
+    pub features: Features,
+    /// Ticks a second.
+    pub ts_hz: u32,
+    /// Wire ports.
+    pub ports: u32,
+    /// Longest frame, bytes.
+    pub max_frame: u32,
+    /// Lookups of one packet.
+    pub recirc_limit: u32,
+}
+
+impl Default for CardCapabilities {
+    /// The software model's: 8,192 exact-match slots under 16 masks, 64 masked rows.
+    fn default() -> CardCapabilities {
+        CardCapabilities {
+            masks: 16,
+            buckets: 1024,
+            ways: 4,
+            rows: 64,
+            action_slots: 4096,
+            action_bytes: 160,
+            counters: 16384,
+            packet_bits: 48,
+            byte_bits: 48,
+            max_inflight: 1024,
+            features: Features::ALL,
+            ts_hz: 1_000_000,
+            ports: 1,
+            max_frame: 9216,
+            recirc_limit: 8,
+        }
+    }
+}
+
+impl CardCapabilities {
+    /// Exact-match slots.
+    #[must_use]
+    pub fn em_slots(&self) -> u32 {
+        2 * self.buckets * self.ways
+    }
+
+    /// Reads the block and refuses what the text does not allow.
+    pub fn read(block: &Window) -> Result<CardCapabilities, Error> {
+        let abi = block.read(cap::ABI)?;
+        let fixed = [
+            ("ABI major", abi >> 16, 1),
+            ("KEY_BYTES", block.read(cap::KEY_BYTES)?, crate::int::to_u32(KEY_BYTES)),
+            ("EM_HASHES", block.read(cap::EM_HASHES)?, 2),
+        ];
+        for (name, value, want) in fixed {
+            if value != want {
+                return Err(Error::Unusable(format!("{name} is {value}, this driver has {want}")));
+            }
+        }
+        let ranged = |name, value, low, high| {
+            if (low..=high).contains(&value) {
+                return Ok(value);
+            }
+            Err(Error::Unusable(format!("{name} is {value}, not {low} to {high}")))
+        };
+        let get =
+            |word: crate::layout::Word, low, high| ranged(word.name, block.read(word)?, low, high);
+        let buckets = get(cap::EM_BUCKETS, 1, 1 << 22)?;
+        if !buckets.is_power_of_two() {
+            return Err(Error::Unusable(format!("EM_BUCKETS is {buckets}, no power of two")));
+        }
+        Ok(CardCapabilities {
+            masks: get(cap::N_MASK, 1, 256)?,
+            buckets,
+            ways: get(cap::EM_WAYS, 1, 8)?,
+            rows: get(cap::TCAM_ROWS, 0, 1 << 16)?,
+            action_slots: get(cap::ACT_SLOTS, 1, 1 << 24)?,
+            action_bytes: get(cap::ACT_BYTES, 4, crate::int::to_u32(PAYLOAD_BYTES))?,
+            counters: get(cap::N_CNT, 1, 1 << 24)?,
+            packet_bits: get(cap::CNT_PKT_BITS, 16, 48)?,
+            byte_bits: get(cap::CNT_BYTE_BITS, 24, 48)?,
+            max_inflight: get(cap::MAX_INFLIGHT, 2, 1 << 15)?,
+            features: Features(block.read(cap::FEATURE)?),
+            ts_hz: get(cap::TS_HZ, 1, u32::MAX - 1)?,
+            ports: get(cap::N_PORT, 1, 64)?,
+            max_frame: get(cap::MAX_FRAME, 64, 1 << 16)?,
+            recirc_limit: get(cap::RECIRC_LIMIT, 1, 255)?,
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! CTRL: state, commands, epoch.
+
+use std::time::{Duration, Instant};
+
+use super::block::Window;
+use crate::error::Error;
+use crate::layout::layout;
+
+layout! {
+    /// The CTRL block.
+    ctrl "CTRL" {
+        STATE 0x10 4;
+        CMD 0x14 4;
+        BOOT_EPOCH 0x18 4;
+        HEARTBEAT 0x1c 4;
+        SCRATCH 0x20 4;
+    }
+}
+
+/// The card's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the names of the text")]
+pub enum State {
+    Reset = 1,
+    Init = 2,
+    Ready = 3,
+    Degraded = 4,
+    Halted = 5,
+}
+
+impl State {
+    /// From the register.
+    #[must_use]
+    pub fn of(value: u32) -> Option<State> {
+        [State::Reset, State::Init, State::Ready, State::Degraded, State::Halted]
+            .into_iter()
+            .find(|state| *state as u32 == value)
+    }
+}
+
+/// What the host can tell the card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the names of the text")]
+pub enum Command {
+    Reset = 1,
+    Quiesce = 2,
+    Run = 3,
+}
+
+/// A card that resets does so within this (the text's 1 s), one that runs at once.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// The CTRL block.
+pub struct Ctrl(pub Window);
+
+impl Ctrl {
+    /// The state now.
+    pub fn state(&self) -> Result<State, Error> {
+        let value = self.0.read(ctrl::STATE)?;
+        State::of(value).ok_or_else(|| Error::Unusable(format!("STATE is {value}")))
+    }
+
+    /// The epoch now.
+    pub fn epoch(&self) -> Result<u32, Error> {
+        self.0.read(ctrl::BOOT_EPOCH)
+    }
+
+    /// Do writes arrive and come back?
+    pub fn check_scratch(&self) -> Result<(), Error> {
+        for value in [0x5555_aaaa, 0xaaaa_5555, 0] {
+            self.0.write(ctrl::SCRATCH, value);
+            let back = self.0.read(ctrl::SCRATCH)?;
+            if back != value {
+                let why = format!("SCRATCH reads {back:#x} after writing {value:#x}");
+                return Err(Error::Unusable(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Resets the card; returns the new epoch.
+    pub fn reset(&self) -> Result<u32, Error> {
+        let before = self.epoch()?;
+        self.0.write(ctrl::CMD, Command::Reset as u32);
+        wait("reset", || Ok(self.epoch()? != before && self.state()? == State::Init))?;
+        self.epoch()
+    }
+
+    /// Tells the card to look packets up.
+    pub fn run(&self) -> Result<(), Error> {
+        self.0.write(ctrl::CMD, Command::Run as u32);
+        wait("run", || Ok(self.state()? == State::Ready))
+    }
+
+    /// Tells the card to send every packet to the host.
+    pub fn quiesce(&self) -> Result<(), Error> {
+        self.0.write(ctrl::CMD, Command::Quiesce as u32);
+        wait("quiesce", || Ok(self.state()? == State::Init))
+    }
+}
+
+fn wait(what: &'static str, done: impl Fn() -> Result<bool, Error>) -> Result<(), Error> {
+    let start = Instant::now();
+    while !done()? {
+        if start.elapsed() > PATIENCE {
+            return Err(Error::Timeout(what));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}

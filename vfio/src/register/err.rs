@@ -1,0 +1,33 @@
+//! ERR: the first error, and how many since.
+
+use super::block::Window;
+use crate::error::Error;
+use crate::layout::layout;
+
+layout! {
+    /// The ERR block.
+    err "ERR" {
+        FIRST_CODE 0x10 4;
+        FIRST_INFO 0x14 4;
+        FIRST_TS 0x18 4;
+        DMA_ERRORS 0x1c 4;
+        CRC_ERRORS 0x20 4;
+        RING_ERRORS 0x24 4;
+        EVENTS_LOST 0x28 4;
+    }
+}
+
+/// The ERR block.
+pub struct Err(pub Window);
+
+impl Err {
+    /// The first error's code since the last [`Err::clear`], 0 without one.
+    pub fn code(&self) -> Result<u32, Error> {
+        self.0.read(err::FIRST_CODE)
+    }
+
+    /// Forgets the first error.
+    pub fn clear(&self) {
+        self.0.write(err::FIRST_CODE, 1);
+    }
+}

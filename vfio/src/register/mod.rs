@@ -1,0 +1,54 @@
+//! The typed register blocks, one file each.
+
+mod block;
+mod cap;
+mod ctrl;
+mod dbg;
+mod err;
+mod fwid;
+mod hash;
+mod ports;
+mod queue;
+mod snap;
+
+pub use block::{Blocks, Kind, Window};
+pub use cap::{CardCapabilities, Features};
+pub use ctrl::{Command, Ctrl, State};
+pub use dbg::DebugCounters;
+pub use err::Err;
+pub use fwid::{MAGIC, check as check_identity};
+pub use hash::Hash;
+pub use ports::{PortWindow, Ports};
+pub use queue::{RingRegisters, RingSetup};
+pub use snap::Snap;
+
+/// The words of each block.
+pub mod words {
+    pub use super::block::header;
+    pub use super::cap::cap;
+    pub use super::ctrl::ctrl;
+    pub use super::dbg::dbg;
+    pub use super::err::err;
+    pub use super::fwid::fwid;
+    pub use super::hash::hash;
+    pub use super::ports::{port, ports};
+    pub use super::queue::ring;
+    pub use super::snap::snap;
+}
+
+use crate::layout::Layout;
+
+/// All layouts of registers, for the comparison with the text.
+pub const LAYOUTS: &[Layout] = &[
+    words::header::LAYOUT,
+    words::fwid::LAYOUT,
+    words::cap::LAYOUT,
+    words::ctrl::LAYOUT,
+    words::hash::LAYOUT,
+    words::snap::LAYOUT,
+    words::err::LAYOUT,
+    words::dbg::LAYOUT,
+    words::ports::LAYOUT,
+    words::port::LAYOUT,
+    words::ring::LAYOUT,
+];

@@ -1,0 +1,94 @@
+//! PORTS: a window per wire port.
+
+use super::block::Window;
+use super::queue::RingRegisters;
+use crate::error::Error;
+use crate::layout::layout;
+
+layout! {
+    /// The PORTS block.
+    ports "PORTS" {
+        COUNT 0x10 4;
+        FIRST 0x14 4;
+        STRIDE 0x18 4;
+    }
+}
+
+layout! {
+    /// The window of one wire port.
+    port "PORT" {
+        LINK 0x00 4;
+        SPEED 0x04 4;
+        RX 0x10 44;
+        TX 0x40 44;
+        RX_PACKETS 0x80 8;
+        RX_BYTES 0x88 8;
+        TX_PACKETS 0x90 8;
+        TX_BYTES 0x98 8;
+        DROP_RX_RING_FULL 0xa0 8;
+        DROP_RX_RING_OFF 0xa8 8;
+        DROP_OVERSIZE 0xb0 8;
+        DROP_HALTED 0xb8 8;
+        DROP_EDIT 0xc0 8;
+        DROP_TX_WIRE 0xc8 8;
+        DROP_TX_BAD 0xd0 8;
+    }
+}
+
+/// The PORTS block.
+pub struct Ports {
+    block: Window,
+    first: u64,
+    stride: u64,
+    count: u32,
+}
+
+impl Ports {
+    /// Reads where the windows are.
+    pub fn read(block: Window) -> Result<Ports, Error> {
+        let first = u64::from(block.read(ports::FIRST)?);
+        let stride = u64::from(block.read(ports::STRIDE)?);
+        let count = block.read(ports::COUNT)?;
+        Ok(Ports { block, first, stride, count })
+    }
+
+    /// How many ports.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The window of a port.
+    #[must_use]
+    pub fn port(&self, port: u16) -> PortWindow {
+        PortWindow(self.block.at(self.first + u64::from(port) * self.stride))
+    }
+}
+
+/// The window of one wire port.
+#[derive(Clone)]
+pub struct PortWindow(pub Window);
+
+impl PortWindow {
+    /// Card → host.
+    #[must_use]
+    pub fn rx(&self) -> RingRegisters {
+        RingRegisters(self.0.at(port::RX.offset as u64))
+    }
+
+    /// Host → wire.
+    #[must_use]
+    pub fn tx(&self) -> RingRegisters {
+        RingRegisters(self.0.at(port::TX.offset as u64))
+    }
+
+    /// Is the wire up?
+    pub fn link(&self) -> Result<bool, Error> {
+        Ok(self.0.read(port::LINK)? == 1)
+    }
+
+    /// Packets for the host that found its ring full.
+    pub fn overruns(&self) -> Result<u64, Error> {
+        self.0.read64(port::DROP_RX_RING_FULL)
+    }
+}

@@ -1,0 +1,39 @@
+//! SNAP: where counter snapshots go.
+
+use super::block::Window;
+use crate::error::Error;
+use crate::layout::layout;
+
+layout! {
+    /// The SNAP block.
+    snap "SNAP" {
+        DST_LO 0x10 4;
+        DST_HI 0x14 4;
+        FIRST 0x18 4;
+        COUNT 0x1c 4;
+        TRIGGER 0x20 4;
+        LAST_SEQ 0x24 4;
+    }
+}
+
+/// The SNAP block.
+pub struct Snap(pub Window);
+
+impl Snap {
+    /// Sets destination and range.
+    pub fn set(&self, address: u64, first: u32, count: u32) {
+        self.0.write_address(snap::DST_LO, address);
+        self.0.write(snap::FIRST, first);
+        self.0.write(snap::COUNT, count);
+    }
+
+    /// Takes one that an event reports.
+    pub fn trigger(&self) {
+        self.0.write(snap::TRIGGER, 1);
+    }
+
+    /// Number of the last finished one.
+    pub fn last(&self) -> Result<u32, Error> {
+        self.0.read(snap::LAST_SEQ)
+    }
+}

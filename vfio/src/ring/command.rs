@@ -1,0 +1,262 @@
+//! The command record.
+
+use crate::crc::crc32c;
+use crate::int::{low16, low32};
+use crate::key::{CardKey, KEY_BYTES};
+use crate::layout::layout;
+
+layout! {
+    /// The command record.
+    command "COMMAND" {
+        OP 0x00 1;
+        FLAGS 0x01 1;
+        TABLE 0x02 1;
+        MASK_ID 0x03 1;
+        SEQ 0x04 4;
+        COOKIE 0x08 16;
+        SLOT 0x18 4;
+        SLOT2 0x1c 4;
+        ACT_ID 0x20 4;
+        CNT 0x24 4;
+        LENGTH 0x28 2;
+        PRIORITY 0x2a 2;
+        BOOT_EPOCH 0x2c 4;
+        KEY 0x30 80;
+        MASK 0x80 80;
+        ADDRESS 0xd0 8;
+        PACKETS 0xd8 6;
+        BYTES 0xde 6;
+        GENERATION 0xe4 4;
+        CRC 0xfc 4;
+    }
+}
+
+/// Bytes of a command record.
+pub const COMMAND_BYTES: usize = 256;
+/// KEY and MASK together, as the bytes of an action list.
+pub const PAYLOAD_BYTES: usize = 160;
+
+/// Operations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the names of the text")]
+pub enum Op {
+    Nop = 0,
+    Fence = 1,
+    EntryWrite = 2,
+    EntryMove = 3,
+    EntryReplace = 4,
+    EntryClear = 5,
+    EntryRead = 6,
+    MaskWrite = 7,
+    MaskClear = 8,
+    MaskRead = 9,
+    ActWrite = 10,
+    ActRead = 11,
+    Flush = 12,
+    SnapNow = 13,
+}
+
+impl Op {
+    /// All operations, in order.
+    pub const ALL: [Op; 14] = [
+        Op::Nop,
+        Op::Fence,
+        Op::EntryWrite,
+        Op::EntryMove,
+        Op::EntryReplace,
+        Op::EntryClear,
+        Op::EntryRead,
+        Op::MaskWrite,
+        Op::MaskClear,
+        Op::MaskRead,
+        Op::ActWrite,
+        Op::ActRead,
+        Op::Flush,
+        Op::SnapNow,
+    ];
+
+    /// From its number.
+    #[must_use]
+    pub fn of(number: u8) -> Option<Op> {
+        Op::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// The table that a slot is of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Table {
+    /// The exact-match table under mask slots.
+    Exact = 0,
+    /// The masked rows.
+    Rows = 1,
+}
+
+/// A counter: index and generation, as one word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CounterId {
+    /// Below 2^24.
+    pub index: u32,
+    /// Which life of the index.
+    pub generation: u8,
+}
+
+impl CounterId {
+    /// The word of records.
+    #[must_use]
+    pub fn word(self) -> u32 {
+        self.index | u32::from(self.generation) << 24
+    }
+
+    /// From the word.
+    #[must_use]
+    pub fn of(word: u32) -> CounterId {
+        CounterId { index: word & 0xff_ffff, generation: word.to_be_bytes()[0] }
+    }
+}
+
+/// A command record, meaning and bytes at once: the fields are written when set.
+#[derive(Clone)]
+pub struct Command {
+    /// The record; CRC, SEQ and BOOT_EPOCH are filled in by [`Command::seal`].
+    pub bytes: [u8; COMMAND_BYTES],
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Command {
+    /// An empty record of this operation.
+    #[must_use]
+    pub fn new(op: Op) -> Command {
+        let mut bytes = [0; COMMAND_BYTES];
+        bytes[command::OP.offset] = op as u8;
+        Command { bytes }
+    }
+
+    /// With a table and a slot of it.
+    #[must_use]
+    pub fn slot(mut self, table: Table, slot: u32) -> Command {
+        self.bytes[command::TABLE.offset] = table as u8;
+        command::SLOT.put(&mut self.bytes, u64::from(slot));
+        self
+    }
+
+    /// With the second slot, or the number of slots.
+    #[must_use]
+    pub fn slot2(mut self, slot: u32) -> Command {
+        command::SLOT2.put(&mut self.bytes, u64::from(slot));
+        self
+    }
+
+    /// With a mask slot.
+    #[must_use]
+    pub fn mask_id(mut self, mask_id: u8) -> Command {
+        self.bytes[command::MASK_ID.offset] = mask_id;
+        self
+    }
+
+    /// With the entry's cookie and generation.
+    #[must_use]
+    pub fn cookie(mut self, cookie: u128, generation: u32) -> Command {
+        command::COOKIE.put_be(&mut self.bytes, cookie);
+        command::GENERATION.put(&mut self.bytes, u64::from(generation));
+        self
+    }
+
+    /// With an action list's number.
+    #[must_use]
+    pub fn action(mut self, id: u32) -> Command {
+        command::ACT_ID.put(&mut self.bytes, u64::from(id));
+        self
+    }
+
+    /// With a counter.
+    #[must_use]
+    pub fn counter(mut self, counter: CounterId) -> Command {
+        command::CNT.put(&mut self.bytes, u64::from(counter.word()));
+        self
+    }
+
+    /// With a key.
+    #[must_use]
+    pub fn key(mut self, key: &CardKey) -> Command {
+        self.bytes[command::KEY.offset..][..KEY_BYTES].copy_from_slice(key);
+        self
+    }
+
+    /// With a mask.
+    #[must_use]
+    pub fn mask(mut self, mask: &CardKey) -> Command {
+        self.bytes[command::MASK.offset..][..KEY_BYTES].copy_from_slice(mask);
+        self
+    }
+
+    /// With the bytes of an action list, at most [`PAYLOAD_BYTES`].
+    #[must_use]
+    pub fn payload(mut self, list: &[u8]) -> Command {
+        command::LENGTH.put(&mut self.bytes, list.len() as u64);
+        self.bytes[command::KEY.offset..][..list.len()].copy_from_slice(list);
+        self
+    }
+
+    /// With an address to write to.
+    #[must_use]
+    pub fn address(mut self, address: u64) -> Command {
+        command::ADDRESS.put(&mut self.bytes, address);
+        self
+    }
+
+    /// Fills in number, epoch and CRC: the last thing before the ring.
+    pub fn seal(&mut self, sequence: u32, epoch: u32) {
+        command::SEQ.put(&mut self.bytes, u64::from(sequence));
+        command::BOOT_EPOCH.put(&mut self.bytes, u64::from(epoch));
+        let crc = crc32c(&self.bytes[..command::CRC.offset]);
+        command::CRC.put(&mut self.bytes, u64::from(crc));
+    }
+
+    /// Is the CRC right?
+    #[must_use]
+    pub fn intact(&self) -> bool {
+        command::CRC.get32(&self.bytes) == crc32c(&self.bytes[..command::CRC.offset])
+    }
+
+    /// The key of the record.
+    #[must_use]
+    pub fn get_key(&self) -> CardKey {
+        self.array(command::KEY.offset)
+    }
+
+    /// The mask of the record.
+    #[must_use]
+    pub fn get_mask(&self) -> CardKey {
+        self.array(command::MASK.offset)
+    }
+
+    fn array(&self, offset: usize) -> CardKey {
+        let mut out = [0; KEY_BYTES];
+        out.copy_from_slice(&self.bytes[offset..offset + KEY_BYTES]);
+        out
+    }
+
+    /// The cookie of the record.
+    #[must_use]
+    pub fn get_cookie(&self) -> u128 {
+        command::COOKIE.get_be(&self.bytes)
+    }
+
+    /// A 32-bit word of the record.
+    #[must_use]
+    pub fn get32(&self, word: crate::layout::Word) -> u32 {
+        low32(word.get(&self.bytes))
+    }
+
+    /// The action list of the record; `None` if LENGTH is too large.
+    #[must_use]
+    pub fn get_payload(&self) -> Option<&[u8]> {
+        let length = usize::from(low16(command::LENGTH.get(&self.bytes)));
+        (length <= PAYLOAD_BYTES).then(|| &self.bytes[command::KEY.offset..][..length])
+    }
+}

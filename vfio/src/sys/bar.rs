@@ -1,0 +1,96 @@
+//! Registers: volatile accesses of the declared width, checked against the BAR's size.
+
+use std::sync::Arc;
+
+use vfio_ioctls::VfioDevice;
+
+use super::memory::Mapping;
+
+/// The registers of a card. An access outside reads all-ones and writes nothing, as on a bus
+/// where nobody answers.
+pub trait Bar: Send + Sync {
+    /// Bytes.
+    fn size(&self) -> u64;
+
+    /// Reads the 32-bit register at a 4-aligned offset.
+    fn read32(&self, offset: u64) -> u32;
+
+    /// Writes the 32-bit register at a 4-aligned offset.
+    fn write32(&self, offset: u64, value: u32);
+
+    /// Reads two registers, the low one first.
+    fn read64(&self, offset: u64) -> u64 {
+        let low = self.read32(offset);
+        u64::from(self.read32(offset + 4)) << 32 | u64::from(low)
+    }
+
+    /// Writes two registers, the low one first.
+    fn write64(&self, offset: u64, value: u64) {
+        self.write32(offset, crate::int::low32(value));
+        self.write32(offset + 4, crate::int::low32(value >> 32));
+    }
+}
+
+/// A BAR that is mapped into this process.
+pub(super) struct MappedBar {
+    pub(super) mapping: Mapping,
+}
+
+impl MappedBar {
+    fn register(&self, offset: u64) -> Option<*mut u32> {
+        let offset = usize::try_from(offset).ok().filter(|offset| offset % 4 == 0)?;
+        if offset.checked_add(4)? > self.mapping.len() {
+            return None;
+        }
+        // SAFETY: inside the mapping, as checked.
+        Some(unsafe { self.mapping.start().add(offset) }.cast())
+    }
+}
+
+impl Bar for MappedBar {
+    fn size(&self) -> u64 {
+        self.mapping.len() as u64
+    }
+
+    fn read32(&self, offset: u64) -> u32 {
+        let Some(register) = self.register(offset) else { return u32::MAX };
+        // SAFETY: mapped and aligned; device registers are only ever accessed volatile.
+        u32::from_le(unsafe { register.read_volatile() })
+    }
+
+    fn write32(&self, offset: u64, value: u32) {
+        if let Some(register) = self.register(offset) {
+            // Records in DMA memory must be visible before the doorbell that announces them.
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+            // SAFETY: mapped and aligned; device registers are only ever accessed volatile.
+            unsafe { register.write_volatile(value.to_le()) };
+        }
+    }
+}
+
+/// A BAR that the kernel lets nobody map: each access is a system call.
+pub(super) struct TrappedBar {
+    pub(super) device: Arc<VfioDevice>,
+    pub(super) index: u32,
+}
+
+impl Bar for TrappedBar {
+    fn size(&self) -> u64 {
+        self.device.get_region_size(self.index)
+    }
+
+    fn read32(&self, offset: u64) -> u32 {
+        let mut bytes = [0xff; 4];
+        if offset % 4 == 0 {
+            self.device.region_read(self.index, &mut bytes, offset);
+        }
+        u32::from_le_bytes(bytes)
+    }
+
+    fn write32(&self, offset: u64, value: u32) {
+        if offset % 4 == 0 {
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+            self.device.region_write(self.index, &value.to_le_bytes(), offset);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Where the operating system and raw memory are touched: the only unsafe code of this crate.
+//! Everything that leaves this module is safe to use in any way.
+#![allow(unsafe_code, reason = "mapped memory, VFIO; each block says why it is sound")]
+
+pub mod arena;
+pub mod bar;
+pub mod guest;
+pub mod interrupt;
+pub mod memory;
+pub mod vfio;
+
+pub use arena::{Arena, DmaSource, LocalDma, Region};
+pub use bar::Bar;
+pub use guest::GuestMemory;
+pub use interrupt::Interrupt;

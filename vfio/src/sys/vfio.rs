@@ -1,0 +1,216 @@
+//! A real card through VFIO: the group API, its BAR, its interrupts, the IOMMU.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pci_driver::config::PciConfig;
+use pci_driver::config::caps::MsiXCapability;
+use pci_driver::regions::{BackedByPciSubregion, PciMemoryRegion, PciRegion};
+use vfio_ioctls::{VfioContainer, VfioDevice, VfioOps};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::arena::{Arena, DmaSource};
+use super::bar::{Bar, MappedBar, TrappedBar};
+use super::interrupt::Interrupt;
+use super::memory::Mapping;
+use crate::error::Error;
+use crate::int::to_usize;
+
+/// Above the low megabyte, below the MSI window at 0xfee00000: valid behind every IOMMU.
+const IOVA_START: u64 = 0x1000_0000;
+const IOVA_END: u64 = 0xfe00_0000;
+/// VFIO_PCI_CONFIG_REGION_INDEX and VFIO_PCI_MSIX_IRQ_INDEX (linux/vfio.h).
+const CONFIG_REGION: u32 = 7;
+const MSIX_INDEX: u32 = 2;
+/// VFIO_REGION_INFO_FLAG_MMAP.
+const FLAG_MMAP: u32 = 4;
+/// Command register of the configuration space; memory space and bus master.
+const COMMAND: u64 = 4;
+const MEMORY_AND_MASTER: u16 = 0x6;
+
+/// What stands in a card's configuration space.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// PCI vendor.
+    pub vendor: u16,
+    /// PCI device.
+    pub device: u16,
+    /// MSI-X vectors that it has.
+    pub vectors: u16,
+}
+
+/// An opened PCI function.
+pub struct VfioCard {
+    bar: Arc<dyn Bar>,
+    identity: Identity,
+    interrupts: Vec<Interrupt>,
+    /// Field order is drop order: the device goes before the container that holds its mappings.
+    device: Arc<VfioDevice>,
+    memory: Arc<VfioMemory>,
+}
+
+impl VfioCard {
+    /// Opens the function at a PCI address such as `0000:03:00.0`, which must be bound to
+    /// `vfio-pci`; turns memory space and bus mastering on.
+    pub fn open(address: &str) -> Result<VfioCard, Error> {
+        let path = PathBuf::from("/sys/bus/pci/devices").join(address);
+        if !path.exists() {
+            let why = format!("no PCI device {address}");
+            return Err(Error::Unusable(why));
+        }
+        let refused = |what: &str, error: vfio_ioctls::VfioError| {
+            let source = std::io::Error::other(error.to_string());
+            Error::host(format!("{address}: {what} (is it bound to vfio-pci?)"), source)
+        };
+        let container = VfioContainer::new(None).map_err(|e| refused("opening VFIO", e))?;
+        let container = Arc::new(container);
+        let ops: Arc<dyn VfioOps> = container.clone();
+        let device = VfioDevice::new(&path, ops, true).map_err(|e| refused("opening", e))?;
+        let device = Arc::new(device);
+        device.reset();
+        let identity = identity(&device)?;
+        master(&device);
+        let bar = map_bar(&device, 0)?;
+        let interrupts =
+            enable_interrupts(&device, identity.vectors).map_err(|e| refused("MSI-X", e))?;
+        let memory = Arc::new(VfioMemory { container, next: AtomicU64::new(IOVA_START) });
+        Ok(VfioCard { bar, identity, interrupts, device, memory })
+    }
+
+    /// The registers.
+    #[must_use]
+    pub fn bar(&self) -> Arc<dyn Bar> {
+        self.bar.clone()
+    }
+
+    /// What its configuration space says.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its MSI-X vectors, in order.
+    pub fn interrupts(&self) -> Result<Vec<Interrupt>, Error> {
+        self.interrupts.iter().map(Interrupt::try_clone).collect()
+    }
+
+    /// Memory that the IOMMU lets it reach.
+    #[must_use]
+    pub fn dma(&self) -> Arc<dyn DmaSource> {
+        self.memory.clone()
+    }
+}
+
+impl Drop for VfioCard {
+    fn drop(&mut self) {
+        // A failure means that the device is gone, and its interrupts with it.
+        let _ = self.device.disable_msix();
+    }
+}
+
+fn identity(device: &VfioDevice) -> Result<Identity, Error> {
+    let mut bytes = [0xff; 256];
+    device.region_read(CONFIG_REGION, &mut bytes, 0);
+    let unusable = |e: std::io::Error| Error::Unusable(format!("configuration space: {e}"));
+    let region = PciMemoryRegion::new(&bytes);
+    let config = PciConfig::backed_by(&region);
+    let vendor = config.vendor_id().read().map_err(unusable)?;
+    if vendor == 0xffff {
+        return Err(Error::Gone);
+    }
+    let capabilities = config.capabilities().map_err(unusable)?;
+    let vectors = match capabilities.of_type::<MsiXCapability<'_>>().map_err(unusable)?.next() {
+        // Message control: table size − 1 in bits 10–0 (PCIe 7.7.2.2).
+        Some(msix) => (msix.read_le_u16(2).map_err(unusable)? & 0x7ff) + 1,
+        None => 0,
+    };
+    Ok(Identity { vendor, device: config.device_id().read().map_err(unusable)?, vectors })
+}
+
+fn master(device: &VfioDevice) {
+    let mut command = [0; 2];
+    device.region_read(CONFIG_REGION, &mut command, COMMAND);
+    let command = u16::from_le_bytes(command) | MEMORY_AND_MASTER;
+    device.region_write(CONFIG_REGION, &command.to_le_bytes(), COMMAND);
+}
+
+fn map_bar(device: &Arc<VfioDevice>, index: u32) -> Result<Arc<dyn Bar>, Error> {
+    let size = to_usize(device.get_region_size(index));
+    if size == 0 {
+        return Err(Error::Unusable(format!("it has no BAR{index}")));
+    }
+    if device.get_region_flags(index) & FLAG_MMAP == 0 {
+        return Ok(Arc::new(TrappedBar { device: device.clone(), index }));
+    }
+    // SAFETY: the descriptor belongs to `device`, which outlives this call.
+    let file = unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) };
+    let offset = device.get_region_offset(index);
+    match Mapping::of_file(file, offset, size, true) {
+        Ok(mapping) => Ok(Arc::new(MappedBar { mapping })),
+        // A BAR with a hole (an MSI-X table in it) may still be read and written by calls.
+        Err(_) => Ok(Arc::new(TrappedBar { device: device.clone(), index })),
+    }
+}
+
+fn enable_interrupts(
+    device: &VfioDevice,
+    vectors: u16,
+) -> Result<Vec<Interrupt>, vfio_ioctls::VfioError> {
+    let known = device.get_irq_info(MSIX_INDEX).map_or(0, |info| info.count);
+    let count = u32::from(vectors).min(known);
+    let mut interrupts = Vec::new();
+    let mut events = Vec::new();
+    for _ in 0..count {
+        let Ok(interrupt) = Interrupt::new() else { break };
+        let Ok(copy) = interrupt.as_fd().try_clone_to_owned() else { break };
+        // SAFETY: the descriptor is fresh and owned by nobody else; EventFd closes it.
+        events.push(unsafe { EventFd::from_raw_fd(copy.into_raw_fd()) });
+        interrupts.push(interrupt);
+    }
+    if !events.is_empty() {
+        device.enable_msix(events.iter().collect())?;
+    }
+    Ok(interrupts)
+}
+
+/// Memory mapped through the container's IOMMU.
+struct VfioMemory {
+    container: Arc<VfioContainer>,
+    next: AtomicU64,
+}
+
+/// Takes a range out of the IOMMU when dropped.
+struct Unmap {
+    container: Arc<VfioContainer>,
+    iova: u64,
+    length: usize,
+}
+
+impl Drop for Unmap {
+    fn drop(&mut self) {
+        // A failure can only leave it mapped until the container closes.
+        let _ = self.container.vfio_dma_unmap(self.iova, self.length);
+    }
+}
+
+impl DmaSource for VfioMemory {
+    fn arena(&self, bytes: usize) -> Result<Arc<Arena>, Error> {
+        let mapping = Mapping::anonymous(bytes).map_err(|e| Error::host("DMA arena", e))?;
+        let length = mapping.len();
+        let iova = self.next.fetch_add(length as u64, Ordering::Relaxed);
+        if iova + length as u64 > IOVA_END {
+            let source = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+            return Err(Error::host("IOVA space", source));
+        }
+        // SAFETY: the range is a mapping of our own that is only accessed by atomics (Mapping);
+        // the arena takes it out of the IOMMU before the mapping goes (Arena's drop).
+        unsafe { self.container.vfio_dma_map(iova, length, mapping.start()) }.map_err(|e| {
+            let source = std::io::Error::other(e.to_string());
+            Error::host(format!("mapping {length} bytes for DMA (is memlock enough?)"), source)
+        })?;
+        let unmap = Unmap { container: self.container.clone(), iova, length };
+        Ok(Arc::new(Arena::new(mapping, iova, Box::new(unmap))))
+    }
+}
