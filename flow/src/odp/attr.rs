@@ -164,9 +164,10 @@ pub(super) fn parse_parts(
 ) -> Result<(), OdpError> {
     let mut seen = 0_u32;
     while !lexer.eat(")") {
+        let start = lexer.place();
         let (index, part) = parse_name(lexer, attr, parts)?;
         if seen & 1 << index != 0 {
-            return Err(lexer.error(format!("{attr}({}=) is there twice", part.name)));
+            return Err(lexer.error_at(start, format!("{attr}({}=) is there twice", part.name)));
         }
         seen |= 1 << index;
         parse_value(lexer, attr, part, key, mask)?;
@@ -184,12 +185,13 @@ pub(super) fn parse_mpls(
 ) -> Result<(), OdpError> {
     let (mut seen, mut entry) = (0_u32, 0);
     while !lexer.eat(")") {
+        let start = lexer.place();
         let (index, _) = parse_name(lexer, "mpls", &LSES[0])?;
         if seen & 1 << index != 0 {
             (seen, entry) = (0, entry + 1);
         }
         let Some(parts) = LSES.get(entry).filter(|_| entry < most) else {
-            return Err(lexer.error(format!("mpls(…) with more than {most} label(s)")));
+            return Err(lexer.error_at(start, format!("mpls(…) with more than {most} label(s)")));
         };
         seen |= 1 << index;
         parse_value(lexer, "mpls", &parts[index], key, mask)?;
