@@ -1,5 +1,7 @@
 //! Ten million mutated packets through the parser and the edits; ends with what it saw, or with
 //! the first packet that breaks a rule. `MEGAFLOW_FUZZ_PACKETS` and `MEGAFLOW_SEED` change the run.
+#![allow(clippy::panic, clippy::expect_used, reason = "a broken rule ends the run by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "cutting off is how bytes are made")]
 
 use std::time::Instant;
 

@@ -1,5 +1,7 @@
 //! A bounded fuzz run: 300,000 packets, or as many as `MEGAFLOW_FUZZ_PACKETS` says, from
 //! `MEGAFLOW_SEED`. The long run: `cargo run --release -p megaflow-flow --example fuzz_parser`.
+#![allow(clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "cutting off is how bytes are made")]
 
 mod common;
 

@@ -3,6 +3,8 @@
 //!
 //! Another seed or count: `MEGAFLOW_SEED=7 MEGAFLOW_PACKETS=1000000 cargo test -p megaflow-flow
 //! --test parse_pcap`.
+#![allow(clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "cutting off is how bytes are made")]
 
 use std::path::Path;
 use std::process::Command;

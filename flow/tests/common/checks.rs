@@ -47,12 +47,16 @@ fn sum(bytes: &[u8], start: u32) -> u32 {
     sum
 }
 
-/// CRC-32C bit by bit, the checksum field taken as zero.
 fn sctp(message: &[u8]) -> bool {
     let field = u32::from_le_bytes([message[8], message[9], message[10], message[11]]);
+    sctp_crc(message) == field
+}
+
+/// CRC-32C bit by bit, the checksum field taken as zero.
+pub(crate) fn sctp_crc(message: &[u8]) -> u32 {
     let byte = |(at, byte): (usize, &u8)| if (8..12).contains(&at) { 0 } else { u32::from(*byte) };
     let step = |crc: u32, byte: u32| {
         (0..8).fold(crc ^ byte, |crc, _| crc >> 1 ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1)))
     };
-    !message.iter().enumerate().map(byte).fold(u32::MAX, step) == field
+    !message.iter().enumerate().map(byte).fold(u32::MAX, step)
 }

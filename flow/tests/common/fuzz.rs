@@ -206,17 +206,22 @@ fn set(rng: &mut Rng) -> SetFields {
         (Attr::Vlan, 0),
         (Attr::TcpFlags, 0),
     ]);
+    set_of(rng, attr, protocol)
+}
+
+/// Random bits of the attribute's settable fields.
+pub(crate) fn set_of(rng: &mut Rng, attr: Attr, protocol: u8) -> SetFields {
     let mut value = Key::default();
     let mut mask = Key::default();
     for field in Field::ALL {
         let shared = field.attr() == Attr::Ip && matches!(attr, Attr::Ipv4 | Attr::Ipv6);
         let settable = !matches!(field, Field::IpProto | Field::IpFrag);
         if (field.attr() == attr || shared) && settable && !rng.one_in(3) {
-            let random = u128::from(rng.word()) << 64 | u128::from(rng.word());
-            let bits = rng.pick(&[u128::MAX, u128::MAX, random, 0xff, 1]);
+            let bits = [u128::MAX, u128::MAX, rng.wide(), 0xff, 1];
+            let bits = rng.pick(&bits);
             mask.set(*field, bits & field.full_mask());
-            let random = u128::from(rng.word()) << 64 | u128::from(rng.word());
-            value.set(*field, rng.pick(&[random, random, 0, u128::MAX]) & mask.get(*field));
+            let bits = [rng.wide(), rng.wide(), 0, u128::MAX];
+            value.set(*field, rng.pick(&bits) & mask.get(*field));
         }
     }
     SetFields { attr, protocol, value, mask }

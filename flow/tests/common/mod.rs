@@ -1,7 +1,7 @@
 //! Seeded packets of every protocol that the key knows, and damage done to them.
 #![allow(dead_code, reason = "each test uses its part")]
-#![allow(clippy::cast_possible_truncation, reason = "cutting off is how bytes are made")]
 
+pub(crate) mod build;
 pub(crate) mod checks;
 pub(crate) mod fuzz;
 
@@ -14,6 +14,10 @@ impl Rng {
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
+    }
+
+    pub(crate) fn wide(&mut self) -> u128 {
+        u128::from(self.word()) << 64 | u128::from(self.word())
     }
 
     pub(crate) fn below(&mut self, end: usize) -> usize {
