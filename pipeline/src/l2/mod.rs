@@ -1,0 +1,202 @@
+//! A MAC-learning switch.
+//!
+//! Per packet it learns where the source is, then sends to where the destination was learnt, or
+//! to all other ports. Its megaflows make the datapath do the same without asking, so what each
+//! depends on is in its mask: `in_port` and `eth_src` (learning), `eth_dst` and the VLAN ID
+//! (forwarding), and the EtherType with the presence of every tag before it, because the kernel
+//! and tc can only match what is behind an EtherType that they know. PCP is wild: nothing
+//! depends on it, and the kernel and tc take VID and PCP separately.
+
+mod mask;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::{
+    Action, Actions, Answer, Client, Key, MacAddr, Match, Megaflow, Moment, PortId, Upcall,
+    UpcallReason, VLAN_PRESENT, Verdict,
+};
+
+pub use table::Learning;
+
+use table::{Address, Sighting, Table};
+
+/// How much a switch remembers, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// An address that was not seen for that long is forgotten.
+    pub ageing: Duration,
+    /// That many addresses are remembered; further ones are not learnt, but counted.
+    pub limit: usize,
+}
+
+impl Default for Settings {
+    /// 300 s and 8192 addresses, as OVS.
+    fn default() -> Settings {
+        Settings { ageing: Duration::from_secs(300), limit: 8192 }
+    }
+}
+
+/// The client.
+#[derive(Debug)]
+pub struct Switch {
+    /// Ascending.
+    ports: Vec<PortId>,
+    table: Table,
+    /// Something changed since the last tick that existing megaflows may depend on.
+    changed: bool,
+    /// The latest moment that a call told.
+    now: Moment,
+}
+
+impl Switch {
+    /// A switch that has learnt nothing and has no ports.
+    #[must_use]
+    pub fn new(settings: Settings) -> Switch {
+        let table = Table::new(settings);
+        Switch { ports: Vec::new(), table, changed: false, now: Moment::default() }
+    }
+
+    /// What was learnt so far, in numbers.
+    #[must_use]
+    pub fn learning(&self) -> Learning {
+        self.table.learning()
+    }
+
+    /// What happens to a packet with this key, as far as is known now.
+    fn decide(&self, key: &Key) -> Actions {
+        let flood = || -> Actions {
+            let others = self.ports.iter().filter(|port| **port != key.port());
+            others.map(|port| Action::Output(*port)).collect()
+        };
+        if is_reserved(key.eth_dst) {
+            return Arc::new([]);
+        }
+        if key.eth_dst.is_multicast() {
+            return flood();
+        }
+        match self.table.find(address(key, key.eth_dst)) {
+            Some(port) if port == key.port() => Arc::new([]),
+            Some(port) => Arc::new([Action::Output(port)]),
+            None => flood(),
+        }
+    }
+
+    /// Notes where a source is. Groups can't be sources; the reserved addresses are not ours to
+    /// learn from, as in OVS.
+    fn learn(&mut self, key: &Key, at: Moment) {
+        if learns(key) && self.ports.contains(&key.port()) {
+            self.changed |= self.table.learn(address(key, key.eth_src), key.port(), at);
+        }
+    }
+
+    fn at(&mut self, now: Moment) {
+        self.now = self.now.max(now);
+    }
+}
+
+/// Does a packet with this key tell where its source is?
+fn learns(key: &Key) -> bool {
+    !key.eth_src.is_multicast() && !is_reserved(key.eth_dst)
+}
+
+/// 01:80:c2:00:00:00 to 0f: bridges never forward to them.
+fn is_reserved(mac: MacAddr) -> bool {
+    matches!(mac.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+}
+
+/// An address in the VLAN of the key; untagged packets and those with VID 0 are in VLAN 0.
+fn address(key: &Key, mac: MacAddr) -> Address {
+    let vlan = if key.vlan_tci & VLAN_PRESENT == 0 { 0 } else { key.vlan_tci & 0xfff };
+    (vlan, mac)
+}
+
+impl Client for Switch {
+    fn name(&self) -> &'static str {
+        "l2"
+    }
+
+    /// Addresses that were learnt on ports that are gone are forgotten.
+    fn ports(&mut self, ports: &[PortId]) {
+        let mut ports = ports.to_vec();
+        ports.sort_unstable();
+        ports.dedup();
+        if ports != self.ports {
+            self.table.forget(self.now, |port| !ports.contains(&port));
+            self.ports = ports;
+            self.changed = true;
+        }
+    }
+
+    /// A copy that an `userspace` action sent up is nothing to a switch; a packet from a port that
+    /// is gone is dropped.
+    fn upcall(&mut self, upcall: Upcall<'_>, now: Moment) -> Answer {
+        self.at(now);
+        let key = upcall.key;
+        if *upcall.reason != UpcallReason::Miss || !self.ports.contains(&key.port()) {
+            return Answer::Execute(Arc::new([]));
+        }
+        self.learn(key, now);
+        let matching = Match::new(key, &mask::of(key));
+        Answer::Install(Arc::new(Megaflow::new(matching, self.decide(key))))
+    }
+
+    fn tick(&mut self, now: Moment) -> bool {
+        self.at(now);
+        self.changed |= self.table.expire(now);
+        std::mem::take(&mut self.changed)
+    }
+
+    /// A megaflow whose source is not (or no longer) known to be behind its port goes, so that
+    /// the next packet comes up and is learnt from. The exception is one whose source was never
+    /// seen, as all are after a restart: it is learnt from the megaflow. One that this client
+    /// would not have made, with another mask or from a port that is gone, goes too.
+    fn revalidate(&mut self, flow: &Megaflow, now: Moment) -> Verdict {
+        self.at(now);
+        let key = flow.matching.key();
+        if *flow.matching.mask() != mask::of(key) || !self.ports.contains(&key.port()) {
+            return Verdict::Remove;
+        }
+        if learns(key) {
+            match self.table.sighting(address(key, key.eth_src)) {
+                Sighting::At(port) if port == key.port() => {}
+                Sighting::At(_) | Sighting::Forgotten(_) => return Verdict::Remove,
+                Sighting::Never => self.learn(key, now),
+            }
+        }
+        let actions = self.decide(key);
+        if actions == flow.actions { Verdict::Keep } else { Verdict::Replace(actions) }
+    }
+
+    /// Refreshes the source's age. Does not move an address: of two ports the one whose packet
+    /// came up last is right, while counters of the old one may be read late.
+    fn used(&mut self, flow: &Megaflow, at: Moment) {
+        self.at(at);
+        let key = flow.matching.key();
+        if *flow.matching.mask() != mask::of(key) || !learns(key) {
+            return;
+        }
+        match self.table.sighting(address(key, key.eth_src)) {
+            Sighting::At(port) if port != key.port() => {}
+            Sighting::Forgotten(when) if at <= when => {}
+            Sighting::At(_) | Sighting::Forgotten(_) | Sighting::Never => self.learn(key, at),
+        }
+    }
+
+    fn show(&self, now: Moment) -> String {
+        let mut out = " port  VLAN  MAC                Age\n".to_owned();
+        for (port, (vlan, mac), age) in self.table.list(now) {
+            let _ = writeln!(out, "{:>5}  {vlan:>4}  {mac}  {:>3}", port.0, age.as_secs());
+        }
+        out
+    }
+
+    fn flush(&mut self) {
+        self.changed |= self.table.forget(self.now, |_| true);
+    }
+}

@@ -1,0 +1,55 @@
+//! No client: what no megaflow matches is dropped.
+
+use std::sync::Arc;
+
+use flow::{Answer, Client, Megaflow, Moment, PortId, Upcall, Verdict};
+
+/// Answers every upcall by dropping the packet, installs nothing and leaves all flows alone:
+/// they come over the control socket.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct NoClient;
+
+impl Client for NoClient {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn ports(&mut self, _ports: &[PortId]) {}
+
+    fn upcall(&mut self, _upcall: Upcall<'_>, _now: Moment) -> Answer {
+        Answer::Execute(Arc::new([]))
+    }
+
+    fn tick(&mut self, _now: Moment) -> bool {
+        false
+    }
+
+    fn revalidate(&mut self, _flow: &Megaflow, _now: Moment) -> Verdict {
+        Verdict::Keep
+    }
+
+    fn used(&mut self, _flow: &Megaflow, _at: Moment) {}
+
+    fn show(&self, _now: Moment) -> String {
+        String::new()
+    }
+
+    fn flush(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use flow::{Key, Mask, Match, UpcallReason};
+
+    use super::*;
+
+    #[test]
+    fn drops_and_leaves_flows_alone() {
+        let upcall = Upcall { key: &Key::default(), frame: &[], reason: &UpcallReason::Miss };
+        assert_eq!(NoClient.upcall(upcall, Moment(0)), Answer::Execute([].into()));
+        let flow = Megaflow::new(Match::new(&Key::default(), &Mask::default()), []);
+        assert_eq!(NoClient.revalidate(&flow, Moment(5)), Verdict::Keep);
+        assert!(!NoClient.tick(Moment(9)));
+        assert_eq!(NoClient.show(Moment(9)), "");
+    }
+}
