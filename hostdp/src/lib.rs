@@ -10,8 +10,18 @@
     )
 )]
 
+mod cache;
 pub mod classifier;
-mod hash;
+pub mod datapath;
 pub mod drops;
+mod hash;
+pub mod port;
+pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod upcall;
+
+pub use datapath::{Account, Config, Datapath, Ledger, PortSnapshot, Snapshot};
+pub use drops::{DropReason, Drops};
+pub use table::FlowTable;
+pub use upcall::{Resolution, SPECIAL_PID, Upcall, UpcallId, UpcallLimits};

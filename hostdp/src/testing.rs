@@ -17,18 +17,20 @@ pub(crate) fn key() -> impl Strategy<Value = Key> {
         (0..4_u32, 0..4_u32, 0..3_u16, 0..3_u16),
         (0..2_u8, select(vec![0_u128, 1, 1 << 100])),
     )
-        .prop_map(|((in_port, recirc_id, eth_type), (src, dst, tp_src, tp_dst), (tos, six))| Key {
-            in_port,
-            recirc_id,
-            eth_type,
-            ipv4_src: src << 30 | src,
-            ipv4_dst: dst,
-            tp_src,
-            tp_dst,
-            ip_tos: tos,
-            ipv6_dst: six,
-            ..Key::default()
-        })
+        .prop_map(
+            |((in_port, recirc_id, eth_type), (src, dst, tp_src, tp_dst), (tos, six))| Key {
+                in_port,
+                recirc_id,
+                eth_type,
+                ipv4_src: src << 30 | src,
+                ipv4_dst: dst,
+                tp_src,
+                tp_dst,
+                ip_tos: tos,
+                ipv6_dst: six,
+                ..Key::default()
+            },
+        )
 }
 
 /// Masks over the same fields, partial ones included.
@@ -49,4 +51,47 @@ pub(crate) fn mask() -> impl Strategy<Value = Mask> {
             ipv6_dst: six,
             ..Mask::default()
         })
+}
+
+/// A frame of one of a few conversations: `kind` picks the protocol, `n` the addresses.
+pub(crate) fn frame(kind: u8, n: u8, payload: usize) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, n % 3, 2, 0, 0, 0, 1, n % 2];
+    if kind & 8 != 0 {
+        frame.extend([0x81, 0x00, 0x20, 5 + n % 2]);
+    }
+    match kind % 4 {
+        0 => {
+            frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1 + n % 2]);
+            frame.extend([2, 0, 0, 0, 1, n, 10, 0, 0, n, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1]);
+        }
+        1 => {
+            frame.extend([0x88, 0x47, 0, 1, 0x40 | (n & 1), 64]);
+            ipv4(&mut frame, 17, n, payload);
+        }
+        2 => {
+            frame.extend([0x08, 0x00]);
+            ipv4(&mut frame, 6, n, payload);
+        }
+        _ => {
+            frame.extend([0x08, 0x00]);
+            ipv4(&mut frame, 17, n, payload);
+        }
+    }
+    frame
+}
+
+/// IPv4 with TCP or UDP, both without a checksum that anyone checks.
+fn ipv4(frame: &mut Vec<u8>, protocol: u8, n: u8, payload: usize) {
+    let header = if protocol == 6 { 20 } else { 8 };
+    let length = u16::try_from(20 + header + payload).unwrap().to_be_bytes();
+    frame.extend([0x45, 0, length[0], length[1], 0, 1, 0, 0, 60 + n % 4, protocol, 0, 0]);
+    frame.extend([10, 0, 0, n % 4, 10, 0, 1, n / 4 % 4]);
+    frame.extend([0x10, n % 2, 0, 80 + n % 3]);
+    if protocol == 6 {
+        frame.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10 | (n & 2), 1, 0, 0, 0, 0, 0]);
+    } else {
+        let length = u16::try_from(8 + payload).unwrap().to_be_bytes();
+        frame.extend([length[0], length[1], 0, 0]);
+    }
+    frame.extend(std::iter::repeat_n(n, payload));
 }

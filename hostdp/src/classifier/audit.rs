@@ -31,12 +31,7 @@ pub fn overlaps(flows: &[Arc<Megaflow>]) -> Vec<(Ufid, Ufid)> {
     found
 }
 
-fn join(
-    both: &Mask,
-    members: &[&Megaflow],
-    others: &[&Megaflow],
-    found: &mut Vec<(Ufid, Ufid)>,
-) {
+fn join(both: &Mask, members: &[&Megaflow], others: &[&Megaflow], found: &mut Vec<(Ufid, Ufid)>) {
     let mut by_key: HashMap<Key, Vec<Ufid>> = HashMap::new();
     for flow in members {
         by_key.entry(flow.matching.key().masked(both)).or_default().push(flow.ufid);

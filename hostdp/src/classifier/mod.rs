@@ -172,9 +172,10 @@ fn scopes_of(key: &Key, wild: usize) -> impl Iterator<Item = Scope> + use<> {
 
 impl Partition {
     fn lookup(&mut self, hash: Hash, key: &Key, visited: &mut u64) -> Option<u32> {
-        let found = self.subtables.iter().enumerate().find_map(|(position, subtable)| {
-            subtable.find(hash, key).map(|slot| (position, slot))
-        });
+        let found =
+            self.subtables.iter().enumerate().find_map(|(position, subtable)| {
+                subtable.find(hash, key).map(|slot| (position, slot))
+            });
         let Some((position, slot)) = found else {
             *visited += self.subtables.len() as u64;
             return None;

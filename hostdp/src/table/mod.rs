@@ -101,6 +101,11 @@ impl FlowTable {
         LookupCounters { cache: self.cache.counters(), classifier: self.classifier.counters() }
     }
 
+    /// May a megaflow have these actions?
+    pub(crate) fn can_execute(&self, actions: &[flow::Action]) -> bool {
+        self.admission.check_actions(actions).is_ok()
+    }
+
     /// The slot of the megaflow that the key hits.
     pub(crate) fn lookup(&mut self, key: &Key) -> Option<u32> {
         let slots = &self.slots;

@@ -1,0 +1,95 @@
+//! Answers: upcalls to the client, and what it decides about their packets.
+
+use flow::packet::{self, Packet};
+use flow::{Action, Counters, Key, Moment, PortId};
+
+use super::{Datapath, ETHERNET_HEADER, OnMiss, Origin};
+use crate::drops::DropReason;
+use crate::port::{Batch, Frame};
+use crate::upcall::{Pending, Resolution, Upcall, UpcallId};
+
+impl Datapath {
+    /// At most `max` upcalls for the client: queues in turn, each in order.
+    pub fn next_upcalls(&mut self, max: usize) -> Vec<Upcall> {
+        self.upcalls.next(max)
+    }
+
+    /// Upcalls handed out and not answered yet, and those in the queues.
+    #[must_use]
+    pub fn upcalls_waiting(&self) -> (usize, usize) {
+        (self.upcalls.outstanding(), self.upcalls.queued())
+    }
+
+    /// Answers an upcall: its packets go on. False if nothing waits for it any more.
+    pub fn resolve(&mut self, id: UpcallId, resolution: &Resolution, now: Moment) -> bool {
+        let Some(pending) = self.upcalls.take(id) else { return false };
+        match resolution {
+            Resolution::Reinject => self.reinject(pending, now),
+            Resolution::Execute(actions) if self.can_execute(actions) => {
+                self.execute_pending(pending, actions, now);
+            }
+            Resolution::Execute(_) | Resolution::Drop => {
+                self.drop_pending(pending, DropReason::Client);
+            }
+        }
+        self.flush();
+        true
+    }
+
+    /// Carries actions out on a frame of the client's, as if it had come in by `in_port`. It
+    /// was not received: the ledger leaves it out, [`super::Snapshot::injected`] counts it.
+    pub fn execute(&mut self, frame: &[u8], in_port: PortId, actions: &[Action], now: Moment) {
+        let what = Counters::packet(frame.len());
+        self.injected += what;
+        if frame.len() < ETHERNET_HEADER {
+            return self.drop_packet(DropReason::Malformed, Origin::Counted, in_port, what);
+        }
+        if !self.can_execute(actions) {
+            return self.drop_packet(DropReason::Client, Origin::Counted, in_port, what);
+        }
+        self.credits.clear();
+        let key = Key { in_port: in_port.0, ..packet::extract(frame) };
+        let packet = self.start(Packet::new(frame), key, Origin::Counted);
+        self.execute_list(actions, vec![packet], 0, now);
+        self.flush();
+    }
+
+    /// Takes a frame in as if the port had received it; false if there is no such port.
+    pub fn receive(&mut self, port: PortId, frame: &[u8], now: Moment) -> bool {
+        if !self.ports.contains_key(&port) {
+            return false;
+        }
+        let mut batch = Batch::new();
+        batch.push(Frame::fresh(Packet::new(frame)));
+        self.process(port, &mut batch, now);
+        true
+    }
+
+    /// Empty is a drop, and so is what no megaflow may do.
+    fn can_execute(&self, actions: &[Action]) -> bool {
+        !actions.is_empty() && self.table.can_execute(actions)
+    }
+
+    fn reinject(&mut self, pending: Pending, now: Moment) {
+        self.credits.clear();
+        for waiting in pending.packets {
+            self.unwait(waiting.origin, Counters::packet(waiting.packet.len()));
+            let packet = self.start(waiting.packet, pending.key, waiting.origin);
+            let on_miss = OnMiss::Drop(DropReason::ClientMismatch);
+            self.forward(vec![packet], waiting.depth, on_miss, now);
+        }
+    }
+
+    fn execute_pending(&mut self, pending: Pending, actions: &[Action], now: Moment) {
+        self.credits.clear();
+        for waiting in pending.packets {
+            let what = Counters::packet(waiting.packet.len());
+            self.unwait(waiting.origin, what);
+            if let Some(account) = self.ledger.of(waiting.origin) {
+                account.executed += what;
+            }
+            let packet = self.start(waiting.packet, pending.key, Origin::Counted);
+            self.execute_list(actions, vec![packet], waiting.depth, now);
+        }
+    }
+}

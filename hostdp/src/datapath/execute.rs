@@ -1,0 +1,147 @@
+//! Actions, carried out on groups of packets: each action on all of them before the next one, so
+//! that recirculated packets are sent before those of the actions behind, as in OVS.
+
+use flow::packet::{self, Packet};
+use flow::{Action, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
+
+use super::{Datapath, ETHERNET_HEADER, InFlight, OnMiss, Origin};
+use crate::drops::DropReason;
+use crate::hash::split_mix;
+use crate::upcall::Upcall;
+
+impl Datapath {
+    /// Carries a list out on packets that are counted already.
+    pub(super) fn execute_list(
+        &mut self,
+        actions: &[Action],
+        mut packets: Vec<InFlight>,
+        depth: usize,
+        now: Moment,
+    ) {
+        for (n, action) in actions.iter().enumerate() {
+            let is_last = n + 1 == actions.len();
+            match action {
+                Action::Output(port) if is_last => {
+                    packets.drain(..).for_each(|packet| self.output(*port, packet.into_frame()));
+                }
+                Action::Output(port) => {
+                    packets.iter_mut().for_each(|packet| self.output(*port, packet.frame()));
+                }
+                Action::Userspace(userspace) => {
+                    packets.iter_mut().for_each(|packet| self.send_up(userspace, packet, now));
+                }
+                Action::Recirc(id) => {
+                    let copies =
+                        if is_last { std::mem::take(&mut packets) } else { packets.clone() };
+                    self.recirculate(*id, copies, depth, now);
+                }
+                Action::Trunc(max) => {
+                    for packet in &mut packets {
+                        let max = usize::try_from(*max).unwrap_or(usize::MAX);
+                        packet.cut = packet.packet.len().saturating_sub(max);
+                    }
+                }
+                Action::Sample { probability, actions } => {
+                    let chosen = packets.iter().filter(|_| self.roll(*probability));
+                    let chosen: Vec<InFlight> = chosen.cloned().collect();
+                    if !chosen.is_empty() {
+                        self.execute_list(actions, chosen, depth, now);
+                    }
+                }
+                Action::Set(_)
+                | Action::PushVlan { .. }
+                | Action::PopVlan
+                | Action::PushMpls { .. }
+                | Action::PopMpls { .. }
+                | Action::Hash { .. } => {
+                    for packet in &mut packets {
+                        packet::edit(&mut packet.packet, &mut packet.key, action);
+                    }
+                }
+            }
+        }
+    }
+
+    fn recirculate(&mut self, id: RecircId, mut packets: Vec<InFlight>, depth: usize, now: Moment) {
+        packets.retain_mut(|packet| {
+            let reason = match self.credits.get_mut(packet.credit) {
+                _ if depth >= self.config.recirc_limit => DropReason::RecircLimit,
+                Some(credit) if *credit > 0 => {
+                    *credit -= 1;
+                    packet.cut = 0;
+                    packet.key = Key {
+                        in_port: packet.key.in_port,
+                        dp_hash: packet.key.dp_hash,
+                        recirc_id: id.0,
+                        ..packet::extract(packet.packet.bytes())
+                    };
+                    return true;
+                }
+                _ => DropReason::DeferredLimit,
+            };
+            let what = Counters::packet(packet.packet.len());
+            self.drop_packet(reason, packet.origin, packet.key.port(), what);
+            false
+        });
+        if !packets.is_empty() {
+            self.forward(packets, depth + 1, OnMiss::Upcall, now);
+        }
+    }
+
+    /// Sends a copy up; the packet goes on.
+    fn send_up(&mut self, userspace: &Userspace, packet: &mut InFlight, now: Moment) {
+        let frame = packet.frame().bytes().to_vec();
+        let (port, what) = (packet.key.port(), Counters::packet(frame.len()));
+        let upcall = Upcall {
+            id: None,
+            port,
+            key: packet.key,
+            frame,
+            reason: UpcallReason::Action(userspace.userdata.clone()),
+            queued_at: now,
+        };
+        if !self.upcalls.action(userspace.pid, upcall) {
+            self.drop_packet(DropReason::UpcallQueueFull, Origin::Counted, port, what);
+        }
+    }
+
+    fn output(&mut self, port: PortId, frame: Packet) {
+        match self.ports.get_mut(&port) {
+            Some(slot) => slot.queue(frame),
+            None => {
+                self.drops.count(DropReason::NoSuchPort, Counters::packet(frame.len()));
+            }
+        }
+    }
+
+    /// True for that share of the calls.
+    fn roll(&mut self, probability: u32) -> bool {
+        match probability {
+            0 => false,
+            u32::MAX => true,
+            _ => split_mix(&mut self.dice) >> 32 <= u64::from(probability),
+        }
+    }
+}
+
+impl InFlight {
+    /// A copy of the frame for an output or userspace action; ends the truncation.
+    fn frame(&mut self) -> Packet {
+        if self.cut == 0 {
+            return self.packet.clone();
+        }
+        let keep = self.kept();
+        self.cut = 0;
+        Packet::new(&self.packet.bytes()[..keep])
+    }
+
+    fn into_frame(mut self) -> Packet {
+        if self.cut == 0 { self.packet } else { self.frame() }
+    }
+
+    /// Length after the truncation: at least the Ethernet header stays.
+    fn kept(&self) -> usize {
+        let whole = self.packet.len();
+        whole.saturating_sub(self.cut).max(ETHERNET_HEADER).min(whole)
+    }
+}

@@ -1,0 +1,76 @@
+//! Lookup: from packets to hits, grouped by megaflow, and misses.
+
+use flow::{Counters, Moment};
+
+use super::{Datapath, InFlight, OnMiss, Origin};
+use crate::upcall::Waiting;
+
+impl Datapath {
+    /// Looks packets up that have `depth` recirculations behind them, and carries out what they
+    /// hit. Packets of one megaflow stay in order.
+    pub(super) fn forward(
+        &mut self,
+        work: Vec<InFlight>,
+        depth: usize,
+        on_miss: OnMiss,
+        now: Moment,
+    ) {
+        if let Some(count) = self.lookups_at_depth.get_mut(depth) {
+            *count += work.len() as u64;
+        }
+        let mut groups: Vec<(u32, Vec<InFlight>)> = Vec::new();
+        for packet in work {
+            match self.table.lookup(&packet.key) {
+                // From the end: the packets of a flow come in a row.
+                Some(slot) => match groups.iter_mut().rev().find(|group| group.0 == slot) {
+                    Some(group) => group.1.push(packet),
+                    None => groups.push((slot, vec![packet])),
+                },
+                None => self.miss(packet, depth, on_miss, now),
+            }
+        }
+        for (slot, packets) in groups {
+            self.hit(slot, packets, depth, now);
+        }
+    }
+
+    fn hit(&mut self, slot: u32, mut packets: Vec<InFlight>, depth: usize, now: Moment) {
+        let mut sum = Counters::default();
+        let mut tcp_flags = 0;
+        for packet in &mut packets {
+            let what = Counters::packet(packet.packet.len());
+            sum += what;
+            tcp_flags |= packet.key.tcp_flags;
+            if let Some(account) = self.ledger.of(packet.origin) {
+                account.hits_first_pass += what;
+            }
+            packet.origin = Origin::Counted;
+        }
+        let Some(actions) = self.table.hit(slot, sum, tcp_flags, now) else { return };
+        if actions.is_empty() {
+            self.explicit_drops += sum;
+        } else {
+            self.execute_list(&actions, packets, depth, now);
+        }
+    }
+
+    fn miss(&mut self, packet: InFlight, depth: usize, on_miss: OnMiss, now: Moment) {
+        let InFlight { packet, key, origin, .. } = packet;
+        let what = Counters::packet(packet.len());
+        let refused = match on_miss {
+            OnMiss::Drop(reason) => Err(reason),
+            OnMiss::Upcall => {
+                let waiting = Waiting { packet, origin, depth };
+                self.upcalls.miss(&key, waiting, now)
+            }
+        };
+        match refused {
+            Err(reason) => self.drop_packet(reason, origin, key.port(), what),
+            Ok(()) => {
+                if let Some(account) = self.ledger.of(origin) {
+                    account.pending += what;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+use std::sync::Arc;
+
+use flow::{
+    Action, Completion, Counters, Key, Mask, Match, Megaflow, Moment, Op, PortId, Provider,
+    ProviderError, Reason, Stats, Userspace,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{key, mask};
+
+fn table() -> FlowTable {
+    FlowTable::new(1, 64, 1000)
+}
+
+fn flow(port: u32, actions: &[Action]) -> Arc<Megaflow> {
+    let key = Key { in_port: port, ..Key::default() };
+    Arc::new(Megaflow::new(Match::new(&key, &Mask::default()), actions))
+}
+
+fn apply(table: &mut FlowTable, op: Op) -> Result<Stats, ProviderError> {
+    let mut done = Vec::new();
+    table.apply(std::slice::from_ref(&op), &mut done);
+    let Completion { ufid, kind, result } = done.remove(0);
+    assert_eq!((ufid, kind, done.len()), (op.ufid(), op.kind(), 0));
+    result
+}
+
+fn install(flow: &Arc<Megaflow>) -> Op {
+    Op::Install { flow: flow.clone(), generation: 1 }
+}
+
+#[test]
+fn a_life_from_install_to_remove() {
+    let mut table = table();
+    let one = flow(1, &[]);
+    let key = *one.matching.key();
+    assert_eq!(apply(&mut table, install(&one)), Ok(Stats::default()));
+    let slot = table.lookup(&key).unwrap();
+    let hit = Counters { packets: 2, bytes: 120 };
+    assert_eq!(table.hit(slot, hit, 0x12, Moment(7)).unwrap().len(), 0);
+
+    let new = flow(1, &[Action::Output(PortId(2))]);
+    let old = apply(&mut table, Op::Replace { flow: new.clone(), generation: 2 }).unwrap();
+    assert_eq!(old, Stats { counters: hit, used: Some(Moment(7)), tcp_flags: 0x12 });
+    let slot = table.lookup(&key).unwrap();
+    assert_eq!(table.hit(slot, Counters::packet(60), 2, Moment(9)).unwrap(), new.actions);
+
+    let mut dump = Vec::new();
+    table.dump(&mut dump).unwrap();
+    assert_eq!((dump.len(), dump[0].generation, dump[0].flow.clone()), (1, 2, Some(new)));
+    assert_eq!(table.adopt(&dump), [one.ufid]);
+    dump[0].generation = 1;
+    assert_eq!(table.adopt(&dump), []);
+
+    let last = apply(&mut table, Op::Remove { ufid: one.ufid }).unwrap();
+    assert_eq!(last.counters, Counters::packet(60));
+    assert_eq!(table.lookup(&key), None, "the cache does not outlive the megaflow");
+    assert_eq!(apply(&mut table, Op::Remove { ufid: one.ufid }), Err(ProviderError::NotFound));
+    assert!(table.is_empty());
+}
+
+#[test]
+fn refused_installs_change_nothing() {
+    let mut table = FlowTable::new(1, 0, 2);
+    let wide = flow(1, &[]);
+    apply(&mut table, install(&wide)).unwrap();
+    assert_eq!(apply(&mut table, install(&wide)), Err(ProviderError::Exists));
+
+    let mask = Mask { tp_dst: 0xffff, ..Mask::default() };
+    let narrow = Key { in_port: 1, tp_dst: 80, ..Key::default() };
+    let narrow = Arc::new(Megaflow::new(Match::new(&narrow, &mask), []));
+    assert_eq!(apply(&mut table, install(&narrow)), Err(ProviderError::Overlap(wide.ufid)));
+
+    let mut taken = Megaflow::clone(&narrow);
+    taken.ufid = wide.ufid;
+    let taken = Arc::new(taken);
+    assert_eq!(apply(&mut table, install(&taken)), Err(ProviderError::Exists));
+    let other = Op::Replace { flow: taken, generation: 3 };
+    assert_eq!(apply(&mut table, other), Err(ProviderError::NotFound));
+    let absent = Op::Replace { flow: narrow, generation: 3 };
+    assert_eq!(apply(&mut table, absent), Err(ProviderError::NotFound));
+
+    apply(&mut table, install(&flow(2, &[]))).unwrap();
+    let full = apply(&mut table, install(&flow(3, &[]))).unwrap_err();
+    assert!(matches!(&full, ProviderError::Full(r) if r.reason == Reason::TableFull), "{full}");
+    assert_eq!((table.len(), table.subtables()), (2, 2));
+}
+
+#[test]
+fn actions_that_cannot_be_carried_out_are_refused_by_name() {
+    let mut deep: flow::Actions = [].into();
+    for _ in 0..16 {
+        deep = [Action::Sample { probability: 1, actions: deep }].into();
+    }
+    let bad = [
+        (deep[0].clone(), "nest deeper"),
+        (Action::Trunc(13), "trunc: 13 bytes"),
+        (Action::PushVlan { tpid: 0x8100, tci: 5 }, "push_vlan: the tci lacks"),
+        (Action::PushVlan { tpid: 0x9100, tci: 0x1005 }, "push_vlan: tpid 0x9100"),
+        (Action::PushMpls { lse: 0, eth_type: 0x800 }, "push_mpls: eth_type 0x0800"),
+        (
+            Action::Userspace(Userspace { pid: 1, userdata: vec![0; 65_513] }),
+            "userspace: 65513 bytes",
+        ),
+    ];
+    let mut table = table();
+    for (action, text) in bad {
+        let flow = flow(1, &[action]);
+        let error = apply(&mut table, install(&flow)).unwrap_err();
+        assert!(matches!(error, ProviderError::Unsupported(_)), "{error:?}");
+        assert!(error.to_string().contains(text), "{error}");
+        let explained = table.admission().explain(&flow).map_err(|refusal| refusal.to_string());
+        assert_eq!(explained, Err(error.to_string()));
+    }
+    let fine = flow(1, &[Action::Sample { probability: 1, actions: deep[0..0].into() }]);
+    assert!(table.admission().admit(&fine).is_ok());
+    assert!(table.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// The same installs, removals and lookups with a small cache, so that lines are pushed out
+    /// and go stale, and with none: the same megaflows are hit.
+    #[test]
+    fn the_cache_changes_nothing(
+        steps in prop::collection::vec((0..4_u8, key(), mask(), any::<usize>()), 1..150),
+    ) {
+        let mut with = FlowTable::new(1, 8, 1000);
+        let mut without = FlowTable::new(2, 0, 1000);
+        for (step, key, mask, n) in steps {
+            match step {
+                0 => {
+                    let flow = Arc::new(Megaflow::new(Match::new(&key, &mask), []));
+                    let slow = with.flows().any(|other| other.matching.overlaps(&flow.matching));
+                    if !slow {
+                        prop_assert!(apply(&mut with, install(&flow)).is_ok());
+                        prop_assert!(apply(&mut without, install(&flow)).is_ok());
+                    }
+                }
+                1 if !with.is_empty() => {
+                    let ufid = with.flows().nth(n % with.len()).unwrap().ufid;
+                    let removed = apply(&mut with, Op::Remove { ufid });
+                    prop_assert!(removed.is_ok());
+                    let removed = apply(&mut without, Op::Remove { ufid });
+                    prop_assert!(removed.is_ok());
+                }
+                _ => {
+                    let one = with.lookup(&key).and_then(|slot| with.entry(slot));
+                    let other = without.lookup(&key).and_then(|slot| without.entry(slot));
+                    prop_assert_eq!(one.map(|e| e.flow.ufid), other.map(|e| e.flow.ufid));
+                }
+            }
+        }
+    }
+}
