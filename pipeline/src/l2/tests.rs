@@ -166,11 +166,14 @@ impl Rng {
         of[usize::try_from(self.below(of.len() as u64)).unwrap()].clone()
     }
 
-    fn frame(&mut self) -> Vec<u8> {
+    /// Any frame; if `calm`, an untagged one from the address whose home the port is, mostly.
+    fn frame(&mut self, port: u32, calm: bool) -> Vec<u8> {
         let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
         let reserved = MacAddr([1, 0x80, 0xc2, 0, 0, 0x0e]);
         let macs = [mac(1), mac(2), mac(3), mac(4)];
         let src = if self.below(20) == 0 { group } else { self.pick(&macs) };
+        let at_home = calm && self.below(40) != 0;
+        let src = if at_home { mac(u8::try_from(port).unwrap()) } else { src };
         let dst = match self.below(12) {
             0 => group,
             1 => MacAddr::BROADCAST,
@@ -178,7 +181,7 @@ impl Rng {
             _ => self.pick(&macs),
         };
         let tci = [0, 5, 0x2005, 0xe007, 0x1005];
-        let tags: Vec<_> = (0..self.pick(&[0, 0, 1, 1, 2]))
+        let tags: Vec<_> = (0..if at_home { 0 } else { self.pick(&[0, 0, 1, 1, 2]) })
             .map(|_| (self.pick(&[0x8100, 0x88a8]), self.pick(&tci)))
             .collect();
         frame(src, dst, &tags)
@@ -195,7 +198,7 @@ fn megaflows_do_what_a_switch_does_packet_by_packet() {
         let mut naive = Naive { ports: vec![1, 2, 3, 4], seen: BTreeMap::new() };
         let mut now = Moment(1);
         for step in 0..300 {
-            now = now + Duration::from_millis(rng.pick(&[0, 1, 10, 200, 900, 2500]));
+            now = now + Duration::from_millis(rng.pick(&[0, 1, 10, 20, 200, 900]));
             match rng.below(100) {
                 0 => {
                     now = now + AGEING;
@@ -212,7 +215,8 @@ fn megaflows_do_what_a_switch_does_packet_by_packet() {
                 }
                 _ => {}
             }
-            let (port, frame) = (u32::try_from(rng.below(4)).unwrap() + 1, rng.frame());
+            let port = u32::try_from(rng.below(4)).unwrap() + 1;
+            let frame = rng.frame(port, seed % 2 == 0);
             let wanted = naive.packet(port, &frame, now);
             let sent = bench.packet(port, &frame, now);
             assert_eq!(sent, wanted, "seed {seed}, step {step}: port {port}, {frame:02x?}");
@@ -221,7 +225,10 @@ fn megaflows_do_what_a_switch_does_packet_by_packet() {
         upcalls += bench.upcalls;
     }
     // Megaflows were really used, and really went away.
-    assert!(upcalls > 1000 && upcalls < packets, "{upcalls} upcalls of {packets} packets");
+    assert!(
+        upcalls * 10 > packets && upcalls * 10 < packets * 8,
+        "{upcalls} upcalls of {packets} packets"
+    );
 }
 
 fn settings(limit: usize) -> Settings {
