@@ -1,0 +1,83 @@
+//! All flows, or some.
+
+use flow::Placement;
+
+use super::{options, without_datapath};
+use crate::control::filter::Filter;
+use crate::control::methods::{Context, all_flows, port_names, status};
+use crate::control::render::flow_line;
+use crate::request::FlowView;
+
+pub(in crate::control::methods) fn dump(
+    context: &Context,
+    params: &[&str],
+) -> Result<String, String> {
+    let (options, params) = options(params)?;
+    let (mut filter, mut types, mut rest) = (None, None, Vec::new());
+    for param in params {
+        if let Some(text) = param.strip_prefix("filter=") {
+            once(&mut filter, text, "filter")?;
+        } else if let Some(text) = param.strip_prefix("type=") {
+            once(&mut types, text, "type")?;
+        } else {
+            rest.push(param);
+        }
+    }
+    without_datapath(context, "dump-flows", &rest, 0)?;
+    let types = Types::parse(types.unwrap_or("all"))?;
+    let filter = {
+        let status = status(context)?;
+        Filter::parse(filter.unwrap_or(""), &port_names(&status))?
+    };
+    let mut text = String::new();
+    for view in all_flows(context)? {
+        if types.has(&view) && filter.passes(&view.flow.matching) {
+            text += &flow_line(&view, options.more);
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+fn once<'a>(slot: &mut Option<&'a str>, value: &'a str, what: &str) -> Result<(), String> {
+    match slot.replace(value) {
+        Some(_) => Err(format!("{what}= stands there twice")),
+        None => Ok(()),
+    }
+}
+
+/// The words of `type=`.
+const WORDS: [&str; 9] = [
+    "all",
+    "ovs",
+    "tc",
+    "dpdk",
+    "fpga",
+    "host",
+    "offloaded",
+    "non-offloaded",
+    "partially-offloaded",
+];
+
+struct Types<'a>(Vec<&'a str>);
+
+impl<'a> Types<'a> {
+    fn parse(text: &'a str) -> Result<Types<'a>, String> {
+        let words: Vec<&str> = text.split(',').collect();
+        match words.iter().find(|word| !WORDS.contains(word)) {
+            Some(bad) => Err(format!("type '{bad}' is none of {}", WORDS.join(", "))),
+            None => Ok(Types(words)),
+        }
+    }
+
+    /// Nothing of ours is offloaded in part, and nothing lives in DPDK.
+    fn has(&self, view: &FlowView) -> bool {
+        let nic = view.placement == Placement::Nic;
+        self.0.iter().any(|word| match *word {
+            "all" => true,
+            "offloaded" => nic,
+            "ovs" | "host" | "non-offloaded" => !nic,
+            provider => nic && view.provider.as_deref() == Some(provider),
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! Flows in bulk, from a file that the daemon reads.
+
+use std::sync::Arc;
+
+use flow::Megaflow;
+
+use super::{megaflow, options, parse, without_datapath};
+use crate::control::methods::{Context, done, status};
+use crate::request::{Request, Status};
+
+/// A file longer than this is no list of flows.
+const LONGEST: u64 = 256 << 20;
+
+/// Installs the flows of a file, one a line: `FLOW ACTIONS`, or as a dump prints them. If one
+/// can't be read or installed, none is.
+pub(in crate::control::methods) fn add(
+    context: &Context,
+    params: &[&str],
+) -> Result<String, String> {
+    let (_, params) = options(params)?;
+    let params = without_datapath(context, "add-flows", &params, 1)?;
+    let file = params[0];
+    if !file.starts_with('/') {
+        return Err(format!("{file}: give an absolute path: the daemon reads the file"));
+    }
+    let text = read(file).map_err(|error| format!("{file}: {error}"))?;
+    let status = status(context)?;
+    let mut flows = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if !line.is_empty() {
+            let flow = read_line(&status, line)
+                .map_err(|error| format!("{file}:{}: {error}", number + 1))?;
+            flows.push((number + 1, flow));
+        }
+    }
+    for (place, (number, flow)) in flows.iter().enumerate() {
+        if let Err(error) = done(context, Request::Install(flow.clone())) {
+            for (_, flow) in &flows[..place] {
+                done(context, Request::Remove(flow.ufid))?;
+            }
+            return Err(format!("{file}:{number}: {error}"));
+        }
+    }
+    Ok(String::new())
+}
+
+fn read(file: &str) -> std::io::Result<String> {
+    let metadata = std::fs::metadata(file)?;
+    if !metadata.is_file() || metadata.len() > LONGEST {
+        return Err(std::io::Error::other(format!("no file of at most {LONGEST} bytes")));
+    }
+    std::fs::read_to_string(file)
+}
+
+fn read_line(status: &Status, line: &str) -> Result<Arc<Megaflow>, String> {
+    let line = line.strip_prefix("add ").unwrap_or(line).trim();
+    if line.contains("actions:") {
+        let parsed = parse(status, line)?;
+        let actions = parsed.actions.unwrap_or_default();
+        return Ok(Arc::new(Megaflow::new(parsed.matching, actions)));
+    }
+    match line.rsplit_once(char::is_whitespace) {
+        Some((flow, actions)) => megaflow(status, flow.trim(), actions),
+        None => Err("wants FLOW ACTIONS".to_owned()),
+    }
+}

@@ -1,0 +1,110 @@
+//! OVS's verbs for flows.
+
+pub(super) mod dump;
+pub(super) mod file;
+pub(super) mod flows;
+pub(super) mod show;
+
+use std::sync::Arc;
+
+use flow::{Actions, Match, Megaflow, Ufid, odp};
+
+use super::{Context, port_names, status};
+use crate::request::Status;
+
+/// The datapath's name as OVS writes it: type and name.
+pub(super) fn datapath(status: &Status) -> String {
+    format!("megaflow@{}", status.name)
+}
+
+/// Options of any `dpctl` verb.
+#[derive(Default)]
+struct Options {
+    more: bool,
+    statistics: bool,
+    may_create: bool,
+}
+
+/// Takes the options off, wherever they stand.
+fn options<'a>(params: &[&'a str]) -> Result<(Options, Vec<&'a str>), String> {
+    let mut options = Options::default();
+    let mut rest = Vec::new();
+    for param in params {
+        match *param {
+            "-m" | "--more" => options.more = true,
+            "-s" | "--statistics" => options.statistics = true,
+            "--may-create" => options.may_create = true,
+            "--no-names" => {}
+            other if other.starts_with('-') => {
+                return Err(format!("unknown option '{other}' (there are -m, -s, --may-create)"));
+            }
+            other => rest.push(other),
+        }
+    }
+    Ok((options, rest))
+}
+
+/// Takes the datapath's name off where more stands there than the verb needs; it must be ours.
+fn without_datapath<'a, 'b>(
+    context: &Context,
+    verb: &str,
+    params: &'b [&'a str],
+    needs: usize,
+) -> Result<&'b [&'a str], String> {
+    match params {
+        [name, rest @ ..] if rest.len() == needs => {
+            let status = status(context)?;
+            if *name == status.name || *name == datapath(&status) {
+                return Ok(rest);
+            }
+            Err(format!("no datapath '{name}'; there is {}", datapath(&status)))
+        }
+        _ if params.len() == needs => Ok(params),
+        _ => {
+            let plural = if needs == 1 { "" } else { "s" };
+            Err(format!(
+                "dpctl/{verb} takes {needs} argument{plural} (and the datapath's name before, if \
+                 at all), not {}",
+                params.len()
+            ))
+        }
+    }
+}
+
+/// What a text of a flow says.
+struct Parsed {
+    matching: Match,
+    actions: Option<Actions>,
+}
+
+impl Parsed {
+    fn ufid(&self) -> Ufid {
+        Megaflow::new(self.matching, Actions::default()).ufid
+    }
+}
+
+/// Reads a flow, with its actions in the same text or none; a ufid beside it must be the one that
+/// its match has.
+fn parse(status: &Status, text: &str) -> Result<Parsed, String> {
+    let parsed = odp::parse_flow_with(text, &port_names(status));
+    let (ufid, matching, actions) = parsed.map_err(|error| format!("flow: {error}"))?;
+    let parsed = Parsed { matching, actions };
+    match ufid {
+        Some(ufid) if ufid != parsed.ufid() => Err(format!(
+            "flow: {ufid} is not the ufid of this match, {} is: leave it out",
+            parsed.ufid()
+        )),
+        _ => Ok(parsed),
+    }
+}
+
+/// Reads a whole megaflow from its two texts.
+fn megaflow(status: &Status, flow: &str, actions: &str) -> Result<Arc<Megaflow>, String> {
+    let parsed = parse(status, flow)?;
+    if parsed.actions.is_some() {
+        return Err("flow: has actions in it already".to_owned());
+    }
+    let actions = odp::parse_actions_with(actions, &port_names(status))
+        .map_err(|error| format!("actions: {error}"))?;
+    Ok(Arc::new(Megaflow::new(parsed.matching, actions)))
+}

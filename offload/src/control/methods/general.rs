@@ -1,0 +1,32 @@
+//! The daemon itself.
+
+use std::fmt::Write;
+
+use super::{Context, METHODS, done};
+use crate::request::Request;
+
+pub(super) fn list(_: &Context, _: &[&str]) -> Result<String, String> {
+    let mut text = String::from("The available commands are:\n");
+    for method in METHODS {
+        let line = format!("  {:<23} {}", method.name, method.usage);
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    Ok(text)
+}
+
+pub(super) fn version(_: &Context, _: &[&str]) -> Result<String, String> {
+    Ok(format!("megaflow {}\n", env!("CARGO_PKG_VERSION")))
+}
+
+/// `--cleanup` is OVS's word for what happens here in any case: nothing is left behind.
+pub(super) fn exit(context: &Context, params: &[&str]) -> Result<String, String> {
+    if let Some(other) = params.iter().find(|param| **param != "--cleanup") {
+        return Err(format!("exit: unknown argument '{other}'"));
+    }
+    done(context, Request::Exit).map(|()| String::new())
+}
+
+pub(super) fn vlog_set(context: &Context, params: &[&str]) -> Result<String, String> {
+    let specs: Vec<String> = params.iter().map(|spec| (*spec).to_owned()).collect();
+    context.log.set(&specs).map(|()| String::new())
+}

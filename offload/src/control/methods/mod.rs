@@ -1,0 +1,134 @@
+//! What can be asked over the socket: one table, one file per group.
+
+mod coverage;
+mod dpctl;
+mod fdb;
+mod general;
+mod offload;
+mod port;
+
+use flow::PortId;
+
+use super::Context;
+use crate::request::{FlowView, Request, Response, Status};
+
+/// One method.
+pub(super) struct Method {
+    name: &'static str,
+    usage: &'static str,
+    /// How many parameters, at least and at most.
+    params: (usize, usize),
+    run: fn(&Context, &[&str]) -> Result<String, String>,
+}
+
+/// As many parameters as there are.
+const MANY: usize = usize::MAX;
+
+/// All methods, by name.
+const METHODS: &[Method] = &[
+    method("coverage/show", "", (0, 0), coverage::show),
+    method("dpctl/add-flow", "[DP] FLOW ACTIONS", (1, MANY), dpctl::flows::add),
+    method("dpctl/add-flows", "[DP] FILE", (1, MANY), dpctl::file::add),
+    method("dpctl/del-flow", "[DP] FLOW|ufid:…", (1, MANY), dpctl::flows::del),
+    method("dpctl/del-flows", "[DP]", (0, MANY), dpctl::flows::del_all),
+    method("dpctl/dump-dps", "", (0, 0), dpctl::show::dump_dps),
+    method("dpctl/dump-flows", "[-m] [DP] [filter=…] [type=…]", (0, MANY), dpctl::dump::dump),
+    method("dpctl/get-flow", "[DP] ufid:…", (1, MANY), dpctl::flows::get),
+    method("dpctl/mod-flow", "[DP] FLOW ACTIONS", (1, MANY), dpctl::flows::modify),
+    method("dpctl/offload-stats-show", "[DP]", (0, MANY), dpctl::show::offload_stats),
+    method("dpctl/show", "[-s] [DP]", (0, MANY), dpctl::show::show),
+    method("exit", "", (0, MANY), general::exit),
+    method("fdb/flush", "[BRIDGE]", (0, 1), fdb::flush),
+    method("fdb/show", "[BRIDGE]", (0, 1), fdb::show),
+    method("list-commands", "", (0, 0), general::list),
+    method("memory/show", "", (0, 0), coverage::memory),
+    method("metrics/show", "", (0, 0), coverage::metrics),
+    method("offload/explain", "[--json] FLOW|UFID [ACTIONS]", (1, 3), offload::explain),
+    method("offload/flows", "[host|nic|refused] [FILTER]", (0, 2), offload::flows),
+    method("offload/reasons", "", (0, 0), offload::reasons),
+    method("offload/show", "", (0, 0), offload::show),
+    method("offload/status", "", (0, 0), offload::status_as_json),
+    method("port/receive", "PORT HEX", (2, MANY), port::receive),
+    method("upcall/show", "", (0, 0), coverage::upcalls),
+    method("version", "", (0, 0), general::version),
+    method("vlog/set", "[[MODULE:][console:]LEVEL]…", (0, MANY), general::vlog_set),
+];
+
+const fn method(
+    name: &'static str,
+    usage: &'static str,
+    params: (usize, usize),
+    run: fn(&Context, &[&str]) -> Result<String, String>,
+) -> Method {
+    Method { name, usage, params, run }
+}
+
+/// Carries a method out; an error is one line, and then nothing was changed. Blocks until the
+/// engine has answered.
+pub fn call(context: &Context, name: &str, params: &[String]) -> Result<String, String> {
+    let params: Vec<&str> = params.iter().map(String::as_str).collect();
+    let result = match METHODS.iter().find(|method| method.name == name) {
+        None => Err(format!(
+            "\"{name}\" is not a valid command (use \"list-commands\" to see a list of valid \
+             commands)"
+        )),
+        Some(Method { params: (least, _), usage, .. }) if params.len() < *least => {
+            let plural = if *least == 1 { "" } else { "s" };
+            Err(format!(
+                "\"{name}\" command requires at least {least} argument{plural}: {name} {usage}"
+            ))
+        }
+        Some(Method { params: (_, most), .. }) if params.len() > *most => {
+            let plural = if *most == 1 { "" } else { "s" };
+            Err(format!("\"{name}\" command takes at most {most} argument{plural}"))
+        }
+        Some(method) => (method.run)(context, &params),
+    };
+    // Whatever text came in with the request: the answer stays one line.
+    result.map_err(|error| error.replace('\n', " "))
+}
+
+fn ask(context: &Context, request: Request) -> Result<Response, String> {
+    context.handle.ask(request).map_err(|error| error.to_string())
+}
+
+/// For requests whose answer is nothing but "done".
+fn done(context: &Context, request: Request) -> Result<(), String> {
+    ask(context, request).map(drop)
+}
+
+/// The state in numbers.
+pub(crate) fn status(context: &Context) -> Result<Status, String> {
+    match ask(context, Request::Status)? {
+        Response::Status(status) => Ok(*status),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// All megaflows, by ufid.
+pub(crate) fn all_flows(context: &Context) -> Result<Vec<FlowView>, String> {
+    flows(context, Request::Flows)
+}
+
+fn flows(context: &Context, request: Request) -> Result<Vec<FlowView>, String> {
+    match ask(context, request)? {
+        Response::Flows(flows) => Ok(flows),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn text(context: &Context, request: Request) -> Result<String, String> {
+    match ask(context, request)? {
+        Response::Text(text) => Ok(text),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(response: &Response) -> String {
+    format!("internal error: unexpected answer {:?}", std::mem::discriminant(response))
+}
+
+/// Finds ports by name.
+fn port_names(status: &Status) -> impl Fn(&str) -> Option<PortId> + '_ {
+    |name| status.ports.iter().find(|port| port.name == name).map(|port| port.id)
+}

@@ -1,0 +1,162 @@
+//! The control socket: the protocol of `ovs-appctl`.
+//!
+//! JSON-RPC 1.0 objects, one behind the other without framing, on a Unix stream socket of mode
+//! 0600. Each client is a task of its own; what it asks is carried out on a blocking thread, so
+//! neither a slow client nor a slow answer stalls another. `address` owns the files, `client` one
+//! connection, `methods` what can be asked.
+
+mod address;
+mod client;
+pub mod filter;
+mod framing;
+pub mod log;
+pub mod methods;
+pub mod render;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixListener;
+use tokio::task::{AbortHandle, JoinHandle};
+
+pub use address::StartError;
+
+use crate::request::Handle;
+use address::Address;
+use log::Log;
+
+/// So many clients at once; one more, and the one that has waited longest is sent away.
+const CLIENTS: usize = 128;
+/// How long `stop` waits for replies that are on their way.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What methods work with.
+#[derive(Clone)]
+pub struct Context {
+    /// The way to the engine.
+    pub handle: Handle,
+    /// The levels of the log.
+    pub log: Log,
+}
+
+/// A running control socket. Dropping it closes the socket and removes its files.
+pub struct Server {
+    address: Address,
+    accepting: JoinHandle<()>,
+    clients: Clients,
+}
+
+impl Server {
+    /// Takes the socket's place and answers on it from now on. A stale socket of a process that
+    /// was killed is cleared away; a live one is an error. Needs a tokio runtime around it.
+    pub fn start(socket: &Path, context: Context) -> Result<Server, StartError> {
+        let (address, listener) = Address::take(socket)?;
+        let fault = |error| StartError::new(socket, "can't be served", error);
+        listener.set_nonblocking(true).map_err(fault)?;
+        let listener = UnixListener::from_std(listener).map_err(fault)?;
+        let clients = Clients::default();
+        let accepting = tokio::spawn(accept(listener, Arc::new(context), clients.clone()));
+        Ok(Server { address, accepting, clients })
+    }
+
+    /// Where it is bound: `NAME.<pid>.ctl` beside the socket of the configuration.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.address.bound()
+    }
+
+    /// Takes no new clients, lets replies that are on their way out, and closes.
+    pub async fn stop(self) {
+        self.accepting.abort();
+        let end = Instant::now() + GRACE;
+        while self.clients.lock().values().any(|client| client.busy) && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.clients.lock().values().for_each(|client| client.task.abort());
+    }
+}
+
+async fn accept(listener: UnixListener, context: Arc<Context>, clients: Clients) {
+    for number in 0_u64.. {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                clients.make_room();
+                let presence = Presence { clients: clients.clone(), number };
+                // Locked over both, so that the task finds its line when it begins and when it
+                // ends.
+                let mut table = clients.lock();
+                let task = tokio::spawn(client::serve(stream, context.clone(), presence));
+                let task = task.abort_handle();
+                table.insert(number, Client { task, since: Instant::now(), busy: false });
+            }
+            // Out of file descriptors: clients that leave will free some.
+            Err(error) => {
+                tracing::warn!(%error, "the control socket can't take a client");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// The clients that are connected.
+#[derive(Clone, Default)]
+struct Clients(Arc<Mutex<HashMap<u64, Client>>>);
+
+struct Client {
+    task: AbortHandle,
+    /// Since when it waits or works.
+    since: Instant,
+    /// Is a request of it being carried out or answered?
+    busy: bool,
+}
+
+impl Clients {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make_room(&self) {
+        let mut clients = self.lock();
+        if clients.len() >= CLIENTS {
+            let waiting = clients.iter().min_by_key(|(_, client)| (client.busy, client.since));
+            let number = waiting.map(|(number, _)| *number);
+            if let Some(client) = number.and_then(|number| clients.remove(&number)) {
+                client.task.abort();
+            }
+        }
+    }
+}
+
+/// A client's own line in the table; leaving takes it out.
+struct Presence {
+    clients: Clients,
+    number: u64,
+}
+
+impl Presence {
+    fn set_busy(&self, busy: bool) {
+        if let Some(client) = self.clients.lock().get_mut(&self.number) {
+            client.busy = busy;
+            client.since = Instant::now();
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.clients.lock().remove(&self.number);
+    }
+}

@@ -1,0 +1,230 @@
+//! Text as operators read it: OVS's line of a flow, tables, the conservation lines.
+
+use std::fmt::Write;
+
+use flow::{Placement, odp};
+
+use super::view::{Balance, Count, Flow};
+use crate::request::FlowView;
+
+/// The layer that OVS would name for megaflows on the host.
+const HOST_LAYER: &str = "ovs";
+
+/// OVS's line of a flow as `dpctl/dump-flows` prints it, with `detail` as its `-m` does. A flow
+/// that is in hardware says `offloaded:yes` and the provider as `dp:`.
+#[must_use]
+pub fn flow_line(view: &FlowView, detail: bool) -> String {
+    let mut line = String::new();
+    if detail {
+        let _ = write!(line, "{}, ", view.flow.ufid);
+    }
+    let _ = write!(line, "{}, {}", odp::format_match(&view.flow.matching), statistics(view));
+    if detail {
+        match (view.placement, &view.provider) {
+            (Placement::Nic, Some(provider)) => {
+                let _ = write!(line, ", offloaded:yes, dp:{provider}");
+            }
+            _ => {
+                let _ = write!(line, ", dp:{HOST_LAYER}");
+            }
+        }
+    }
+    let _ = write!(line, ", actions:{}", odp::format_actions(&view.flow.actions));
+    line
+}
+
+/// `packets:…, bytes:…, used:…[, flags:…]`
+#[must_use]
+pub fn statistics(view: &FlowView) -> String {
+    let total = view.total();
+    let mut text = format!("packets:{}, bytes:{}, used:", total.packets, total.bytes);
+    match view.used {
+        Some(time) => {
+            let _ = write!(text, "{:.3}s", time.as_secs_f64());
+        }
+        None => text.push_str("never"),
+    }
+    if view.tcp_flags != 0 {
+        let _ = write!(text, ", flags:{}", tcp_flags(view.tcp_flags));
+    }
+    text
+}
+
+/// TCP flags as OVS writes them: a letter each, the reserved ones in brackets; `0` for none.
+#[must_use]
+pub fn tcp_flags(flags: u16) -> String {
+    const NAMES: [&str; 12] =
+        ["F", "S", "R", "P", ".", "U", "E", "C", "N", "[200]", "[400]", "[800]"];
+    if flags == 0 {
+        return "0".to_owned();
+    }
+    NAMES
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| flags >> bit & 1 == 1)
+        .map(|(_, name)| *name)
+        .collect()
+}
+
+/// A table of megaflows, the busiest first: where each lives or why it is not in hardware.
+#[must_use]
+pub fn flow_table(flows: &[Flow]) -> String {
+    let mut flows: Vec<&Flow> = flows.iter().collect();
+    flows.sort_by(|a, b| (b.total.bytes, &a.ufid).cmp(&(a.total.bytes, &b.ufid)));
+    let header =
+        ["placement", "nic packets", "nic bytes", "host packets", "host bytes", "megaflow"];
+    let mut rows = vec![header.map(str::to_owned)];
+    for flow in flows {
+        let place = match (&flow.provider, flow.placement.as_str()) {
+            (Some(provider), "nic") => format!("nic ({provider})"),
+            _ => flow.placement.clone(),
+        };
+        let mut what = format!("{} actions:{}", flow.matching, flow.actions);
+        if let Some(refusal) = &flow.refusal {
+            let _ = write!(what, "\n  because: {refusal}");
+        }
+        let [nic, host] = [flow.nic, flow.host];
+        rows.push([
+            place,
+            nic.packets.to_string(),
+            nic.bytes.to_string(),
+            host.packets.to_string(),
+            host.bytes.to_string(),
+            what,
+        ]);
+    }
+    table(&rows, &[1, 2, 3, 4])
+}
+
+/// Columns under each other, two spaces apart; the given ones to the right. The last column may
+/// have further lines, which stand under its first.
+#[must_use]
+pub fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let indent: usize = widths.iter().take(N.saturating_sub(1)).map(|width| width + 2).sum();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            if column + 1 == N {
+                line += &cell.replace('\n', &format!("\n{:indent$}", ""));
+            } else if right.contains(&column) {
+                let _ = write!(line, "{cell:>width$}  ");
+            } else {
+                let _ = write!(line, "{cell:<width$}  ");
+            }
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Two lines, packets and bytes: `offered = nic + host + dropped by reason + in flight`, and
+/// whether that is exact.
+#[must_use]
+pub fn conservation(balance: &Balance) -> String {
+    let line = |unit: &str, of: fn(&Count) -> u64| {
+        let dropped: u64 = balance.dropped.values().map(of).sum();
+        let [nic, host] = [of(&balance.nic), of(&balance.host)];
+        let [offered, waiting] = [of(&balance.offered), of(&balance.in_flight)];
+        let mut text = format!("{unit:<8}offered {offered} = nic {nic} + host {host} + ");
+        let _ = write!(text, "dropped {dropped}");
+        let reasons = balance.dropped.iter().filter(|(_, count)| of(count) > 0);
+        let reasons: Vec<String> =
+            reasons.map(|(reason, count)| format!("{reason} {}", of(count))).collect();
+        if !reasons.is_empty() {
+            let _ = write!(text, " ({})", reasons.join(", "));
+        }
+        let _ = write!(text, " + in flight {waiting}: ");
+        let accounted = nic + host + dropped + waiting;
+        match offered.cmp(&accounted) {
+            std::cmp::Ordering::Equal => text.push_str("exact"),
+            std::cmp::Ordering::Greater => {
+                let _ = write!(text, "{} not accounted for", offered - accounted);
+            }
+            std::cmp::Ordering::Less => {
+                let _ = write!(text, "{} counted that were not offered", accounted - offered);
+            }
+        }
+        text
+    };
+    format!("{}\n{}\n", line("packets", |c| c.packets), line("bytes", |c| c.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use flow::{Action, Counters, Key, Mask, Match, Megaflow, PortId};
+
+    use super::*;
+
+    fn view() -> FlowView {
+        let key = Key { in_port: 1, eth_type: 0x800, ..Key::default() };
+        let mask = Mask { eth_type: 0xffff, ip_proto: 0xff, ..Mask::default() };
+        let key = Key { ip_proto: 6, ..key };
+        FlowView {
+            flow: Arc::new(Megaflow::new(Match::new(&key, &mask), vec![Action::Output(PortId(2))])),
+            placement: Placement::Nic,
+            provider: Some("fpga".into()),
+            refusal: None,
+            nic: Counters { packets: 3, bytes: 300 },
+            host: Counters { packets: 1, bytes: 60 },
+            used: Some(Duration::from_millis(1234)),
+            tcp_flags: 0x012,
+        }
+    }
+
+    #[test]
+    fn a_flow_is_ovs_s_line() {
+        let line = flow_line(&view(), true);
+        assert!(line.starts_with("ufid:"), "{line}");
+        let end = "packets:4, bytes:360, used:1.234s, flags:S., offloaded:yes, dp:fpga, actions:2";
+        assert!(line.ends_with(end), "{line}");
+        let brief = flow_line(&FlowView { used: None, tcp_flags: 0, ..view() }, false);
+        assert!(brief.starts_with("recirc_id(0),in_port(1),"), "{brief}");
+        assert!(brief.ends_with(", packets:4, bytes:360, used:never, actions:2"), "{brief}");
+        let (_, matching, actions) = odp::parse_flow(&line).unwrap();
+        assert_eq!(
+            (matching, actions.unwrap()),
+            (view().flow.matching, view().flow.actions.clone())
+        );
+    }
+
+    #[test]
+    fn flags_are_letters() {
+        assert_eq!(tcp_flags(0), "0");
+        assert_eq!(tcp_flags(0x013), "FS.");
+        assert_eq!(tcp_flags(0xa80), "C[200][800]");
+    }
+
+    #[test]
+    fn the_conservation_says_what_is_missing() {
+        let count = |packets, bytes| Count { packets, bytes };
+        let mut balance = Balance {
+            offered: count(10, 1000),
+            nic: count(6, 600),
+            host: count(3, 300),
+            dropped: [("client".to_owned(), count(1, 90))].into(),
+            ..Balance::default()
+        };
+        assert_eq!(
+            conservation(&balance),
+            "packets offered 10 = nic 6 + host 3 + dropped 1 (client 1) + in flight 0: exact\n\
+             bytes   offered 1000 = nic 600 + host 300 + dropped 90 (client 90) + in flight 0: \
+             10 not accounted for\n"
+        );
+        balance.nic.bytes += 20;
+        assert!(conservation(&balance).ends_with("10 counted that were not offered\n"));
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [["a", "b", "c"], ["long", "7", "x\ny"]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows, &[1]), "a     b  c\nlong  7  x\n         y\n");
+    }
+}

@@ -1,0 +1,150 @@
+//! An engine that only keeps a table: what the tests of the socket and the page talk to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::{Counters, Megaflow, OpKind, Placement, PortId, Reason, Refusal, TableUsage, Ufid, odp};
+
+use super::Context;
+use super::log::Log;
+use crate::request::{
+    Conservation, Explanation, FlowView, Handle, PortView, Request, RequestError, Response, Status,
+};
+
+/// Starts the engine on a thread of its own; it ends with the last handle, or by `exit`.
+pub(crate) fn context() -> Context {
+    let (requests, inbox) = crossbeam_channel::bounded(16);
+    std::thread::spawn(move || {
+        let mut engine = Engine::default();
+        for (request, reply) in inbox {
+            let last = matches!(request, Request::Exit);
+            let _ = crossbeam_channel::Sender::send(&reply, engine.answer(request));
+            if last {
+                break;
+            }
+        }
+    });
+    Context { handle: Handle::new(requests), log: Log::detached() }
+}
+
+#[derive(Default)]
+struct Engine {
+    flows: BTreeMap<Ufid, FlowView>,
+    received: u64,
+}
+
+impl Engine {
+    fn answer(&mut self, request: Request) -> Result<Response, RequestError> {
+        let refused = |text: String| Err(RequestError::Refused(text));
+        Ok(match request {
+            Request::Status => Response::Status(Box::new(self.status())),
+            Request::Flows => Response::Flows(self.flows.values().cloned().collect()),
+            Request::Flow(ufid) => match self.flows.get(&ufid) {
+                Some(view) => Response::Flows(vec![view.clone()]),
+                None => return refused(format!("no flow {ufid}")),
+            },
+            Request::Install(flow) if self.flows.contains_key(&flow.ufid) => {
+                return refused(format!("{} is installed already", flow.ufid));
+            }
+            Request::Install(flow) => {
+                self.flows.insert(flow.ufid, view(&flow));
+                Response::Done
+            }
+            Request::Replace(ufid, actions) => match self.flows.get_mut(&ufid) {
+                Some(view) => {
+                    view.flow = Arc::new(Megaflow::new(view.flow.matching, actions));
+                    Response::Done
+                }
+                None => return refused(format!("no flow {ufid}")),
+            },
+            Request::Remove(ufid) => match self.flows.remove(&ufid) {
+                Some(view) => Response::Flows(vec![view]),
+                None => return refused(format!("no flow {ufid}")),
+            },
+            Request::RemoveAll => {
+                self.flows.clear();
+                Response::Done
+            }
+            Request::Explain(flow) => Response::Explanation(vec![Explanation {
+                provider: "fpga".to_owned(),
+                plan: decide(&flow).map(|()| "exact slot, output 2".to_owned()),
+            }]),
+            Request::FdbShow => Response::Text(" port  VLAN  MAC                Age\n".to_owned()),
+            Request::Receive(..) => {
+                self.received += 1;
+                Response::Done
+            }
+            _ => Response::Done,
+        })
+    }
+
+    fn status(&self) -> Status {
+        let mut metrics = metrics::Snapshot { version: "0.0.0".into(), ..Default::default() };
+        for view in self.flows.values() {
+            *metrics.flows.entry(view.placement).or_default() += 1;
+        }
+        let mut provider = metrics::ProviderMetrics { up: true, ..Default::default() };
+        provider.tables.push(TableUsage { table: "exact", entries: 1, capacity: Some(8) });
+        let mut install = metrics::OperationMetrics { ok: 3, ..Default::default() };
+        install.errors.insert("full", 2);
+        install.duration.observe_duration(Duration::from_micros(5));
+        provider.operations.insert(OpKind::Install, install);
+        metrics.providers.insert("fpga".to_owned(), provider);
+        metrics.ports.insert(HOSTILE.to_owned(), metrics::PortMetrics::default());
+        metrics.cache_lookups = [("exact", 3), ("miss", self.received)].into();
+        let port = |number, name: &str| PortView {
+            id: PortId(number),
+            name: name.to_owned(),
+            kind: "fpga",
+            up: true,
+            received: Counters { packets: self.received, bytes: 60 },
+            sent: Counters::default(),
+        };
+        Status {
+            name: "br0".to_owned(),
+            client: "l2",
+            ports: vec![port(1, "vf0"), port(2, HOSTILE)],
+            metrics,
+            conservation: Conservation::default(),
+        }
+    }
+}
+
+/// A port name that wants to be markup.
+pub(crate) const HOSTILE: &str = "<script>alert(1)</script>";
+
+fn decide(flow: &Megaflow) -> Result<(), Refusal> {
+    if flow.matching.mask().dp_hash == 0 {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::MatchField, "dp_hash").detail("the card has no such key"))
+}
+
+fn view(flow: &Arc<Megaflow>) -> FlowView {
+    let refusal = decide(flow).err();
+    let nic = refusal.is_none();
+    FlowView {
+        flow: flow.clone(),
+        placement: if nic { Placement::Nic } else { Placement::Refused },
+        provider: nic.then(|| "fpga".to_owned()),
+        refusal,
+        nic: Counters { packets: 7, bytes: 700 },
+        host: Counters { packets: 1, bytes: 60 },
+        used: Some(Duration::from_millis(1500)),
+        tcp_flags: 0x12,
+    }
+}
+
+/// So many flows, installed.
+pub(crate) fn fill(context: &Context, count: u32) {
+    for number in 0..count {
+        let text = format!(
+            "in_port(1),eth_type(0x0800),ipv4(src=10.0.0.0/255.0.0.0,proto=6),\
+             tcp(dst={number})"
+        );
+        let flow =
+            Megaflow::new(odp::parse_match(&text).unwrap(), odp::parse_actions("2").unwrap());
+        context.handle.ask(Request::Install(Arc::new(flow))).unwrap();
+    }
+}
