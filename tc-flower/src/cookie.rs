@@ -1,0 +1,114 @@
+//! The cookie by which a filter is known as ours: 16 bytes on its first action, which is all
+//! that tc keeps for us (`TC_COOKIE_MAX_SIZE`).
+//!
+//! ```text
+//! 0   2  magic 0x4d 0xf1: a filter whose cookie begins otherwise is someone else's
+//! 2   2  layout version (4 bits), then what the filter implies ([`crate::rule::Rule::implied`])
+//! 4   4  generation
+//! 8   8  the first half of the ufid
+//! ```
+//! Half of the ufid is enough, because a ufid follows from its match: whoever reads a filter
+//! back decodes the match, computes the whole ufid and compares the halves. A filter that does
+//! not decode (someone changed it) is known by its half until it is removed.
+
+use flow::Ufid;
+
+use crate::translate::implied;
+
+/// Bytes of a cookie.
+pub(crate) const LEN: usize = 16;
+const MAGIC: [u8; 2] = [0x4d, 0xf1];
+const VERSION: u16 = 1;
+
+/// What a cookie says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cookie {
+    pub(crate) implied: u16,
+    pub(crate) generation: u32,
+    /// First half of the ufid.
+    pub(crate) prefix: u64,
+}
+
+impl Cookie {
+    /// For that life of that megaflow.
+    pub(crate) fn new(ufid: Ufid, generation: u32, implied: u16) -> Cookie {
+        Cookie { implied, generation, prefix: prefix(ufid) }
+    }
+
+    /// As bytes; multi-byte values in network order.
+    pub(crate) fn to_bytes(self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes[..2].copy_from_slice(&MAGIC);
+        bytes[2..4].copy_from_slice(&(VERSION << 12 | self.implied & implied::ALL).to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.generation.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.prefix.to_be_bytes());
+        bytes
+    }
+
+    /// From bytes; `None` for a cookie that is not ours.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Cookie> {
+        let bytes: &[u8; LEN] = bytes.try_into().ok()?;
+        let [m0, m1, v0, v1, g0, g1, g2, g3, prefix @ ..] = *bytes;
+        let version = u16::from_be_bytes([v0, v1]);
+        if [m0, m1] != MAGIC || version >> 12 != VERSION {
+            return None;
+        }
+        Some(Cookie {
+            implied: version & implied::ALL,
+            generation: u32::from_be_bytes([g0, g1, g2, g3]),
+            prefix: u64::from_be_bytes(prefix),
+        })
+    }
+
+    /// Does it belong to that megaflow?
+    pub(crate) fn is_of(&self, ufid: Ufid) -> bool {
+        self.prefix == prefix(ufid)
+    }
+
+    /// What stands for the ufid of a filter that does not decode: the half that is known.
+    pub(crate) fn stand_in(&self) -> Ufid {
+        Ufid(u128::from(self.prefix) << 64)
+    }
+}
+
+fn prefix(ufid: Ufid) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = ufid.0.to_be_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_a_round_trip_and_knows_its_own() {
+        let ufid = Ufid(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        let cookie = Cookie::new(ufid, 0xfeed_beef, 0x0abc);
+        let bytes = cookie.to_bytes();
+        // Rules of older runs are found by these bytes: they must not change.
+        assert_eq!(
+            bytes,
+            [
+                0x4d, 0xf1, 0x1a, 0xbc, 0xfe, 0xed, 0xbe, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab,
+                0xcd, 0xef
+            ]
+        );
+        assert_eq!(Cookie::from_bytes(&bytes), Some(cookie));
+        assert!(cookie.is_of(ufid) && !cookie.is_of(Ufid(ufid.0 ^ 1 << 64)));
+        assert_eq!(cookie.stand_in(), Ufid(0x0123_4567_89ab_cdef_0000_0000_0000_0000));
+    }
+
+    #[test]
+    fn cookies_of_others_are_not_ours() {
+        let ours = Cookie::new(Ufid(7), 1, 0).to_bytes();
+        assert_eq!(Cookie::from_bytes(&ours[..15]), None);
+        assert_eq!(Cookie::from_bytes(&[]), None);
+        // A ufid, as OVS puts it there.
+        assert_eq!(Cookie::from_bytes(&0x0123u128.to_be_bytes()), None);
+        for (at, bit) in [(0, 1), (1, 0x80), (2, 0x20)] {
+            let mut other = ours;
+            other[at] ^= bit;
+            assert_eq!(Cookie::from_bytes(&other), None, "{at}");
+        }
+    }
+}

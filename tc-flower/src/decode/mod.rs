@@ -1,0 +1,136 @@
+//! From what the kernel shows of a filter back to the megaflow that it came from.
+//!
+//! A filter is read strictly: an attribute that we would not have written makes it one that we
+//! did not write. What was read is translated again and compared, and its ufid with the cookie.
+
+mod action;
+mod key;
+mod stats;
+
+use std::collections::BTreeMap;
+
+use flow::{Match, Megaflow, PortId};
+
+use crate::cookie::Cookie;
+use crate::encode::Location;
+use crate::rule::TcAction;
+use crate::translate::{Target, translate};
+use crate::wire::consts::{
+    TC_H_INGRESS_FILTERS, TC_H_INGRESS_MAJOR, TCA_CHAIN, TCA_CLS_FLAGS_IN_HW,
+    TCA_CLS_FLAGS_NOT_IN_HW, TCA_CLS_FLAGS_SKIP_SW, TCA_FLOWER_ACT, TCA_FLOWER_FLAGS,
+    TCA_FLOWER_IN_HW_COUNT, TCA_KIND, TCA_OPTIONS,
+};
+use crate::wire::{Attrs, Malformed, TcMsg};
+
+pub(crate) use stats::Counted;
+
+/// What every filter message says, whoever wrote the filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter<'a> {
+    pub(crate) at: Location,
+    pub(crate) protocol: u16,
+    pub(crate) is_flower: bool,
+    options: Option<Attrs<'a>>,
+}
+
+/// What a flower filter says beside its keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Summary {
+    /// None if it is not ours.
+    pub(crate) cookie: Option<Cookie>,
+    /// Does the kernel say that it is in hardware?
+    pub(crate) in_hw: bool,
+    pub(crate) counted: Counted,
+}
+
+impl<'a> Filter<'a> {
+    /// Reads the payload of a filter message; None for one that is not on ingress.
+    pub(crate) fn parse(payload: &'a [u8]) -> Result<Option<Filter<'a>>, Malformed> {
+        let message = TcMsg::parse(payload)?;
+        if !matches!(message.parent, TC_H_INGRESS_FILTERS | TC_H_INGRESS_MAJOR) {
+            return Ok(None);
+        }
+        let mut filter = Filter {
+            at: Location {
+                ifindex: message.ifindex,
+                chain: 0,
+                priority: message.priority,
+                handle: message.handle,
+            },
+            protocol: message.protocol,
+            is_flower: false,
+            options: None,
+        };
+        for attr in message.attrs {
+            let attr = attr?;
+            match attr.kind {
+                TCA_KIND => filter.is_flower = attr.payload == b"flower\0",
+                TCA_CHAIN => filter.at.chain = attr.u32()?,
+                TCA_OPTIONS => filter.options = Some(attr.nested()),
+                _ => {}
+            }
+        }
+        Ok(Some(filter))
+    }
+
+    /// Cookie, hardware state and statistics.
+    pub(crate) fn summary(&self) -> Result<Summary, Malformed> {
+        let mut summary = Summary::default();
+        let Some(options) = self.options.clone().filter(|_| self.is_flower) else {
+            return Ok(summary);
+        };
+        for attr in options {
+            let attr = attr?;
+            match attr.kind {
+                TCA_FLOWER_FLAGS => {
+                    let flags = attr.u32()?;
+                    summary.in_hw = flags & TCA_CLS_FLAGS_IN_HW != 0;
+                }
+                TCA_FLOWER_ACT => {
+                    if let Some(first) = attr.nested().next() {
+                        let first = first?;
+                        summary.cookie = action::cookie(first.nested())?;
+                        summary.counted = stats::of_action(first.nested())?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(summary)
+    }
+
+    /// The megaflow; None for a filter that is not exactly what we would write.
+    pub(crate) fn megaflow(
+        &self,
+        cookie: &Cookie,
+        ports: &BTreeMap<u32, PortId>,
+        target: &Target,
+    ) -> Option<Megaflow> {
+        let port = ports.get(&self.at.ifindex)?;
+        let mut keys = key::Keys::new(*port, self.at.chain, self.protocol, cookie.implied);
+        let mut actions: Vec<TcAction> = Vec::new();
+        for attr in self.options.clone()? {
+            let attr = attr.ok()?;
+            match attr.kind {
+                TCA_FLOWER_ACT => actions = action::list(attr.nested())?,
+                TCA_FLOWER_FLAGS => {
+                    let known = TCA_CLS_FLAGS_IN_HW | TCA_CLS_FLAGS_NOT_IN_HW;
+                    if attr.u32().ok()? & !known != TCA_CLS_FLAGS_SKIP_SW {
+                        return None;
+                    }
+                }
+                TCA_FLOWER_IN_HW_COUNT => {}
+                _ => keys.attribute(attr)?,
+            }
+        }
+        let (key, mask) = keys.finish()?;
+        let flow_actions = action::megaflow_actions(&actions, ports)?;
+        let flow = Megaflow::new(Match::new(&key, &mask), flow_actions);
+        let again = translate(&flow, target).ok()?;
+        let same = again.actions == actions && again.protocol == self.protocol;
+        (same && cookie.is_of(flow.ufid)).then_some(flow)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! What can fail outside of single megaflows.
+
+use std::io;
+
+use flow::ProviderError;
+
+use crate::links::DeviceSelector;
+use crate::wire::WireError;
+
+/// Why the provider could not be opened or could not clean up.
+#[derive(Debug, thiserror::Error)]
+pub enum TcError {
+    /// No netlink socket.
+    #[error("netlink socket: {0}")]
+    Socket(#[from] io::Error),
+    /// A port's interface is not there.
+    #[error("there is no interface {0}")]
+    NoDevice(DeviceSelector),
+    /// The exchange with the kernel failed.
+    #[error("{0}")]
+    Kernel(String),
+}
+
+impl From<WireError> for TcError {
+    fn from(error: WireError) -> TcError {
+        match error {
+            WireError::Socket(error) => TcError::Socket(error),
+            WireError::Refused(_)
+            | WireError::Interrupted
+            | WireError::Malformed(_)
+            | WireError::TooLong => TcError::Kernel(error.to_string()),
+        }
+    }
+}
+
+impl From<WireError> for ProviderError {
+    /// Of an exchange that says nothing of a single megaflow.
+    fn from(error: WireError) -> ProviderError {
+        ProviderError::Busy(error.to_string())
+    }
+}

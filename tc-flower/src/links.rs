@@ -1,0 +1,163 @@
+//! Network interfaces as the kernel lists them, and how a port's interface is found: on a
+//! switchdev NIC by switch and port, because names change.
+
+use std::fmt;
+
+use crate::wire::consts::{
+    IFLA_IFNAME, IFLA_PHYS_PORT_NAME, IFLA_PHYS_SWITCH_ID, NLM_F_DUMP, RTM_GETLINK, RTM_NEWLINK,
+};
+use crate::wire::{Attrs, Client, KernelSocket, Malformed, Transport, WireError, read};
+
+/// Bytes of `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
+
+/// A network interface.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Device {
+    /// The kernel's number; never 0.
+    pub ifindex: u32,
+    /// Its name at the time of the listing.
+    pub name: String,
+    /// Which switch it is a port of, as sysfs prints it: lower-case hex without separators.
+    pub switch_id: Option<String>,
+    /// Which port of that switch (`p0`, `pf0vf1`).
+    pub phys_port_name: Option<String>,
+}
+
+/// How the configuration names an interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeviceSelector {
+    /// By its name.
+    Name(String),
+    /// By its place on a switchdev NIC.
+    Port {
+        /// As sysfs prints it; upper case and `:` are accepted too.
+        switch_id: String,
+        /// As sysfs prints it.
+        phys_port_name: String,
+    },
+}
+
+impl DeviceSelector {
+    /// Is it this interface?
+    #[must_use]
+    pub fn selects(&self, device: &Device) -> bool {
+        match self {
+            DeviceSelector::Name(name) => *name == device.name,
+            DeviceSelector::Port { switch_id, phys_port_name } => {
+                device.switch_id.as_deref() == Some(plain_hex(switch_id).as_str())
+                    && device.phys_port_name.as_deref() == Some(phys_port_name.as_str())
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeviceSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceSelector::Name(name) => f.write_str(name),
+            DeviceSelector::Port { switch_id, phys_port_name } => {
+                write!(f, "port {phys_port_name} of switch {switch_id}")
+            }
+        }
+    }
+}
+
+fn plain_hex(text: &str) -> String {
+    text.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// All interfaces of this network namespace, in the kernel's order.
+pub fn list() -> Result<Vec<Device>, crate::TcError> {
+    let mut client = Client::new(KernelSocket::requests()?);
+    Ok(list_with(&mut client)?)
+}
+
+/// The interface that the selector names, if there is one.
+pub fn find(selector: &DeviceSelector) -> Result<Option<Device>, crate::TcError> {
+    Ok(list()?.into_iter().find(|device| selector.selects(device)))
+}
+
+pub(crate) fn list_with<T: Transport>(client: &mut Client<T>) -> Result<Vec<Device>, WireError> {
+    client.dump(
+        RTM_GETLINK,
+        NLM_F_DUMP,
+        |w| w.raw(&[0; IFINFOMSG]),
+        Vec::new,
+        |devices, message| {
+            if message.kind == RTM_NEWLINK {
+                devices.push(parse(message.payload)?);
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Reads the payload of a link message.
+pub(crate) fn parse(payload: &[u8]) -> Result<Device, Malformed> {
+    let mut device = Device { ifindex: ifindex(payload)?, ..Device::default() };
+    let attrs = payload.get(IFINFOMSG..).ok_or(Malformed("a link message is cut short"))?;
+    for attr in Attrs(attrs) {
+        let attr = attr?;
+        match attr.kind {
+            IFLA_IFNAME => device.name = attr.text(),
+            IFLA_PHYS_PORT_NAME => device.phys_port_name = Some(attr.text()),
+            IFLA_PHYS_SWITCH_ID => {
+                let hex = attr.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+                device.switch_id = Some(hex);
+            }
+            _ => {}
+        }
+    }
+    Ok(device)
+}
+
+/// The interface's number in the payload of a link message.
+pub(crate) fn ifindex(payload: &[u8]) -> Result<u32, Malformed> {
+    read::u32_at(payload, 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_is_found_by_name_and_has_no_switch() {
+        let lo = find(&DeviceSelector::Name("lo".into())).unwrap().expect("every namespace has lo");
+        assert_eq!(lo.ifindex, 1);
+        assert_eq!((lo.switch_id, lo.phys_port_name), (None, None));
+        assert_eq!(find(&DeviceSelector::Name("no such".into())).unwrap(), None);
+    }
+
+    #[test]
+    fn a_representor_is_selected_by_switch_and_port_in_any_spelling() {
+        let device = Device {
+            ifindex: 7,
+            name: "eth3".into(),
+            switch_id: Some("0c42a1ff".into()),
+            phys_port_name: Some("pf0vf1".into()),
+        };
+        let by = |switch_id: &str, phys_port_name: &str| {
+            DeviceSelector::Port {
+                switch_id: switch_id.into(),
+                phys_port_name: phys_port_name.into(),
+            }
+            .selects(&device)
+        };
+        assert!(by("0c42a1ff", "pf0vf1") && by("0C:42:A1:FF", "pf0vf1"));
+        assert!(!by("0c42a1ff", "pf0vf2") && !by("0c42a1fe", "pf0vf1"));
+        assert!(!DeviceSelector::Name("pf0vf1".into()).selects(&device));
+    }
+
+    #[test]
+    fn link_messages_cut_short_are_errors() {
+        let mut payload = vec![0; IFINFOMSG];
+        payload[4..8].copy_from_slice(&9u32.to_ne_bytes());
+        payload.extend([8, 0, 36, 0, 0xAB, 1, 2, 3]);
+        let device = parse(&payload).unwrap();
+        assert_eq!((device.ifindex, device.switch_id.as_deref()), (9, Some("ab010203")));
+        for cut in (0..payload.len()).filter(|cut| *cut != IFINFOMSG) {
+            assert!(parse(&payload[..cut]).is_err(), "{cut}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `output` and `recirc`.
+
+use flow::{ActionKind, PortId, Reason, RecircId, Refusal};
+
+use super::{List, no_recirculation, order};
+use crate::rule::TcAction;
+use crate::wire::consts::TC_ACT_EXT_VAL_MASK;
+
+impl List<'_> {
+    /// A redirect at the end, a copy before it.
+    pub(super) fn output(&mut self, port: PortId, last: bool) -> Result<(), Refusal> {
+        let refuse =
+            |why: &str| Err(Refusal::new(Reason::Port, format!("output {port}")).detail(why));
+        let Some(device) = self.target.ports.get(&port) else {
+            return refuse("the port has no interface on a switchdev NIC");
+        };
+        if device.switch_id != self.context.device.switch_id {
+            return refuse("the port is on another switch than in_port");
+        }
+        let ifindex = device.ifindex;
+        let redirect = TcAction::Redirect { ifindex };
+        self.out.push(if last { redirect } else { TcAction::Mirror { ifindex } });
+        Ok(())
+    }
+
+    pub(super) fn recirc(&mut self, id: RecircId, last: bool) -> Result<(), Refusal> {
+        if !self.target.recirculation {
+            return Err(no_recirculation());
+        }
+        if !last {
+            return Err(order(ActionKind::Recirc, "tc does not come back from a chain"));
+        }
+        if id.0 == 0 || id.0 > TC_ACT_EXT_VAL_MASK {
+            return Err(Refusal::new(Reason::Recirculation, "recirc")
+                .detail(format!("{id} is no chain: 1 to {TC_ACT_EXT_VAL_MASK:#x}")));
+        }
+        self.out.push(TcAction::Goto { chain: id.0 });
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! `set`: words of headers, and the checksums that go with them.
+
+use flow::{Attr, Field, Reason, Refusal, SetFields};
+
+use super::header::{self, PLACES};
+pub(crate) use super::header::{Place, fields as words_to_fields};
+use super::{L3, List, MAX_WORDS};
+use crate::rule::{Header, TcAction};
+use crate::translate::transport;
+use crate::wire::consts::{
+    TCA_CSUM_UPDATE_FLAG_ICMP, TCA_CSUM_UPDATE_FLAG_IPV4HDR, TCA_CSUM_UPDATE_FLAG_TCP,
+    TCA_CSUM_UPDATE_FLAG_UDP,
+};
+
+/// Where a header's fields are, for those who print them.
+pub(crate) fn places(header: Header) -> impl Iterator<Item = &'static Place> {
+    PLACES.iter().filter(move |place| place.header == header)
+}
+
+impl List<'_> {
+    pub(super) fn set(&mut self, set: &SetFields) -> Result<(), Refusal> {
+        let Some(first) = set.mask.fields().next() else {
+            return Err(Refusal::new(Reason::Action, "set").detail("it sets nothing"));
+        };
+        let header = self.header(set, first)?;
+        let covered = |field| places(header).any(|place| place.field == field);
+        if let Some(field) = set.mask.fields().find(|field| !covered(*field)) {
+            return Err(refuse(field, "tc does not rewrite it"));
+        }
+        let stale = self.checksums(set, header)?;
+        let words = header::words(header, &set.value, &set.mask);
+        self.words += words.len();
+        if self.words > MAX_WORDS {
+            let detail = format!("more than {MAX_WORDS} words are rewritten");
+            return Err(Refusal::new(Reason::ActionList, "set").detail(detail));
+        }
+        self.out.push(TcAction::Pedit(words));
+        self.stale |= stale;
+        Ok(())
+    }
+
+    /// The header that a set rewrites, if the match says that the packet has it.
+    fn header(&self, set: &SetFields, first: Field) -> Result<Header, Refusal> {
+        let ip = match set.attr {
+            Attr::Eth => return Ok(Header::Ethernet),
+            Attr::Ipv4 => L3::Ipv4,
+            Attr::Ipv6 => L3::Ipv6,
+            Attr::Ip if set.protocol == 4 => L3::Ipv4,
+            Attr::Ip if set.protocol == 6 => L3::Ipv6,
+            Attr::Ip => self.context.l3,
+            Attr::Transport => return self.transport(set, first),
+            Attr::RecircId
+            | Attr::DpHash
+            | Attr::InPort
+            | Attr::Vlan
+            | Attr::Cvlan
+            | Attr::EthType
+            | Attr::Mpls
+            | Attr::TcpFlags
+            | Attr::Arp => return Err(refuse(first, "tc does not rewrite it")),
+        };
+        if ip != self.context.l3 {
+            return Err(refuse(first, "match on the EtherType of the header that is rewritten"));
+        }
+        header::of(ip)
+            .ok_or_else(|| refuse(first, "match on the EtherType of the header that is rewritten"))
+    }
+
+    fn transport(&self, set: &SetFields, first: Field) -> Result<Header, Refusal> {
+        if self.context.l3 == L3::Unknown || self.context.protocol != Some(set.protocol) {
+            return Err(refuse(first, "match on the ip_proto of the header that is rewritten"));
+        }
+        match set.protocol {
+            transport::TCP => Ok(Header::Tcp),
+            transport::UDP => Ok(Header::Udp),
+            _ => Err(refuse(first, "tc rewrites the ports of TCP and UDP only")),
+        }
+    }
+
+    /// Which checksums a set makes wrong: flags of the csum action.
+    fn checksums(&self, set: &SetFields, header: Header) -> Result<u32, Refusal> {
+        let (own, addresses) = match header {
+            Header::Ethernet => return Ok(0),
+            Header::Ipv4 => (TCA_CSUM_UPDATE_FLAG_IPV4HDR, [Field::Ipv4Src, Field::Ipv4Dst]),
+            Header::Ipv6 => (0, [Field::Ipv6Src, Field::Ipv6Dst]),
+            Header::Tcp => return self.whole_packet(TCA_CSUM_UPDATE_FLAG_TCP, Field::TpSrc),
+            Header::Udp => return self.whole_packet(TCA_CSUM_UPDATE_FLAG_UDP, Field::TpSrc),
+        };
+        let Some(address) = addresses.into_iter().find(|field| set.mask.get(*field) != 0) else {
+            return Ok(own);
+        };
+        // Addresses are part of what TCP, UDP and ICMPv6 sum up.
+        match (self.context.protocol, header) {
+            (None, _) => Err(refuse(address, "match on ip_proto: it says which checksum changes")),
+            (Some(transport::TCP), _) => {
+                Ok(own | self.whole_packet(TCA_CSUM_UPDATE_FLAG_TCP, address)?)
+            }
+            (Some(transport::UDP), _) => {
+                Ok(own | self.whole_packet(TCA_CSUM_UPDATE_FLAG_UDP, address)?)
+            }
+            (Some(transport::ICMPV6), Header::Ipv6) => {
+                Ok(own | self.whole_packet(TCA_CSUM_UPDATE_FLAG_ICMP, address)?)
+            }
+            (Some(_), _) => Ok(own),
+        }
+    }
+
+    /// A checksum over the payload can be made right only where the whole payload is.
+    fn whole_packet(&self, flag: u32, field: Field) -> Result<u32, Refusal> {
+        if self.context.whole {
+            return Ok(flag);
+        }
+        Err(refuse(field, "match frag=no: a fragment's checksum can't be made right"))
+    }
+}
+
+fn refuse(field: Field, why: &str) -> Refusal {
+    Refusal::new(Reason::SetField, field.name()).detail(why)
+}

@@ -1,0 +1,48 @@
+//! MPLS: the outermost entry, each of its parts whole.
+
+use flow::{Field, Refusal};
+
+use super::{Keys, implied, partial, table};
+use crate::rule::FlowerKey;
+
+pub(super) const UNICAST: u16 = 0x8847;
+pub(super) const MULTICAST: u16 = 0x8848;
+const BOS: u32 = 0x100;
+
+impl Keys<'_> {
+    pub(super) fn mpls(&mut self) -> Result<(), Refusal> {
+        let (key, mask) = (self.key.mpls0, self.mask.mpls0);
+        for (kind, shift, bits) in [
+            (table::MPLS_TTL, 0, 0xff),
+            (table::MPLS_BOS, 8, 1),
+            (table::MPLS_TC, 9, 7),
+            (table::MPLS_LABEL, 12, 0xf_ffff),
+        ] {
+            let value = key >> shift & bits;
+            match mask >> shift & bits {
+                0 => {}
+                covered if covered != bits => {
+                    return Err(partial(Field::Mpls0, u128::from(mask)));
+                }
+                _ if kind == table::MPLS_LABEL => {
+                    self.out.push(FlowerKey::exact(kind, &value.to_ne_bytes()));
+                }
+                _ => self.out.push(FlowerKey::exact(kind, &value.to_be_bytes()[3..])),
+            }
+        }
+        self.take(Field::Mpls0);
+        // Below the bottom of the stack the other entries of a key are zero.
+        if key & mask & BOS != 0 {
+            self.below_bottom(Field::Mpls1, implied::MPLS1);
+            self.below_bottom(Field::Mpls2, implied::MPLS2);
+        }
+        Ok(())
+    }
+
+    fn below_bottom(&mut self, field: Field, bit: u16) {
+        if self.mask.get(field) == field.full_mask() && self.key.get(field) == 0 {
+            self.implied |= bit;
+            self.take(field);
+        }
+    }
+}

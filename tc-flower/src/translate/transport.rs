@@ -1,0 +1,64 @@
+//! TCP, UDP, SCTP, ICMP, ICMPv6.
+
+use flow::{Field, Refusal};
+
+use super::ip::FRAG_NO;
+use super::table::{self, Simple};
+use super::{Keys, mask, value};
+
+/// Protocol numbers of IP.
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const ICMPV6: u8 = 58;
+pub(crate) const SCTP: u8 = 132;
+
+/// The keys of a protocol over that EtherType.
+pub(crate) fn keys_of(eth_type: u16, protocol: u8) -> &'static [Simple] {
+    match (eth_type, protocol) {
+        (_, TCP) => table::TCP,
+        (_, UDP) => table::UDP,
+        (_, SCTP) => table::SCTP,
+        (table::IPV4_TYPE, ICMP) => table::ICMP,
+        (table::IPV6_TYPE, ICMPV6) => table::ICMPV6,
+        _ => &[],
+    }
+}
+
+impl Keys<'_> {
+    pub(super) fn transport(&mut self) -> Result<(), Refusal> {
+        let fields = [Field::TpSrc, Field::TpDst, Field::TcpFlags];
+        let Some(first) = fields.into_iter().find(|field| self.mask.get(*field) != 0) else {
+            return Ok(());
+        };
+        if self.mask.ip_proto == 0 {
+            return Err(mask(Field::IpProto, "match on the protocol whose ports are matched"));
+        }
+        // What a card reads at the place of the ports of a fragment differs from card to card.
+        if self.mask.ip_frag == 0 {
+            return Err(mask(Field::IpFrag, format!("match frag=no beside {}", first.name())));
+        }
+        if self.key.ip_frag != FRAG_NO {
+            return Err(value(first, "with fragments: cards differ in what they read there"));
+        }
+        let keys = keys_of(self.key.eth_type, self.key.ip_proto);
+        if keys.first().is_some_and(|simple| simple.len == 1) {
+            self.eight_bits(Field::TpSrc)?;
+            self.eight_bits(Field::TpDst)?;
+        }
+        self.simple(keys);
+        Ok(())
+    }
+
+    /// ICMP's type and code are a byte in a field of two: a whole mask is whole in both, a
+    /// partial one is within the lower.
+    fn eight_bits(&self, field: Field) -> Result<(), Refusal> {
+        if self.key.get(field) > 0xff {
+            return Err(value(field, "a type or code of ICMP has eight bits"));
+        }
+        match self.mask.get(field) {
+            0xffff | 0..=0xfe => Ok(()),
+            bits => Err(super::partial(field, bits)),
+        }
+    }
+}

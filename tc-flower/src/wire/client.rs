@@ -1,0 +1,326 @@
+//! Requests and their answers: batches of up to 64 messages in one datagram, every answer
+//! matched to its request by sequence number, extended-ack text kept.
+
+use std::io;
+use std::time::Duration;
+
+use super::consts::{
+    NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
+    NLMSGERR_ATTR_MSG,
+};
+use super::read::{Attrs, Malformed, Message, Messages, u32_at};
+use super::socket::Transport;
+use super::write::{HEADER, Writer};
+
+/// Most requests in one datagram.
+const BATCH: usize = 64;
+/// What one answer with an echo may take of the receive queue, with the kernel's overhead.
+const ANSWER: usize = 12 << 10;
+/// How long the kernel may take for one datagram of a batch.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often an interrupted dump is begun again.
+const DUMPS: usize = 5;
+
+/// The kernel's refusal of one request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Nack {
+    /// Positive errno.
+    pub(crate) errno: i32,
+    /// Extended-ack text; empty if the kernel had none.
+    pub(crate) text: String,
+}
+
+impl std::fmt::Display for Nack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let error = io::Error::from_raw_os_error(self.errno);
+        if self.text.is_empty() {
+            write!(f, "{error}")
+        } else {
+            write!(f, "{} ({error})", self.text)
+        }
+    }
+}
+
+/// What became of one request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// Acknowledged.
+    Done,
+    /// Refused.
+    Refused(Nack),
+    /// The answer was lost or did not come in time: the caller has to look.
+    Unknown,
+}
+
+/// Why an exchange failed as a whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    /// The socket itself.
+    #[error("netlink socket: {0}")]
+    Socket(#[from] io::Error),
+    /// The kernel refused the request.
+    #[error("{0}")]
+    Refused(Nack),
+    /// The table changed while it was read, each time.
+    #[error("the dump was interrupted {DUMPS} times by changes")]
+    Interrupted,
+    /// The answer was none.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// A request of ours outgrew netlink's lengths.
+    #[error("the request is too long for netlink")]
+    TooLong,
+}
+
+/// Requests in the making.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    writer: Writer,
+    first: u32,
+    /// Offset behind each request.
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// Adds one request whose body `body` pushes; returns its index. One that grows too long is
+    /// left out and is an error.
+    pub(crate) fn add(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: impl FnOnce(&mut Writer),
+    ) -> Result<usize, WireError> {
+        let index = self.ends.len();
+        let begin = self.writer.len();
+        let seq = self.first.wrapping_add(u32::try_from(index).map_err(|_| WireError::TooLong)?);
+        let start = self.writer.message(kind, flags, seq);
+        body(&mut self.writer);
+        self.writer.end_message(start);
+        if self.writer.is_too_long() {
+            self.writer.truncate(begin);
+            return Err(WireError::TooLong);
+        }
+        self.ends.push(self.writer.len());
+        Ok(index)
+    }
+
+    /// How many requests.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.writer.as_bytes()
+    }
+
+    fn chunk(&self, from: usize, to: usize) -> &[u8] {
+        let begin = if from == 0 { 0 } else { self.ends[from - 1] };
+        &self.writer.as_bytes()[begin..self.ends[to - 1]]
+    }
+}
+
+/// One socket and the numbering of its requests.
+pub(crate) struct Client<T> {
+    transport: T,
+    next: u32,
+    datagram: Vec<u8>,
+}
+
+impl<T: Transport> Client<T> {
+    /// A client on that socket.
+    pub(crate) fn new(transport: T) -> Client<T> {
+        Client { transport, next: 1, datagram: Vec::new() }
+    }
+
+    /// The address by which the kernel marks what this client caused.
+    pub(crate) fn port(&self) -> u32 {
+        self.transport.port()
+    }
+
+    /// An empty batch.
+    pub(crate) fn batch(&self) -> Batch {
+        Batch { writer: Writer::default(), first: self.next, ends: Vec::new() }
+    }
+
+    /// Sends a batch and collects what became of each request, in their order. Each request
+    /// must ask for an ack. `echo` gets what the kernel echoed: index of the request, message.
+    pub(crate) fn transact(
+        &mut self,
+        batch: &Batch,
+        echo: &mut dyn FnMut(usize, Message<'_>),
+    ) -> Result<Vec<Outcome>, WireError> {
+        let mut outcomes = vec![Outcome::Unknown; batch.len()];
+        let size = (self.transport.queue() / ANSWER).clamp(1, BATCH);
+        self.next = batch.first.wrapping_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        let mut from = 0;
+        while from < batch.len() {
+            let to = (from + size).min(batch.len());
+            self.transport.send(batch.chunk(from, to))?;
+            self.collect(batch.first, from..to, &mut outcomes, echo)?;
+            from = to;
+        }
+        Ok(outcomes)
+    }
+
+    /// Collects the answers to the requests of one datagram. Answers that are lost leave their
+    /// requests unknown; only a broken socket is an error.
+    fn collect(
+        &mut self,
+        first: u32,
+        sent: std::ops::Range<usize>,
+        outcomes: &mut [Outcome],
+        echo: &mut dyn FnMut(usize, Message<'_>),
+    ) -> Result<(), WireError> {
+        let mut missing = sent.len();
+        while missing > 0 {
+            match self.transport.receive(&mut self.datagram, TIMEOUT) {
+                Ok(()) => {}
+                Err(error) if is_loss(&error) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            }
+            for message in Messages(&self.datagram) {
+                // What is malformed answers nothing: its request stays unknown.
+                let Ok(message) = message else { break };
+                let index = message.seq.wrapping_sub(first) as usize;
+                if message.port != self.transport.port() || !sent.contains(&index) {
+                    continue;
+                }
+                if message.kind != NLMSG_ERROR {
+                    echo(index, message);
+                    continue;
+                }
+                if outcomes[index] == Outcome::Unknown {
+                    missing -= 1;
+                    outcomes[index] = match answer(&message) {
+                        Ok(None) => Outcome::Done,
+                        Ok(Some(nack)) => Outcome::Refused(nack),
+                        Err(Malformed(_)) => Outcome::Unknown,
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one request without echo and wants its ack.
+    pub(crate) fn request(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: impl FnOnce(&mut Writer),
+    ) -> Result<(), WireError> {
+        let mut batch = self.batch();
+        batch.add(kind, flags, body)?;
+        match self.transact(&batch, &mut |_, _| {})?.pop() {
+            Some(Outcome::Done) => Ok(()),
+            Some(Outcome::Refused(nack)) => Err(WireError::Refused(nack)),
+            Some(Outcome::Unknown) | None => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    /// Runs one dump. `begin` is called at the start and again whenever the kernel says that the
+    /// table changed meanwhile: what came before it is void.
+    pub(crate) fn dump<S>(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: impl Fn(&mut Writer),
+        begin: impl Fn() -> S,
+        mut each: impl FnMut(&mut S, Message<'_>) -> Result<(), Malformed>,
+    ) -> Result<S, WireError> {
+        for _ in 0..DUMPS {
+            let mut batch = self.batch();
+            batch.add(kind, flags, &body)?;
+            self.next = self.next.wrapping_add(1);
+            self.transport.send(batch.as_slice())?;
+            let mut state = begin();
+            if self.read_dump(batch.first, &mut |message| each(&mut state, message))? {
+                return Ok(state);
+            }
+        }
+        Err(WireError::Interrupted)
+    }
+
+    /// Reads one dump to its end; false if it was interrupted or a part was lost.
+    fn read_dump(
+        &mut self,
+        seq: u32,
+        each: &mut dyn FnMut(Message<'_>) -> Result<(), Malformed>,
+    ) -> Result<bool, WireError> {
+        let mut whole = true;
+        let mut failed = None;
+        loop {
+            match self.transport.receive(&mut self.datagram, TIMEOUT) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    whole = false;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            for message in Messages(&self.datagram) {
+                let message = message?;
+                if message.seq != seq || message.port != self.transport.port() {
+                    continue;
+                }
+                whole &= message.flags & NLM_F_DUMP_INTR == 0;
+                match message.kind {
+                    NLMSG_DONE | NLMSG_ERROR => {
+                        return match (answer(&message)?, failed) {
+                            (Some(nack), _) => Err(WireError::Refused(nack)),
+                            (None, Some(error)) => Err(WireError::Malformed(error)),
+                            (None, None) => Ok(whole),
+                        };
+                    }
+                    NLMSG_OVERRUN => whole = false,
+                    // An error is kept until the end, so that the rest of the dump is not
+                    // taken for the answer to the next request.
+                    _ => failed = failed.or(each(message).err()),
+                }
+            }
+        }
+    }
+}
+
+impl Batch {
+    fn as_slice(&self) -> &[u8] {
+        self.writer.as_bytes()
+    }
+}
+
+/// Does the error mean that answers are missing, while the socket goes on?
+fn is_loss(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS)
+        || matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData)
+}
+
+/// The result in an error or done message: none for success.
+fn answer(message: &Message<'_>) -> Result<Option<Nack>, Malformed> {
+    let errno = match message.payload {
+        // A done message without a result is a success.
+        [] if message.kind == NLMSG_DONE => 0,
+        payload => i32::from_ne_bytes(u32_at(payload, 0)?.to_ne_bytes()),
+    };
+    if errno >= 0 {
+        return Ok(None);
+    }
+    let text = if message.flags & NLM_F_ACK_TLVS == 0 { None } else { extended(message)? };
+    Ok(Some(Nack { errno: errno.saturating_neg(), text: text.unwrap_or_default() }))
+}
+
+/// The text among the extended-ack attributes.
+fn extended(message: &Message<'_>) -> Result<Option<String>, Malformed> {
+    // Behind the errno and the request's header, and its payload where that was not left out;
+    // a done message has no copy of the request at all.
+    let mut at = 4;
+    if message.kind == NLMSG_ERROR {
+        let request = u32_at(message.payload, 4)?;
+        let copied = if message.flags & NLM_F_CAPPED != 0 { HEADER } else { request as usize };
+        at += copied.max(HEADER).next_multiple_of(4);
+    }
+    let attrs = message.payload.get(at..).ok_or(Malformed("an extended ack is cut short"))?;
+    Ok(Attrs(attrs).find(NLMSGERR_ATTR_MSG)?.map(|attr| attr.text()))
+}

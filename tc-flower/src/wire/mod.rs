@@ -1,0 +1,16 @@
+//! rtnetlink as bytes: a push-style writer, a bounds-checked reader, and a client that matches
+//! answers to requests by their sequence number.
+
+pub(crate) mod client;
+pub(crate) mod consts;
+pub(crate) mod read;
+pub(crate) mod socket;
+pub(crate) mod write;
+
+pub(crate) use client::{Batch, Client, Nack, Outcome, WireError};
+pub(crate) use read::{Attrs, Malformed, Messages, TcMsg};
+pub(crate) use socket::{KernelSocket, Transport};
+pub(crate) use write::Writer;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! The reader: every length is checked against the bytes that are there. What the kernel sends is
+//! trusted as little as what a network sends.
+
+use super::consts::NLA_TYPE_MASK;
+use super::write::HEADER;
+
+/// Bytes that are no netlink message or attribute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("malformed netlink answer: {0}")]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+/// `N` bytes from `at`.
+pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<N>())
+        .copied()
+        .ok_or(Malformed("a value is cut short"))
+}
+
+/// Four bytes in the machine's order.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
+    array(bytes, at).map(u32::from_ne_bytes)
+}
+
+/// Two bytes in the machine's order.
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
+    array(bytes, at).map(u16::from_ne_bytes)
+}
+
+/// Eight bytes in the machine's order.
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Result<u64, Malformed> {
+    array(bytes, at).map(u64::from_ne_bytes)
+}
+
+/// A NUL-terminated text; what is no UTF-8 is replaced.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// One message of a datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) seq: u32,
+    /// Of the socket whose request this belongs to; 0 for the kernel's own.
+    pub(crate) port: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+/// The messages of a datagram, in order. Ends behind the first malformed one.
+#[derive(Clone, Debug)]
+pub(crate) struct Messages<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Result<Message<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let message = split_message(self.0);
+        match message {
+            Ok((message, rest)) => {
+                self.0 = rest;
+                Some(Ok(message))
+            }
+            Err(error) => {
+                self.0 = &[];
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+fn split_message(bytes: &[u8]) -> Result<(Message<'_>, &[u8]), Malformed> {
+    let len = usize::try_from(u32_at(bytes, 0)?).map_err(|_| Malformed("a message's length"))?;
+    let payload = bytes.get(HEADER..len).ok_or(Malformed("a message's length"))?;
+    let message = Message {
+        kind: u16_at(bytes, 4)?,
+        flags: u16_at(bytes, 6)?,
+        seq: u32_at(bytes, 8)?,
+        port: u32_at(bytes, 12)?,
+        payload,
+    };
+    Ok((message, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+/// One attribute, its type without flags.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attr<'a> {
+    pub(crate) kind: u16,
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Attr<'a> {
+    /// The attributes inside.
+    pub(crate) fn nested(&self) -> Attrs<'a> {
+        Attrs(self.payload)
+    }
+
+    /// The whole payload as `N` bytes; more or fewer is an error.
+    pub(crate) fn exact<const N: usize>(&self) -> Result<[u8; N], Malformed> {
+        self.payload.try_into().map_err(|_| Malformed("an attribute's length"))
+    }
+
+    /// One byte.
+    pub(crate) fn u8(&self) -> Result<u8, Malformed> {
+        self.exact().map(|[byte]| byte)
+    }
+
+    /// Two bytes in the machine's order.
+    pub(crate) fn u16(&self) -> Result<u16, Malformed> {
+        self.exact().map(u16::from_ne_bytes)
+    }
+
+    /// Two bytes in network order.
+    pub(crate) fn be16(&self) -> Result<u16, Malformed> {
+        self.exact().map(u16::from_be_bytes)
+    }
+
+    /// Four bytes in the machine's order.
+    pub(crate) fn u32(&self) -> Result<u32, Malformed> {
+        self.exact().map(u32::from_ne_bytes)
+    }
+
+    /// Text up to the first zero.
+    pub(crate) fn text(&self) -> String {
+        text(self.payload)
+    }
+}
+
+/// Attributes, in order. Ends behind the first malformed one.
+#[derive(Clone, Debug)]
+pub(crate) struct Attrs<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Attrs<'a> {
+    /// The first of a kind, if all before it are well-formed.
+    pub(crate) fn find(mut self, kind: u16) -> Result<Option<Attr<'a>>, Malformed> {
+        self.find_map(|attr| match attr {
+            Ok(attr) if attr.kind != kind => None,
+            other => Some(other),
+        })
+        .transpose()
+    }
+}
+
+impl<'a> Iterator for Attrs<'a> {
+    type Item = Result<Attr<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        match split_attr(self.0) {
+            Ok((attr, rest)) => {
+                self.0 = rest;
+                Some(Ok(attr))
+            }
+            Err(error) => {
+                self.0 = &[];
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+fn split_attr(bytes: &[u8]) -> Result<(Attr<'_>, &[u8]), Malformed> {
+    let len = usize::from(u16_at(bytes, 0)?);
+    let kind = u16_at(bytes, 2)? & NLA_TYPE_MASK;
+    let payload = bytes.get(4..len).ok_or(Malformed("an attribute's length"))?;
+    Ok((Attr { kind, payload }, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+/// `struct tcmsg` and the attributes behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct TcMsg<'a> {
+    pub(crate) ifindex: u32,
+    pub(crate) handle: u32,
+    pub(crate) parent: u32,
+    /// For filters: priority.
+    pub(crate) priority: u16,
+    /// For filters: EtherType or [`super::consts::ETH_P_ALL`].
+    pub(crate) protocol: u16,
+    pub(crate) attrs: Attrs<'a>,
+}
+
+impl<'a> TcMsg<'a> {
+    /// Reads the payload of a qdisc or filter message.
+    pub(crate) fn parse(payload: &'a [u8]) -> Result<TcMsg<'a>, Malformed> {
+        let info: [u8; 4] = array(payload, 16)?;
+        let info = u32::from_ne_bytes(info);
+        let [high_a, high_b, low_a, low_b] = info.to_be_bytes();
+        Ok(TcMsg {
+            ifindex: u32_at(payload, 4)?,
+            handle: u32_at(payload, 8)?,
+            parent: u32_at(payload, 12)?,
+            priority: u16::from_be_bytes([high_a, high_b]),
+            protocol: u16::from_be(u16::from_be_bytes([low_a, low_b])),
+            attrs: Attrs(payload.get(20..).ok_or(Malformed("a tc message is cut short"))?),
+        })
+    }
+}
+
+/// `tcm_info` of a filter.
+pub(crate) fn filter_info(priority: u16, protocol: u16) -> u32 {
+    u32::from(priority) << 16 | u32::from(protocol.to_be())
+}

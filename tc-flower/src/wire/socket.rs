@@ -1,0 +1,110 @@
+//! Datagrams to and from the kernel.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
+
+/// What the receive buffer is asked to hold: a batch of echoes many times over.
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// The largest datagram that the kernel makes of a dump is 32 KiB.
+const DATAGRAM: usize = 64 << 10;
+
+/// Where datagrams go and come from: the kernel, or a test's imitation of it.
+pub(crate) trait Transport: Send {
+    /// Sends one datagram.
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()>;
+
+    /// Puts the next datagram into `into`, replacing what is there. `TimedOut` if none comes in
+    /// time; `ENOBUFS` if some were lost; a datagram that was cut off is `InvalidData`.
+    fn receive(&mut self, into: &mut Vec<u8>, timeout: Duration) -> io::Result<()>;
+
+    /// The address by which the kernel marks what this socket caused.
+    fn port(&self) -> u32;
+
+    /// How many bytes the kernel queues for this socket before it drops.
+    fn queue(&self) -> usize;
+}
+
+/// A `NETLINK_ROUTE` socket.
+pub(crate) struct KernelSocket {
+    socket: Socket,
+    port: u32,
+    queue: usize,
+}
+
+impl KernelSocket {
+    /// Opens a socket for requests: extended acks, no copy of the request in them, strict
+    /// checking of dump requests.
+    pub(crate) fn requests() -> io::Result<KernelSocket> {
+        let opened = KernelSocket::open()?;
+        opened.socket.set_ext_ack(true)?;
+        opened.socket.set_cap_ack(true)?;
+        opened.socket.set_netlink_get_strict_chk(true)?;
+        Ok(opened)
+    }
+
+    /// Opens a socket that hears what happens in these groups.
+    pub(crate) fn monitor(groups: &[u32]) -> io::Result<KernelSocket> {
+        let mut opened = KernelSocket::open()?;
+        groups.iter().try_for_each(|group| opened.socket.add_membership(*group))?;
+        Ok(opened)
+    }
+
+    fn open() -> io::Result<KernelSocket> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        let port = socket.bind_auto()?.port_number();
+        // Beyond the system's limit needs CAP_NET_ADMIN in the first user namespace.
+        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
+        }
+        let queue = sockopt::socket_recv_buffer_size(&socket)?;
+        Ok(KernelSocket { socket, port, queue })
+    }
+
+    fn wait(&self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Transport for KernelSocket {
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        let sent = self.socket.send_to(datagram, &SocketAddr::new(0, 0), 0)?;
+        if sent == datagram.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    fn receive(&mut self, into: &mut Vec<u8>, timeout: Duration) -> io::Result<()> {
+        loop {
+            self.wait(timeout)?;
+            into.clear();
+            into.reserve(DATAGRAM);
+            let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+            let (len, from) = self.socket.recv_from(into, flags)?;
+            if len > into.len() {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            // Only the kernel is believed; processes can write to this socket too.
+            if from.port_number() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn port(&self) -> u32 {
+        self.port
+    }
+
+    fn queue(&self) -> usize {
+        self.queue
+    }
+}
