@@ -137,3 +137,6 @@ fn run(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,10 +25,17 @@ pub fn hash(key: &Key, algorithm: HashAlgorithm, basis: u32) -> u32 {
     if matches!(key.ip_proto, TCP | UDP | SCTP) && key.ip_frag == 0 {
         words.pair(key.tp_src.into(), key.tp_dst.into());
     }
-    words.finish().max(1)
+    finish(words.hash)
 }
 
-/// MurmurHash3 (32 bit), the body and the finaliser as published, over whole words.
+/// MurmurHash3's finaliser; 0 means "no hash" and becomes 1, as in the kernel.
+pub(super) fn finish(mut hash: u32) -> u32 {
+    hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
+    (hash ^ hash >> 16).max(1)
+}
+
+/// MurmurHash3 (32 bit), the body as published, over whole words.
 struct Words {
     hash: u32,
     symmetric: bool,
@@ -50,12 +57,5 @@ impl Words {
     fn word(&mut self, word: u32) {
         let mixed = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
         self.hash = (self.hash ^ mixed).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
-    }
-
-    fn finish(self) -> u32 {
-        let mut hash = self.hash;
-        hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
-        hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
-        hash ^ hash >> 16
     }
 }
