@@ -37,7 +37,9 @@ impl Engine {
             if entry.scope() == 0 {
                 match place {
                     Place::Host => self.first_pass_host += reading.delta,
-                    Place::Nic(_) => self.first_pass_nic += reading.delta,
+                    Place::Nic(provider) => {
+                        *self.first_pass_nic.entry(provider).or_default() += reading.delta;
+                    }
                 }
             }
             self.client.used(&flow, used);

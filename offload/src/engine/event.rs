@@ -26,8 +26,9 @@ pub enum Place {
 pub enum Event {
     /// A packet came up.
     Upcall {
-        /// What to name when it is answered.
-        id: u64,
+        /// What to name when it is answered; `None` for a copy that an action sent up: nothing
+        /// waits for its answer.
+        id: Option<u64>,
         /// Its key.
         key: Box<Key>,
         /// The frame at that point.
@@ -98,6 +99,15 @@ pub enum Command {
         id: u64,
         /// How.
         answer: Answered,
+    },
+    /// Do this to a frame that nothing waits for.
+    Execute {
+        /// As if it had come in here.
+        port: PortId,
+        /// Its bytes.
+        frame: Vec<u8>,
+        /// What to do.
+        actions: flow::Actions,
     },
     /// Read the statistics of a place.
     ReadStats(Place),

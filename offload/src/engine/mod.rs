@@ -129,7 +129,7 @@ pub struct Engine {
     next_stats: Moment,
     /// First-pass hits of everything that ever was, by place.
     first_pass_host: Counters,
-    first_pass_nic: Counters,
+    first_pass_nic: BTreeMap<ProviderId, Counters>,
     ports: Vec<PortId>,
     tally: Tally,
     out: Outbox,
@@ -153,7 +153,7 @@ impl Engine {
             reading: BTreeSet::new(),
             next_stats: Moment::default(),
             first_pass_host: Counters::default(),
-            first_pass_nic: Counters::default(),
+            first_pass_nic: BTreeMap::new(),
             ports: Vec::new(),
             tally: Tally::default(),
             out: Outbox::default(),
@@ -368,7 +368,7 @@ impl Engine {
                 entry.generation = dumped.generation;
                 entry.used = dumped.stats.used.or(Some(now));
                 if entry.scope() == 0 {
-                    self.first_pass_nic += dumped.stats.counters;
+                    *self.first_pass_nic.entry(provider).or_default() += dumped.stats.counters;
                 }
                 self.insert(entry);
                 let name = self.hardware_name(provider);

@@ -3,9 +3,9 @@
 use flow::{Counters, Megaflow, Moment, Ufid};
 use metrics::Snapshot;
 
-use super::Engine;
 use super::entry::Entry;
 use super::operator::no_such_flow;
+use super::{Engine, ProviderId};
 use crate::request::{Explanation, FlowView, RequestError};
 
 impl Engine {
@@ -42,10 +42,21 @@ impl Engine {
         self.hardware.iter().map(explain).collect()
     }
 
-    /// First-pass hits of everything that ever was: in hardware, and on the host.
+    /// First-pass hits of everything that ever was, in a hardware provider.
     #[must_use]
-    pub fn first_pass(&self) -> (Counters, Counters) {
-        (self.first_pass_nic, self.first_pass_host)
+    pub fn first_pass_nic(&self, provider: ProviderId) -> Counters {
+        self.first_pass_nic.get(&provider).copied().unwrap_or_default()
+    }
+
+    /// The same on the host.
+    #[must_use]
+    pub fn first_pass_host(&self) -> Counters {
+        self.first_pass_host
+    }
+
+    /// The hardware providers.
+    pub fn hardware(&self) -> impl Iterator<Item = ProviderId> + '_ {
+        (0..self.hardware.len()).map(ProviderId)
     }
 
     /// The engine's part of the metrics.

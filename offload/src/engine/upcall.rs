@@ -11,7 +11,7 @@ use super::event::{Answered, Cause, Command};
 impl Engine {
     pub(super) fn upcall(
         &mut self,
-        id: u64,
+        id: Option<u64>,
         key: &Key,
         frame: &[u8],
         reason: &UpcallReason,
@@ -21,7 +21,15 @@ impl Engine {
             Answer::Execute(actions) => Answered::Execute(actions),
             Answer::Install(flow) => self.wanted(flow, Origin::Client, now),
         };
-        self.out.resolved.push(Command::Resolve { id, answer });
+        match (id, answer) {
+            (Some(id), answer) => self.out.resolved.push(Command::Resolve { id, answer }),
+            (None, Answered::Execute(actions)) if !actions.is_empty() => {
+                let command = Command::Execute { port: key.port(), frame: frame.to_vec(), actions };
+                self.out.resolved.push(command);
+            }
+            // The packet itself went its way already; this was a copy for the client.
+            (None, _) => {}
+        }
     }
 
     /// A megaflow is wanted, whether it is there already or not.

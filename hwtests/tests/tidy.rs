@@ -1,0 +1,150 @@
+//! The house rules that no lint knows: sizes, layers, where unsafe may be, links, licences.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The files that git tracks or would track, with their text.
+fn files(ends: &[&str]) -> Vec<(String, String)> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root());
+    let output = git.output().expect("git runs");
+    assert!(output.status.success(), "git ls-files failed: is this a checkout?");
+    let names = String::from_utf8(output.stdout).unwrap();
+    let wanted = names.lines().filter(|name| ends.iter().any(|end| name.ends_with(end)));
+    wanted
+        .filter_map(|name| {
+            Some((name.to_owned(), std::fs::read_to_string(root().join(name)).ok()?))
+        })
+        .collect()
+}
+
+fn is_test(name: &str) -> bool {
+    name.contains("/tests/") || name.ends_with("/tests.rs") || name.contains("/testing")
+}
+
+#[test]
+fn files_are_short_and_narrow() {
+    let mut wrong = Vec::new();
+    for (name, text) in files(&[".rs"]) {
+        let lines = text.lines().count();
+        if lines > 500 && !is_test(&name) {
+            wrong.push(format!("{name}: {lines} lines, at most 500"));
+        }
+        for (number, line) in text.lines().enumerate() {
+            if line.chars().count() > 100 {
+                wrong.push(format!("{name}:{}: wider than 100 columns", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_open() {
+    // Written so that this file does not contain what it looks for.
+    let banned =
+        [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("#[", "ignore")];
+    let mut wrong = Vec::new();
+    for (name, text) in files(&[".rs", ".sh", ".toml", ".md", ".c"]) {
+        for (number, line) in text.lines().enumerate() {
+            for word in banned.iter().filter(|word| line.contains(**word)) {
+                wrong.push(format!("{name}:{}: {word}", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_is_where_it_may_be() {
+    let allowed = ["vfio/src/sys/", "hostdp/src/port/"];
+    let mut wrong = Vec::new();
+    for (name, text) in files(&[".rs"]) {
+        let word = concat!("unsafe", " {");
+        let has = text.contains(word) || text.contains(concat!("unsafe", " impl"));
+        if has && !allowed.iter().any(|folder| name.starts_with(folder)) {
+            wrong.push(format!("{name}: unsafe outside {}", allowed.join(" and ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The layer of each crate; imports go to lower layers only.
+const LAYERS: [(&str, u32); 8] = [
+    ("flow", 0),
+    ("hostdp", 1),
+    ("tc-flower", 1),
+    ("vfio", 1),
+    ("metrics", 1),
+    ("pipeline", 1),
+    ("offload", 2),
+    ("hwtests", 3),
+];
+
+#[test]
+fn imports_go_downward() {
+    let layers = BTreeMap::from(LAYERS);
+    let mut wrong = Vec::new();
+    for (name, layer) in LAYERS {
+        let manifest = std::fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+        for line in manifest.lines().filter(|line| line.contains("workspace = true")) {
+            let dependency = line.split(['.', ' ']).next().unwrap_or_default();
+            if let Some(other) = layers.get(dependency)
+                && *other >= layer
+            {
+                wrong.push(format!("{name} (layer {layer}) imports {dependency} (layer {other})"));
+            }
+        }
+    }
+    let members = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    for (name, _) in LAYERS {
+        assert!(members.contains(&format!("\"{name}\"")), "{name} is no member of the workspace");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn links_in_the_docs_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for (name, text) in files(&[".md"]) {
+        let folder = root().join(&name).parent().unwrap().to_path_buf();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            let outside = path.contains("://") || path.is_empty();
+            if !outside && !folder.join(path).exists() {
+                wrong.push(format!("{name}: {target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_licence_is_a_permissive_one() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--format-version", "1", "--locked"]).current_dir(root());
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let permissive = ["MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "0BSD"];
+    let more = ["Unlicense", "Unicode-3.0", "CC0-1.0", "BSL-1.0", "MIT-0", "OR", "AND", "WITH"];
+    let exceptions = ["LLVM-exception"];
+    let known =
+        |word: &&str| permissive.contains(word) || more.contains(word) || exceptions.contains(word);
+    let mut wrong = Vec::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let licence = package["license"].as_str().unwrap_or("none");
+        let mut words = licence.split([' ', '/', '(', ')']).filter(|word| !word.is_empty());
+        // Of alternatives one permissive one is enough.
+        let chosen = licence.contains(" OR ") && words.clone().any(|w| permissive.contains(&w));
+        if !chosen && !words.all(|word| known(&word)) {
+            wrong.push(format!("{}: {licence}", package["name"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
