@@ -20,6 +20,7 @@ pub mod provider;
 pub mod reference;
 pub mod refusal;
 pub mod stats;
+pub mod validate;
 
 pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspace};
 pub use capability::{Admission, Capabilities, FieldSupport};
@@ -35,3 +36,4 @@ pub use provider::{
 };
 pub use refusal::{Reason, Refusal};
 pub use stats::{Counters, Moment, Stats};
+pub use validate::{Invalid, validate};

@@ -39,6 +39,7 @@ mod vlan;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use action::MAX_USERDATA;
 pub use action::{parse_actions, parse_actions_with};
 pub use action_print::format_actions;
 pub use flow::{parse_flow, parse_flow_with};
@@ -46,6 +47,9 @@ pub use keys::{parse_key, parse_key_with, parse_masked, parse_match, parse_match
 pub use print::{format_key, format_match};
 
 use crate::PortId;
+
+/// `ip_frag` of a later fragment.
+pub(crate) const LATER: u8 = 2;
 
 /// Finds the number of a port by its name.
 pub type Ports<'a> = &'a dyn Fn(&str) -> Option<PortId>;

@@ -108,6 +108,7 @@ impl Bench {
             Answer::Execute(actions) => actions,
             Answer::Install(flow) => {
                 assert!(flow.matching.hits(key), "{flow:?} for {key:?}");
+                assert_eq!(flow::validate(&flow.matching, &flow.actions), Ok(()));
                 let text = odp::format_match(&flow.matching);
                 assert_eq!(odp::parse_match(&text), Ok(flow.matching), "{text}");
                 assert!(self.flows.insert(flow.ufid, flow.clone()).is_none());

@@ -1,0 +1,121 @@
+//! What is known of a packet's headers along a list of actions.
+
+use crate::VLAN_PRESENT;
+use crate::matching::Match;
+
+/// Is there a tag?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    No,
+    Yes,
+    Unknown,
+}
+
+/// Known headers; `None` is not known.
+#[derive(Clone, Copy)]
+pub(super) struct Layers {
+    outer: Tag,
+    inner: Tag,
+    /// Behind the tags.
+    pub(super) eth_type: Option<u16>,
+    pub(super) protocol: Option<u8>,
+    pub(super) fragment: Option<u8>,
+    /// MPLS labels that are certainly there.
+    labels: usize,
+}
+
+pub(super) fn is_mpls(eth_type: u16) -> bool {
+    matches!(eth_type, 0x8847 | 0x8848)
+}
+
+/// A tag's presence as a TCI and its mask tell it.
+fn tag(tci: u16, mask: u16) -> Tag {
+    match (mask & VLAN_PRESENT, tci & VLAN_PRESENT) {
+        (0, _) => Tag::Unknown,
+        (_, 0) => Tag::No,
+        _ => Tag::Yes,
+    }
+}
+
+impl Layers {
+    /// What a match says exactly.
+    pub(super) fn of(matching: &Match) -> Layers {
+        let (key, mask) = (matching.key(), matching.mask());
+        let outer = tag(key.vlan_tci, mask.vlan_tci);
+        let inner = match outer {
+            Tag::No => Tag::No,
+            Tag::Yes | Tag::Unknown => tag(key.cvlan_tci, mask.cvlan_tci),
+        };
+        let eth_type = (mask.eth_type == 0xffff).then_some(key.eth_type);
+        let labels = [mask.mpls0, mask.mpls1, mask.mpls2];
+        let labels = labels.iter().rposition(|mask| *mask != 0).map_or(1, |last| last + 1);
+        Layers {
+            outer,
+            inner,
+            eth_type,
+            protocol: (mask.ip_proto == 0xff).then_some(key.ip_proto),
+            fragment: (mask.ip_frag == 0xff).then_some(key.ip_frag),
+            labels: if eth_type.is_some_and(is_mpls) { labels } else { 0 },
+        }
+    }
+
+    pub(super) fn push_vlan(&mut self, tpid: u16, tci: u16) -> Result<(), String> {
+        if !matches!(tpid, 0x8100 | 0x88a8) {
+            return Err(format!("TPID {tpid:#06x} is neither 0x8100 nor 0x88a8"));
+        }
+        if tci & VLAN_PRESENT == 0 {
+            return Err("cfi=0: a tag that is pushed is present".to_owned());
+        }
+        (self.inner, self.outer) = (self.outer, Tag::Yes);
+        Ok(())
+    }
+
+    /// Taking off what is not there is no error in the kernel, and does nothing.
+    pub(super) fn pop_vlan(&mut self) -> Result<(), String> {
+        self.outer = self.inner;
+        // A third tag may come up behind two.
+        self.inner = if self.inner == Tag::No { Tag::No } else { Tag::Unknown };
+        Ok(())
+    }
+
+    pub(super) fn push_mpls(&mut self, eth_type: u16) -> Result<(), String> {
+        if !is_mpls(eth_type) {
+            return Err(format!("{eth_type:#06x} is no EtherType of MPLS (0x8847, 0x8848)"));
+        }
+        self.no_tag()?;
+        match self.eth_type {
+            Some(0x0800 | 0x86dd | 0x0806 | 0x8035 | 0x8847 | 0x8848) => {}
+            Some(other) => return Err(format!("a label can't stand in front of {other:#06x}")),
+            None => return Err(UNKNOWN.to_owned()),
+        }
+        self.eth_type = Some(eth_type);
+        self.labels += 1;
+        Ok(())
+    }
+
+    pub(super) fn pop_mpls(&mut self, eth_type: u16) -> Result<(), String> {
+        self.no_tag()?;
+        match self.eth_type {
+            Some(known) if is_mpls(known) && self.labels > 0 => {}
+            Some(other) => return Err(format!("there is no label in a packet of {other:#06x}")),
+            None => return Err(UNKNOWN.to_owned()),
+        }
+        self.labels -= 1;
+        // Nobody has looked at what is under the last label: a recirculation does.
+        self.eth_type = (self.labels > 0).then_some(eth_type);
+        (self.protocol, self.fragment) = (None, None);
+        Ok(())
+    }
+
+    fn no_tag(&self) -> Result<(), String> {
+        match self.outer {
+            Tag::No => Ok(()),
+            Tag::Yes => Err("there is a VLAN tag in front of the label".to_owned()),
+            Tag::Unknown => Err("the match leaves open whether there is a VLAN tag".to_owned()),
+        }
+    }
+}
+
+/// The EtherType is wild, or is what was under a label.
+pub(super) const UNKNOWN: &str =
+    "the EtherType is not known here: match it exactly, or recirculate after the last pop_mpls";

@@ -1,0 +1,83 @@
+//! Matches that make sense: each field only under the header that has it.
+
+use super::Invalid;
+use crate::field::{Attr, Field};
+use crate::key::{Key, Mask};
+use crate::matching::Match;
+use crate::{VLAN_PRESENT, odp};
+
+pub(super) fn check(matching: &Match) -> Result<(), Invalid> {
+    let (key, mask) = (matching.key(), matching.mask());
+    check_tag(key.vlan_tpid, mask.vlan_tpid, key.vlan_tci, mask.vlan_tci, "vlan")?;
+    check_tag(key.cvlan_tpid, mask.cvlan_tpid, key.cvlan_tci, mask.cvlan_tci, "cvlan")?;
+    if key.cvlan_tci & VLAN_PRESENT != 0 && key.vlan_tci & VLAN_PRESENT == 0 {
+        return Err(Invalid::new("cvlan_tci", "an inner tag needs an outer one in the match"));
+    }
+    if !matches!(mask.ip_frag, 0 | 0xff) || key.ip_frag > 2 {
+        return Err(Invalid::new("ip_frag", "a fragment is matched as no, first or later, whole"));
+    }
+    mask.fields().try_for_each(|field| {
+        check_header(field, key, mask).map_err(|why| Invalid::new(field.name(), why))
+    })
+}
+
+fn check_tag(
+    tpid: u16,
+    tpid_mask: u16,
+    tci: u16,
+    tci_mask: u16,
+    name: &str,
+) -> Result<(), Invalid> {
+    if tci_mask != 0 && tci_mask & VLAN_PRESENT == 0 {
+        let why = "a match on a tag's bits has to match on its presence (0x1000) too";
+        return Err(Invalid::new(format!("{name}_tci"), why));
+    }
+    if tci & VLAN_PRESENT == 0 && tci != 0 {
+        let why = "no packet has VLAN bits without a tag";
+        return Err(Invalid::new(format!("{name}_tci"), why));
+    }
+    if tpid_mask == 0xffff && !matches!(tpid, 0 | 0x8100 | 0x88a8) {
+        let why = format!("TPID {tpid:#06x} is neither 0x8100 nor 0x88a8");
+        return Err(Invalid::new(format!("{name}_tpid"), why));
+    }
+    Ok(())
+}
+
+/// Is the header that has the field matched exactly?
+fn check_header(field: Field, key: &Key, mask: &Mask) -> Result<(), String> {
+    let types: &[u16] = match field.attr() {
+        Attr::Mpls => &[0x8847, 0x8848],
+        Attr::Arp => &[0x0806, 0x8035],
+        Attr::Ipv4 => &[0x0800],
+        Attr::Ipv6 => &[0x86dd],
+        Attr::Ip | Attr::Transport | Attr::TcpFlags => &[0x0800, 0x86dd],
+        Attr::RecircId
+        | Attr::DpHash
+        | Attr::InPort
+        | Attr::Eth
+        | Attr::Vlan
+        | Attr::Cvlan
+        | Attr::EthType => return Ok(()),
+    };
+    if mask.eth_type != 0xffff || !types.contains(&key.eth_type) {
+        let types: Vec<_> = types.iter().map(|eth_type| format!("{eth_type:#06x}")).collect();
+        return Err(format!("needs an exact match on eth_type {}", types.join(" or ")));
+    }
+    let protocols: &[u8] = match (field.attr(), key.eth_type) {
+        (Attr::TcpFlags, _) => &[6],
+        (Attr::Transport, 0x0800) => &[6, 17, 132, 1],
+        (Attr::Transport, _) => &[6, 17, 132, 58],
+        _ => return Ok(()),
+    };
+    if mask.ip_proto != 0xff || !protocols.contains(&key.ip_proto) {
+        let protocols: Vec<_> = protocols.iter().map(u8::to_string).collect();
+        return Err(format!("needs an exact match on ip_proto {}", protocols.join(" or ")));
+    }
+    if mask.ip_frag == 0xff && key.ip_frag == odp::LATER {
+        return Err("a later fragment has no transport header".to_owned());
+    }
+    if matches!(key.ip_proto, 1 | 58) && key.get(field) > 0xff {
+        return Err("an ICMP type or code has eight bits".to_owned());
+    }
+    Ok(())
+}

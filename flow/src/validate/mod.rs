@@ -1,0 +1,89 @@
+//! Is a flow one that a datapath can mean? The rules by which the kernel takes or refuses a flow,
+//! where our keys and actions are concerned.
+//!
+//! Actions are checked against what the match says exactly: what it leaves open is not known. In
+//! two places this is stricter than the kernel, which takes an open tag for none: an MPLS label
+//! goes on, or comes off, only where the match (or the actions before) rule a VLAN tag out. In
+//! one it is wider: `set` of ICMP, ARP and `dp_hash`, which OVS's userspace datapath has and we
+//! have too.
+
+mod layers;
+mod matching;
+mod set;
+
+#[cfg(test)]
+mod tests;
+
+use layers::Layers;
+
+use crate::action::{Action, Userspace};
+use crate::matching::Match;
+
+/// Deepest nesting of action lists: the outermost list is depth 0.
+pub const MAX_DEPTH: usize = 16;
+
+/// Shortest length that `trunc` can cut at: an Ethernet header.
+pub const MIN_TRUNC: u32 = 14;
+
+/// Why a flow is refused: the field or action at fault, and the reason.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{subject}: {why}")]
+pub struct Invalid {
+    /// The field by its name, or the action as ODP text.
+    pub subject: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Invalid {
+    fn new(subject: impl Into<String>, why: impl Into<String>) -> Invalid {
+        Invalid { subject: subject.into(), why: why.into() }
+    }
+}
+
+/// Checks a match, and the actions against it.
+pub fn validate(matching: &Match, actions: &[Action]) -> Result<(), Invalid> {
+    matching::check(matching)?;
+    check_list(Layers::of(matching), actions, 0)
+}
+
+/// Checks a list; the layers are as they are in front of it.
+fn check_list(mut layers: Layers, actions: &[Action], depth: usize) -> Result<(), Invalid> {
+    if depth > MAX_DEPTH {
+        return Err(Invalid::new("sample", format!("nested more than {MAX_DEPTH} deep")));
+    }
+    for action in actions {
+        if let Action::Sample { actions, .. } = action {
+            check_list(layers, actions, depth + 1)?;
+            continue;
+        }
+        check_action(&mut layers, action).map_err(|why| {
+            Invalid::new(crate::odp::format_actions(std::slice::from_ref(action)), why)
+        })?;
+    }
+    Ok(())
+}
+
+fn check_action(layers: &mut Layers, action: &Action) -> Result<(), String> {
+    match action {
+        Action::Userspace(Userspace { pid: 0, .. }) => Err("pid 0 is nobody".to_owned()),
+        Action::Userspace(userspace) if userspace.userdata.len() > crate::odp::MAX_USERDATA => {
+            let most = crate::odp::MAX_USERDATA;
+            Err(format!("{} bytes of userdata, at most {most}", userspace.userdata.len()))
+        }
+        Action::Trunc(length) if *length < MIN_TRUNC => {
+            Err(format!("shorter than an Ethernet header of {MIN_TRUNC} bytes"))
+        }
+        Action::Set(fields) => set::check(layers, fields),
+        Action::PushVlan { tpid, tci } => layers.push_vlan(*tpid, *tci),
+        Action::PopVlan => layers.pop_vlan(),
+        Action::PushMpls { eth_type, .. } => layers.push_mpls(*eth_type),
+        Action::PopMpls { eth_type } => layers.pop_mpls(*eth_type),
+        Action::Output(_)
+        | Action::Userspace(_)
+        | Action::Recirc(_)
+        | Action::Hash { .. }
+        | Action::Trunc(_)
+        | Action::Sample { .. } => Ok(()),
+    }
+}

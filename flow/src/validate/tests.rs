@@ -1,0 +1,137 @@
+use super::*;
+use crate::{Key, Mask, odp};
+
+fn check(matching: &str, actions: &str) -> Result<(), String> {
+    let matching = odp::parse_match(&format!("in_port(1),{matching}")).unwrap();
+    let actions = odp::parse_actions(actions).unwrap();
+    validate(&matching, &actions).map_err(|error| error.to_string())
+}
+
+const TCP: &str = "eth_type(0x0800),ipv4(proto=6,frag=no),tcp(dst=80)";
+const ARP: &str = "eth_type(0x0806),arp(op=1)";
+const MPLS: &str = "eth_type(0x8847),mpls(label=5,tc=0,ttl=9,bos=1)";
+const TAGGED: &str = "eth_type(0x8100),vlan(vid=5,pcp=0),encap(eth_type(0x0800))";
+
+#[test]
+fn good_flows_are_taken() {
+    let cases = [
+        ("eth()", "drop"),
+        ("eth()", "1,set(eth(src=00:01:02:03:04:05)),push_vlan(vid=1,pcp=0),2,pop_vlan"),
+        (TCP, "set(ipv4(src=1.2.3.4,ttl=9)),set(tcp(src=1)),1"),
+        (TCP, "push_vlan(vid=1,pcp=0),set(ipv4(ttl=1)),1"),
+        (TCP, "set(ipv4(src=1.1.1.1,dst=2.2.2.2,proto=6,tos=0,ttl=1,frag=no)),1"),
+        (TCP, "push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x8847),set(mpls(ttl=9)),1"),
+        (TCP, "hash(l4(0)),recirc(0x5)"),
+        (TCP, "trunc(14),1,userspace(pid=9,userdata(01))"),
+        (ARP, "set(arp(op=2))"),
+        (MPLS, "set(mpls(ttl=8)),pop_mpls(eth_type=0x800),recirc(0x7)"),
+        (TAGGED, "pop_vlan,push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x8848),1"),
+        ("eth_type(0x86dd),ipv6(proto=58),icmpv6(type=135)", "set(icmpv6(type=136))"),
+        (
+            TCP,
+            "sample(sample=1.0%,actions(push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x8847),1)),\
+               set(ipv4(ttl=1)),1",
+        ),
+    ];
+    for (matching, actions) in cases {
+        assert_eq!(check(matching, actions), Ok(()), "{matching} {actions}");
+    }
+}
+
+#[test]
+fn bad_actions_are_named() {
+    let push = "push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x8847)";
+    let pop = "pop_mpls(eth_type=0x800)";
+    let cases = [
+        (TCP, "trunc(13),1", "trunc(13): shorter"),
+        (TCP, "userspace(pid=0)", "userspace(pid=0): pid 0"),
+        (TCP, "push_vlan(tpid=0x9100,vid=1,pcp=0)", "TPID 0x9100"),
+        (TCP, "push_vlan(vid=1,pcp=0,cfi=0)", "push_vlan(vid=1,pcp=0,cfi=0): cfi=0"),
+        (TAGGED, push, "there is a VLAN tag"),
+        ("eth_type(0x0800),vlan(cfi=0/0)", push, "leaves open whether there is a VLAN tag"),
+        ("eth()", push, "leaves open"),
+        ("eth_type(0x88cc)", push, "can't stand in front of 0x88cc"),
+        (TCP, "push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x800)", "no EtherType of MPLS"),
+        (TCP, pop, "no label in a packet of 0x0800"),
+        (MPLS, "pop_mpls(eth_type=0x8847),pop_mpls(eth_type=0x800)", "EtherType is not known"),
+        (MPLS, "pop_mpls(eth_type=0x800),set(ipv4(ttl=1))", "recirculate after the last pop_mpls"),
+        (MPLS, "set(ipv4(ttl=1))", "a label in front of it"),
+        ("eth_type(0x0800),ipv4(proto=6)", "set(ipv6(hlimit=1))", "0x0800 does not have it"),
+        ("eth()", "set(ipv4(ttl=1))", "the EtherType is not known here"),
+        ("eth_type(0x0800)", "set(tcp(src=1))", "needs an exact match on ip_proto 6"),
+        (TCP, "set(udp(src=1))", "needs an exact match on ip_proto 17"),
+        ("eth_type(0x0800),ipv4(proto=6,frag=later)", "set(tcp(src=1))", "a later fragment"),
+        (TCP, "set(ipv4(proto=17))", "ip_proto can't be changed"),
+        (TCP, "set(ipv4(frag=first))", "ip_frag can't be changed"),
+        (TCP, "set(ipv4(proto=6))", "ip_proto can't be changed"),
+        (TCP, "set(tcp_flags(syn))", "this can't be set"),
+        (TCP, "set(in_port(2))", "set(in_port(2)): this can't be set"),
+        (TAGGED, "set(vlan(vid=9,pcp=0))", "this can't be set"),
+        (ARP, "set(mpls(ttl=1))", "0x0806 does not have it"),
+        (TCP, "sample(sample=1.0%,actions(trunc(1),2))", "trunc(1)"),
+    ];
+    for (matching, actions, why) in cases {
+        let error = check(matching, actions).expect_err(actions);
+        assert!(error.contains(why), "{matching} {actions}: {error}");
+    }
+    let two = "eth_type(0x8847),mpls(label=5,tc=0,ttl=9,bos=0,label=6,tc=0,ttl=9,bos=1)";
+    assert_eq!(check(two, "pop_mpls(eth_type=0x8847),pop_mpls(eth_type=0x800)"), Ok(()));
+}
+
+#[test]
+fn nesting_ends_at_sixteen() {
+    let nested =
+        |depth| format!("{}1{}", "sample(sample=50.0%,actions(".repeat(depth), "))".repeat(depth));
+    assert_eq!(check("eth()", &nested(16)), Ok(()));
+    assert!(check("eth()", &nested(17)).expect_err("17").contains("more than 16 deep"));
+}
+
+#[test]
+fn bad_matches_are_named() {
+    let full = u16::MAX;
+    let ipv4 = Key { eth_type: 0x0800, ip_proto: 6, ip_frag: 2, ..Key::default() };
+    let exact = Mask { eth_type: full, ip_proto: 0xff, ..Mask::default() };
+    let cases = [
+        (ipv4, Mask { eth_type: 0xfff0, ip_ttl: 1, ..Mask::default() }, "ip_ttl: needs an exact"),
+        (ipv4, Mask { ip_proto: 0xfe, tp_src: 1, ..exact }, "tp_src: needs an exact match on ip_"),
+        (ipv4, Mask { ip_frag: 0xff, tp_src: 1, ..exact }, "tp_src: a later fragment"),
+        (ipv4, Mask { ip_frag: 1, ..exact }, "ip_frag: a fragment is matched"),
+        (ipv4, Mask { ipv6_src: 1, ..exact }, "ipv6_src: needs an exact match on eth_type 0x86dd"),
+        (ipv4, Mask { arp_op: 1, ..exact }, "arp_op: needs"),
+        (ipv4, Mask { mpls0: 1, ..exact }, "mpls0: needs"),
+        (Key { ip_proto: 17, ..ipv4 }, Mask { tcp_flags: 1, ..exact }, "tcp_flags: needs"),
+        (ipv4, Mask { vlan_tci: 0x0fff, ..exact }, "vlan_tci: a match on a tag's bits"),
+        (Key { vlan_tci: 5, ..ipv4 }, Mask { vlan_tci: full, ..exact }, "without a tag"),
+        (Key { vlan_tpid: 0x9100, ..ipv4 }, Mask { vlan_tpid: full, ..exact }, "TPID 0x9100"),
+        (Key { cvlan_tci: 0x1005, ..ipv4 }, Mask { cvlan_tci: full, ..exact }, "needs an outer"),
+        (
+            Key { ip_proto: 1, ip_frag: 0, tp_src: 0x100, ..ipv4 },
+            Mask { tp_src: full, ..exact },
+            "tp_src: an ICMP type or code has eight bits",
+        ),
+    ];
+    for (key, mask, why) in cases {
+        let error = validate(&Match::new(&key, &mask), &[]).expect_err(why).to_string();
+        assert!(error.contains(why), "{why}: {error}");
+    }
+}
+
+#[test]
+fn sets_built_by_hand_are_checked_bit_by_bit() {
+    let matching = odp::parse_match(&format!("in_port(1),{TCP}")).unwrap();
+    let actions = odp::parse_actions("set(ipv4(ttl=1))").unwrap();
+    let Action::Set(good) = &actions[0] else { panic!("a set") };
+    let why = |change: &dyn Fn(&mut crate::SetFields)| {
+        let mut set = good.clone();
+        change(&mut set);
+        validate(&matching, &[Action::Set(set)]).expect_err("a bad set").why
+    };
+    assert!(why(&|set| set.value.ip_tos = 1).contains("outside its mask"));
+    assert!(why(&|set| set.mask.tp_src = 1).contains("tp_src belongs to another attribute"));
+    assert!(why(&|set| (set.value, set.mask) = Default::default()).contains("nothing is set"));
+    let label = |set: &mut crate::SetFields| {
+        (set.attr, set.protocol) = (crate::Attr::Ipv6, 6);
+        set.mask.ipv6_label = u32::MAX;
+    };
+    assert!(why(&label).contains("ipv6_label has 20 bits"));
+}
