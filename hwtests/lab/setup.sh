@@ -42,11 +42,17 @@ stage_tools() {
   export DEBIAN_FRONTEND=noninteractive
   local opts="-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
   # shellcheck disable=SC2086
-  retry apt-get $opts install -y --no-install-recommends $missing ||
-    { retry apt-get $opts update && retry apt-get $opts install -y --no-install-recommends $missing; }
+  apt-get $opts install -y --no-install-recommends $missing ||
+    { retry apt-get $opts update &&
+      retry apt-get $opts install -y --no-install-recommends $missing; }
 }
 
-has() { case $1 in /*) [ -e "$1" ] ;; *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;; esac; }
+has() { # a path or a command
+  case $1 in
+  /*) [ -e "$1" ] ;;
+  *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
+  esac
+}
 
 # The mirror that this machine already uses, whatever the form of its sources (deb822 or classic).
 mirror() {
@@ -64,8 +70,14 @@ aptroot() { # name suites: a private apt with an empty status file, its indices 
   uri=$(mirror)
   mkdir -p "$r"/lists/partial "$r"/cache/archives/partial "$r"/empty.d
   : >"$r/status"
-  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: amd64\nSigned-By: %s\n' \
-    "$uri" "$2" "$KEYRING" >"$r/src.sources"
+  cat >"$r/src.sources" <<X
+Types: deb
+URIs: $uri
+Suites: $2
+Components: main
+Architectures: amd64
+Signed-By: $KEYRING
+X
   # The host's apt.conf.d stays in force: proxies are set there.
   cat >"$r/conf" <<X
 Dir::Etc::sourcelist "$r/src.sources"; Dir::Etc::sourceparts "$r/empty.d";
@@ -119,7 +131,8 @@ stage_kernel() {
   mkdir -p "$LAB/debs" "$LAB/k"
   cd "$LAB/debs"
   retry apt-get download -qq "$image=$version" "linux-headers-$kver=$version" \
-    "linux-headers-$abi-common=$version" "linux-kbuild-$abi=$version" "linux-source-$series=$version"
+    "linux-headers-$abi-common=$version" "linux-kbuild-$abi=$version" \
+    "linux-source-$series=$version"
   for d in linux-image-* linux-headers-* linux-kbuild-*; do dpkg-deb -x "$d" "$LAB/k"; done
   headers=$LAB/k/usr/src/linux-headers-$kver
   sed -i "s#include /usr/src/#include $LAB/k/usr/src/#" "$headers/Makefile"
@@ -162,15 +175,15 @@ build_module() { # directory under build/, name of the module, name of the resul
 }
 
 stage_netdevsim() {
-  local build=$LAB/build name
+  local build=$LAB/build name accept
   for name in netdevsim netdevsim-accept; do
     rm -rf "${build:?}/$name"
     mkdir -p "$build"
     cp -r "$LAB/nsim-src/netdevsim" "$build/$name"
   done
   # As netdevsim does by itself since 7.2: every flower command succeeds and does nothing.
-  sed -i '/^nsim_setup_tc_block_cb(/,/^}/ s#^{#{\n\tif (type == TC_SETUP_CLSFLOWER)\n\t\treturn 0;#' \
-    "$build/netdevsim-accept/netdev.c"
+  accept='s#^{#{\n\tif (type == TC_SETUP_CLSFLOWER)\n\t\treturn 0;#'
+  sed -i "/^nsim_setup_tc_block_cb(/,/^}/ $accept" "$build/netdevsim-accept/netdev.c"
   grep -q TC_SETUP_CLSFLOWER "$build/netdevsim-accept/netdev.c" ||
     die "netdevsim's source has no nsim_setup_tc_block_cb: the change for netdevsim-accept fails"
   build_module netdevsim netdevsim netdevsim
@@ -204,7 +217,8 @@ stage() { # name what-it-is hash: runs a stage as a process of its own, so that 
 if [ -n "${2:-}" ]; then "stage_$2"; exit; fi
 
 [ "$(uname -m)" = x86_64 ] || die "the lab is for x86_64, this is $(uname -m)"
-has dpkg-deb && has apt-get || die "apt-get and dpkg-deb are missing: the lab is made of Debian packages"
+has dpkg-deb && has apt-get ||
+  die "apt-get and dpkg-deb are missing: the lab is made of Debian packages"
 mkdir -p "$LAB/stamps" "$LAB/log"
 for pair in $HOST_TOOLS; do
   has "${pair%:*}" || { rm -f "$LAB/stamps/tools"; break; }
@@ -217,5 +231,12 @@ stage qemu "QEMU" "$(recipe stage_qemu aptroot)"
 stage kernel "kernel, headers, netdevsim's source" "$(recipe stage_kernel aptroot extract_vmlinux)"
 kernel=$(cat "$LAB/stamps/kernel" "$LAB/kver")
 stage netdevsim "netdevsim" "$(echo "$kernel" "$(recipe stage_netdevsim build_module)" | hash_of)"
-stage swsim "swsim" "$( (echo "$kernel"; recipe stage_swsim build_module; cat "$here"/swsim/*) | hash_of)"
-stage initramfs "initramfs" "$(hash_of "$LAB"/stamps/{netdevsim,swsim} "$here/initramfs.sh" "$here/init")"
+stage swsim "swsim" "$( (
+  echo "$kernel"
+  recipe stage_swsim build_module
+  cat "$here"/swsim/*
+) | hash_of)"
+stage initramfs "initramfs" "$( (
+  cat "$LAB"/stamps/{netdevsim,swsim} "$here/initramfs.sh" "$here/init"
+  command -v ovs-appctl tcpdump # taken along where the host has them
+) | hash_of)"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Admission: a flower rule becomes a rule of the card, or is refused with an extended ack that names
- * the key, field or action that the card lacks.
+ * Admission: a flower rule becomes a rule of the card, or is refused with an extended ack that
+ * names the key, field or action that the card lacks.
  */
 #include <linux/slab.h>
 #include <linux/tc_act/tc_csum.h>
@@ -74,7 +74,7 @@ static int admit_keys(const struct flow_rule *fr, struct netlink_ext_ack *ack)
 	return refuse(ack, "can't match dissector key %d", (int)__ffs64(left));
 }
 
-/* Copies one part of the match: COPY(vlan, VLAN, vlan, vlan) fills the rule's key.vlan and mask.vlan. */
+/* Copies one part of the match: COPY(ip, IP, ip, ip) fills the rule's key.ip and mask.ip. */
 #define COPY(field, KEY, kind, getter) do {					\
 	if (flow_rule_match_key(fr, FLOW_DISSECTOR_KEY_##KEY)) {		\
 		struct flow_match_##kind m;					\
@@ -114,12 +114,12 @@ static int admit_match(struct sw_rule *rule, const struct flow_rule *fr, __be16 
 	COPY(icmp, ICMP, icmp, icmp);
 	COPY(arp, ARP, arp, arp);
 	COPY(mpls, MPLS, mpls, mpls);
-	/* flower keeps both families in a union and sets both key bits: addr_type tells which it is. */
+	/* flower keeps both families in a union and sets both key bits: addr_type tells. */
 	if (addresses == FLOW_DISSECTOR_KEY_IPV4_ADDRS)
 		COPY(ipv4, IPV4_ADDRS, ipv4_addrs, ipv4_addrs);
 	else if (addresses == FLOW_DISSECTOR_KEY_IPV6_ADDRS)
 		COPY(ipv6, IPV6_ADDRS, ipv6_addrs, ipv6_addrs);
-	/* tc compares "protocol" with a frame's first EtherType: "protocol ip" is never a tagged frame. */
+	/* tc compares "protocol" with the first EtherType: "protocol ip" is never tagged. */
 	if (protocol != htons(ETH_P_ALL)) {
 		rule->key.outer_type = protocol;
 		rule->mask.outer_type = htons(0xffff);
@@ -184,7 +184,7 @@ static int admit_edit(const struct sw_rule *rule, const struct flow_action_entry
 		return refuse(ack, "can't edit a packet without a header type");
 	}
 	if (!there)
-		return refuse(ack, "can't edit a %s header that the rule does not match", header);
+		return refuse(ack, "can't edit the %s header: the rule does not match it", header);
 	for (i = 0; i < ARRAY_SIZE(fields); i++)
 		if (fields[i].header == a->mangle.htype && a->mangle.offset >= fields[i].from &&
 		    a->mangle.offset <= fields[i].to && !(writes & ~fields[i].writable))
@@ -203,7 +203,7 @@ static int admit_vlan(const struct sw_rule *rule, const struct flow_action_entry
 {
 	if (a->id == FLOW_ACTION_VLAN_PUSH && !eth_type_vlan(a->vlan.proto))
 		return refuse(ack, "can't push a VLAN tag with TPID %04x", ntohs(a->vlan.proto));
-	/* The entry does not tell "priority 0" from "priority as it was": mlx5 has the same rule. */
+	/* The entry does not tell "priority 0" from "priority as it was": as mlx5. */
 	if (a->id == FLOW_ACTION_VLAN_MANGLE &&
 	    (rule->mask.vlan.vlan_priority != 7 || rule->key.vlan.vlan_priority != a->vlan.prio))
 		return refuse(ack, "can't change a VLAN tag's priority: match it");

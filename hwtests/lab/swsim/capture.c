@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * debugfs swsim/frames: the last frames that the card handed to any of its netdevs, oldest first, one
- * line each: netdev, length, bytes in hex as they were on the card's side. A packet socket on the
- * netdev would not do: the stack takes the outer VLAN tag off before it. Writing anything clears it.
+ * debugfs swsim/frames: the last frames that the card handed to any of its netdevs, oldest first,
+ * one line each: netdev, length, bytes in hex as they were on the card's side. A packet socket on
+ * the netdev would not do: the stack takes the outer VLAN tag off before it. Writing clears it.
  */
 #include <linux/debugfs.h>
 #include <linux/module.h>

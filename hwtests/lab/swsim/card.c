@@ -89,8 +89,8 @@ static const struct ethtool_ops sw_ethtool_ops = {
 };
 
 /*
- * No checksum, segmentation, scatter-gather or VLAN features: the stack hands over whole frames, tags
- * and checksums in place, which is what a card has on the wire side of its table.
+ * No checksum, segmentation, scatter-gather or VLAN features: the stack hands over whole frames,
+ * tags and checksums in place, which is what a card has on the wire side of its table.
  */
 static struct net_device *sw_make(bool representor, int vf)
 {

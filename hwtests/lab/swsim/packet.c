@@ -21,7 +21,7 @@
 /* A frame on its way through the card. */
 struct walk {
 	struct sk_buff *skb;
-	struct sk_buff_head out;	/* outputs so far, skb->dev is the representor of the target */
+	struct sk_buff_head out;	/* outputs so far; skb->dev: the target's representor */
 	struct sw_rule *hit[MAX_HITS];
 	unsigned int length[MAX_HITS];	/* the frame's length at each hit */
 	int n_hits;
@@ -36,7 +36,8 @@ struct walk {
 
 static struct flow_dissector dissector;
 
-#define TARGET(key, field) { .key_id = FLOW_DISSECTOR_KEY_##key, .offset = offsetof(struct sw_key, field) }
+#define TARGET(key, field) \
+	{ .key_id = FLOW_DISSECTOR_KEY_##key, .offset = offsetof(struct sw_key, field) }
 static const struct flow_dissector_key dissector_keys[] = {
 	TARGET(CONTROL, control), TARGET(BASIC, basic), TARGET(IPV4_ADDRS, ipv4),
 	TARGET(IPV6_ADDRS, ipv6), TARGET(PORTS, ports), TARGET(VLAN, vlan),
@@ -262,8 +263,8 @@ static void fix_sum(struct walk *w, int field, __wsum change, bool zero_is_none)
 }
 
 /*
- * Brings checksums up to date by what the edits changed. Done by difference, as a card does it: right
- * for the first fragment of a packet too, and a sum that came in wrong goes out wrong.
+ * Brings checksums up to date by what the edits changed. Done by difference, as a card does it:
+ * right for the first fragment of a packet too, and a sum that came in wrong goes out wrong.
  */
 static void csum(struct walk *w, u32 flags)
 {
@@ -341,9 +342,9 @@ static bool act(struct walk *w, const struct flow_action_entry *a)
 }
 
 /*
- * Takes the frame through the chains. Returns false on a miss in any of them: a card that can't hand
- * its chain up with the packet (this kernel has no TC_SKB_EXT to receive it) must let the host begin
- * again with the untouched frame, so nothing of it may have been sent or counted.
+ * Takes the frame through the chains. Returns false on a miss in any of them: a card that can't
+ * hand its chain up with the packet (this kernel has no TC_SKB_EXT to receive it) must let the host
+ * begin again with the untouched frame, so nothing of it may have been sent or counted.
  */
 static bool forward(struct walk *w, const struct sw_port *port)
 {

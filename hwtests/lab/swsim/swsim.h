@@ -7,8 +7,8 @@
  *      swvf0 ---- VF 0, swrep0 --+
  *      swvf1 ---- VF 1, swrep1 --+
  *
- * Each port of the card has two ends: the function (or the cable's end) that a guest would own, and the
- * representor that the host owns. A frame that enters the card from a function is looked up in the
+ * Each port of the card has two ends: the function (or the cable's end) that a guest would own, and
+ * the representor that the host owns. A frame that enters the card from a function is looked up in the
  * card's table: what a rule says happens in the card, a miss comes up on the representor. What the
  * host sends into a representor comes out at the function without a lookup.
  *
@@ -58,7 +58,7 @@ struct sw_key {
 
 struct sw_rule {
 	struct list_head node;
-	unsigned long cookie;		/* flower's name for the rule; one a port in a shared block */
+	unsigned long cookie;		/* flower's name for the rule */
 	u32 id;				/* ours, for debugfs */
 	struct net_device *in;		/* the representor whose ingress the rule is on */
 	u32 chain, prio;

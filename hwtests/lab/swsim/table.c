@@ -70,7 +70,7 @@ static int install(struct sw_port *port, struct flow_cls_offload *f)
 	return 0;
 }
 
-/* A shared block calls once for each of its ports with the same cookie: each port has its own rule. */
+/* A shared block calls once for each of its ports, with the same cookie: a rule for each port. */
 static struct sw_rule *find(struct sw_port *port, unsigned long cookie)
 {
 	struct sw_rule *r;
@@ -84,8 +84,8 @@ static struct sw_rule *find(struct sw_port *port, unsigned long cookie)
 /*
  * Statistics of the hardware. "bytes" counts whole Ethernet frames with their VLAN tags and without
  * FCS, as mlx5's flow counters do: `Sent hardware N bytes` has the 14 bytes of the Ethernet header,
- * unlike `Sent software N bytes`, which tc counts from the network header on. A rule further along a
- * chain counts the frame as it is there, after the edits on the way.
+ * unlike `Sent software N bytes`, which tc counts from the network header on. A rule further along
+ * a chain counts the frame as it is there, after the edits on the way.
  */
 static void stats(struct sw_rule *rule, struct flow_stats *stats)
 {
@@ -143,10 +143,11 @@ DEFINE_SHOW_ATTRIBUTE(rules);
 
 /*
  * debugfs swsim/drop_rule: an id, or 0 for all rules, leaves the card behind tc's back, as after a
- * card's reset or a firmware fault. tc can't see it: the filter still says in_hw, because the kernel
- * sets that flag only in answer to a driver's return value. Statistics requests find no rule and the
- * driver answers -ENOENT, which the kernel ignores: the counters stand still. Frames miss and come up
- * on the representor. A later `tc filter del` works.
+ * card's reset or a firmware fault. tc can't see it: the filter still says in_hw, because the
+ * kernel sets that flag only in answer to a driver's return value. Statistics requests find no rule
+ * and the driver answers -ENOENT, which the kernel ignores: the counters stand still, and the dump
+ * no longer has `used_hw_stats`. Frames miss and come up on the representor. A later
+ * `tc filter del` works.
  */
 static int drop_rule(void *unused, u64 id)
 {
