@@ -4,4 +4,5 @@
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod http;
 pub mod request;

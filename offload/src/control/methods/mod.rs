@@ -9,6 +9,8 @@ mod port;
 
 use flow::PortId;
 
+pub(crate) use offload::{explained, select};
+
 use super::Context;
 use crate::request::{FlowView, Request, Response, Status};
 

@@ -139,7 +139,7 @@ pub(super) fn installed(context: &Context, ufid: Ufid) -> Result<Option<FlowView
 }
 
 /// As people read it.
-pub(crate) fn explanation(explained: &Explained) -> String {
+fn explanation(explained: &Explained) -> String {
     let mut text = format!("{}\n", explained.ufid);
     let _ = writeln!(text, "  {} actions:{}", explained.matching, explained.actions);
     match &explained.installed {

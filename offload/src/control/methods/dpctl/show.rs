@@ -42,7 +42,8 @@ pub(in crate::control::methods) fn show(
 fn counters(port: &Port) -> String {
     let sum = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
     format!(
-        "    RX packets:{} dropped:{}\n    TX packets:{} dropped:{}\n    RX bytes:{}  TX bytes:{}\n",
+        "    RX packets:{} dropped:{}\n    TX packets:{} dropped:{}\n    \
+         RX bytes:{}  TX bytes:{}\n",
         port.received_nic.packets + port.received_host.packets,
         sum(&port.receive_drops) + sum(&port.upcall_drops),
         port.sent_nic.packets + port.sent_host.packets,

@@ -1,0 +1,115 @@
+//! The HTTP listener: metrics, health, JSON and one page. It only reads.
+
+mod api;
+mod guard;
+mod listener;
+mod page;
+mod query;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::{StatusCode, header};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::control::{Context, methods};
+
+/// A running listener. Dropping it closes it.
+pub struct Server {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens from now on. Needs a tokio runtime around it.
+    pub async fn start(listen: SocketAddr, context: Context) -> io::Result<Server> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let routes = routes(context);
+        let task = tokio::spawn(async move {
+            let listener = listener::Bounded::new(listener);
+            if let Err(error) = axum::serve(listener, routes).await {
+                tracing::error!(%error, "the HTTP listener stopped");
+            }
+        });
+        Ok(Server { address, task })
+    }
+
+    /// Where it listens: the port is the real one where 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn routes(context: Context) -> Router {
+    Router::new()
+        .route("/", get(page::page))
+        .route("/style.css", get(page::style))
+        .route("/metrics", get(metrics_text))
+        .route("/healthz", get(health))
+        .route("/readyz", get(ready))
+        .route("/api/v1/status", get(api::status))
+        .route("/api/v1/flows", get(api::flows))
+        .route("/api/v1/explain", get(api::explain))
+        .layer(from_fn(guard::guard))
+        .with_state(context)
+}
+
+/// Runs what asks the engine where it may block.
+async fn blocking<T: Send + 'static>(
+    context: Context,
+    work: impl FnOnce(&Context) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(move || work(&context)).await {
+        Ok(result) => result,
+        Err(error) => Err(format!("internal error: {error}")),
+    }
+}
+
+fn unavailable(why: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response()
+}
+
+async fn metrics_text(Shared(context): Shared<Context>) -> Response {
+    match blocking(context, methods::status).await {
+        Ok(status) => {
+            let text = metrics::encode(&status.metrics);
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+        }
+        Err(why) => unavailable(why),
+    }
+}
+
+/// The engine answers.
+async fn health(Shared(context): Shared<Context>) -> Response {
+    match blocking(context, methods::status).await {
+        Ok(_) => "ok\n".into_response(),
+        Err(why) => unavailable(why),
+    }
+}
+
+/// The engine answers and every port can carry packets.
+async fn ready(Shared(context): Shared<Context>) -> Response {
+    match blocking(context, methods::status).await {
+        Ok(status) => match status.ports.iter().find(|port| !port.up) {
+            None => "ready\n".into_response(),
+            Some(port) => unavailable(format!("port {} is down", port.name)),
+        },
+        Err(why) => unavailable(why),
+    }
+}

@@ -1,0 +1,129 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::control::testing::{HOSTILE, context, fill};
+
+struct Lab {
+    context: Context,
+    server: Server,
+    _runtime: Runtime,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let runtime = Runtime::new().unwrap();
+        let context = context();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let server = runtime.block_on(Server::start(listen, context.clone())).unwrap();
+        Lab { context, server, _runtime: runtime }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    /// Status, head and body of an answer to these lines.
+    fn send(&self, lines: &str) -> (u16, String, String) {
+        let mut stream = self.connect();
+        stream.write_all(format!("{lines}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect(&answer);
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, head.to_owned(), body.to_owned())
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        let (code, _, body) = self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost"));
+        (code, body)
+    }
+}
+
+#[test]
+fn metrics_health_and_json_are_there() {
+    let lab = Lab::new();
+    fill(&lab.context, 30);
+    let (code, head, body) = lab.send("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:9464");
+    assert_eq!(code, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(body.contains("megaflow_flows{placement=\"nic\"} 30\n"), "{body}");
+    assert_eq!(lab.get("/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(lab.get("/readyz"), (200, "ready\n".to_owned()));
+    let json = |path: &str| -> serde_json::Value {
+        let (code, body) = lab.get(path);
+        assert_eq!(code, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    assert_eq!(json("/api/v1/status")["flows"]["nic"], 30);
+    let flows = json("/api/v1/flows?filter=tcp&limit=7&offset=28");
+    assert_eq!((&flows["total"], flows["flows"].as_array().unwrap().len()), (&30.into(), 2));
+    let ufid = flows["flows"][0]["ufid"].as_str().unwrap();
+    let explained = json(&format!("/api/v1/explain?flow={ufid}"));
+    assert_eq!(explained["installed"]["placement"], "nic");
+    assert_eq!(json("/api/v1/flows?where=refused")["total"], 0);
+    for bad in ["flows?filter=foo", "flows?limit=x", "flows?foo=1", "explain?flow=x"] {
+        let (code, body) = lab.get(&format!("/api/v1/{bad}"));
+        assert_eq!(code, 400, "{bad}");
+        assert!(body.starts_with("{\"error\":"), "{body}");
+    }
+    assert_eq!(lab.get("/other").0, 404);
+}
+
+#[test]
+fn the_page_shows_flows_and_no_markup_of_others() {
+    let lab = Lab::new();
+    fill(&lab.context, 300);
+    let (code, page) = lab.get("/");
+    assert_eq!(code, 200);
+    assert_eq!(page.matches("<tr class='nic'>").count(), 200);
+    assert!(page.contains("200 of 300 · <a href='/?where=&amp;filter=&amp;offset=200'>"));
+    assert!(page.contains("packets offered 0 = nic 0"), "{page}");
+    assert!(!page.contains(HOSTILE) && page.contains("&lt;script&gt;alert(1)"), "{page}");
+    assert_eq!(lab.get("/?offset=200&filter=").1.matches("<tr class='nic'>").count(), 100);
+    let (_, wrong) = lab.get("/?filter=%27%3E%3Cb%3E");
+    assert!(wrong.contains("value='&#39;&gt;&lt;b&gt;'"), "{wrong}");
+    assert!(wrong.contains("is no protocol and no field=value"), "{wrong}");
+    assert_eq!(lab.get("/style.css").0, 200);
+}
+
+#[test]
+fn it_only_reads_and_only_for_us() {
+    let lab = Lab::new();
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        let (code, head, _) = lab.send(&format!("{method} / HTTP/1.1\r\nHost: localhost"));
+        assert_eq!(code, 405, "{method}");
+        assert!(head.contains("allow: GET, HEAD"), "{head}");
+    }
+    for host in ["Host: evil.example", "Host: a\r\nHost: localhost", "X: y"] {
+        let (code, ..) = lab.send(&format!("GET /api/v1/flows HTTP/1.1\r\n{host}"));
+        assert!(code == 421 || code == 400, "{host}: {code}");
+    }
+    let absolute = "GET http://evil.example/ HTTP/1.1\r\nHost: localhost";
+    assert_eq!(lab.send(absolute).0, 421);
+    let (_, head, _) = lab.send("GET / HTTP/1.1\r\nHost: localhost");
+    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+    assert!(head.contains("x-content-type-options: nosniff"));
+}
+
+#[test]
+fn half_open_and_garbage_connections_stall_nobody() {
+    let lab = Lab::new();
+    let half: Vec<TcpStream> = (0..100)
+        .map(|number| {
+            let mut stream = lab.connect();
+            let start: &[u8] = if number % 2 == 0 { b"GET / HT" } else { b"\0\xff\r\n" };
+            stream.write_all(start).unwrap();
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    assert_eq!(lab.get("/healthz").0, 200);
+    assert!(start.elapsed() < Duration::from_secs(3));
+    drop(half);
+}
