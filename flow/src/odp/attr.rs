@@ -251,7 +251,8 @@ fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: &str) -> Result<u128, Od
         let mut ahead = lexer.clone();
         let digits = ahead.take(|c| c.is_ascii_digit());
         let prefix = digits.parse().ok().filter(|length| *length <= part.bits);
-        if let (Some(length), false) = (prefix, ahead.rest().starts_with([':', '.'])) {
+        let address = ahead.rest().starts_with(|c: char| c.is_ascii_hexdigit() || ":.".contains(c));
+        if let (Some(length), false) = (prefix, address) {
             *lexer = ahead;
             let host = part.full().checked_shr(length).unwrap_or(0);
             return Ok(part.full() & !host);

@@ -9,7 +9,7 @@ use super::vlan::{TAGS, is_tpid, print_vlan};
 use crate::{Field, Key, Mask, Match, VLAN_PRESENT};
 
 /// Prints a match as `dump-flows` does: wild fields are not there. Fields that mean nothing under
-/// the match's EtherType or protocol ([`crate::validate`] refuses them) are printed under the
+/// the match's EtherType or protocol ([`crate::validate()`] refuses them) are printed under the
 /// attribute that is likeliest.
 #[must_use]
 pub fn format_match(matching: &Match) -> String {
@@ -41,7 +41,8 @@ pub fn format_key(key: &Key) -> String {
         if tci == 0 {
             break;
         }
-        let _ = write!(out, ",eth_type(0x{:04x}),vlan(", key.get(tpid));
+        separate(&mut out);
+        let _ = write!(out, "eth_type(0x{:04x}),vlan(", key.get(tpid));
         print_vlan(&mut out, u16::try_from(tci).unwrap_or(u16::MAX), 0xffff, true);
         out.push_str("),encap(");
         closing += 1;
