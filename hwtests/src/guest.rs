@@ -110,6 +110,16 @@ pub(crate) fn write(path: &str, text: &str) -> Outcome {
     fs::write(path, text).context(path)
 }
 
+/// The names of all netdevs.
+pub(crate) fn netdevs() -> Outcome<Vec<String>> {
+    let path = "/sys/class/net";
+    fs::read_dir(path)
+        .and_then(|entries| {
+            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        })
+        .context(path)
+}
+
 /// One of a netdev's counters, such as `rx_packets`.
 pub(crate) fn counter(dev: &str, name: &str) -> Outcome<u64> {
     let path = format!("/sys/class/net/{dev}/statistics/{name}");

@@ -108,7 +108,7 @@ fn boot(
         format!("#!/bin/sh\nexport PATH=/t:$PATH\nexec /t/megaflow-hwtests guest {arguments}\n");
     initramfs::write(&lab.base_initramfs(), &initrd, &binaries.paths, &script)?;
     let limit = lanes.iter().map(|lane| lane.limit).sum::<Duration>() + BOOT_LIMIT;
-    let machine = Machine { cpus: 1, memory_mb: 1024, card: None };
+    let machine = Machine { cpus: 2, memory_mb: 1024, card: None };
     let vm = Vm { lab, machine, initrd: &initrd, log: &log, limit };
     let mut lines = BTreeMap::new();
     let end = vm.run(|line| {

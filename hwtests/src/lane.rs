@@ -1,5 +1,6 @@
 //! The lanes: each a list of checks on one kind of hardware, run inside the virtual machine.
 
+mod netdevsim;
 mod simulator;
 
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ pub(crate) struct Lane {
 }
 
 /// Every lane, in the order in which they run within a boot.
-pub(crate) const ALL: &[Lane] = &[simulator::LANE];
+pub(crate) const ALL: &[Lane] = &[simulator::LANE, netdevsim::LANE];
 
 /// The lanes with these names, all for none. `Err` names the unknown one and the known.
 pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Lane>, String> {

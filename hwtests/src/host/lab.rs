@@ -31,6 +31,12 @@ impl Lab {
         Ok(Self { dir })
     }
 
+    /// A folder as it is, for tests of what uses it.
+    #[cfg(test)]
+    pub(super) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }

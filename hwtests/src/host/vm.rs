@@ -209,4 +209,39 @@ mod tests {
         assert_eq!(end(1).value, Some(0));
         assert!(end(1).to_string().contains("did not start"));
     }
+
+    /// Runs a shell script in QEMU's place.
+    fn run_script(script: &str, limit: Duration) -> (End, Vec<String>) {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let lab = Lab::at(dir.path());
+        std::fs::write(lab.qemu(), format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(lab.qemu(), PermissionsExt::from_mode(0o755)).unwrap();
+        let machine = Machine { cpus: 1, memory_mb: 64, card: None };
+        let log = dir.path().join("log");
+        let vm = Vm { lab: &lab, machine, initrd: Path::new("/dev/null"), log: &log, limit };
+        let mut lines = Vec::new();
+        let end = vm.run(|line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(std::fs::read_to_string(log).unwrap().lines().count(), lines.len());
+        (end, lines)
+    }
+
+    #[test]
+    fn the_console_is_read_to_its_end_and_the_value_taken() {
+        let script = "echo one; printf 'two\\r\\n'; echo three >&2; exit 85";
+        let (end, mut lines) = run_script(script, Duration::from_secs(10));
+        lines.sort();
+        assert_eq!(lines, ["one", "qemu: three", "two"]);
+        assert_eq!(end.value, Some(42));
+    }
+
+    #[test]
+    fn a_guest_that_hangs_is_stopped_at_the_limit() {
+        let began = Instant::now();
+        let (end, lines) = run_script("echo up; exec sleep 60", Duration::from_millis(300));
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert_eq!(lines, ["up"]);
+        assert_eq!(end.value, None);
+        assert!(end.to_string().contains("limit"), "{end}");
+    }
 }
