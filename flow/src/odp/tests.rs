@@ -72,7 +72,8 @@ fn vlan_convention() {
 fn verbose_dumps_are_read() {
     let text = "ufid:01234567-89ab-cdef-0011-223344556677, skb_priority(0/0),skb_mark(0/0),\
         ct_state(0/0),ct_zone(0/0),ct_mark(0/0),ct_label(0/0),recirc_id(0),dp_hash(0/0),\
-        in_port(v1),packet_type(ns=0,id=0),eth(src=00:00:00:00:00:09/00:00:00:00:00:00,dst=00:00:00:00:00:0a),\
+        in_port(v1),packet_type(ns=0,id=0),\
+        eth(src=00:00:00:00:00:09/00:00:00:00:00:00,dst=00:00:00:00:00:0a),\
         eth_type(0x0800),ipv4(src=10.0.0.1/0.0.0.0,dst=10.0.0.2/0.0.0.0,proto=6/0,tos=0/0,ttl=64/0,\
         frag=no),tcp(src=1/0,dst=2/0),tcp_flags(0/0), packets:5, bytes:500, used:0.123s, \
         flags:SFPR., offloaded:yes, dp:tc, actions:v2,3, dp-extra-info:miniflow_bits(4,1)";
@@ -237,7 +238,8 @@ fn keys_have_all_fields() {
         ..Key::default()
     };
     let text = "recirc_id(0),dp_hash(0),in_port(3),\
-        eth(src=00:01:02:03:04:05,dst=00:00:00:00:00:00),eth_type(0x8100),vlan(vid=9,pcp=0),encap(eth_type(0x0800),ipv4(src=0.0.0.0,dst=0.0.0.0,\
+        eth(src=00:01:02:03:04:05,dst=00:00:00:00:00:00),eth_type(0x8100),\
+        vlan(vid=9,pcp=0),encap(eth_type(0x0800),ipv4(src=0.0.0.0,dst=0.0.0.0,\
         proto=6,tos=0,ttl=0,frag=no),tcp(src=0,dst=80),tcp_flags(syn))";
     assert_eq!(format_key(&key), text);
     assert_eq!(parse_key(text).unwrap(), key);
