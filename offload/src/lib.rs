@@ -1,6 +1,7 @@
 //! The engine that places megaflows, its runtime and the megaflow command.
 #![forbid(unsafe_code)]
 
+mod background;
 pub mod config;
 pub mod control;
 pub mod engine;

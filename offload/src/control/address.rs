@@ -115,7 +115,9 @@ impl Address {
             fs::hard_link(&self.bound, &self.socket)?;
             self.files.push(self.socket.clone());
         }
-        Ok(UnixListener::from(fd))
+        let listener = UnixListener::from(fd);
+        listener.set_nonblocking(true)?;
+        Ok(listener)
     }
 }
 

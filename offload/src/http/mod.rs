@@ -9,7 +9,7 @@ mod query;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 
 use axum::Router;
 use axum::extract::State as Shared;
@@ -18,29 +18,34 @@ use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
+use crate::background::Background;
+use crate::control::log::Log;
 use crate::control::{Context, methods};
+use crate::request::Handle;
 
-/// A running listener. Dropping it closes it.
+/// A running listener with a thread of its own. Dropping it closes it.
 pub struct Server {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    thread: Background,
 }
 
 impl Server {
-    /// Listens from now on. Needs a tokio runtime around it.
-    pub async fn start(listen: SocketAddr, context: Context) -> io::Result<Server> {
-        let listener = TcpListener::bind(listen).await?;
+    /// Serves on a socket that listens already.
+    pub fn start(listener: StdListener, handle: Handle) -> io::Result<Server> {
         let address = listener.local_addr()?;
-        let routes = routes(context);
-        let task = tokio::spawn(async move {
-            let listener = listener::Bounded::new(listener);
-            if let Err(error) = axum::serve(listener, routes).await {
+        listener.set_nonblocking(true)?;
+        let routes = routes(Context { handle, log: Log::detached() });
+        let serve = move || async move {
+            let served = match TcpListener::from_std(listener) {
+                Ok(listener) => axum::serve(listener::Bounded::new(listener), routes).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
                 tracing::error!(%error, "the HTTP listener stopped");
             }
-        });
-        Ok(Server { address, task })
+        };
+        Ok(Server { address, thread: Background::start("http", serve)? })
     }
 
     /// Where it listens: the port is the real one where 0 was asked for.
@@ -48,11 +53,10 @@ impl Server {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
+    /// Closes it, now.
+    pub fn stop(self) {
+        self.thread.stop();
     }
 }
 
