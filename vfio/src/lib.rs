@@ -6,16 +6,28 @@
 //! of the project; `model` is the other side of the bus.
 
 mod action;
+pub mod admission;
+mod channel;
 mod crc;
-pub mod error;
+mod driver;
+mod error;
+mod exception;
 mod int;
 pub mod key;
 mod layout;
 pub mod model;
+mod provider;
 pub mod register;
 pub mod ring;
 pub mod sys;
+pub mod table;
 pub mod toeplitz;
 
+pub use admission::CardAdmission;
+pub use driver::{Access, Config, Driver, Embedded};
 pub use error::Error;
+pub use exception::RingPort;
 pub use layout::{Layout, Word};
+pub use model::{Ledger, MemoryWire, ModelCard, Wire};
+pub use provider::FpgaProvider;
+pub use register::CardCapabilities;

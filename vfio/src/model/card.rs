@@ -29,7 +29,7 @@ const SHORT_NAP: Duration = Duration::from_millis(1);
 pub(super) struct PortCounts {
     pub(super) rx: Counters,
     pub(super) tx: Counters,
-    pub(super) drops: [u64; Drop::ALL.len()],
+    pub(super) drops: [Counters; Drop::ALL.len()],
 }
 
 pub(super) struct Port {
@@ -289,19 +289,19 @@ impl Card {
         for (number, port) in self.ports.iter().enumerate() {
             let at = port_window(number);
             let counts = &port.counts;
-            for (word, value) in [
-                (port::RX_PACKETS, counts.rx.packets),
-                (port::RX_BYTES, counts.rx.bytes),
-                (port::TX_PACKETS, counts.tx.packets),
-                (port::TX_BYTES, counts.tx.bytes),
-                (port::DROP_RX_RING_FULL, counts.drops[Drop::RxRingFull as usize]),
-                (port::DROP_RX_RING_OFF, counts.drops[Drop::RxRingOff as usize]),
-                (port::DROP_OVERSIZE, counts.drops[Drop::Oversize as usize]),
-                (port::DROP_HALTED, counts.drops[Drop::Halted as usize]),
-                (port::DROP_TX_WIRE, counts.drops[Drop::TxWire as usize]),
-                (port::DROP_TX_BAD, counts.drops[Drop::TxBad as usize]),
+            let drops = |reason: Drop| counts.drops[reason as usize];
+            for (frames, bytes, value) in [
+                (port::RX_PACKETS, port::RX_BYTES, counts.rx),
+                (port::TX_PACKETS, port::TX_BYTES, counts.tx),
+                (port::DROP_RX_RING_FULL, port::DROP_RX_RING_FULL_BYTES, drops(Drop::RxRingFull)),
+                (port::DROP_RX_RING_OFF, port::DROP_RX_RING_OFF_BYTES, drops(Drop::RxRingOff)),
+                (port::DROP_OVERSIZE, port::DROP_OVERSIZE_BYTES, drops(Drop::Oversize)),
+                (port::DROP_HALTED, port::DROP_HALTED_BYTES, drops(Drop::Halted)),
+                (port::DROP_TX_WIRE, port::DROP_TX_WIRE_BYTES, drops(Drop::TxWire)),
+                (port::DROP_TX_BAD, port::DROP_TX_BAD_BYTES, drops(Drop::TxBad)),
             ] {
-                regs.put64(at, word, value);
+                regs.put64(at, frames, value.packets);
+                regs.put64(at, bytes, value.bytes);
             }
         }
     }

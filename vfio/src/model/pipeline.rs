@@ -117,7 +117,7 @@ impl Card {
         bytes: usize,
     ) {
         ledger.drop(port, reason, bytes);
-        self.ports[port].counts.drops[reason as usize] += 1;
+        self.ports[port].counts.drops[reason as usize] += Counters::packet(bytes);
     }
 
     /// Lookups until the packet is done with.

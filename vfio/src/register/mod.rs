@@ -18,7 +18,7 @@ pub use dbg::DebugCounters;
 pub use err::Err;
 pub use fwid::{MAGIC, check as check_identity};
 pub use hash::Hash;
-pub use ports::{PortWindow, Ports};
+pub use ports::{PortWindow, Ports, RECEIVE_DROPS, TRANSMIT_DROPS};
 pub use queue::{RingRegisters, RingSetup};
 pub use snap::Snap;
 

@@ -1,9 +1,11 @@
 //! PORTS: a window per wire port.
 
+use flow::Counters;
+
 use super::block::Window;
 use super::queue::RingRegisters;
 use crate::error::Error;
-use crate::layout::layout;
+use crate::layout::{Word, layout};
 
 layout! {
     /// The PORTS block.
@@ -26,12 +28,17 @@ layout! {
         TX_PACKETS 0x90 8;
         TX_BYTES 0x98 8;
         DROP_RX_RING_FULL 0xa0 8;
-        DROP_RX_RING_OFF 0xa8 8;
-        DROP_OVERSIZE 0xb0 8;
-        DROP_HALTED 0xb8 8;
-        DROP_EDIT 0xc0 8;
-        DROP_TX_WIRE 0xc8 8;
-        DROP_TX_BAD 0xd0 8;
+        DROP_RX_RING_FULL_BYTES 0xa8 8;
+        DROP_RX_RING_OFF 0xb0 8;
+        DROP_RX_RING_OFF_BYTES 0xb8 8;
+        DROP_OVERSIZE 0xc0 8;
+        DROP_OVERSIZE_BYTES 0xc8 8;
+        DROP_HALTED 0xd0 8;
+        DROP_HALTED_BYTES 0xd8 8;
+        DROP_TX_WIRE 0xe0 8;
+        DROP_TX_WIRE_BYTES 0xe8 8;
+        DROP_TX_BAD 0xf0 8;
+        DROP_TX_BAD_BYTES 0xf8 8;
     }
 }
 
@@ -65,6 +72,20 @@ impl Ports {
     }
 }
 
+/// Drops on the way in: the word for the reason, frames, bytes.
+pub const RECEIVE_DROPS: [(&str, Word, Word); 4] = [
+    ("rx-ring-full", port::DROP_RX_RING_FULL, port::DROP_RX_RING_FULL_BYTES),
+    ("rx-ring-off", port::DROP_RX_RING_OFF, port::DROP_RX_RING_OFF_BYTES),
+    ("oversize", port::DROP_OVERSIZE, port::DROP_OVERSIZE_BYTES),
+    ("halted", port::DROP_HALTED, port::DROP_HALTED_BYTES),
+];
+
+/// Drops on the way out.
+pub const TRANSMIT_DROPS: [(&str, Word, Word); 2] = [
+    ("tx-wire", port::DROP_TX_WIRE, port::DROP_TX_WIRE_BYTES),
+    ("tx-bad", port::DROP_TX_BAD, port::DROP_TX_BAD_BYTES),
+];
+
 /// The window of one wire port.
 #[derive(Clone)]
 pub struct PortWindow(pub Window);
@@ -85,6 +106,11 @@ impl PortWindow {
     /// Is the wire up?
     pub fn link(&self) -> Result<bool, Error> {
         Ok(self.0.read(port::LINK)? == 1)
+    }
+
+    /// A counter of frames and its counter of bytes.
+    pub fn counters(&self, frames: Word, bytes: Word) -> Result<Counters, Error> {
+        Ok(Counters { packets: self.0.read64(frames)?, bytes: self.0.read64(bytes)? })
     }
 
     /// Packets for the host that found its ring full.

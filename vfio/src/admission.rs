@@ -1,0 +1,287 @@
+//! From a megaflow to an entry of the card, or why not: pure, without the card.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flow::{
+    Action, ActionKind, Admission, Attr, Capabilities, Field, FieldSupport, Match, Megaflow,
+    PortId, Reason, Refusal, SetFields,
+};
+
+use crate::action::{self, SETTABLE, Settable, Writer};
+use crate::key::{self, CardKey, Family, KEY_BYTES, masked};
+use crate::register::{CardCapabilities, Features};
+
+/// A megaflow in the card's form.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CardEntry {
+    /// Under the mask.
+    pub key: CardKey,
+    /// Which bits count.
+    pub mask: CardKey,
+    /// The action list.
+    pub actions: Vec<u8>,
+}
+
+/// The decision function of a card: what it can do, and which datapath port each wire is.
+pub struct CardAdmission {
+    capabilities: Capabilities,
+    features: Features,
+    action_bytes: usize,
+    /// Wire port i is this datapath port.
+    ports: Vec<PortId>,
+}
+
+impl CardAdmission {
+    /// For a card with these capabilities whose wires are these ports, in order.
+    #[must_use]
+    pub fn new(card: &CardCapabilities, ports: &[PortId]) -> CardAdmission {
+        let mut fields: BTreeMap<Field, FieldSupport> =
+            key::FIXED.iter().map(|(field, _)| (*field, FieldSupport::Masked)).collect();
+        for family in [Family::Ipv4, Family::Ipv6, Family::Arp, Family::Mpls] {
+            fields.extend(key::family_fields(family).map(|(f, _)| (f, FieldSupport::Masked)));
+        }
+        fields.insert(Field::InPort, FieldSupport::Exact);
+        let settable = SETTABLE.iter().filter(|s| card.features.has(s.feature));
+        let set: BTreeMap<Field, FieldSupport> =
+            settable.map(|s| (s.field, FieldSupport::Masked)).collect();
+        let mut actions = BTreeSet::from([ActionKind::Output]);
+        if !set.is_empty() {
+            actions.insert(ActionKind::Set);
+        }
+        for (feature, kinds) in [
+            (Features::VLAN, &[ActionKind::PushVlan, ActionKind::PopVlan][..]),
+            (Features::MPLS, &[ActionKind::PushMpls, ActionKind::PopMpls]),
+            (Features::RECIRC, &[ActionKind::Recirc]),
+        ] {
+            if card.features.has(feature) {
+                actions.extend(kinds);
+            }
+        }
+        CardAdmission {
+            capabilities: Capabilities {
+                fields,
+                actions,
+                set,
+                ports: ports.iter().copied().collect(),
+                // Each action takes at least four bytes.
+                max_actions: card.action_bytes as usize / 4,
+            },
+            features: card.features,
+            action_bytes: card.action_bytes as usize,
+            ports: ports.to_vec(),
+        }
+    }
+
+    /// The wire port of a datapath port.
+    #[must_use]
+    pub fn wire(&self, port: PortId) -> Option<u16> {
+        let wire = self.ports.iter().position(|p| *p == port)?;
+        u16::try_from(wire).ok()
+    }
+
+    /// The datapath port of a wire port.
+    #[must_use]
+    pub fn port(&self, wire: u16) -> Option<PortId> {
+        self.ports.get(usize::from(wire)).copied()
+    }
+
+    /// Translates; each bit of the mask is consumed, or the refusal names its field.
+    pub fn encode(&self, flow: &Megaflow) -> Result<CardEntry, Refusal> {
+        self.capabilities.admit(flow)?;
+        let (key, mask) = self.encode_match(&flow.matching)?;
+        Ok(CardEntry { key, mask, actions: self.encode_actions(flow)? })
+    }
+
+    fn encode_match(&self, matching: &Match) -> Result<(CardKey, CardKey), Refusal> {
+        let (from, bits) = (matching.key(), matching.mask());
+        let exact_type = bits.eth_type == u16::MAX;
+        let family = if exact_type { Family::of(from.eth_type) } else { Family::Other };
+        let wire = self
+            .wire(from.port())
+            .ok_or_else(|| Refusal::new(Reason::Port, format!("in_port {}", from.in_port)))?;
+        let mut left = *bits;
+        left.in_port = 0;
+        let placed = key::FIXED.iter().copied().chain(key::family_fields(family));
+        placed.for_each(|(field, _)| left.set(field, 0));
+        for field in left.fields().collect::<Vec<_>>() {
+            if !exact_type {
+                let detail = format!("{} has no place without an exact eth_type", field.name());
+                return Err(Refusal::new(Reason::MatchMask, "eth_type").detail(detail));
+            }
+            // A packet of another family has 0 there, so a match on 0 is always true: nothing
+            // is widened by leaving it out. Any other value can't be hit.
+            if from.get(field) != 0 {
+                let detail = format!("no packet of eth_type {:#06x} has it", from.eth_type);
+                return Err(Refusal::new(Reason::MatchValue, field.name()).detail(detail));
+            }
+            left.set(field, 0);
+        }
+        if let Some(field) = left.fields().next() {
+            return Err(Refusal::new(Reason::MatchField, field.name()));
+        }
+        let mask = key::encode(bits, family, u16::MAX);
+        Ok((masked(&key::encode(from, family, wire), &mask), mask))
+    }
+
+    fn encode_actions(&self, flow: &Megaflow) -> Result<Vec<u8>, Refusal> {
+        let mut writer = Writer::default();
+        let mut known = Known::of(&flow.matching);
+        let last = flow.actions.len().saturating_sub(1);
+        for (index, action) in flow.actions.iter().enumerate() {
+            match action {
+                Action::Output(port) => writer.output(
+                    self.wire(*port)
+                        .ok_or_else(|| Refusal::new(Reason::Port, format!("output {port}")))?,
+                ),
+                Action::Set(set) => {
+                    known.admit(set)?;
+                    encode_set(set, &mut writer);
+                }
+                Action::PushVlan { tpid, tci } => writer.push_vlan(*tpid, *tci),
+                Action::PopVlan => writer.pop_vlan(),
+                Action::PushMpls { lse, eth_type } => {
+                    known = Known::default();
+                    writer.push_mpls(*lse, *eth_type);
+                }
+                Action::PopMpls { eth_type } => {
+                    known = Known::default();
+                    writer.pop_mpls(*eth_type);
+                }
+                Action::Recirc(id) if index == last && id.0 != 0 => writer.recirc(id.0),
+                Action::Recirc(_) => {
+                    let detail = "the card recirculates only at the end, to an id other than 0";
+                    return Err(Refusal::new(Reason::ActionList, "recirc").detail(detail));
+                }
+                Action::Userspace(_)
+                | Action::Hash { .. }
+                | Action::Trunc(_)
+                | Action::Sample { .. } => {
+                    return Err(Refusal::new(Reason::Action, action.kind().name()));
+                }
+            }
+        }
+        let bytes = writer.finish();
+        if bytes.len() > self.action_bytes {
+            let detail = format!("{} bytes, the card has {}", bytes.len(), self.action_bytes);
+            return Err(Refusal::new(Reason::ActionList, "action bytes").detail(detail));
+        }
+        Ok(bytes)
+    }
+
+    /// An entry as the card shows it, as a megaflow; `None` if we would not have written it.
+    #[must_use]
+    pub fn decode(&self, entry: &CardEntry) -> Option<Megaflow> {
+        let bits = key::decode(&entry.mask, Family::Other);
+        let eth_type = key::decode(&entry.key, Family::Other).eth_type;
+        let exact = bits.eth_type == u16::MAX;
+        let family = if exact { Family::of(eth_type) } else { Family::Other };
+        let mut match_key = key::decode(&entry.key, family);
+        let wire = key::key::IN_PORT.get_be(&entry.key);
+        match_key.in_port = self.port(u16::try_from(wire).ok()?)?.0;
+        let matching = Match::new(&match_key, &key::decode(&entry.mask, family));
+        let list = action::decode(&entry.actions)?;
+        let actions = action::to_flow(&list, matching.key(), |wire| self.port(wire))?;
+        let flow = Megaflow::new(matching, actions);
+        // Only what comes back the same is ours.
+        (self.encode(&flow).ok()? == *entry).then_some(flow)
+    }
+}
+
+/// What is known of the packet's headers while its actions run: SET_FIELD of the card applies to
+/// whatever header it finds, so `set(ipv4(…))` needs to know that it will find IPv4.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    eth_type: Option<u16>,
+    protocol: Option<u8>,
+}
+
+impl Known {
+    fn of(matching: &Match) -> Known {
+        let (key, mask) = (matching.key(), matching.mask());
+        Known {
+            eth_type: (mask.eth_type == u16::MAX).then_some(key.eth_type),
+            protocol: (mask.ip_proto == u8::MAX).then_some(key.ip_proto),
+        }
+    }
+
+    fn admit(&self, set: &SetFields) -> Result<(), Refusal> {
+        let refuse = |subject: &str, detail: &str| {
+            Err(Refusal::new(Reason::SetField, subject).detail(detail))
+        };
+        let first = set.mask.fields().next().map_or("nothing", Field::name);
+        let is = |types: &[u16]| self.eth_type.is_some_and(|t| types.contains(&t));
+        match set.attr {
+            Attr::Eth | Attr::Mpls => {}
+            Attr::Ipv4 if is(&[0x0800]) => {}
+            Attr::Ipv6 if is(&[0x86dd]) => {}
+            Attr::Ip if set.protocol == 4 && is(&[0x0800]) => {}
+            Attr::Ip if set.protocol == 6 && is(&[0x86dd]) => {}
+            Attr::Ip if set.protocol == 0 && is(&[0x0800, 0x86dd]) => {}
+            Attr::Arp if is(&[0x0806, 0x8035]) => {}
+            Attr::Transport if !matches!(set.protocol, 6 | 17 | 132) => {
+                return refuse(first, "the card rewrites ports of TCP, UDP and SCTP only");
+            }
+            Attr::Transport if self.protocol == Some(set.protocol) && is(&[0x0800, 0x86dd]) => {}
+            Attr::Transport => {
+                return refuse(first, "needs a match on the exact eth_type and ip_proto, no MPLS");
+            }
+            Attr::Ip | Attr::Ipv4 | Attr::Ipv6 | Attr::Arp => {
+                return refuse(first, "needs a match on the exact eth_type, and no MPLS action");
+            }
+            Attr::RecircId
+            | Attr::DpHash
+            | Attr::InPort
+            | Attr::Vlan
+            | Attr::Cvlan
+            | Attr::EthType
+            | Attr::TcpFlags => return refuse(first, "the card can't rewrite it"),
+        }
+        // A set names one header; a field of another one in its mask would be ignored by the
+        // host and done by the card.
+        let foreign = |field: &Field| {
+            let ip = matches!(set.attr, Attr::Ip | Attr::Ipv4 | Attr::Ipv6);
+            !(field.attr() == set.attr || ip && field.attr() == Attr::Ip)
+        };
+        match set.mask.fields().find(foreign) {
+            Some(field) => refuse(field.name(), "it is not part of the header that is set"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn encode_set(set: &SetFields, writer: &mut Writer) {
+    let of = |settable: &&Settable| set.mask.get(settable.field) != 0;
+    for settable in SETTABLE.iter().filter(of) {
+        let field = settable.field;
+        writer.set(settable, set.value.get(field), set.mask.get(field));
+    }
+}
+
+impl Admission for CardAdmission {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
+        self.encode(flow).map(|_| ())
+    }
+
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusal> {
+        let entry = self.encode(flow)?;
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let list = if entry.actions.is_empty() { "drop".into() } else { hex(&entry.actions) };
+        let bits: u32 = entry.mask.iter().map(|byte| byte.count_ones()).sum();
+        Ok(format!(
+            "ENTRY_WRITE key {} mask {} ({bits} of {} bits) actions {list}",
+            hex(&entry.key),
+            hex(&entry.mask),
+            KEY_BYTES * 8,
+        ))
+    }
+}
+
+impl std::fmt::Debug for CardAdmission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CardAdmission(features {:#x}, ports {:?})", self.features.0, self.ports)
+    }
+}

@@ -1,0 +1,388 @@
+//! The driver: finds out what the card is, brings it up, hands out its parts.
+
+use std::any::Any;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flow::PortId;
+
+use crate::admission::CardAdmission;
+use crate::channel::Channel;
+use crate::error::Error;
+use crate::exception::RingPort;
+use crate::model::{Ledger, ModelCard, Vectors, Wire};
+use crate::provider::FpgaProvider;
+use crate::register::{
+    Blocks, CardCapabilities, Ctrl, DebugCounters, Err as ErrBlock, Hash, Kind, PortWindow, Ports,
+    RingRegisters, Snap, State, Window, check_identity,
+};
+use crate::ring::command::COMMAND_BYTES;
+use crate::ring::packet::DESCRIPTOR_BYTES;
+use crate::ring::record::{RECORD_BYTES, WORD_BYTES};
+use crate::ring::{Consumer, Producer};
+use crate::sys::vfio::VfioCard;
+use crate::sys::{Arena, Bar, DmaSource, Interrupt, LocalDma, Region};
+use crate::toeplitz::{SECRET_BYTES, Secret};
+
+/// MSI-X vectors as this driver assigns them; port p has `PORT_VECTOR + p`.
+const COMPLETION_VECTOR: u32 = 0;
+const EVENT_VECTOR: u32 = 1;
+const PORT_VECTOR: u32 = 2;
+/// Events that wait until the provider looks.
+const EVENT_LOG2: u32 = 6;
+/// Records that one ENTRY_READ may return.
+pub(crate) const READBACK: u32 = 64;
+
+/// What reaches a card.
+pub struct Access {
+    /// BAR0.
+    pub bar: Arc<dyn Bar>,
+    /// Memory that the card can reach.
+    pub dma: Arc<dyn DmaSource>,
+    /// MSI-X vectors in order; fewer than the card has (or none) means polling for the rest.
+    pub interrupts: Vec<Interrupt>,
+    /// Lives as long as the driver.
+    pub keep: Box<dyn Any + Send + Sync>,
+}
+
+/// How a driver is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The datapath port of each wire port, in the card's order; the card has at least as many
+    /// wires as there are names here.
+    pub ports: Vec<PortId>,
+    /// 2^n commands in flight at most (the card may have room for fewer).
+    pub command_log2: u32,
+    /// 2^n slots in each packet ring.
+    pub packet_log2: u32,
+    /// Bytes of a packet slot, descriptor included; a longer frame is dropped as oversize.
+    pub packet_stride: usize,
+    /// Secrets of the placement hash; `None` takes random ones.
+    pub secrets: Option<[Secret; 2]>,
+}
+
+impl Config {
+    /// The usual sizes: 512 commands, 256 frames of up to 1,984 bytes each way and port.
+    #[must_use]
+    pub fn new(ports: &[PortId]) -> Config {
+        Config {
+            ports: ports.to_vec(),
+            command_log2: 9,
+            packet_log2: 8,
+            packet_stride: 2048,
+            secrets: None,
+        }
+    }
+}
+
+/// What all parts of an open card share. The last one to go resets the card, so that it never
+/// writes to memory that is given back.
+pub(crate) struct Device {
+    pub(crate) ctrl: Ctrl,
+    pub(crate) err: ErrBlock,
+    debug: Window,
+    gone: AtomicBool,
+    /// Dropped last, after the reset.
+    _arena: Arc<Arena>,
+    _keep: Box<dyn Any + Send + Sync>,
+}
+
+impl Device {
+    /// Is the card still there and alive?
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(Error::Gone);
+        }
+        match self.ctrl.state() {
+            Ok(State::Halted) => Err(Error::Halted { code: self.err.code()? }),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // Never touch its registers again.
+                self.gone.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if !self.gone.load(Ordering::Relaxed) {
+            // A card that does not answer any more can't be told anything: nothing else to do.
+            let _ = self.ctrl.quiesce();
+            let _ = self.ctrl.reset();
+        }
+    }
+}
+
+/// An open card.
+pub struct Driver {
+    device: Arc<Device>,
+    capabilities: CardCapabilities,
+    admission: Arc<CardAdmission>,
+    provider: Option<FpgaProvider>,
+    ports: Vec<(PortId, Option<RingPort>)>,
+}
+
+/// A card's pieces while it is being brought up.
+struct BringUp {
+    blocks: Blocks,
+    capabilities: CardCapabilities,
+    arena: Arc<Arena>,
+    epoch: u32,
+    interrupts: Vec<Option<Interrupt>>,
+}
+
+impl Driver {
+    /// Opens a card: walks its blocks, checks that this driver fits, resets it, sets its rings
+    /// up, starts it. Whatever was in its tables is gone.
+    pub fn open(access: Access, config: &Config) -> Result<Driver, Error> {
+        let blocks = Blocks::walk(&access.bar)?;
+        check_identity(&blocks.need(Kind::Fwid)?)?;
+        let capabilities = CardCapabilities::read(&blocks.need(Kind::Cap)?)?;
+        let named = config.ports.len();
+        if named > capabilities.ports as usize {
+            let has = capabilities.ports;
+            return Err(Error::Unusable(format!("{named} ports are named, the card has {has}")));
+        }
+        let ctrl = Ctrl(blocks.need(Kind::Ctrl)?);
+        ctrl.check_scratch()?;
+        let epoch = ctrl.reset()?;
+        let command_log2 = config.command_log2.clamp(1, capabilities.max_inflight.ilog2());
+        let arena = access.dma.arena(arena_bytes(config, command_log2, &capabilities))?;
+        let device = Arc::new(Device {
+            ctrl,
+            err: ErrBlock(blocks.need(Kind::Err)?),
+            debug: blocks.need(Kind::Dbg)?,
+            gone: AtomicBool::new(false),
+            _arena: arena.clone(),
+            _keep: access.keep,
+        });
+        let interrupts = access.interrupts.into_iter().map(Some).collect();
+        let mut up = BringUp { blocks, capabilities, arena, epoch, interrupts };
+        let secrets = match config.secrets {
+            Some(secrets) => secrets,
+            None => random_secrets()?,
+        };
+        Hash(up.blocks.need(Kind::Hash)?).set(&secrets);
+        let admission = Arc::new(CardAdmission::new(&up.capabilities, &config.ports));
+        let ports = up.ports(config, &device)?;
+        let windows = ports.iter().map(|(id, port)| (*id, port.window())).collect();
+        let provider = up.provider(command_log2, &device, &admission, &secrets, windows)?;
+        device.ctrl.run()?;
+        let ports = ports.into_iter().map(|(id, port)| (id, Some(port))).collect();
+        let capabilities = up.capabilities;
+        Ok(Driver { device, capabilities, admission, provider: Some(provider), ports })
+    }
+
+    /// Opens a real card by its PCI address (bound to `vfio-pci`), such as `0000:03:00.0`.
+    pub fn open_vfio(address: &str, config: &Config) -> Result<Driver, Error> {
+        let card = VfioCard::open(address)?;
+        let access = Access {
+            bar: card.bar(),
+            dma: card.dma(),
+            interrupts: card.interrupts()?,
+            keep: Box::new(card),
+        };
+        Driver::open(access, config)
+    }
+
+    /// What the card has.
+    #[must_use]
+    pub fn capabilities(&self) -> &CardCapabilities {
+        &self.capabilities
+    }
+
+    /// The decision function.
+    #[must_use]
+    pub fn admission(&self) -> Arc<CardAdmission> {
+        self.admission.clone()
+    }
+
+    /// The flow table, for the thread that will own it; `None` the second time.
+    pub fn take_provider(&mut self) -> Option<FpgaProvider> {
+        self.provider.take()
+    }
+
+    /// The rings of a port, for the thread that will own them; `None` the second time and for a
+    /// port that is not on the card.
+    pub fn take_port(&mut self, port: PortId) -> Option<RingPort> {
+        self.ports.iter_mut().find(|(id, _)| *id == port)?.1.take()
+    }
+
+    /// Is the card there and alive?
+    pub fn check(&self) -> Result<(), Error> {
+        self.device.check()
+    }
+
+    /// The card's debug counters: slow, for people and tests.
+    pub fn debug(&self) -> Result<DebugCounters, Error> {
+        DebugCounters::read(&self.device.debug)
+    }
+
+    /// Stops lookups: every packet goes to the host from now on, as a miss. The tables stay.
+    pub fn quiesce(&self) -> Result<(), Error> {
+        self.device.ctrl.quiesce()
+    }
+
+    /// Lookups again.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.device.ctrl.run()
+    }
+}
+
+impl BringUp {
+    fn ring(&self, kind: Kind) -> Result<RingRegisters, Error> {
+        Ok(RingRegisters(self.blocks.need(kind)?.at(0x10)))
+    }
+
+    fn interrupt(&mut self, vector: u32) -> Option<Interrupt> {
+        self.interrupts.get_mut(vector as usize).and_then(Option::take)
+    }
+
+    fn ports(
+        &mut self,
+        config: &Config,
+        device: &Arc<Device>,
+    ) -> Result<Vec<(PortId, RingPort)>, Error> {
+        let windows = Ports::read(self.blocks.need(Kind::Ports)?)?;
+        let longest = self.capabilities.max_frame as usize;
+        let mut ports = Vec::new();
+        for (number, id) in (0u16..).zip(&config.ports) {
+            let window = windows.port(number);
+            let vector = PORT_VECTOR + u32::from(number);
+            let (log2, stride) = (config.packet_log2, config.packet_stride);
+            let rx = Consumer::new(window.rx(), &self.arena, log2, stride, vector, self.epoch)?;
+            let tx = Producer::new(window.tx(), &self.arena, log2, stride, vector, self.epoch)?;
+            let interrupt = self.interrupt(vector);
+            let port = RingPort::new(number, rx, tx, interrupt, window, device.clone(), longest);
+            ports.push((*id, port));
+        }
+        Ok(ports)
+    }
+
+    fn provider(
+        &mut self,
+        log2: u32,
+        device: &Arc<Device>,
+        admission: &Arc<CardAdmission>,
+        secrets: &[Secret; 2],
+        windows: Vec<(PortId, PortWindow)>,
+    ) -> Result<FpgaProvider, Error> {
+        let (arena, epoch) = (self.arena.clone(), self.epoch);
+        let completions = Consumer::new(
+            self.ring(Kind::Cplq)?,
+            &arena,
+            log2,
+            RECORD_BYTES,
+            COMPLETION_VECTOR,
+            epoch,
+        )?;
+        let events = Consumer::new(
+            self.ring(Kind::Evtq)?,
+            &arena,
+            EVENT_LOG2,
+            RECORD_BYTES,
+            EVENT_VECTOR,
+            epoch,
+        )?;
+        let commands = Producer::new(
+            self.ring(Kind::Cmdq)?,
+            &arena,
+            log2,
+            COMMAND_BYTES,
+            COMPLETION_VECTOR,
+            epoch,
+        )?;
+        let interrupt = self.interrupt(COMPLETION_VECTOR);
+        let channel =
+            Channel::new(commands, completions, interrupt, device.clone(), epoch, 1 << log2);
+        let snapshot = SnapshotBuffer {
+            block: Snap(self.blocks.need(Kind::Snap)?),
+            memory: arena.allocate(snapshot_bytes(&self.capabilities))?,
+        };
+        let readback = arena.allocate(READBACK as usize * COMMAND_BYTES)?;
+        Ok(FpgaProvider::new(
+            channel,
+            events,
+            snapshot,
+            readback,
+            &self.capabilities,
+            admission.clone(),
+            secrets,
+            windows,
+        ))
+    }
+}
+
+/// Where snapshots go.
+pub(crate) struct SnapshotBuffer {
+    pub(crate) block: Snap,
+    pub(crate) memory: Region,
+}
+
+fn snapshot_bytes(card: &CardCapabilities) -> usize {
+    RECORD_BYTES + card.counters as usize * WORD_BYTES
+}
+
+fn arena_bytes(config: &Config, command_log2: u32, card: &CardCapabilities) -> usize {
+    let packets = Consumer::bytes(config.packet_log2, config.packet_stride)
+        + Producer::bytes(config.packet_log2, config.packet_stride);
+    Producer::bytes(command_log2, COMMAND_BYTES)
+        + Consumer::bytes(command_log2, RECORD_BYTES)
+        + Consumer::bytes(EVENT_LOG2, RECORD_BYTES)
+        + packets * config.ports.len()
+        + snapshot_bytes(card).next_multiple_of(64)
+        + READBACK as usize * COMMAND_BYTES
+}
+
+fn random_secrets() -> Result<[Secret; 2], Error> {
+    let mut secrets = [[0; SECRET_BYTES]; 2];
+    let mut random =
+        std::fs::File::open("/dev/urandom").map_err(|e| Error::host("/dev/urandom", e))?;
+    for secret in &mut secrets {
+        random.read_exact(secret).map_err(|e| Error::host("/dev/urandom", e))?;
+    }
+    Ok(secrets)
+}
+
+/// A model card in this process and a driver on it: the embedded card.
+pub struct Embedded {
+    /// The driver.
+    pub driver: Driver,
+    /// The card: its ledger, its faults, its end.
+    pub card: ModelCard,
+}
+
+impl Embedded {
+    /// Powers a card with these wires up and opens it. Wire i is `config.ports[i]`.
+    pub fn start(
+        capabilities: CardCapabilities,
+        wires: Vec<Box<dyn Wire>>,
+        config: &Config,
+    ) -> Result<Embedded, Error> {
+        if config.packet_stride < DESCRIPTOR_BYTES + 64 {
+            return Err(Error::Unusable("a packet slot is too small".into()));
+        }
+        let dma = Arc::new(LocalDma::default());
+        let vectors = Arc::new(Vectors::default());
+        let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors.clone())?;
+        let mut interrupts = Vec::new();
+        for vector in 0..card.vector_count() {
+            let interrupt = Interrupt::new()?;
+            vectors.set(vector as usize, Some(interrupt.try_clone()?));
+            interrupts.push(interrupt);
+        }
+        let bar: Arc<dyn Bar> = card.registers();
+        let access = Access { bar, dma, interrupts, keep: Box::new(()) };
+        let driver = Driver::open(access, config)?;
+        Ok(Embedded { driver, card })
+    }
+
+    /// The audit's ground truth.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.card.ledger()
+    }
+}

@@ -1,0 +1,170 @@
+//! The packet rings of one port, as hostdp's `fpga` port uses them.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flow::RecircId;
+use flow::exception::{CardPort, MissDescriptor, MissReason};
+
+use crate::driver::Device;
+use crate::register::PortWindow;
+use crate::ring::packet::{DESCRIPTOR_BYTES, Reason, rx, tx};
+use crate::ring::{Consumer, Producer};
+use crate::sys::Interrupt;
+
+/// How often an idle port asks whether the card is still there.
+const CHECK: Duration = Duration::from_millis(100);
+
+/// The rings of one wire port.
+pub struct RingPort {
+    number: u16,
+    rx: Consumer,
+    tx: Producer,
+    interrupt: Option<Interrupt>,
+    window: PortWindow,
+    device: Arc<Device>,
+    /// Longest frame that both the card and a slot take.
+    longest: usize,
+    frame: Vec<u8>,
+    checked: Instant,
+    overruns: u64,
+}
+
+impl RingPort {
+    pub(crate) fn new(
+        number: u16,
+        rx: Consumer,
+        tx: Producer,
+        interrupt: Option<Interrupt>,
+        window: PortWindow,
+        device: Arc<Device>,
+        longest: usize,
+    ) -> RingPort {
+        let longest = longest.min(rx.stride() - DESCRIPTOR_BYTES);
+        RingPort {
+            number,
+            rx,
+            tx,
+            interrupt,
+            window,
+            device,
+            longest,
+            frame: Vec::new(),
+            checked: Instant::now(),
+            overruns: 0,
+        }
+    }
+
+    pub(crate) fn window(&self) -> PortWindow {
+        self.window.clone()
+    }
+
+    /// Longest frame in either direction, bytes without FCS.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Is the wire up?
+    pub fn link(&self) -> io::Result<bool> {
+        self.device.check()?;
+        Ok(self.window.link()?)
+    }
+
+    fn descriptor(record: &[u8; DESCRIPTOR_BYTES]) -> MissDescriptor {
+        let reason = match rx::REASON.get8(record) {
+            n if n == Reason::ToHost as u8 => MissReason::ToHost,
+            n if n == Reason::RecircLimit as u8 => MissReason::RecircLimit,
+            // A card that does not look packets up hands them over as misses.
+            _ => MissReason::Miss,
+        };
+        MissDescriptor {
+            reason,
+            recirc_id: RecircId(rx::RECIRC_ID.get32(record)),
+            dp_hash: 0,
+            original_len: rx::ORIGINAL.get32(record),
+        }
+    }
+}
+
+impl CardPort for RingPort {
+    fn receive(
+        &mut self,
+        max: usize,
+        sink: &mut dyn FnMut(MissDescriptor, &[u8]),
+    ) -> io::Result<usize> {
+        let waiting = usize::from(self.rx.waiting()).min(max);
+        for _ in 0..waiting {
+            let mut record = [0; DESCRIPTOR_BYTES];
+            self.rx.peek(0, 0, &mut record);
+            // A length that a slot does not hold is a broken card's; its packet is cut to it.
+            let room = self.rx.stride() - DESCRIPTOR_BYTES;
+            let length = (rx::LENGTH.get32(&record) as usize).min(room);
+            self.frame.resize(length, 0);
+            self.rx.peek(0, DESCRIPTOR_BYTES, &mut self.frame);
+            self.rx.advance(1);
+            sink(RingPort::descriptor(&record), &self.frame);
+        }
+        if waiting > 0 {
+            self.rx.give_back(false);
+        } else if self.checked.elapsed() > CHECK {
+            self.checked = Instant::now();
+            self.device.check()?;
+        }
+        Ok(waiting)
+    }
+
+    fn transmit(&mut self, frame: &[u8]) -> io::Result<bool> {
+        // What can't be sent at all is not taken either: the caller counts it as dropped.
+        if !(14..=self.longest).contains(&frame.len()) {
+            return Ok(false);
+        }
+        let mut record = [0; DESCRIPTOR_BYTES];
+        tx::LENGTH.put(&mut record, frame.len() as u64);
+        tx::OUT_PORT.put(&mut record, u64::from(self.number));
+        if self.tx.push(&[&record, frame]) {
+            return Ok(true);
+        }
+        self.tx.ring();
+        Ok(self.tx.push(&[&record, frame]))
+    }
+
+    fn kick(&mut self) -> io::Result<()> {
+        self.tx.ring();
+        Ok(())
+    }
+
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        self.interrupt.as_ref().map(AsFd::as_fd)
+    }
+
+    fn arm(&mut self) -> io::Result<()> {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.clear();
+        }
+        self.rx.give_back(true);
+        self.rx.arm();
+        self.device.check()?;
+        Ok(())
+    }
+
+    fn overruns(&mut self) -> u64 {
+        if self.device.check().is_ok()
+            && let Ok(overruns) = self.window.overruns()
+        {
+            self.overruns = overruns;
+        }
+        self.overruns
+    }
+}
+
+impl Drop for RingPort {
+    fn drop(&mut self) {
+        if self.device.check().is_ok() {
+            self.rx.disable();
+            self.tx.disable();
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! Install, replace, remove: resources first, then commands, then what completions say.
+
+use std::sync::Arc;
+
+use flow::{Completion, Counters, Megaflow, Op, ProviderError, Stats, Ufid};
+
+use super::{Entry, FpgaProvider, Place, error_of, full, table_name};
+use crate::admission::CardEntry;
+use crate::ring::command::{Command, CounterId, Op as CardOp, Table};
+use crate::ring::record::{Completion as CardCompletion, Status};
+use crate::table::{Acquired, Handle, Plan};
+
+type Results = Vec<Option<Result<Stats, ProviderError>>>;
+
+/// What a command in flight is for; one for each, in order.
+pub(super) enum Pending {
+    /// Part of an op whose own command tells how it went.
+    Part,
+    /// A move: the tables here and in the card must stay the same.
+    Move,
+    Write {
+        op: usize,
+        handle: Handle,
+    },
+    Replace {
+        op: usize,
+        handle: Handle,
+        next: Next,
+    },
+    Clear {
+        op: usize,
+        handle: Handle,
+    },
+    MaskClear(u8),
+}
+
+/// What an entry has after a replace.
+pub(super) struct Next {
+    flow: Arc<Megaflow>,
+    generation: u32,
+    action: u32,
+    counter: CounterId,
+}
+
+/// Why an op did not start.
+enum Stop {
+    /// For good.
+    Error(ProviderError),
+    /// Something in flight is in the way: again when all has completed.
+    Again,
+}
+
+impl From<ProviderError> for Stop {
+    fn from(error: ProviderError) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+impl FpgaProvider {
+    pub(super) fn apply_batch(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
+        let mut results: Results = vec![None; ops.len()];
+        for (index, op) in ops.iter().enumerate() {
+            if let Err(error) = self.start(index, op, &mut results) {
+                results[index] = Some(Err(error));
+            }
+        }
+        // What fails here is in `gone`, and every op without a result gets that.
+        let _ = self.drain(&mut results);
+        let _ = self.clear_masks(&mut results);
+        done.extend(ops.iter().zip(results).map(|(op, result)| Completion {
+            ufid: op.ufid(),
+            kind: op.kind(),
+            result:
+                result.unwrap_or_else(|| {
+                    Err(ProviderError::Gone(self.gone.clone().unwrap_or_default()))
+                }),
+        }));
+    }
+
+    /// Queues an op's commands.
+    fn start(&mut self, index: usize, op: &Op, results: &mut Results) -> Result<(), ProviderError> {
+        self.alive()?;
+        let handle = self.by_ufid.get(&op.ufid()).copied();
+        if handle.and_then(|handle| self.entry(handle)).is_some_and(|entry| entry.busy) {
+            self.drain(results)?;
+        }
+        match self.try_start(index, op, results) {
+            Ok(()) => Ok(()),
+            Err(Stop::Error(error @ ProviderError::Full(_))) => {
+                // What is in flight may give room back; counters do so by way of a snapshot.
+                self.drain(results)?;
+                self.clear_masks(results)?;
+                let counters = error.refusal().subject == table_name::COUNTERS;
+                if counters && self.counters.in_quarantine() > 0 {
+                    self.take_snapshot()?;
+                }
+                self.retry(index, op, results, error)
+            }
+            Err(Stop::Error(error)) => Err(error),
+            Err(Stop::Again) => {
+                self.drain(results)?;
+                let busy = ProviderError::Busy("moves of other entries".into());
+                self.retry(index, op, results, busy)
+            }
+        }
+    }
+
+    fn retry(
+        &mut self,
+        index: usize,
+        op: &Op,
+        results: &mut Results,
+        otherwise: ProviderError,
+    ) -> Result<(), ProviderError> {
+        self.try_start(index, op, results).map_err(|stop| match stop {
+            Stop::Error(error) => error,
+            Stop::Again => otherwise,
+        })
+    }
+
+    fn try_start(&mut self, index: usize, op: &Op, results: &mut Results) -> Result<(), Stop> {
+        match op {
+            Op::Install { flow, generation } => self.install(index, flow, *generation, results),
+            Op::Replace { flow, generation } => self.replace(index, flow, *generation, results),
+            Op::Remove { ufid } => self.remove(index, *ufid, results),
+        }
+    }
+
+    fn encode(&self, flow: &Megaflow) -> Result<CardEntry, ProviderError> {
+        self.admission.encode(flow).map_err(ProviderError::Unsupported)
+    }
+
+    fn install(
+        &mut self,
+        op: usize,
+        flow: &Arc<Megaflow>,
+        generation: u32,
+        results: &mut Results,
+    ) -> Result<(), Stop> {
+        if self.by_ufid.contains_key(&flow.ufid) {
+            return Err(ProviderError::Exists.into());
+        }
+        let card = self.encode(flow)?;
+        let handle = self.new_handle();
+        let action = match self.actions.acquire(&card.actions) {
+            Some(action) => action,
+            None => {
+                self.free.push(handle);
+                return Err(full(table_name::ACTIONS).into());
+            }
+        };
+        let placed = match self.counters.acquire(handle) {
+            Some(counter) => match self.find_place(&card, handle) {
+                Ok(place) => Ok((counter, place)),
+                Err(stop) => {
+                    self.counters.give_back(counter);
+                    Err(stop)
+                }
+            },
+            None => Err(full(table_name::COUNTERS).into()),
+        };
+        let (counter, found) = match placed {
+            Ok(placed) => placed,
+            Err(stop) => {
+                self.actions.release(action.id);
+                self.free.push(handle);
+                return Err(stop);
+            }
+        };
+        let place = found.place();
+        self.entries[handle as usize] = Some(Entry {
+            flow: flow.clone(),
+            generation,
+            key: card.key,
+            mask: card.mask,
+            place,
+            action: action.id,
+            counter,
+            last: Counters::default(),
+            total: Counters::default(),
+            busy: true,
+        });
+        self.by_ufid.insert(flow.ufid, handle);
+        self.queue_install(op, handle, &card, action, &found, results)?;
+        Ok(())
+    }
+
+    /// A slot under a mask slot, or else a masked row.
+    fn find_place(&mut self, card: &CardEntry, handle: Handle) -> Result<Found, Stop> {
+        let Some(mask) = self.masks.acquire(&card.mask) else {
+            let row = self.rows.acquire(handle).ok_or_else(|| full(table_name::MASKS))?;
+            return Ok(Found::Row(row));
+        };
+        let hashes = self.toeplitz.hashes(&card.key, mask.id);
+        let buckets = self.cuckoo.buckets_of(hashes);
+        let plan = self.cuckoo.plan(buckets);
+        let busy = |owner| self.entry(owner).is_some_and(|entry| entry.busy);
+        let moves_busy = |plan: &Plan| plan.moves.iter().any(|step| busy(step.owner));
+        let again = plan.as_ref().is_some_and(moves_busy);
+        if let Some(plan) = plan.filter(|_| !again) {
+            self.cuckoo.commit(&plan, handle, buckets);
+            for step in &plan.moves {
+                if let Some(entry) = self.entry_mut(step.owner)
+                    && let Place::Exact { slot, .. } = &mut entry.place
+                {
+                    *slot = step.to;
+                }
+            }
+            return Ok(Found::Exact { mask, plan });
+        }
+        if self.masks.release(mask.id) {
+            // It was never written.
+            self.masks.free(mask.id);
+        }
+        if again {
+            return Err(Stop::Again);
+        }
+        self.rows.acquire(handle).map(Found::Row).ok_or_else(|| full(table_name::EXACT).into())
+    }
+
+    fn queue_install(
+        &mut self,
+        op: usize,
+        handle: Handle,
+        card: &CardEntry,
+        action: Acquired<u32>,
+        found: &Found,
+        results: &mut Results,
+    ) -> Result<(), ProviderError> {
+        let mut commands: Vec<(Command, Pending)> = Vec::with_capacity(4);
+        if action.fresh {
+            commands.push((write_action(action.id, &card.actions), Pending::Part));
+        }
+        if let Found::Exact { mask, plan } = found {
+            if mask.fresh {
+                let write = Command::new(CardOp::MaskWrite).mask_id(mask.id).mask(&card.mask);
+                commands.push((write, Pending::Part));
+            }
+            for step in &plan.moves {
+                let step =
+                    Command::new(CardOp::EntryMove).slot(Table::Exact, step.to).slot2(step.from);
+                commands.push((step, Pending::Move));
+            }
+        }
+        let Some(entry) = self.entry(handle) else { return Ok(()) };
+        let (table, slot) = entry.place.table();
+        let mut write = Command::new(CardOp::EntryWrite)
+            .slot(table, slot)
+            .cookie(entry.flow.ufid.0, entry.generation)
+            .action(entry.action)
+            .counter(entry.counter)
+            .key(&card.key);
+        write = match entry.place {
+            Place::Exact { mask_id, .. } => write.mask_id(mask_id),
+            Place::Row(_) => write.mask(&card.mask),
+        };
+        commands.push((write, Pending::Write { op, handle }));
+        self.queue(commands, results)
+    }
+
+    fn replace(
+        &mut self,
+        op: usize,
+        flow: &Arc<Megaflow>,
+        generation: u32,
+        results: &mut Results,
+    ) -> Result<(), Stop> {
+        let handle = *self.by_ufid.get(&flow.ufid).ok_or(ProviderError::NotFound)?;
+        let card = self.encode(flow)?;
+        let Some(entry) = self.entry(handle) else {
+            return Err(ProviderError::NotFound.into());
+        };
+        if (entry.key, entry.mask) != (card.key, card.mask) {
+            // Another match of the same ufid: not the entry that is meant.
+            return Err(ProviderError::NotFound.into());
+        }
+        let (table, slot) = entry.place.table();
+        let action = self.actions.acquire(&card.actions);
+        let action = action.ok_or_else(|| full(table_name::ACTIONS))?;
+        let Some(counter) = self.counters.acquire(handle) else {
+            self.actions.release(action.id);
+            return Err(full(table_name::COUNTERS).into());
+        };
+        let mut commands = Vec::with_capacity(2);
+        if action.fresh {
+            commands.push((write_action(action.id, &card.actions), Pending::Part));
+        }
+        let command = Command::new(CardOp::EntryReplace)
+            .slot(table, slot)
+            .cookie(flow.ufid.0, generation)
+            .action(action.id)
+            .counter(counter);
+        let next = Next { flow: flow.clone(), generation, action: action.id, counter };
+        commands.push((command, Pending::Replace { op, handle, next }));
+        self.set_busy(handle, true);
+        self.queue(commands, results)?;
+        Ok(())
+    }
+
+    fn remove(&mut self, op: usize, ufid: Ufid, results: &mut Results) -> Result<(), Stop> {
+        let handle = *self.by_ufid.get(&ufid).ok_or(ProviderError::NotFound)?;
+        let Some(entry) = self.entry(handle) else {
+            return Err(ProviderError::NotFound.into());
+        };
+        let (table, slot) = entry.place.table();
+        let command =
+            Command::new(CardOp::EntryClear).slot(table, slot).cookie(ufid.0, entry.generation);
+        self.set_busy(handle, true);
+        self.queue(vec![(command, Pending::Clear { op, handle })], results)?;
+        Ok(())
+    }
+
+    fn set_busy(&mut self, handle: Handle, busy: bool) {
+        if let Some(entry) = self.entry_mut(handle) {
+            entry.busy = busy;
+        }
+    }
+
+    /// Puts commands into the ring, all of them, waiting for room where needed.
+    fn queue(
+        &mut self,
+        commands: Vec<(Command, Pending)>,
+        results: &mut Results,
+    ) -> Result<(), ProviderError> {
+        for (command, pending) in commands {
+            while !self.channel.fits(1) {
+                self.complete_one(results)?;
+            }
+            self.channel.push(command);
+            self.pending.push_back(pending);
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is in flight.
+    pub(super) fn drain(&mut self, results: &mut Results) -> Result<(), ProviderError> {
+        self.channel.ring();
+        while !self.pending.is_empty() {
+            self.complete_one(results)?;
+        }
+        Ok(())
+    }
+
+    /// Gives mask slots without entries back to the card.
+    fn clear_masks(&mut self, results: &mut Results) -> Result<(), ProviderError> {
+        self.alive()?;
+        if self.idle_masks.is_empty() {
+            return Ok(());
+        }
+        let commands = std::mem::take(&mut self.idle_masks).into_iter();
+        let command = |id| Command::new(CardOp::MaskClear).mask_id(id);
+        let commands = commands.map(|id| (command(id), Pending::MaskClear(id))).collect();
+        self.queue(commands, results)?;
+        self.drain(results)
+    }
+
+    fn complete_one(&mut self, results: &mut Results) -> Result<(), ProviderError> {
+        self.alive()?;
+        let completion = self.channel.wait().map_err(|error| self.fail(&error))?;
+        let Some(pending) = self.pending.pop_front() else { return Ok(()) };
+        match pending {
+            Pending::Part => {}
+            Pending::Move => {
+                if completion.status != Ok(Status::Ok) {
+                    let why = format!("a move failed with {:?}", completion.status);
+                    return Err(self.fail(&crate::Error::Unusable(why)));
+                }
+            }
+            Pending::Write { op, handle } => results[op] = Some(self.written(handle, completion)),
+            Pending::Replace { op, handle, next } => {
+                results[op] = Some(self.replaced(handle, next, completion));
+            }
+            Pending::Clear { op, handle } => results[op] = Some(self.cleared(handle, completion)),
+            Pending::MaskClear(id) => {
+                if completion.status == Ok(Status::Ok) {
+                    self.masks.free(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn written(
+        &mut self,
+        handle: Handle,
+        completion: CardCompletion,
+    ) -> Result<Stats, ProviderError> {
+        if completion.status == Ok(Status::Ok) {
+            self.set_busy(handle, false);
+            return Ok(Stats::default());
+        }
+        if let Some(entry) = self.forget(handle) {
+            self.counters.give_back(entry.counter);
+        }
+        Err(error_of(completion.status))
+    }
+
+    fn replaced(
+        &mut self,
+        handle: Handle,
+        next: Next,
+        completion: CardCompletion,
+    ) -> Result<Stats, ProviderError> {
+        self.set_busy(handle, false);
+        if completion.status != Ok(Status::Ok) {
+            self.actions.release(next.action);
+            self.counters.give_back(next.counter);
+            return Err(error_of(completion.status));
+        }
+        let Some(entry) = self.entry(handle) else { return Err(ProviderError::NotFound) };
+        let total = entry.total + self.growth(entry.last, completion.counters);
+        let (action, counter) = (entry.action, entry.counter);
+        self.actions.release(action);
+        self.counters.retire(counter);
+        if let Some(entry) = self.entry_mut(handle) {
+            entry.flow = next.flow;
+            entry.generation = next.generation;
+            entry.action = next.action;
+            entry.counter = next.counter;
+            entry.last = Counters::default();
+            entry.total = Counters::default();
+        }
+        Ok(Stats { counters: total, ..Stats::default() })
+    }
+
+    fn cleared(
+        &mut self,
+        handle: Handle,
+        completion: CardCompletion,
+    ) -> Result<Stats, ProviderError> {
+        match completion.status {
+            Ok(Status::Ok) => {
+                let Some(entry) = self.forget(handle) else { return Err(ProviderError::NotFound) };
+                self.counters.retire(entry.counter);
+                let total = entry.total + self.growth(entry.last, completion.counters);
+                Ok(Stats { counters: total, ..Stats::default() })
+            }
+            Ok(Status::NoEntry) => {
+                // It is not there any more: the belief follows the card.
+                if let Some(entry) = self.forget(handle) {
+                    self.counters.retire(entry.counter);
+                }
+                Err(ProviderError::NotFound)
+            }
+            status => {
+                self.set_busy(handle, false);
+                Err(error_of(status))
+            }
+        }
+    }
+
+    /// Gives back everything of an entry but its counter.
+    fn forget(&mut self, handle: Handle) -> Option<Entry> {
+        let entry = self.entries.get_mut(handle as usize)?.take()?;
+        self.free.push(handle);
+        self.by_ufid.remove(&entry.flow.ufid);
+        self.actions.release(entry.action);
+        match entry.place {
+            Place::Exact { slot, mask_id } => {
+                self.cuckoo.clear(slot);
+                if self.masks.release(mask_id) {
+                    self.idle_masks.push(mask_id);
+                }
+            }
+            Place::Row(row) => self.rows.clear(row),
+        }
+        Some(entry)
+    }
+}
+
+/// Where a new entry goes.
+enum Found {
+    Exact { mask: Acquired<u8>, plan: Plan },
+    Row(u32),
+}
+
+impl Found {
+    fn place(&self) -> Place {
+        match self {
+            Found::Exact { mask, plan } => Place::Exact { slot: plan.slot, mask_id: mask.id },
+            Found::Row(row) => Place::Row(*row),
+        }
+    }
+}
+
+fn write_action(id: u32, list: &[u8]) -> Command {
+    Command::new(CardOp::ActWrite).action(id).payload(list)
+}

@@ -1,0 +1,292 @@
+//! The card's flow table as a [`Provider`]: batches pipelined over the command ring, final
+//! counters out of completions, statistics by DMA snapshot, dumps read back from the card.
+
+mod apply;
+mod read;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use flow::provider::PortTraffic;
+use flow::{
+    Admission, Completion, Counters, Dumped, Megaflow, Op, PortId, Provider, ProviderError,
+    ProviderEvent, Reason, Refusal, Stats, TableUsage, Ufid,
+};
+
+use crate::admission::CardAdmission;
+use crate::channel::Channel;
+use crate::driver::SnapshotBuffer;
+use crate::error::Error;
+use crate::key::CardKey;
+use crate::register::words::port;
+use crate::register::{CardCapabilities, PortWindow, RECEIVE_DROPS, TRANSMIT_DROPS};
+use crate::ring::Consumer;
+use crate::ring::command::{CounterId, Table};
+use crate::ring::record::Status;
+use crate::sys::Region;
+use crate::table::{ActionSlots, Counters as CounterTable, Cuckoo, Handle, MaskSlots, Rows};
+use crate::toeplitz::{Secret, Toeplitz};
+
+use apply::Pending;
+
+/// Names of the tables, in usage reports and refusals.
+mod table_name {
+    pub(super) const EXACT: &str = "exact-match";
+    pub(super) const ROWS: &str = "masked-rows";
+    pub(super) const MASKS: &str = "masks";
+    pub(super) const ACTIONS: &str = "actions";
+    pub(super) const COUNTERS: &str = "counters";
+}
+
+/// Where an entry lives in the card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Exact { slot: u32, mask_id: u8 },
+    Row(u32),
+}
+
+impl Place {
+    fn table(self) -> (Table, u32) {
+        match self {
+            Place::Exact { slot, .. } => (Table::Exact, slot),
+            Place::Row(row) => (Table::Rows, row),
+        }
+    }
+}
+
+/// What the driver knows of an entry.
+struct Entry {
+    flow: Arc<Megaflow>,
+    generation: u32,
+    key: CardKey,
+    mask: CardKey,
+    place: Place,
+    action: u32,
+    counter: CounterId,
+    /// The card's counter as last seen, and the sum of its growth since the install.
+    last: Counters,
+    total: Counters,
+    /// A command on it is in flight.
+    busy: bool,
+}
+
+/// The card's flow table. Owned by one thread.
+pub struct FpgaProvider {
+    channel: Channel,
+    events: Consumer,
+    snapshot: SnapshotBuffer,
+    /// Counters that the SNAP block is set to.
+    snapshot_reach: u32,
+    readback: Region,
+    card: CardCapabilities,
+    admission: Arc<CardAdmission>,
+    toeplitz: Toeplitz,
+    windows: Vec<(PortId, PortWindow)>,
+    cuckoo: Cuckoo,
+    rows: Rows,
+    masks: MaskSlots,
+    actions: ActionSlots,
+    counters: CounterTable,
+    entries: Vec<Option<Entry>>,
+    free: Vec<Handle>,
+    by_ufid: HashMap<Ufid, Handle>,
+    pending: VecDeque<Pending>,
+    /// Mask slots that the card is to clear.
+    idle_masks: Vec<u8>,
+    gone: Option<String>,
+    told: bool,
+}
+
+impl FpgaProvider {
+    #[allow(clippy::too_many_arguments, reason = "the driver's bring-up is the only caller")]
+    pub(crate) fn new(
+        channel: Channel,
+        events: Consumer,
+        snapshot: SnapshotBuffer,
+        readback: Region,
+        card: &CardCapabilities,
+        admission: Arc<CardAdmission>,
+        secrets: &[Secret; 2],
+        windows: Vec<(PortId, PortWindow)>,
+    ) -> FpgaProvider {
+        FpgaProvider {
+            channel,
+            events,
+            snapshot,
+            snapshot_reach: 0,
+            readback,
+            admission,
+            toeplitz: Toeplitz::new(secrets),
+            windows,
+            cuckoo: Cuckoo::new(card.buckets, card.ways),
+            rows: Rows::new(card.rows),
+            masks: MaskSlots::new(card.masks),
+            actions: ActionSlots::new(card.action_slots),
+            counters: CounterTable::new(card.counters),
+            card: card.clone(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_ufid: HashMap::new(),
+            pending: VecDeque::new(),
+            idle_masks: Vec::new(),
+            gone: None,
+            told: false,
+        }
+    }
+
+    fn entry(&self, handle: Handle) -> Option<&Entry> {
+        self.entries.get(handle as usize)?.as_ref()
+    }
+
+    fn entry_mut(&mut self, handle: Handle) -> Option<&mut Entry> {
+        self.entries.get_mut(handle as usize)?.as_mut()
+    }
+
+    /// A number for a new entry.
+    fn new_handle(&mut self) -> Handle {
+        self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            crate::int::to_u32(self.entries.len() - 1)
+        })
+    }
+
+    /// The card does not answer as a card does: it is not used any more.
+    fn fail(&mut self, error: &Error) -> ProviderError {
+        let why = self.gone.get_or_insert_with(|| error.to_string());
+        ProviderError::Gone(why.clone())
+    }
+
+    fn alive(&self) -> Result<(), ProviderError> {
+        match &self.gone {
+            Some(why) => Err(ProviderError::Gone(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Growth of a counter of the card since it was last seen, modulo its width.
+    fn growth(&self, last: Counters, now: Counters) -> Counters {
+        let part = |last: u64, now: u64, bits: u32| now.wrapping_sub(last) & ((1 << bits) - 1);
+        Counters {
+            packets: part(last.packets, now.packets, self.card.packet_bits),
+            bytes: part(last.bytes, now.bytes, self.card.byte_bits),
+        }
+    }
+
+    fn read_traffic(&self) -> Result<Vec<PortTraffic>, Error> {
+        let drops = |window: &PortWindow, table: &[(&'static str, _, _)]| {
+            let one = |(name, frames, bytes): &(&'static str, _, _)| {
+                Ok((*name, window.counters(*frames, *bytes)?))
+            };
+            table.iter().map(one).collect::<Result<Vec<_>, Error>>()
+        };
+        self.channel.device.check()?;
+        let one = |(port, window): &(PortId, PortWindow)| {
+            Ok(PortTraffic {
+                port: *port,
+                received: window.counters(port::RX_PACKETS, port::RX_BYTES)?,
+                sent: window.counters(port::TX_PACKETS, port::TX_BYTES)?,
+                receive_drops: drops(window, &RECEIVE_DROPS)?,
+                transmit_drops: drops(window, &TRANSMIT_DROPS)?,
+            })
+        };
+        self.windows.iter().map(one).collect()
+    }
+}
+
+/// What a status of the card means to the caller.
+fn error_of(status: Result<Status, u8>) -> ProviderError {
+    let device = |text: String| {
+        ProviderError::Unsupported(Refusal::new(Reason::Device, "card").detail(text))
+    };
+    match status {
+        Ok(Status::Exists) => ProviderError::Exists,
+        Ok(Status::NoEntry) => ProviderError::NotFound,
+        Ok(Status::NoSpace) => full(table_name::EXACT),
+        Ok(Status::Busy | Status::Epoch | Status::Dma) => {
+            ProviderError::Busy(format!("the card answers {status:?}"))
+        }
+        Ok(status) => device(format!("the card answers {status:?}")),
+        Err(number) => device(format!("the card answers status {number}")),
+    }
+}
+
+fn full(table: &'static str) -> ProviderError {
+    ProviderError::Full(Refusal::new(Reason::TableFull, table))
+}
+
+impl Provider for FpgaProvider {
+    fn name(&self) -> &str {
+        "fpga"
+    }
+
+    fn admission(&self) -> Arc<dyn Admission> {
+        self.admission.clone()
+    }
+
+    fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
+        self.apply_batch(ops, done);
+    }
+
+    fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
+        let seen = self.take_snapshot()?;
+        let entries = seen.into_iter().filter_map(|handle| self.entry(handle));
+        out.extend(entries.map(|entry| {
+            let stats = Stats { counters: entry.total, used: None, tcp_flags: 0 };
+            (entry.flow.ufid, stats)
+        }));
+        Ok(())
+    }
+
+    fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
+        self.dump_card(out)
+    }
+
+    /// Opening a card resets it, so all that a dump can find is what this process installed.
+    fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
+        let ours = |dumped: &&Dumped| {
+            let entry = self.by_ufid.get(&dumped.ufid).and_then(|handle| self.entry(*handle));
+            entry.is_some_and(|entry| entry.generation == dumped.generation)
+        };
+        found.iter().filter(ours).map(|dumped| dumped.ufid).collect()
+    }
+
+    fn tables(&self) -> Vec<TableUsage> {
+        let usage = |table, entries: u32, capacity: u32| TableUsage {
+            table,
+            entries: u64::from(entries),
+            capacity: Some(u64::from(capacity)),
+        };
+        vec![
+            usage(table_name::EXACT, self.cuckoo.used(), self.cuckoo.capacity()),
+            usage(table_name::ROWS, self.rows.used(), self.rows.capacity()),
+            usage(table_name::MASKS, self.masks.used(), self.masks.capacity()),
+            usage(table_name::ACTIONS, self.actions.used(), self.actions.capacity()),
+            usage(table_name::COUNTERS, self.counters.used(), self.counters.capacity()),
+        ]
+    }
+
+    fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
+        self.alive()?;
+        self.read_traffic().map_err(|error| self.fail(&error))
+    }
+
+    fn events(&mut self) -> Vec<ProviderEvent> {
+        if self.gone.is_none() {
+            if let Err(error) = self.channel.device.check() {
+                self.fail(&error);
+            }
+            // Errors show in STATE, snapshots in completions: events are hints to look.
+            self.events.advance(self.events.waiting());
+            if self.gone.is_none() {
+                self.events.give_back(true);
+            }
+        }
+        match &self.gone {
+            Some(why) if !self.told => {
+                self.told = true;
+                vec![ProviderEvent::Gone(why.clone())]
+            }
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Reading the card: counter snapshots, and entries as they stand in its tables.
+
+use std::collections::HashMap;
+
+use flow::{Counters, Dumped, ProviderError, Stats, Ufid};
+
+use super::{Entry, FpgaProvider};
+use crate::admission::CardEntry;
+use crate::driver::READBACK;
+use crate::error::Error;
+use crate::int::{to_u32, to_usize};
+use crate::key::CardKey;
+use crate::ring::command::{COMMAND_BYTES, Command, CounterId, Op, Table, command};
+use crate::ring::record::{RECORD_BYTES, SnapshotHeader, WORD_BYTES, snapshot_counter};
+use crate::table::Handle;
+
+/// Smallest range of a snapshot, so that the SNAP block is rarely set anew.
+const SNAPSHOT_STEP: u32 = 256;
+
+impl FpgaProvider {
+    /// Takes a snapshot and adds what entries have counted since the last one; returns those
+    /// that were in it. Nothing may be in flight.
+    pub(super) fn take_snapshot(&mut self) -> Result<Vec<Handle>, ProviderError> {
+        self.alive()?;
+        match self.snapshot_words() {
+            Ok(seen) => Ok(seen),
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn snapshot_words(&mut self) -> Result<Vec<Handle>, Error> {
+        let reach = self.counters.reach().next_multiple_of(SNAPSHOT_STEP).min(self.card.counters);
+        let reach = reach.max(1);
+        if reach != self.snapshot_reach {
+            self.snapshot.block.set(self.snapshot.memory.iova(), 0, reach);
+            self.snapshot_reach = reach;
+        }
+        let ticket = self.counters.request();
+        let completion = self.channel.call(Command::new(Op::SnapNow))?;
+        let mut header = [0; RECORD_BYTES];
+        self.snapshot.memory.read(0, &mut header);
+        let header = SnapshotHeader::of(&header)
+            .filter(|h| h.sequence == completion.counter && (h.first, h.count) == (0, reach))
+            .ok_or_else(|| Error::Unusable("a torn snapshot".into()))?;
+        let mut words = vec![0; header.count as usize * WORD_BYTES];
+        self.snapshot.memory.read(RECORD_BYTES, &mut words);
+        let mut seen = Vec::with_capacity(self.by_ufid.len());
+        for word in words.chunks_exact(WORD_BYTES) {
+            let (id, now) = snapshot_counter(word);
+            // Nobody's, or a generation that is over: a late word has no owner.
+            let Some(handle) = self.counters.owner(id) else { continue };
+            let Some(entry) = self.entry(handle).filter(|entry| entry.counter == id) else {
+                continue;
+            };
+            let growth = self.growth(entry.last, now);
+            if let Some(entry) = self.entry_mut(handle) {
+                entry.total += growth;
+                entry.last = now;
+            }
+            seen.push(handle);
+        }
+        self.counters.snapshot_done(ticket);
+        Ok(seen)
+    }
+
+    /// All entries, read slot by slot from the card.
+    pub(super) fn dump_card(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
+        self.alive()?;
+        match self.read_tables() {
+            Ok(found) => {
+                out.extend(found);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn read_tables(&mut self) -> Result<Vec<Dumped>, Error> {
+        let mut reader = Reader::default();
+        let mut found = Vec::new();
+        for (table, slots) in
+            [(Table::Exact, self.cuckoo.capacity()), (Table::Rows, self.rows.capacity())]
+        {
+            let mut first = 0;
+            while first < slots {
+                let count = READBACK.min(slots - first);
+                let read = Command::new(Op::EntryRead).slot(table, first).slot2(count);
+                for record in self.read_back(read)? {
+                    found.push(self.dumped(table, &record, &mut reader)?);
+                }
+                first += count;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Executes a command that writes records back.
+    fn read_back(&mut self, read: Command) -> Result<Vec<Command>, Error> {
+        let completion = self.channel.call(read.address(self.readback.iova()))?;
+        let count = to_usize(completion.counters.packets.min(u64::from(READBACK)));
+        let mut records = Vec::with_capacity(count);
+        for index in 0..count {
+            let mut record = Command { bytes: [0; COMMAND_BYTES] };
+            self.readback.read(index * COMMAND_BYTES, &mut record.bytes);
+            if !record.intact() {
+                return Err(Error::Unusable("a torn record read back".into()));
+            }
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    fn dumped(
+        &mut self,
+        table: Table,
+        record: &Command,
+        reader: &mut Reader,
+    ) -> Result<Dumped, Error> {
+        let mask_id = record.bytes[command::MASK_ID.offset];
+        let mask = match table {
+            Table::Rows => Some(record.get_mask()),
+            Table::Exact => match reader.masks.get(&mask_id) {
+                Some(mask) => *mask,
+                None => {
+                    let read = self.read_back(Command::new(Op::MaskRead).mask_id(mask_id))?;
+                    let mask = read.first().map(Command::get_mask);
+                    reader.masks.insert(mask_id, mask);
+                    mask
+                }
+            },
+        };
+        let action = record.get32(command::ACT_ID);
+        if !reader.actions.contains_key(&action) {
+            let read = self.read_back(Command::new(Op::ActRead).action(action))?;
+            let list = read.first().and_then(Command::get_payload).map(<[u8]>::to_vec);
+            reader.actions.insert(action, list);
+        }
+        let actions = reader.actions.get(&action).cloned().flatten();
+        let card = mask.zip(actions).map(|(mask, actions)| CardEntry {
+            key: record.get_key(),
+            mask,
+            actions,
+        });
+        let ufid = Ufid(record.get_cookie());
+        let generation = record.get32(command::GENERATION);
+        let counter = CounterId::of(record.get32(command::CNT));
+        let now = Counters {
+            packets: command::PACKETS.get(&record.bytes),
+            bytes: command::BYTES.get(&record.bytes),
+        };
+        let ours = self.by_ufid.get(&ufid).and_then(|handle| self.entry(*handle));
+        let ours = ours.filter(|entry| entry.counter == counter);
+        let counters = ours.map_or(now, |entry| entry.total + self.growth(entry.last, now));
+        let flow = card.and_then(|card| match ours {
+            // The card holds exactly what this megaflow is: give it in its own words (a match on
+            // a field that is always 0 has no place in the card).
+            Some(entry) if self.is(entry, &card) => Some(entry.flow.clone()),
+            _ => self.admission.decode(&card).map(std::sync::Arc::new),
+        });
+        let stats = Stats { counters, ..Stats::default() };
+        Ok(Dumped { ufid, generation, flow, stats, active: true })
+    }
+
+    fn is(&self, entry: &Entry, card: &CardEntry) -> bool {
+        (entry.key, entry.mask) == (card.key, card.mask)
+            && self.actions.list(entry.action) == card.actions
+    }
+
+    /// Counters in use, for tests of leaks.
+    #[must_use]
+    pub fn counters_in_use(&self) -> u32 {
+        self.counters.used() - to_u32(self.counters.in_quarantine())
+    }
+}
+
+/// Masks and action lists that a dump has read already.
+#[derive(Default)]
+struct Reader {
+    masks: HashMap<u8, Option<CardKey>>,
+    actions: HashMap<u32, Option<Vec<u8>>>,
+}

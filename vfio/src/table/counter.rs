@@ -1,0 +1,150 @@
+//! Counters with generations and quarantine: FREE(g) → LIVE(g) → QUARANTINE(g) → FREE(g + 1).
+
+use std::collections::VecDeque;
+
+use super::Handle;
+use crate::ring::command::CounterId;
+
+/// Life of all counters, as the text's §8 has it.
+pub struct Counters {
+    generations: Vec<u8>,
+    owners: Vec<Option<Handle>>,
+    /// Once used and free again, oldest first, so that generations spread.
+    free: VecDeque<u32>,
+    /// Never used so far: this one and all above it.
+    untouched: u32,
+    /// Which are out of use, and how many snapshots had been requested then.
+    quarantine: VecDeque<(u32, u64)>,
+    requested: u64,
+}
+
+impl Counters {
+    /// All free.
+    #[must_use]
+    pub fn new(count: u32) -> Counters {
+        Counters {
+            generations: vec![0; count as usize],
+            owners: vec![None; count as usize],
+            free: VecDeque::new(),
+            untouched: 0,
+            quarantine: VecDeque::new(),
+            requested: 0,
+        }
+    }
+
+    /// A counter for an entry; `None` if all are live or in quarantine.
+    pub fn acquire(&mut self, owner: Handle) -> Option<CounterId> {
+        let index = match self.free.pop_front() {
+            Some(index) => index,
+            None if (self.untouched as usize) < self.owners.len() => {
+                self.untouched += 1;
+                self.untouched - 1
+            }
+            None => return None,
+        };
+        self.owners[index as usize] = Some(owner);
+        Some(CounterId { index, generation: self.generations[index as usize] })
+    }
+
+    /// The card has completed its removal: it goes into quarantine.
+    pub fn retire(&mut self, id: CounterId) {
+        self.owners[id.index as usize] = None;
+        self.quarantine.push_back((id.index, self.requested));
+    }
+
+    /// The card never took it into use: no old value can be under way.
+    pub fn give_back(&mut self, id: CounterId) {
+        self.owners[id.index as usize] = None;
+        self.free.push_front(id.index);
+    }
+
+    /// A snapshot is requested; returns its ticket.
+    pub fn request(&mut self) -> u64 {
+        self.requested += 1;
+        self.requested
+    }
+
+    /// The snapshot of that ticket is complete: what retired before it was requested is free.
+    pub fn snapshot_done(&mut self, ticket: u64) {
+        while let Some((index, at)) = self.quarantine.front().copied() {
+            if at >= ticket {
+                break;
+            }
+            self.quarantine.pop_front();
+            let generation = &mut self.generations[index as usize];
+            *generation = generation.wrapping_add(1);
+            self.free.push_back(index);
+        }
+    }
+
+    /// Whose a word of a snapshot is; `None` for nobody's and for another generation's.
+    #[must_use]
+    pub fn owner(&self, id: CounterId) -> Option<Handle> {
+        let index = id.index as usize;
+        let owner = self.owners.get(index).copied().flatten();
+        owner.filter(|_| self.generations[index] == id.generation)
+    }
+
+    /// Counters that were ever used: all below this index; a snapshot needs no others.
+    #[must_use]
+    pub fn reach(&self) -> u32 {
+        self.untouched
+    }
+
+    /// Live or in quarantine.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        self.untouched - crate::int::to_u32(self.free.len())
+    }
+
+    /// In quarantine.
+    #[must_use]
+    pub fn in_quarantine(&self) -> usize {
+        self.quarantine.len()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        crate::int::to_u32(self.owners.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_leaves_quarantine_only_by_a_snapshot_requested_after_its_end() {
+        let mut counters = Counters::new(1);
+        let first = counters.acquire(7).unwrap();
+        assert_eq!(counters.owner(first), Some(7));
+        let early = counters.request();
+        counters.retire(first);
+        assert_eq!(counters.owner(first), None);
+        assert_eq!(counters.acquire(8), None);
+        counters.snapshot_done(early);
+        assert_eq!(counters.acquire(8), None, "that snapshot may hold the old value");
+        let late = counters.request();
+        counters.snapshot_done(late);
+        let second = counters.acquire(8).unwrap();
+        assert_eq!((second.index, second.generation), (first.index, first.generation + 1));
+        assert_eq!(counters.owner(first), None, "a late word of the first life");
+        assert_eq!(counters.owner(second), Some(8));
+    }
+
+    #[test]
+    fn generations_wrap_and_stay_apart() {
+        let mut counters = Counters::new(2);
+        for life in 0..600u32 {
+            let id = counters.acquire(life).unwrap();
+            assert_eq!(counters.owner(id), Some(life));
+            let stale = CounterId { generation: id.generation.wrapping_sub(1), ..id };
+            assert_eq!(counters.owner(stale), None);
+            counters.retire(id);
+            let ticket = counters.request();
+            counters.snapshot_done(ticket);
+        }
+        assert_eq!(counters.used(), 0);
+    }
+}

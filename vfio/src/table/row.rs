@@ -1,0 +1,44 @@
+//! The masked rows. Megaflows never overlap, so any free row will do.
+
+use super::Handle;
+
+/// Who is in which row.
+pub struct Rows {
+    rows: Vec<Option<Handle>>,
+    used: u32,
+}
+
+impl Rows {
+    /// All free.
+    #[must_use]
+    pub fn new(count: u32) -> Rows {
+        Rows { rows: vec![None; count as usize], used: 0 }
+    }
+
+    /// A free row for an entry; `None` if there is none.
+    pub fn acquire(&mut self, owner: Handle) -> Option<u32> {
+        let row = self.rows.iter().position(Option::is_none)?;
+        self.rows[row] = Some(owner);
+        self.used += 1;
+        Some(crate::int::to_u32(row))
+    }
+
+    /// The row is free again.
+    pub fn clear(&mut self, row: u32) {
+        if self.rows[row as usize].take().is_some() {
+            self.used -= 1;
+        }
+    }
+
+    /// Rows in use.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        crate::int::to_u32(self.rows.len())
+    }
+}
