@@ -1,7 +1,6 @@
 //! The engine that places megaflows, its runtime and the megaflow command.
 #![forbid(unsafe_code)]
 
-mod background;
 pub mod config;
 pub mod control;
 pub mod engine;

@@ -115,9 +115,7 @@ impl Address {
             fs::hard_link(&self.bound, &self.socket)?;
             self.files.push(self.socket.clone());
         }
-        let listener = UnixListener::from(fd);
-        listener.set_nonblocking(true)?;
-        Ok(listener)
+        Ok(UnixListener::from(fd))
     }
 }
 

@@ -24,11 +24,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 pub use address::StartError;
 
-use crate::background::Background;
 use crate::request::Handle;
 use address::Address;
 use log::Log;
@@ -47,30 +46,24 @@ pub struct Context {
     pub log: Log,
 }
 
-/// A running control socket with a thread of its own. Dropping it closes the socket and removes
-/// its files.
+/// A running control socket. Dropping it closes the socket and removes its files.
 pub struct Server {
     address: Address,
+    accepting: JoinHandle<()>,
     clients: Clients,
-    thread: Background,
 }
 
 impl Server {
     /// Takes the socket's place and answers on it from now on. A stale socket of a process that
-    /// was killed is cleared away; a live one is an error.
+    /// was killed is cleared away; a live one is an error. Needs a tokio runtime around it.
     pub fn start(socket: &Path, context: Context) -> Result<Server, StartError> {
         let (address, listener) = Address::take(socket)?;
+        let fault = |error| StartError::new(socket, "can't be served", error);
+        listener.set_nonblocking(true).map_err(fault)?;
+        let listener = UnixListener::from_std(listener).map_err(fault)?;
         let clients = Clients::default();
-        let table = clients.clone();
-        let serve = move || async move {
-            match UnixListener::from_std(listener) {
-                Ok(listener) => accept(listener, Arc::new(context), table).await,
-                Err(error) => tracing::error!(%error, "the control socket can't be served"),
-            }
-        };
-        let thread = Background::start("control", serve)
-            .map_err(|error| StartError::new(socket, "can't be served", error))?;
-        Ok(Server { address, clients, thread })
+        let accepting = tokio::spawn(accept(listener, Arc::new(context), clients.clone()));
+        Ok(Server { address, accepting, clients })
     }
 
     /// Where it is bound: `NAME.<pid>.ctl` beside the socket of the configuration.
@@ -79,13 +72,20 @@ impl Server {
         self.address.bound()
     }
 
-    /// Lets replies that are on their way out, so that `exit` is answered, and closes.
-    pub fn stop(self) {
+    /// Takes no new clients, lets replies that are on their way out, and closes.
+    pub async fn stop(self) {
+        self.accepting.abort();
         let end = Instant::now() + GRACE;
         while self.clients.lock().values().any(|client| client.busy) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.thread.stop();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.clients.lock().values().for_each(|client| client.task.abort());
     }
 }
 

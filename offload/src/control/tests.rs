@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::testing::{context, fill};
 use super::*;
@@ -17,15 +18,17 @@ struct Lab {
     folder: TempDir,
     context: Context,
     server: Option<Server>,
+    runtime: Runtime,
 }
 
 impl Lab {
     fn new() -> Lab {
         let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
         let context = context();
         let socket = folder.path().join("run/mega.ctl");
-        let server = Server::start(&socket, context.clone()).unwrap();
-        Lab { folder, context, server: Some(server) }
+        let server = runtime.block_on(async { Server::start(&socket, context.clone()) }).unwrap();
+        Lab { folder, context, server: Some(server), runtime }
     }
 
     fn socket(&self) -> PathBuf {
@@ -300,7 +303,7 @@ fn the_files_are_private_found_by_name_and_gone_at_the_end() {
     // The answer to exit arrives, though everything ends with it.
     assert_eq!(lab.says(&["exit"]), "");
     let server = lab.server.take().unwrap();
-    server.stop();
+    lab.runtime.block_on(server.stop());
     assert!(!run.exists(), "{:?}", std::fs::read_dir(run).unwrap().collect::<Vec<_>>());
 }
 
@@ -308,7 +311,8 @@ fn the_files_are_private_found_by_name_and_gone_at_the_end() {
 fn a_live_one_is_refused_and_a_killed_one_is_cleared_away() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("mega.ctl");
-    let start = || Server::start(&socket, context());
+    let runtime = Runtime::new().unwrap();
+    let start = || runtime.block_on(async { Server::start(&socket, context()) });
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "control::tests::holds_the_socket_of_its_environment", "--nocapture"])
         .env(HOLD, &socket)
@@ -339,7 +343,8 @@ const HOLD: &str = "MEGAFLOW_TEST_HOLD_SOCKET";
 #[test]
 fn holds_the_socket_of_its_environment() {
     let Some(socket) = std::env::var_os(HOLD) else { return };
-    let _server = Server::start(socket.as_ref(), context()).unwrap();
+    let runtime = Runtime::new().unwrap();
+    let _server = runtime.block_on(async { Server::start(socket.as_ref(), context()) }).unwrap();
     // Until the test kills it, or ends and closes the pipe.
     let _ = std::io::stdin().read(&mut [0]);
 }
@@ -349,7 +354,8 @@ fn what_is_no_socket_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("mega.ctl");
     std::fs::write(&socket, "precious").unwrap();
-    let started = Server::start(&socket, context());
+    let runtime = Runtime::new().unwrap();
+    let started = runtime.block_on(async { Server::start(&socket, context()) });
     let error = started.err().unwrap().to_string();
     assert!(error.contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");

@@ -9,7 +9,7 @@ mod query;
 mod tests;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::State as Shared;
@@ -18,34 +18,29 @@ use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
-use crate::background::Background;
-use crate::control::log::Log;
 use crate::control::{Context, methods};
-use crate::request::Handle;
 
-/// A running listener with a thread of its own. Dropping it closes it.
+/// A running listener. Dropping it closes it.
 pub struct Server {
     address: SocketAddr,
-    thread: Background,
+    task: JoinHandle<()>,
 }
 
 impl Server {
-    /// Serves on a socket that listens already.
-    pub fn start(listener: StdListener, handle: Handle) -> io::Result<Server> {
+    /// Listens from now on. Needs a tokio runtime around it.
+    pub async fn start(listen: SocketAddr, context: Context) -> io::Result<Server> {
+        let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        listener.set_nonblocking(true)?;
-        let routes = routes(Context { handle, log: Log::detached() });
-        let serve = move || async move {
-            let served = match TcpListener::from_std(listener) {
-                Ok(listener) => axum::serve(listener::Bounded::new(listener), routes).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = served {
+        let routes = routes(context);
+        let task = tokio::spawn(async move {
+            let listener = listener::Bounded::new(listener);
+            if let Err(error) = axum::serve(listener, routes).await {
                 tracing::error!(%error, "the HTTP listener stopped");
             }
-        };
-        Ok(Server { address, thread: Background::start("http", serve)? })
+        });
+        Ok(Server { address, task })
     }
 
     /// Where it listens: the port is the real one where 0 was asked for.
@@ -53,10 +48,11 @@ impl Server {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
 
-    /// Closes it, now.
-    pub fn stop(self) {
-        self.thread.stop();
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -2,20 +2,24 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
+
 use super::*;
 use crate::control::testing::{HOSTILE, context, fill};
 
 struct Lab {
     context: Context,
     server: Server,
+    _runtime: Runtime,
 }
 
 impl Lab {
     fn new() -> Lab {
+        let runtime = Runtime::new().unwrap();
         let context = context();
-        let listener = StdListener::bind("127.0.0.1:0").unwrap();
-        let server = Server::start(listener, context.handle.clone()).unwrap();
-        Lab { context, server }
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let server = runtime.block_on(Server::start(listen, context.clone())).unwrap();
+        Lab { context, server, _runtime: runtime }
     }
 
     fn connect(&self) -> TcpStream {
