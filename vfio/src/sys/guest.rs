@@ -1,6 +1,7 @@
 //! The memory of a guest, as a card that is served over vfio-user sees it: windows that come
 //! and go at run time, each a file of the guest's memory.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::{PoisonError, RwLock};
@@ -10,16 +11,13 @@ use crate::error::Error;
 use crate::int::to_usize;
 use crate::model::memory::{DmaFault, HostMemory};
 
-struct Window {
-    iova: u64,
-    mapping: Mapping,
-}
-
 /// What `dma_map` and `dma_unmap` of a vfio-user server feed; give it to the model as its host
-/// memory. An access that no single window covers is a fault.
+/// memory. A guest's IOMMU maps page by page, so an access may run over several windows; it is a
+/// fault unless all of it is covered.
 #[derive(Default)]
 pub struct GuestMemory {
-    windows: RwLock<Vec<Window>>,
+    /// By their first address; no two overlap.
+    windows: RwLock<BTreeMap<u64, Mapping>>,
 }
 
 impl GuestMemory {
@@ -32,10 +30,19 @@ impl GuestMemory {
         offset: u64,
         writable: bool,
     ) -> Result<(), Error> {
+        let refused = |source: std::io::Error| {
+            Error::host(format!("mapping guest memory at {iova:#x}"), source)
+        };
+        let end = iova.checked_add(length).filter(|_| length > 0);
+        let end = end.ok_or_else(|| refused(std::io::ErrorKind::InvalidInput.into()))?;
         let mapping = Mapping::of_file(file.as_fd(), offset, to_usize(length), writable)
-            .map_err(|e| Error::host(format!("mapping guest memory at {iova:#x}"), e))?;
+            .map_err(|e| refused(e.into()))?;
         let mut windows = self.windows.write().unwrap_or_else(PoisonError::into_inner);
-        windows.push(Window { iova, mapping });
+        let below = windows.range(..end).next_back();
+        if below.is_some_and(|(start, other)| start + other.len() as u64 > iova) {
+            return Err(refused(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        windows.insert(iova, mapping);
         Ok(())
     }
 
@@ -43,37 +50,57 @@ impl GuestMemory {
     pub fn unmap(&self, iova: u64, length: u64) {
         let end = iova.saturating_add(length);
         let mut windows = self.windows.write().unwrap_or_else(PoisonError::into_inner);
-        windows.retain(|w| w.iova < iova || w.iova + w.mapping.len() as u64 > end);
+        windows.retain(|start, window| *start < iova || *start + window.len() as u64 > end);
     }
 
-    fn with<T>(
+    /// How many windows there are.
+    #[must_use]
+    pub fn windows(&self) -> usize {
+        self.windows.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Calls `f` with each window that the range touches, the offset in it and the part of the
+    /// range that it covers. Nothing is called unless all of the range is covered.
+    fn pieces(
         &self,
         iova: u64,
         length: usize,
-        f: impl FnOnce(&Mapping, usize) -> Result<T, OutOfRange>,
-    ) -> Result<T, DmaFault> {
+        mut f: impl FnMut(&Mapping, usize, std::ops::Range<usize>) -> Result<(), OutOfRange>,
+    ) -> Result<(), DmaFault> {
         let windows = self.windows.read().unwrap_or_else(PoisonError::into_inner);
-        let window = windows.iter().find(|w| {
-            iova.checked_sub(w.iova)
-                .and_then(|at| at.checked_add(length as u64))
-                .is_some_and(|end| end <= w.mapping.len() as u64)
-        });
-        let window = window.ok_or(DmaFault)?;
-        f(&window.mapping, to_usize(iova - window.iova)).map_err(|OutOfRange| DmaFault)
+        let piece = |done: usize| {
+            let at = iova.checked_add(done as u64)?;
+            let (start, window) = windows.range(..=at).next_back()?;
+            let inside = to_usize(at - start);
+            let room = window.len().checked_sub(inside).filter(|room| *room > 0)?;
+            Some((window, inside, done..length.min(done + room)))
+        };
+        let mut done = 0;
+        while done < length {
+            done = piece(done).ok_or(DmaFault)?.2.end;
+        }
+        done = 0;
+        while done < length {
+            let (window, inside, part) = piece(done).ok_or(DmaFault)?;
+            done = part.end;
+            f(window, inside, part).map_err(|OutOfRange| DmaFault)?;
+        }
+        Ok(())
     }
 }
 
 impl HostMemory for GuestMemory {
     fn read(&self, iova: u64, out: &mut [u8]) -> Result<(), DmaFault> {
-        self.with(iova, out.len(), |mapping, at| mapping.read(at, out))
+        self.pieces(iova, out.len(), |window, at, part| window.read(at, &mut out[part]))
     }
 
     fn write(&self, iova: u64, data: &[u8]) -> Result<(), DmaFault> {
-        self.with(iova, data.len(), |mapping, at| mapping.write(at, data))
+        self.pieces(iova, data.len(), |window, at, part| window.write(at, &data[part]))
     }
 
     fn store(&self, iova: u64, value: u32) -> Result<(), DmaFault> {
-        self.with(iova, 4, |mapping, at| mapping.store(at, value))
+        // Windows begin and end at pages: an aligned word is in one.
+        self.pieces(iova, 4, |window, at, _| window.store(at, value))
     }
 }
 
@@ -81,12 +108,16 @@ impl HostMemory for GuestMemory {
 mod tests {
     use super::*;
 
-    #[test]
-    fn windows_come_and_go() {
+    fn file() -> OwnedFd {
         let flags = rustix::fs::MemfdFlags::empty();
         let file = rustix::fs::memfd_create("guest", flags).unwrap();
         rustix::fs::ftruncate(&file, 8192).unwrap();
-        let memory = GuestMemory::default();
+        file
+    }
+
+    #[test]
+    fn windows_come_and_go() {
+        let (file, memory) = (file(), GuestMemory::default());
         memory.map(0x10000, 4096, &file, 4096, true).unwrap();
         memory.map(0x20000, 4096, &file, 4096, false).unwrap();
         memory.write(0x10010, b"hello").unwrap();
@@ -95,8 +126,33 @@ mod tests {
         assert_eq!(&out, b"hello");
         assert_eq!(memory.write(0x20010, b"x"), Err(DmaFault), "mapped for reading only");
         assert_eq!(memory.read(0x10fff, &mut out), Err(DmaFault), "leaves the window");
+        assert_eq!(memory.read(0xffff, &mut out), Err(DmaFault), "begins before the window");
         memory.unmap(0x10000, 4096);
         assert_eq!(memory.read(0x10010, &mut out), Err(DmaFault));
         assert_eq!(memory.read(0x20010, &mut out), Ok(()));
+        memory.unmap(0, u64::MAX);
+        assert_eq!(memory.windows(), 0);
+    }
+
+    #[test]
+    fn an_access_runs_over_windows_that_touch_and_over_no_gap() {
+        let (file, memory) = (file(), GuestMemory::default());
+        // The second page of the file comes first on the bus.
+        memory.map(0x10000, 4096, &file, 4096, true).unwrap();
+        memory.map(0x11000, 4096, &file, 0, true).unwrap();
+        let data: Vec<u8> = (0..100).collect();
+        memory.write(0x10fce, &data).unwrap();
+        let mut out = vec![0; 100];
+        memory.read(0x10fce, &mut out).unwrap();
+        assert_eq!(out, data);
+        memory.unmap(0x11000, 4096);
+        let before = out.clone();
+        assert_eq!(memory.read(0x10fce, &mut out), Err(DmaFault));
+        assert_eq!(memory.write(0x10fce, &[0xff; 100]), Err(DmaFault));
+        assert_eq!(out, before);
+        memory.read(0x10fce, &mut out[..50]).unwrap();
+        assert_eq!(out, data, "a refused write leaves everything as it was");
+        let twice = memory.map(0x10000, 8192, &file, 0, true);
+        assert!(twice.is_err(), "overlaps a window");
     }
 }
