@@ -20,6 +20,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod upcall;
+pub mod worker;
 
 pub use datapath::{Account, Config, Datapath, Ledger, PortSnapshot, Snapshot};
 pub use drops::{DropReason, Drops};

@@ -116,6 +116,12 @@ impl Datapath {
         }
     }
 
+    /// What was fixed when it was made.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The flow table; it is the provider named `host`.
     pub fn table(&mut self) -> &mut FlowTable {
         &mut self.table

@@ -1,6 +1,12 @@
 //! Ports: where packets come in and leave. One file per kind, one trait for all.
 
+pub mod fpga;
 pub mod memory;
+mod offload;
+pub mod pcap;
+mod sys;
+pub mod system;
+pub mod tap;
 
 use std::os::fd::BorrowedFd;
 

@@ -72,6 +72,8 @@ pub struct UpcallLimits {
     pub waiting_per_key: usize,
     /// Packets of one port that wait for any answer.
     pub waiting: usize,
+    /// Upcalls that a worker hands to the client before the first of them is answered.
+    pub outstanding: usize,
     /// Upcalls that a queue hands out before the next one has its turn.
     pub quota: usize,
     /// After that long without an answer the packets are dropped.
@@ -85,6 +87,7 @@ impl Default for UpcallLimits {
             special: 1024,
             waiting_per_key: 32,
             waiting: 2048,
+            outstanding: 256,
             quota: 16,
             timeout: Duration::from_secs(5),
         }

@@ -80,6 +80,7 @@ impl World {
             special: 3,
             waiting_per_key: 3,
             waiting: 30,
+            outstanding: 9,
             quota: 2,
             timeout: Duration::from_secs(2),
         };

@@ -1,0 +1,82 @@
+//! Offload headers: what the kernel left for a device to do, done before a frame is forwarded.
+//!
+//! A local sender's frame may come without a transport checksum (`CHECKSUM_PARTIAL`) or as one
+//! frame of up to 64 KiB (GSO). The next hop may be a card, a capture or a peer without
+//! offloads, so both are finished here: the datapath sees only what could be on a wire.
+
+mod checksum;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use flow::packet::Packet;
+
+/// Why a frame can't be finished: its header says what the frame is not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Unfinishable;
+
+/// The fields of a `virtio_net_hdr` in host byte order, as packet sockets have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Header {
+    flags: u8,
+    gso_type: u8,
+    gso_size: u16,
+    csum_start: u16,
+    csum_offset: u16,
+}
+
+const NEEDS_CHECKSUM: u8 = 1;
+const GSO_NONE: u8 = 0;
+const GSO_TCP4: u8 = 1;
+const GSO_TCP6: u8 = 4;
+const GSO_UDP: u8 = 5;
+/// Beside a type: the sender uses explicit congestion notification.
+const GSO_ECN: u8 = 0x80;
+
+impl Header {
+    /// From the bytes before a frame; `None` if they are not all there.
+    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
+        let word = |at: usize| Some(u16::from_ne_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+        Some(Header {
+            flags: *bytes.first()?,
+            gso_type: *bytes.get(1)?,
+            gso_size: word(4)?,
+            csum_start: word(6)?,
+            csum_offset: word(8)?,
+        })
+    }
+
+    /// The frames that the header and the frame stand for, each whole and with its checksums,
+    /// behind the VLAN tag that the kernel had taken out.
+    pub(super) fn finish(
+        self,
+        frame: &[u8],
+        vlan: Option<(u16, u16)>,
+        mut sink: impl FnMut(Packet),
+    ) -> Result<(), Unfinishable> {
+        let mut tagged = |mut packet: Packet| {
+            if let Some((tpid, tci)) = vlan {
+                let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
+                packet.insert(12, [a, b, c, d]);
+            }
+            sink(packet);
+        };
+        match self.gso_type & !GSO_ECN {
+            GSO_NONE if self.flags & NEEDS_CHECKSUM == 0 => {
+                tagged(Packet::new(frame));
+                Ok(())
+            }
+            GSO_NONE => {
+                let mut packet = Packet::new(frame);
+                let (start, offset) = (self.csum_start.into(), self.csum_offset.into());
+                checksum::complete(packet.bytes_mut(), start, offset)?;
+                tagged(packet);
+                Ok(())
+            }
+            GSO_TCP4 | GSO_TCP6 | GSO_UDP => {
+                segment::segment(frame, self.gso_size.into(), &mut tagged)
+            }
+            _ => Err(Unfinishable),
+        }
+    }
+}

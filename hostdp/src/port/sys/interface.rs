@@ -1,0 +1,93 @@
+//! What the kernel knows of network interfaces, by ioctl in the socket's own namespace.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::check;
+
+/// Longest name of an interface, its final zero included.
+const NAME: usize = libc::IFNAMSIZ;
+
+/// Can this be the name of an interface? (The kernel's rule.)
+pub(in crate::port) fn is_interface_name(name: &str) -> bool {
+    let is_bad = |b: u8| b == b'/' || b == b':' || b == 0 || b.is_ascii_whitespace();
+    !name.is_empty()
+        && name.len() < NAME
+        && name != "."
+        && name != ".."
+        && !name.bytes().any(is_bad)
+}
+
+/// The number of the interface of that name.
+pub(in crate::port) fn index_of(socket: BorrowedFd<'_>, name: &str) -> io::Result<i32> {
+    let mut request = request(name)?;
+    call(socket, libc::SIOCGIFINDEX, &mut request)?;
+    // SAFETY: after SIOCGIFINDEX the kernel has set this member of the union.
+    Ok(unsafe { request.ifr_ifru.ifru_ifindex })
+}
+
+/// The name that the interface of that number has now.
+pub(in crate::port) fn name_of(socket: BorrowedFd<'_>, index: i32) -> io::Result<String> {
+    let mut request = request("")?;
+    request.ifr_ifru.ifru_ifindex = index;
+    call(socket, libc::SIOCGIFNAME, &mut request)?;
+    Ok(name(&request))
+}
+
+/// `IFF_UP`, `IFF_RUNNING` and so on.
+pub(in crate::port) fn flags(socket: BorrowedFd<'_>, name: &str) -> io::Result<i32> {
+    let mut request = request(name)?;
+    call(socket, libc::SIOCGIFFLAGS, &mut request)?;
+    // SAFETY: after SIOCGIFFLAGS the kernel has set this member of the union.
+    Ok(i32::from(unsafe { request.ifr_ifru.ifru_flags }))
+}
+
+/// Sets the interface up.
+pub(in crate::port) fn set_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let flags = flags(socket, name)? | libc::IFF_UP;
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_flags = i16::try_from(flags & 0x7fff).unwrap_or(0);
+    call(socket, libc::SIOCSIFFLAGS, &mut request)
+}
+
+/// Longest payload that the interface sends.
+pub(in crate::port) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
+    let mut request = request(name)?;
+    call(socket, libc::SIOCGIFMTU, &mut request)?;
+    // SAFETY: after SIOCGIFMTU the kernel has set this member of the union.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    Ok(u32::try_from(mtu).unwrap_or(0))
+}
+
+/// Makes an opened `/dev/net/tun` the other end of a TAP interface of that name, without a
+/// packet information header; the interface is made if it is not there. Returns its name.
+pub(in crate::port) fn tun_attach(device: BorrowedFd<'_>, name_wanted: &str) -> io::Result<String> {
+    let mut request = request(name_wanted)?;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI;
+    request.ifr_ifru.ifru_flags = i16::try_from(flags).unwrap_or(0);
+    call(device, libc::TUNSETIFF, &mut request)?;
+    Ok(name(&request))
+}
+
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: ifreq is a name and a union of plain data: all zeroes is a value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if !name.is_empty() && !is_interface_name(name) {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = libc::c_char::from_ne_bytes([byte]);
+    }
+    Ok(request)
+}
+
+fn name(request: &libc::ifreq) -> String {
+    let bytes = request.ifr_name.iter().map(|c| c.to_ne_bytes()[0]);
+    String::from_utf8_lossy(&bytes.take_while(|b| *b != 0).collect::<Vec<u8>>()).into_owned()
+}
+
+fn call(fd: BorrowedFd<'_>, what: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: every ioctl that is called here reads and writes one ifreq, which lives through
+    // the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), what, request as *mut libc::ifreq) })
+}

@@ -1,0 +1,101 @@
+//! The system calls of the ports, each behind a safe function. Nothing else in this crate is
+//! unsafe.
+#![allow(unsafe_code)]
+
+mod interface;
+mod messages;
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+pub(super) use interface::{flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach};
+pub(super) use messages::{Messages, send};
+
+/// A raw packet socket that receives nothing yet: protocol 0.
+pub(super) fn packet_socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes three integers and returns a descriptor or -1.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+    check(fd)?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Receives everything from one interface from now on.
+pub(super) fn bind_interface(socket: BorrowedFd<'_>, index: i32) -> io::Result<()> {
+    let protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or(0).to_be();
+    let address = libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).unwrap_or(0),
+        sll_protocol: protocol,
+        sll_ifindex: index,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = size_u32::<libc::sockaddr_ll>();
+    // SAFETY: the pointer is to a sockaddr_ll that lives through the call, with its length.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    check(result)
+}
+
+/// Sets an option whose value is an int.
+pub(super) fn set_int(
+    socket: BorrowedFd<'_>,
+    level: i32,
+    option: i32,
+    value: i32,
+) -> io::Result<()> {
+    let length = size_u32::<i32>();
+    // SAFETY: the pointer is to an int that lives through the call, with its length.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length)
+    };
+    check(result)
+}
+
+/// Lets the interface pass frames to any address up, as long as the socket is open.
+pub(super) fn set_promiscuous(socket: BorrowedFd<'_>, index: i32) -> io::Result<()> {
+    let kind = u16::try_from(libc::PACKET_MR_PROMISC).unwrap_or(0);
+    let request =
+        libc::packet_mreq { mr_ifindex: index, mr_type: kind, mr_alen: 0, mr_address: [0; 8] };
+    let length = size_u32::<libc::packet_mreq>();
+    // SAFETY: the pointer is to a packet_mreq that lives through the call, with its length.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            length,
+        )
+    };
+    check(result)
+}
+
+/// Packets lost because the socket's buffer was full, since the last call.
+pub(super) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = size_u32::<libc::tpacket_stats>();
+    // SAFETY: both pointers are to values that live through the call; the kernel writes at most
+    // `length` bytes, the size of the value.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut stats).cast(),
+            &raw mut length,
+        )
+    };
+    check(result).map(|()| stats.tp_drops)
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The size of a small C structure, as the calls take it.
+fn size_u32<T>() -> u32 {
+    u32::try_from(size_of::<T>()).unwrap_or(0)
+}

@@ -1,0 +1,201 @@
+//! The `tap` and `internal` ports: interfaces that exist because a process has them open.
+//!
+//! A `tap` port is the other end of a TAP interface: what a VM or the kernel sends into the
+//! interface the port receives. An `internal` port is the same, named like the port and set up
+//! at once: it is how the host itself takes part in its datapath's network. Both are gone when
+//! the port is closed. The kernel finishes checksums and cuts large frames before it hands a
+//! frame to a TAP without offloads, so there is nothing to complete here.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use flow::packet::Packet;
+
+use super::{Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, sys};
+use crate::drops::DropReason;
+
+/// The other end of a TAP interface.
+pub struct TapPort {
+    name: String,
+    /// The interface's name.
+    interface: String,
+    kind: PortKind,
+    device: File,
+    /// For questions about the interface, in its own namespace.
+    socket: OwnedFd,
+    mtu: Option<u32>,
+    state: LinkState,
+    trouble: Option<String>,
+    buffer: Vec<u8>,
+}
+
+/// Longest frame of a TAP interface: the largest MTU, and an Ethernet header with tags.
+const FRAME: usize = (1 << 16) + 64;
+
+impl TapPort {
+    /// Makes the TAP interface of that name in the calling thread's network namespace, or
+    /// attaches to the persistent one that is there. Needs `CAP_NET_ADMIN`.
+    pub fn open(name: &str) -> Result<TapPort, PortError> {
+        TapPort::new(name, PortKind::Tap)
+    }
+
+    /// The same as an `internal` port: set up at once.
+    pub fn open_internal(name: &str) -> Result<TapPort, PortError> {
+        let mut port = TapPort::new(name, PortKind::Internal)?;
+        sys::set_up(port.socket.as_fd(), name).map_err(|source| PortError::System {
+            port: name.into(),
+            what: "set up",
+            source,
+        })?;
+        port.look();
+        Ok(port)
+    }
+
+    /// The same port under a name of its own, where that is not the interface's.
+    #[must_use]
+    pub fn named(self, name: &str) -> TapPort {
+        TapPort { name: name.into(), ..self }
+    }
+
+    fn new(name: &str, kind: PortKind) -> Result<TapPort, PortError> {
+        if !sys::is_interface_name(name) {
+            return Err(PortError::Name(name.into()));
+        }
+        let system = |what: &'static str| {
+            move |source: io::Error| PortError::System { port: name.into(), what, source }
+        };
+        let device = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open("/dev/net/tun")
+            .map_err(system("/dev/net/tun"))?;
+        sys::tun_attach(device.as_fd(), name).map_err(system("make the interface"))?;
+        let socket = control_socket().map_err(system("socket"))?;
+        let (mtu, state, trouble) = (None, LinkState::Up, None);
+        let buffer = vec![0; FRAME];
+        let mut port = TapPort {
+            name: name.into(),
+            interface: name.into(),
+            kind,
+            device,
+            socket,
+            mtu,
+            state,
+            trouble,
+            buffer,
+        };
+        port.look();
+        Ok(port)
+    }
+
+    fn look(&mut self) {
+        let socket = self.socket.as_fd();
+        let looked = sys::flags(socket, &self.interface);
+        self.mtu = sys::mtu(socket, &self.interface).ok();
+        let (state, trouble) = match looked {
+            Ok(flags) if flags & libc::IFF_UP != 0 => (LinkState::Up, None),
+            Ok(_) => (LinkState::Down, Some("the interface is set down".to_owned())),
+            Err(error) => (LinkState::Gone, Some(format!("the interface is gone: {error}"))),
+        };
+        // A deleted interface does not come back to this descriptor.
+        if self.state != LinkState::Gone {
+            self.state = state;
+            self.trouble = trouble;
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error) -> DropReason {
+        match error.raw_os_error() {
+            Some(libc::EIO | libc::EBADFD) => {
+                self.look();
+                DropReason::PortDown
+            }
+            Some(libc::EAGAIN | libc::ENOBUFS) => DropReason::TxFull,
+            Some(libc::EMSGSIZE) => DropReason::TxTooLong,
+            _ => DropReason::TxError,
+        }
+    }
+}
+
+/// Any socket answers questions about the interfaces of its namespace.
+fn control_socket() -> io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let flags = SocketFlags::CLOEXEC;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?)
+}
+
+impl Port for TapPort {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> PortKind {
+        self.kind
+    }
+
+    fn receive(&mut self, batch: &mut Batch) {
+        if self.state == LinkState::Gone {
+            return;
+        }
+        while batch.room() > 0 {
+            match self.device.read(&mut self.buffer) {
+                Ok(length) => batch.push(Frame::fresh(Packet::new(&self.buffer[..length]))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.look(),
+            }
+        }
+    }
+
+    fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
+        if self.state != LinkState::Up {
+            self.look();
+        }
+        if self.state != LinkState::Up {
+            return report.drop_all(DropReason::PortDown, frames);
+        }
+        for frame in frames.drain(..) {
+            // The kernel takes anything; an interface that could not have received it would
+            // pass it on all the same.
+            let longest = self.mtu.map_or(FRAME, |mtu| mtu as usize + LINK_HEADERS);
+            if frame.len() > longest {
+                report.drop(DropReason::TxTooLong, frame.len());
+                continue;
+            }
+            match self.device.write(frame.bytes()) {
+                Ok(length) if length == frame.len() => report.sent(length),
+                Ok(_) => report.drop(DropReason::TxError, frame.len()),
+                Err(error) => {
+                    let reason = self.failed(&error);
+                    report.drop(reason, frame.len());
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> LinkState {
+        self.state
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    fn check(&mut self) {
+        self.look();
+    }
+
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        // A deleted interface makes its descriptor readable for ever.
+        (self.state != LinkState::Gone).then(|| self.device.as_fd())
+    }
+
+    fn mtu(&self) -> Option<u32> {
+        self.mtu
+    }
+}
+
+/// What may come on top of the MTU: an Ethernet header and two VLAN tags.
+const LINK_HEADERS: usize = 14 + 8;

@@ -1,0 +1,147 @@
+//! Commanding a worker from other threads.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use flow::{Actions, Admission, Completion, Dumped, Op, PortId, Stats, Ufid};
+
+use super::Wake;
+use super::command::Command;
+use crate::datapath::Snapshot;
+use crate::port::{Port, PortError};
+use crate::table::HostAdmission;
+use crate::upcall::{Resolution, UpcallId};
+
+/// The worker's thread has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the datapath's worker has stopped")]
+pub struct WorkerGone;
+
+/// Where an answer goes. It is called on the worker's thread and must not block.
+pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T: Send + 'static> Reply<T> {
+    /// Into a channel; use an unbounded one, or one with room.
+    #[must_use]
+    pub fn to(channel: Sender<T>) -> Reply<T> {
+        Reply::with(move |answer| {
+            let _ = channel.try_send(answer);
+        })
+    }
+
+    /// To a function, say one that wraps it and sends it on.
+    #[must_use]
+    pub fn with(function: impl FnOnce(T) + Send + 'static) -> Reply<T> {
+        Reply(Box::new(function))
+    }
+
+    /// To nobody.
+    #[must_use]
+    pub fn ignored() -> Reply<T> {
+        Reply::with(drop)
+    }
+
+    pub(super) fn send(self, answer: T) {
+        (self.0)(answer);
+    }
+}
+
+/// Commands a worker. None of the calls blocks; commands of one thread are carried out in order.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    commands: Sender<Command>,
+    wake: Arc<Wake>,
+    admission: Arc<HostAdmission>,
+}
+
+impl WorkerHandle {
+    pub(super) fn new(commands: Sender<Command>, wake: Arc<Wake>) -> WorkerHandle {
+        WorkerHandle { commands, wake, admission: Arc::new(HostAdmission::default()) }
+    }
+
+    /// What the host table takes: the same function that decides in it.
+    #[must_use]
+    pub fn admission(&self) -> Arc<dyn Admission> {
+        self.admission.clone()
+    }
+
+    /// Operations on the host table; one completion each, in order.
+    pub fn apply(&self, ops: Vec<Op>, reply: Reply<Vec<Completion>>) -> Result<(), WorkerGone> {
+        self.send(Command::Apply(ops, reply))
+    }
+
+    /// Answers an upcall. One that nothing waits for any more is passed over.
+    pub fn resolve(&self, id: UpcallId, resolution: Resolution) -> Result<(), WorkerGone> {
+        self.send(Command::Resolve(id, resolution))
+    }
+
+    /// Carries actions out on a frame of the caller's.
+    pub fn execute(
+        &self,
+        frame: Vec<u8>,
+        in_port: PortId,
+        actions: Actions,
+    ) -> Result<(), WorkerGone> {
+        self.send(Command::Execute { frame, in_port, actions })
+    }
+
+    /// Takes a frame in as if the port had received it; answers whether there is such a port.
+    pub fn receive(
+        &self,
+        port: PortId,
+        frame: Vec<u8>,
+        reply: Reply<bool>,
+    ) -> Result<(), WorkerGone> {
+        self.send(Command::Receive { port, frame, reply })
+    }
+
+    /// Adds a port that the caller has opened, in whichever network namespace.
+    pub fn add_port(
+        &self,
+        id: PortId,
+        port: Box<dyn Port>,
+        reply: Reply<Result<(), PortError>>,
+    ) -> Result<(), WorkerGone> {
+        self.send(Command::AddPort { id, port, reply })
+    }
+
+    /// Takes a port out and gives it back; dropping it closes its device.
+    pub fn remove_port(
+        &self,
+        id: PortId,
+        reply: Reply<Option<Box<dyn Port>>>,
+    ) -> Result<(), WorkerGone> {
+        self.send(Command::RemovePort { id, reply })
+    }
+
+    /// Statistics of all megaflows.
+    pub fn stats(&self, reply: Reply<Vec<(Ufid, Stats)>>) -> Result<(), WorkerGone> {
+        self.send(Command::Stats(reply))
+    }
+
+    /// All megaflows.
+    pub fn dump(&self, reply: Reply<Vec<Dumped>>) -> Result<(), WorkerGone> {
+        self.send(Command::Dump(reply))
+    }
+
+    /// All counters at one moment.
+    pub fn snapshot(&self, reply: Reply<Box<Snapshot>>) -> Result<(), WorkerGone> {
+        self.send(Command::Snapshot(reply))
+    }
+
+    /// All pairs of megaflows that overlap. Forwarding goes on meanwhile.
+    pub fn audit(&self, reply: Reply<Vec<(Ufid, Ufid)>>) -> Result<(), WorkerGone> {
+        self.send(Command::Audit(reply))
+    }
+
+    /// Ends the thread after the commands sent before.
+    pub fn stop(&self) -> Result<(), WorkerGone> {
+        self.send(Command::Stop)
+    }
+
+    fn send(&self, command: Command) -> Result<(), WorkerGone> {
+        self.commands.send(command).map_err(|_| WorkerGone)?;
+        self.wake.wake();
+        Ok(())
+    }
+}

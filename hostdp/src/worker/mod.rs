@@ -1,0 +1,254 @@
+//! The worker: a thread that owns a datapath, moves its packets, and takes commands.
+//!
+//! It polls its ports in bursts while there are packets, and sleeps on their descriptors when
+//! there are none. Commands come through a channel and are carried out between bursts, in order.
+//! Upcalls and changes of ports go out as events. At most
+//! [`crate::UpcallLimits::outstanding`] upcalls are with the client; the rest stay in
+//! their bounded queues, so a slow client costs new flows, never memory.
+
+mod command;
+mod handle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use flow::{Moment, PortId};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::datapath::Datapath;
+use crate::port::LinkState;
+use crate::upcall::Upcall;
+use command::Command;
+
+pub use handle::{Reply, WorkerGone, WorkerHandle};
+
+/// Where the time comes from.
+pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// What a worker tells without being asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A packet for the client. With an id it has to be resolved; without, nothing waits.
+    Upcall(Box<Upcall>),
+    /// A port came, or works differently than before.
+    Port {
+        /// Which.
+        id: PortId,
+        /// Its name.
+        name: String,
+        /// How it works now.
+        state: LinkState,
+        /// Why it does not.
+        trouble: Option<String>,
+    },
+    /// A port was removed.
+    PortRemoved(PortId),
+}
+
+/// A running worker. Dropping it, and all handles, stops the thread.
+pub struct Worker {
+    handle: WorkerHandle,
+    events: Receiver<Event>,
+    thread: JoinHandle<Datapath>,
+}
+
+/// Starts a thread for the datapath, on one core if told.
+pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Result<Worker> {
+    let wake = Arc::new(Wake {
+        fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        is_asleep: AtomicBool::new(false),
+    });
+    let (commands, inbox) = unbounded();
+    let (events, outbox) = unbounded();
+    let (pinned, is_pinned) = unbounded();
+    let state = Loop {
+        datapath,
+        clock,
+        inbox,
+        events,
+        wake: wake.clone(),
+        ports: BTreeMap::new(),
+        checked_at: None,
+        idle_wakes: 0,
+    };
+    let thread = Builder::new().name("megaflow-worker".into()).spawn(move || {
+        let _ = pinned.send(pin(core));
+        state.run()
+    })?;
+    is_pinned.recv().map_err(io::Error::other)??;
+    Ok(Worker { handle: WorkerHandle::new(commands, wake), events: outbox, thread })
+}
+
+fn pin(core: Option<usize>) -> io::Result<()> {
+    let Some(core) = core else { return Ok(()) };
+    if core >= CpuSet::MAX_CPU {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    Ok(sched_setaffinity(None, &cores)?)
+}
+
+impl Worker {
+    /// How to command it, from any thread.
+    #[must_use]
+    pub fn handle(&self) -> &WorkerHandle {
+        &self.handle
+    }
+
+    /// What it tells.
+    #[must_use]
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// Stops the thread after the commands sent so far and gives the datapath back; `None` if
+    /// the thread had panicked.
+    #[must_use]
+    pub fn stop(self) -> Option<Datapath> {
+        let _ = self.handle.stop();
+        self.thread.join().ok()
+    }
+}
+
+/// How a sleeping worker is woken.
+struct Wake {
+    fd: OwnedFd,
+    is_asleep: AtomicBool,
+}
+
+impl Wake {
+    /// To be called after what the worker is to see was sent.
+    fn wake(&self) {
+        if self.is_asleep.swap(false, Ordering::SeqCst) {
+            // It can only fail by overflow, and then it is readable anyway.
+            let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+/// The thread's own state.
+struct Loop {
+    datapath: Datapath,
+    clock: Clock,
+    inbox: Receiver<Command>,
+    events: Sender<Event>,
+    wake: Arc<Wake>,
+    /// As told last.
+    ports: BTreeMap<PortId, LinkState>,
+    checked_at: Option<Moment>,
+    /// Wakes in a row that brought neither packet nor command.
+    idle_wakes: u32,
+}
+
+/// Between two looks at the ports' devices.
+const CHECK: Duration = Duration::from_millis(250);
+/// Sleep while a port has no descriptor to sleep on.
+const POLLING: Duration = Duration::from_micros(50);
+/// Sleep while upcalls wait for room at the client.
+const CLIENT: Duration = Duration::from_millis(1);
+/// Sleep when descriptors are readable again and again, but for nothing.
+const DEAF: Duration = Duration::from_millis(5);
+/// Wakes for nothing in a row that are still no pattern.
+const IDLE_WAKES: u32 = 8;
+/// Commands between two bursts.
+const COMMANDS: usize = 64;
+
+impl Loop {
+    fn run(mut self) -> Datapath {
+        loop {
+            let now = (self.clock)();
+            let mut carried_out = 0;
+            while carried_out < COMMANDS {
+                match self.inbox.try_recv() {
+                    Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return self.datapath,
+                    Ok(command) => self.carry_out(command, now),
+                    Err(TryRecvError::Empty) => break,
+                }
+                carried_out += 1;
+            }
+            let received = self.datapath.poll(now);
+            if self.checked_at.is_none_or(|at| now.since(at) >= CHECK) {
+                self.checked_at = Some(now);
+                self.datapath.check(now);
+            }
+            self.tell_ports();
+            self.deliver();
+            if received == 0 && carried_out == 0 {
+                self.sleep();
+            } else {
+                self.idle_wakes = 0;
+            }
+        }
+    }
+
+    /// Hands upcalls out as far as the client has room.
+    fn deliver(&mut self) {
+        let limit = self.datapath.config().upcalls.outstanding;
+        let (outstanding, queued) = self.datapath.upcalls_waiting();
+        let room = limit.saturating_sub(outstanding.max(self.events.len()));
+        if queued == 0 || room == 0 {
+            return;
+        }
+        for upcall in self.datapath.next_upcalls(room) {
+            // With nobody there the packets time out.
+            let _ = self.events.send(Event::Upcall(Box::new(upcall)));
+        }
+    }
+
+    /// Tells which ports came, went or changed.
+    fn tell_ports(&mut self) {
+        let mut told = std::mem::take(&mut self.ports);
+        for (id, port) in self.datapath.ports() {
+            let state = port.state();
+            if told.remove(&id) != Some(state) {
+                let (name, trouble) = (port.name().into(), port.trouble().map(str::to_owned));
+                let _ = self.events.send(Event::Port { id, name, state, trouble });
+            }
+            self.ports.insert(id, state);
+        }
+        for id in told.into_keys() {
+            let _ = self.events.send(Event::PortRemoved(id));
+        }
+    }
+
+    /// Waits for a packet, a command or the next look at the ports.
+    fn sleep(&mut self) {
+        let has_to_poll = self.datapath.arm();
+        self.wake.is_asleep.store(true, Ordering::SeqCst);
+        if !self.inbox.is_empty() {
+            self.wake.is_asleep.store(false, Ordering::SeqCst);
+            return;
+        }
+        let is_deaf = self.idle_wakes > IDLE_WAKES;
+        let timeout = match self.datapath.upcalls_waiting() {
+            _ if has_to_poll => POLLING,
+            _ if is_deaf => DEAF,
+            (_, queued) if queued > 0 => CLIENT,
+            _ => CHECK,
+        };
+        let ports = if is_deaf { Vec::new() } else { self.datapath.readable() };
+        let all = std::iter::once(self.wake.fd.as_fd()).chain(ports);
+        let mut all: Vec<PollFd<'_>> =
+            all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        // Interrupted or failed: then it was a short sleep.
+        let ready = rustix::event::poll(&mut all, Some(&timeout)).unwrap_or(0);
+        let is_commanded = all.first().is_some_and(|fd| !fd.revents().is_empty());
+        self.wake.is_asleep.store(false, Ordering::SeqCst);
+        if is_commanded {
+            let _ = rustix::io::read(&self.wake.fd, &mut [0; 8]);
+        }
+        let for_something = ready == 0 || is_commanded;
+        self.idle_wakes = if for_something { 0 } else { self.idle_wakes + 1 };
+    }
+}

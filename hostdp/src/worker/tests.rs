@@ -1,0 +1,193 @@
+use std::sync::Mutex;
+use std::time::Instant;
+
+use flow::{Action, Key, Mask, Match, Megaflow, Op};
+
+use super::*;
+use crate::datapath::{Config, Snapshot};
+use crate::port::memory::{self, MemoryPeer};
+use crate::testing;
+use crate::upcall::{Resolution, UpcallLimits};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn clock() -> Clock {
+    let start = Instant::now();
+    Arc::new(move || Moment(start.elapsed().as_nanos() as u64))
+}
+
+fn start(config: Config, ports: u32) -> (Worker, Vec<MemoryPeer>) {
+    let worker = spawn(Datapath::new(config), clock(), Some(0)).unwrap();
+    let mut peers = Vec::new();
+    for n in 1..=ports {
+        let (port, peer) = memory::open(&format!("m{n}"), 1024).unwrap();
+        let (reply, answer) = unbounded();
+        worker.handle().add_port(PortId(n), Box::new(port), Reply::to(reply)).unwrap();
+        answer.recv_timeout(PATIENCE).unwrap().unwrap();
+        peers.push(peer);
+        let event = worker.events().recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(event, Event::Port { state: LinkState::Up, .. }), "{event:?}");
+    }
+    (worker, peers)
+}
+
+fn upcall(worker: &Worker) -> Upcall {
+    match worker.events().recv_timeout(PATIENCE).unwrap() {
+        Event::Upcall(upcall) => *upcall,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn snapshot(worker: &Worker) -> Box<Snapshot> {
+    let (reply, answer) = unbounded();
+    worker.handle().snapshot(Reply::to(reply)).unwrap();
+    answer.recv_timeout(PATIENCE).unwrap()
+}
+
+fn wait_for(peer: &MemoryPeer) -> Vec<u8> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(packet) = peer.receive() {
+            return packet.bytes().to_vec();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("no packet within {PATIENCE:?}");
+}
+
+fn output(port: u32) -> [Action; 1] {
+    [Action::Output(PortId(port))]
+}
+
+#[test]
+fn a_miss_is_answered_and_the_packet_leaves() {
+    let (worker, peers) = start(Config::default(), 2);
+    let frame = testing::frame(2, 1, 100);
+    assert!(peers[0].send(&frame));
+    let upcall = upcall(&worker);
+    assert_eq!((upcall.port, &upcall.frame), (PortId(1), &frame));
+
+    let all = Match::new(&upcall.key, &Mask::default());
+    let flow = Arc::new(Megaflow::new(all, output(2)));
+    let (reply, answer) = unbounded();
+    let install = Op::Install { flow: flow.clone(), generation: 4 };
+    worker.handle().apply(vec![install], Reply::to(reply)).unwrap();
+    worker.handle().resolve(upcall.id.unwrap(), Resolution::Reinject).unwrap();
+    assert!(answer.recv_timeout(PATIENCE).unwrap()[0].result.is_ok());
+    assert_eq!(wait_for(&peers[1]), frame);
+    assert!(peers[0].send(&frame));
+    assert_eq!(wait_for(&peers[1]), frame);
+
+    let (reply, answer) = unbounded();
+    worker.handle().stats(Reply::to(reply)).unwrap();
+    let stats = answer.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((stats[0].0, stats[0].1.counters.packets), (flow.ufid, 2));
+    let (reply, answer) = unbounded();
+    worker.handle().dump(Reply::to(reply)).unwrap();
+    assert_eq!(answer.recv_timeout(PATIENCE).unwrap()[0].generation, 4);
+    assert!(snapshot(&worker).ledger.is_exact());
+
+    let datapath = worker.stop().unwrap();
+    assert_eq!(datapath.ledger().fresh.hits_first_pass.packets, 2);
+}
+
+#[test]
+fn commands_reach_the_datapath() {
+    let (worker, peers) = start(Config::default(), 1);
+    let handle = worker.handle().clone();
+    let frame = testing::frame(3, 1, 10);
+    handle.execute(frame.clone(), PortId(1), output(1).into()).unwrap();
+    assert_eq!(wait_for(&peers[0]), frame);
+
+    let (reply, answer) = unbounded();
+    handle.receive(PortId(1), frame, Reply::to(reply.clone())).unwrap();
+    handle.receive(PortId(5), vec![0; 60], Reply::to(reply)).unwrap();
+    let answers = [answer.recv_timeout(PATIENCE).unwrap(), answer.recv_timeout(PATIENCE).unwrap()];
+    assert_eq!(answers, [true, false]);
+    assert_eq!(upcall(&worker).port, PortId(1));
+
+    let flows: Vec<Op> = [Mask::default(), Mask { tp_dst: 0xffff, ..Mask::default() }]
+        .iter()
+        .rev()
+        .map(|mask| {
+            let key = Key { in_port: 1, tp_dst: 5, ..Key::default() };
+            let flow = Arc::new(Megaflow::new(Match::new(&key, mask), []));
+            Op::Install { flow, generation: 1 }
+        })
+        .collect();
+    let ufids = (flows[0].ufid(), flows[1].ufid());
+    handle.apply(flows, Reply::ignored()).unwrap();
+    let found = Arc::new(Mutex::new(None));
+    let (reply, answer) = unbounded();
+    let sink = found.clone();
+    let audit = Reply::with(move |pairs| {
+        *sink.lock().unwrap() = Some(pairs);
+        reply.send(()).unwrap();
+    });
+    handle.audit(audit).unwrap();
+    answer.recv_timeout(PATIENCE).unwrap();
+    let want = (ufids.0.min(ufids.1), ufids.0.max(ufids.1));
+    assert_eq!(found.lock().unwrap().take(), Some(vec![want]));
+
+    peers[0].set_state(LinkState::Down);
+    let down = worker.events().recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(down, Event::Port { state: LinkState::Down, .. }), "{down:?}");
+    let (reply, answer) = unbounded();
+    handle.remove_port(PortId(1), Reply::to(reply)).unwrap();
+    assert_eq!(answer.recv_timeout(PATIENCE).unwrap().unwrap().name(), "m1");
+    assert_eq!(worker.events().recv_timeout(PATIENCE).unwrap(), Event::PortRemoved(PortId(1)));
+    drop(worker.stop());
+    assert_eq!(handle.stop(), Err(WorkerGone));
+}
+
+#[test]
+fn the_client_gets_no_more_than_it_may_have_outstanding() {
+    let upcalls = UpcallLimits { outstanding: 3, ..UpcallLimits::default() };
+    let (worker, peers) = start(Config { upcalls, ..Config::default() }, 1);
+    for n in 0..20 {
+        assert!(peers[0].send(&testing::frame(8 | 2, n, 10)));
+    }
+    let first: Vec<Upcall> = (0..3).map(|_| upcall(&worker)).collect();
+    assert!(worker.events().recv_timeout(Duration::from_millis(50)).is_err());
+    assert_eq!(snapshot(&worker).upcalls_outstanding, 3);
+    for upcall in first {
+        worker.handle().resolve(upcall.id.unwrap(), Resolution::Drop).unwrap();
+    }
+    for _ in 0..17 {
+        let id = upcall(&worker).id.unwrap();
+        worker.handle().resolve(id, Resolution::Drop).unwrap();
+    }
+    let last = snapshot(&worker);
+    assert!(last.ledger.is_exact() && last.ledger.fresh.pending.is_zero());
+    assert_eq!(last.drops.total().packets, 20);
+}
+
+#[test]
+fn an_idle_worker_sleeps() {
+    let (worker, _peers) = start(Config::default(), 2);
+    let before = cpu_of(&worker);
+    std::thread::sleep(Duration::from_millis(400));
+    let used = cpu_of(&worker) - before;
+    assert!(used <= 4, "{used} ticks of 10 ms in 400 ms");
+    drop(worker.stop());
+}
+
+/// Clock ticks that the worker's thread has used: answers are given on it.
+fn cpu_of(worker: &Worker) -> u64 {
+    let (reply, answer) = unbounded();
+    let read = move |_| {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let times = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+        reply.send(times.map(|ticks| ticks.parse::<u64>().unwrap()).sum()).unwrap();
+    };
+    worker.handle().snapshot(Reply::with(read)).unwrap();
+    answer.recv_timeout(PATIENCE).unwrap()
+}
+
+#[test]
+fn a_core_that_is_not_there_is_an_error() {
+    for core in [1000, 1 << 20] {
+        let error = spawn(Datapath::new(Config::default()), clock(), Some(core));
+        assert!(error.is_err(), "core {core}");
+    }
+}

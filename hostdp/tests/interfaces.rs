@@ -1,0 +1,244 @@
+//! The ports that are interfaces of the kernel, on real ones: veth pairs and TAPs in network
+//! namespaces of the test's own, with traffic from ordinary sockets.
+//!
+//! Needs root or a user namespace. Where neither is allowed the tests fail and say so, unless
+//! `MEGAFLOW_UNPRIVILEGED` is set: then they are skipped, and print the same.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail"
+)]
+
+mod lab;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use flow::{Action, Key, Mask};
+use hostdp::port::system::SystemPort;
+use hostdp::port::tap::TapPort;
+use hostdp::port::{Batch, LinkState, Port, TxReport};
+use hostdp::{Config, Datapath, DropReason};
+use lab::{Host, PATIENCE, Stage, install, ip, megaflow, until};
+
+/// Two hosts behind two system ports.
+fn two_hosts(stage: &Stage) -> (Datapath, Host, Host) {
+    let (one, other) = (stage.host("p1", "10.9.0.1"), stage.host("p2", "10.9.0.2"));
+    let mut datapath = Datapath::new(Config::default());
+    for (n, name) in [(1, "p1"), (2, "p2")] {
+        let port = SystemPort::open(name).unwrap();
+        datapath.add_port(flow::PortId(n), Box::new(port)).unwrap();
+    }
+    (datapath, one, other)
+}
+
+fn forward_all(datapath: &mut Datapath) {
+    install(
+        datapath,
+        &megaflow(1, Key::default(), Mask::default(), &[Action::Output(flow::PortId(2))]),
+    );
+    install(
+        datapath,
+        &megaflow(2, Key::default(), Mask::default(), &[Action::Output(flow::PortId(1))]),
+    );
+}
+
+#[test]
+fn bulk_tcp_with_offloads_on_arrives_whole() {
+    const BYTES: usize = 16 << 20;
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|stage| {
+        let (mut datapath, client, server) = two_hosts(stage);
+        forward_all(&mut datapath);
+        let received = server.run(|| {
+            let listener = TcpListener::bind("10.9.0.2:5001").unwrap();
+            let mut all = Vec::with_capacity(BYTES);
+            listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
+            all
+        });
+        let sent = client.run(|| {
+            let address = "10.9.0.2:5001".parse().unwrap();
+            let data: Vec<u8> = (0..BYTES).map(|n| (n * 7 / 3) as u8).collect();
+            lab::retry(|| TcpStream::connect_timeout(&address, PATIENCE)).write_all(&data).unwrap();
+            data
+        });
+        until(&mut datapath, || received.is_finished());
+        assert!(received.join() == sent.join(), "what arrived is what was sent");
+        let snapshot = datapath.snapshot();
+        assert!(snapshot.ledger.is_exact(), "{:?}", snapshot.ledger);
+        let tcp = snapshot.ports[0].received;
+        assert!(tcp.bytes > BYTES as u64);
+        // Without segmentation the mean would be far above the MTU.
+        assert!(tcp.bytes / tcp.packets <= 1514, "{tcp:?}");
+        let long = snapshot.drops.get(DropReason::TxTooLong);
+        assert!(long.is_zero(), "{long:?}");
+    });
+}
+
+#[test]
+fn stripped_vlan_tags_come_back() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        ip("link add v0 type veth peer name v1");
+        ip("link set v0 up");
+        ip("link set v1 up");
+        let mut near = SystemPort::open("v0").unwrap();
+        let mut far = SystemPort::open("v1").unwrap();
+        // One tag, two, and a priority tag alone; the kernel takes the outer one out of each.
+        let tags: [&[u8]; 3] = [
+            &[0x81, 0x00, 0x60, 0x05],
+            &[0x88, 0xa8, 0x00, 0x07, 0x81, 0x00, 0x00, 0x09],
+            &[0x81, 0x00, 0xe0, 0x00],
+        ];
+        for tags in tags {
+            let mut frame = [&[0x22; 12][..], tags, &[0x88, 0xb5]].concat();
+            frame.resize(80, 0x22);
+            let mut report = TxReport::default();
+            near.transmit(&mut vec![flow::packet::Packet::new(&frame)], &mut report);
+            assert_eq!(receive(&mut far, 0x22), [frame]);
+        }
+    });
+}
+
+#[test]
+fn an_interface_goes_down_away_and_comes_back() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        ip("link add v0 type veth peer name v1");
+        ip("link set v0 up");
+        ip("link set v1 up");
+        let mut near = SystemPort::open("v0").unwrap();
+        let mut far = SystemPort::open("v1").unwrap();
+        assert_eq!((near.state(), near.mtu()), (LinkState::Up, Some(1500)));
+        assert_eq!(transmit(&mut near, 60), Ok(60));
+        assert_eq!(receive(&mut far, 0x11).len(), 1, "and never what it sent itself");
+        assert!(receive(&mut near, 0x11).is_empty());
+        assert_eq!(transmit(&mut near, 1515), Err("tx-too-long"));
+        assert_eq!(transmit(&mut near, 1514), Ok(1514));
+
+        ip("link set v0 down");
+        assert_eq!(transmit(&mut near, 60), Err("port-down"));
+        receive(&mut near, 0x11);
+        assert_eq!(
+            (near.state(), near.trouble()),
+            (LinkState::Down, Some("the interface is set down"))
+        );
+        ip("link set v0 up");
+        near.check();
+        assert_eq!((near.state(), near.trouble()), (LinkState::Up, None));
+        assert_eq!(transmit(&mut near, 60), Ok(60));
+
+        ip("link del v0");
+        assert_eq!(transmit(&mut near, 60), Err("port-down"));
+        receive(&mut near, 0x11);
+        near.check();
+        assert_eq!(near.state(), LinkState::Gone);
+        assert!(near.trouble().unwrap().starts_with("the interface is gone: "));
+        ip("link add v0 type veth peer name v1");
+        ip("link set v0 up");
+        ip("link set v1 up");
+        near.check();
+        far.check();
+        assert_eq!((near.state(), far.state()), (LinkState::Up, LinkState::Up));
+        // First the news that it had gone, then what had come before.
+        assert!(receive(&mut far, 0x11).is_empty());
+        assert_eq!(receive(&mut far, 0x11).len(), 2);
+        assert_eq!(transmit(&mut near, 60), Ok(60));
+        assert_eq!(receive(&mut far, 0x11).len(), 1);
+
+        let error = SystemPort::open("nothing").map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("port nothing: interface: "), "{error}");
+        let error = SystemPort::open("a name").map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("port a name: a name of an interface has"), "{error}");
+    });
+}
+
+#[test]
+fn a_tap_and_an_internal_port_talk_to_the_kernel() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        let mut tap = TapPort::open("tap7").unwrap();
+        assert_eq!((tap.kind().name(), tap.state()), ("tap", LinkState::Down));
+        assert_eq!(transmit(&mut tap, 60), Err("port-down"));
+        let mut port = TapPort::open_internal("br7").unwrap();
+        assert_eq!((port.kind().name(), port.state()), ("internal", LinkState::Up));
+        ip("addr add 10.7.0.1/24 dev br7");
+        ip("neigh add 10.7.0.2 lladdr 02:00:00:00:00:02 dev br7");
+        let socket = UdpSocket::bind("10.7.0.1:5003").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        socket.send_to(b"down", "10.7.0.2:5004").unwrap();
+        let request = receive_where(&mut port, |key| key.tp_dst == 5004);
+        assert_eq!(&request[request.len() - 4..], b"down");
+
+        // The same frame back, addresses and ports exchanged: sums stay what they are.
+        let mut reply = request.clone();
+        for (a, b, size) in [(0, 6, 6), (26, 30, 4), (34, 36, 2)] {
+            for n in 0..size {
+                reply.swap(a + n, b + n);
+            }
+        }
+        let mut report = TxReport::default();
+        port.transmit(&mut vec![flow::packet::Packet::new(&reply)], &mut report);
+        assert_eq!(report.sent.packets, 1);
+        let mut buffer = [0; 100];
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from.to_string().as_str()), (&b"down"[..], "10.7.0.2:5004"));
+        assert_eq!(transmit(&mut port, 1523), Err("tx-too-long"));
+
+        let twin = TapPort::open("br7").map(drop).unwrap_err().to_string();
+        assert!(twin.starts_with("port br7: make the interface: "), "{twin}");
+        ip("link del br7");
+        assert_eq!(transmit(&mut port, 60), Err("port-down"));
+        port.check();
+        receive(&mut port, 0);
+        assert_eq!((port.state(), port.readable().is_none()), (LinkState::Gone, true));
+        drop(tap);
+        // A closed port leaves no interface behind, once no child of another test's has a copy
+        // of its descriptor between fork and exec.
+        drop(lab::retry(|| TapPort::open("tap7")));
+    });
+}
+
+/// Sends one frame of that length: its length, or the reason why not.
+fn transmit(port: &mut dyn Port, length: usize) -> Result<u64, &'static str> {
+    let mut frame = vec![0x11; length];
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    let mut frames = vec![flow::packet::Packet::new(&frame)];
+    let mut report = TxReport::default();
+    port.transmit(&mut frames, &mut report);
+    assert!(frames.is_empty());
+    match report.dropped.first() {
+        Some((reason, what)) => {
+            assert_eq!((what.packets, what.bytes, report.sent.packets), (1, length as u64, 0));
+            Err(reason.name())
+        }
+        None => Ok(report.sent.bytes),
+    }
+}
+
+/// What has come in whose last byte is that one: not the kernel's own multicasts.
+fn receive(port: &mut dyn Port, last: u8) -> Vec<Vec<u8>> {
+    let mut batch = Batch::new();
+    port.receive(&mut batch);
+    let frames = batch.frames().iter().map(|frame| frame.packet.bytes().to_vec());
+    frames.filter(|frame| frame.last() == Some(&last)).collect()
+}
+
+fn receive_where(port: &mut dyn Port, wanted: impl Fn(&Key) -> bool) -> Vec<u8> {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while std::time::Instant::now() < deadline {
+        let mut batch = Batch::new();
+        port.receive(&mut batch);
+        for frame in batch.frames() {
+            if wanted(&flow::packet::extract(frame.packet.bytes())) {
+                return frame.packet.bytes().to_vec();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("nothing within {PATIENCE:?}");
+}
