@@ -85,7 +85,7 @@ impl Writer {
     }
 
     fn action(&mut self, op: u8, arg: u16, body: &[u8]) {
-        debug_assert!(body.len() % 4 == 0);
+        debug_assert!(body.len().is_multiple_of(4));
         let length = to_u32(4 + body.len()).to_le_bytes()[0];
         self.bytes.extend([op, length]);
         self.bytes.extend(arg.to_be_bytes());
@@ -133,7 +133,7 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<CardAction>> {
     while !bytes.is_empty() {
         let [op, length, a, b, ..] = *bytes else { return None };
         let length = usize::from(length);
-        if length < 4 || length % 4 != 0 || length > bytes.len() {
+        if length < 4 || !length.is_multiple_of(4) || length > bytes.len() {
             return None;
         }
         let (action, rest) = bytes.split_at(length);

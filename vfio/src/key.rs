@@ -2,7 +2,7 @@
 
 use flow::{Field, Key};
 
-use crate::layout::{Word, layout};
+use crate::layout::{Layout, Word, layout};
 
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 80;
@@ -67,6 +67,10 @@ layout! {
         MPLS2 0x08 4;
     }
 }
+
+/// All layouts of the key, for the comparison with the text.
+pub const LAYOUTS: &[Layout] =
+    &[key::LAYOUT, ipv4::LAYOUT, ipv6::LAYOUT, arp::LAYOUT, mpls::LAYOUT];
 
 /// What the L3 area holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

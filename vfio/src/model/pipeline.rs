@@ -41,8 +41,8 @@ impl Card {
         let mut ledger = ledger.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut busy = false;
         for port in 0..self.ports.len() {
-            busy |= self.from_wire(port, &mut ledger);
-            busy |= self.from_host(port, &mut ledger);
+            busy |= self.serve_wire(port, &mut ledger);
+            busy |= self.serve_host(port, &mut ledger);
         }
         if busy {
             for port in &mut self.ports {
@@ -54,7 +54,7 @@ impl Card {
         busy
     }
 
-    fn from_wire(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
+    fn serve_wire(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
         let mut packet = std::mem::replace(&mut self.scratch, Packet::new(&[]));
         let mut count = 0;
         while count < BATCH && !self.ports[port].broken {
@@ -98,7 +98,7 @@ impl Card {
         match fate {
             Fate::Nic => ledger.ports[port].nic += Counters::packet(received),
             Fate::Host(descriptor) => {
-                match self.to_host(port, packet.bytes(), received, &descriptor) {
+                match self.hand_up(port, packet.bytes(), received, &descriptor) {
                     Ok(()) => {
                         ledger.ports[port].host += Counters::packet(received);
                         ledger.ports[port].host_modified += Counters::packet(packet.len());
@@ -199,7 +199,7 @@ impl Card {
     }
 
     /// Puts a packet on the receive ring of the port that it came in by.
-    fn to_host(
+    fn hand_up(
         &mut self,
         port: usize,
         frame: &[u8],
@@ -245,7 +245,7 @@ impl Card {
     }
 
     /// Frames of a port's transmit ring go to its wire as they are.
-    fn from_host(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
+    fn serve_host(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
         let number = tx_ring(port);
         if self.state() == State::Halted || !self.ring(number) {
             return false;

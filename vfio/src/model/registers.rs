@@ -274,13 +274,13 @@ impl Registers {
             let stride_fits = match number {
                 CMDQ_RING => stride == to_u32(COMMAND_BYTES),
                 CPLQ_RING | EVTQ_RING => stride == to_u32(RECORD_BYTES),
-                _ => stride % 32 == 0 && (128..=1 << 17).contains(&stride),
+                _ => stride.is_multiple_of(32) && (128..=1 << 17).contains(&stride),
             };
             let log2 = self.ring(number, ring::LOG2);
             let deepest = self.get(CAP, cap::MAX_INFLIGHT).ilog2();
             let log2_fits = (1..=15).contains(&log2) && (number != CMDQ_RING || log2 <= deepest);
-            let aligned = self.ring(number, ring::BASE_LO) % 64 == 0
-                && self.ring(number, ring::SHADOW_LO) % 4 == 0;
+            let aligned = self.ring(number, ring::BASE_LO).is_multiple_of(64)
+                && self.ring(number, ring::SHADOW_LO).is_multiple_of(4);
             if !(stride_fits && log2_fits && aligned) {
                 self.error(4, to_u32(number), 0, err::RING_ERRORS);
                 return;
@@ -322,7 +322,7 @@ impl Bar for Registers {
     }
 
     fn read32(&self, offset: u64) -> u32 {
-        if offset % 4 != 0 || offset >= BAR0_BYTES || self.gone.load(Ordering::SeqCst) {
+        if !offset.is_multiple_of(4) || offset >= BAR0_BYTES || self.gone.load(Ordering::SeqCst) {
             return u32::MAX;
         }
         let at = to_usize(offset / 4);
@@ -333,7 +333,7 @@ impl Bar for Registers {
     }
 
     fn write32(&self, offset: u64, value: u32) {
-        if offset % 4 != 0 || offset >= BAR0_BYTES || self.gone.load(Ordering::SeqCst) {
+        if !offset.is_multiple_of(4) || offset >= BAR0_BYTES || self.gone.load(Ordering::SeqCst) {
             return;
         }
         let at = to_usize(offset / 4);

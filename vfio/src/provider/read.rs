@@ -130,12 +130,15 @@ impl FpgaProvider {
             },
         };
         let action = record.get32(command::ACT_ID);
-        if !reader.actions.contains_key(&action) {
-            let read = self.read_back(Command::new(Op::ActRead).action(action))?;
-            let list = read.first().and_then(Command::get_payload).map(<[u8]>::to_vec);
-            reader.actions.insert(action, list);
-        }
-        let actions = reader.actions.get(&action).cloned().flatten();
+        let actions = match reader.actions.get(&action) {
+            Some(list) => list.clone(),
+            None => {
+                let read = self.read_back(Command::new(Op::ActRead).action(action))?;
+                let list = read.first().and_then(Command::get_payload).map(<[u8]>::to_vec);
+                reader.actions.insert(action, list.clone());
+                list
+            }
+        };
         let card = mask.zip(actions).map(|(mask, actions)| CardEntry {
             key: record.get_key(),
             mask,

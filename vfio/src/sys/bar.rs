@@ -38,7 +38,7 @@ pub(super) struct MappedBar {
 
 impl MappedBar {
     fn register(&self, offset: u64) -> Option<*mut u32> {
-        let offset = usize::try_from(offset).ok().filter(|offset| offset % 4 == 0)?;
+        let offset = usize::try_from(offset).ok().filter(|offset| offset.is_multiple_of(4))?;
         if offset.checked_add(4)? > self.mapping.len() {
             return None;
         }
@@ -81,14 +81,14 @@ impl Bar for TrappedBar {
 
     fn read32(&self, offset: u64) -> u32 {
         let mut bytes = [0xff; 4];
-        if offset % 4 == 0 {
+        if offset.is_multiple_of(4) {
             self.device.region_read(self.index, &mut bytes, offset);
         }
         u32::from_le_bytes(bytes)
     }
 
     fn write32(&self, offset: u64, value: u32) {
-        if offset % 4 == 0 {
+        if offset.is_multiple_of(4) {
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             self.device.region_write(self.index, &value.to_le_bytes(), offset);
         }

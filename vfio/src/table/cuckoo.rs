@@ -36,6 +36,13 @@ pub struct Plan {
     pub slot: u32,
 }
 
+/// A full bucket in a breadth-first search, and the node and slot whose occupant would move here.
+struct Node {
+    side: u32,
+    bucket: u32,
+    from: Option<(usize, u32)>,
+}
+
 /// Who is where.
 pub struct Cuckoo {
     buckets: u32,
@@ -97,13 +104,12 @@ impl Cuckoo {
                 return Some(Plan { moves: Vec::new(), slot });
             }
         }
-        // Breadth first: a node is a full bucket, and the slot whose occupant would move here.
-        let mut nodes: Vec<(u32, u32, Option<(usize, u32)>)> =
-            vec![(0, buckets[0], None), (1, buckets[1], None)];
-        let mut seen: HashSet<(u32, u32)> = nodes.iter().map(|n| (n.0, n.1)).collect();
+        let root = |side, bucket| Node { side, bucket, from: None };
+        let mut nodes = vec![root(0, buckets[0]), root(1, buckets[1])];
+        let mut seen: HashSet<(u32, u32)> = nodes.iter().map(|n| (n.side, n.bucket)).collect();
         let mut queue: VecDeque<usize> = (0..nodes.len()).collect();
         while let Some(at) = queue.pop_front() {
-            let (side, bucket, _) = nodes[at];
+            let Node { side, bucket, .. } = nodes[at];
             for slot in self.slots_of(side, bucket) {
                 let Some(occupant) = self.slots[slot as usize] else { continue };
                 let other = (1 - side, occupant.buckets[1 - side as usize]);
@@ -112,7 +118,7 @@ impl Cuckoo {
                 }
                 if nodes.len() < SEARCH && seen.insert(other) {
                     queue.push_back(nodes.len());
-                    nodes.push((other.0, other.1, Some((at, slot))));
+                    nodes.push(Node { side: other.0, bucket: other.1, from: Some((at, slot)) });
                 }
             }
         }
@@ -120,20 +126,14 @@ impl Cuckoo {
     }
 
     /// The moves from a free slot back to one of the two buckets.
-    fn path(
-        &self,
-        nodes: &[(u32, u32, Option<(usize, u32)>)],
-        mut node: usize,
-        mut from: u32,
-        mut to: u32,
-    ) -> Plan {
+    fn path(&self, nodes: &[Node], mut node: usize, mut from: u32, mut to: u32) -> Plan {
         let mut moves = Vec::new();
         loop {
             if let Some(owner) = self.owner(from) {
                 moves.push(Move { owner, from, to });
             }
             to = from;
-            match nodes[node].2 {
+            match nodes[node].from {
                 Some((parent, slot)) => (node, from) = (parent, slot),
                 None => return Plan { moves, slot: to },
             }
