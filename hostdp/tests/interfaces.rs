@@ -16,13 +16,15 @@ mod lab;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use flow::{Action, Key, Mask};
+use flow::{Action, Key, Mask, Moment, Op};
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
 use hostdp::port::{Batch, LinkState, Port, TxReport};
-use hostdp::{Config, Datapath, DropReason};
+use hostdp::worker::{Event, Reply};
+use hostdp::{Config, Datapath, DropReason, Resolution};
 use lab::{Host, PATIENCE, Stage, install, ip, megaflow, until};
 
 /// Two hosts behind two system ports.
@@ -76,6 +78,69 @@ fn bulk_tcp_with_offloads_on_arrives_whole() {
         assert!(tcp.bytes / tcp.packets <= 1514, "{tcp:?}");
         let long = snapshot.drops.get(DropReason::TxTooLong);
         assert!(long.is_zero(), "{long:?}");
+    });
+}
+
+/// A worker with a client that installs one megaflow per upcall: the first packet of each flow
+/// takes the way through the client, the rest do not, and nobody waits for a timer.
+#[test]
+fn a_worker_wakes_for_packets() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|stage| {
+        let (datapath, client, server) = two_hosts(stage);
+        let start = Instant::now();
+        let clock = Arc::new(move || Moment(start.elapsed().as_nanos() as u64));
+        let worker = hostdp::worker::spawn(datapath, clock, None).unwrap();
+        let echo = server.run(|| {
+            let socket = UdpSocket::bind("10.9.0.2:5005").unwrap();
+            let mut buffer = [0; 100];
+            loop {
+                let (length, from) = socket.recv_from(&mut buffer).unwrap();
+                socket.send_to(&buffer[..length], from).unwrap();
+                if &buffer[..length] == b"end" {
+                    return;
+                }
+            }
+        });
+        let times = client.run(|| {
+            let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            let mut times: Vec<Duration> = (0..60)
+                .map(|_| {
+                    // Far enough apart that the worker sleeps in between.
+                    std::thread::sleep(Duration::from_millis(3));
+                    let start = Instant::now();
+                    lab::retry(|| {
+                        socket.send_to(b"ping", "10.9.0.2:5005")?;
+                        socket.recv(&mut [0; 100])
+                    });
+                    start.elapsed()
+                })
+                .collect();
+            socket.send_to(b"end", "10.9.0.2:5005").unwrap();
+            times.sort();
+            times
+        });
+        let mut upcalls = 0;
+        while !(times.is_finished() && echo.is_finished()) {
+            assert!(start.elapsed() < PATIENCE);
+            let event = worker.events().recv_timeout(Duration::from_millis(10));
+            if let Ok(Event::Upcall(upcall)) = event {
+                upcalls += 1;
+                let out = Action::Output(flow::PortId(3 - upcall.port.0));
+                let mask = Key::mask_of(flow::Field::ALL);
+                let flow = megaflow(upcall.port.0, upcall.key, mask, &[out]);
+                let install = Op::Install { flow, generation: 0 };
+                worker.handle().apply(vec![install], Reply::ignored()).unwrap();
+                worker.handle().resolve(upcall.id.unwrap(), Resolution::Reinject).unwrap();
+            }
+        }
+        let times = times.join();
+        assert!(times[30] < Duration::from_millis(50), "median {:?}, a timer's", times[30]);
+        let snapshot = worker.stop().unwrap().snapshot();
+        assert!(snapshot.ledger.is_exact(), "{:?}", snapshot.ledger);
+        assert!(snapshot.ledger.fresh.hits_first_pass.packets >= 122, "there and back");
+        assert!(upcalls < 60 && snapshot.flows == upcalls, "{upcalls} {}", snapshot.flows);
     });
 }
 
@@ -229,8 +294,8 @@ fn receive(port: &mut dyn Port, last: u8) -> Vec<Vec<u8>> {
 }
 
 fn receive_where(port: &mut dyn Port, wanted: impl Fn(&Key) -> bool) -> Vec<u8> {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         let mut batch = Batch::new();
         port.receive(&mut batch);
         for frame in batch.frames() {

@@ -42,7 +42,8 @@ pub struct Ledger {
     /// those that missed in the card at once (`recirc_id` 0).
     pub fresh: Account,
     /// Packets that hit something in the card and go on here: with a `recirc_id`, or sent up by
-    /// an action. `hits_first_pass` is then their first hit on the host.
+    /// an action. `hits_first_pass` is then their first hit on the host; bytes are those of the
+    /// frame as it was handed up.
     pub continued: Account,
 }
 

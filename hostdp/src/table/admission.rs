@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use flow::{
     Action, ActionKind, Admission, Capabilities, Field, FieldSupport, Megaflow, Reason, Refusal,
-    VLAN_PRESENT,
+    VLAN_PRESENT, odp,
 };
 
 /// The decision function of the host table. Unlike hardware's it knows no set of ports: an
@@ -119,6 +119,7 @@ impl Admission for HostAdmission {
 
     fn explain(&self, flow: &Megaflow) -> Result<String, Refusal> {
         self.check(flow)?;
-        Ok(format!("host table: {} in software, {} actions", flow.ufid, flow.actions.len()))
+        let matching = odp::format_match(&flow.matching);
+        Ok(format!("host: {matching} actions:{}", odp::format_actions(&flow.actions)))
     }
 }
