@@ -16,9 +16,9 @@ pub(crate) struct Location {
     pub(crate) handle: u32,
 }
 
-/// The body of a request that adds a `skip_sw` filter; the kernel chooses the handle.
-pub(crate) fn install(w: &mut Writer, rule: &Rule, priority: u16, cookie: Option<Cookie>) {
-    w.tcmsg(rule.ifindex, 0, TC_H_INGRESS_FILTERS, filter_info(priority, rule.protocol));
+/// The body of a request that adds a `skip_sw` filter. For handle 0 the kernel chooses one.
+pub(crate) fn install(w: &mut Writer, rule: &Rule, priority: u16, handle: u32, cookie: Cookie) {
+    w.tcmsg(rule.ifindex, handle, TC_H_INGRESS_FILTERS, filter_info(priority, rule.protocol));
     w.text(TCA_KIND, "flower");
     w.u32(TCA_CHAIN, rule.chain);
     let options = w.nest(TCA_OPTIONS);
@@ -30,8 +30,7 @@ pub(crate) fn install(w: &mut Writer, rule: &Rule, priority: u16, cookie: Option
     }
     let list = w.nest(TCA_FLOWER_ACT);
     for (order, action) in (1u16..).zip(&rule.actions) {
-        let cookie = cookie.filter(|_| order == 1);
-        encode_action(w, order, action, cookie);
+        encode_action(w, order, action, (order == 1).then_some(cookie));
     }
     w.end(list);
     w.u32(TCA_FLOWER_FLAGS, TCA_CLS_FLAGS_SKIP_SW);

@@ -1,17 +1,25 @@
 //! Megaflows as Linux tc-flower filters on switchdev NICs.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod cookie;
 mod decode;
 mod encode;
 mod error;
 mod explain;
+#[cfg(test)]
+mod fake;
+mod feature;
 mod links;
+mod probe;
+mod provider;
 mod rule;
 mod translate;
 mod wire;
 
+pub use admission::TcAdmission;
 pub use error::TcError;
 pub use links::{Device, DeviceSelector, find, list};
+pub use provider::{Clock, PortReport, TcOptions, TcProvider};
 pub use rule::{FlowerKey, Header, PeditWord, Rule, Signature, TcAction};
 pub use translate::{PortDevice, Target, translate};

@@ -88,7 +88,7 @@ impl Keys {
     }
 
     fn simple(&mut self, attr: Attr<'_>) -> Option<()> {
-        let simple = simples().find(|s| s.kind == attr.kind || s.mask_kind == attr.kind)?;
+        let simple = table::simples().find(|s| s.kind == attr.kind || s.mask_kind == attr.kind)?;
         if attr.payload.len() != simple.len {
             return None;
         }
@@ -235,26 +235,4 @@ fn fields(depth: usize) -> (Field, Field) {
         0 => (Field::VlanTci, Field::VlanTpid),
         _ => (Field::CvlanTci, Field::CvlanTpid),
     }
-}
-
-/// All keys that are a field bit by bit.
-fn simples() -> impl Iterator<Item = Simple> {
-    const ARP_OP: Simple =
-        Simple { field: Field::ArpOp, kind: table::ARP_OP, mask_kind: table::ARP_OP + 1, len: 1 };
-    [
-        table::ETHERNET,
-        table::IPV4,
-        table::IPV6,
-        table::IP_BITS,
-        table::TCP,
-        table::UDP,
-        table::SCTP,
-        table::ICMP,
-        table::ICMPV6,
-        table::ARP,
-        &[ARP_OP],
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
 }

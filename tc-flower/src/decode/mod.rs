@@ -13,12 +13,12 @@ use flow::{Match, Megaflow, PortId};
 
 use crate::cookie::Cookie;
 use crate::encode::Location;
-use crate::rule::TcAction;
+use crate::rule::{Rule, TcAction};
 use crate::translate::{Target, translate};
 use crate::wire::consts::{
-    TC_H_INGRESS_FILTERS, TC_H_INGRESS_MAJOR, TCA_CHAIN, TCA_CLS_FLAGS_IN_HW,
-    TCA_CLS_FLAGS_NOT_IN_HW, TCA_CLS_FLAGS_SKIP_SW, TCA_FLOWER_ACT, TCA_FLOWER_FLAGS,
-    TCA_FLOWER_IN_HW_COUNT, TCA_KIND, TCA_OPTIONS,
+    TC_H_INGRESS_FILTERS, TC_H_INGRESS_MAJOR, TCA_ACT_USED_HW_STATS, TCA_CHAIN,
+    TCA_CLS_FLAGS_IN_HW, TCA_CLS_FLAGS_NOT_IN_HW, TCA_CLS_FLAGS_SKIP_SW, TCA_FLOWER_ACT,
+    TCA_FLOWER_FLAGS, TCA_FLOWER_IN_HW_COUNT, TCA_KIND, TCA_OPTIONS,
 };
 use crate::wire::{Attrs, Malformed, TcMsg};
 
@@ -40,6 +40,8 @@ pub(crate) struct Summary {
     pub(crate) cookie: Option<Cookie>,
     /// Does the kernel say that it is in hardware?
     pub(crate) in_hw: bool,
+    /// Did the driver answer when it was asked for statistics of this filter?
+    pub(crate) answered: bool,
     pub(crate) counted: Counted,
 }
 
@@ -90,6 +92,7 @@ impl<'a> Filter<'a> {
                     if let Some(first) = attr.nested().next() {
                         let first = first?;
                         summary.cookie = action::cookie(first.nested())?;
+                        summary.answered = first.nested().find(TCA_ACT_USED_HW_STATS)?.is_some();
                         summary.counted = stats::of_action(first.nested())?;
                     }
                 }
@@ -99,13 +102,14 @@ impl<'a> Filter<'a> {
         Ok(summary)
     }
 
-    /// The megaflow; None for a filter that is not exactly what we would write.
+    /// The megaflow, and the filter that it would become again; None for a filter that is not
+    /// exactly what we would write.
     pub(crate) fn megaflow(
         &self,
         cookie: &Cookie,
         ports: &BTreeMap<u32, PortId>,
         target: &Target,
-    ) -> Option<Megaflow> {
+    ) -> Option<(Megaflow, Rule)> {
         let port = ports.get(&self.at.ifindex)?;
         let mut keys = key::Keys::new(*port, self.at.chain, self.protocol, cookie.implied);
         let mut actions: Vec<TcAction> = Vec::new();
@@ -128,7 +132,7 @@ impl<'a> Filter<'a> {
         let flow = Megaflow::new(Match::new(&key, &mask), flow_actions);
         let again = translate(&flow, target).ok()?;
         let same = again.actions == actions && again.protocol == self.protocol;
-        (same && cookie.is_of(flow.ufid)).then_some(flow)
+        (same && cookie.is_of(flow.ufid)).then_some((flow, again))
     }
 }
 

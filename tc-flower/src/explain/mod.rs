@@ -8,8 +8,6 @@ mod key;
 
 use std::fmt::Write as _;
 
-use flow::PortId;
-
 use crate::rule::Rule;
 use crate::translate::Target;
 use crate::wire::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
@@ -29,11 +27,6 @@ pub(crate) fn line(rule: &Rule, target: &Target) -> String {
 fn name(ifindex: u32, target: &Target) -> String {
     let device = target.ports.values().find(|device| device.ifindex == ifindex);
     device.map_or_else(|| format!("if{ifindex}"), |device| device.name.clone())
-}
-
-/// The port behind an interface number, for messages.
-pub(crate) fn port_of(ifindex: u32, target: &Target) -> Option<PortId> {
-    target.ports.iter().find(|(_, device)| device.ifindex == ifindex).map(|(port, _)| *port)
 }
 
 /// As tc names protocols.

@@ -16,12 +16,15 @@ use std::collections::BTreeMap;
 
 use flow::{Field, Key, Mask, Megaflow, PortId, Reason, Refusal};
 
-use crate::rule::{FlowerKey, Rule, TcAction};
+use crate::rule::{FlowerKey, Rule};
 use crate::wire::consts::{ETH_P_ARP, ETH_P_RARP, TC_ACT_EXT_VAL_MASK};
 use table::Simple;
 
 use action::Context;
-pub(crate) use action::set::{places, words_to_fields};
+pub(crate) use action::MAX_ACTIONS;
+pub(crate) use action::set::words_to_fields;
+#[cfg(test)]
+pub(crate) use action::set_places;
 pub(crate) use tags::is_tpid;
 pub(crate) use transport::keys_of;
 
@@ -73,29 +76,6 @@ pub fn translate(flow: &Megaflow, target: &Target) -> Result<Rule, Refusal> {
     Ok(Rule { ifindex, chain, protocol, keys: keys.out, actions, implied: keys.implied })
 }
 
-/// What the mask says without the bits that only repeat what the rest implies: what the device
-/// has to be able to match.
-pub(crate) fn demanded(flow: &Megaflow) -> Mask {
-    let mask = flow.matching.mask();
-    let mut keys = Keys::new(flow.matching.key(), mask);
-    // A refusal is translation's to tell.
-    let _ = keys.translate();
-    let mut demanded = *mask;
-    if keys.implies_untagged {
-        (demanded.vlan_tci, demanded.vlan_tpid) = (0, 0);
-    }
-    if keys.implies_untagged || keys.implies_one_tag {
-        (demanded.cvlan_tci, demanded.cvlan_tpid) = (0, 0);
-    }
-    if keys.implied & implied::MPLS1 != 0 {
-        demanded.mpls1 = 0;
-    }
-    if keys.implied & implied::MPLS2 != 0 {
-        demanded.mpls2 = 0;
-    }
-    demanded
-}
-
 /// How many VLAN tags the match requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Tags {
@@ -115,21 +95,11 @@ struct Keys<'a> {
     left: Mask,
     out: Vec<FlowerKey>,
     implied: u16,
-    implies_untagged: bool,
-    implies_one_tag: bool,
 }
 
 impl<'a> Keys<'a> {
     fn new(key: &'a Key, mask: &'a Mask) -> Keys<'a> {
-        Keys {
-            key,
-            mask,
-            left: *mask,
-            out: Vec::with_capacity(12),
-            implied: 0,
-            implies_untagged: false,
-            implies_one_tag: false,
-        }
+        Keys { key, mask, left: *mask, out: Vec::with_capacity(12), implied: 0 }
     }
 
     /// All of it; returns protocol and tags.
@@ -241,20 +211,6 @@ fn mask(field: Field, why: impl Into<String>) -> Refusal {
 
 fn value(field: Field, why: impl Into<String>) -> Refusal {
     Refusal::new(Reason::MatchValue, field.name()).detail(why)
-}
-
-/// Does the filter end the packet's way?
-pub(crate) fn is_last(action: &TcAction) -> bool {
-    match action {
-        TcAction::Redirect { .. } | TcAction::Drop | TcAction::Goto { .. } => true,
-        TcAction::Mirror { .. }
-        | TcAction::VlanPush { .. }
-        | TcAction::VlanPop
-        | TcAction::MplsPush { .. }
-        | TcAction::MplsPop { .. }
-        | TcAction::Pedit(_)
-        | TcAction::Csum(_) => false,
-    }
 }
 
 #[cfg(test)]

@@ -30,10 +30,11 @@ pub(crate) const IPV6_TYPE: u16 = 0x86dd;
 pub(crate) const IPV6: &[Simple] =
     &[simple(Field::Ipv6Src, 14, 15, 16), simple(Field::Ipv6Dst, 16, 17, 16)];
 
+pub(crate) const TCP_FLAGS: u16 = 71;
 pub(crate) const TCP: &[Simple] = &[
     simple(Field::TpSrc, 18, 35, 2),
     simple(Field::TpDst, 19, 36, 2),
-    simple(Field::TcpFlags, 71, 72, 2),
+    simple(Field::TcpFlags, TCP_FLAGS, TCP_FLAGS + 1, 2),
 ];
 pub(crate) const UDP: &[Simple] =
     &[simple(Field::TpSrc, 20, 37, 2), simple(Field::TpDst, 21, 38, 2)];
@@ -70,3 +71,13 @@ pub(crate) const MPLS_TTL: u16 = 67;
 pub(crate) const MPLS_BOS: u16 = 68;
 pub(crate) const MPLS_TC: u16 = 69;
 pub(crate) const MPLS_LABEL: u16 = 70;
+
+const EIGHT_BITS: &[Simple] = &[simple(Field::ArpOp, ARP_OP, ARP_OP + 1, 1)];
+
+/// All keys that are a field bit by bit. Of the ARP opcode only eight bits are.
+pub(crate) fn simples() -> impl Iterator<Item = Simple> {
+    [ETHERNET, IPV4, IPV6, IP_BITS, TCP, UDP, SCTP, ICMP, ICMPV6, ARP, EIGHT_BITS]
+        .into_iter()
+        .flatten()
+        .copied()
+}

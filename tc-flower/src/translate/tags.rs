@@ -68,7 +68,6 @@ impl Keys<'_> {
                     ));
                 };
                 self.inner_of_untagged()?;
-                self.implies_untagged = true;
                 self.out.push(FlowerKey::exact(ETH_TYPE, &eth_type.to_be_bytes()));
                 Ok((eth_type, Tags::Exactly(0)))
             }
@@ -121,7 +120,6 @@ impl Keys<'_> {
             )),
             (Tag::Absent, Some(eth_type)) => {
                 self.implied |= implied::CVLAN_PRESENT;
-                self.implies_one_tag = true;
                 self.out.push(FlowerKey::exact(table::VLAN[2], &eth_type.to_be_bytes()));
                 Ok(Tags::Exactly(1))
             }

@@ -27,7 +27,6 @@ pub(crate) const RTM_DELLINK: u16 = 17;
 pub(crate) const RTM_GETLINK: u16 = 18;
 pub(crate) const RTM_NEWQDISC: u16 = 36;
 pub(crate) const RTM_DELQDISC: u16 = 37;
-pub(crate) const RTM_GETQDISC: u16 = 38;
 pub(crate) const RTM_NEWTFILTER: u16 = 44;
 pub(crate) const RTM_DELTFILTER: u16 = 45;
 pub(crate) const RTM_GETTFILTER: u16 = 46;
@@ -59,6 +58,8 @@ pub(crate) const TCA_ACT_OPTIONS: u16 = 2;
 pub(crate) const TCA_ACT_STATS: u16 = 4;
 pub(crate) const TCA_ACT_COOKIE: u16 = 6;
 pub(crate) const TCA_ACT_FLAGS: u16 = 7;
+/// There if the driver answered the request for statistics that goes before a filter is shown.
+pub(crate) const TCA_ACT_USED_HW_STATS: u16 = 9;
 /// One set of counters an action instead of one per CPU: the counting is the hardware's.
 pub(crate) const TCA_ACT_FLAGS_NO_PERCPU_STATS: u32 = 1;
 
@@ -114,11 +115,7 @@ pub(crate) const TCA_CLS_FLAGS_IN_HW: u32 = 4;
 pub(crate) const TCA_CLS_FLAGS_NOT_IN_HW: u32 = 8;
 
 pub(crate) const ETH_P_ALL: u16 = 0x0003;
-pub(crate) const ETH_P_IP: u16 = 0x0800;
 pub(crate) const ETH_P_ARP: u16 = 0x0806;
 pub(crate) const ETH_P_RARP: u16 = 0x8035;
 pub(crate) const ETH_P_8021Q: u16 = 0x8100;
-pub(crate) const ETH_P_IPV6: u16 = 0x86dd;
-pub(crate) const ETH_P_MPLS_UC: u16 = 0x8847;
-pub(crate) const ETH_P_MPLS_MC: u16 = 0x8848;
 pub(crate) const ETH_P_8021AD: u16 = 0x88a8;

@@ -50,7 +50,7 @@ impl KernelSocket {
 
     /// Opens a socket that hears what happens in these groups.
     pub(crate) fn monitor(groups: &[u32]) -> io::Result<KernelSocket> {
-        let mut opened = KernelSocket::open()?;
+        let opened = KernelSocket::open()?;
         groups.iter().try_for_each(|group| opened.socket.add_membership(*group))?;
         Ok(opened)
     }

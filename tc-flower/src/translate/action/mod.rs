@@ -57,6 +57,11 @@ impl<'t> Context<'t> {
     }
 }
 
+#[cfg(test)]
+pub(crate) fn set_places() -> &'static [header::Place] {
+    header::PLACES
+}
+
 /// A list in translation.
 struct List<'t> {
     target: &'t Target,

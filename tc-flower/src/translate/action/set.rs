@@ -2,8 +2,9 @@
 
 use flow::{Attr, Field, Reason, Refusal, SetFields};
 
+use super::header::Place;
+pub(crate) use super::header::fields as words_to_fields;
 use super::header::{self, PLACES};
-pub(crate) use super::header::{Place, fields as words_to_fields};
 use super::{L3, List, MAX_WORDS};
 use crate::rule::{Header, TcAction};
 use crate::translate::transport;
@@ -12,8 +13,7 @@ use crate::wire::consts::{
     TCA_CSUM_UPDATE_FLAG_UDP,
 };
 
-/// Where a header's fields are, for those who print them.
-pub(crate) fn places(header: Header) -> impl Iterator<Item = &'static Place> {
+fn places(header: Header) -> impl Iterator<Item = &'static Place> {
     PLACES.iter().filter(move |place| place.header == header)
 }
 

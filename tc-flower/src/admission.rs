@@ -1,0 +1,83 @@
+//! The decision whether a megaflow can be a filter, from what was probed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use flow::{Admission, Capabilities, Megaflow, PortId, Refusal};
+
+use crate::explain;
+use crate::feature::{self, Features};
+use crate::probe;
+use crate::rule::Rule;
+use crate::translate::{MAX_ACTIONS, Target, translate};
+
+/// A snapshot of ports and drivers.
+#[derive(Clone, Debug)]
+pub struct TcAdmission {
+    target: Target,
+    /// By interface.
+    features: BTreeMap<u32, Arc<Features>>,
+    /// Ports whose interface can't be used, and why.
+    unusable: BTreeMap<PortId, Refusal>,
+    capabilities: Capabilities,
+}
+
+impl TcAdmission {
+    pub(crate) fn new(
+        target: Target,
+        features: BTreeMap<u32, Arc<Features>>,
+        unusable: BTreeMap<PortId, Refusal>,
+    ) -> TcAdmission {
+        let drivers: Vec<&Features> = features.values().map(Arc::as_ref).collect();
+        let ports = target.ports.keys().copied();
+        let recirculation = target.recirculation;
+        let capabilities = feature::capabilities(&drivers, ports, recirculation, MAX_ACTIONS);
+        TcAdmission { target, features, unusable, capabilities }
+    }
+
+    /// One that takes all that translation can write, on these ports: for `explain` without a
+    /// device, and for tests.
+    #[must_use]
+    pub fn unprobed(target: Target) -> TcAdmission {
+        let all = Arc::new(probe::everything());
+        let interfaces = target.ports.values().map(|device| (device.ifindex, Arc::clone(&all)));
+        let features = interfaces.collect();
+        TcAdmission::new(target, features, BTreeMap::new())
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(crate) fn features(&self) -> &BTreeMap<u32, Arc<Features>> {
+        &self.features
+    }
+
+    fn plan(&self, flow: &Megaflow) -> Result<Rule, Refusal> {
+        let port = flow.matching.key().port();
+        if let Some(refusal) = self.unusable.get(&port) {
+            let subject = format!("in_port {port}");
+            return Err(Refusal::new(refusal.reason, subject).detail(&*refusal.detail));
+        }
+        let rule = translate(flow, &self.target)?;
+        match self.features.get(&rule.ifindex) {
+            Some(features) => features.admit(&rule)?,
+            None => return Err(Refusal::new(flow::Reason::Port, format!("in_port {port}"))),
+        }
+        Ok(rule)
+    }
+}
+
+impl Admission for TcAdmission {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
+        self.plan(flow).map(drop)
+    }
+
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusal> {
+        self.plan(flow).map(|rule| explain::line(&rule, &self.target))
+    }
+}

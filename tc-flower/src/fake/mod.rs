@@ -1,0 +1,320 @@
+//! An imitation of the kernel for tests: links, one qdisc an interface, flower filters that it
+//! shows as the kernel does (the innermost EtherType as `ETH_TYPE`, flags, statistics), echo,
+//! extended acks, notifications; and faults.
+
+mod filter;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::encode::Location;
+use crate::wire::consts::*;
+use crate::wire::{Attrs, Messages, TcMsg, Transport, Writer};
+pub(crate) use filter::Stored;
+
+/// Shared by the sockets of one imitation.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Number, name, switch, port.
+    pub(crate) links: Vec<(u32, String, Option<Vec<u8>>, Option<String>)>,
+    pub(crate) qdiscs: BTreeMap<u32, &'static str>,
+    pub(crate) filters: BTreeMap<Location, Stored>,
+    /// `skip_sw` filters in all; more is ENOSPC.
+    pub(crate) capacity: usize,
+    /// A flower key or action kind that the driver refuses with that text.
+    pub(crate) refuse_key: Option<(u16, &'static str)>,
+    pub(crate) refuse_action: Option<(&'static str, &'static str)>,
+    /// The driver says yes, but the kernel's flags say not in hardware.
+    pub(crate) not_in_hw: bool,
+    /// The kernel shows another ToS than was asked for.
+    pub(crate) distort: bool,
+    /// How many of the next answers (acks) are lost.
+    pub(crate) lose_acks: usize,
+    /// How many of the next dumps are marked as interrupted.
+    pub(crate) interrupt: usize,
+    /// Requests of each kind so far.
+    pub(crate) seen: BTreeMap<u16, usize>,
+    next_handle: u32,
+    queues: BTreeMap<u32, VecDeque<io::Result<Vec<u8>>>>,
+    monitors: Vec<u32>,
+}
+
+/// One socket.
+pub(crate) struct Socket {
+    state: Arc<Mutex<State>>,
+    port: u32,
+}
+
+/// The imitation itself.
+#[derive(Clone)]
+pub(crate) struct Kernel(Arc<Mutex<State>>);
+
+impl Kernel {
+    /// With representors 11 and 12 of a switch, interface 13 of none.
+    pub(crate) fn new() -> Kernel {
+        let switch = Some(vec![0xab, 0xcd]);
+        let links = vec![
+            (11, "rep0".into(), switch.clone(), Some("pf0vf0".into())),
+            (12, "rep1".into(), switch, Some("pf0vf1".into())),
+            (13, "eth0".into(), None, None),
+        ];
+        Kernel(Arc::new(Mutex::new(State { links, capacity: 1000, ..State::default() })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// A socket for requests.
+    pub(crate) fn socket(&self, port: u32) -> Socket {
+        self.lock().queues.insert(port, VecDeque::new());
+        Socket { state: Arc::clone(&self.0), port }
+    }
+
+    /// A socket for notifications.
+    pub(crate) fn monitor(&self, port: u32) -> Socket {
+        self.lock().monitors.push(port);
+        self.socket(port)
+    }
+
+    /// What everybody hears; `port` is who did it.
+    pub(crate) fn notify(&self, kind: u16, port: u32, body: impl FnOnce(&mut Writer)) {
+        self.lock().notify(message(kind, 0, 0, port, body));
+    }
+
+    /// Somebody deletes a filter.
+    pub(crate) fn steal(&self, at: Location) {
+        let stored = self.lock().filters.remove(&at).expect("there is such a filter");
+        self.notify(RTM_DELTFILTER, 77, |w| stored.show(w, at));
+    }
+
+    /// Packets hit the filter.
+    pub(crate) fn hit(&self, at: Location, packets: u32, bytes: u64) {
+        let mut state = self.lock();
+        let stored = state.filters.get_mut(&at).expect("there is such a filter");
+        stored.packets += packets;
+        stored.bytes += bytes;
+    }
+
+    pub(crate) fn locations(&self) -> Vec<Location> {
+        self.lock().filters.keys().copied().collect()
+    }
+}
+
+/// A message from the kernel, whose header names the socket that caused it.
+fn message(kind: u16, flags: u16, seq: u32, port: u32, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut w = Writer::default();
+    let start = w.message(kind, 0, seq);
+    body(&mut w);
+    w.end_message(start);
+    let mut bytes = w.as_bytes().to_vec();
+    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+    bytes[12..16].copy_from_slice(&port.to_ne_bytes());
+    bytes
+}
+
+impl State {
+    fn notify(&mut self, datagram: Vec<u8>) {
+        for port in self.monitors.clone() {
+            self.push(port, datagram.clone());
+        }
+    }
+
+    fn push(&mut self, port: u32, datagram: Vec<u8>) {
+        self.queues.entry(port).or_default().push_back(Ok(datagram));
+    }
+
+    fn ack(&mut self, port: u32, seq: u32, result: Result<(), (i32, String)>) {
+        if self.lose_acks > 0 {
+            self.lose_acks -= 1;
+            let lost = io::Error::from_raw_os_error(libc::ENOBUFS);
+            self.queues.entry(port).or_default().push_back(Err(lost));
+            return;
+        }
+        let (errno, text) = result.err().unwrap_or_default();
+        let flags = NLM_F_CAPPED | if text.is_empty() { 0 } else { NLM_F_ACK_TLVS };
+        let ack = message(NLMSG_ERROR, flags, seq, port, |w| {
+            w.raw(&(-errno).to_ne_bytes());
+            w.raw(&[0; 16]);
+            if !text.is_empty() {
+                w.text(NLMSGERR_ATTR_MSG, &text);
+            }
+        });
+        self.push(port, ack);
+    }
+
+    fn request(&mut self, port: u32, request: &crate::wire::read::Message<'_>) {
+        *self.seen.entry(request.kind).or_default() += 1;
+        let seq = request.seq;
+        let dump = request.flags & NLM_F_DUMP == NLM_F_DUMP;
+        match request.kind {
+            RTM_GETLINK => self.dump_links(port, seq),
+            RTM_GETTFILTER if dump => {
+                let tc = TcMsg::parse(request.payload).unwrap();
+                self.dump_filters(port, seq, tc.ifindex, tc.parent);
+            }
+            RTM_NEWQDISC => {
+                let ifindex = TcMsg::parse(request.payload).unwrap().ifindex;
+                let result = match self.qdiscs.contains_key(&ifindex) {
+                    true => Err((libc::EEXIST, "Exclusivity flag on".into())),
+                    false => {
+                        self.qdiscs.insert(ifindex, "clsact");
+                        Ok(())
+                    }
+                };
+                self.ack(port, seq, result);
+            }
+            RTM_DELQDISC => {
+                let ifindex = TcMsg::parse(request.payload).unwrap().ifindex;
+                self.qdiscs.remove(&ifindex);
+                self.filters.retain(|at, _| at.ifindex != ifindex);
+                self.ack(port, seq, Ok(()));
+            }
+            RTM_NEWTFILTER => {
+                let result = self.install(request.payload);
+                if let Ok(at) = result {
+                    let stored = self.filters[&at].clone();
+                    let distort = self.distort;
+                    let echo = message(RTM_NEWTFILTER, 0, seq, port, |w| {
+                        stored.show_with(w, at, distort);
+                    });
+                    self.notify(echo.clone());
+                    self.push(port, echo);
+                }
+                self.ack(port, seq, result.map(drop));
+            }
+            RTM_DELTFILTER => {
+                let result = self.remove(request.payload);
+                if let Ok((at, stored)) = &result {
+                    let echo = message(RTM_DELTFILTER, 0, seq, port, |w| stored.show(w, *at));
+                    self.notify(echo.clone());
+                    self.push(port, echo);
+                }
+                self.ack(port, seq, result.map(drop));
+            }
+            other => panic!("request {other}"),
+        }
+    }
+
+    fn dump_links(&mut self, port: u32, seq: u32) {
+        for (ifindex, name, switch, phys) in self.links.clone() {
+            let link = message(RTM_NEWLINK, 2, seq, port, |w| {
+                w.raw(&[0; 4]);
+                w.raw(&ifindex.to_ne_bytes());
+                w.raw(&[0; 8]);
+                w.text(IFLA_IFNAME, &name);
+                switch.iter().for_each(|id| w.bytes(IFLA_PHYS_SWITCH_ID, id));
+                phys.iter().for_each(|name| w.text(IFLA_PHYS_PORT_NAME, name));
+            });
+            self.push(port, link);
+        }
+        self.done(port, seq, 2);
+    }
+
+    fn dump_filters(&mut self, port: u32, seq: u32, ifindex: u32, parent: u32) {
+        let mut flags = 2;
+        if self.interrupt > 0 {
+            self.interrupt -= 1;
+            flags |= NLM_F_DUMP_INTR;
+        }
+        let ingress = parent == TC_H_INGRESS_FILTERS;
+        let on: Vec<_> = self
+            .filters
+            .iter()
+            .filter(|(at, _)| at.ifindex == ifindex && ingress)
+            .map(|(at, stored)| (*at, stored.clone()))
+            .collect();
+        for (at, stored) in on {
+            let shown = message(RTM_NEWTFILTER, flags, seq, port, |w| stored.show(w, at));
+            self.push(port, shown);
+        }
+        self.done(port, seq, flags);
+    }
+
+    fn done(&mut self, port: u32, seq: u32, flags: u16) {
+        let done = message(NLMSG_DONE, flags, seq, port, |w| w.raw(&[0; 4]));
+        self.push(port, done);
+    }
+
+    fn install(&mut self, payload: &[u8]) -> Result<Location, (i32, String)> {
+        let tc = TcMsg::parse(payload).unwrap();
+        if !self.links.iter().any(|link| link.0 == tc.ifindex) {
+            return Err((libc::ENODEV, String::new()));
+        }
+        if !self.qdiscs.contains_key(&tc.ifindex) {
+            return Err((libc::EINVAL, "Parent Qdisc doesn't exists".into()));
+        }
+        let stored = Stored::parse(&tc);
+        for (key, _) in &stored.keys {
+            if let Some((_, text)) = self.refuse_key.filter(|(kind, _)| kind == key) {
+                return Err((libc::EOPNOTSUPP, text.into()));
+            }
+        }
+        if let Some((_, text)) = self.refuse_action.filter(|(kind, _)| stored.has_action(kind)) {
+            return Err((libc::EOPNOTSUPP, text.into()));
+        }
+        if self.filters.values().filter(|f| f.flower).count() >= self.capacity {
+            return Err((libc::ENOSPC, "flow table full".into()));
+        }
+        let same_place = |at: &Location| {
+            (at.ifindex, at.chain, at.priority) == (tc.ifindex, stored.chain, tc.priority)
+        };
+        for (at, other) in &self.filters {
+            if same_place(at) && other.keys == stored.keys {
+                return Err((libc::EEXIST, String::new()));
+            }
+            if same_place(at) && other.protocol != stored.protocol {
+                return Err((libc::EINVAL, "Filter protocol does not match".into()));
+            }
+        }
+        self.next_handle += 1;
+        let handle = if tc.handle == 0 { self.next_handle } else { tc.handle };
+        let at =
+            Location { ifindex: tc.ifindex, chain: stored.chain, priority: tc.priority, handle };
+        let stored = Stored { in_hw: !self.not_in_hw, ..stored };
+        self.filters.insert(at, stored);
+        Ok(at)
+    }
+
+    fn remove(&mut self, payload: &[u8]) -> Result<(Location, Stored), (i32, String)> {
+        let tc = TcMsg::parse(payload).unwrap();
+        let chain = tc.attrs.find(TCA_CHAIN).unwrap().map_or(0, |attr| attr.u32().unwrap());
+        let at = Location { ifindex: tc.ifindex, chain, priority: tc.priority, handle: tc.handle };
+        if !self.qdiscs.contains_key(&tc.ifindex) {
+            return Err((libc::EINVAL, "Parent Qdisc doesn't exists".into()));
+        }
+        let stored = self.filters.remove(&at);
+        stored.map(|stored| (at, stored)).ok_or((libc::ENOENT, "Filter not found".into()))
+    }
+}
+
+impl Transport for Socket {
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        for request in Messages(datagram) {
+            state.request(self.port, &request.unwrap());
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, into: &mut Vec<u8>, _timeout: Duration) -> io::Result<()> {
+        let next = self.state.lock().unwrap().queues.entry(self.port).or_default().pop_front();
+        *into = next.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+        Ok(())
+    }
+
+    fn port(&self) -> u32 {
+        self.port
+    }
+
+    fn queue(&self) -> usize {
+        1 << 20
+    }
+}
+
+/// The attributes of a nest as pairs.
+fn pairs(attrs: Attrs<'_>) -> Vec<(u16, Vec<u8>)> {
+    attrs.map(|attr| attr.map(|attr| (attr.kind, attr.payload.to_vec())).unwrap()).collect()
+}

@@ -1,0 +1,238 @@
+//! What a filter asks of a driver, piece by piece: what is probed, and what admission looks up.
+
+use std::collections::BTreeMap;
+
+use flow::{ActionKind, Capabilities, Field, FieldSupport, PortId, Reason, Refusal};
+
+use crate::rule::{FlowerKey, Rule, TcAction};
+use crate::translate::{table, words_to_fields};
+use crate::wire::consts::ETH_P_ALL;
+
+/// One thing that a driver takes or does not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Feature {
+    /// Packets of every EtherType.
+    AnyProtocol,
+    /// Being in a chain.
+    Chain,
+    /// A tag of that TPID at that depth, 0 the outermost.
+    Tag(u8, u16),
+    /// A flower key, whole.
+    Key(u16),
+    /// The same under a mask.
+    MaskedKey(u16),
+    /// An action by its tc kind and, where that is not all, what it does.
+    Action(&'static str, &'static str),
+    /// Pushing a tag of that TPID.
+    PushTag(u16),
+    /// Rewriting a whole field in that header.
+    Set(u16, Field),
+    /// Rewriting bits of it.
+    MaskedSet(u16, Field),
+}
+
+/// Everything that a filter asks of a driver.
+pub(crate) fn of(rule: &Rule) -> Vec<Feature> {
+    let mut features = Vec::with_capacity(rule.keys.len() + 2 * rule.actions.len());
+    if rule.protocol == ETH_P_ALL {
+        features.push(Feature::AnyProtocol);
+    }
+    if rule.chain != 0 {
+        features.push(Feature::Chain);
+    }
+    for key in &rule.keys {
+        let be16 = |bytes: &[u8]| bytes.first_chunk().map_or(0, |b| u16::from_be_bytes(*b));
+        let tpid = be16(key.value());
+        match key.kind {
+            table::ETH_TYPE if crate::translate::is_tpid(tpid) => {
+                features.push(Feature::Tag(0, tpid));
+            }
+            kind if kind == table::VLAN[2] && crate::translate::is_tpid(tpid) => {
+                features.push(Feature::Tag(1, tpid));
+            }
+            kind if is_whole(key) => {
+                features.push(Feature::Key(kind));
+            }
+            // Its mask is part of what it says, not a choice of the megaflow's.
+            table::FLAGS => features.push(Feature::Key(table::FLAGS)),
+            kind => features.push(Feature::MaskedKey(kind)),
+        }
+    }
+    rule.actions.iter().for_each(|action| of_action(action, &mut features));
+    features.sort_unstable();
+    features.dedup();
+    features
+}
+
+/// Does the mask cover all bits that the field has? TCP's flags have twelve.
+fn is_whole(key: &FlowerKey) -> bool {
+    match key.kind {
+        table::TCP_FLAGS => key.mask() == [0x0f, 0xff],
+        _ => key.mask().iter().all(|byte| *byte == 0xff),
+    }
+}
+
+fn of_action(action: &TcAction, features: &mut Vec<Feature>) {
+    let what = match action {
+        TcAction::Redirect { .. } => "redirect",
+        TcAction::Mirror { .. } => "mirror",
+        TcAction::Drop => "drop",
+        TcAction::Goto { .. } => "goto",
+        TcAction::VlanPop | TcAction::MplsPop { .. } => "pop",
+        TcAction::MplsPush { .. } => "push",
+        TcAction::Csum(_) => "",
+        TcAction::VlanPush { tpid, .. } => return features.push(Feature::PushTag(*tpid)),
+        TcAction::Pedit(words) => {
+            let header = words.first().map_or(0, |word| word.header as u16);
+            let Some((_, mask)) = words_to_fields(words) else { return };
+            return features.extend(mask.fields().map(|field| {
+                let whole = mask.get(field) == field.full_mask();
+                if whole { Feature::Set(header, field) } else { Feature::MaskedSet(header, field) }
+            }));
+        }
+    };
+    features.push(Feature::Action(action.kind(), what));
+}
+
+/// What a driver said to each.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Features {
+    /// `Err` has the kernel's text.
+    pub(crate) known: BTreeMap<Feature, Result<(), String>>,
+    /// The card was full: nothing could be probed, so everything is worth a try.
+    pub(crate) unknown: bool,
+}
+
+impl Features {
+    /// A filter was taken: so is all that it asks for.
+    pub(crate) fn taken(&mut self, features: &[Feature]) {
+        features.iter().for_each(|feature| {
+            self.known.insert(*feature, Ok(()));
+        });
+    }
+
+    /// A filter was refused: so is what it asks for and no other probe was taken with.
+    pub(crate) fn refused(&mut self, features: &[Feature], text: &str) {
+        for feature in features {
+            self.known.entry(*feature).or_insert_with(|| Err(text.into()));
+        }
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.unknown || self.known.get(&feature).is_some_and(Result::is_ok)
+    }
+
+    /// Does the driver take all that the filter asks for?
+    pub(crate) fn admit(&self, rule: &Rule) -> Result<(), Refusal> {
+        if self.unknown {
+            return Ok(());
+        }
+        of(rule).into_iter().try_for_each(|feature| match self.known.get(&feature) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(text)) => Err(refusal(feature).detail(text)),
+            None => Err(refusal(feature).detail("the driver was not asked for it")),
+        })
+    }
+}
+
+fn refusal(feature: Feature) -> Refusal {
+    let (reason, subject) = match feature {
+        Feature::AnyProtocol => (Reason::MatchMask, Field::EthType.name()),
+        Feature::Chain => (Reason::Recirculation, Field::RecircId.name()),
+        Feature::Tag(0, _) => (Reason::MatchField, Field::VlanTpid.name()),
+        Feature::Tag(..) => (Reason::MatchField, Field::CvlanTpid.name()),
+        Feature::Key(kind) => (Reason::MatchField, key_name(kind)),
+        Feature::MaskedKey(kind) => (Reason::MatchMask, key_name(kind)),
+        Feature::Action(kind, what) => (Reason::Action, action_name(kind, what)),
+        Feature::PushTag(_) => (Reason::Action, ActionKind::PushVlan.name()),
+        Feature::Set(_, field) | Feature::MaskedSet(_, field) => (Reason::SetField, field.name()),
+    };
+    Refusal::new(reason, subject)
+}
+
+fn key_name(kind: u16) -> &'static str {
+    field_of(kind).map_or("filter", Field::name)
+}
+
+fn action_name(kind: &str, what: &str) -> &'static str {
+    match (kind, what) {
+        ("mirred", _) => ActionKind::Output.name(),
+        ("gact", "goto") => ActionKind::Recirc.name(),
+        ("gact", _) => "drop",
+        ("vlan", _) => ActionKind::PopVlan.name(),
+        ("mpls", "push") => ActionKind::PushMpls.name(),
+        ("mpls", _) => ActionKind::PopMpls.name(),
+        _ => ActionKind::Set.name(),
+    }
+}
+
+/// The field that a key belongs to.
+fn field_of(kind: u16) -> Option<Field> {
+    let simple = table::simples().find(|simple| simple.kind == kind);
+    simple.map(|simple| simple.field).or(match kind {
+        table::ETH_TYPE => Some(Field::EthType),
+        table::IP_PROTO => Some(Field::IpProto),
+        table::FLAGS => Some(Field::IpFrag),
+        kind if kind == table::VLAN[2] || kind == table::CVLAN[2] => Some(Field::EthType),
+        kind if table::VLAN.contains(&kind) => Some(Field::VlanTci),
+        kind if table::CVLAN.contains(&kind) => Some(Field::CvlanTci),
+        table::MPLS_TTL | table::MPLS_BOS | table::MPLS_TC | table::MPLS_LABEL => {
+            Some(Field::Mpls0)
+        }
+        _ => None,
+    })
+}
+
+/// What several drivers can do in common, as the flow crate has it: for `doctor`; admission looks
+/// closer. A field is there if one of its keys is taken.
+pub(crate) fn capabilities(
+    drivers: &[&Features],
+    ports: impl IntoIterator<Item = PortId>,
+    recirculation: bool,
+    max_actions: usize,
+) -> Capabilities {
+    let mut all = Capabilities { max_actions, ..Capabilities::default() };
+    all.ports = ports.into_iter().collect();
+    if drivers.is_empty() {
+        return all;
+    }
+    let every = |feature| drivers.iter().all(|driver| driver.has(feature));
+    let known = drivers[0].known.keys().copied().filter(|feature| every(*feature));
+    all.fields.insert(Field::InPort, FieldSupport::Exact);
+    all.fields.insert(Field::RecircId, FieldSupport::Exact);
+    for feature in known {
+        let exact = FieldSupport::Exact;
+        match feature {
+            Feature::Tag(0, _) => drop(all.fields.insert(Field::VlanTpid, exact)),
+            Feature::Tag(..) => drop(all.fields.insert(Field::CvlanTpid, exact)),
+            Feature::Key(kind) => {
+                if let Some(field) = field_of(kind) {
+                    let parts = matches!(field, Field::VlanTci | Field::CvlanTci | Field::Mpls0);
+                    let support = if parts { FieldSupport::Masked } else { exact };
+                    let have = all.fields.entry(field).or_insert(support);
+                    *have = (*have).max(support);
+                }
+            }
+            Feature::MaskedKey(kind) => {
+                if let Some(field) = field_of(kind) {
+                    all.fields.insert(field, FieldSupport::Masked);
+                }
+            }
+            Feature::Set(_, field) => {
+                all.actions.insert(ActionKind::Set);
+                all.set.entry(field).or_insert(exact);
+            }
+            Feature::MaskedSet(_, field) => drop(all.set.insert(field, FieldSupport::Masked)),
+            Feature::PushTag(_) => drop(all.actions.insert(ActionKind::PushVlan)),
+            Feature::Action("mirred", "redirect") => drop(all.actions.insert(ActionKind::Output)),
+            Feature::Action("gact", "goto") if recirculation => {
+                all.actions.insert(ActionKind::Recirc);
+            }
+            Feature::Action("vlan", "pop") => drop(all.actions.insert(ActionKind::PopVlan)),
+            Feature::Action("mpls", "push") => drop(all.actions.insert(ActionKind::PushMpls)),
+            Feature::Action("mpls", "pop") => drop(all.actions.insert(ActionKind::PopMpls)),
+            Feature::Action(..) | Feature::AnyProtocol | Feature::Chain => {}
+        }
+    }
+    all
+}

@@ -1,0 +1,179 @@
+//! Asking kernel and driver what they take: filters that no packet hits, put in and taken out at
+//! once, one at a time, so that one free slot in the card is enough.
+
+mod cases;
+
+use std::collections::BTreeSet;
+
+use flow::{Megaflow, PortId, Reason, Refusal, odp};
+
+use crate::cookie::Cookie;
+use crate::decode::Filter;
+use crate::encode::{self, Location};
+use crate::feature::{self, Features};
+use crate::rule::Rule;
+use crate::translate::{PortDevice, Target, translate};
+use crate::wire::consts::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, RTM_DELTFILTER, RTM_NEWTFILTER,
+};
+use crate::wire::{Client, Nack, Outcome, Transport, WireError};
+
+/// Highest priorities to try: drivers and older firmware take fewer than tc's 65,535. The first
+/// is below those that the kernel hands out by itself.
+const TOPS: [u16; 5] = [0xbfff, 4095, 255, 16, 1];
+/// A probe's handle, so that it can be removed without waiting for what the kernel chose.
+const HANDLE: u32 = 0x4d46;
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Probed {
+    pub(crate) features: Features,
+    /// The highest priority that the driver takes.
+    pub(crate) top: u16,
+    /// Does the driver answer when it is asked for statistics? Then a filter for which it does
+    /// not has been lost by the hardware.
+    pub(crate) answers: bool,
+    /// Why nothing can be offloaded there.
+    pub(crate) unusable: Option<Refusal>,
+}
+
+/// Asks the driver of the port's interface. `output` is another port of the switch; priorities
+/// in `avoid` belong to others.
+pub(crate) fn probe<T: Transport>(
+    client: &mut Client<T>,
+    target: &Target,
+    port: PortId,
+    output: PortId,
+    avoid: &BTreeSet<u16>,
+) -> Result<Probed, WireError> {
+    let mut probed = Probed::default();
+    let filters = filters(target, port, output);
+    let mut refusal = None;
+    // The first filters are the plainest.
+    for top in TOPS.into_iter().filter(|top| !avoid.contains(top)) {
+        let tries: Vec<_> = filters.iter().take(2).map(|filter| (filter, top)).collect();
+        for answer in ask(client, &tries)? {
+            match answer {
+                Answer::Taken { answers } => (probed.top, probed.answers) = (top, answers),
+                Answer::Refused(nack) if nack.errno == libc::ENOSPC => {
+                    probed.features.unknown = true;
+                    probed.top = top;
+                }
+                Answer::Refused(nack) => refusal = refusal.or(Some(nack)),
+            }
+        }
+        if probed.top != 0 {
+            break;
+        }
+    }
+    if probed.top == 0 {
+        let why = refusal.map_or_else(|| "every priority is taken".into(), |n| n.to_string());
+        probed.unusable = Some(Refusal::new(Reason::Device, "tc").detail(why));
+        return Ok(probed);
+    }
+    if probed.features.unknown {
+        return Ok(probed);
+    }
+    let below: Vec<u16> = (1..=probed.top).rev().filter(|p| !avoid.contains(p)).collect();
+    let priorities = below.iter().cycle();
+    let tries: Vec<_> = filters.iter().zip(priorities.copied()).collect();
+    for (filter, answer) in filters.iter().zip(ask(client, &tries)?) {
+        let features = feature::of(&filter.rule);
+        match answer {
+            Answer::Taken { .. } => probed.features.taken(&features),
+            Answer::Refused(nack) => probed.features.refused(&features, &nack.to_string()),
+        }
+    }
+    Ok(probed)
+}
+
+/// What a driver that takes everything would be known to take.
+pub(crate) fn everything() -> Features {
+    let device = |ifindex| PortDevice { ifindex, name: String::new(), switch_id: String::new() };
+    let ports = [(PortId(1), device(1)), (PortId(2), device(2))].into();
+    let target = Target { ports, recirculation: true };
+    let mut features = Features { unknown: true, ..Features::default() };
+    for filter in filters(&target, PortId(1), PortId(2)) {
+        features.taken(&feature::of(&filter.rule));
+    }
+    features
+}
+
+/// A filter to try.
+struct Filtered {
+    rule: Rule,
+    cookie: Cookie,
+}
+
+/// All of them for one port.
+fn filters(target: &Target, port: PortId, output: PortId) -> Vec<Filtered> {
+    let cases = cases::CASES.iter().chain(cases::CHAIN_CASES.iter());
+    let made = (0u16..).zip(cases).filter_map(|(number, (keys, actions))| {
+        let flow = megaflow(number, keys, actions, port, output)?;
+        let rule = translate(&flow, target).ok()?;
+        Some(Filtered { cookie: Cookie::new(flow.ufid, 0, rule.implied), rule })
+    });
+    made.collect()
+}
+
+/// The megaflow of one case.
+fn megaflow(
+    number: u16,
+    keys: &str,
+    actions: &str,
+    port: PortId,
+    output: PortId,
+) -> Option<Megaflow> {
+    let [high, low] = number.to_be_bytes();
+    let address = format!("03:00:4d:{high:02x}:{low:02x}:42");
+    let eth = if keys.starts_with("eth(") { "" } else { "eth(src=@)," };
+    let text = format!("in_port({port}),{eth}{keys}").replace('@', &address);
+    let matching = odp::parse_match(&text).ok()?;
+    let actions = match actions {
+        "" => [].into(),
+        actions => odp::parse_actions(&actions.replace('#', &output.to_string())).ok()?,
+    };
+    Some(Megaflow::new(matching, actions))
+}
+
+enum Answer {
+    Taken { answers: bool },
+    Refused(Nack),
+}
+
+/// Puts each filter in and takes it out before the next.
+fn ask<T: Transport>(
+    client: &mut Client<T>,
+    tries: &[(&Filtered, u16)],
+) -> Result<Vec<Answer>, WireError> {
+    let mut batch = client.batch();
+    for (filter, priority) in tries {
+        let flags = NLM_F_ACK | NLM_F_ECHO | NLM_F_CREATE | NLM_F_EXCL;
+        batch.add(RTM_NEWTFILTER, flags, |w| {
+            encode::install(w, &filter.rule, *priority, HANDLE, filter.cookie);
+        })?;
+        let Rule { ifindex, chain, protocol, .. } = filter.rule;
+        let at = Location { ifindex, chain, priority: *priority, handle: HANDLE };
+        batch.add(RTM_DELTFILTER, NLM_F_ACK, |w| encode::remove(w, &at, protocol))?;
+    }
+    let mut shown = vec![None; batch.len()];
+    let outcomes = client.transact(&batch, &mut |index, message| {
+        let filter = Filter::parse(message.payload).ok().flatten();
+        shown[index] = filter.and_then(|filter| filter.summary().ok());
+    })?;
+    let answers = outcomes.chunks(2).zip(shown.chunks(2)).map(|(outcomes, shown)| {
+        let not = |text: &str| Answer::Refused(Nack { errno: libc::EOPNOTSUPP, text: text.into() });
+        match (&outcomes[0], &shown[0]) {
+            (Outcome::Done, Some(shown)) if shown.in_hw => {
+                Answer::Taken { answers: shown.answered }
+            }
+            (Outcome::Done, Some(_)) => not("the kernel does not say that it is in hardware"),
+            (Outcome::Done, None) | (Outcome::Unknown, _) => not("the kernel gave no answer"),
+            (Outcome::Refused(nack), _) => Answer::Refused(nack.clone()),
+        }
+    });
+    Ok(answers.collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! The provider: one thread's owner of our filters in the kernel.
+
+mod apply;
+mod errors;
+mod monitor;
+mod open;
+mod priority;
+mod qdisc;
+mod read;
+mod table;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use flow::{
+    Admission, Completion, Dumped, Moment, Op, PortId, Provider, ProviderError, ProviderEvent,
+    Refusal, Stats, TableUsage, Ufid,
+};
+
+use crate::TcError;
+use crate::admission::TcAdmission;
+use crate::links::{Device, DeviceSelector};
+use crate::rule::Signature;
+use crate::wire::{Client, KernelSocket, Transport};
+use table::{Placed, Table};
+
+/// Tells the time in which statistics are dated.
+pub type Clock = Box<dyn Fn() -> Moment + Send>;
+
+/// What is not for everyone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcOptions {
+    /// Use a chain for each recirculation id. Off, because a packet that the hardware lost in a
+    /// chain reaches a capture on the representor as it then is and without its recirculation
+    /// id: the host would begin again with a changed packet, and count it twice. On only where
+    /// that can't be, or in tests of the chains themselves.
+    pub recirculation: bool,
+}
+
+/// Megaflows as `skip_sw` flower filters on the ports of switchdev NICs.
+pub struct TcProvider(Tc<KernelSocket>);
+
+impl TcProvider {
+    /// Finds the ports' interfaces, prepares their ingress, and probes what they take. Filters
+    /// that are there stay. A port whose interface is on no switchdev NIC, or whose driver takes
+    /// nothing, is no error: its megaflows are refused with that reason.
+    pub fn open(ports: &[(PortId, DeviceSelector)], clock: Clock) -> Result<TcProvider, TcError> {
+        TcProvider::open_with(ports, clock, TcOptions::default())
+    }
+
+    /// The same with options.
+    pub fn open_with(
+        ports: &[(PortId, DeviceSelector)],
+        clock: Clock,
+        options: TcOptions,
+    ) -> Result<TcProvider, TcError> {
+        let client = Client::new(KernelSocket::requests()?);
+        let monitor = KernelSocket::monitor(&monitor::GROUPS)?;
+        Tc::open(client, monitor, ports, clock, options).map(TcProvider)
+    }
+
+    /// Takes out every filter that carries our cookie, this process's or an older one's, and
+    /// the qdiscs that this process made, where no one else has filters on them. For a
+    /// shutdown that leaves nothing behind; merely dropping the provider leaves the filters.
+    pub fn remove_all(&mut self) -> Result<(), TcError> {
+        self.0.remove_all()
+    }
+
+    /// What became of each port: its interface, and the reason if it can't be used.
+    #[must_use]
+    pub fn ports(&self) -> Vec<PortReport> {
+        self.0.ports()
+    }
+}
+
+/// A port as `doctor` shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortReport {
+    /// Which.
+    pub port: PortId,
+    /// Its interface.
+    pub device: Device,
+    /// Why nothing is offloaded there.
+    pub unusable: Option<Refusal>,
+}
+
+impl Provider for TcProvider {
+    fn name(&self) -> &str {
+        "tc"
+    }
+
+    fn admission(&self) -> Arc<dyn Admission> {
+        self.0.admission.clone()
+    }
+
+    fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
+        self.0.apply(ops, done);
+    }
+
+    fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
+        self.0.stats(out)
+    }
+
+    fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
+        self.0.dump(out)
+    }
+
+    fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
+        self.0.adopt(found)
+    }
+
+    fn tables(&self) -> Vec<TableUsage> {
+        let entries = u64::try_from(self.0.table.len()).unwrap_or(u64::MAX);
+        vec![TableUsage { table: "flower", entries, capacity: None }]
+    }
+
+    fn events(&mut self) -> Vec<ProviderEvent> {
+        self.0.events()
+    }
+}
+
+/// A port's interface and its state.
+#[derive(Clone, Debug)]
+struct PortState {
+    selector: DeviceSelector,
+    device: Device,
+    /// We made the qdisc, so we take it away.
+    own_qdisc: bool,
+    /// Its driver answers for its filters when it is asked for statistics.
+    answers: bool,
+    unusable: Option<Refusal>,
+    /// The interface was taken away.
+    gone: bool,
+}
+
+/// The provider over any transport.
+struct Tc<T> {
+    client: Client<T>,
+    monitor: T,
+    clock: Clock,
+    ports: BTreeMap<PortId, PortState>,
+    by_ifindex: BTreeMap<u32, PortId>,
+    admission: Arc<TcAdmission>,
+    table: Table,
+    /// Filters of ours that the last dump found, for `adopt` and for removing what was not
+    /// adopted.
+    found: HashMap<Ufid, (Placed, Option<Signature>)>,
+    /// Filters of ours that have to go: a removal that failed, the rest of a replace that was
+    /// cut short, one whose hardware lost it.
+    strays: Vec<Placed>,
+    options: TcOptions,
+    /// Something happened that the caller has to look at.
+    changed: bool,
+}
+
+impl<T: Transport> Tc<T> {
+    fn ports(&self) -> Vec<PortReport> {
+        self.ports
+            .iter()
+            .map(|(port, state)| PortReport {
+                port: *port,
+                device: state.device.clone(),
+                unusable: state.unusable.clone(),
+            })
+            .collect()
+    }
+
+    /// The interfaces that may hold filters of ours.
+    fn interfaces(&self) -> Vec<u32> {
+        let usable = self.ports.values().filter(|state| state.unusable.is_none() && !state.gone);
+        usable.map(|state| state.device.ifindex).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

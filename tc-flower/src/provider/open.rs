@@ -1,0 +1,147 @@
+//! Opening: interfaces, qdiscs, what others have there, probing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use flow::{PortId, Reason, Refusal};
+
+use super::table::Table;
+use super::{Clock, PortState, Tc, TcOptions, qdisc};
+use crate::TcError;
+use crate::admission::TcAdmission;
+use crate::feature::Features;
+use crate::links::{self, Device, DeviceSelector};
+use crate::probe::{self, Probed};
+use crate::translate::{PortDevice, Target};
+use crate::wire::{Client, Transport, WireError};
+
+impl<T: Transport> Tc<T> {
+    pub(super) fn open(
+        mut client: Client<T>,
+        monitor: T,
+        ports: &[(PortId, DeviceSelector)],
+        clock: Clock,
+        options: TcOptions,
+    ) -> Result<Tc<T>, TcError> {
+        let devices = links::list_with(&mut client)?;
+        let mut states = BTreeMap::new();
+        for (port, selector) in ports {
+            let device = devices.iter().find(|device| selector.selects(device));
+            let device = device.ok_or_else(|| TcError::NoDevice(selector.clone()))?;
+            states.insert(*port, PortState::new(selector.clone(), device.clone()));
+        }
+        let mut tc = Tc {
+            client,
+            monitor,
+            clock,
+            ports: states,
+            by_ifindex: BTreeMap::new(),
+            admission: Arc::new(TcAdmission::unprobed(Target::default())),
+            table: Table::default(),
+            found: HashMap::new(),
+            strays: Vec::new(),
+            options,
+            changed: false,
+        };
+        let all: Vec<PortId> = tc.ports.keys().copied().collect();
+        tc.prepare(&all)?;
+        Ok(tc)
+    }
+
+    /// Makes these ports' interfaces ready and finds out what they can do.
+    pub(super) fn prepare(&mut self, ports: &[PortId]) -> Result<(), WireError> {
+        for port in ports {
+            let Some(state) = self.ports.get_mut(port) else { continue };
+            if state.device.switch_id.is_none() {
+                continue;
+            }
+            match qdisc::ensure(&mut self.client, state.device.ifindex) {
+                Ok(new) => state.own_qdisc |= new,
+                Err(WireError::Refused(nack)) => {
+                    let refusal = Refusal::new(Reason::Device, "clsact");
+                    state.unusable = Some(refusal.detail(nack.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let target = self.target();
+        let mut features = self.admission.features().clone();
+        for port in ports {
+            if !target.ports.contains_key(port) {
+                continue;
+            }
+            let probed = self.probe(&target, *port)?;
+            let Some(state) = self.ports.get_mut(port) else { continue };
+            let ifindex = state.device.ifindex;
+            self.table.set_top(ifindex, probed.top);
+            state.answers = probed.answers;
+            state.unusable = probed.unusable;
+            features.insert(ifindex, Arc::new(probed.features));
+        }
+        self.snapshot(features);
+        Ok(())
+    }
+
+    /// What others have on the interface, and what its driver takes.
+    fn probe(&mut self, target: &Target, port: PortId) -> Result<Probed, WireError> {
+        let Some(device) = target.ports.get(&port) else { return Ok(Probed::default()) };
+        let survey = qdisc::survey(&mut self.client, device.ifindex)?;
+        for (chain, priority) in &survey.others {
+            self.table.priorities(device.ifindex, *chain).avoid(*priority);
+        }
+        let ours = survey.ours.iter().map(|(placed, _)| placed.at.priority);
+        let avoid: BTreeSet<u16> =
+            survey.others.iter().map(|(_, priority)| *priority).chain(ours).collect();
+        let on_switch = |other: &PortDevice| other.switch_id == device.switch_id;
+        let output = target.ports.iter().find(|(id, d)| **id != port && on_switch(d));
+        let output = output.map_or(port, |(id, _)| *id);
+        probe::probe(&mut self.client, target, port, output, &avoid)
+    }
+
+    /// The ports that could hold filters, as translation wants them.
+    fn target(&self) -> Target {
+        let usable = self.ports.iter().filter(|(_, s)| s.unusable.is_none() && !s.gone);
+        let ports = usable.filter_map(|(port, state)| {
+            let Device { ifindex, name, switch_id, .. } = state.device.clone();
+            Some((*port, PortDevice { ifindex, name, switch_id: switch_id? }))
+        });
+        Target { ports: ports.collect(), recirculation: self.options.recirculation }
+    }
+
+    /// Fixes what is known now for those who decide.
+    pub(super) fn snapshot(&mut self, features: BTreeMap<u32, Arc<Features>>) {
+        let target = self.target();
+        self.by_ifindex = target.ports.iter().map(|(port, d)| (d.ifindex, *port)).collect();
+        let there = |ifindex: &u32| self.by_ifindex.contains_key(ifindex);
+        let features = features.into_iter().filter(|(ifindex, _)| there(ifindex)).collect();
+        let unusable = self.ports.iter().filter_map(|(port, state)| {
+            let gone = || Refusal::new(Reason::Port, "in_port").detail("its interface is gone");
+            let why = state.unusable.clone().or_else(|| state.gone.then(gone))?;
+            Some((*port, why))
+        });
+        self.admission = Arc::new(TcAdmission::new(target, features, unusable.collect()));
+    }
+
+    /// We made the qdisc of that interface.
+    pub(super) fn own_qdisc(&mut self, ifindex: u32) {
+        let state = self.ports.values_mut().find(|state| state.device.ifindex == ifindex);
+        if let Some(state) = state {
+            state.own_qdisc = true;
+        }
+    }
+
+    /// Does the driver of that interface answer for its filters?
+    pub(super) fn answers(&self, ifindex: u32) -> bool {
+        self.ports.values().any(|state| state.device.ifindex == ifindex && state.answers)
+    }
+}
+
+impl PortState {
+    pub(super) fn new(selector: DeviceSelector, device: Device) -> PortState {
+        let unusable = device.switch_id.is_none().then(|| {
+            Refusal::new(Reason::Port, "in_port")
+                .detail(format!("{} is no port of a switchdev NIC", device.name))
+        });
+        PortState { selector, device, own_qdisc: false, answers: false, unusable, gone: false }
+    }
+}

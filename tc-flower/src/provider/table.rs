@@ -1,0 +1,100 @@
+//! What we believe to be in the kernel. Every reading of the device corrects it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use flow::{Stats, Ufid};
+
+use super::priority::Priorities;
+use crate::cookie::Cookie;
+use crate::encode::Location;
+use crate::rule::Signature;
+
+/// A filter of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Placed {
+    pub(super) at: Location,
+    pub(super) protocol: u16,
+    pub(super) cookie: Cookie,
+}
+
+/// The filter of one megaflow.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) placed: Placed,
+    /// As last read: what is final if the filter is lost.
+    pub(super) last: Stats,
+    /// Has the driver answered for this filter? If it no longer does, the hardware lost it.
+    pub(super) answered: bool,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: HashMap<Ufid, Entry>,
+    at: HashMap<Location, Ufid>,
+    priorities: BTreeMap<(u32, u32), Priorities>,
+    tops: BTreeMap<u32, u16>,
+}
+
+impl Table {
+    /// Priorities up to that one may be used on the interface.
+    pub(super) fn set_top(&mut self, ifindex: u32, top: u16) {
+        self.tops.insert(ifindex, top);
+    }
+
+    pub(super) fn priorities(&mut self, ifindex: u32, chain: u32) -> &mut Priorities {
+        let top = self.tops.get(&ifindex).copied().unwrap_or(1);
+        self.priorities.entry((ifindex, chain)).or_insert_with(|| Priorities::new(top))
+    }
+
+    pub(super) fn get(&self, ufid: Ufid) -> Option<&Entry> {
+        self.entries.get(&ufid)
+    }
+
+    pub(super) fn get_mut(&mut self, ufid: Ufid) -> Option<&mut Entry> {
+        self.entries.get_mut(&ufid)
+    }
+
+    /// Whose filter is there?
+    pub(super) fn at(&self, at: &Location) -> Option<Ufid> {
+        self.at.get(at).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Puts a filter in whose priority is held already; in the place of the one that was there.
+    pub(super) fn insert(&mut self, ufid: Ufid, entry: Entry) {
+        self.at.insert(entry.placed.at, ufid);
+        if let Some(old) = self.entries.insert(ufid, entry) {
+            self.at.remove(&old.placed.at);
+        }
+    }
+
+    /// Puts a filter in that was found.
+    pub(super) fn adopt(&mut self, ufid: Ufid, entry: Entry, signature: Option<&Signature>) {
+        let at = entry.placed.at;
+        let priorities = self.priorities(at.ifindex, at.chain);
+        match signature {
+            Some(signature) => priorities.hold(signature, at.priority),
+            None => priorities.avoid(at.priority),
+        }
+        self.insert(ufid, entry);
+    }
+
+    /// Takes a megaflow out and gives its priority back.
+    pub(super) fn remove(&mut self, ufid: Ufid) -> Option<Entry> {
+        let entry = self.entries.remove(&ufid)?;
+        let at = entry.placed.at;
+        self.at.remove(&at);
+        self.priorities(at.ifindex, at.chain).release(at.priority);
+        Some(entry)
+    }
+
+    /// The megaflows with a filter on that interface.
+    pub(super) fn on(&self, ifindex: u32) -> impl Iterator<Item = Ufid> + '_ {
+        let on = move |entry: &Entry| entry.placed.at.ifindex == ifindex;
+        self.entries.iter().filter(move |(_, entry)| on(entry)).map(|(ufid, _)| *ufid)
+    }
+}
