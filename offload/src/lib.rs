@@ -1,8 +1,14 @@
 //! The engine that places megaflows, its runtime and the megaflow command.
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod config;
 pub mod control;
+pub mod daemon;
+pub mod demo;
 pub mod engine;
 pub mod http;
 pub mod request;
+pub mod runtime;
+pub mod surface;
+pub mod wire;

@@ -134,6 +134,8 @@ pub struct Engine {
     tally: Tally,
     out: Outbox,
     host_name: Arc<str>,
+    /// No new megaflows: packets are forwarded one by one until the end.
+    closing: bool,
 }
 
 impl Engine {
@@ -158,6 +160,7 @@ impl Engine {
             tally: Tally::default(),
             out: Outbox::default(),
             host_name: "host".into(),
+            closing: false,
         }
     }
 

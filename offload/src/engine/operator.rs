@@ -45,8 +45,16 @@ impl Engine {
                 self.reconcile(token);
                 None
             }
+            Request::Exit => {
+                self.closing = true;
+                for ufid in self.flows.keys().copied().collect::<Vec<_>>() {
+                    self.leave(ufid, Cause::Operator, now);
+                }
+                // Told when everything is out, by who stops the threads.
+                None
+            }
             // These need the threads around the engine; the runtime answers them.
-            Request::Status | Request::Receive(..) | Request::Exit => {
+            Request::Status | Request::Receive(..) => {
                 Some(Err(RequestError::Refused("not a request to the engine".to_owned())))
             }
         };

@@ -80,6 +80,12 @@ impl Engine {
         snapshot
     }
 
+    /// Does no megaflow live anywhere?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
     /// The client's name.
     #[must_use]
     pub fn client_name(&self) -> &'static str {

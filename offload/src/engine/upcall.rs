@@ -36,8 +36,8 @@ impl Engine {
     fn wanted(&mut self, flow: Arc<Megaflow>, origin: Origin, now: Moment) -> Answered {
         let ufid = flow.ufid;
         let known = self.flows.contains_key(&ufid);
-        if !known && self.flows.len() >= self.settings.flow_limit {
-            self.tally.overflows += 1;
+        if self.closing || !known && self.flows.len() >= self.settings.flow_limit {
+            self.tally.overflows += u64::from(!self.closing);
             return Answered::Execute(flow.actions.clone());
         }
         if known {

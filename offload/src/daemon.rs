@@ -1,0 +1,220 @@
+//! `megaflow run`: from a configuration to running threads, and back to nothing.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use flow::{Client, PortId, Provider};
+use hostdp::port::Port;
+use hostdp::port::fpga::FpgaPort;
+use hostdp::port::pcap::PcapPort;
+use hostdp::port::system::SystemPort;
+use hostdp::port::tap::TapPort;
+use pipeline::{l2, none};
+use tc_flower::{DeviceSelector, TcProvider};
+use vfio::{CardCapabilities, Config as CardConfig, Driver, Embedded, ModelCard, Wire};
+
+use crate::clock::Clock;
+use crate::config::{Card, ClientKind, Config, Device, PortKind, ProviderKind};
+use crate::control::{Context, log::Log};
+use crate::engine::{Budget, ByRate, Engine, Settings};
+use crate::request::Request;
+use crate::runtime::{self, Parts};
+use crate::surface::Surface;
+use crate::wire::{Lane, PortWire};
+
+/// Runs until it is told to stop, by `exit` or a signal.
+#[must_use]
+pub fn main(config: &Config, log: Log) -> ExitCode {
+    match run(config, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("megaflow run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config, log: Log) -> io::Result<()> {
+    let clock = Clock::start();
+    let Machine { parts, card } = build(config, clock)?;
+    let running = runtime::start(parts)?;
+    let context = Context { handle: running.handle.clone(), log };
+    let socket = Some(config.control.socket.as_path());
+    let surface = Surface::start(&context, socket, config.http).and_then(|surface| {
+        surface.exit_on_signals(&context.handle)?;
+        Ok(surface)
+    });
+    let surface = match surface {
+        Ok(surface) => surface,
+        Err(error) => {
+            // Whatever the reason: nothing stays behind.
+            let _ = context.handle.ask(Request::Exit);
+            running.join()?;
+            return Err(error);
+        }
+    };
+    tracing::info!(datapath = %config.datapath.name, "running");
+    running.join()?;
+    surface.stop();
+    drop(card);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What a configuration becomes.
+struct Machine {
+    parts: Parts,
+    /// The embedded card, or the real one's last handle: goes last.
+    card: Option<OpenCard>,
+}
+
+/// A card that was opened.
+struct OpenCard {
+    driver: Driver,
+    /// Dropped after the driver has reset it.
+    _model: Option<ModelCard>,
+}
+
+fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
+    let mut card = open_card(config)?;
+    let mut datapath = hostdp::Datapath::new(hostdp::Config { seed: seed(), ..Default::default() });
+    for port in &config.ports {
+        let opened = open_port(port.id, &port.name, &port.kind, card.as_mut(), clock)?;
+        datapath.add_port(port.id, opened).map_err(io::Error::other)?;
+    }
+    let client: Box<dyn Client> = match config.datapath.client {
+        ClientKind::L2 => Box::new(l2::Switch::new(l2::Settings::default())),
+        ClientKind::None => Box::new(none::NoClient),
+    };
+    let mut engine = Engine::new(Settings::default(), client, Box::new(ByRate));
+    let mut providers: Vec<Box<dyn Provider>> = Vec::new();
+    for provider in &config.providers {
+        let opened: Box<dyn Provider> = match &provider.kind {
+            ProviderKind::Tc => open_tc(config, clock)?,
+            ProviderKind::Fpga(_) => {
+                let table = card.as_mut().and_then(|card| card.driver.take_provider());
+                Box::new(table.ok_or_else(|| io::Error::other("the card has no flow table"))?)
+            }
+        };
+        let budget = Budget::new(provider.inserts_per_second.unwrap_or(u32::MAX));
+        engine.add_hardware(opened.name(), opened.admission(), budget);
+        providers.push(opened);
+    }
+    let name = config.datapath.name.clone();
+    let core = config.datapath.worker;
+    Ok(Machine { parts: Parts { name, clock, engine, datapath, core, providers }, card })
+}
+
+/// Of hostdp's hashes: senders of packets must not know it.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one("hostdp")
+}
+
+/// Opens the card that the configuration names, with its wires in their order.
+fn open_card(config: &Config) -> io::Result<Option<OpenCard>> {
+    let card = config.providers.iter().find_map(|provider| match &provider.kind {
+        ProviderKind::Fpga(card) => Some(card),
+        ProviderKind::Tc => None,
+    });
+    let Some(card) = card else { return Ok(None) };
+    let mut wires: Vec<(u16, PortId, Option<&str>)> = Vec::new();
+    for port in &config.ports {
+        if let PortKind::Fpga { wire, device } = &port.kind {
+            wires.push((*wire, port.id, device.as_deref()));
+        }
+    }
+    wires.sort_by_key(|(wire, ..)| *wire);
+    let ids: Vec<PortId> = wires.iter().map(|(_, id, _)| *id).collect();
+    let settings = CardConfig::new(&ids);
+    match card {
+        Card::Pci(address) => {
+            let named = |e| io::Error::other(format!("card {address}: {e}"));
+            let driver = Driver::open_vfio(address, &settings).map_err(named)?;
+            Ok(Some(OpenCard { driver, _model: None }))
+        }
+        Card::Model => {
+            let mut plugged: Vec<Box<dyn Wire>> = Vec::new();
+            for (_, _, device) in &wires {
+                let device = device.ok_or_else(|| io::Error::other("a wire has no device"))?;
+                let port = Box::new(SystemPort::open(device).map_err(io::Error::other)?);
+                let (wire, _) = PortWire::new(vec![Lane { port, vid: None }])?;
+                plugged.push(Box::new(wire));
+            }
+            let model = Embedded::start(CardCapabilities::default(), plugged, &settings);
+            let Embedded { driver, card } = model.map_err(io::Error::other)?;
+            Ok(Some(OpenCard { driver, _model: Some(card) }))
+        }
+    }
+}
+
+fn open_port(
+    id: PortId,
+    name: &str,
+    kind: &PortKind,
+    card: Option<&mut OpenCard>,
+    clock: Clock,
+) -> io::Result<Box<dyn Port>> {
+    let port: Box<dyn Port> = match kind {
+        PortKind::System(device) => {
+            let interface = interface_of(name, device)?;
+            Box::new(SystemPort::open(&interface).map_err(io::Error::other)?.named(name))
+        }
+        PortKind::Internal => Box::new(TapPort::open_internal(name).map_err(io::Error::other)?),
+        PortKind::Tap(device) => {
+            Box::new(TapPort::open(device).map_err(io::Error::other)?.named(name))
+        }
+        PortKind::Pcap { input, output } => Box::new(
+            PcapPort::open(
+                name,
+                input.as_deref(),
+                output.as_deref(),
+                Arc::new(move || clock.now()),
+            )
+            .map_err(io::Error::other)?,
+        ),
+        PortKind::Fpga { .. } => {
+            let rings = card.and_then(|card| card.driver.take_port(id));
+            let missing = || io::Error::other(format!("port {name}: the card has no such wire"));
+            Box::new(FpgaPort::new(name, Box::new(rings.ok_or_else(missing)?)))
+        }
+    };
+    Ok(port)
+}
+
+/// The interface that a port names, at this moment.
+fn interface_of(port: &str, device: &Device) -> io::Result<String> {
+    match tc_flower::find(&selector(device)) {
+        Ok(Some(found)) => Ok(found.name),
+        Ok(None) => Err(io::Error::other(format!("port {port}: there is no interface {device}"))),
+        Err(error) => Err(io::Error::other(format!("port {port}: {error}"))),
+    }
+}
+
+fn selector(device: &Device) -> DeviceSelector {
+    match device {
+        Device::Name(name) => DeviceSelector::Name(name.clone()),
+        Device::Representor { switch_id, phys_port_name } => DeviceSelector::Port {
+            switch_id: switch_id.clone(),
+            phys_port_name: phys_port_name.clone(),
+        },
+    }
+}
+
+/// tc on the interfaces of the system ports.
+fn open_tc(config: &Config, clock: Clock) -> io::Result<Box<dyn Provider>> {
+    let ports: Vec<(PortId, DeviceSelector)> = config
+        .ports
+        .iter()
+        .filter_map(|port| match &port.kind {
+            PortKind::System(device) => Some((port.id, selector(device))),
+            PortKind::Internal
+            | PortKind::Tap(_)
+            | PortKind::Pcap { .. }
+            | PortKind::Fpga { .. } => None,
+        })
+        .collect();
+    let provider = TcProvider::open(&ports, Box::new(move || clock.now()));
+    Ok(Box::new(provider.map_err(io::Error::other)?))
+}

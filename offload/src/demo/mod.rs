@@ -1,0 +1,175 @@
+//! `megaflow demo`: the main job with nothing to install. Three hosts exchange real traffic
+//! through the embedded card, a capture is replayed, megaflows move into the card, and at the
+//! end every packet and byte is accounted for, or the exit status is 1.
+
+mod lan;
+mod namespace;
+mod replay;
+mod report;
+mod rig;
+mod traffic;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use flow::Counters;
+
+use crate::engine::Fault;
+use crate::request::{FlowView, Handle, Request, Response, Status};
+use lan::{HOSTS, Lan, Net};
+use report::{Outcome, Verdict};
+use rig::Rig;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct DemoArgs {
+    /// How long the bulk traffic runs, all of it together.
+    pub seconds: u64,
+    /// Captures to replay besides the bundled one.
+    pub captures: Vec<PathBuf>,
+    /// Print JSON.
+    pub json: bool,
+    /// Put this fault into the accounting: the demo must find it.
+    pub fault: Option<Fault>,
+}
+
+/// Runs the demo. Must be called before the process has a second thread: an unprivileged user
+/// gets a user namespace first.
+#[must_use]
+pub fn main(args: &DemoArgs) -> ExitCode {
+    match run(args) {
+        Ok(outcome) => {
+            if args.json {
+                println!("{}", report::json(&outcome));
+            } else {
+                print!("{}", report::text(&outcome));
+            }
+            ExitCode::from(u8::from(!outcome.verdict.passed()))
+        }
+        Err(error) => {
+            eprintln!("megaflow demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &DemoArgs) -> io::Result<Outcome> {
+    let frames = replay::frames(&args.captures)?;
+    let lan = namespace::become_root_of_our_own().and_then(|()| Lan::new());
+    let say = |text: &str| {
+        if !args.json {
+            println!("{text}");
+        }
+    };
+    let lan = match lan {
+        Ok(lan) => Some(lan),
+        Err(error) => {
+            say(&format!("no network namespaces here ({error}): only the captures are replayed"));
+            None
+        }
+    };
+    let rig = Rig::start(lan.as_ref(), args.fault)?;
+    say(&format!("page and metrics: {}", rig.page()));
+    rig.operator_flows()?;
+    let player = rig.play(frames)?;
+    let mut facts = Vec::new();
+    let bulk = match &lan {
+        Some(lan) => Some(talk(lan, &rig.handle, args.seconds, &mut |fact: String| {
+            say(&fact);
+            facts.push(fact);
+        })?),
+        None => None,
+    };
+    let replayed = player.finish()?;
+    let fact = format!("replayed: {replayed} frames of captures");
+    say(&fact);
+    facts.push(fact);
+    rig.close_wires();
+    let (flows, status) = quiet(&rig.handle)?;
+    let verdict = Verdict::new(&flows, &status, bulk, &rig.ledger);
+    let outcome = Outcome { facts, flows, conservation: status.conservation, verdict };
+    rig.stop()?;
+    Ok(outcome)
+}
+
+/// The hosts talk; returns what the bulk TCP transfers had in the NIC and on the host.
+fn talk(
+    lan: &Lan,
+    handle: &Handle,
+    seconds: u64,
+    say: &mut dyn FnMut(String),
+) -> io::Result<(Counters, Counters)> {
+    for net in [Net::V4, Net::V6, Net::Vlan] {
+        let mut answers = 0;
+        for from in &lan.hosts {
+            for to in lan.hosts.iter().filter(|to| to.number != from.number) {
+                answers += traffic::ping(&from.namespace, to.address(net), 5)?;
+            }
+        }
+        say(format!("ping {net:?}: {answers} answers between {HOSTS} hosts"));
+    }
+    let [first, second, third] = &lan.hosts[..] else {
+        return Err(io::Error::other("the demo needs three hosts"));
+    };
+    for net in [Net::V4, Net::V6, Net::Vlan] {
+        let to = third.address(net);
+        let echoes = traffic::udp(&first.namespace, &third.namespace, to, 500)?;
+        say(format!("UDP {net:?}: {echoes} echoes"));
+    }
+    let before = tcp_counters(&flows_of(handle)?);
+    let share = Duration::from_millis(seconds * 250);
+    let pairs =
+        [(first, second, Net::V4, 2), (second, third, Net::V6, 1), (third, first, Net::Vlan, 1)];
+    for (client, server, net, shares) in pairs {
+        let to = server.address(net);
+        let bytes = traffic::tcp(&client.namespace, &server.namespace, to, share * shares)?;
+        say(format!("TCP {net:?}: {} MB arrived as sent", bytes / 1_000_000));
+    }
+    let after = tcp_counters(&flows_of(handle)?);
+    let grown = |a: Counters, b: Counters| a.since(b).unwrap_or_default();
+    Ok((grown(after.0, before.0), grown(after.1, before.1)))
+}
+
+/// Hits of the megaflows between the hosts, in the NIC and on the host. While the bulk transfers
+/// run, nothing else that counts runs between them.
+fn tcp_counters(flows: &[FlowView]) -> (Counters, Counters) {
+    let hosts =
+        |view: &&FlowView| (1..=u32::from(HOSTS)).contains(&view.flow.matching.key().in_port);
+    let nic = flows.iter().filter(hosts).map(|view| view.nic).sum();
+    let host = flows.iter().filter(hosts).map(|view| view.host).sum();
+    (nic, host)
+}
+
+fn flows_of(handle: &Handle) -> io::Result<Vec<FlowView>> {
+    handle.ask(Request::Reconcile).map_err(io::Error::other)?;
+    match handle.ask(Request::Flows).map_err(io::Error::other)? {
+        Response::Flows(flows) => Ok(flows),
+        other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
+    }
+}
+
+fn status_of(handle: &Handle) -> io::Result<Status> {
+    match handle.ask(Request::Status).map_err(io::Error::other)? {
+        Response::Status(status) => Ok(*status),
+        other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// Waits until nothing moves any more: two looks in a row that show the same. What is not
+/// accounted for by then never will be.
+fn quiet(handle: &Handle) -> io::Result<(Vec<FlowView>, Status)> {
+    let mut last = None;
+    for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(100));
+        let flows = flows_of(handle)?;
+        let status = status_of(handle)?;
+        let still = last.as_ref() == Some(&status.conservation);
+        if still && status.conservation.in_flight.is_zero() {
+            return Ok((flows, status));
+        }
+        last = Some(status.conservation);
+    }
+    Err(io::Error::other("packets are still moving 5 s after the last wire was closed"))
+}

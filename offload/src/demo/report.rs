@@ -1,0 +1,158 @@
+//! What the demo says at the end.
+
+use std::fmt::Write;
+
+use flow::{Counters, odp};
+use serde_json::{Value, json};
+use vfio::Ledger;
+
+use crate::request::{Conservation, FlowView, Status};
+
+/// Everything that the demo found.
+pub(super) struct Outcome {
+    pub(super) facts: Vec<String>,
+    pub(super) flows: Vec<FlowView>,
+    pub(super) conservation: Conservation,
+    pub(super) verdict: Verdict,
+}
+
+/// Does it add up?
+pub(super) struct Verdict {
+    /// What does not, one line each.
+    complaints: Vec<String>,
+    /// Bulk TCP bytes in the NIC and on the host.
+    bulk: Option<(Counters, Counters)>,
+}
+
+/// Share of the bulk TCP bytes that has to go through the NIC, in percent.
+const BULK_SHARE: u64 = 95;
+
+impl Verdict {
+    /// Holds the accounting against the card's own ledger, which nobody else reads.
+    pub(super) fn new(
+        flows: &[FlowView],
+        status: &Status,
+        bulk: Option<(Counters, Counters)>,
+        ledger: &Ledger,
+    ) -> Verdict {
+        let mut complaints = Vec::new();
+        if !status.conservation.holds() {
+            complaints.push(format!(
+                "does not add up: offered {}, accounted for {}",
+                counters(status.conservation.offered),
+                counters(status.conservation.accounted()),
+            ));
+        }
+        for view in flows {
+            let truth = ledger.flow(view.flow.ufid.0);
+            if truth != view.nic {
+                complaints.push(format!(
+                    "does not add up: {} is off: the card hit it with {}, accounted for are {}: {}",
+                    view.flow.ufid,
+                    counters(truth),
+                    counters(view.nic),
+                    odp::format_match(&view.flow.matching),
+                ));
+            }
+        }
+        if let Some((nic, host)) = bulk
+            && nic.bytes * 100 < (nic.bytes + host.bytes) * BULK_SHARE
+        {
+            complaints.push(format!(
+                "only {} of {} bulk TCP bytes went through the NIC, less than {BULK_SHARE} %",
+                nic.bytes,
+                nic.bytes + host.bytes,
+            ));
+        }
+        Verdict { complaints, bulk }
+    }
+
+    pub(super) fn passed(&self) -> bool {
+        self.complaints.is_empty()
+    }
+}
+
+fn counters(counters: Counters) -> String {
+    format!("{} packets / {} bytes", counters.packets, counters.bytes)
+}
+
+/// The table, the conservation lines, the verdict.
+pub(super) fn text(outcome: &Outcome) -> String {
+    let mut out = String::new();
+    let mut flows: Vec<&FlowView> = outcome.flows.iter().collect();
+    flows.sort_by_key(|view| std::cmp::Reverse(view.total().bytes));
+    // Writing to a String can't fail.
+    let _ = writeln!(out, "\n{:<8} {:>10} {:>10}  megaflow", "where", "nic pkts", "host pkts");
+    for view in flows {
+        let _ = writeln!(
+            out,
+            "{:<8} {:>10} {:>10}  {} actions:{}",
+            view.placement,
+            view.nic.packets,
+            view.host.packets,
+            odp::format_match(&view.flow.matching),
+            odp::format_actions(&view.flow.actions),
+        );
+        if let Some(refusal) = &view.refusal {
+            let _ = writeln!(out, "{:<30}  refused: {refusal}", "");
+        }
+    }
+    let Conservation { offered, nic, host, dropped, .. } = &outcome.conservation;
+    for (unit, pick) in UNITS {
+        let reasons: Vec<String> =
+            dropped.iter().map(|(reason, c)| format!("{} {reason}", pick(c))).collect();
+        let dropped: u64 = dropped.iter().map(|(_, c)| pick(c)).sum();
+        let reasons =
+            if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        let _ = write!(out, "\n{unit}: offered {} = ", pick(offered));
+        let _ = write!(out, "NIC {} + host {} + dropped {dropped}{reasons}", pick(nic), pick(host));
+    }
+    if let Some((nic, host)) = outcome.verdict.bulk {
+        let all = (nic.bytes + host.bytes).max(1);
+        let tenths = nic.bytes.saturating_mul(1000) / all;
+        let _ = write!(out, "\nbulk TCP: {}.{} % of the bytes", tenths / 10, tenths % 10);
+        let _ = write!(out, " went through the NIC");
+    }
+    for complaint in &outcome.verdict.complaints {
+        let _ = write!(out, "\n{complaint}");
+    }
+    let _ = writeln!(out, "{}", if outcome.verdict.passed() { "\nit all adds up" } else { "" });
+    out
+}
+
+type Pick = fn(&Counters) -> u64;
+const UNITS: [(&str, Pick); 2] = [("packets", |c| c.packets), ("bytes", |c| c.bytes)];
+
+/// The same for machines.
+pub(super) fn json(outcome: &Outcome) -> Value {
+    let counters = |c: Counters| json!({"packets": c.packets, "bytes": c.bytes});
+    let flows = outcome.flows.iter().map(|view| {
+        json!({
+            "ufid": view.flow.ufid.to_string(),
+            "match": odp::format_match(&view.flow.matching),
+            "actions": odp::format_actions(&view.flow.actions),
+            "placement": view.placement.name(),
+            "refusal": view.refusal.as_ref().map(ToString::to_string),
+            "nic": counters(view.nic),
+            "host": counters(view.host),
+        })
+    });
+    let conservation = &outcome.conservation;
+    let dropped = conservation.dropped.iter().map(|(reason, c)| (reason.clone(), counters(*c)));
+    json!({
+        "facts": outcome.facts,
+        "flows": flows.collect::<Vec<_>>(),
+        "conservation": {
+            "offered": counters(conservation.offered),
+            "nic": counters(conservation.nic),
+            "host": counters(conservation.host),
+            "dropped": dropped.collect::<serde_json::Map<_, _>>(),
+            "holds": conservation.holds(),
+        },
+        "bulk_tcp": outcome.verdict.bulk.map(|(nic, host)| {
+            json!({"nic_bytes": nic.bytes, "host_bytes": host.bytes})
+        }),
+        "complaints": outcome.verdict.complaints,
+        "passed": outcome.verdict.passed(),
+    })
+}

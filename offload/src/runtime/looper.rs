@@ -1,0 +1,246 @@
+//! The engine's thread: events in, commands out.
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::{Receiver, Sender, select};
+use flow::{Moment, PortId, Ufid};
+use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
+use hostdp::{Resolution, Upcall, UpcallId};
+use metrics::Histogram;
+
+use super::provider::{self, Job, News};
+use super::status::{About, Traffic, status};
+use super::{STOP, TICK};
+use crate::engine::{Answered, Command, Commands, Engine, Event, Place, ProviderId};
+use crate::request::{Reply, Request, RequestError, Response, Token};
+
+/// The engine and the ways to everybody.
+pub(super) struct Loop {
+    pub(super) about: About,
+    pub(super) engine: Engine,
+    pub(super) worker: Worker,
+    pub(super) host: WorkerHandle,
+    pub(super) providers: Vec<provider::Worker>,
+    /// Where all threads report: one channel, so that what one thread did first comes first.
+    pub(super) news: Sender<News>,
+    pub(super) traffic: Traffic,
+    pub(super) upcalls: Upcalls,
+    pub(super) waiting: BTreeMap<Token, Reply>,
+    pub(super) next_token: u64,
+    /// Since when it is being stopped, and who is told when it is.
+    pub(super) stopping: Option<(Moment, Vec<Reply>)>,
+}
+
+/// Upcalls that are not answered, by the number that the engine knows them by.
+pub(super) struct Upcalls {
+    asked: BTreeMap<u64, (UpcallId, Moment)>,
+    next: u64,
+    duration: Histogram,
+}
+
+impl Default for Upcalls {
+    fn default() -> Upcalls {
+        Upcalls { asked: BTreeMap::new(), next: 0, duration: Histogram::durations() }
+    }
+}
+
+impl Upcalls {
+    fn asked(&mut self, id: UpcallId, queued_at: Moment) -> u64 {
+        self.next += 1;
+        self.asked.insert(self.next, (id, queued_at));
+        self.next
+    }
+
+    fn answered(&mut self, number: u64, now: Moment) -> Option<UpcallId> {
+        let (id, queued_at) = self.asked.remove(&number)?;
+        self.duration.observe_duration(now.since(queued_at));
+        Some(id)
+    }
+}
+
+impl Loop {
+    /// Runs until it is told to stop and everything is out of the devices.
+    pub(super) fn run(
+        mut self,
+        ports: Vec<PortId>,
+        asked: &Receiver<(Request, Reply)>,
+        heard: &Receiver<News>,
+    ) {
+        let packets = self.worker.events().clone();
+        let ticks = crossbeam_channel::tick(TICK);
+        self.step(Event::Ports(ports));
+        while !self.is_done() {
+            select! {
+                recv(heard) -> news => if let Ok(news) = news { self.hear(news) },
+                recv(packets) -> event => if let Ok(event) = event { self.packet(event) },
+                recv(asked) -> request => {
+                    if let Ok((request, reply)) = request {
+                        self.request(request, reply);
+                    }
+                }
+                recv(ticks) -> _ => self.step(Event::Tick),
+            }
+        }
+        let told = self.stopping.take().map(|(_, told)| told).unwrap_or_default();
+        // The devices close first: who is told that it is stopped finds nothing left.
+        self.providers.clear();
+        drop(self.worker.stop());
+        for reply in told {
+            let _ = reply.send(Ok(Response::Done));
+        }
+        for (_, reply) in self.waiting {
+            let _ = reply.send(Err(RequestError::Stopping));
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.about.clock.now()
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.now();
+        let commands = self.engine.step(event, now);
+        self.carry_out(commands, now);
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Event(event) => self.step(event),
+            News::Traffic(provider, traffic) => {
+                self.traffic.insert(provider, traffic);
+            }
+            News::Snapshot(token, snapshot) => {
+                let Some(reply) = self.waiting.remove(&token) else { return };
+                let duration = &self.upcalls.duration;
+                let status = status(&self.about, &self.engine, &snapshot, duration, &self.traffic);
+                // Whoever asked may have given up: nobody is waiting then.
+                let _ = reply.send(Ok(Response::Status(Box::new(status))));
+            }
+            News::Received(token, was_received) => {
+                let Some(reply) = self.waiting.remove(&token) else { return };
+                let missing = || RequestError::Refused("there is no such port".to_owned());
+                let answer = if was_received { Ok(Response::Done) } else { Err(missing()) };
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    fn packet(&mut self, event: worker::Event) {
+        match event {
+            worker::Event::Upcall(upcall) => {
+                let Upcall { id, key, frame, reason, queued_at, .. } = *upcall;
+                let id = id.map(|id| self.upcalls.asked(id, queued_at));
+                self.step(Event::Upcall { id, key: Box::new(key), frame, reason });
+            }
+            worker::Event::Port { name, state, trouble, .. } => {
+                let trouble = trouble.unwrap_or_default();
+                tracing::info!(port = name, state = state.name(), trouble, "port");
+            }
+            worker::Event::PortRemoved(port) => tracing::info!(%port, "port removed"),
+        }
+    }
+
+    fn carry_out(&mut self, commands: Commands, now: Moment) {
+        for command in commands.commands {
+            self.command(command, now);
+        }
+        for (token, answer) in commands.replies {
+            if let Some(reply) = self.waiting.remove(&token) {
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// The worker's and the providers' threads live as long as this one: a command that can't be
+    /// sent means that a thread has died, which says so itself.
+    fn command(&mut self, command: Command, now: Moment) {
+        match command {
+            Command::Apply { place: Place::Host, ops } => {
+                let (news, clock) = (self.news.clone(), self.about.clock);
+                let done = HostReply::with(move |completions| {
+                    let took = clock.now().since(now);
+                    let event = Event::Completed { place: Place::Host, completions, took };
+                    let _ = news.send(News::Event(event));
+                });
+                let _ = self.host.apply(ops, done);
+            }
+            Command::Apply { place: Place::Nic(id), ops } => self.job(id, Job::Apply(ops, now)),
+            Command::Resolve { id, answer } => {
+                let resolution = match answer {
+                    Answered::Reinject => Resolution::Reinject,
+                    Answered::Execute(actions) => Resolution::Execute(actions),
+                };
+                if let Some(id) = self.upcalls.answered(id, now) {
+                    let _ = self.host.resolve(id, resolution);
+                }
+            }
+            Command::Execute { port, frame, actions } => {
+                let _ = self.host.execute(frame, port, actions);
+            }
+            Command::ReadStats(Place::Host) => {
+                let news = self.news.clone();
+                let done = HostReply::with(move |stats: Vec<(Ufid, flow::Stats)>| {
+                    let (stats, tables) = (Ok(stats), Vec::new());
+                    let event = Event::Stats { place: Place::Host, stats, tables };
+                    let _ = news.send(News::Event(event));
+                });
+                let _ = self.host.stats(done);
+            }
+            Command::ReadStats(Place::Nic(id)) => self.job(id, Job::ReadStats),
+            Command::Adopt { provider, found } => self.job(provider, Job::Adopt(found)),
+        }
+    }
+
+    fn job(&self, id: ProviderId, job: Job) {
+        if let Some(provider) = self.providers.get(id.0) {
+            provider.send(job);
+        }
+    }
+
+    fn request(&mut self, request: Request, reply: Reply) {
+        let now = self.now();
+        if let Request::Exit = request {
+            let stopping = self.stopping.get_or_insert_with(|| (now, Vec::new()));
+            stopping.1.push(reply);
+            let token = self.token();
+            let commands = self.engine.request(token, Request::Exit, now);
+            return self.carry_out(commands, now);
+        }
+        let token = self.token();
+        self.waiting.insert(token, reply);
+        let news = self.news.clone();
+        match request {
+            Request::Status => {
+                let done = HostReply::with(move |snapshot| {
+                    let _ = news.send(News::Snapshot(token, snapshot));
+                });
+                let _ = self.host.snapshot(done);
+            }
+            Request::Receive(port, frame) => {
+                let done = HostReply::with(move |was_received| {
+                    let _ = news.send(News::Received(token, was_received));
+                });
+                let _ = self.host.receive(port, frame, done);
+            }
+            request => {
+                let commands = self.engine.request(token, request, now);
+                self.carry_out(commands, now);
+            }
+        }
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    /// Told to stop, and nothing is left in any table; or a device does not let go.
+    fn is_done(&self) -> bool {
+        let Some((since, _)) = &self.stopping else { return false };
+        let late = self.now().since(*since) >= STOP;
+        if late {
+            tracing::warn!("a device did not take its megaflows out in time");
+        }
+        self.engine.is_empty() || late
+    }
+}

@@ -1,0 +1,96 @@
+//! The threads around the engine: it decides, they carry out.
+//!
+//! One thread owns the engine and its client; one each the host datapath and every hardware
+//! provider. They talk by channels only. Nothing here decides anything.
+
+mod looper;
+mod provider;
+mod status;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, unbounded};
+use flow::{PortId, Provider};
+
+use crate::clock::Clock;
+use crate::engine::{Engine, ProviderId};
+use crate::request::Handle;
+use looper::{Loop, Upcalls};
+use status::{About, Traffic};
+
+/// What the runtime is made of.
+pub struct Parts {
+    /// The datapath's name.
+    pub name: String,
+    /// The clock that everything reads.
+    pub clock: Clock,
+    /// The engine, its hardware added.
+    pub engine: Engine,
+    /// The host datapath, its ports added.
+    pub datapath: hostdp::Datapath,
+    /// The core that it is pinned to.
+    pub core: Option<usize>,
+    /// The hardware providers, in the order in which the engine knows them.
+    pub providers: Vec<Box<dyn Provider>>,
+}
+
+/// A running daemon's insides.
+pub struct Running {
+    /// The way to the engine.
+    pub handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Waits until it has stopped (see [`Request::Exit`]).
+    pub fn join(self) -> io::Result<()> {
+        self.thread.join().map_err(|_| io::Error::other("the engine's thread died"))
+    }
+
+    /// Has it stopped?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Requests that may wait for the engine.
+const REQUESTS: usize = 64;
+/// How often time passes for the engine.
+const TICK: Duration = Duration::from_millis(10);
+/// How long a stop may take until it gives up on a device.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Starts the threads.
+pub fn start(parts: Parts) -> io::Result<Running> {
+    let (requests, asked) = bounded(REQUESTS);
+    let (news, heard) = unbounded();
+    let clock = parts.clock;
+    let ports: Vec<PortId> = parts.datapath.ports().map(|(id, _)| id).collect();
+    let worker = hostdp::worker::spawn(parts.datapath, Arc::new(move || clock.now()), parts.core)?;
+    let mut providers = Vec::new();
+    for (index, provider) in parts.providers.into_iter().enumerate() {
+        let id = ProviderId(index);
+        providers.push(provider::Worker::start(id, provider, clock, news.clone())?);
+    }
+    let looper = Loop {
+        about: About { name: parts.name, clock },
+        engine: parts.engine,
+        host: worker.handle().clone(),
+        worker,
+        providers,
+        news,
+        traffic: Traffic::new(),
+        upcalls: Upcalls::default(),
+        waiting: BTreeMap::new(),
+        next_token: 0,
+        stopping: None,
+    };
+    let run = move || looper.run(ports, &asked, &heard);
+    let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run)?;
+    Ok(Running { handle: Handle::new(requests), thread })
+}

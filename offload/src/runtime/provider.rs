@@ -1,0 +1,135 @@
+//! The thread that owns a hardware provider.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use flow::{Dumped, Moment, Op, PortTraffic, Provider, ProviderEvent};
+
+use crate::clock::Clock;
+use crate::engine::{Event, Place, ProviderId};
+use crate::request::Token;
+
+/// What the thread is to do, in order.
+pub(super) enum Job {
+    /// And since when it waits.
+    Apply(Vec<Op>, Moment),
+    ReadStats,
+    Adopt(Vec<Dumped>),
+}
+
+/// What it tells.
+pub(super) enum News {
+    /// For the engine.
+    Event(Event),
+    /// What the device's ports count, read with each statistics pass.
+    Traffic(ProviderId, Vec<PortTraffic>),
+    /// The host datapath's counters, for a request.
+    Snapshot(Token, Box<hostdp::Snapshot>),
+    /// Whether the port was there, for a request.
+    Received(Token, bool),
+}
+
+/// A provider's thread; dropping it lets the thread finish what it has and end.
+pub(super) struct Worker {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How often a provider is asked for news that came by itself.
+const NEWS: Duration = Duration::from_millis(50);
+
+impl Worker {
+    /// Starts the thread. The first news is what the device holds.
+    pub(super) fn start(
+        id: ProviderId,
+        provider: Box<dyn Provider>,
+        clock: Clock,
+        news: Sender<News>,
+    ) -> std::io::Result<Worker> {
+        let (jobs, todo) = unbounded();
+        let name = format!("provider-{}", provider.name());
+        let owner = Owner { id, provider, clock, news };
+        let thread = std::thread::Builder::new().name(name).spawn(move || owner.run(&todo))?;
+        Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    pub(super) fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // Fails only if the thread has died; its panic is on stderr.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Owner {
+    id: ProviderId,
+    provider: Box<dyn Provider>,
+    clock: Clock,
+    news: Sender<News>,
+}
+
+impl Owner {
+    fn run(mut self, todo: &Receiver<Job>) {
+        self.dump();
+        loop {
+            match todo.recv_timeout(NEWS) {
+                Ok(job) => self.carry_out(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for event in self.provider.events() {
+                self.tell(Event::Provider { provider: self.id, event });
+            }
+        }
+    }
+
+    /// The engine's thread outlives this one, except while all is being stopped.
+    fn tell(&self, event: Event) {
+        let _ = self.news.send(News::Event(event));
+    }
+
+    fn dump(&mut self) {
+        let mut found = Vec::new();
+        match self.provider.dump(&mut found) {
+            Ok(()) => self.tell(Event::Dumped { provider: self.id, found }),
+            Err(error) => {
+                let event = ProviderEvent::Gone(error.to_string());
+                self.tell(Event::Provider { provider: self.id, event });
+            }
+        }
+    }
+
+    fn carry_out(&mut self, job: Job) {
+        let place = Place::Nic(self.id);
+        match job {
+            Job::Apply(ops, since) => {
+                let mut completions = Vec::with_capacity(ops.len());
+                self.provider.apply(&ops, &mut completions);
+                let took = self.clock.now().since(since);
+                self.tell(Event::Completed { place, completions, took });
+            }
+            Job::ReadStats => {
+                let mut all = Vec::new();
+                let stats = self.provider.stats(&mut all).map(|()| all);
+                if let Ok(traffic) = self.provider.traffic() {
+                    let _ = self.news.send(News::Traffic(self.id, traffic));
+                }
+                let tables = self.provider.tables();
+                self.tell(Event::Stats { place, stats, tables });
+            }
+            Job::Adopt(found) => {
+                self.provider.adopt(&found);
+            }
+        }
+    }
+}

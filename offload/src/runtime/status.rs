@@ -1,0 +1,148 @@
+//! The state in numbers: what the engine, the host datapath and the devices count, put together.
+
+use std::collections::BTreeMap;
+
+use flow::{Counters, PortTraffic};
+use hostdp::drops::DropReason;
+use metrics::{Direction, Histogram, PortMetrics, Snapshot};
+
+use crate::clock::Clock;
+use crate::engine::{Engine, ProviderId};
+use crate::request::{Conservation, PortView, Status};
+
+/// What the daemon calls itself; the datapath's name, and the clock for times of day.
+pub(super) struct About {
+    pub(super) name: String,
+    pub(super) clock: Clock,
+}
+
+/// What the ports of each device count.
+pub(super) type Traffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
+
+/// Operations that may wait for a provider before the engine would have to hold back.
+const QUEUE_LIMIT: u64 = 1 << 16;
+
+/// Puts a status together. `traffic` is what the devices' ports count.
+pub(super) fn status(
+    about: &About,
+    engine: &Engine,
+    host: &hostdp::Snapshot,
+    upcall_duration: &Histogram,
+    traffic: &Traffic,
+) -> Status {
+    let devices: Vec<PortTraffic> = traffic.values().flatten().cloned().collect();
+    let mut metrics = engine.metrics();
+    env!("CARGO_PKG_VERSION").clone_into(&mut metrics.version);
+    metrics.start_seconds = about.clock.epoch();
+    for provider in metrics.providers.values_mut() {
+        if provider.last_reconcile_seconds > 0.0 {
+            provider.last_reconcile_seconds += about.clock.epoch();
+        }
+        provider.queue_limit = QUEUE_LIMIT;
+    }
+    metrics.upcall_duration = upcall_duration.clone();
+    host_metrics(&mut metrics, host);
+    for port in &host.ports {
+        metrics.ports.insert(port.name.clone(), port_metrics(port, &devices));
+    }
+    let ports = host.ports.iter().map(|port| PortView {
+        id: port.id,
+        name: port.name.clone(),
+        kind: port.kind.name(),
+        up: port.state == hostdp::port::LinkState::Up,
+        received: port.received + port.continued,
+        sent: port.sent,
+    });
+    Status {
+        name: about.name.clone(),
+        client: engine.client_name(),
+        ports: ports.collect(),
+        conservation: conservation(engine, host, traffic),
+        metrics,
+    }
+}
+
+fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
+    for (depth, packets) in (0_u8..).zip(&host.lookups_at_depth) {
+        metrics.recirculation_depth.observe_many(f64::from(depth), *packets);
+    }
+    metrics.recirculation_limit_exceeded = host.drops.get(DropReason::RecircLimit).packets
+        + host.drops.get(DropReason::DeferredLimit).packets;
+    let lookups = &host.lookups;
+    metrics.cache_lookups = BTreeMap::from([
+        ("exact", lookups.cache.hits),
+        ("classifier", lookups.classifier.hits),
+        ("miss", lookups.classifier.lookups - lookups.classifier.hits),
+    ]);
+}
+
+fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMetrics {
+    let mut metrics = PortMetrics { upcalls: port.queue.queued, ..PortMetrics::default() };
+    metrics.host.received = port.received + port.continued;
+    metrics.host.sent = port.sent;
+    for (reason, what) in port.receive_drops.iter() {
+        let reason_is_upcalls = matches!(
+            reason,
+            DropReason::UpcallQueueFull
+                | DropReason::UpcallPendingFull
+                | DropReason::PendingTimeout
+                | DropReason::Client
+                | DropReason::ClientMismatch
+        );
+        if reason_is_upcalls {
+            metrics.upcall_drops.insert(reason.name(), what.packets);
+        }
+        metrics.drops.insert((Direction::Receive, reason.name()), what.packets);
+    }
+    for (reason, what) in port.transmit_drops.iter() {
+        metrics.drops.insert((Direction::Transmit, reason.name()), what.packets);
+    }
+    if let Some(device) = traffic.iter().find(|device| device.port == port.id) {
+        // What the device's port saw, without what only went through to the host or came from it.
+        metrics.nic.received = less(device.received, metrics.host.received);
+        metrics.nic.sent = less(device.sent, metrics.host.sent);
+        for (reason, what) in &device.receive_drops {
+            metrics.drops.insert((Direction::Receive, reason), what.packets);
+        }
+        for (reason, what) in &device.transmit_drops {
+            metrics.drops.insert((Direction::Transmit, reason), what.packets);
+        }
+    }
+    metrics
+}
+
+/// A difference of counters that were not read at the same moment: never below zero.
+fn less(all: Counters, part: Counters) -> Counters {
+    Counters {
+        packets: all.packets.saturating_sub(part.packets),
+        bytes: all.bytes.saturating_sub(part.bytes),
+    }
+}
+
+/// Offered, and where it went. A device whose ports count is the witness of what was offered
+/// there; elsewhere what the host received and what hardware hit is all that anybody knows.
+fn conservation(engine: &Engine, host: &hostdp::Snapshot, traffic: &Traffic) -> Conservation {
+    let devices = || traffic.values().flatten();
+    let nic_of = |provider| engine.first_pass_nic(provider);
+    let fresh = &host.ledger.fresh;
+    let witnessed = |port: &&hostdp::PortSnapshot| devices().any(|device| device.port == port.id);
+    let counted: Counters = devices().map(|device| device.received).sum();
+    let elsewhere: Counters =
+        host.ports.iter().filter(|port| !witnessed(port)).map(|port| port.received).sum();
+    let witnesses = |provider: &ProviderId| traffic.get(provider).is_some_and(|t| !t.is_empty());
+    let unwitnessed: Counters = engine.hardware().filter(|p| !witnesses(p)).map(nic_of).sum();
+    let mut dropped: BTreeMap<String, Counters> = BTreeMap::new();
+    for (reason, what) in fresh.drops_before_hit.iter() {
+        *dropped.entry(reason.name().to_owned()).or_default() += what;
+    }
+    for (reason, what) in devices().flat_map(|device| &device.receive_drops) {
+        *dropped.entry(format!("nic-{reason}")).or_default() += *what;
+    }
+    Conservation {
+        offered: counted + elsewhere + unwitnessed,
+        nic: engine.hardware().map(nic_of).sum(),
+        host: engine.first_pass_host() + fresh.executed,
+        dropped: dropped.into_iter().filter(|(_, what)| !what.is_zero()).collect(),
+        in_flight: fresh.pending,
+    }
+}

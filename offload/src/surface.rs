@@ -1,0 +1,83 @@
+//! What people and tools reach: the control socket and the HTTP listener, on a small async
+//! runtime of their own that no packet ever waits for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::control::{Context, Server as Control};
+use crate::http::Server as Web;
+use crate::request::{Handle, Request};
+
+/// The running listeners; dropping them closes them and removes their files.
+pub struct Surface {
+    runtime: tokio::runtime::Runtime,
+    control: Option<Control>,
+    web: Option<Web>,
+}
+
+impl Surface {
+    /// Starts what is asked for.
+    pub fn start(
+        context: &Context,
+        socket: Option<&Path>,
+        listen: Option<SocketAddr>,
+    ) -> io::Result<Surface> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("surface")
+            .enable_all()
+            .build()?;
+        let (control, web) = runtime.block_on(async {
+            let control = socket
+                .map(|socket| Control::start(socket, context.clone()))
+                .transpose()
+                .map_err(io::Error::other)?;
+            let web = match listen {
+                Some(listen) => {
+                    let named = |e| io::Error::other(format!("[http] listen = \"{listen}\": {e}"));
+                    Some(Web::start(listen, context.clone()).await.map_err(named)?)
+                }
+                None => None,
+            };
+            Ok::<_, io::Error>((control, web))
+        })?;
+        Ok(Surface { runtime, control, web })
+    }
+
+    /// Where the HTTP listener listens.
+    #[must_use]
+    pub fn web_address(&self) -> Option<SocketAddr> {
+        self.web.as_ref().map(Web::address)
+    }
+
+    /// Asks the engine to stop when SIGINT or SIGTERM comes.
+    pub fn exit_on_signals(&self, handle: &Handle) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let _inside = self.runtime.enter();
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            let mut signal = signal(kind)?;
+            let handle = handle.clone();
+            self.runtime.spawn(async move {
+                while signal.recv().await.is_some() {
+                    let handle = handle.clone();
+                    // An error means that it is stopping already.
+                    let ask = move || drop(handle.ask(Request::Exit));
+                    let _ = tokio::task::spawn_blocking(ask).await;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Lets answers that are on their way out, then closes.
+    pub fn stop(self) {
+        let Surface { runtime, control, web } = self;
+        runtime.block_on(async {
+            if let Some(control) = control {
+                control.stop().await;
+            }
+            drop(web);
+        });
+    }
+}

@@ -1,0 +1,150 @@
+//! What the embedded card's wires are plugged into: ports of the host datapath's own kinds
+//! (network interfaces, captures, memory), several on one wire where VLANs tell them apart.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use flow::packet::{self, Packet};
+use flow::{Action, Counters, VLAN_PRESENT};
+use hostdp::port::{Batch, Port, TxReport};
+use rustix::event::epoll;
+use vfio::Wire;
+
+/// One interface on a wire.
+pub struct Lane {
+    /// The interface.
+    pub port: Box<dyn Port>,
+    /// Its VLAN: its frames get this tag where they meet the wire and lose it coming back, as at
+    /// an access port of a switch. `None`: frames pass as they are.
+    pub vid: Option<u16>,
+}
+
+/// A handle on a wire that a card owns.
+#[derive(Clone, Default)]
+pub struct WireHandle {
+    closed: Arc<AtomicBool>,
+    dropped_packets: Arc<AtomicU64>,
+    dropped_bytes: Arc<AtomicU64>,
+}
+
+impl WireHandle {
+    /// Lets nothing more onto the card: what comes stays where it is.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn count_dropped(&self, counters: Counters) {
+        self.dropped_packets.fetch_add(counters.packets, Ordering::Relaxed);
+        self.dropped_bytes.fetch_add(counters.bytes, Ordering::Relaxed);
+    }
+
+    /// Frames that the interface did not take from the card, or could not give to it whole.
+    #[must_use]
+    pub fn dropped(&self) -> Counters {
+        Counters {
+            packets: self.dropped_packets.load(Ordering::Relaxed),
+            bytes: self.dropped_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A wire with interfaces on it.
+pub struct PortWire {
+    lanes: Vec<Lane>,
+    handle: WireHandle,
+    ready: OwnedFd,
+    batch: Batch,
+    received: VecDeque<Packet>,
+    current: Option<Packet>,
+    to_send: Vec<Vec<Packet>>,
+}
+
+impl PortWire {
+    /// Plugs the interfaces into a wire; frames of no lane's VLAN go to the first one.
+    pub fn new(lanes: Vec<Lane>) -> io::Result<(PortWire, WireHandle)> {
+        let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (number, lane) in (0..).zip(&lanes) {
+            if let Some(fd) = lane.port.readable() {
+                let data = epoll::EventData::new_u64(number);
+                epoll::add(&ready, fd, data, epoll::EventFlags::IN)?;
+            }
+        }
+        let handle = WireHandle::default();
+        let wire = PortWire {
+            to_send: lanes.iter().map(|_| Vec::new()).collect(),
+            lanes,
+            handle: handle.clone(),
+            ready,
+            batch: Batch::new(),
+            received: VecDeque::new(),
+            current: None,
+        };
+        Ok((wire, handle))
+    }
+
+    fn poll(&mut self) {
+        for lane in &mut self.lanes {
+            lane.port.receive(&mut self.batch);
+            if self.batch.is_empty() {
+                lane.port.arm();
+            }
+            let (frames, dropped) = self.batch.take();
+            self.received.extend(frames.map(|frame| tagged(frame.packet, lane.vid)));
+            dropped.for_each(|(_, counters)| self.handle.count_dropped(counters));
+        }
+    }
+}
+
+fn tagged(mut packet: Packet, vid: Option<u16>) -> Packet {
+    if let Some(vid) = vid {
+        let mut key = packet::extract(packet.bytes());
+        let tag = Action::PushVlan { tpid: 0x8100, tci: vid | VLAN_PRESENT };
+        packet::edit(&mut packet, &mut key, &tag);
+    }
+    packet
+}
+
+impl Wire for PortWire {
+    fn receive(&mut self) -> io::Result<Option<&[u8]>> {
+        if self.received.is_empty() && !self.handle.closed.load(Ordering::Relaxed) {
+            self.poll();
+        }
+        self.current = self.received.pop_front();
+        Ok(self.current.as_ref().map(Packet::bytes))
+    }
+
+    fn transmit(&mut self, frame: &[u8]) -> io::Result<bool> {
+        let mut packet = Packet::new(frame);
+        let mut key = packet::extract(frame);
+        let vid = (key.vlan_tci & VLAN_PRESENT != 0).then_some(key.vlan_tci & 0xfff);
+        let lane = self.lanes.iter().position(|lane| vid.is_some() && lane.vid == vid);
+        if lane.is_some() {
+            packet::edit(&mut packet, &mut key, &Action::PopVlan);
+        }
+        if let Some(frames) = self.to_send.get_mut(lane.unwrap_or(0)) {
+            frames.push(packet);
+        }
+        Ok(true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        for (lane, frames) in self.lanes.iter_mut().zip(&mut self.to_send) {
+            if frames.is_empty() {
+                continue;
+            }
+            let mut report = TxReport::default();
+            lane.port.transmit(frames, &mut report);
+            report.dropped.iter().for_each(|(_, counters)| self.handle.count_dropped(*counters));
+        }
+        Ok(())
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        let closed = self.handle.closed.load(Ordering::Relaxed);
+        let polled = self.lanes.iter().any(|lane| lane.port.readable().is_none());
+        (!closed && !polled).then(|| self.ready.as_fd())
+    }
+}
