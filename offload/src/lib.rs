@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod cmd;
 pub mod config;
 pub mod control;
 pub mod daemon;

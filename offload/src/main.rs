@@ -1,2 +1,7 @@
 //! The `megaflow` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    offload::cmd::main()
+}

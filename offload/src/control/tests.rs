@@ -173,6 +173,8 @@ fn wrong_input_exits_2_with_a_line_and_changes_nothing() {
         (&["dpctl/add-flow", "other", FLOW, "3"], "no datapath 'other'; there is megaflow@br0"),
         (&["dpctl/add-flow", "--fast", FLOW, "3"], "unknown option '--fast'"),
         (&["dpctl/add-flow", &format!("{missing},{FLOW}"), "3"], "is not the ufid of this match"),
+        (&["dpctl/add-flow", "in_port(3),eth_type(0x0806)", "set(tcp(src=1))"], "set(tcp"),
+        (&["dpctl/mod-flow", FLOW, "pop_mpls(eth_type=0x800)"], "pop_mpls"),
         (&["dpctl/mod-flow", "in_port(9),eth_type(0x0800)", "3"], "no flow ufid:"),
         (&["dpctl/del-flow", missing], "no flow ufid:0000"),
         (&["dpctl/get-flow", missing], "no flow ufid:0000"),

@@ -46,7 +46,7 @@ const METHODS: &[Method] = &[
     method("memory/show", "", (0, 0), coverage::memory),
     method("metrics/show", "", (0, 0), coverage::metrics),
     method("offload/explain", "[--json] FLOW|UFID [ACTIONS]", (1, 3), offload::explain),
-    method("offload/flows", "[host|nic|refused] [FILTER]", (0, 2), offload::flows),
+    method("offload/flows", "[all|host|nic|refused] [FILTER]", (0, 2), offload::flows),
     method("offload/reasons", "", (0, 0), offload::reasons),
     method("offload/show", "", (0, 0), offload::show),
     method("offload/status", "", (0, 0), offload::status_as_json),

@@ -11,7 +11,7 @@ use crate::control::filter::Filter;
 use crate::control::view::{Explained, Flow, Plan, State};
 use crate::request::{FlowView, Request, Response};
 
-/// The megaflows as a JSON list: `[host|nic|refused] [FILTER]`.
+/// The megaflows as a JSON list: `[all|host|nic|refused] [FILTER]`.
 pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String> {
     let place = |word: &str| Placement::ALL.into_iter().find(|place| place.name() == word);
     let (place, filter) = match params {
@@ -20,9 +20,11 @@ pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String
             Some(place) => (Some(place), ""),
             None => (None, *word),
         },
+        ["all", filter, ..] => (None, *filter),
         [word, filter, ..] => {
             let place = place(word);
-            let place = place.ok_or_else(|| format!("'{word}' is none of host, nic, refused"))?;
+            let place =
+                place.ok_or_else(|| format!("'{word}' is none of all, host, nic, refused"))?;
             (Some(place), *filter)
         }
     };
@@ -115,6 +117,8 @@ fn find(
         ),
         None => own,
     };
+    flow::validate(&matching, actions.as_deref().unwrap_or_default())
+        .map_err(|error| error.to_string())?;
     let wanted = Megaflow::new(matching, actions.clone().unwrap_or_default());
     let view = installed(context, wanted.ufid)?;
     match (actions, view) {

@@ -1,0 +1,47 @@
+//! `megaflow check-config`
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{Failure, Outcome, print, print_json};
+use crate::config::load;
+
+/// Reads and checks a configuration; touches nothing.
+#[derive(clap::Args)]
+#[command(after_help = "Example: megaflow check-config /etc/megaflow/megaflow.toml")]
+pub(super) struct Args {
+    /// The configuration
+    #[arg(value_name = "F")]
+    config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let config = load(&args.config).map_err(|error| Failure::Input(error.to_string()))?;
+    let name = &config.datapath.name;
+    let client = config.datapath.client.name();
+    let providers: Vec<&str> = config.providers.iter().map(|p| p.kind.name()).collect();
+    if args.json {
+        let ports = config
+            .ports
+            .iter()
+            .map(|port| json!({"number": port.id.0, "name": port.name, "type": port.kind.name()}));
+        return print_json(&json!({
+            "datapath": name,
+            "client": client,
+            "ports": ports.collect::<Vec<_>>(),
+            "providers": providers,
+            "socket": config.control.socket,
+            "http": config.http.map(|address| address.to_string()),
+        }));
+    }
+    let hardware = if providers.is_empty() { "none".into() } else { providers.join(", ") };
+    print(&format!(
+        "{}: ok: datapath {name}, client {client}, {} ports, hardware: {hardware}\n",
+        args.config.display(),
+        config.ports.len(),
+    ))
+}

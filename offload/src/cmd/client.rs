@@ -1,0 +1,70 @@
+//! The way to a running daemon, for the commands that ask one.
+
+use std::io::{BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::Failure;
+
+/// Which daemon.
+#[derive(clap::Args)]
+pub(super) struct Daemon {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = "/run/megaflow/megaflow.ctl")]
+    socket: PathBuf,
+}
+
+/// Longest wait for an answer; the daemon itself gives its engine 10 s.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Deserialize)]
+struct Reply {
+    result: Option<String>,
+    error: Option<String>,
+}
+
+impl Daemon {
+    /// What a method answers. An error of the method is wrong input; no answer is a failed job.
+    pub(super) fn call(&self, method: &str, params: &[&str]) -> Result<String, Failure> {
+        let socket = self.socket.display();
+        let lost = |error: std::io::Error| {
+            Failure::Job(match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
+                    "no daemon answers at {socket}: start one (megaflow run) or name its socket \
+                 (--socket PATH)"
+                ),
+                _ => format!("{socket}: {error}"),
+            })
+        };
+        let mut stream = UnixStream::connect(&self.socket).map_err(lost)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(lost)?;
+        let request = json!({"id": 0, "method": method, "params": params}).to_string();
+        stream.write_all(request.as_bytes()).map_err(lost)?;
+        let mut replies =
+            serde_json::Deserializer::from_reader(BufReader::new(stream)).into_iter::<Reply>();
+        match replies.next() {
+            Some(Ok(Reply { error: Some(error), .. })) => Err(Failure::Input(error)),
+            Some(Ok(Reply { result: Some(text), .. })) => Ok(text),
+            Some(Err(error)) if error.is_io() => Err(lost(error.into())),
+            Some(Err(error)) => Err(Failure::Job(format!("{socket}: no reply: {error}"))),
+            Some(Ok(_)) | None => Err(Failure::Job(format!("{socket}: the daemon hung up"))),
+        }
+    }
+
+    /// What a method answers in JSON.
+    pub(super) fn data<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &[&str],
+    ) -> Result<T, Failure> {
+        let text = self.call(method, params)?;
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::Job(format!("{method}: the daemon's answer: {error}")))
+    }
+}

@@ -1,0 +1,24 @@
+//! `megaflow ctl`
+
+use super::client::Daemon;
+use super::{Outcome, print};
+
+/// Calls a method of a running daemon, as ovs-appctl does.
+#[derive(clap::Args)]
+#[command(after_help = "Example: megaflow ctl dpctl/dump-flows -m")]
+pub(super) struct Args {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// The method; list-commands names all
+    method: String,
+    /// Its parameters
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
+    params: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let params: Vec<&str> = args.params.iter().map(String::as_str).collect();
+    let text = args.daemon.call(&args.method, &params)?;
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    print(&(text + end))
+}

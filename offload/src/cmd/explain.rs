@@ -1,0 +1,126 @@
+//! `megaflow explain`
+
+use std::collections::BTreeSet;
+
+use flow::{Action, Admission, Megaflow, PortId, odp};
+use tc_flower::{PortDevice, TcAdmission};
+use vfio::CardAdmission;
+use vfio::register::CardCapabilities;
+
+use super::client::Daemon;
+use super::{Failure, Outcome, print, print_json};
+use crate::control::view::{Explained, Plan, Refusal};
+
+/// Why a megaflow is, or is not, in hardware: the plan, or the refusal.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  megaflow explain ufid:7113e3d4-1285-36d9-8b24-9a6592c1ae3e\n  \
+    megaflow explain --target fpga 'in_port(1),eth_type(0x0800),ipv4(frag=no)' 2"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Ask no daemon: a backend as it is by default, with every port that the flow names
+    #[arg(long, value_enum)]
+    target: Option<Target>,
+    /// The flow as ODP text (with actions:… if it is not installed), or its ufid
+    #[arg(value_name = "FLOW|UFID")]
+    flow: String,
+    /// Its actions, if the flow is without
+    actions: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Target {
+    Tc,
+    Fpga,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let Some(target) = args.target else {
+        let mut params = vec![args.flow.as_str()];
+        params.extend(args.actions.as_deref());
+        if args.json {
+            params.insert(0, "--json");
+            let explained: Explained = args.daemon.data("offload/explain", &params)?;
+            return print_json(&explained);
+        }
+        return print(&args.daemon.call("offload/explain", &params)?);
+    };
+    let flow = parse(&args.flow, args.actions.as_deref()).map_err(Failure::Input)?;
+    let ports: Vec<PortId> = ports(&flow).into_iter().collect();
+    let (provider, plan) = match target {
+        Target::Fpga => {
+            ("fpga", CardAdmission::new(&CardCapabilities::default(), &ports).explain(&flow))
+        }
+        Target::Tc => ("tc", TcAdmission::unprobed(switch(&ports)).explain(&flow)),
+    };
+    let plan = Plan {
+        provider: provider.to_owned(),
+        refusal: plan.as_ref().err().map(Refusal::from),
+        plan: plan.ok(),
+    };
+    match (&plan.plan, &plan.refusal) {
+        _ if args.json => print_json(&plan),
+        (Some(plan), _) => print(&format!("{}\n", plan.trim_end())),
+        (None, Some(refusal)) => print(&format!("refused: {refusal}\n")),
+        (None, None) => Ok(()),
+    }
+}
+
+fn parse(text: &str, actions: Option<&str>) -> Result<Megaflow, String> {
+    let (_, matching, own) = odp::parse_flow(text).map_err(|error| format!("flow: {error}"))?;
+    let actions = match (own, actions) {
+        (Some(_), Some(_)) => return Err("the flow has actions already".to_owned()),
+        (Some(own), None) => own,
+        (None, Some(text)) => {
+            odp::parse_actions(text).map_err(|error| format!("actions: {error}"))?
+        }
+        // As in a flow of a datapath: no actions is drop.
+        (None, None) => [].into(),
+    };
+    flow::validate(&matching, &actions).map_err(|error| error.to_string())?;
+    Ok(Megaflow::new(matching, actions))
+}
+
+/// A switch with an interface for each port.
+fn switch(ports: &[PortId]) -> tc_flower::Target {
+    let device = |port: &PortId| PortDevice {
+        // Only has to differ: nothing is sent anywhere.
+        ifindex: port.0.saturating_add(1),
+        name: format!("port{port}"),
+        switch_id: "00".to_owned(),
+    };
+    let ports = ports.iter().map(|port| (*port, device(port))).collect();
+    tc_flower::Target { ports, recirculation: true }
+}
+
+/// Every port that the flow names.
+pub(super) fn ports(flow: &Megaflow) -> BTreeSet<PortId> {
+    let mut ports = BTreeSet::from([flow.matching.key().port()]);
+    outputs(&flow.actions, &mut ports);
+    ports
+}
+
+fn outputs(actions: &[Action], ports: &mut BTreeSet<PortId>) {
+    for action in actions {
+        match action {
+            Action::Output(port) => {
+                ports.insert(*port);
+            }
+            Action::Sample { actions, .. } => outputs(actions, ports),
+            Action::Userspace(_)
+            | Action::Set(_)
+            | Action::PushVlan { .. }
+            | Action::PopVlan
+            | Action::PushMpls { .. }
+            | Action::PopMpls { .. }
+            | Action::Recirc(_)
+            | Action::Hash { .. }
+            | Action::Trunc(_) => {}
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `megaflow flows`
+
+use super::client::Daemon;
+use super::{Outcome, print, print_json};
+use crate::control::render::flow_table;
+use crate::control::view::Flow;
+
+/// The megaflows of a running daemon: where each lives, or why it is not in hardware.
+#[derive(clap::Args)]
+#[command(after_help = "Example: megaflow flows --where refused in_port=1,tcp")]
+pub(super) struct Args {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Only those that live there
+    #[arg(long = "where", value_name = "PLACE", value_enum)]
+    place: Option<Place>,
+    /// Only those with these values: in_port=1,tcp,nw_dst=10.0.0.0/8, or ODP text
+    filter: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Place {
+    Host,
+    Nic,
+    Refused,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let place = match args.place {
+        None => "all",
+        Some(Place::Host) => "host",
+        Some(Place::Nic) => "nic",
+        Some(Place::Refused) => "refused",
+    };
+    let filter = args.filter.as_deref().unwrap_or_default();
+    let flows: Vec<Flow> = args.daemon.data("offload/flows", &[place, filter])?;
+    if args.json { print_json(&flows) } else { print(&flow_table(&flows)) }
+}

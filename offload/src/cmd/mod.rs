@@ -1,0 +1,140 @@
+//! The `megaflow` command: one file per subcommand.
+
+mod check_config;
+mod client;
+mod ctl;
+mod demo;
+mod doctor;
+mod explain;
+mod extract;
+mod flows;
+mod odp;
+mod replay;
+mod run;
+mod top;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+/// Pushes OVS-style megaflows into NIC hardware and forwards the rest on the host.
+#[derive(Parser)]
+#[command(name = "megaflow", version, propagate_version = false, max_term_width = 100)]
+#[command(color = clap::ColorChoice::Never, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Run(run::Args),
+    CheckConfig(check_config::Args),
+    Doctor(doctor::Args),
+    Flows(flows::Args),
+    Explain(explain::Args),
+    Top(top::Args),
+    Ctl(ctl::Args),
+    Odp(odp::Args),
+    Extract(extract::Args),
+    Replay(replay::Args),
+}
+
+/// Why a command did not do what it was asked for: one line.
+#[derive(Debug)]
+enum Failure {
+    /// The job failed: exit 1.
+    Job(String),
+    /// Usage or input is wrong: exit 2.
+    Input(String),
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let (name, outcome) = match &cli.command {
+        // These two say themselves how it went.
+        Command::Demo(args) => return demo::run(args),
+        Command::Run(args) => return run::run(args),
+        Command::CheckConfig(args) => ("check-config", check_config::run(args)),
+        Command::Doctor(args) => ("doctor", doctor::run(args)),
+        Command::Flows(args) => ("flows", flows::run(args)),
+        Command::Explain(args) => ("explain", explain::run(args)),
+        Command::Top(args) => ("top", top::run(args)),
+        Command::Ctl(args) => ("ctl", ctl::run(args)),
+        Command::Odp(args) => ("odp", odp::run(args)),
+        Command::Extract(args) => ("extract", extract::run(args)),
+        Command::Replay(args) => ("replay", replay::run(args)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(name, &failure),
+    }
+}
+
+fn fail(name: &str, failure: &Failure) -> ExitCode {
+    let (code, text) = match failure {
+        Failure::Job(text) => (1, text),
+        Failure::Input(text) => (2, text),
+    };
+    eprintln!("megaflow {name}: {}", text.trim_end().replace('\n', " "));
+    ExitCode::from(code)
+}
+
+/// Help goes to stdout whole; what is wrong with the usage is one line on stderr.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nobody is left to tell that stdout is closed.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprintln!("megaflow: a command is missing; see megaflow --help");
+            ExitCode::from(2)
+        }
+        _ => {
+            let ends = ["\n\nUsage:", "\n\nFor more information"];
+            let end = ends.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
+            let text = &text[..end];
+            let text: Vec<&str> = text.split_whitespace().collect();
+            let text = text.join(" ");
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            eprintln!("megaflow: {text}; see --help");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints to stdout. A reader that has gone away (`| head`) is no failure.
+fn print(text: &str) -> Outcome {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Job(format!("stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Outcome {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&(text + "\n")),
+        Err(error) => Err(Failure::Job(error.to_string())),
+    }
+}

@@ -1,0 +1,95 @@
+//! What a replay says at the end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use flow::{Megaflow, Stats, Ufid, odp};
+use hostdp::{DropReason, Snapshot};
+use serde::Serialize;
+
+use crate::control::render::tcp_flags;
+use crate::control::view::Count;
+
+/// Packets that came up.
+#[derive(Default, Serialize)]
+pub(super) struct Upcalls {
+    /// That hit no megaflow.
+    pub(super) miss: u64,
+    /// That an action sent.
+    pub(super) action: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Summary {
+    flows: Vec<Flow>,
+    ports: BTreeMap<String, Port>,
+    received: Count,
+    /// Packets by reason. Misses are not here: they are upcalls.
+    drops: BTreeMap<&'static str, u64>,
+    /// Packets that hit a megaflow without actions.
+    explicit_drops: u64,
+    upcalls: u64,
+    upcalls_by_reason: Upcalls,
+    recirculations: u64,
+}
+
+#[derive(Serialize)]
+struct Flow {
+    ufid: String,
+    #[serde(rename = "match")]
+    matching: String,
+    actions: String,
+    packets: u64,
+    bytes: u64,
+    tcp_flags: String,
+}
+
+#[derive(Serialize)]
+struct Port {
+    received: Count,
+    sent: Count,
+}
+
+impl Summary {
+    pub(super) fn new(
+        flows: &[Arc<Megaflow>],
+        stats: &HashMap<Ufid, Stats>,
+        snapshot: &Snapshot,
+        upcalls: Upcalls,
+    ) -> Summary {
+        let flow = |flow: &Arc<Megaflow>| {
+            let stats = stats.get(&flow.ufid).copied().unwrap_or_default();
+            Flow {
+                ufid: flow.ufid.to_string(),
+                matching: odp::format_match(&flow.matching),
+                actions: odp::format_actions(&flow.actions),
+                packets: stats.counters.packets,
+                bytes: stats.counters.bytes,
+                tcp_flags: tcp_flags(stats.tcp_flags),
+            }
+        };
+        let ports = snapshot.ports.iter().map(|port| {
+            let counted = Port { received: port.received.into(), sent: port.sent.into() };
+            (port.id.to_string(), counted)
+        });
+        // Nobody answers here: a miss ends as an upcall, and its packet is "dropped by the
+        // client" because the datapath has to be told something.
+        let dropped = snapshot.drops.iter().filter(|(reason, _)| *reason != DropReason::Client);
+        let dropped = dropped.filter(|(_, count)| count.packets > 0);
+        Summary {
+            flows: flows.iter().map(flow).collect(),
+            ports: ports.collect(),
+            received: snapshot
+                .ports
+                .iter()
+                .map(|port| port.received)
+                .sum::<flow::Counters>()
+                .into(),
+            drops: dropped.map(|(reason, count)| (reason.name(), count.packets)).collect(),
+            explicit_drops: snapshot.explicit_drops.packets,
+            upcalls: upcalls.miss + upcalls.action,
+            upcalls_by_reason: upcalls,
+            recirculations: snapshot.lookups_at_depth.iter().skip(1).sum(),
+        }
+    }
+}

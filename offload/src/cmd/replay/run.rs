@@ -1,0 +1,173 @@
+//! Packets in, packets out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::iter::Peekable;
+use std::path::Path;
+use std::sync::Arc;
+
+use flow::{Megaflow, Moment, Op, PortId, Provider, ProviderError, UpcallReason};
+use hostdp::port::memory::{self, MemoryPeer};
+use hostdp::port::pcap::{Reader, Record, Writer};
+use hostdp::{Config, Datapath, Resolution};
+
+use super::report::{Summary, Upcalls};
+use super::{Failure, Input};
+use crate::cmd::explain::ports;
+
+/// One packet can leave a port more often than once: copies, recirculation.
+const ROOM: usize = 4096;
+/// Upcalls taken at a time.
+const UPCALLS: usize = 64;
+
+type Records = Peekable<Reader<BufReader<File>>>;
+type Output = Writer<BufWriter<File>>;
+
+pub(super) fn replay(
+    flows: &[Arc<Megaflow>],
+    inputs: &[Input],
+    out: &Path,
+) -> Result<Summary, Failure> {
+    let mut sources = open(inputs)?;
+    std::fs::create_dir_all(out).map_err(|error| wrong(out, &error))?;
+    let mut lab = Lab::new(flows, inputs, out)?;
+    let mut start = None;
+    while let Some((port, record)) = next(&mut sources)? {
+        let start = *start.get_or_insert(record.time);
+        lab.packet(port, &record, Moment(record.time.saturating_sub(start)))?;
+    }
+    lab.finish(flows)
+}
+
+fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Input(format!("{}: {error}", path.display()))
+}
+
+struct Source {
+    port: PortId,
+    name: String,
+    records: Records,
+}
+
+fn open(inputs: &[Input]) -> Result<Vec<Source>, Failure> {
+    let open = |input: &Input| {
+        let file = File::open(&input.file).map_err(|error| wrong(&input.file, &error))?;
+        let reader =
+            Reader::new(BufReader::new(file)).map_err(|error| wrong(&input.file, &error))?;
+        let name = input.file.display().to_string();
+        Ok(Source { port: input.port, name, records: reader.peekable() })
+    };
+    inputs.iter().map(open).collect()
+}
+
+/// The earliest packet of all captures; of equal times that of the capture named first.
+fn next(sources: &mut [Source]) -> Result<Option<(PortId, Record)>, Failure> {
+    let time = |source: &mut Source| match source.records.peek() {
+        None => None,
+        // An error is met at once, not when its time would have come: it has none.
+        Some(Err(_)) => Some(0),
+        Some(Ok(record)) => Some(record.time),
+    };
+    let times = sources.iter_mut().enumerate();
+    let earliest = times.filter_map(|(at, source)| Some((time(source)?, at))).min();
+    let Some(source) = earliest.and_then(|(_, at)| sources.get_mut(at)) else { return Ok(None) };
+    match source.records.next() {
+        None => Ok(None),
+        Some(Ok(record)) => Ok(Some((source.port, record))),
+        Some(Err(error)) => Err(Failure::Input(format!("{}: {error}", source.name))),
+    }
+}
+
+/// The datapath and what is written.
+struct Lab {
+    datapath: Datapath,
+    outputs: BTreeMap<PortId, (MemoryPeer, Output)>,
+    upcall_file: Output,
+    upcalls: Upcalls,
+}
+
+impl Lab {
+    fn new(flows: &[Arc<Megaflow>], inputs: &[Input], out: &Path) -> Result<Lab, Failure> {
+        let mut datapath = Datapath::new(Config::default());
+        let mut numbers: BTreeSet<PortId> = inputs.iter().map(|input| input.port).collect();
+        flows.iter().for_each(|flow| numbers.extend(ports(flow)));
+        let mut outputs = BTreeMap::new();
+        for port in numbers {
+            let job = |error: &dyn std::fmt::Display| Failure::Job(error.to_string());
+            let (end, peer) = memory::open(&port.to_string(), ROOM).map_err(|error| job(&error))?;
+            datapath.add_port(port, Box::new(end)).map_err(|error| job(&error))?;
+            outputs.insert(port, (peer, create(&out.join(format!("{port}.pcap")))?));
+        }
+        install(&mut datapath, flows)?;
+        let upcall_file = create(&out.join("upcall.pcap"))?;
+        Ok(Lab { datapath, outputs, upcall_file, upcalls: Upcalls::default() })
+    }
+
+    /// One packet through the datapath; what comes of it has the packet's own time.
+    fn packet(&mut self, port: PortId, record: &Record, now: Moment) -> Result<(), Failure> {
+        let written = |error: std::io::Error| Failure::Job(format!("writing captures: {error}"));
+        self.datapath.receive(port, &record.frame, now);
+        loop {
+            let upcalls = self.datapath.next_upcalls(UPCALLS);
+            if upcalls.is_empty() {
+                break;
+            }
+            for upcall in upcalls {
+                match upcall.reason {
+                    UpcallReason::Miss => self.upcalls.miss += 1,
+                    UpcallReason::Action(_) => self.upcalls.action += 1,
+                }
+                self.upcall_file.write(record.time, &upcall.frame).map_err(written)?;
+                if let Some(id) = upcall.id {
+                    self.datapath.resolve(id, &Resolution::Drop, now);
+                }
+            }
+        }
+        for (peer, file) in self.outputs.values_mut() {
+            for packet in peer.drain() {
+                file.write(record.time, packet.bytes()).map_err(written)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, flows: &[Arc<Megaflow>]) -> Result<Summary, Failure> {
+        let written = |error: std::io::Error| Failure::Job(format!("writing captures: {error}"));
+        for (_, file) in self.outputs.values_mut() {
+            file.flush().map_err(written)?;
+        }
+        self.upcall_file.flush().map_err(written)?;
+        let mut stats = Vec::new();
+        self.datapath.table().stats(&mut stats).map_err(|e| Failure::Job(e.to_string()))?;
+        let stats = stats.into_iter().collect();
+        Ok(Summary::new(flows, &stats, &self.datapath.snapshot(), self.upcalls))
+    }
+}
+
+fn create(path: &Path) -> Result<Output, Failure> {
+    let file = File::create(path).map_err(|error| wrong(path, &error))?;
+    Writer::new(BufWriter::new(file)).map_err(|error| wrong(path, &error))
+}
+
+fn install(datapath: &mut Datapath, flows: &[Arc<Megaflow>]) -> Result<(), Failure> {
+    let ops: Vec<Op> =
+        flows.iter().map(|flow| Op::Install { flow: flow.clone(), generation: 1 }).collect();
+    let mut done = Vec::new();
+    datapath.table().apply(&ops, &mut done);
+    for completion in done {
+        if let Err(error) = completion.result {
+            let flow = flows.iter().find(|flow| flow.ufid == completion.ufid);
+            let flow = flow.map_or_else(
+                || completion.ufid.to_string(),
+                |flow| flow::odp::format_match(&flow.matching),
+            );
+            let error = match error {
+                ProviderError::Exists => "stands there twice".to_owned(),
+                other => other.to_string(),
+            };
+            return Err(Failure::Input(format!("flow {flow}: {error}")));
+        }
+    }
+    Ok(())
+}
