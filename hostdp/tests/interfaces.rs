@@ -105,14 +105,17 @@ fn a_worker_wakes_for_packets() {
         let times = client.run(|| {
             let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-            let mut times: Vec<Duration> = (0..60)
-                .map(|_| {
+            let mut times: Vec<Duration> = (0..60_u8)
+                .map(|n| {
                     // Far enough apart that the worker sleeps in between.
                     std::thread::sleep(Duration::from_millis(3));
                     let start = Instant::now();
                     lab::retry(|| {
-                        socket.send_to(b"ping", "10.9.0.2:5005")?;
-                        socket.recv(&mut [0; 100])
+                        socket.send_to(&[n], "10.9.0.2:5005")?;
+                        let mut answer = [0; 100];
+                        // Answers to what was sent again come late.
+                        while socket.recv(&mut answer)? != 1 || answer[0] != n {}
+                        std::io::Result::Ok(())
                     });
                     start.elapsed()
                 })
@@ -153,6 +156,8 @@ fn stripped_vlan_tags_come_back() {
         ip("link set v1 up");
         let mut near = SystemPort::open("v0").unwrap();
         let mut far = SystemPort::open("v1").unwrap();
+        wait_up(&mut near);
+        wait_up(&mut far);
         // One tag, two, and a priority tag alone; the kernel takes the outer one out of each.
         let tags: [&[u8]; 3] = [
             &[0x81, 0x00, 0x60, 0x05],
@@ -164,7 +169,7 @@ fn stripped_vlan_tags_come_back() {
             frame.resize(80, 0x22);
             let mut report = TxReport::default();
             near.transmit(&mut vec![flow::packet::Packet::new(&frame)], &mut report);
-            assert_eq!(receive(&mut far, 0x22), [frame]);
+            assert_eq!(receive(&mut far, 0x22, 1), [frame]);
         }
     });
 }
@@ -178,42 +183,40 @@ fn an_interface_goes_down_away_and_comes_back() {
         ip("link set v1 up");
         let mut near = SystemPort::open("v0").unwrap();
         let mut far = SystemPort::open("v1").unwrap();
+        wait_up(&mut near);
+        wait_up(&mut far);
         assert_eq!((near.state(), near.mtu()), (LinkState::Up, Some(1500)));
         assert_eq!(transmit(&mut near, 60), Ok(60));
-        assert_eq!(receive(&mut far, 0x11).len(), 1, "and never what it sent itself");
-        assert!(receive(&mut near, 0x11).is_empty());
+        assert_eq!(receive(&mut far, 0x11, 1).len(), 1);
+        assert_eq!(receive(&mut near, 0x11, 0).len(), 0, "never what it sent itself");
         assert_eq!(transmit(&mut near, 1515), Err("tx-too-long"));
         assert_eq!(transmit(&mut near, 1514), Ok(1514));
 
         ip("link set v0 down");
         assert_eq!(transmit(&mut near, 60), Err("port-down"));
-        receive(&mut near, 0x11);
+        receive(&mut near, 0x11, 0);
         assert_eq!(
             (near.state(), near.trouble()),
             (LinkState::Down, Some("the interface is set down"))
         );
         ip("link set v0 up");
-        near.check();
-        assert_eq!((near.state(), near.trouble()), (LinkState::Up, None));
+        wait_up(&mut near);
         assert_eq!(transmit(&mut near, 60), Ok(60));
 
         ip("link del v0");
         assert_eq!(transmit(&mut near, 60), Err("port-down"));
-        receive(&mut near, 0x11);
+        receive(&mut near, 0x11, 0);
         near.check();
         assert_eq!(near.state(), LinkState::Gone);
         assert!(near.trouble().unwrap().starts_with("the interface is gone: "));
         ip("link add v0 type veth peer name v1");
         ip("link set v0 up");
         ip("link set v1 up");
-        near.check();
-        far.check();
-        assert_eq!((near.state(), far.state()), (LinkState::Up, LinkState::Up));
-        // First the news that it had gone, then what had come before.
-        assert!(receive(&mut far, 0x11).is_empty());
-        assert_eq!(receive(&mut far, 0x11).len(), 2);
+        wait_up(&mut near);
+        wait_up(&mut far);
+        assert_eq!(receive(&mut far, 0x11, 2).len(), 2, "what had come before it was gone");
         assert_eq!(transmit(&mut near, 60), Ok(60));
-        assert_eq!(receive(&mut far, 0x11).len(), 1);
+        assert_eq!(receive(&mut far, 0x11, 1).len(), 1);
 
         let error = SystemPort::open("nothing").map(drop).unwrap_err().to_string();
         assert!(error.starts_with("port nothing: interface: "), "{error}");
@@ -259,7 +262,7 @@ fn a_tap_and_an_internal_port_talk_to_the_kernel() {
         ip("link del br7");
         assert_eq!(transmit(&mut port, 60), Err("port-down"));
         port.check();
-        receive(&mut port, 0);
+        receive(&mut port, 0, 0);
         assert_eq!((port.state(), port.readable().is_none()), (LinkState::Gone, true));
         drop(tap);
         // A closed port leaves no interface behind, once no child of another test's has a copy
@@ -285,12 +288,29 @@ fn transmit(port: &mut dyn Port, length: usize) -> Result<u64, &'static str> {
     }
 }
 
-/// What has come in whose last byte is that one: not the kernel's own multicasts.
-fn receive(port: &mut dyn Port, last: u8) -> Vec<Vec<u8>> {
-    let mut batch = Batch::new();
-    port.receive(&mut batch);
-    let frames = batch.frames().iter().map(|frame| frame.packet.bytes().to_vec());
-    frames.filter(|frame| frame.last() == Some(&last)).collect()
+/// Waits until the port is up: the kernel tells of a carrier up to a second after it is there.
+#[track_caller]
+fn wait_up(port: &mut SystemPort) {
+    lab::retry(|| {
+        port.check();
+        if port.state() == LinkState::Up { Ok(()) } else { Err(port.trouble().unwrap().to_owned()) }
+    });
+    assert_eq!(port.trouble(), None);
+}
+
+/// Waits for that many frames whose last byte is that one (the kernel's own multicasts are
+/// passed over), and a little for more; returns all of them. A veth hands over in its own time.
+fn receive(port: &mut dyn Port, last: u8, count: usize) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < if all.len() < count { PATIENCE } else { Duration::from_millis(20) } {
+        let mut batch = Batch::new();
+        port.receive(&mut batch);
+        let frames = batch.frames().iter().map(|frame| frame.packet.bytes().to_vec());
+        all.extend(frames.filter(|frame| frame.last() == Some(&last)));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    all
 }
 
 fn receive_where(port: &mut dyn Port, wanted: impl Fn(&Key) -> bool) -> Vec<u8> {
