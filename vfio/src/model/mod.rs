@@ -6,6 +6,7 @@ mod card;
 mod commands;
 pub mod ledger;
 pub mod memory;
+pub mod pci;
 mod pipeline;
 mod registers;
 mod rings;
