@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::cache::{Cache, CacheCounters, Place};
-use crate::classifier::{Classifier, ClassifierCounters};
+use crate::classifier::{Classifier, ClassifierCounters, overlaps};
 use crate::hash::Hash;
 
 pub use admission::HostAdmission;
@@ -93,6 +93,13 @@ impl FlowTable {
     /// All megaflows, in no order.
     pub fn flows(&self) -> impl Iterator<Item = &Arc<Megaflow>> {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref()).map(|entry| &entry.flow)
+    }
+
+    /// The audit: all pairs of megaflows that overlap, see [`crate::classifier::overlaps`].
+    #[must_use]
+    pub fn overlaps(&self) -> Vec<(Ufid, Ufid)> {
+        let flows: Vec<_> = self.flows().cloned().collect();
+        overlaps(&flows)
     }
 
     /// How lookups went so far.

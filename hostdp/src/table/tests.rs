@@ -78,6 +78,13 @@ fn refused_installs_change_nothing() {
     assert_eq!(apply(&mut table, install(&taken)), Err(ProviderError::Exists));
     let other = Op::Replace { flow: taken, generation: 3 };
     assert_eq!(apply(&mut table, other), Err(ProviderError::NotFound));
+    // The other way round only the audit sees it, as in the kernel.
+    let mut audited = FlowTable::new(1, 0, 10);
+    apply(&mut audited, install(&narrow)).unwrap();
+    assert_eq!(audited.overlaps(), []);
+    apply(&mut audited, install(&wide)).unwrap();
+    let pair = (wide.ufid.min(narrow.ufid), wide.ufid.max(narrow.ufid));
+    assert_eq!(audited.overlaps(), [pair]);
     let absent = Op::Replace { flow: narrow, generation: 3 };
     assert_eq!(apply(&mut table, absent), Err(ProviderError::NotFound));
 
