@@ -51,7 +51,7 @@ lane_unprivileged() {
   rm -r "$dir"
 }
 
-lane_fuzz() { cargo run --release --quiet -p megaflow-flow --example fuzz_parser; }
+lane_fuzz() { MEGAFLOW_FUZZ_PACKETS=10000000 cargo test --quiet -p megaflow-flow --test fuzz_parser; }
 lane_vm() { cargo build --release --quiet -p megaflow-hwtests -p megaflow-offload && target/release/megaflow-hwtests; }
 
 [ "${1:-}" != --list ] || { tr ' ' '\n' <<<"$LANES"; exit; }

@@ -34,7 +34,7 @@ impl Admission for Picky {
     }
 
     fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
-        let refused = flow.matching.key().tp_src % 7 == 0;
+        let refused = flow.matching.key().tp_src.is_multiple_of(7);
         if refused { Err(Refusal::new(Reason::MatchField, "tp_src")) } else { Ok(()) }
     }
 
@@ -51,7 +51,7 @@ struct Fickle {
 
 fn actions(key: &Key, version: u32) -> flow::Actions {
     // Every fifth station's packets go through a second lookup.
-    if key.recirc_id == 0 && key.tp_src % 5 == 0 {
+    if key.recirc_id == 0 && key.tp_src.is_multiple_of(5) {
         return Arc::new([Action::Recirc(flow::RecircId(u32::from(key.tp_src)))]);
     }
     Arc::new([Action::Output(PortId(2 + version % 3))])
