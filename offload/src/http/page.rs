@@ -200,9 +200,9 @@ fn ports(out: &mut String, state: &State) {
 }
 
 fn providers(out: &mut String, state: &State) {
-    out.push_str("<h2>Hardware</h2>");
+    out.push_str("<h2>Providers</h2>");
     if state.providers.is_empty() {
-        out.push_str("<p>No hardware provider is configured.</p>\n");
+        out.push_str("<p>None is configured.</p>\n");
         return;
     }
     out.push_str(
