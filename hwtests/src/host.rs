@@ -1,5 +1,6 @@
 //! The side outside the virtual machine: makes the lab, boots, reads the console, judges.
 
+mod card;
 mod initramfs;
 mod lab;
 mod vm;
@@ -11,12 +12,16 @@ use std::time::{Duration, Instant};
 
 use crate::check::{Context, Failure, LaneLine, Outcome};
 use crate::lane::{Binary, Lane};
+use card::CardProcess;
 use lab::Lab;
 use vm::{Machine, Vm};
 
 /// What the guest's init hands to QEMU when every check passed. A value of its own: QEMU ends with
 /// 0 after a guest's panic and with 1 after a usage error.
 pub(crate) const PASS: u8 = 42;
+
+/// The machine that has the card served over vfio-user.
+pub(crate) const CARD_MACHINE: &str = "card";
 
 /// For the boot and the power-off, on top of the lanes' own limits.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
@@ -108,7 +113,9 @@ fn boot(
         format!("#!/bin/sh\nexport PATH=/t:$PATH\nexec /t/megaflow-hwtests guest {arguments}\n");
     initramfs::write(&lab.base_initramfs(), &initrd, &binaries.paths, &script)?;
     let limit = lanes.iter().map(|lane| lane.limit).sum::<Duration>() + BOOT_LIMIT;
-    let machine = Machine { cpus: 2, memory_mb: 1024, card: None };
+    let card = if name == CARD_MACHINE { Some(CardProcess::start(&binaries.own)?) } else { None };
+    let sockets = card.as_ref().map(CardProcess::sockets);
+    let machine = Machine { cpus: 2, memory_mb: 1024, card: sockets };
     let vm = Vm { lab, machine, initrd: &initrd, log: &log, limit };
     let mut lines = BTreeMap::new();
     let end = vm.run(|line| {
@@ -132,6 +139,7 @@ fn boot(
 
 /// The programs that go into the guest: this one, and what the lanes ask for from beside it.
 struct Binaries {
+    own: PathBuf,
     paths: Vec<PathBuf>,
 }
 
@@ -139,7 +147,7 @@ impl Binaries {
     fn find(lanes: &[&'static Lane]) -> Outcome<Self> {
         let own = std::env::current_exe().context("finding this program's own file")?;
         let beside = own.parent().unwrap_or(Path::new("/")).to_owned();
-        let mut paths = vec![own];
+        let mut paths = vec![own.clone()];
         for binary in lanes.iter().flat_map(|lane| lane.needs) {
             let Binary { name, package } = binary;
             let path = beside.join(name);
@@ -153,6 +161,6 @@ impl Binaries {
                 paths.push(path);
             }
         }
-        Ok(Self { paths })
+        Ok(Self { own, paths })
     }
 }

@@ -1,7 +1,9 @@
 //! The lanes: each a list of checks on one kind of hardware, run inside the virtual machine.
 
+mod fpga;
 mod netdevsim;
 mod simulator;
+mod tc_flower;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,7 +33,7 @@ pub(crate) struct Lane {
 }
 
 /// Every lane, in the order in which they run within a boot.
-pub(crate) const ALL: &[Lane] = &[simulator::LANE, netdevsim::LANE];
+pub(crate) const ALL: &[Lane] = &[simulator::LANE, netdevsim::LANE, tc_flower::LANE, fpga::LANE];
 
 /// The lanes with these names, all for none. `Err` names the unknown one and the known.
 pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Lane>, String> {

@@ -4,6 +4,7 @@
 //! The same binary has both sides: outside it makes the lab, boots QEMU and judges; inside, started
 //! by the guest's init as `megaflow-hwtests guest LANE…`, it runs the checks.
 
+mod card;
 mod check;
 mod guest;
 mod host;
@@ -37,6 +38,8 @@ enum Command {
         #[arg(required = true)]
         lanes: Vec<String>,
     },
+    /// Serve the card's model over vfio-user, with hosts at its wires, until standard input ends
+    Card(card::CardArgs),
 }
 
 fn main() -> ExitCode {
@@ -47,10 +50,13 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if let Some(Command::Card(args)) = &cli.command {
+        return card::main(args);
+    }
     let inside = matches!(cli.command, Some(Command::Guest { .. }));
     let names = match cli.command {
         Some(Command::Guest { lanes }) => lanes,
-        None => cli.lanes,
+        Some(Command::Card(_)) | None => cli.lanes,
     };
     match lane::select(&names) {
         Ok(lanes) if inside => lane::run_here(&lanes),

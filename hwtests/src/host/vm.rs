@@ -3,12 +3,13 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::card::Sockets;
 use super::lab::Lab;
 use crate::check::{Context, Failure, Outcome};
 
@@ -20,8 +21,9 @@ const KERNEL_COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off 
 pub(super) struct Machine {
     pub(super) cpus: u32,
     pub(super) memory_mb: u32,
-    /// The socket of a vfio-user server: the machine then has an IOMMU and this PCI device.
-    pub(super) card: Option<PathBuf>,
+    /// A vfio-user server's: the machine then has an IOMMU, this PCI device, and the card's control
+    /// as its second serial port.
+    pub(super) card: Option<Sockets>,
 }
 
 impl Machine {
@@ -40,14 +42,25 @@ impl Machine {
             words.push(word.into());
         }
         words.extend(["-smp".into(), cpus, "-m".into(), memory]);
-        if let Some(socket) = &self.card {
+        if let Some(card) = &self.card {
             // The IOMMU comes before the device; without caching-mode QEMU refuses to pass it on.
             words.extend(["-device".into(), "intel-iommu,intremap=on,caching-mode=on".into()]);
-            let path = socket.display();
+            let path = card.device.display();
             words.push("-device".into());
             words.push(format!(
                 r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}}}}"#
             ));
+        }
+        words
+    }
+
+    /// The serial ports: the console, and behind it the card's control.
+    fn serial_ports(&self) -> Vec<String> {
+        let mut words: Vec<String> = vec!["-serial".into(), "stdio".into()];
+        if let Some(card) = &self.card {
+            let path = card.control.display();
+            words.extend(["-chardev".into(), format!("socket,id=control,path={path}")]);
+            words.extend(["-serial".into(), "chardev:control".into()]);
         }
         words
     }
@@ -92,7 +105,8 @@ impl Vm<'_> {
         let iommu = if self.machine.card.is_some() { " intel_iommu=on" } else { "" };
         command
             .args(self.machine.arguments())
-            .args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"])
+            .args(["-nodefaults", "-display", "none", "-no-reboot"])
+            .args(self.machine.serial_ports())
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
             .arg("-kernel")
             .arg(self.lab.kernel())
@@ -188,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_card_comes_with_shared_memory_and_an_iommu_before_it() {
-        let card = Some(PathBuf::from("/run/card.sock"));
+        let card = Some(Sockets { device: "/run/card.sock".into(), control: "/run/c".into() });
         let text = Machine { cpus: 2, memory_mb: 512, card }.arguments().join(" ");
         let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part} in {text}"));
         place("memory-backend-memfd,id=mem,size=512M,share=on");

@@ -1,0 +1,108 @@
+//! The hosts at the ends of the card's wires.
+
+use std::net::Ipv4Addr;
+
+use hostdp::port::system::SystemPort;
+use hostdp::port::{Batch, Port};
+use offload::wire::{Lane, PortWire, WireHandle};
+use vfio::Wire;
+
+use super::namespace::Namespace;
+use crate::check::{Context, Failure, Outcome};
+
+/// A host: a namespace whose `eth0` ends at a wire of the card.
+struct Host {
+    namespace: Namespace,
+    /// Sees what comes in at `eth0`, and sends whole frames there.
+    tap: SystemPort,
+}
+
+/// The wires of a card, and for each a handle that counts what its interface did not take.
+pub(super) type Wires = (Vec<Box<dyn Wire>>, Vec<WireHandle>);
+
+/// All hosts, and the card's ends of their cables.
+pub(super) struct Hosts {
+    hosts: Vec<Host>,
+    card: Namespace,
+}
+
+impl Hosts {
+    /// Host *i* has the address 10.88.0.*i*+1 and the MAC 02:4d:46:00:00:*i*+1.
+    pub(super) fn new(count: u8) -> Outcome<Hosts> {
+        let card = Namespace::new("card-wires")?;
+        let mut hosts = Vec::new();
+        for number in 0..count {
+            let namespace = Namespace::new(&format!("card-host{number}"))?;
+            let (cable, id) = (cable(number), namespace.id());
+            card.command(&format!(
+                "ip link add {cable} type veth peer name eth0 address 02:4d:46:00:00:{:02x} netns {id}",
+                number + 1
+            ))?;
+            card.command(&format!("ip link set {cable} up"))?;
+            namespace.command(&format!("ip addr add {}/24 dev eth0", address(number)))?;
+            namespace.command("ip link set eth0 up")?;
+            let tap = namespace.run(|| SystemPort::open("eth0").context("eth0"))?;
+            hosts.push(Host { namespace, tap });
+        }
+        Ok(Hosts { hosts, card })
+    }
+
+    /// The wires for the card.
+    pub(super) fn wires(&self) -> Outcome<Wires> {
+        let mut wires: Vec<Box<dyn Wire>> = Vec::new();
+        let mut handles = Vec::new();
+        for number in (0u8..).take(self.hosts.len()) {
+            let name = cable(number);
+            let port = self.card.run(move || SystemPort::open(&name).context(&name))?;
+            let lanes = vec![Lane { port: Box::new(port), vid: None }];
+            let (wire, handle) = PortWire::new(lanes).context("plugging a wire in")?;
+            wires.push(Box::new(wire));
+            handles.push(handle);
+        }
+        Ok((wires, handles))
+    }
+
+    /// The namespace of a host.
+    pub(super) fn namespace(&self, number: u8) -> Outcome<&Namespace> {
+        Ok(&self.hosts.get(usize::from(number)).ok_or_else(|| no_host(number))?.namespace)
+    }
+
+    /// Sends a frame as it is from a host.
+    pub(super) fn send(&mut self, number: u8, frame: &[u8]) -> Outcome {
+        let host = self.hosts.get_mut(usize::from(number)).ok_or_else(|| no_host(number))?;
+        let mut report = hostdp::port::TxReport::default();
+        host.tap.transmit(&mut vec![flow::packet::Packet::new(frame)], &mut report);
+        match report.dropped.first() {
+            None => Ok(()),
+            Some((reason, _)) => Err(Failure::new(format!("not sent: {}", reason.name()))),
+        }
+    }
+
+    /// The frames that a host has received since the last call.
+    pub(super) fn received(&mut self, number: u8) -> Outcome<Vec<Vec<u8>>> {
+        let host = self.hosts.get_mut(usize::from(number)).ok_or_else(|| no_host(number))?;
+        let mut frames = Vec::new();
+        loop {
+            let mut batch = Batch::new();
+            host.tap.receive(&mut batch);
+            if batch.is_empty() {
+                return Ok(frames);
+            }
+            frames.extend(batch.frames().iter().map(|frame| frame.packet.bytes().to_vec()));
+        }
+    }
+}
+
+/// The card's end of a host's cable.
+fn cable(number: u8) -> String {
+    format!("wire{number}")
+}
+
+/// The address of a host.
+pub(super) fn address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 88, 0, number.saturating_add(1))
+}
+
+fn no_host(number: u8) -> Failure {
+    Failure::new(format!("there is no host {number}"))
+}

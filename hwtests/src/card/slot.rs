@@ -1,0 +1,74 @@
+//! The slot that a card sits in: the same PCI function for the machine, whichever card it is.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use vfio::model::{HostMemory, ModelCard, Registers, Vectors, Wire};
+use vfio::register::{Blocks, CardCapabilities, Ctrl, Kind};
+use vfio::sys::{Bar, GuestMemory};
+
+use crate::check::{Context, Outcome};
+
+/// The bus's side of the slot.
+pub(super) struct Slot {
+    registers: RwLock<Arc<Registers>>,
+    /// Memory of the machine that a card here reaches.
+    pub(super) memory: Arc<GuestMemory>,
+    /// Interrupts that a card here can raise.
+    pub(super) vectors: Arc<Vectors>,
+}
+
+impl Slot {
+    /// With a first card in it.
+    pub(super) fn new(wires: Vec<Box<dyn Wire>>) -> Outcome<(Arc<Slot>, ModelCard)> {
+        let (memory, vectors) = (Arc::<GuestMemory>::default(), Arc::<Vectors>::default());
+        let card = power_up(wires, memory.clone(), vectors.clone())?;
+        let registers = RwLock::new(card.registers());
+        Ok((Arc::new(Slot { registers, memory, vectors }), card))
+    }
+
+    /// Puts a new card in, with no more or fewer wires than the last one had.
+    pub(super) fn insert(&self, wires: Vec<Box<dyn Wire>>) -> Outcome<ModelCard> {
+        let card = power_up(wires, self.memory.clone(), self.vectors.clone())?;
+        *self.registers.write().unwrap_or_else(PoisonError::into_inner) = card.registers();
+        Ok(card)
+    }
+
+    fn registers(&self) -> Arc<Registers> {
+        self.registers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Is there a card that answers?
+    pub(super) fn is_empty(&self) -> bool {
+        self.read32(0) == u32::MAX
+    }
+
+    /// The card's control registers.
+    pub(super) fn ctrl(self: &Arc<Self>) -> Outcome<Ctrl> {
+        let bar: Arc<dyn Bar> = self.clone();
+        let blocks = Blocks::walk(&bar).context("the card")?;
+        Ok(Ctrl(blocks.need(Kind::Ctrl).context("the card")?))
+    }
+}
+
+fn power_up(
+    wires: Vec<Box<dyn Wire>>,
+    memory: Arc<dyn HostMemory>,
+    vectors: Arc<Vectors>,
+) -> Outcome<ModelCard> {
+    ModelCard::spawn(CardCapabilities::default(), wires, memory, vectors)
+        .context("starting the card")
+}
+
+impl Bar for Slot {
+    fn size(&self) -> u64 {
+        self.registers().size()
+    }
+
+    fn read32(&self, offset: u64) -> u32 {
+        self.registers().read32(offset)
+    }
+
+    fn write32(&self, offset: u64, value: u32) {
+        self.registers().write32(offset, value);
+    }
+}

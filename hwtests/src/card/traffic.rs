@@ -1,0 +1,128 @@
+//! Traffic between hosts from ordinary sockets and programs. It runs while commands go on.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use super::hosts::{Hosts, address};
+use crate::check::{Context, Failure, Outcome};
+
+const TCP_PORT: u16 = 5001;
+/// How long a connection may stand still: longer than any disturbance that a test makes.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The bytes of a stream repeat after this many.
+const BLOCK: usize = 1 << 16;
+
+/// Traffic that runs.
+pub(super) struct Running {
+    /// Answers or bytes so far.
+    progress: Arc<AtomicU64>,
+    ends: Vec<Receiver<Outcome<u64>>>,
+}
+
+impl Running {
+    /// Answers (ping) or bytes (TCP) that have arrived so far.
+    pub(super) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the end: how many answers or bytes arrived, of how many sent.
+    pub(super) fn finish(self) -> Outcome<(u64, u64)> {
+        let ends = self.ends.into_iter().map(|end| end.recv().context("a host's thread")?);
+        match ends.collect::<Outcome<Vec<u64>>>()?[..] {
+            [sent, arrived] => Ok((sent, arrived)),
+            [sent] => Ok((sent, self.progress.load(Ordering::Relaxed))),
+            _ => Err(Failure::new("traffic without ends")),
+        }
+    }
+}
+
+/// Pings: that many requests in that distance, each waited for a second.
+pub(super) fn ping(
+    hosts: &Hosts,
+    from: u8,
+    to: u8,
+    count: u32,
+    distance: Duration,
+) -> Outcome<Running> {
+    let progress = Arc::new(AtomicU64::new(0));
+    let answers = progress.clone();
+    let (to, seconds) = (address(to), distance.as_secs_f64());
+    let end = hosts.namespace(from)?.start(move || {
+        let mut ping = std::process::Command::new("ping")
+            .args(["-n", "-W", "1", "-c", &count.to_string(), "-i", &seconds.to_string()])
+            .arg(to.to_string())
+            .stdout(std::process::Stdio::piped())
+            // What does not arrive is counted; nobody asks why it was not sent.
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .context("starting ping")?;
+        if let Some(output) = ping.stdout.take() {
+            for line in std::io::BufRead::lines(std::io::BufReader::new(output)) {
+                if line.context("ping")?.contains("bytes from") {
+                    answers.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        // Its status says only what was counted.
+        ping.wait().context("ping")?;
+        Ok(u64::from(count))
+    })?;
+    Ok(Running { progress, ends: vec![end] })
+}
+
+/// One TCP connection that sends for that long; what arrives is compared with what was sent.
+pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<Running> {
+    let progress = Arc::new(AtomicU64::new(0));
+    let server = SocketAddr::new(address(to).into(), TCP_PORT);
+    let (listening, is_listening) = mpsc::channel();
+    let arrived = progress.clone();
+    let receiver = hosts.namespace(to)?.start(move || {
+        let listener = TcpListener::bind(server).context("listening")?;
+        listening.send(()).context("telling that it listens")?;
+        let (mut stream, _) = listener.accept().context("accepting")?;
+        stream.set_read_timeout(Some(PATIENCE)).context("a time limit")?;
+        receive(&mut stream, &arrived)
+    })?;
+    if is_listening.recv_timeout(PATIENCE).is_err() {
+        receiver.recv().context("the server's thread")??;
+    }
+    let sender = hosts.namespace(from)?.start(move || {
+        let mut stream = TcpStream::connect_timeout(&server, PATIENCE).context("connecting")?;
+        stream.set_write_timeout(Some(PATIENCE)).context("a time limit")?;
+        let block = block();
+        let (mut sent, begin) = (0, Instant::now());
+        while begin.elapsed() < time {
+            stream.write_all(&block).context("sending")?;
+            sent += block.len() as u64;
+        }
+        Ok(sent)
+    })?;
+    Ok(Running { progress, ends: vec![sender, receiver] })
+}
+
+fn receive(stream: &mut TcpStream, arrived: &AtomicU64) -> Outcome<u64> {
+    let block = block();
+    let mut buffer = vec![0; BLOCK];
+    let (mut total, mut at) = (0, 0);
+    loop {
+        // At most to the end of a block, so that one comparison does.
+        let length = stream.read(&mut buffer[at..]).context("receiving")?;
+        if length == 0 {
+            return Ok(total);
+        }
+        if buffer[at..at + length] != block[at..at + length] {
+            return Err(Failure::new(format!("TCP: wrong bytes at or behind {total}")));
+        }
+        total += length as u64;
+        at = (at + length) % BLOCK;
+        arrived.store(total, Ordering::Relaxed);
+    }
+}
+
+fn block() -> Vec<u8> {
+    (0..).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).take(BLOCK).collect()
+}
