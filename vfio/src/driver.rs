@@ -110,7 +110,9 @@ impl Drop for Device {
     fn drop(&mut self) {
         if !self.gone.load(Ordering::Relaxed) {
             // A card that does not answer any more can't be told anything: nothing else to do.
-            let _ = self.ctrl.quiesce();
+            if matches!(self.ctrl.state(), Ok(State::Ready | State::Degraded)) {
+                let _ = self.ctrl.quiesce();
+            }
             let _ = self.ctrl.reset();
         }
     }

@@ -65,6 +65,7 @@ pub(super) struct Card {
     pub(super) events: u32,
     pub(super) scratch: Packet,
     pub(super) frame: Vec<u8>,
+    secrets_version: u32,
     start: Instant,
 }
 
@@ -100,6 +101,7 @@ impl Card {
             events: 0,
             scratch: Packet::new(&[]),
             frame: Vec::new(),
+            secrets_version: 0,
             start: Instant::now(),
         }
     }
@@ -128,6 +130,8 @@ impl Card {
         }
         self.links();
         self.publish();
+        let heartbeat = self.registers.get(CTRL, ctrl::HEARTBEAT);
+        self.registers.put(CTRL, ctrl::HEARTBEAT, (heartbeat + 1) & 0x7fff_ffff);
         busy
     }
 
@@ -138,8 +142,6 @@ impl Card {
             self.wait();
         }
         self.registers.awake();
-        let heartbeat = self.registers.get(CTRL, ctrl::HEARTBEAT);
-        self.registers.put(CTRL, ctrl::HEARTBEAT, (heartbeat + 1) & 0x7fff_ffff);
     }
 
     fn wait(&self) {
@@ -179,18 +181,33 @@ impl Card {
     /// What CTRL.CMD asked for.
     fn obey(&mut self) -> bool {
         let command = self.registers.pending.swap(0, Ordering::SeqCst);
-        let set = |state: State| self.registers.put(CTRL, ctrl::STATE, state as u32);
-        if command == Command::Reset as u32 {
+        let state = self.state();
+        let next = if command == Command::Reset as u32 {
             self.reset();
-        } else if command == Command::Run as u32 && self.state() == State::Init {
-            self.tables.toeplitz = Toeplitz::new(&self.secrets());
-            set(State::Ready);
+            None
+        } else if command == Command::Run as u32 && state == State::Init {
+            self.refresh_secrets();
+            Some(State::Ready)
         } else if command == Command::Quiesce as u32
-            && matches!(self.state(), State::Ready | State::Degraded)
+            && matches!(state, State::Ready | State::Degraded)
         {
-            set(State::Init);
+            Some(State::Init)
+        } else {
+            None
+        };
+        if let Some(next) = next {
+            self.registers.put(CTRL, ctrl::STATE, next as u32);
         }
         command != 0
+    }
+
+    /// Notices that the host wrote secrets or chose a bank.
+    pub(super) fn refresh_secrets(&mut self) {
+        let version = self.registers.secrets.load(Ordering::SeqCst);
+        if version != self.secrets_version {
+            self.secrets_version = version;
+            self.tables.toeplitz = Toeplitz::new(&self.secrets());
+        }
     }
 
     fn secrets(&self) -> [[u8; SECRET_BYTES]; 2] {
@@ -214,6 +231,8 @@ impl Card {
             self.rings[number].refresh(&self.registers);
         }
         self.tables.clear();
+        // The secrets stay in their registers, as the text allows; the tables are made anew.
+        self.secrets_version = self.registers.secrets.fetch_add(1, Ordering::SeqCst);
         self.registers.put(HASH, hash::BANK, 0);
         self.registers.triggers.store(0, Ordering::SeqCst);
         (self.snapshots, self.events) = (0, 0);

@@ -36,6 +36,9 @@ impl Card {
         }
         let waiting = self.rings[CMDQ_RING].waiting(&self.registers);
         let waiting = self.believe(CMDQ_RING, waiting).min(BATCH);
+        if waiting > 0 {
+            self.refresh_secrets();
+        }
         let mut done = 0;
         while done < waiting {
             let free = self.rings[CPLQ_RING].free(&self.registers);

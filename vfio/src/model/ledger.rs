@@ -66,7 +66,11 @@ pub struct PortLedger {
 pub(super) struct State {
     pub(super) ports: Vec<PortLedger>,
     pub(super) flows: HashMap<(u128, u32), Counters>,
+    incomplete: bool,
 }
+
+/// Lives of megaflows that the ledger keeps: a daemon that runs for months must not grow by it.
+const FLOWS: usize = 1 << 20;
 
 impl State {
     pub(super) fn drop(&mut self, port: usize, reason: Drop, bytes: usize) {
@@ -74,7 +78,14 @@ impl State {
     }
 
     pub(super) fn hit(&mut self, cookie: u128, generation: u32, bytes: usize) {
-        *self.flows.entry((cookie, generation)).or_default() += Counters::packet(bytes);
+        let key = (cookie, generation);
+        if let Some(counters) = self.flows.get_mut(&key) {
+            *counters += Counters::packet(bytes);
+        } else if self.flows.len() < FLOWS {
+            self.flows.insert(key, Counters::packet(bytes));
+        } else {
+            self.incomplete = true;
+        }
     }
 }
 
@@ -96,6 +107,12 @@ impl Ledger {
     #[must_use]
     pub fn flows(&self) -> HashMap<(u128, u32), Counters> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).flows.clone()
+    }
+
+    /// Does [`Ledger::flows`] have all of them? Not after a million lives of megaflows.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.state.lock().unwrap_or_else(PoisonError::into_inner).incomplete
     }
 
     /// Hits of one cookie over all its generations.

@@ -6,7 +6,6 @@ mod card;
 mod commands;
 pub mod ledger;
 pub mod memory;
-pub mod pci;
 mod pipeline;
 mod registers;
 mod rings;

@@ -68,6 +68,7 @@ enum Class {
     ReadWrite,
     /// Stored, reads 0.
     Secret,
+    Bank,
     Command,
     Trigger,
     ClearError,
@@ -85,6 +86,8 @@ pub struct Registers {
     sessions: Box<[AtomicU32]>,
     pub(super) pending: AtomicU32,
     pub(super) triggers: AtomicU32,
+    /// Counts changes of the HASH block.
+    pub(super) secrets: AtomicU32,
     pub(super) gone: AtomicBool,
     pub(super) stop: AtomicBool,
     sleeping: AtomicBool,
@@ -101,6 +104,7 @@ impl Registers {
             sessions: (0..rings).map(|_| AtomicU32::new(0)).collect(),
             pending: AtomicU32::new(0),
             triggers: AtomicU32::new(0),
+            secrets: AtomicU32::new(1),
             gone: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
@@ -173,7 +177,7 @@ impl Registers {
         };
         set(CTRL, ctrl::CMD, Class::Command);
         set(CTRL, ctrl::SCRATCH, Class::ReadWrite);
-        set(HASH, hash::BANK, Class::ReadWrite);
+        set(HASH, hash::BANK, Class::Bank);
         for secret in [hash::SECRET_0_0, hash::SECRET_0_1, hash::SECRET_1_0, hash::SECRET_1_1] {
             set(HASH, secret, Class::Secret);
         }
@@ -340,7 +344,11 @@ impl Bar for Registers {
         let store = || self.words[at].store(value, Ordering::SeqCst);
         match self.classes[at] {
             Class::ReadOnly => {}
-            Class::ReadWrite | Class::Secret => store(),
+            Class::ReadWrite => store(),
+            Class::Secret | Class::Bank => {
+                store();
+                self.secrets.fetch_add(1, Ordering::SeqCst);
+            }
             Class::Command => {
                 self.pending.store(value, Ordering::SeqCst);
                 self.wake();
