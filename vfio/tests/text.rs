@@ -1,14 +1,14 @@
 //! `docs/fpga-abi.md` against the code: every layout, every number, every example.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
+mod raw;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vfio::ring::command::{Command, CounterId, Op, Table};
 use vfio::ring::record::Status;
-use vfio::sys::{Bar, DmaSource, LocalDma, Region};
-use vfio::{CardCapabilities, Layout, MemoryWire, ModelCard, Wire};
+use vfio::{Layout, Wire};
 
 const TEXT: &str = include_str!("../../docs/fpga-abi.md");
 
@@ -162,78 +162,15 @@ fn described() -> Vec<(&'static str, Command)> {
     all
 }
 
-/// A host that knows nothing but register offsets: the smallest possible driver.
-struct Host {
-    bar: Arc<dyn Bar>,
-    commands: Region,
-    completions: Region,
-    shadows: Region,
-    sent: u32,
-}
-
-impl Host {
-    const CTRL: u64 = 0x200;
-    const CMDQ: u64 = 0x310;
-    const CPLQ: u64 = 0x350;
-    const RX0: u64 = 0x1110;
-
-    fn ring(bar: &Arc<dyn Bar>, at: u64, base: &Region, shadow: u64, stride: u32) {
-        bar.write64(at, base.iova());
-        bar.write32(at + 0x08, 3);
-        bar.write32(at + 0x0c, stride);
-        bar.write64(at + 0x14, shadow);
-        bar.write32(at + 0x10, 1);
-        assert_eq!(bar.read32(at + 0x10), 1);
-    }
-
-    fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let start = Instant::now();
-        while !done() {
-            assert!(start.elapsed() < Duration::from_secs(2), "{what}");
-            std::thread::sleep(Duration::from_micros(100));
-        }
-    }
-
-    fn send(&mut self, record: &[u8]) -> Vec<u8> {
-        self.commands.write(self.sent as usize * 256, record);
-        self.sent += 1;
-        self.bar.write32(Host::CMDQ + 0x1c, self.sent);
-        let shown = 2 << 16 | self.sent;
-        self.wait("a completion", || self.shadows.load(64) == shown);
-        let mut completion = vec![0; 32];
-        self.completions.read((self.sent as usize - 1) * 32, &mut completion);
-        completion[0x18..0x1c].fill(0); // the text shows TS as 0
-        completion
-    }
-}
-
 #[test]
 fn the_examples_are_what_they_say_and_the_model_takes_them() {
     for (name, command) in described() {
         check(name, &command.bytes);
     }
-    let dma = Arc::new(LocalDma::default());
-    let (near, mut far) = MemoryWire::pair(8).unwrap();
-    let (out, mut other) = MemoryWire::pair(8).unwrap();
-    let wires: Vec<Box<dyn Wire>> = vec![Box::new(near), Box::new(out)];
-    let caps = CardCapabilities::default();
-    let card = ModelCard::spawn(caps, wires, dma.clone(), Arc::default()).unwrap();
-    let arena = dma.arena(1 << 16).unwrap();
-    let bar: Arc<dyn Bar> = card.registers();
-    let region = |bytes| arena.allocate(bytes).unwrap();
-    let (commands, completions, shadows) = (region(2048), region(256), region(256));
-    let packets = region(8 * 2048);
-    let mut host = Host { bar, commands, completions, shadows, sent: 0 };
-    let bar = host.bar.clone();
-    bar.write32(Host::CTRL + 0x14, 1);
-    host.wait("the reset", || bar.read32(Host::CTRL + 0x18) == 2);
-    let shadow = host.shadows.iova();
-    Host::ring(&bar, Host::CPLQ, &host.completions, shadow + 64, 32);
-    Host::ring(&bar, Host::CMDQ, &host.commands, shadow, 256);
-    Host::ring(&bar, Host::RX0, &packets, shadow + 128, 2048);
-    bar.write32(Host::CTRL + 0x14, 3);
-    host.wait("running", || bar.read32(Host::CTRL + 0x10) == 3);
-
+    let mut bench = raw::Bench::new(vfio::CardCapabilities::default());
+    let (near, other) = bench.wires.split_at_mut(1);
+    let (far, other) = (&mut near[0], &mut other[0]);
+    let host = &mut bench.host;
     let text = examples();
     for name in ["mask-write", "act-write", "entry-write"] {
         let completion = host.send(&text[name]);
@@ -248,7 +185,7 @@ fn the_examples_are_what_they_say_and_the_model_takes_them() {
     assert!(far.transmit(&text["frame-in"]).unwrap());
     host.wait("the miss", || host.shadows.load(128) == 2 << 16 | 1);
     let mut slot = vec![0; 64 + text["frame-in"].len()];
-    packets.read(0, &mut slot);
+    host.packets.read(0, &mut slot);
     assert_eq!(slot[64..], text["frame-in"][..]);
     slot[0x18..0x1c].fill(0); // TS
     check("rx-descriptor", &slot[..64]);
@@ -258,7 +195,8 @@ fn the_examples_are_what_they_say_and_the_model_takes_them() {
     broken[0x80] ^= 1;
     assert_eq!(host.send(&broken)[4], Status::Crc as u8);
     // The same bytes of an older boot: not executed.
-    bar.write32(Host::CTRL + 0x14, 1);
-    host.wait("the reset", || bar.read32(Host::CTRL + 0x18) == 3);
-    assert_eq!(bar.read32(Host::CMDQ + 0x10), 0, "rings are off after a reset");
+    let bar = host.bar.clone();
+    bar.write32(raw::CTRL + 0x14, 1);
+    host.wait("the reset", || bar.read32(raw::CTRL + 0x18) == 3);
+    assert_eq!(bar.read32(raw::CMDQ + 0x10), 0, "rings are off after a reset");
 }
