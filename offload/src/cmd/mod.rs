@@ -1,5 +1,6 @@
 //! The `megaflow` command: one file per subcommand.
 
+mod bench;
 mod check_config;
 mod client;
 mod ctl;
@@ -43,6 +44,7 @@ enum Command {
     Odp(odp::Args),
     Extract(extract::Args),
     Replay(replay::Args),
+    Bench(bench::Args),
 }
 
 /// Why a command did not do what it was asked for: one line.
@@ -80,6 +82,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Odp(args) => ("odp", odp::run(args)),
         Command::Extract(args) => ("extract", extract::run(args)),
         Command::Replay(args) => ("replay", replay::run(args)),
+        Command::Bench(args) => ("bench", bench::run(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

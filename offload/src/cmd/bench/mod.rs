@@ -1,0 +1,127 @@
+//! `megaflow bench`
+
+mod classifier;
+mod host;
+mod measure;
+mod traffic;
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Failure, Outcome, print, print_json};
+use crate::control::render::table;
+use measure::{Measured, Work, measure};
+
+/// CPU time per packet or lookup, on this machine, in this process.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  megaflow bench host --case forward-1000-flows --windows 9\n  \
+    megaflow bench classifier --list"
+)]
+pub(super) struct Args {
+    /// What is measured
+    #[arg(value_enum)]
+    part: Part,
+    /// Name the cases
+    #[arg(long)]
+    list: bool,
+    /// Only these cases
+    #[arg(long = "case", value_name = "C", value_delimiter = ',')]
+    cases: Vec<String>,
+    /// Measured so often, after one window that does not count
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    windows: u64,
+    /// Length of a window in seconds
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Part {
+    Host,
+    Classifier,
+}
+
+/// One thing that is measured.
+struct Case {
+    name: &'static str,
+    /// What is counted.
+    unit: &'static str,
+    what: &'static str,
+    setup: fn() -> Result<Work, String>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let cases = match args.part {
+        Part::Host => host::CASES,
+        Part::Classifier => classifier::CASES,
+    };
+    if args.list {
+        return list(cases, args.json);
+    }
+    let window = Duration::try_from_secs_f64(args.seconds)
+        .ok()
+        .filter(|window| (Duration::from_millis(10)..=Duration::from_secs(60)).contains(window))
+        .ok_or_else(|| Failure::Input("--seconds: want 0.01 to 60".to_owned()))?;
+    let chosen = choose(cases, &args.cases)?;
+    let mut results = Vec::new();
+    for case in chosen {
+        let mut work = (case.setup)().map_err(|e| Failure::Job(format!("{}: {e}", case.name)))?;
+        let measured = measure(case.name, &mut work, args.windows, window);
+        results.push((case, measured.map_err(Failure::Job)?));
+    }
+    if args.json { print_json(&as_json(&results)) } else { print(&as_text(&results)) }
+}
+
+fn list(cases: &[Case], as_json: bool) -> Outcome {
+    if as_json {
+        let cases = cases.iter().map(|c| json!({"case": c.name, "unit": c.unit, "what": c.what}));
+        return print_json(&cases.collect::<Vec<_>>());
+    }
+    let row = |case: &Case| [case.name, case.unit, case.what].map(str::to_owned);
+    let rows: Vec<[String; 3]> = cases.iter().map(row).collect();
+    print(&table(&rows, &[]))
+}
+
+fn choose<'a>(cases: &'a [Case], names: &[String]) -> Result<Vec<&'a Case>, Failure> {
+    if let Some(bad) = names.iter().find(|name| !cases.iter().any(|case| case.name == **name)) {
+        let known: Vec<&str> = cases.iter().map(|case| case.name).collect();
+        return Err(Failure::Input(format!("no case '{bad}' (there are {})", known.join(", "))));
+    }
+    let wanted = |case: &&Case| names.is_empty() || names.iter().any(|name| name == case.name);
+    Ok(cases.iter().filter(wanted).collect())
+}
+
+fn as_json(results: &[(&Case, Measured)]) -> serde_json::Value {
+    let object = |(case, measured): &(&Case, Measured)| {
+        json!({
+            "case": case.name,
+            "unit": case.unit,
+            "windows": measured.windows,
+            "cpu_ns": measured.cpu_ns,
+            "rate": measured.rate,
+        })
+    };
+    results.iter().map(object).collect()
+}
+
+fn as_text(results: &[(&Case, Measured)]) -> String {
+    let header = ["case", "cpu ns", "min", "max", "per second", "unit"].map(str::to_owned);
+    let mut rows = vec![header];
+    for (case, measured) in results {
+        let cpu = &measured.cpu_ns;
+        rows.push([
+            case.name.to_owned(),
+            format!("{:.1}", cpu.median),
+            format!("{:.1}", cpu.min),
+            format!("{:.1}", cpu.max),
+            format!("{:.0}", measured.rate.median),
+            case.unit.to_owned(),
+        ]);
+    }
+    table(&rows, &[1, 2, 3, 4])
+}

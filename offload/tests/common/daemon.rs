@@ -1,0 +1,194 @@
+//! A running daemon and its clients.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::net::{Lan, Namespace};
+use super::{Ended, MEGAFLOW, PATIENCE, tool, until};
+
+/// The example that `docs/how-to/run.md` runs.
+const EXAMPLE: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/model.toml"));
+/// Where the example listens; a namespace of its own has it free.
+pub(crate) const HTTP: &str = "127.0.0.1:9464";
+
+/// A folder for everything that a daemon has in files.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        Folder(tempfile::Builder::new().prefix("megaflow-test-").tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A file in there, as text.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Where the socket goes: in a folder that the daemon makes.
+    pub(crate) fn socket(&self) -> String {
+        self.file("run/mega.ctl")
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        std::fs::write(self.path().join(name), text).unwrap();
+        self.file(name)
+    }
+
+    /// The example of the embedded card between `mf-a` and `mf-b`, with its socket in here.
+    pub(crate) fn example(&self) -> String {
+        assert!(EXAMPLE.contains("/run/megaflow/megaflow.ctl"));
+        EXAMPLE.replace("/run/megaflow/megaflow.ctl", &self.socket())
+    }
+}
+
+/// A daemon; killed with this value.
+pub(crate) struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+    }
+}
+
+impl Daemon {
+    /// Starts it in a namespace and waits until it answers on its control socket.
+    pub(crate) fn start(at: &Namespace, folder: &Folder, config: &str) -> Daemon {
+        let config = folder.write("megaflow.toml", config);
+        let log = folder.path().join("log");
+        let stderr = std::fs::File::create(&log).unwrap();
+        let child = at.run(|| {
+            let mut command = Command::new(MEGAFLOW);
+            command.args(["run", "--config", &config]).stdin(Stdio::null()).stderr(stderr);
+            command.spawn().unwrap()
+        });
+        let mut daemon = Daemon { child, socket: folder.socket().into(), log };
+        until("the daemon answers", || {
+            let ended = daemon.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the daemon ended with {ended:?}: {}", daemon.log());
+            daemon.try_appctl(&["version"]).code == Some(0)
+        });
+        daemon
+    }
+
+    /// The embedded card between the two hosts, as in the example.
+    pub(crate) fn on_card(lan: &Lan, folder: &Folder) -> Daemon {
+        Daemon::start(&lan.switch, folder, &folder.example())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Kilobytes that it holds in memory.
+    pub(crate) fn resident_kb(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the daemon does not end: {}", self.log());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
+    /// Runs Debian's `ovs-appctl` against its socket, whatever comes of it.
+    pub(crate) fn try_appctl(&self, args: &[&str]) -> Ended {
+        let mut command = Command::new("ovs-appctl");
+        command.arg("-T").arg("30").arg("-t").arg(&self.socket).args(args);
+        tool(&mut command, "openvswitch-common").into()
+    }
+
+    /// What `ovs-appctl` prints, with status 0.
+    #[track_caller]
+    pub(crate) fn appctl(&self, args: &[&str]) -> String {
+        let ended = self.try_appctl(args);
+        assert!(ended.code == Some(0) && ended.err.is_empty(), "{args:?}: {ended:?}");
+        ended.out
+    }
+
+    /// What `megaflow COMMAND` prints, asking this daemon.
+    #[track_caller]
+    pub(crate) fn says(&self, command: &str, args: &[&str]) -> String {
+        let socket = self.socket.to_str().unwrap();
+        super::says(&[&[command, "--socket", socket], args].concat())
+    }
+
+    /// The megaflows as `megaflow flows --json` has them.
+    #[track_caller]
+    pub(crate) fn flows(&self) -> Vec<Value> {
+        serde_json::from_str(&self.says("flows", &["--json"])).unwrap()
+    }
+
+    /// The state as `offload/status` has it.
+    #[track_caller]
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_str(&self.appctl(&["offload/status"])).unwrap()
+    }
+}
+
+/// An answer of the HTTP listener.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// Asks the HTTP listener of the example, in its namespace.
+#[track_caller]
+pub(crate) fn http(at: &Namespace, method: &str, path: &str, host: &str) -> Answer {
+    let mut stream = at.run(|| TcpStream::connect(HTTP).expect("the HTTP listener listens"));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    Answer { code, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}

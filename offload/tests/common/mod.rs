@@ -1,0 +1,112 @@
+//! What the tests of the `megaflow` command share: the command, a running daemon, network
+//! namespaces with hosts in them, and Debian's tools.
+//!
+//! Everything that a test makes in the kernel lives in network namespaces without a name, which
+//! are gone with their last descriptor: nothing is left behind, however a test ends, and tests
+//! that run side by side can't meet.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+pub(crate) mod daemon;
+pub(crate) mod net;
+pub(crate) mod pcap;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The binary under test.
+pub(crate) const MEGAFLOW: &str = env!("CARGO_BIN_EXE_megaflow");
+/// The capture that the demo replays.
+pub(crate) const CAPTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/mixed.pcap");
+/// Longest wait for anything: far more than it takes, so that only what never comes fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A tool of Debian's; `output` fails with what to install where it is missing.
+pub(crate) fn tool(command: &mut Command, package: &str) -> Output {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.output().unwrap_or_else(|error| {
+        panic!("{name}: {error}; install it: apt-get install --no-install-recommends {package}")
+    })
+}
+
+/// How the command ended and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Ended {
+        Ended {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// Runs `megaflow` to its end.
+pub(crate) fn megaflow(args: &[&str]) -> Ended {
+    Command::new(MEGAFLOW).args(args).stdin(Stdio::null()).output().unwrap().into()
+}
+
+/// What it prints, with status 0 and nothing on stderr.
+#[track_caller]
+pub(crate) fn says(args: &[&str]) -> String {
+    let ended = megaflow(args);
+    assert!(ended.code == Some(0) && ended.err.is_empty(), "{args:?}: {ended:?}");
+    ended.out
+}
+
+/// The one line on stderr with which it fails; nothing on stdout.
+#[track_caller]
+pub(crate) fn fails(args: &[&str], code: i32) -> String {
+    let ended = megaflow(args);
+    assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
+    assert!(ended.err.lines().count() == 1 && ended.out.is_empty(), "{args:?}: {ended:?}");
+    ended.err.trim_end().to_owned()
+}
+
+/// What a command prints that reads this; status 0.
+#[track_caller]
+pub(crate) fn answers(command: &mut Command, input: &[u8]) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        // Both at once: else a pipe that is full on each side would stop both.
+        scope.spawn(move || stdin.write_all(input).unwrap());
+        child.wait_with_output().unwrap()
+    });
+    let ended = Ended::from(output);
+    assert_eq!(ended.code, Some(0), "{command:?}: {ended:?}");
+    ended.out
+}
+
+/// Waits until it is so.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "within {} s: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Every file and folder below a folder, sorted.
+pub(crate) fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        found.push(path.display().to_string());
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(files(&path));
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,148 @@
+//! Network namespaces, and hosts that talk from them over ordinary sockets.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::{PATIENCE, tool};
+
+/// A network namespace; gone with this value.
+pub(crate) struct Namespace(File);
+
+impl Namespace {
+    /// A new one, with loopback up. Without IPv6 nothing in there talks unasked.
+    pub(crate) fn new(ipv6: bool) -> Namespace {
+        let made = std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces (run the test as root)");
+            if !ipv6 {
+                for which in ["all", "default"] {
+                    let file = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+                    std::fs::write(file, "1").unwrap();
+                }
+            }
+            File::open("/proc/thread-self/ns/net").unwrap()
+        });
+        let namespace = Namespace(made.join().expect("the namespace was made"));
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// Runs something in there; what it starts is in there too.
+    pub(crate) fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = || {
+                setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();
+                job()
+            };
+            match scope.spawn(inside).join() {
+                Ok(value) => value,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Runs `ip` in there, words separated by spaces; returns what it prints.
+    #[track_caller]
+    pub(crate) fn ip(&self, words: &str) -> String {
+        self.tool(Command::new("ip").args(words.split_whitespace()), "iproute2")
+    }
+
+    /// Runs a tool in there that has to work.
+    #[track_caller]
+    pub(crate) fn tool(&self, command: &mut Command, package: &str) -> String {
+        let output = self.run(|| tool(command, package));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A name under which `ip` finds it.
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
+    /// What a program could have left behind in there: links, addresses, queueing disciplines.
+    pub(crate) fn inventory(&self) -> String {
+        let tc = self.tool(Command::new("tc").args(["qdisc", "show"]), "iproute2");
+        let links = self.ip("-o link show");
+        let links = links.lines().filter_map(|line| line.split(": ").nth(1));
+        links.collect::<Vec<_>>().join("\n") + "\n" + &self.ip("-o -4 addr show") + &tc
+    }
+
+    /// Waits for answers to a few echo requests, one at least; fails without.
+    #[track_caller]
+    pub(crate) fn ping(&self, to: &str) {
+        let mut ping = Command::new("ping");
+        ping.args(["-n", "-q", "-c", "3", "-i", "0.1", "-W", "5", to]);
+        let output = self.run(|| tool(&mut ping, "iputils-ping"));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "ping {to}: {said}");
+    }
+}
+
+/// Two hosts, `left` and `right`, on cables to a third namespace where the daemon runs.
+pub(crate) struct Lan {
+    pub(crate) switch: Namespace,
+    pub(crate) left: Namespace,
+    pub(crate) right: Namespace,
+}
+
+/// Address of the left host.
+pub(crate) const LEFT: &str = "10.78.0.1";
+/// Address of the right host.
+pub(crate) const RIGHT: &str = "10.78.0.2";
+
+impl Lan {
+    /// The cables' ends at the switch are called `mf-a` and `mf-b`, as in `docs/how-to/run.md`;
+    /// the other ones `eth0`.
+    pub(crate) fn new(ipv6: bool) -> Lan {
+        let [switch, left, right] = [false, ipv6, ipv6].map(Namespace::new);
+        for (name, host, address, mac) in [
+            ("mf-a", &left, LEFT, "02:4d:46:00:00:01"),
+            ("mf-b", &right, RIGHT, "02:4d:46:00:00:02"),
+        ] {
+            let there = host.path();
+            switch.ip(&format!("link add {name} type veth peer name eth0 netns {there}"));
+            switch.ip(&format!("link set {name} up"));
+            host.ip(&format!("link set eth0 address {mac}"));
+            host.ip(&format!("addr add {address}/24 dev eth0"));
+            host.ip("link set eth0 up");
+        }
+        Lan { switch, left, right }
+    }
+
+    /// A TCP connection from left to right.
+    pub(crate) fn connect(&self) -> (TcpStream, TcpStream) {
+        connect(&self.left, &self.right, RIGHT)
+    }
+}
+
+/// A TCP connection: the client's end and the server's.
+#[track_caller]
+pub(crate) fn connect(client: &Namespace, server: &Namespace, to: &str) -> (TcpStream, TcpStream) {
+    let address: IpAddr = to.parse().unwrap();
+    let listener = server.run(|| TcpListener::bind((address, 0)).unwrap());
+    let to = SocketAddr::new(address, listener.local_addr().unwrap().port());
+    let near = client.run(|| TcpStream::connect_timeout(&to, PATIENCE).expect("TCP connects"));
+    let (far, _) = listener.accept().unwrap();
+    for stream in [&near, &far] {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    }
+    (near, far)
+}
+
+/// Sends that many bytes over a connection and checks that they arrive as they were sent.
+pub(crate) fn transfer(near: &mut TcpStream, far: &mut TcpStream, bytes: usize) {
+    let block: Vec<u8> = (0..=u8::MAX).cycle().take(bytes).collect();
+    let mut arrived = vec![0; bytes];
+    std::thread::scope(|scope| {
+        scope.spawn(|| near.write_all(&block).expect("TCP takes the bytes"));
+        far.read_exact(&mut arrived).expect("the bytes arrive");
+    });
+    assert!(block == arrived, "the bytes arrive as they were sent");
+}

@@ -1,0 +1,261 @@
+//! `megaflow run`: real traffic through it, and nothing left when it is gone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::daemon::{Daemon, Folder, http};
+use common::net::{LEFT, Lan, Namespace, RIGHT, connect, transfer};
+use common::{MEGAFLOW, files, until};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap()
+}
+
+/// Packets that the flows which pass the filter hit in the NIC.
+fn in_nic(flows: &[Value]) -> u64 {
+    flows.iter().map(|flow| number(&flow["nic"]["packets"])).sum()
+}
+
+/// A folder whose daemon ends at that signal leaves what was there before, and nothing else.
+fn ends_clean_at(signal: Signal) {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    folder.write("megaflow.toml", "");
+    folder.write("log", "");
+    let before = (files(folder.path()), lan.switch.inventory());
+    let mut daemon = Daemon::on_card(&lan, &folder);
+    assert!(files(folder.path()).len() > before.0.len());
+    lan.left.ping(RIGHT);
+    daemon.signal(signal);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    assert_eq!((files(folder.path()), lan.switch.inventory()), before);
+}
+
+#[test]
+fn sigterm_and_sigint_leave_nothing_behind() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| ends_clean_at(Signal::SIGTERM));
+        scope.spawn(|| ends_clean_at(Signal::SIGINT));
+    });
+}
+
+#[test]
+fn the_example_carries_traffic_in_the_card_and_stays_up() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let mut daemon = Daemon::on_card(&lan, &folder);
+    assert_eq!(http(&lan.switch, "GET", "/readyz", "localhost").code, 200);
+    lan.left.ping(RIGHT);
+    lan.right.ping(LEFT);
+    let (mut near, mut far) = lan.connect();
+    transfer(&mut near, &mut far, 1 << 20);
+    until("the flows are in the NIC", || {
+        let tcp = daemon.flows();
+        tcp.len() >= 2 && tcp.iter().all(|flow| flow["placement"] == "nic")
+    });
+    // From here on the host sees nothing of it any more.
+    let before = daemon.flows();
+    transfer(&mut near, &mut far, 16 << 20);
+    transfer(&mut far, &mut near, 16 << 20);
+    until("the card's hits are read", || {
+        in_nic(&daemon.flows()) > in_nic(&before) + 2 * (16 << 20) / 1514
+    });
+    let host = |flows: &[Value]| -> u64 {
+        let ip = |flow: &&Value| flow["match"].as_str().unwrap().contains("eth_type(0x0800)");
+        flows.iter().filter(ip).map(|flow| number(&flow["host"]["packets"])).sum()
+    };
+    assert_eq!(host(&daemon.flows()), host(&before), "IPv4 packets on the host");
+    drop((near, far));
+    until("every packet is accounted for", || daemon.status()["conservation"]["holds"] == true);
+    assert!(daemon.is_running());
+    assert_eq!(daemon.says("ctl", &["exit"]), "");
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_killed_daemon_is_followed_by_one_that_works() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let mut daemon = Daemon::on_card(&lan, &folder);
+    let inventory = lan.switch.inventory();
+    let (mut near, mut far) = lan.connect();
+    transfer(&mut near, &mut far, 1 << 20);
+    // The connection goes on over the death of the daemon.
+    std::thread::scope(|scope| {
+        let goes_on = scope.spawn(|| transfer(&mut near, &mut far, 64 << 20));
+        std::thread::sleep(Duration::from_millis(100));
+        daemon.signal(Signal::SIGKILL);
+        assert_eq!(daemon.wait().code(), None);
+        assert!(!goes_on.is_finished(), "the traffic was over before the kill");
+        assert!(daemon.socket().exists(), "a killed process can't remove its socket");
+        assert_eq!(lan.switch.inventory(), inventory);
+        let next = Daemon::on_card(&lan, &folder);
+        goes_on.join().unwrap();
+        daemon = next;
+    });
+    let names = |folder: &Folder| files(&folder.path().join("run"));
+    let stale = |name: &String| name.contains(".ctl") && !name.ends_with("mega.ctl");
+    let own = format!("{}.ctl", daemon.pid());
+    assert!(names(&folder).iter().filter(|name| stale(name)).all(|name| name.ends_with(&own)));
+    lan.left.ping(RIGHT);
+    until("flows are in the NIC", || in_nic(&daemon.flows()) > 0);
+    until("every packet is accounted for", || daemon.status()["conservation"]["holds"] == true);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(names(&folder), [""; 0]);
+    assert_eq!(lan.switch.inventory(), inventory);
+}
+
+/// Runs `megaflow run` to its end, in a namespace.
+fn run(at: &Namespace, config: &str) -> common::Ended {
+    let mut command = Command::new(MEGAFLOW);
+    command.args(["run", "--config", config]).stdin(Stdio::null());
+    at.run(|| command.output().unwrap()).into()
+}
+
+#[test]
+fn a_second_daemon_on_the_socket_is_refused_and_touches_nothing() {
+    let switch = Namespace::new(false);
+    let folder = Folder::new();
+    let out = folder.file("out.pcap");
+    let config = format!(
+        "[datapath]\nname = 'br0'\n[[port]]\nname = 'inside'\ntype = 'internal'\n\
+         [[port]]\nname = 'file'\ntype = 'pcap'\nin = '{}'\nout = '{out}'\n\
+         [control]\nsocket = '{}'\n",
+        common::CAPTURE,
+        folder.socket(),
+    );
+    let mut daemon = Daemon::start(&switch, &folder, &config);
+    daemon.appctl(&["dpctl/add-flow", "in_port(1),eth(),eth_type(0x88b5)", "2"]);
+    daemon.appctl(&["port/receive", "inside", &("02".repeat(12) + "88b5" + &"00".repeat(46))]);
+    until("the packet is in the capture", || {
+        std::fs::read(&out).is_ok_and(|bytes| common::pcap::frames(&bytes).len() == 1)
+    });
+    let before = (files(folder.path()), switch.inventory(), std::fs::read(&out).unwrap());
+    let second = run(&switch, &folder.file("megaflow.toml"));
+    assert_eq!((second.code, second.err.lines().count()), (Some(1), 1), "{second:?}");
+    let pid = daemon.pid();
+    assert!(second.err.contains(&format!("already running (pid {pid})")), "{second:?}");
+    let after = (files(folder.path()), switch.inventory(), std::fs::read(&out).unwrap());
+    assert!(after == before, "{:?}\n{:?}", (&before.0, &before.1), (&after.0, &after.1));
+    // The first one does not notice.
+    assert!(daemon.appctl(&["dpctl/dump-flows"]).contains("eth_type(0x88b5)"));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_broken_configuration_is_one_line_and_changes_nothing() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let good = folder.example();
+    let file = folder.write("broken.toml", "");
+    let before = (files(folder.path()), lan.switch.inventory());
+    for (what, instead, line, want) in [
+        ("client = \"l2\"", "cleint = \"l2\"", 5, "did you mean 'client'?"),
+        ("client = \"l2\"", "client = \"l3\"", 5, "'l3' is none of l2, none"),
+        ("type = \"fpga\"", "type = \"fgpa\"", 9, "did you mean 'fpga'?"),
+        ("wire = 0", "wire = -1", 10, "-1 is not within 0..=65535"),
+        ("device = \"mf-a\"", "device = \"\"", 11, "must not be empty"),
+        ("[control]", "[contorl]", 23, "did you mean 'control'?"),
+        ("listen = \"127.0.0.1:9464\"", "listen = \"9464\"", 27, "'9464' is no ADDRESS:PORT"),
+        ("name = \"br0\"", "name = \"br0", 4, ""),
+    ] {
+        assert!(good.contains(what), "{what}");
+        std::fs::write(&file, good.replacen(what, instead, 1)).unwrap();
+        for ended in [run(&lan.switch, &file), common::megaflow(&["check-config", &file])] {
+            assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{ended:?}");
+            let place = format!("{file}:{line}: ");
+            assert!(ended.err.contains(&place) && ended.err.contains(want), "{ended:?}");
+        }
+        assert_eq!((files(folder.path()), lan.switch.inventory()), before);
+    }
+}
+
+#[test]
+fn what_can_not_be_started_is_one_line_and_leaves_nothing() {
+    let switch = Namespace::new(false);
+    let folder = Folder::new();
+    let socket = folder.socket();
+    let file = folder.write("start.toml", "");
+    let taken = switch.run(|| std::net::TcpListener::bind("127.0.0.1:9464").unwrap());
+    let before = (files(folder.path()), switch.inventory());
+    let inside = "[[port]]\nname = 'inside'\ntype = 'internal'\n";
+    for (more, want) in [
+        ("[[port]]\nname = 'x'\ntype = 'system'\ndevice = 'absent0'\n", "absent0"),
+        ("[[port]]\nname = 'x'\ntype = 'pcap'\nin = '/nonexistent.pcap'\n", "/nonexistent.pcap"),
+        (
+            "[[port]]\nname = 'w'\ntype = 'fpga'\nwire = 0\ndevice = 'absent1'\n\
+             [[provider]]\nkind = 'fpga'\ndevice = 'model'\n",
+            "absent1",
+        ),
+        ("[[provider]]\nkind = 'fpga'\ndevice = '0000:7f:1f.7'\n", "0000:7f:1f.7"),
+        ("[http]\nlisten = '127.0.0.1:9464'\n", "[http] listen = \"127.0.0.1:9464\""),
+    ] {
+        let text =
+            format!("[datapath]\nname = 'br0'\n{inside}{more}[control]\nsocket = '{socket}'");
+        std::fs::write(&file, text).unwrap();
+        let ended = run(&switch, &file);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let errors: Vec<&str> = ended.err.lines().filter(|line| !line.contains(" INFO ")).collect();
+        assert!(matches!(errors[..], [line] if line.contains(want)), "{want}: {ended:?}");
+        assert_eq!((files(folder.path()), switch.inventory()), before, "{want}");
+    }
+    drop(taken);
+}
+
+/// Ports of every kind that needs no card, and no hardware provider at all.
+#[test]
+fn hostdp_alone_forwards_between_ports_of_every_kind() {
+    let lan = Lan::new(true);
+    let folder = Folder::new();
+    let out = folder.file("out.pcap");
+    let config = format!(
+        "[datapath]\nname = 'br0'\n\
+         [[port]]\nname = 'left'\ntype = 'system'\ndevice = 'mf-a'\n\
+         [[port]]\nname = 'right'\ntype = 'system'\ndevice = 'mf-b'\n\
+         [[port]]\nname = 'inside'\ntype = 'internal'\n\
+         [[port]]\nname = 'vm'\ntype = 'tap'\ndevice = 'mf-tap'\n\
+         [[port]]\nname = 'file'\ntype = 'pcap'\nin = '{}'\nout = '{out}'\n\
+         [control]\nsocket = '{}'\n",
+        common::CAPTURE,
+        folder.socket(),
+    );
+    let links = lan.switch.inventory();
+    let mut daemon = Daemon::start(&lan.switch, &folder, &config);
+    let shown = daemon.appctl(&["dpctl/show"]);
+    for port in ["1: left (system)", "3: inside (internal)", "4: vm (tap", "5: file (pcap)"] {
+        assert!(shown.contains(&format!("port {port}")), "{shown}");
+    }
+    lan.left.ping(RIGHT);
+    let (mut near, mut far) = lan.connect();
+    transfer(&mut near, &mut far, 4 << 20);
+    // The host itself takes part through the internal port.
+    lan.switch.ip("addr add 10.78.0.3/24 dev inside");
+    lan.left.ping("10.78.0.3");
+    let (mut near, mut far) = connect(&lan.switch, &lan.right, RIGHT);
+    transfer(&mut near, &mut far, 1 << 20);
+    // A tap is what somebody else sets up; here the kernel stands for a VM.
+    lan.switch.ip("addr del 10.78.0.3/24 dev inside");
+    lan.switch.ip("addr add 10.78.0.4/24 dev mf-tap");
+    lan.switch.ip("link set mf-tap up");
+    until("the tap port is up", || !daemon.appctl(&["dpctl/show"]).contains("(tap, down)"));
+    lan.right.ping("10.78.0.4");
+    // What is flooded comes out of the capture's port, and what stands in the capture comes in.
+    until("frames are in the capture", || {
+        std::fs::read(&out).is_ok_and(|bytes| common::pcap::frames(&bytes).len() > 3)
+    });
+    let flows = daemon.flows();
+    assert!(flows.iter().all(|flow| flow["placement"] == "host"), "{flows:?}");
+    assert!(flows.iter().any(|flow| flow["match"].as_str().unwrap().contains("in_port(5)")));
+    until("every packet is accounted for", || daemon.status()["conservation"]["holds"] == true);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(lan.switch.inventory(), links);
+}
