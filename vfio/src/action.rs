@@ -266,6 +266,38 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_those_of_the_text() {
+        let text = include_str!("../../docs/fpga-abi.md");
+        let section = text.split("## 7. Actions").nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows: Vec<Vec<String>> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| "))
+            .map(|line| line.split('|').map(|cell| cell.trim().replace('_', "")).collect())
+            .filter(|row: &Vec<String>| row[0].parse::<u16>().is_ok())
+            .collect();
+        let (ops, fields) = rows.split_at(8);
+        let names = [
+            (op::OUTPUT, "OUTPUT"),
+            (op::SET_FIELD, "SETFIELD"),
+            (op::PUSH_VLAN, "PUSHVLAN"),
+            (op::POP_VLAN, "POPVLAN"),
+            (op::PUSH_MPLS, "PUSHMPLS"),
+            (op::POP_MPLS, "POPMPLS"),
+            (op::RECIRC, "RECIRC"),
+            (op::TO_HOST, "TOHOST"),
+        ];
+        for ((number, name), row) in names.iter().zip(ops) {
+            assert_eq!((number.to_string().as_str(), *name), (row[0].as_str(), row[1].as_str()));
+        }
+        assert_eq!(fields.len(), SETTABLE.len());
+        for (settable, row) in SETTABLE.iter().zip(fields) {
+            let name = format!("{:?}", settable.field).to_uppercase();
+            let code = (settable.id.to_string(), name, settable.width.to_string());
+            assert_eq!(code, (row[0].clone(), row[1].clone(), row[2].clone()));
+        }
+    }
+
+    #[test]
     fn malformed_lists_are_refused() {
         let bad: [&[u8]; 9] = [
             &[1],

@@ -70,7 +70,9 @@ impl Word {
 
 /// Declares a layout: a module of [`Word`] constants and the [`Layout`] of all of them.
 macro_rules! layout {
-    ($(#[$doc:meta])* $module:ident $title:literal { $($name:ident $offset:literal $width:literal;)* }) => {
+    ($(#[$doc:meta])* $module:ident $title:literal {
+        $($name:ident $offset:literal $width:literal;)*
+    }) => {
         $(#[$doc])*
         #[allow(missing_docs, reason = "each word is described in docs/fpga-abi.md")]
         pub mod $module {

@@ -261,7 +261,11 @@ impl Tables {
             return Err(Status::Busy);
         }
         let list = decode(bytes).ok_or(Status::Invalid)?;
-        let wrong_port = |action: &CardAction| matches!(action, CardAction::Output(port) if u32::from(*port) >= self.caps.ports);
+        let ports = self.caps.ports;
+        let wrong_port = |action: &CardAction| match action {
+            CardAction::Output(port) => u32::from(*port) >= ports,
+            _ => false,
+        };
         if list.iter().any(wrong_port) {
             return Err(Status::Invalid);
         }
