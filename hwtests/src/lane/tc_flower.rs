@@ -122,10 +122,10 @@ fn rules() -> Outcome<usize> {
     Ok(guest::read(&format!("{DEBUG}/rules"))?.lines().count())
 }
 
-/// Sends a frame from VF 0; what the card handed out, and on which netdev.
-fn send(socket: &RawSocket, frame: &[u8]) -> Outcome<Vec<(String, Vec<u8>)>> {
+/// Sends frames from VF 0; what the card handed out, and on which netdev.
+fn send(socket: &RawSocket, frames: &[Vec<u8>]) -> Outcome<Vec<(String, Vec<u8>)>> {
     guest::write(&format!("{DEBUG}/frames"), "clear")?;
-    socket.send(frame)?;
+    frames.iter().try_for_each(|frame| socket.send(frame))?;
     let captured = guest::read(&format!("{DEBUG}/frames"))?;
     let bad = || Failure::new(format!("not a capture: {captured}"));
     captured

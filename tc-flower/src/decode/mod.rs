@@ -89,11 +89,13 @@ impl<'a> Filter<'a> {
                     summary.in_hw = flags & TCA_CLS_FLAGS_IN_HW != 0;
                 }
                 TCA_FLOWER_ACT => {
-                    if let Some(first) = attr.nested().next() {
-                        let first = first?;
-                        summary.cookie = action::cookie(first.nested())?;
-                        summary.answered = first.nested().find(TCA_ACT_USED_HW_STATS)?.is_some();
-                        summary.counted = stats::of_action(first.nested())?;
+                    for (order, action) in attr.nested().enumerate() {
+                        let action = action?.nested();
+                        if order == 0 {
+                            summary.cookie = action::cookie(action.clone())?;
+                        }
+                        summary.answered |= action.clone().find(TCA_ACT_USED_HW_STATS)?.is_some();
+                        summary.counted = summary.counted.most(stats::of_action(action)?);
                     }
                 }
                 _ => {}

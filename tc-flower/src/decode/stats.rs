@@ -25,6 +25,18 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
+    /// Of two actions of one filter, which see the same packets: the one that counted. The
+    /// kernel gives the hardware's counts to each action but those that have no place for them
+    /// (mpls).
+    pub(super) fn most(self, other: Counted) -> Counted {
+        let idle = match (self.idle, other.idle) {
+            (Some(one), Some(another)) => Some(one.min(another)),
+            (one, another) => one.or(another),
+        };
+        let most = if other.counters.packets > self.counters.packets { other } else { self };
+        Counted { idle, ..most }
+    }
+
     /// As the contract wants it; `now` is the time of reading.
     pub(crate) fn stats(&self, now: Moment) -> Stats {
         let used = self.idle.filter(|_| !self.counters.is_zero()).map(|idle| {
@@ -35,7 +47,7 @@ impl Counted {
     }
 }
 
-/// Of the attributes of one action. The first action of a list sees every packet once.
+/// Of the attributes of one action.
 pub(super) fn of_action(action: Attrs<'_>) -> Result<Counted, Malformed> {
     let mut counted = Counted::default();
     let mut kind = String::new();

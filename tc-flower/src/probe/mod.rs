@@ -50,7 +50,8 @@ pub(crate) fn probe<T: Transport>(
     let filters = filters(target, port, output);
     let mut refusal = None;
     // The first filters are the plainest.
-    for top in TOPS.into_iter().filter(|top| !avoid.contains(top)) {
+    let free = |top: u16| (1..=top).rev().find(|priority| !avoid.contains(priority));
+    for top in TOPS.into_iter().filter_map(free) {
         let tries: Vec<_> = filters.iter().take(2).map(|filter| (filter, top)).collect();
         for answer in ask(client, &tries)? {
             match answer {

@@ -81,6 +81,7 @@ impl<T: Transport> Tc<T> {
                 result,
             }));
             from = to;
+            self.listen();
         }
     }
 

@@ -117,6 +117,10 @@ impl Provider for TcProvider {
     fn events(&mut self) -> Vec<ProviderEvent> {
         self.0.events()
     }
+
+    fn close(&mut self) -> Result<(), ProviderError> {
+        self.remove_all().map_err(|error| ProviderError::Busy(error.to_string()))
+    }
 }
 
 /// A port's interface and its state.

@@ -16,11 +16,26 @@ use crate::wire::{Messages, TcMsg, Transport};
 
 /// What the monitor's socket listens to.
 pub(super) const GROUPS: [u32; 2] = [RTNLGRP_LINK, RTNLGRP_TC];
-/// How many datagrams one look takes, so that a flood does not hold the provider's thread.
-const MOST: usize = 1024;
+/// How many datagrams one look takes, so that a flood does not hold the provider's thread. What
+/// we do ourselves is among them: two to four for each operation.
+const MOST: usize = 16 << 10;
 
 impl<T: Transport> Tc<T> {
     pub(super) fn events(&mut self) -> Vec<ProviderEvent> {
+        self.listen();
+        let mut events = Vec::new();
+        if std::mem::take(&mut self.changed) {
+            events.push(ProviderEvent::Changed);
+        }
+        if !self.ports.is_empty() && self.ports.values().all(|state| state.gone) {
+            events.push(ProviderEvent::Gone("every port's interface is gone".into()));
+        }
+        events
+    }
+
+    /// Takes in what was heard. Also called after each batch, whose own echoes would otherwise
+    /// fill the socket.
+    pub(super) fn listen(&mut self) {
         let mut datagram = Vec::new();
         let mut appeared = false;
         for _ in 0..MOST {
@@ -42,14 +57,6 @@ impl<T: Transport> Tc<T> {
         if appeared {
             self.look_for_ports();
         }
-        let mut events = Vec::new();
-        if std::mem::take(&mut self.changed) {
-            events.push(ProviderEvent::Changed);
-        }
-        if !self.ports.is_empty() && self.ports.values().all(|state| state.gone) {
-            events.push(ProviderEvent::Gone("every port's interface is gone".into()));
-        }
-        events
     }
 
     /// Takes one notification; true if a port that was gone may be back.

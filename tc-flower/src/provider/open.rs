@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use flow::{PortId, Reason, Refusal};
 
+use super::qdisc::Survey;
 use super::table::Table;
 use super::{Clock, PortState, Tc, TcOptions, qdisc};
 use crate::TcError;
@@ -45,6 +46,7 @@ impl<T: Transport> Tc<T> {
         };
         let all: Vec<PortId> = tc.ports.keys().copied().collect();
         tc.prepare(&all)?;
+        tc.listen();
         Ok(tc)
     }
 
@@ -65,27 +67,43 @@ impl<T: Transport> Tc<T> {
             }
         }
         let target = self.target();
+        let there = ports.iter().filter_map(|port| Some((*port, target.ports.get(port)?.ifindex)));
+        let there: Vec<(PortId, u32)> = there.collect();
+        let mut surveys = Vec::new();
+        for (_, ifindex) in &there {
+            surveys.push(qdisc::survey(&mut self.client, *ifindex)?);
+        }
+        // Filters of ours at the start are those of a process that was killed: what has no
+        // others' filters then is a qdisc that it made.
+        let killed = surveys.iter().any(|survey| !survey.ours.is_empty());
         let mut features = self.admission.features().clone();
-        for port in ports {
-            if !target.ports.contains_key(port) {
-                continue;
+        for ((port, ifindex), survey) in there.into_iter().zip(surveys) {
+            if killed
+                && survey.others.is_empty()
+                && qdisc::is_egress_empty(&mut self.client, ifindex)?
+            {
+                self.own_qdisc(ifindex);
             }
-            let probed = self.probe(&target, *port)?;
-            let Some(state) = self.ports.get_mut(port) else { continue };
-            let ifindex = state.device.ifindex;
+            let probed = self.probe(&target, port, &survey)?;
             self.table.set_top(ifindex, probed.top);
-            state.answers = probed.answers;
-            state.unusable = probed.unusable;
             features.insert(ifindex, Arc::new(probed.features));
+            if let Some(state) = self.ports.get_mut(&port) {
+                state.answers = probed.answers;
+                state.unusable = probed.unusable;
+            }
         }
         self.snapshot(features);
         Ok(())
     }
 
-    /// What others have on the interface, and what its driver takes.
-    fn probe(&mut self, target: &Target, port: PortId) -> Result<Probed, WireError> {
+    /// What the driver takes, asked where nobody else is.
+    fn probe(
+        &mut self,
+        target: &Target,
+        port: PortId,
+        survey: &Survey,
+    ) -> Result<Probed, WireError> {
         let Some(device) = target.ports.get(&port) else { return Ok(Probed::default()) };
-        let survey = qdisc::survey(&mut self.client, device.ifindex)?;
         for (chain, priority) in &survey.others {
             self.table.priorities(device.ifindex, *chain).avoid(*priority);
         }

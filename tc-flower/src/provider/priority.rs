@@ -26,6 +26,10 @@ impl Priorities {
         Priorities { top, others: BTreeSet::new(), ours: BTreeMap::new(), of: HashMap::new() }
     }
 
+    pub(super) fn set_top(&mut self, top: u16) {
+        self.top = top;
+    }
+
     /// Somebody else has filters there: keep away, unless we are there already.
     pub(super) fn avoid(&mut self, priority: u16) {
         self.others.insert(priority);

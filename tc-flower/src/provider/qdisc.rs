@@ -115,20 +115,32 @@ impl<T: Transport> Tc<T> {
 
 /// Are there no filters at all, on the way in and out?
 fn is_empty<T: Transport>(client: &mut Client<T>, ifindex: u32) -> Result<bool, WireError> {
-    for parent in [TC_H_INGRESS_FILTERS, TC_H_EGRESS_FILTERS] {
-        let filters = client.dump(
-            RTM_GETTFILTER,
-            NLM_F_DUMP,
-            |w| encode::dump(w, ifindex, parent),
-            || 0u32,
-            |filters, message| {
-                *filters += u32::from(message.kind == RTM_NEWTFILTER);
-                Ok(())
-            },
-        )?;
-        if filters > 0 {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(no_filters(client, ifindex, TC_H_INGRESS_FILTERS)?
+        && no_filters(client, ifindex, TC_H_EGRESS_FILTERS)?)
+}
+
+/// Are there no filters on the way out?
+pub(super) fn is_egress_empty<T: Transport>(
+    client: &mut Client<T>,
+    ifindex: u32,
+) -> Result<bool, WireError> {
+    no_filters(client, ifindex, TC_H_EGRESS_FILTERS)
+}
+
+fn no_filters<T: Transport>(
+    client: &mut Client<T>,
+    ifindex: u32,
+    parent: u32,
+) -> Result<bool, WireError> {
+    let filters = client.dump(
+        RTM_GETTFILTER,
+        NLM_F_DUMP,
+        |w| encode::dump(w, ifindex, parent),
+        || 0u32,
+        |filters, message| {
+            *filters += u32::from(message.kind == RTM_NEWTFILTER);
+            Ok(())
+        },
+    )?;
+    Ok(filters == 0)
 }

@@ -40,6 +40,8 @@ impl Table {
     /// Priorities up to that one may be used on the interface.
     pub(super) fn set_top(&mut self, ifindex: u32, top: u16) {
         self.tops.insert(ifindex, top);
+        let chains = self.priorities.iter_mut().filter(|((on, _), _)| *on == ifindex);
+        chains.for_each(|(_, priorities)| priorities.set_top(top));
     }
 
     pub(super) fn priorities(&mut self, ifindex: u32, chain: u32) -> &mut Priorities {

@@ -322,7 +322,7 @@ fn filters_and_priorities_of_others_are_left_alone() {
     let mut tc = open(&kernel);
     apply(&mut tc, &[install(&station(1, "2"), 1)]);
     let ours = *kernel.locations().iter().find(|at| **at != theirs).unwrap();
-    assert_ne!(ours.priority, theirs.priority);
+    assert_eq!(ours.priority, theirs.priority - 1);
     assert_eq!(dump(&mut tc).len(), 1);
     tc.remove_all().unwrap();
     assert_eq!(kernel.locations(), [theirs]);

@@ -26,7 +26,7 @@ fn frame() -> Vec<u8> {
 }
 
 fn outputs(socket: &RawSocket) -> Outcome<Vec<String>> {
-    Ok(send(socket, &frame())?.into_iter().map(|(dev, _)| dev).collect())
+    Ok(send(socket, &[frame()])?.into_iter().map(|(dev, _)| dev).collect())
 }
 
 fn replaced() -> Outcome {
