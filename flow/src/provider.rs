@@ -234,4 +234,11 @@ pub trait Provider: Send {
 
     /// What happened since the last call; never blocks.
     fn events(&mut self) -> Vec<ProviderEvent>;
+
+    /// The end, on purpose: takes out what is still there and what was made to put it on, so that
+    /// nothing is left behind. Merely dropping a provider, as a process that dies does, may leave
+    /// the device forwarding.
+    fn close(&mut self) -> Result<(), ProviderError> {
+        Ok(())
+    }
 }

@@ -85,7 +85,7 @@ impl Owner {
             match todo.recv_timeout(NEWS) {
                 Ok(job) => self.carry_out(job),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
             for event in self.provider.events() {
                 self.tell(Event::Provider { provider: self.id, event });
@@ -96,6 +96,12 @@ impl Owner {
     /// The engine's thread outlives this one, except while all is being stopped.
     fn tell(&self, event: Event) {
         let _ = self.news.send(News::Event(event));
+    }
+
+    fn close(&mut self) {
+        if let Err(error) = self.provider.close() {
+            tracing::warn!(provider = self.provider.name(), %error, "not all was taken out");
+        }
     }
 
     fn dump(&mut self) {
