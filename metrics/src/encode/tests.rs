@@ -42,7 +42,8 @@ fn every_metric_of_the_table_is_in_the_text() {
         "megaflow_offload_decisions_total{provider=\"fpga\",reason=\"admitted\"} 9",
         "megaflow_offload_decisions_total{provider=\"fpga\",reason=\"table-full\"} 4",
         "megaflow_offload_decisions_total{provider=\"fpga\",reason=\"echo\"} 0",
-        "megaflow_flow_operations_total{provider=\"fpga\",operation=\"install\",result=\"error\"} 2",
+        "megaflow_flow_operations_total{provider=\"fpga\",operation=\"install\",\
+         result=\"error\"} 2",
         "megaflow_flow_operations_total{provider=\"fpga\",operation=\"remove\",result=\"ok\"} 0",
         "megaflow_hw_table_capacity_entries{provider=\"fpga\",table=\"exact\"} 64",
         "megaflow_port_receive_bytes_total{port=\"vf\\\"0\\n\",path=\"nic\"} 1200",

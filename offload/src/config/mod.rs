@@ -1,9 +1,11 @@
 //! `megaflow.toml`: what it says, checked.
 //!
-//! One file per idea: `section` walks the text and knows lines and unknown keys, `read` turns
-//! sections into the types below, `check` looks at what no section sees alone.
+//! One file per idea: `keys` is the table of all keys, `section` walks the text and knows lines
+//! and unknown keys, `read` turns sections into the types below, `check` looks at what no section
+//! sees alone.
 
 mod check;
+pub mod keys;
 mod read;
 mod section;
 #[cfg(test)]

@@ -29,24 +29,21 @@ pub(super) fn config(source: Source<'_>) -> Result<Config, ConfigError> {
             None => source.whole(message),
         }
     })?;
-    let known = ["datapath", "port", "provider", "control", "http"];
-    let root = Section::root(source, &table, &known)?;
-    let keys = ["name", "workers", "client"];
-    let datapath = match root.section("datapath", "[datapath]", &keys)? {
+    let root = Section::root(source, &table)?;
+    let datapath = match root.section("datapath", "[datapath]")? {
         Some(section) => datapath(&section)?,
         None => return Err(source.whole("the section [datapath] is missing")),
     };
-    let keys = ["name", "type", "number", "device", "in", "out", "wire"];
-    let ports = root.sections("port", "[[port]]", &keys)?;
+    let ports = root.sections("port", "[[port]]")?;
     let ports = ports.iter().enumerate().map(|(place, section)| port(section, place));
     let ports = ports.collect::<Result<_, _>>()?;
-    let providers = root.sections("provider", "[[provider]]", &["kind", "device", "budget"])?;
+    let providers = root.sections("provider", "[[provider]]")?;
     let providers = providers.iter().map(provider).collect::<Result<_, _>>()?;
-    let control = match root.section("control", "[control]", &["socket"])? {
+    let control = match root.section("control", "[control]")? {
         Some(section) => control(&section)?,
         None => Control::default(),
     };
-    let http = match root.section("http", "[http]", &["listen"])? {
+    let http = match root.section("http", "[http]")? {
         Some(section) => {
             let text = section.need("listen", section.string("listen")?)?;
             let address = text.parse().map_err(|_| {
@@ -158,8 +155,7 @@ fn device(section: &Section<'_>) -> Result<Device, ConfigError> {
         let name = section.need("device", section.string("device")?)?;
         return Ok(Device::Name(interface(section, "device", name)?));
     }
-    let keys = ["switch_id", "phys_port_name"];
-    let found = section.section("device", "device", &keys)?;
+    let found = section.section("device", "device")?;
     let found = section.need("device", found)?;
     let switch_id = found.need("switch_id", found.string("switch_id")?)?;
     if !switch_id.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -202,7 +198,7 @@ fn provider(section: &Section<'_>) -> Result<Provider, ConfigError> {
             return Err(section.error("kind", format_args!("'{other}' is none of fpga, tc")));
         }
     };
-    let budget = section.section("budget", "[provider.budget]", &["inserts_per_second"])?;
+    let budget = section.section("budget", "[provider.budget]")?;
     let inserts_per_second = match budget {
         Some(budget) => budget
             .number("inserts_per_second", 1..=u64::from(u32::MAX))?

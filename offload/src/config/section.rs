@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
+use super::keys::known;
 
 /// The file as text.
 #[derive(Clone, Copy)]
@@ -38,14 +39,13 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The whole file as a table with the given sections.
+    /// The whole file as a table of sections.
     pub(super) fn root(
         source: Source<'a>,
         table: &'a Spanned<DeTable<'a>>,
-        known: &[&str],
     ) -> Result<Section<'a>, ConfigError> {
         let root = Section { source, title: "the file", at: 0..0, table: table.get_ref() };
-        root.only(known)?;
+        root.only(&["datapath", "port", "provider", "control", "http"])?;
         Ok(root)
     }
 
@@ -87,10 +87,9 @@ impl<'a> Section<'a> {
         &self,
         key: &str,
         title: &'static str,
-        known: &[&str],
     ) -> Result<Option<Section<'a>>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        self.sub(key, value, title, known).map(Some)
+        self.sub(key, value, title).map(Some)
     }
 
     /// An array of tables below this one; empty where it is not there.
@@ -98,13 +97,12 @@ impl<'a> Section<'a> {
         &self,
         key: &str,
         title: &'static str,
-        known: &[&str],
     ) -> Result<Vec<Section<'a>>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         let Some(array) = value.get_ref().as_array() else {
             return Err(self.error(key, format_args!("write it as {title}, one for each")));
         };
-        array.iter().map(|value| self.sub(key, value, title, known)).collect()
+        array.iter().map(|value| self.sub(key, value, title)).collect()
     }
 
     fn sub(
@@ -112,13 +110,16 @@ impl<'a> Section<'a> {
         key: &str,
         value: &'a Spanned<DeValue<'a>>,
         title: &'static str,
-        known: &[&str],
     ) -> Result<Section<'a>, ConfigError> {
         let Some(table) = value.get_ref().as_table() else {
             return Err(self.error(key, format_args!("must be a table, {title}")));
         };
         let section = Section { source: self.source, title, at: value.span(), table };
-        section.only(known)?;
+        let mut known = known(title);
+        if title == "[[provider]]" {
+            known.push("budget");
+        }
+        section.only(&known)?;
         Ok(section)
     }
 

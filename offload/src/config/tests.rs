@@ -150,3 +150,13 @@ fn a_missing_file_is_named() {
     let error = load(Path::new("/nonexistent/x.toml")).unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/x.toml: can't be read: "), "{error}");
 }
+
+#[test]
+fn the_examples_in_docs_are_right() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "toml")) {
+        load(file).unwrap();
+    }
+}
