@@ -10,13 +10,14 @@ use hostdp::port::fpga::FpgaPort;
 use hostdp::port::pcap::PcapPort;
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
+use nix::sys::signal::{SigSet, Signal};
 use pipeline::{l2, none};
 use tc_flower::{DeviceSelector, TcProvider};
 use vfio::{CardCapabilities, Config as CardConfig, Driver, Embedded, ModelCard, Wire};
 
 use crate::clock::Clock;
 use crate::config::{Card, ClientKind, Config, Device, PortKind, ProviderKind};
-use crate::control::{Context, log::Log};
+use crate::control::{Context, Place, log::Log};
 use crate::engine::{Budget, ByRate, Engine, Settings};
 use crate::request::Request;
 use crate::runtime::{self, Parts};
@@ -36,13 +37,19 @@ pub fn main(config: &Config, log: Log) -> ExitCode {
 }
 
 fn run(config: &Config, log: Log) -> io::Result<()> {
+    // Until the listeners are there to hear them: a signal that comes earlier waits, so that
+    // nothing stays behind.
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    signals.thread_block()?;
+    // Before anything else: a second daemon must not touch what the first one works with.
+    let place = Place::take(&config.control.socket).map_err(io::Error::other)?;
     let clock = Clock::start();
     let Machine { parts, card } = build(config, clock)?;
     let running = runtime::start(parts)?;
     let context = Context { handle: running.handle.clone(), log };
-    let socket = Some(config.control.socket.as_path());
-    let surface = Surface::start(&context, socket, config.http).and_then(|surface| {
+    let surface = Surface::start(&context, Some(place), config.http).and_then(|surface| {
         surface.exit_on_signals(&context.handle)?;
+        signals.thread_unblock()?;
         Ok(surface)
     });
     let surface = match surface {
@@ -165,15 +172,11 @@ fn open_port(
         PortKind::Tap(device) => {
             Box::new(TapPort::open(device).map_err(io::Error::other)?.named(name))
         }
-        PortKind::Pcap { input, output } => Box::new(
-            PcapPort::open(
-                name,
-                input.as_deref(),
-                output.as_deref(),
-                Arc::new(move || clock.now()),
-            )
-            .map_err(io::Error::other)?,
-        ),
+        PortKind::Pcap { input, output } => {
+            let (input, output) = (input.as_deref(), output.as_deref());
+            let opened = PcapPort::open(name, input, output, Arc::new(move || clock.now()));
+            Box::new(opened.map_err(io::Error::other)?)
+        }
         PortKind::Fpga { .. } => {
             let rings = card.and_then(|card| card.driver.take_port(id));
             let missing = || io::Error::other(format!("port {name}: the card has no such wire"));

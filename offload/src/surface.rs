@@ -3,9 +3,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 
-use crate::control::{Context, Server as Control};
+use crate::control::{Context, Place, Server as Control};
 use crate::http::Server as Web;
 use crate::request::{Handle, Request};
 
@@ -20,7 +19,7 @@ impl Surface {
     /// Starts what is asked for.
     pub fn start(
         context: &Context,
-        socket: Option<&Path>,
+        control: Option<Place>,
         listen: Option<SocketAddr>,
     ) -> io::Result<Surface> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -29,8 +28,8 @@ impl Surface {
             .enable_all()
             .build()?;
         let (control, web) = runtime.block_on(async {
-            let control = socket
-                .map(|socket| Control::start(socket, context.clone()))
+            let control = control
+                .map(|place| Control::start(place, context.clone()))
                 .transpose()
                 .map_err(io::Error::other)?;
             let web = match listen {

@@ -46,6 +46,24 @@ pub struct Context {
     pub log: Log,
 }
 
+/// The socket's place, taken: nobody else can have it. Clients may connect and are served once
+/// there is a [`Server`]. Dropping it gives the place up and removes the files.
+pub struct Place {
+    address: Address,
+    listener: std::os::unix::net::UnixListener,
+}
+
+impl Place {
+    /// Takes the place. A stale socket of a process that was killed is cleared away; a live one
+    /// is an error.
+    pub fn take(socket: &Path) -> Result<Place, StartError> {
+        let (address, listener) = Address::take(socket)?;
+        let fault = |error| StartError::new(socket, "can't be served", error);
+        listener.set_nonblocking(true).map_err(fault)?;
+        Ok(Place { address, listener })
+    }
+}
+
 /// A running control socket. Dropping it closes the socket and removes its files.
 pub struct Server {
     address: Address,
@@ -54,12 +72,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the socket's place and answers on it from now on. A stale socket of a process that
-    /// was killed is cleared away; a live one is an error. Needs a tokio runtime around it.
-    pub fn start(socket: &Path, context: Context) -> Result<Server, StartError> {
-        let (address, listener) = Address::take(socket)?;
-        let fault = |error| StartError::new(socket, "can't be served", error);
-        listener.set_nonblocking(true).map_err(fault)?;
+    /// Answers in that place from now on. Needs a tokio runtime around it.
+    pub fn start(place: Place, context: Context) -> Result<Server, StartError> {
+        let Place { address, listener } = place;
+        let fault = |error| StartError::new(address.bound(), "can't be served", error);
         let listener = UnixListener::from_std(listener).map_err(fault)?;
         let clients = Clients::default();
         let accepting = tokio::spawn(accept(listener, Arc::new(context), clients.clone()));

@@ -13,6 +13,10 @@ use super::*;
 
 const FLOW: &str = "in_port(1),eth_type(0x0800),ipv4(proto=6,frag=no),tcp(dst=80)";
 
+fn serve(runtime: &Runtime, socket: &Path, context: Context) -> Result<Server, StartError> {
+    runtime.block_on(async { Server::start(Place::take(socket)?, context) })
+}
+
 /// A server on a socket of its own, gone with the value.
 struct Lab {
     folder: TempDir,
@@ -27,7 +31,7 @@ impl Lab {
         let runtime = Runtime::new().unwrap();
         let context = context();
         let socket = folder.path().join("run/mega.ctl");
-        let server = runtime.block_on(async { Server::start(&socket, context.clone()) }).unwrap();
+        let server = serve(&runtime, &socket, context.clone()).unwrap();
         Lab { folder, context, server: Some(server), runtime }
     }
 
@@ -314,7 +318,7 @@ fn a_live_one_is_refused_and_a_killed_one_is_cleared_away() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("mega.ctl");
     let runtime = Runtime::new().unwrap();
-    let start = || runtime.block_on(async { Server::start(&socket, context()) });
+    let start = || serve(&runtime, &socket, context());
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "control::tests::holds_the_socket_of_its_environment", "--nocapture"])
         .env(HOLD, &socket)
@@ -346,7 +350,7 @@ const HOLD: &str = "MEGAFLOW_TEST_HOLD_SOCKET";
 fn holds_the_socket_of_its_environment() {
     let Some(socket) = std::env::var_os(HOLD) else { return };
     let runtime = Runtime::new().unwrap();
-    let _server = runtime.block_on(async { Server::start(socket.as_ref(), context()) }).unwrap();
+    let _server = serve(&runtime, socket.as_ref(), context()).unwrap();
     // Until the test kills it, or ends and closes the pipe.
     let _ = std::io::stdin().read(&mut [0]);
 }
@@ -356,9 +360,7 @@ fn what_is_no_socket_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("mega.ctl");
     std::fs::write(&socket, "precious").unwrap();
-    let runtime = Runtime::new().unwrap();
-    let started = runtime.block_on(async { Server::start(&socket, context()) });
-    let error = started.err().unwrap().to_string();
+    let error = Place::take(&socket).err().unwrap().to_string();
     assert!(error.contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
 }
