@@ -57,16 +57,20 @@ impl PcapPort {
         let readable = readable.map_err(|error| system("eventfd")(error.into()))?;
         let input = input
             .map(|path| {
-                let file = File::open(path).map_err(system("open the input"))?;
+                let refused = |what, error| system(what)(named(path, error));
+                let file = File::open(path).map_err(|error| refused("open the input", error))?;
                 let reader = Reader::new(BufReader::new(file))
-                    .map_err(|error| system("read the input")(error.into()))?;
+                    .map_err(|error| refused("read the input", error.into()))?;
                 Ok(Input { path: path.into(), reader })
             })
             .transpose()?;
         let output = output
             .map(|path| {
-                let file = File::create(path).map_err(system("create the output"))?;
-                Writer::new(BufWriter::new(file)).map_err(system("write the output"))
+                let refused = |what, error| system(what)(named(path, error));
+                let file =
+                    File::create(path).map_err(|error| refused("create the output", error))?;
+                Writer::new(BufWriter::new(file))
+                    .map_err(|error| refused("write the output", error))
             })
             .transpose()?;
         Ok(PcapPort { name: name.into(), input, output, clock, readable, trouble: None })
@@ -80,6 +84,11 @@ impl PcapPort {
         }
         let _ = rustix::io::read(&self.readable, &mut [0; 8]);
     }
+}
+
+/// The error with the file that it is about.
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 impl Port for PcapPort {
