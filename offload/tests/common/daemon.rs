@@ -169,6 +169,30 @@ impl Daemon {
     pub(crate) fn status(&self) -> Value {
         serde_json::from_str(&self.appctl(&["offload/status"])).unwrap()
     }
+
+    /// Waits until all statistics are read and nothing has moved since: what the daemon shows
+    /// then is the whole truth. Returns the state.
+    #[track_caller]
+    pub(crate) fn at_rest(&self) -> Value {
+        let passes = |state: &Value| -> Vec<Value> {
+            let providers = state["providers"].as_array().unwrap().iter();
+            providers.map(|provider| provider["last_reconcile_seconds"].clone()).collect()
+        };
+        let mut state = self.status();
+        until("the daemon is at rest", || {
+            let before = std::mem::replace(&mut state, self.status());
+            let (read, reread) = (passes(&before), passes(&state));
+            let all_new = read.iter().zip(&reread).all(|(then, now)| then != now);
+            if !all_new {
+                // Still the same pass: hold the next state against the old one.
+                state = before;
+                return false;
+            }
+            let same = |what: &str| before[what] == state[what];
+            same("conservation") && same("flows") && state["conservation"]["holds"] == true
+        });
+        state
+    }
 }
 
 /// An answer of the HTTP listener.
