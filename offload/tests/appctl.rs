@@ -1,0 +1,368 @@
+//! Debian's `ovs-appctl` against the running daemon: what works, what is refused, and clients
+//! that mean harm.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::daemon::{Daemon, Folder};
+use common::net::{Lan, Namespace, RIGHT};
+use common::{files, tool, until};
+
+/// A flow that the card takes.
+const FLOW: &str = "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,frag=no),udp(dst=4789)";
+/// One that is not there.
+const WIDER: &str = "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,frag=no)";
+/// One whose packets would all hit the first.
+const NARROWER: &str =
+    "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,ttl=64,frag=no),udp(dst=4789)";
+/// A packet of the first one: UDP to port 4789, 60 bytes.
+const PACKET: &str = "020000000002 020000000001 0800 4500 002e 0000 4000 40 11 0000 0a000001 \
+                      0a000002 1111 12b5 001a 0000 000000000000000000000000000000000000";
+
+/// The first line that has it.
+#[track_caller]
+fn line<'a>(text: &'a str, with: &str) -> &'a str {
+    let found = text.lines().find(|line| line.contains(with));
+    found.unwrap_or_else(|| panic!("no line has '{with}':\n{text}"))
+}
+
+/// `ufid:…` of a line.
+fn ufid(line: &str) -> &str {
+    line.split(", ").next().filter(|ufid| ufid.starts_with("ufid:")).expect("a ufid")
+}
+
+#[test]
+fn every_method_of_the_contract_answers() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let mut daemon = Daemon::on_card(&lan, &folder);
+    let commands = daemon.appctl(&["list-commands"]);
+    assert!(commands.starts_with("The available commands are:\n"), "{commands}");
+    for method in [
+        "coverage/show",
+        "dpctl/add-flow",
+        "dpctl/add-flows",
+        "dpctl/del-flow",
+        "dpctl/del-flows",
+        "dpctl/dump-dps",
+        "dpctl/dump-flows",
+        "dpctl/get-flow",
+        "dpctl/mod-flow",
+        "dpctl/offload-stats-show",
+        "dpctl/show",
+        "exit",
+        "fdb/flush",
+        "fdb/show",
+        "memory/show",
+        "metrics/show",
+        "offload/explain",
+        "offload/reasons",
+        "offload/show",
+        "port/receive",
+        "upcall/show",
+        "version",
+        "vlog/set",
+    ] {
+        line(&commands, &format!("  {method}"));
+    }
+    assert_eq!(daemon.appctl(&["version"]), concat!("megaflow ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(daemon.appctl(&["dpctl/dump-dps"]), "megaflow@br0\n");
+    let shown = daemon.appctl(&["dpctl/show"]);
+    let head = "megaflow@br0:\n  lookups: hit:0 missed:0 lost:0\n  flows: 0\n";
+    let ports = "  port 1: left (fpga)\n  port 2: right (fpga)\n";
+    assert_eq!(shown, format!("{head}{ports}"));
+    assert!(daemon.appctl(&["dpctl/show", "-s", "br0"]).contains("RX packets:0 dropped:"));
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), "");
+    assert_eq!(daemon.appctl(&["offload/reasons"]), "no flow is refused\n");
+    assert!(daemon.appctl(&["memory/show"]).starts_with("flows:0 "));
+    assert!(daemon.appctl(&["upcall/show"]).contains("  flows           : (current 0)\n"));
+    assert!(daemon.appctl(&["metrics/show"]).contains("\nmegaflow_flows{placement=\"nic\"} 0\n"));
+    assert!(daemon.appctl(&["coverage/show"]).ends_with(" events never hit\n"));
+    assert!(daemon.appctl(&["dpctl/offload-stats-show"]).contains("install done:"));
+    assert_eq!(daemon.appctl(&["vlog/set", "DBG"]), "");
+    // What the hosts say to each other is learnt, shown and forgotten.
+    lan.left.ping(RIGHT);
+    let fdb = daemon.appctl(&["fdb/show"]);
+    line(&fdb, "    1     0  02:4d:46:00:00:01");
+    line(&fdb, "    2     0  02:4d:46:00:00:02");
+    // (Hits that are read late count as heard just now, as in OVS.)
+    daemon.at_rest();
+    assert_eq!(daemon.appctl(&["fdb/flush", "br0"]), "table successfully flushed\n");
+    assert_eq!(daemon.appctl(&["fdb/show"]).lines().count(), 1);
+    // The end of everything is answered too, and a client that waits for it gets it.
+    assert_eq!(daemon.appctl(&["exit"]), "");
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(!daemon.socket().exists());
+}
+
+#[test]
+fn flows_are_added_read_changed_explained_and_removed() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let daemon = Daemon::on_card(&lan, &folder);
+    assert_eq!(daemon.appctl(&["dpctl/add-flow", FLOW, "2"]), "");
+    let dump = daemon.appctl(&["dpctl/dump-flows", "-m"]);
+    assert_eq!(dump.lines().count(), 1, "{dump}");
+    let first = ufid(&dump).to_owned();
+    let offloaded = ", packets:0, bytes:0, used:never, offloaded:yes, dp:fpga, actions:2\n";
+    until("the flow is in the card", || {
+        daemon.appctl(&["dpctl/get-flow", &first]).ends_with(offloaded)
+    });
+    let line = daemon.appctl(&["dpctl/get-flow", "megaflow@br0", &first]);
+    assert_eq!(line, daemon.appctl(&["dpctl/dump-flows", "-m"]));
+    // Without -m as ovs prints it: neither ufid nor where it lives.
+    let brief = line.split_once(", ").unwrap().1.replace(", offloaded:yes, dp:fpga", "");
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), brief);
+    // What was printed can be given back, as a flow to explain.
+    let explained = daemon.appctl(&["offload/explain", &first]);
+    assert!(explained.contains("\nplacement: nic (fpga)\n"), "{explained}");
+    assert!(explained.contains("\nfpga: can hold it\n"), "{explained}");
+    assert_eq!(daemon.appctl(&["offload/explain", FLOW]), explained);
+    // It is replaced in place: the same ufid, other actions; then by some that the card has not.
+    assert_eq!(daemon.appctl(&["dpctl/mod-flow", FLOW, "drop"]), "");
+    let dump = daemon.appctl(&["dpctl/dump-flows", "-m"]);
+    assert!(dump.starts_with(&first) && dump.ends_with(" actions:drop\n"), "{dump}");
+    assert_eq!(daemon.appctl(&["dpctl/mod-flow", "br0", FLOW, "trunc(64),2"]), "");
+    until("it is back on the host", || {
+        daemon.appctl(&["dpctl/get-flow", &first]).ends_with(", dp:ovs, actions:trunc(64),2\n")
+    });
+    let explained = daemon.appctl(&["offload/explain", &first]);
+    assert!(explained.contains("\nplacement: refused\nbecause: action trunc"), "{explained}");
+    assert!(explained.contains("\nfpga: refused: action trunc"), "{explained}");
+    assert_eq!(daemon.appctl(&["offload/reasons"]), "action: 1 (trunc 1)\n");
+    let shown = daemon.appctl(&["offload/show"]);
+    assert!(shown.starts_with("flows: host:0 nic:0 refused:1\nfpga: up\n"), "{shown}");
+    // A packet by hand is counted, whole, on the host; the deletion tells the last statistics.
+    daemon.appctl(&["port/receive", "left", PACKET]);
+    until("the packet is counted", || {
+        daemon.appctl(&["dpctl/dump-flows"]).contains(", packets:1, bytes:60, used:")
+    });
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows", "filter=udp,tp_dst=4789"]).lines().count(), 1);
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows", "filter=in_port=right"]), "");
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows", "type=offloaded"]), "");
+    let last = daemon.appctl(&["dpctl/del-flow", "-s", &first]);
+    assert!(last.starts_with("packets:1, bytes:60, used:"), "{last}");
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), "");
+    // Flows in bulk, and all of them away at once.
+    let flows: String = (1..=100).map(|n| format!("in_port(1),eth_type({n:#06x}) 2\n")).collect();
+    let file = folder.write("flows", &flows.replace("(0x00", "(0x88"));
+    assert_eq!(daemon.appctl(&["dpctl/add-flows", &file]), "");
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows"]).lines().count(), 100);
+    assert_eq!(daemon.appctl(&["dpctl/del-flows"]), "");
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), "");
+}
+
+/// Everything that shows flows, without the times and the counts of waiting.
+fn state(daemon: &Daemon) -> String {
+    let flows = daemon.appctl(&["dpctl/dump-flows", "-m"]);
+    let status = daemon.status();
+    format!("{flows}{}{}{}", status["flows"], status["ports"], daemon.appctl(&["fdb/show"]))
+}
+
+#[test]
+fn wrong_input_is_one_line_and_exit_2_and_changes_nothing() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let daemon = Daemon::on_card(&lan, &folder);
+    daemon.appctl(&["dpctl/add-flow", FLOW, "2"]);
+    until("the flow is in the card", || daemon.status()["flows"]["nic"] == 1);
+    let unknown = "ufid:00000000-0000-0000-0000-000000000001";
+    let flows = folder.write("flows", &format!("in_port(2) 1\n{FLOW} 1\n"));
+    let broken = folder.write("broken", "in_port(2) 1\nin_port(2),eth_type(1 2\n");
+    let huge = "1,".repeat(40_000) + "nonsense";
+    let other_ufid = format!("{unknown},{WIDER}");
+    let mut before = state(&daemon);
+    let socket = daemon.socket().to_str().unwrap();
+    let mut wrong = Vec::new();
+    for (args, want) in [
+        (&["nonsense"][..], "\"nonsense\" is not a valid command"),
+        (&["version", "1"], "takes at most 0 arguments"),
+        (&["exit", "now"], "unknown argument 'now'"),
+        (&["dpctl/add-flow"], "requires at least 1 argument"),
+        (&["dpctl/add-flow", FLOW], "takes 2 arguments"),
+        (&["dpctl/add-flow", FLOW, "1"], "exists already"),
+        (&["dpctl/add-flow", NARROWER, "2"], "overlap"),
+        (&["dpctl/add-flow", "in_port(1", "2"], "flow: column "),
+        (&["dpctl/add-flow", "in_port(nowhere)", "2"], "nowhere"),
+        (&["dpctl/add-flow", "in_port(2)", "nowhere"], "actions: column 1: "),
+        (&["dpctl/add-flow", "in_port(2)", "2,set(eth(src=1)"], "actions: column "),
+        (&["dpctl/add-flow", "in_port(2)", "trunc(3),1"], "trunc(3)"),
+        (&["dpctl/add-flow", "in_port(2)", "pop_mpls(eth_type=0x800)"], "pop_mpls"),
+        (&["dpctl/add-flow", "in_port(2)", &huge], "nonsense"),
+        (&["dpctl/add-flow", "in_port(2)\nin_port(1)", "2"], "flow: column "),
+        (&["dpctl/add-flow", &other_ufid, "2"], "is not the ufid of this match"),
+        (&["dpctl/add-flow", "other", "in_port(2)", "1"], "no datapath 'other'"),
+        (&["dpctl/add-flow", "--nonsense", "in_port(2)", "1"], "unknown option '--nonsense'"),
+        (&["dpctl/add-flows", &flows], "flows:2: "),
+        (&["dpctl/add-flows", &broken], "broken:2: "),
+        (&["dpctl/add-flows", "/nonexistent"], "/nonexistent: No such file"),
+        (&["dpctl/add-flows", "/dev/zero"], "/dev/zero: "),
+        (&["dpctl/mod-flow", WIDER, "2"], "no such flow"),
+        (&["dpctl/mod-flow", FLOW, "set(ipv4(proto=6))"], "proto"),
+        (&["dpctl/del-flow", unknown], "no such flow"),
+        (&["dpctl/del-flow", WIDER], "no such flow"),
+        (&["dpctl/del-flow", "ufid:nonsense"], "flow: "),
+        (&["dpctl/get-flow", unknown], "no flow "),
+        (&["dpctl/get-flow", "ufid:12"], "ufid"),
+        (&["dpctl/dump-flows", "filter=nonsense"], "filter 'nonsense': "),
+        (&["dpctl/dump-flows", "type=nonsense"], "type 'nonsense'"),
+        (&["dpctl/dump-flows", "elsewhere"], "no datapath 'elsewhere'"),
+        (&["dpctl/show", "elsewhere"], "no datapath 'elsewhere'"),
+        (&["fdb/show", "elsewhere"], "no such bridge 'elsewhere'"),
+        (&["fdb/flush", "elsewhere"], "no such bridge 'elsewhere'"),
+        (&["offload/explain"], "requires at least 1 argument"),
+        (&["offload/explain", unknown], "no flow "),
+        (&["offload/explain", WIDER], "is not installed: add its actions"),
+        (&["offload/explain", "in_port(1),", "nonsense"], "actions: column 1: "),
+        (&["offload/flows", "moon", ""], "'moon' is none of"),
+        (&["port/receive", "nowhere", PACKET], "no port 'nowhere'"),
+        (&["port/receive", "left", "0200"], "a packet has 14 to 9216 bytes"),
+        (&["port/receive", "left", "xyz"], "'xyz' is not pairs of hex digits"),
+        (&["vlog/set", "nonsense"], "nonsense"),
+    ] {
+        // ovs-appctl adds a line of its own to ours.
+        let ended = daemon.try_appctl(args);
+        let ours = match &ended.err.lines().collect::<Vec<_>>()[..] {
+            [line, own] if own.ends_with(": server returned an error") => (*line).to_owned(),
+            _ => String::new(),
+        };
+        if ended.code != Some(2) || !ended.out.is_empty() || !ours.contains(want) {
+            wrong.push(format!("{args:.60?}: {want}: {ended:.600?}"));
+        }
+        // Ours says it in one line, with the same status.
+        let other = common::megaflow(&[&["ctl", "--socket", socket], args].concat());
+        if other.code != Some(2) || other.err != format!("megaflow ctl: {ours}\n") {
+            wrong.push(format!("{args:.60?}: {other:.600?}"));
+        }
+        let after = state(&daemon);
+        if after != before {
+            wrong.push(format!("{args:.60?}: changed the state: {after}"));
+            before = after;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_daemon_is_found_by_its_name_and_by_its_owner_only() {
+    let folder = Folder::new();
+    let here = Namespace::new(false);
+    let config = format!("[datapath]\nname='x'\n[control]\nsocket='{}'\n", folder.socket());
+    let mut daemon = Daemon::start(&here, &folder, &config);
+    let run = folder.file("run");
+    let by_name = |rundir: &str| {
+        let mut appctl = Command::new("ovs-appctl");
+        let appctl = appctl.env("OVS_RUNDIR", rundir).args(["-t", "mega", "dpctl/dump-dps"]);
+        common::Ended::from(tool(appctl, "openvswitch-common"))
+    };
+    assert_eq!(by_name(&run).out, "megaflow@x\n");
+    let pid = std::fs::read_to_string(folder.file("run/mega.pid")).unwrap();
+    assert_eq!(pid, format!("{}\n", daemon.pid()));
+    for socket in ["mega.ctl".to_owned(), format!("mega.{}.ctl", daemon.pid())] {
+        let mode = std::fs::metadata(folder.path().join("run").join(&socket)).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{socket}");
+    }
+    // Another user is kept out, though the folder lets him in.
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let mut other = Command::new("runuser");
+    let other = other.args(["-u", "nobody", "--", "ovs-appctl", "-t", &folder.socket(), "version"]);
+    let ended = common::Ended::from(tool(other, "util-linux"));
+    assert!(ended.err.contains("Permission denied"), "{ended:?}");
+    daemon.appctl(&["exit"]);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(by_name(&run).err.contains("cannot read pidfile"), "{:?}", by_name(&run));
+}
+
+/// Clients that stay connected and do what no client should; kept open until dropped.
+struct Hostile<'a> {
+    daemon: &'a Daemon,
+    held: Vec<UnixStream>,
+}
+
+impl Hostile<'_> {
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.daemon.socket()).expect("a client gets in");
+        stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    /// Sends as much of it as the daemon takes and stays.
+    fn send(&mut self, bytes: &[u8]) {
+        let mut stream = self.connect();
+        // Refused, hung up on or left standing: all are right.
+        let _ = stream.write_all(bytes);
+        self.held.push(stream);
+    }
+
+    /// A normal client is served meanwhile.
+    #[track_caller]
+    fn check(&self, what: &str) {
+        let begin = Instant::now();
+        assert!(self.daemon.appctl(&["dpctl/show"]).starts_with("megaflow@br0:\n"), "{what}");
+        assert_eq!(self.daemon.appctl(&["dpctl/dump-flows"]).lines().count(), FLOWS, "{what}");
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(10), "{what}: answered after {took:?}");
+    }
+}
+
+/// So many that their dump does not fit into a socket's buffers.
+const FLOWS: usize = 4000;
+
+#[test]
+fn hostile_clients_stall_nobody() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let mut daemon = Daemon::on_card(&lan, &folder);
+    let flow =
+        |n: usize| format!("in_port(1),eth(src=02:00:00:00:{:02x}:{:02x}) 2\n", n >> 8, n & 255);
+    let flows: String = (0..FLOWS).map(flow).collect();
+    daemon.appctl(&["dpctl/add-flows", &folder.write("flows", &flows)]);
+    let begin = daemon.resident_kb();
+    let mut hostile = Hostile { daemon: &daemon, held: Vec::new() };
+    hostile.check("nobody yet");
+    hostile.send(&[0x7f, 0, 0xff, 0xfe, b'\n', 0x80]);
+    hostile.send(b"GET / HTTP/1.1\r\n\r\n");
+    hostile.send(b"[[[[[[[[");
+    hostile.check("garbage");
+    hostile.send(b"{\"id\":0,\"method\":\"ver");
+    hostile.send(b"{\"id\":0,\"method\":\"version\",\"params\":[\"\xc3");
+    hostile.send(b"{\"id\":0,\"method\":\"\xff\xfe\",\"params\":[]}");
+    hostile.send(b"{\"id\":0,\"method\":\"version\",\"params\":[]}{\"id\":");
+    hostile.send(b"{}{}{}");
+    hostile.send(&[&b"{\"a\":"[..], &b"[".repeat(100_000), &b"]".repeat(100_000), b"}"].concat());
+    hostile.check("halves and what is no request");
+    let dump = b"{\"id\":0,\"method\":\"dpctl/dump-flows\",\"params\":[\"-m\"]}";
+    for _ in 0..8 {
+        hostile.send(&dump.repeat(1000));
+    }
+    hostile.check("clients that ask and never read");
+    let large = vec![b'x'; 100 << 20];
+    hostile.send(&large);
+    hostile.send(&[b"{\"id\":\"", &large[..]].concat());
+    hostile.send(&[b"{\"id\":", &b"{\"x\":".repeat(20 << 20)[..]].concat());
+    hostile.check("100 MB at once");
+    let text = &[b"{\"id\":\"", &large[..1000]].concat();
+    for _ in 0..200 {
+        hostile.send(text);
+    }
+    hostile.check("200 connections");
+    let grown = daemon.resident_kb().saturating_sub(begin) >> 10;
+    assert!(grown < 200, "{grown} MB more in memory");
+    drop(hostile);
+    // And it ends as ever, with one of them still there.
+    let mut late = UnixStream::connect(daemon.socket()).unwrap();
+    late.write_all(&dump.repeat(100)).unwrap();
+    daemon.appctl(&["exit"]);
+    assert_eq!(daemon.wait().code(), Some(0));
+    let _ = late.read(&mut [0]);
+    assert!(files(folder.path()).iter().all(|file| !file.ends_with(".ctl")));
+}
