@@ -214,4 +214,4 @@ fn value(field: Field, why: impl Into<String>) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -109,11 +109,6 @@ impl Batch {
         self.ends.len()
     }
 
-    #[cfg(test)]
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.writer.as_bytes()
-    }
-
     fn chunk(&self, from: usize, to: usize) -> &[u8] {
         let begin = if from == 0 { 0 } else { self.ends[from - 1] };
         &self.writer.as_bytes()[begin..self.ends[to - 1]]
@@ -131,6 +126,11 @@ impl<T: Transport> Client<T> {
     /// A client on that socket.
     pub(crate) fn new(transport: T) -> Client<T> {
         Client { transport, next: 1, datagram: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_transport(self) -> T {
+        self.transport
     }
 
     /// The address by which the kernel marks what this client caused.
