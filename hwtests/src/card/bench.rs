@@ -15,8 +15,8 @@ use super::traffic::{self, Running};
 use crate::check::{Context, Failure, Outcome};
 
 const HELP: &str = "help | ledger | send HOST HEX | frames HOST | ping FROM TO COUNT MILLISECONDS | \
-    tcp FROM TO MILLISECONDS | progress | finish | quiesce | run | lose COUNT | peek IOVA BYTES | \
-    poke IOVA HEX | windows | cut | pull | plug | die";
+    tcp FROM TO MILLISECONDS | progress | finish | stop | quiesce | run | lose COUNT | peek IOVA BYTES | \
+    poke IOVA HEX | windows | cut | pull | plug";
 
 /// The card on the tester's bench.
 pub(super) struct Bench {
@@ -69,6 +69,10 @@ impl Bench {
                 let (sent, arrived) = running.finish()?;
                 Ok(json!({ "sent": sent, "arrived": arrived }).to_string())
             }
+            ["stop"] => {
+                self.running.take().ok_or_else(|| Failure::new("nothing runs"))?.stop();
+                Ok(String::new())
+            }
             ["quiesce"] => self.slot.ctrl()?.quiesce().context("quiesce").map(nothing),
             ["run"] => self.slot.ctrl()?.run().context("run").map(nothing),
             ["lose", count] => {
@@ -80,7 +84,6 @@ impl Bench {
                 Ok(String::new())
             }
             ["plug"] => self.plug().map(nothing),
-            ["die"] => std::process::exit(0),
             _ => self.obey_memory(&words),
         }
     }
@@ -114,6 +117,7 @@ impl Bench {
             let (wires, handles) = self.hosts.wires()?;
             self.card = self.slot.insert(wires)?;
             self.wires = handles;
+            self.hosts.forget_neighbours()?;
         }
         Ok(())
     }

@@ -67,6 +67,13 @@ impl Hosts {
         Ok(&self.hosts.get(usize::from(number)).ok_or_else(|| no_host(number))?.namespace)
     }
 
+    /// Lets the hosts ask for each other's addresses anew: one that has asked in vain for a while
+    /// answers the next packet with an error at once.
+    pub(super) fn forget_neighbours(&self) -> Outcome {
+        let forget = |host: &Host| host.namespace.command("ip neigh flush dev eth0").map(drop);
+        self.hosts.iter().try_for_each(forget)
+    }
+
     /// Sends a frame as it is from a host.
     pub(super) fn send(&mut self, number: u8, frame: &[u8]) -> Outcome {
         let host = self.hosts.get_mut(usize::from(number)).ok_or_else(|| no_host(number))?;

@@ -1,10 +1,10 @@
 //! Traffic between hosts from ordinary sockets and programs. It runs while commands go on.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::hosts::{Hosts, address};
@@ -12,7 +12,7 @@ use crate::check::{Context, Failure, Outcome};
 
 const TCP_PORT: u16 = 5001;
 /// How long a connection may stand still: longer than any disturbance that a test makes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(8);
 /// The bytes of a stream repeat after this many.
 const BLOCK: usize = 1 << 16;
 
@@ -21,12 +21,25 @@ pub(super) struct Running {
     /// Answers or bytes so far.
     progress: Arc<AtomicU64>,
     ends: Vec<Receiver<Outcome<u64>>>,
+    streams: Streams,
 }
+
+/// Both ends of a connection, for who wants it to end.
+type Streams = Arc<Mutex<Vec<TcpStream>>>;
 
 impl Running {
     /// Answers (ping) or bytes (TCP) that have arrived so far.
     pub(super) fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Breaks connections off; what they say of that is theirs.
+    pub(super) fn stop(self) {
+        for stream in self.streams.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // Fails only where it is broken already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        let _ = self.finish();
     }
 
     /// Waits for the end: how many answers or bytes arrived, of how many sent.
@@ -71,7 +84,7 @@ pub(super) fn ping(
         ping.wait().context("ping")?;
         Ok(u64::from(count))
     })?;
-    Ok(Running { progress, ends: vec![end] })
+    Ok(Running { progress, ends: vec![end], streams: Streams::default() })
 }
 
 /// One TCP connection that sends for that long; what arrives is compared with what was sent.
@@ -79,12 +92,15 @@ pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<Ru
     let progress = Arc::new(AtomicU64::new(0));
     let server = SocketAddr::new(address(to).into(), TCP_PORT);
     let (listening, is_listening) = mpsc::channel();
+    let streams = Streams::default();
+    let (accepted, connected) = (streams.clone(), streams.clone());
     let arrived = progress.clone();
     let receiver = hosts.namespace(to)?.start(move || {
         let listener = TcpListener::bind(server).context("listening")?;
         listening.send(()).context("telling that it listens")?;
         let (mut stream, _) = listener.accept().context("accepting")?;
         stream.set_read_timeout(Some(PATIENCE)).context("a time limit")?;
+        keep(&stream, &accepted)?;
         receive(&mut stream, &arrived)
     })?;
     if is_listening.recv_timeout(PATIENCE).is_err() {
@@ -93,15 +109,23 @@ pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<Ru
     let sender = hosts.namespace(from)?.start(move || {
         let mut stream = TcpStream::connect_timeout(&server, PATIENCE).context("connecting")?;
         stream.set_write_timeout(Some(PATIENCE)).context("a time limit")?;
+        keep(&stream, &connected)?;
         let block = block();
         let (mut sent, begin) = (0, Instant::now());
         while begin.elapsed() < time {
             stream.write_all(&block).context("sending")?;
             sent += block.len() as u64;
         }
+        stream.shutdown(Shutdown::Write).context("closing")?;
         Ok(sent)
     })?;
-    Ok(Running { progress, ends: vec![sender, receiver] })
+    Ok(Running { progress, ends: vec![sender, receiver], streams })
+}
+
+fn keep(stream: &TcpStream, streams: &Streams) -> Outcome {
+    let copy = stream.try_clone().context("a connection's descriptor")?;
+    streams.lock().unwrap_or_else(PoisonError::into_inner).push(copy);
+    Ok(())
 }
 
 fn receive(stream: &mut TcpStream, arrived: &AtomicU64) -> Outcome<u64> {

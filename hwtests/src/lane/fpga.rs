@@ -2,13 +2,14 @@
 //! MSI-X. First the driver alone, then the daemon on it.
 
 mod bench;
+mod daemon;
 mod driver;
 mod frames;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::Lane;
+use super::{Binary, Lane};
 use crate::card::{DEVICE_ID, VENDOR_ID};
 use crate::check::{Checks, Failure, Outcome};
 use crate::guest;
@@ -18,7 +19,7 @@ pub(super) const LANE: Lane = Lane {
     name: "fpga",
     about: "the card over vfio-user and vfio-pci: DMA, MSI-X, tables, rings, its end",
     machine: CARD_MACHINE,
-    needs: &[],
+    needs: &[Binary { name: "megaflow", package: "megaflow-offload" }],
     limit: Duration::from_secs(120),
     evidence,
     run,
@@ -34,6 +35,7 @@ fn run(checks: &mut Checks) {
         bind(&card()?)
     });
     driver::run(checks);
+    daemon::run(checks);
     checks.check("the kernel has no complaint", || {
         let log = guest::run("dmesg")?;
         let bad = ["WARNING:", "BUG:", "Oops", "RIP:", "Call Trace", "DMAR: [DMA"];
@@ -73,6 +75,13 @@ fn bind(address: &str) -> Outcome {
 
 fn evidence() -> String {
     let mut text = String::new();
+    if let Ok(log) = guest::read(daemon::LOG) {
+        let lines: Vec<&str> = log.lines().collect();
+        let _ = writeln!(text, "the daemon's last words:");
+        for line in &lines[lines.len().saturating_sub(8)..] {
+            let _ = writeln!(text, "{line}");
+        }
+    }
     let log = guest::run("dmesg").unwrap_or_else(|failure| failure.to_string());
     let lines: Vec<&str> = log.lines().collect();
     let _ = writeln!(text, "the kernel's last words:");

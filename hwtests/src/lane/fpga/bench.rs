@@ -151,14 +151,7 @@ impl Ledger {
     pub(super) fn flow(&self, ufid: flow::Ufid) -> Counters {
         let cookie = format!("{:032x}", ufid.0);
         let flows = self.0["flows"].as_array().map(Vec::as_slice).unwrap_or_default();
-        flows
-            .iter()
-            .filter(|flow| flow["cookie"] == *cookie)
-            .map(|flow| Counters {
-                packets: flow["packets"].as_u64().unwrap_or_default(),
-                bytes: flow["bytes"].as_u64().unwrap_or_default(),
-            })
-            .sum()
+        flows.iter().filter(|flow| flow["cookie"] == *cookie).map(hits).sum()
     }
 
     /// One of a port's counters: `rx`, `nic`, `host`, `tx` or `from_host`.
@@ -170,8 +163,16 @@ impl Ledger {
         }
     }
 
-    /// As it came.
-    pub(super) fn text(&self) -> String {
-        self.0.to_string()
+    /// Hits of all megaflows.
+    pub(super) fn total(&self) -> Counters {
+        let flows = self.0["flows"].as_array().map(Vec::as_slice).unwrap_or_default();
+        flows.iter().map(hits).sum()
+    }
+}
+
+fn hits(flow: &Value) -> Counters {
+    Counters {
+        packets: flow["packets"].as_u64().unwrap_or_default(),
+        bytes: flow["bytes"].as_u64().unwrap_or_default(),
     }
 }
