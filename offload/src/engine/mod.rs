@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows a socket, a clock, a lock or a random number: the same events at the same
 //! moments give the same commands. What is wanted of a megaflow (its actions, whether it is to
-//! be in the NIC, whether it is to go) is kept apart from what is there; [`Engine::plan`]
+//! be in the NIC, whether it is to go) is kept apart from what is there; `Engine::plan`
 //! compares the two and asks for the next single operation. A completion, a lost rule or a
 //! changed mind all end in the same comparison, so there is no path of its own for each.
 

@@ -62,19 +62,16 @@ impl Engine {
     /// The engine's part of the metrics.
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
-        let mut snapshot = Snapshot {
-            flows: self.tally.placed.clone(),
-            placement_changes: self.tally.placement_changes.clone(),
-            providers: self.tally.providers.clone(),
-            ..Snapshot::default()
-        };
+        let names = self.hardware.iter().map(|hardware| &*hardware.name);
+        let names: Vec<&str> = names.chain([&*self.host_name]).collect();
+        let mut snapshot = self.tally.snapshot(&names);
         for hardware in &self.hardware {
             let metrics = snapshot.providers.entry(hardware.name.to_string()).or_default();
             metrics.up = hardware.up;
             metrics.queue_length = hardware.queued as u64;
             metrics.tables = hardware.tables.clone();
         }
-        if let Some(host) = snapshot.providers.get_mut("host") {
+        if let Some(host) = snapshot.providers.get_mut(&*self.host_name) {
             host.up = true;
         }
         snapshot

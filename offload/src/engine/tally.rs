@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flow::{Completion, Moment, Placement, Reason};
-use metrics::{ProviderMetrics, Transition};
+use metrics::{ProviderMetrics, Snapshot, Transition};
 
 /// Counters of the engine, absolute since its start.
 #[derive(Default)]
@@ -17,6 +17,22 @@ pub(super) struct Tally {
     pub(super) overflows: u64,
 }
 
+/// What a reconciliation or an adoption can repair.
+const CORRECTIONS: [&str; 5] = ["missing", "foreign", "counter-reset", "adopted", "orphan"];
+
+/// Changes of placement that happen, with their causes.
+const CHANGES: [(Placement, Placement, &str); 9] = [
+    (Placement::Host, Placement::Nic, "install"),
+    (Placement::Host, Placement::Refused, "refused"),
+    (Placement::Nic, Placement::Host, "missing"),
+    (Placement::Nic, Placement::Host, "remove"),
+    (Placement::Nic, Placement::Refused, "missing"),
+    (Placement::Nic, Placement::Refused, "refused"),
+    (Placement::Nic, Placement::Refused, "remove"),
+    (Placement::Refused, Placement::Host, "replace"),
+    (Placement::Refused, Placement::Nic, "install"),
+];
+
 /// The reason behind a stable code, for counters that are kept by code.
 fn reason_of(code: &str) -> Option<Reason> {
     Reason::ALL.iter().copied().find(|reason| reason.code() == code)
@@ -25,6 +41,26 @@ fn reason_of(code: &str) -> Option<Reason> {
 impl Tally {
     fn provider(&mut self, name: &str) -> &mut ProviderMetrics {
         self.providers.entry(name.to_owned()).or_default()
+    }
+
+    /// The counters as metrics. What has a name from the start is there from the start, with 0.
+    pub(super) fn snapshot(&self, providers: &[&str]) -> Snapshot {
+        let mut snapshot = Snapshot {
+            flows: self.placed.clone(),
+            placement_changes: self.placement_changes.clone(),
+            providers: self.providers.clone(),
+            ..Snapshot::default()
+        };
+        for (from, to, cause) in CHANGES {
+            snapshot.placement_changes.entry(Transition { from, to, cause }).or_default();
+        }
+        for name in providers {
+            let provider = snapshot.providers.entry((*name).to_owned()).or_default();
+            for kind in CORRECTIONS {
+                provider.corrections.entry(kind).or_default();
+            }
+        }
+        snapshot
     }
 
     /// Admission decided: "admitted" or the code of the reason why not.

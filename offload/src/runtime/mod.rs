@@ -46,15 +46,9 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until it has stopped (see [`Request::Exit`]).
+    /// Waits until it has stopped (see [`crate::request::Request::Exit`]).
     pub fn join(self) -> io::Result<()> {
         self.thread.join().map_err(|_| io::Error::other("the engine's thread died"))
-    }
-
-    /// Has it stopped?
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
     }
 }
 
