@@ -4,6 +4,7 @@
 mod cases;
 mod frames;
 mod life;
+mod netdevsim;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::guest::{self, RawSocket};
 
 pub(super) const LANE: Lane = Lane {
     name: "tc-flower",
-    about: "tc-flower on the simulated NIC: every match and action, counters, refusals, adoption",
+    about: "tc-flower on the simulated NIC and netdevsim: matches, actions, counters, refusals",
     machine: "plain",
     needs: &[],
     limit: Duration::from_secs(180),
@@ -58,6 +59,7 @@ fn run(checks: &mut Checks) {
         let gone = events.iter().any(|event| matches!(event, flow::ProviderEvent::Gone(_)));
         if gone { Ok(()) } else { Err(Failure::new(format!("no Gone among {events:?}"))) }
     });
+    netdevsim::run(checks);
 }
 
 fn evidence() -> String {
@@ -70,11 +72,15 @@ fn evidence() -> String {
 }
 
 fn open() -> Outcome<TcProvider> {
-    let switch_id = guest::read("/sys/class/net/swrep0/phys_switch_id")?;
-    let ports = PORTS.map(|(port, name)| {
-        let phys_port_name = name.to_owned();
-        (PortId(port), DeviceSelector::Port { switch_id: switch_id.clone(), phys_port_name })
-    });
+    open_ports(&PORTS, &guest::read("/sys/class/net/swrep0/phys_switch_id")?)
+}
+
+fn open_ports(ports: &[(u32, &str)], switch_id: &str) -> Outcome<TcProvider> {
+    let select = |(port, name): &(u32, &str)| {
+        let phys_port_name = (*name).to_owned();
+        (PortId(*port), DeviceSelector::Port { switch_id: switch_id.to_owned(), phys_port_name })
+    };
+    let ports: Vec<_> = ports.iter().map(select).collect();
     let began = Instant::now();
     let clock = move || Moment(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
     TcProvider::open(&ports, Box::new(clock)).context("opening the provider")

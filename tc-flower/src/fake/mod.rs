@@ -14,11 +14,13 @@ use crate::wire::consts::*;
 use crate::wire::{Attrs, Messages, TcMsg, Transport, Writer};
 pub(crate) use filter::Stored;
 
+/// Number, name, switch, port.
+type Link = (u32, String, Option<Vec<u8>>, Option<String>);
+
 /// Shared by the sockets of one imitation.
 #[derive(Default)]
 pub(crate) struct State {
-    /// Number, name, switch, port.
-    pub(crate) links: Vec<(u32, String, Option<Vec<u8>>, Option<String>)>,
+    pub(crate) links: Vec<Link>,
     pub(crate) qdiscs: BTreeMap<u32, &'static str>,
     pub(crate) filters: BTreeMap<Location, Stored>,
     /// `skip_sw` filters in all; more is ENOSPC.

@@ -38,13 +38,15 @@ pub(crate) struct Probed {
 }
 
 /// Asks the driver of the port's interface. `output` is another port of the switch; priorities
-/// in `avoid` belong to others.
+/// in `avoid` belong to others. With `alike`, what the same driver said for a port of the same
+/// kind, only the plainest filters are tried.
 pub(crate) fn probe<T: Transport>(
     client: &mut Client<T>,
     target: &Target,
     port: PortId,
     output: PortId,
     avoid: &BTreeSet<u16>,
+    alike: Option<&Features>,
 ) -> Result<Probed, WireError> {
     let mut probed = Probed::default();
     let filters = filters(target, port, output);
@@ -73,6 +75,10 @@ pub(crate) fn probe<T: Transport>(
         return Ok(probed);
     }
     if probed.features.unknown {
+        return Ok(probed);
+    }
+    if let Some(alike) = alike {
+        probed.features = alike.clone();
         return Ok(probed);
     }
     let below: Vec<u16> = (1..=probed.top).rev().filter(|p| !avoid.contains(p)).collect();

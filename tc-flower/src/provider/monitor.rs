@@ -107,8 +107,7 @@ impl<T: Transport> Tc<T> {
         let Some(state) = state.filter(|state| !state.gone) else { return };
         state.gone = true;
         state.own_qdisc = false;
-        let lost: Vec<_> = self.table.on(ifindex).collect();
-        lost.into_iter().for_each(|ufid| drop(self.table.remove(ufid)));
+        self.table.retain_on(ifindex, |_| false);
         self.strays.retain(|placed| placed.at.ifindex != ifindex);
         let features = self.admission.features().clone();
         self.snapshot(features);

@@ -77,6 +77,7 @@ impl<T: Transport> Tc<T> {
         // others' filters then is a qdisc that it made.
         let killed = surveys.iter().any(|survey| !survey.ours.is_empty());
         let mut features = self.admission.features().clone();
+        let mut kinds: BTreeMap<_, Features> = BTreeMap::new();
         for ((port, ifindex), survey) in there.into_iter().zip(surveys) {
             if killed
                 && survey.others.is_empty()
@@ -84,7 +85,11 @@ impl<T: Transport> Tc<T> {
             {
                 self.own_qdisc(ifindex);
             }
-            let probed = self.probe(&target, port, &survey)?;
+            let kind = self.kind_of(port);
+            let probed = self.probe(&target, port, &survey, kinds.get(&kind))?;
+            if probed.unusable.is_none() && !probed.features.unknown {
+                kinds.insert(kind, probed.features.clone());
+            }
             self.table.set_top(ifindex, probed.top);
             features.insert(ifindex, Arc::new(probed.features));
             if let Some(state) = self.ports.get_mut(&port) {
@@ -96,12 +101,21 @@ impl<T: Transport> Tc<T> {
         Ok(())
     }
 
+    /// Ports of one kind (representors of VFs, uplinks) of one switch have one driver that treats
+    /// them alike: switch, and the port's name without its numbers.
+    fn kind_of(&self, port: PortId) -> Option<(String, String)> {
+        let Device { switch_id, phys_port_name, .. } = self.ports.get(&port)?.device.clone();
+        let name = phys_port_name.unwrap_or_default();
+        Some((switch_id?, name.chars().filter(|c| !c.is_ascii_digit()).collect()))
+    }
+
     /// What the driver takes, asked where nobody else is.
     fn probe(
         &mut self,
         target: &Target,
         port: PortId,
         survey: &Survey,
+        alike: Option<&Features>,
     ) -> Result<Probed, WireError> {
         let Some(device) = target.ports.get(&port) else { return Ok(Probed::default()) };
         for (chain, priority) in &survey.others {
@@ -113,7 +127,7 @@ impl<T: Transport> Tc<T> {
         let on_switch = |other: &PortDevice| other.switch_id == device.switch_id;
         let output = target.ports.iter().find(|(id, d)| **id != port && on_switch(d));
         let output = output.map_or(port, |(id, _)| *id);
-        probe::probe(&mut self.client, target, port, output, &avoid)
+        probe::probe(&mut self.client, target, port, output, &avoid, alike)
     }
 
     /// The ports that could hold filters, as translation wants them.

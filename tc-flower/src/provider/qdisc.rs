@@ -71,8 +71,7 @@ impl<T: Transport> Tc<T> {
         for ifindex in self.interfaces() {
             let ours = survey(&mut self.client, ifindex)?.ours;
             self.remove_placed(&ours)?;
-            let gone: Vec<_> = self.table.on(ifindex).collect();
-            gone.into_iter().for_each(|ufid| drop(self.table.remove(ufid)));
+            self.table.retain_on(ifindex, |_| false);
         }
         for state in self.ports.values_mut() {
             if !state.own_qdisc || state.gone {

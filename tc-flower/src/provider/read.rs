@@ -56,7 +56,7 @@ impl<T: Transport> Tc<T> {
                     }
                 }
             }
-            self.forget_missing(ifindex, &there);
+            self.table.retain_on(ifindex, |ufid| there.contains(ufid));
         }
         Ok(())
     }
@@ -88,12 +88,6 @@ impl<T: Transport> Tc<T> {
         if let Some(entry) = self.table.remove(ufid) {
             self.strays.push(entry.placed);
         }
-    }
-
-    fn forget_missing(&mut self, ifindex: u32, there: &HashSet<Ufid>) {
-        let missing: Vec<Ufid> =
-            self.table.on(ifindex).filter(|ufid| !there.contains(ufid)).collect();
-        missing.into_iter().for_each(|ufid| drop(self.table.remove(ufid)));
     }
 
     /// The ufid of a filter that was dumped before, or what stands for it.
@@ -135,7 +129,7 @@ impl<T: Transport> Tc<T> {
                     self.bury(ufid);
                 }
             }
-            self.forget_missing(ifindex, &there);
+            self.table.retain_on(ifindex, |ufid| there.contains(ufid));
         }
         Ok(())
     }

@@ -94,8 +94,16 @@ impl Table {
         Some(entry)
     }
 
+    /// Takes out all that the condition does not keep on that interface.
+    pub(super) fn retain_on(&mut self, ifindex: u32, keep: impl Fn(&Ufid) -> bool) {
+        let gone: Vec<Ufid> = self.on(ifindex).filter(|ufid| !keep(ufid)).collect();
+        for ufid in gone {
+            self.remove(ufid);
+        }
+    }
+
     /// The megaflows with a filter on that interface.
-    pub(super) fn on(&self, ifindex: u32) -> impl Iterator<Item = Ufid> + '_ {
+    fn on(&self, ifindex: u32) -> impl Iterator<Item = Ufid> + '_ {
         let on = move |entry: &Entry| entry.placed.at.ifindex == ifindex;
         self.entries.iter().filter(move |(_, entry)| on(entry)).map(|(ufid, _)| *ufid)
     }
