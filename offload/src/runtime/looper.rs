@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crossbeam_channel::{Receiver, Sender, select};
-use flow::{Moment, PortId, Ufid};
+use flow::{Counters, Moment, PortId, Ufid};
 use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Resolution, Upcall, UpcallId};
 use metrics::Histogram;
 
 use super::provider::{self, Job, News};
-use super::status::{About, Traffic, status};
+use super::status::{About, Counted, Traffic, status};
 use super::{STOP, TICK};
 use crate::engine::{Answered, Command, Commands, Engine, Event, Place, ProviderId};
 use crate::request::{Reply, Request, RequestError, Response, Token};
@@ -24,6 +24,8 @@ pub(super) struct Loop {
     /// Where all threads report: one channel, so that what one thread did first comes first.
     pub(super) news: Sender<News>,
     pub(super) traffic: Traffic,
+    /// What was put in by hand, which no device's port has seen.
+    pub(super) by_hand: BTreeMap<PortId, Counters>,
     pub(super) upcalls: Upcalls,
     pub(super) waiting: BTreeMap<Token, Reply>,
     pub(super) next_token: u64,
@@ -111,16 +113,25 @@ impl Loop {
             }
             News::Snapshot(token, snapshot) => {
                 let Some(reply) = self.waiting.remove(&token) else { return };
-                let duration = &self.upcalls.duration;
-                let status = status(&self.about, &self.engine, &snapshot, duration, &self.traffic);
+                let counted = Counted {
+                    host: &snapshot,
+                    upcall_duration: &self.upcalls.duration,
+                    traffic: &self.traffic,
+                    by_hand: &self.by_hand,
+                };
+                let status = status(&self.about, &self.engine, &counted);
                 // Whoever asked may have given up: nobody is waiting then.
                 let _ = reply.send(Ok(Response::Status(Box::new(status))));
             }
-            News::Received(token, was_received) => {
-                let Some(reply) = self.waiting.remove(&token) else { return };
+            News::Received(token, port, packet) => {
                 let missing = || RequestError::Refused("there is no such port".to_owned());
-                let answer = if was_received { Ok(Response::Done) } else { Err(missing()) };
-                let _ = reply.send(answer);
+                let answer = port.map(|_| Response::Done).ok_or_else(missing);
+                if let Some(port) = port {
+                    *self.by_hand.entry(port).or_default() += packet;
+                }
+                if let Some(reply) = self.waiting.remove(&token) {
+                    let _ = reply.send(answer);
+                }
             }
         }
     }
@@ -217,8 +228,10 @@ impl Loop {
                 let _ = self.host.snapshot(done);
             }
             Request::Receive(port, frame) => {
-                let done = HostReply::with(move |was_received| {
-                    let _ = news.send(News::Received(token, was_received));
+                let packet = Counters { packets: 1, bytes: frame.len() as u64 };
+                let done = HostReply::with(move |was_received: bool| {
+                    let port = was_received.then_some(port);
+                    let _ = news.send(News::Received(token, port, packet));
                 });
                 let _ = self.host.receive(port, frame, done);
             }

@@ -79,6 +79,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         providers,
         news,
         traffic: Traffic::new(),
+        by_hand: BTreeMap::new(),
         upcalls: Upcalls::default(),
         waiting: BTreeMap::new(),
         next_token: 0,

@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use flow::{Dumped, Moment, Op, PortTraffic, Provider, ProviderEvent};
+use flow::{Counters, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderEvent};
 
 use crate::clock::Clock;
 use crate::engine::{Event, Place, ProviderId};
@@ -26,8 +26,8 @@ pub(super) enum News {
     Traffic(ProviderId, Vec<PortTraffic>),
     /// The host datapath's counters, for a request.
     Snapshot(Token, Box<hostdp::Snapshot>),
-    /// Whether the port was there, for a request.
-    Received(Token, bool),
+    /// A packet put in by hand, for a request: the port, if it was there, and the packet.
+    Received(Token, Option<PortId>, Counters),
 }
 
 /// A provider's thread; dropping it lets the thread finish what it has and end.
@@ -80,6 +80,8 @@ struct Owner {
 
 impl Owner {
     fn run(mut self, todo: &Receiver<Job>) {
+        // Its counters are there from the start, each with its name.
+        self.traffic();
         self.dump();
         loop {
             match todo.recv_timeout(NEWS) {
@@ -101,6 +103,12 @@ impl Owner {
     fn close(&mut self) {
         if let Err(error) = self.provider.close() {
             tracing::warn!(provider = self.provider.name(), %error, "not all was taken out");
+        }
+    }
+
+    fn traffic(&mut self) {
+        if let Ok(traffic) = self.provider.traffic() {
+            let _ = self.news.send(News::Traffic(self.id, traffic));
         }
     }
 
@@ -127,9 +135,7 @@ impl Owner {
             Job::ReadStats => {
                 let mut all = Vec::new();
                 let stats = self.provider.stats(&mut all).map(|()| all);
-                if let Ok(traffic) = self.provider.traffic() {
-                    let _ = self.news.send(News::Traffic(self.id, traffic));
-                }
+                self.traffic();
                 let tables = self.provider.tables();
                 self.tell(Event::Stats { place, stats, tables });
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flow::{Counters, PortTraffic};
+use flow::{Counters, PortId, PortTraffic};
 use hostdp::drops::DropReason;
 use metrics::{Direction, Histogram, PortMetrics, Snapshot};
 
@@ -22,14 +22,20 @@ pub(super) type Traffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
 /// Operations that may wait for a provider before the engine would have to hold back.
 const QUEUE_LIMIT: u64 = 1 << 16;
 
-/// Puts a status together. `traffic` is what the devices' ports count.
-pub(super) fn status(
-    about: &About,
-    engine: &Engine,
-    host: &hostdp::Snapshot,
-    upcall_duration: &Histogram,
-    traffic: &Traffic,
-) -> Status {
+/// What others than the engine count.
+pub(super) struct Counted<'a> {
+    pub(super) host: &'a hostdp::Snapshot,
+    pub(super) upcall_duration: &'a Histogram,
+    /// What the devices' ports count.
+    pub(super) traffic: &'a Traffic,
+    /// What was put into the host datapath by hand: it counts as received there, and no device's
+    /// port has seen it.
+    pub(super) by_hand: &'a BTreeMap<PortId, Counters>,
+}
+
+/// Puts a status together.
+pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> Status {
+    let Counted { host, upcall_duration, traffic, by_hand } = counted;
     let devices: Vec<PortTraffic> = traffic.values().flatten().cloned().collect();
     let mut metrics = engine.metrics();
     env!("CARGO_PKG_VERSION").clone_into(&mut metrics.version);
@@ -40,10 +46,11 @@ pub(super) fn status(
         }
         provider.queue_limit = QUEUE_LIMIT;
     }
-    metrics.upcall_duration = upcall_duration.clone();
+    metrics.upcall_duration = (*upcall_duration).clone();
     host_metrics(&mut metrics, host);
     for port in &host.ports {
-        metrics.ports.insert(port.name.clone(), port_metrics(port, &devices));
+        let by_hand = by_hand.get(&port.id).copied().unwrap_or_default();
+        metrics.ports.insert(port.name.clone(), port_metrics(port, &devices, by_hand));
     }
     let ports = host.ports.iter().map(|port| PortView {
         id: port.id,
@@ -57,7 +64,7 @@ pub(super) fn status(
         name: about.name.clone(),
         client: engine.client_name(),
         ports: ports.collect(),
-        conservation: conservation(engine, host, traffic),
+        conservation: conservation(engine, counted),
         metrics,
     }
 }
@@ -76,7 +83,11 @@ fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
     ]);
 }
 
-fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMetrics {
+fn port_metrics(
+    port: &hostdp::PortSnapshot,
+    traffic: &[PortTraffic],
+    by_hand: Counters,
+) -> PortMetrics {
     let mut metrics = PortMetrics { upcalls: port.queue.queued, ..PortMetrics::default() };
     metrics.host.received = port.received + port.continued;
     metrics.host.sent = port.sent;
@@ -99,7 +110,7 @@ fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMet
     }
     if let Some(device) = traffic.iter().find(|device| device.port == port.id) {
         // What the device's port saw, without what only went through to the host or came from it.
-        metrics.nic.received = less(device.received, metrics.host.received);
+        metrics.nic.received = less(device.received + by_hand, metrics.host.received);
         metrics.nic.sent = less(device.sent, metrics.host.sent);
         for (reason, what) in &device.receive_drops {
             metrics.drops.insert((Direction::Receive, reason), what.packets);
@@ -121,12 +132,14 @@ fn less(all: Counters, part: Counters) -> Counters {
 
 /// Offered, and where it went. A device whose ports count is the witness of what was offered
 /// there; elsewhere what the host received and what hardware hit is all that anybody knows.
-fn conservation(engine: &Engine, host: &hostdp::Snapshot, traffic: &Traffic) -> Conservation {
+fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservation {
+    let Counted { host, traffic, by_hand, .. } = counted;
     let devices = || traffic.values().flatten();
     let nic_of = |provider| engine.first_pass_nic(provider);
     let fresh = &host.ledger.fresh;
     let witnessed = |port: &&hostdp::PortSnapshot| devices().any(|device| device.port == port.id);
-    let counted: Counters = devices().map(|device| device.received).sum();
+    let by_hand = |port| by_hand.get(port).copied().unwrap_or_default();
+    let there: Counters = devices().map(|device| device.received + by_hand(&device.port)).sum();
     let elsewhere: Counters =
         host.ports.iter().filter(|port| !witnessed(port)).map(|port| port.received).sum();
     let witnesses = |provider: &ProviderId| traffic.get(provider).is_some_and(|t| !t.is_empty());
@@ -139,7 +152,7 @@ fn conservation(engine: &Engine, host: &hostdp::Snapshot, traffic: &Traffic) -> 
         *dropped.entry(format!("nic-{reason}")).or_default() += *what;
     }
     Conservation {
-        offered: counted + elsewhere + unwitnessed,
+        offered: there + elsewhere + unwitnessed,
         nic: engine.hardware().map(nic_of).sum(),
         host: engine.first_pass_host() + fresh.executed,
         dropped: dropped.into_iter().filter(|(_, what)| !what.is_zero()).collect(),
