@@ -19,6 +19,7 @@ use flow::Counters;
 use crate::engine::Fault;
 use crate::request::{FlowView, Handle, Request, Response, Status};
 use lan::{HOSTS, Lan, Net};
+use replay::Timed;
 use report::{Outcome, Verdict};
 use rig::Rig;
 
@@ -39,7 +40,14 @@ pub struct DemoArgs {
 /// gets a user namespace first.
 #[must_use]
 pub fn main(args: &DemoArgs) -> ExitCode {
-    match run(args) {
+    let frames = match replay::frames(&args.captures) {
+        Ok(frames) => frames,
+        Err(error) => {
+            eprintln!("megaflow demo: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(args, frames) {
         Ok(outcome) => {
             if args.json {
                 println!("{}", report::json(&outcome));
@@ -55,8 +63,7 @@ pub fn main(args: &DemoArgs) -> ExitCode {
     }
 }
 
-fn run(args: &DemoArgs) -> io::Result<Outcome> {
-    let frames = replay::frames(&args.captures)?;
+fn run(args: &DemoArgs, frames: Vec<Timed>) -> io::Result<Outcome> {
     let lan = namespace::become_root_of_our_own().and_then(|()| Lan::new());
     let say = |text: &str| {
         if !args.json {
