@@ -1,0 +1,219 @@
+//! `megaflow demo`: what a newcomer types first.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use common::daemon::Folder;
+use common::{CAPTURE, Ended, MEGAFLOW, fails, megaflow, says, tool};
+use serde_json::Value;
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+/// Packets of a flow in the NIC and on the host.
+fn hits(flow: &Value) -> (u64, u64) {
+    (number(&flow["nic"]["packets"]), number(&flow["host"]["packets"]))
+}
+
+/// The only flow whose match has all of these.
+#[track_caller]
+fn the_flow<'a>(flows: &'a [Value], with: &[&str]) -> &'a Value {
+    let has = |flow: &&Value| with.iter().all(|w| flow["match"].as_str().unwrap().contains(w));
+    let found: Vec<&Value> = flows.iter().filter(has).collect();
+    assert_eq!(found.len(), 1, "{with:?}: {found:?}");
+    found[0]
+}
+
+/// Everything that has to hold of a demo that passed.
+fn check(demo: &Value) {
+    assert_eq!((&demo["passed"], &demo["complaints"]), (&true.into(), &Value::Array(vec![])));
+    let conservation = &demo["conservation"];
+    assert_eq!(conservation["holds"], true);
+    for what in ["packets", "bytes"] {
+        let of = |place: &str| number(&conservation[place][what]);
+        let dropped = conservation["dropped"].as_object().unwrap().values();
+        let dropped: u64 = dropped.map(|count| number(&count[what])).sum();
+        assert_eq!(of("offered"), of("nic") + of("host") + dropped, "{what}: {conservation}");
+        assert!(of("nic") > 0 && of("host") > 0, "{conservation}");
+    }
+    let flows = demo["flows"].as_array().unwrap();
+    assert!(flows.iter().any(|flow| flow["placement"] == "nic" && hits(flow).0 > 0));
+    for flow in flows {
+        // Who is refused has a reason, and nobody else has.
+        assert_eq!(flow["placement"] == "refused", flow["refusal"].is_string(), "{flow}");
+        assert!(flow["placement"] == "nic" || hits(flow).0 == 0, "{flow}");
+    }
+    let refused = flows.iter().filter(|flow| flow["placement"] == "refused");
+    let reasons: Vec<&str> = refused.map(|flow| flow["refusal"].as_str().unwrap()).collect();
+    assert!(reasons.contains(&"action trunc"), "{reasons:?}");
+    check_chains(flows);
+}
+
+/// The same chain twice: pop a label, look up again, rewrite the TTL. One the card follows.
+fn check_chains(flows: &[Value]) {
+    let in_nic = [["label=100", "recirc_id(0)"], ["recirc_id(0x1)", "ttl=64"]];
+    for part in in_nic {
+        let flow = the_flow(flows, &part);
+        assert_eq!(flow["placement"], "nic", "{flow}");
+        assert!(hits(flow).0 > 0, "{flow}");
+    }
+    // The other one ends with a copy for the host: its second half stays there, and its first.
+    let parent = the_flow(flows, &["label=300", "recirc_id(0)"]);
+    let child = the_flow(flows, &["recirc_id(0x2)", "ttl=64"]);
+    assert_eq!(
+        (&child["placement"], &child["refusal"]),
+        (&"refused".into(), &"action userspace".into())
+    );
+    assert_ne!(parent["placement"], "nic");
+    for flow in [parent, child] {
+        assert!(hits(flow).0 == 0 && hits(flow).1 > 0, "{flow}");
+    }
+    // The id scopes the second lookup: both see the same packets, each only its own.
+    assert_eq!(hits(parent), hits(child));
+    let halves = in_nic.map(|part| hits(the_flow(flows, &part)));
+    assert_eq!(halves[0].0 + halves[0].1, halves[1].0 + halves[1].1);
+}
+
+/// And with hosts that talk.
+fn check_hosts(demo: &Value) {
+    let bulk = &demo["bulk_tcp"];
+    let (nic, host) = (number(&bulk["nic_bytes"]), number(&bulk["host_bytes"]));
+    assert!(nic * 100 >= (nic + host) * 95 && nic > 1_000_000, "{bulk}");
+    let facts: Vec<&str> =
+        demo["facts"].as_array().unwrap().iter().map(|fact| fact.as_str().unwrap()).collect();
+    for net in ["V4", "V6", "Vlan"] {
+        // Six pairs of hosts, five requests each.
+        assert!(facts.contains(&&*format!("ping {net}: 30 answers between 3 hosts")), "{facts:?}");
+        assert!(facts.contains(&&*format!("UDP {net}: 500 echoes")), "{facts:?}");
+        assert!(facts.iter().any(|fact| fact.starts_with(&format!("TCP {net}: "))), "{facts:?}");
+    }
+    let flows = demo["flows"].as_array().unwrap();
+    for eth_type in ["0x0800", "0x86dd", "0x0806", "0x8100", "0x8847"] {
+        let has = format!("eth_type({eth_type})");
+        assert!(flows.iter().any(|flow| flow["match"].as_str().unwrap().contains(&has)), "{has}");
+    }
+}
+
+#[test]
+fn it_passes_with_every_packet_accounted_for() {
+    let demo: Value = serde_json::from_str(&says(&["demo", "--seconds", "2", "--json"])).unwrap();
+    check(&demo);
+    check_hosts(&demo);
+}
+
+#[test]
+fn people_read_where_each_flow_lives_and_that_it_adds_up() {
+    let text = says(&["demo", "--seconds", "1", "--pcap", CAPTURE]);
+    assert!(text.starts_with("page and metrics: http://127.0.0.1:"), "{text}");
+    assert!(text.ends_with("\nit all adds up\n"), "{text}");
+    for unit in ["packets", "bytes"] {
+        let line = text.lines().find(|line| line.starts_with(&format!("{unit}: offered ")));
+        let line = line.unwrap_or_else(|| panic!("no line of {unit}: {text}"));
+        assert!(line.contains(" = NIC ") && line.contains(" + host "), "{line}");
+        assert!(line.contains(" + dropped "), "{line}");
+    }
+    assert!(text.contains("\nrefused ") && text.contains(" refused: action trunc\n"), "{text}");
+    assert!(text.contains("\nnic "), "{text}");
+    // The bundled capture, and the one that was asked for.
+    let packets = says(&["extract", CAPTURE]).lines().count();
+    assert!(text.contains(&format!("\nreplayed: {} frames of captures\n", 2 * packets)), "{text}");
+}
+
+#[test]
+fn a_fault_in_the_accounting_is_found_and_named() {
+    let ended = megaflow(&["demo", "--seconds", "1", "--json", "--fault", "drop-counter-update"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), ""), "{ended:?}");
+    let demo: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(demo["passed"], false);
+    let complaints: Vec<&str> =
+        demo["complaints"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    // The flow that it says is off is one of the demo's, and the difference is what is missing.
+    let named = complaints.iter().filter(|line| line.contains(" is off: ")).collect::<Vec<_>>();
+    assert_eq!(named.len(), 1, "{complaints:?}");
+    let ufid = named[0].split_whitespace().find(|word| word.starts_with("ufid:")).unwrap();
+    let flows = demo["flows"].as_array().unwrap();
+    let flow = flows.iter().find(|flow| flow["ufid"] == ufid).expect("the flow is in the table");
+    assert!(named[0].ends_with(flow["match"].as_str().unwrap()), "{named:?}");
+    let truth: u64 =
+        named[0].split("hit it with ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let conservation = &demo["conservation"];
+    let dropped = conservation["dropped"].as_object().unwrap().values();
+    let dropped: u64 = dropped.map(|count| number(&count["packets"])).sum();
+    let [nic, host] = ["nic", "host"].map(|place| number(&conservation[place]["packets"]));
+    let missing = number(&conservation["offered"]["packets"]) - nic - host - dropped;
+    // What is off behind a recirculation is not in the sum of first hits.
+    let is_first = flow["match"].as_str().unwrap().starts_with("recirc_id(0),");
+    let off = truth - number(&flow["nic"]["packets"]);
+    assert!(off > 0 && missing == if is_first { off } else { 0 }, "{missing} {named:?}");
+    assert_eq!(conservation["holds"], missing == 0);
+}
+
+#[test]
+fn a_capture_that_is_none_is_wrong_input() {
+    let folder = Folder::new();
+    let bytes = std::fs::read(CAPTURE).unwrap();
+    let cut = folder.file("cut.pcap");
+    std::fs::write(&cut, &bytes[..bytes.len() - 7]).unwrap();
+    let text = folder.write("text.pcap", "no capture\n");
+    for file in [&cut, &text, &folder.file("absent.pcap"), &folder.path().display().to_string()] {
+        let error = fails(&["demo", "--pcap", file], 2);
+        assert!(error.starts_with(&format!("megaflow demo: {file}: ")), "{error}");
+    }
+}
+
+/// A copy of the command that anybody may run.
+fn public_copy(folder: &Folder) -> String {
+    let copy = folder.file("megaflow");
+    std::fs::copy(MEGAFLOW, &copy).unwrap();
+    for path in [folder.path(), copy.as_ref()] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    copy
+}
+
+fn as_nobody(command: &[&str]) -> Ended {
+    let mut runuser = Command::new("runuser");
+    let runuser = runuser.args(["-u", "nobody", "--"]).args(command).stdin(Stdio::null());
+    tool(runuser, "util-linux").into()
+}
+
+#[test]
+fn it_passes_without_root() {
+    let folder = Folder::new();
+    let copy = public_copy(&folder);
+    let allowed = as_nobody(&["unshare", "--user", "--net", "true"]);
+    let ended = as_nobody(&[&copy, "demo", "--seconds", "1", "--json"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
+    let demo: Value = serde_json::from_str(&ended.out).unwrap();
+    check(&demo);
+    if allowed.code == Some(0) {
+        check_hosts(&demo);
+    } else {
+        println!("user namespaces are not allowed here ({}): captures only", allowed.err.trim());
+        assert!(demo["bulk_tcp"].is_null());
+    }
+}
+
+/// In a user namespace that allows no network namespaces.
+#[test]
+fn where_namespaces_are_not_allowed_the_captures_are_replayed() {
+    let run = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$0\" demo --seconds 1 \"$@\"";
+    let demo = |args: &[&str]| -> Ended {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--net", "sh", "-c", run, MEGAFLOW]).args(args);
+        tool(unshare.stdin(Stdio::null()), "util-linux").into()
+    };
+    let ended = demo(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.starts_with("no network namespaces here ("), "{ended:?}");
+    assert!(ended.out.ends_with("\nit all adds up\n"), "{ended:?}");
+    let ended = demo(&["--json"]);
+    let demo: Value = serde_json::from_str(&ended.out).unwrap();
+    check(&demo);
+    assert!(demo["bulk_tcp"].is_null());
+}
