@@ -15,7 +15,7 @@ use flow::{
     Completion, Counters, Dumped, Key, Megaflow, Moment, Op, PortId, Provider as _, ProviderError,
     Stats, Ufid, odp, packet,
 };
-use tc_flower::{DeviceSelector, TcProvider};
+use tc_flower::{DeviceSelector, TcOptions, TcProvider};
 
 use super::Lane;
 use crate::check::{Checks, Context, Failure, Outcome, equal};
@@ -72,10 +72,14 @@ fn evidence() -> String {
 }
 
 fn open() -> Outcome<TcProvider> {
-    open_ports(&PORTS, &guest::read("/sys/class/net/swrep0/phys_switch_id")?)
+    open_with(TcOptions::default())
 }
 
-fn open_ports(ports: &[(u32, &str)], switch_id: &str) -> Outcome<TcProvider> {
+fn open_with(options: TcOptions) -> Outcome<TcProvider> {
+    open_ports(&PORTS, &guest::read("/sys/class/net/swrep0/phys_switch_id")?, options)
+}
+
+fn open_ports(ports: &[(u32, &str)], switch_id: &str, options: TcOptions) -> Outcome<TcProvider> {
     let select = |(port, name): &(u32, &str)| {
         let phys_port_name = (*name).to_owned();
         (PortId(*port), DeviceSelector::Port { switch_id: switch_id.to_owned(), phys_port_name })
@@ -83,7 +87,7 @@ fn open_ports(ports: &[(u32, &str)], switch_id: &str) -> Outcome<TcProvider> {
     let ports: Vec<_> = ports.iter().map(select).collect();
     let began = Instant::now();
     let clock = move || Moment(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
-    TcProvider::open(&ports, Box::new(clock)).context("opening the provider")
+    TcProvider::open_with(&ports, Box::new(clock), options).context("opening the provider")
 }
 
 /// A megaflow from port 1.

@@ -72,7 +72,12 @@ proptest! {
     /// One bit of the kernel's answer turned over is never taken for the same filter, and
     /// never a panic.
     #[test]
-    fn hostile_answers_are_never_ours(flow in any_megaflow(), at: usize, bit in 0..8u8, cut: usize) {
+    fn hostile_answers_are_never_ours(
+        flow in any_megaflow(),
+        at: usize,
+        bit in 0..8u8,
+        cut: usize,
+    ) {
         if let Ok(rule) = translate(&flow, &target()) {
             let cookie = Cookie::new(flow.ufid, 1, rule.implied);
             let whole = shown(&message(&rule, cookie));

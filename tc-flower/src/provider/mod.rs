@@ -155,6 +155,8 @@ struct Tc<T> {
     options: TcOptions,
     /// Something happened that the caller has to look at.
     changed: bool,
+    /// The caller knows that everything is gone.
+    told_gone: bool,
 }
 
 impl<T: Transport> Tc<T> {

@@ -27,9 +27,11 @@ impl<T: Transport> Tc<T> {
         if std::mem::take(&mut self.changed) {
             events.push(ProviderEvent::Changed);
         }
-        if !self.ports.is_empty() && self.ports.values().all(|state| state.gone) {
+        let gone = !self.ports.is_empty() && self.ports.values().all(|state| state.gone);
+        if gone && !std::mem::replace(&mut self.told_gone, gone) {
             events.push(ProviderEvent::Gone("every port's interface is gone".into()));
         }
+        self.told_gone = gone;
         events
     }
 

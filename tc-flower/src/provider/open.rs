@@ -43,6 +43,7 @@ impl<T: Transport> Tc<T> {
             strays: Vec::new(),
             options,
             changed: false,
+            told_gone: false,
         };
         let all: Vec<PortId> = tc.ports.keys().copied().collect();
         tc.prepare(&all)?;

@@ -417,6 +417,7 @@ fn a_representor_that_goes_takes_its_megaflows_and_comes_back_under_another_numb
     kernel.notify(RTM_DELLINK, 0, shown(12));
     kernel.notify(RTM_DELLINK, 0, shown(13));
     assert!(matches!(tc.events()[..], [ProviderEvent::Changed, ProviderEvent::Gone(_)]));
+    assert!(tc.events().is_empty(), "once");
 }
 
 #[test]

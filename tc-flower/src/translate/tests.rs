@@ -331,7 +331,11 @@ proptest! {
     /// Nothing is silently widened: a mask bit that is turned over changes the filter or is
     /// refused.
     #[test]
-    fn every_mask_bit_counts(flow in any_megaflow(), field in 0..Field::ALL.len(), bit in 0..128u32) {
+    fn every_mask_bit_counts(
+        flow in any_megaflow(),
+        field in 0..Field::ALL.len(),
+        bit in 0..128u32,
+    ) {
         let field = Field::ALL[field];
         let bit = 1u128 << (bit % field.bits());
         prop_assume!(!matches!(field, Field::InPort | Field::RecircId));

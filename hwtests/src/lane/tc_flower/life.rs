@@ -12,6 +12,7 @@ pub(super) fn run(checks: &mut Checks) {
     checks.check("a filter that somebody deletes is an event and is repaired", deleted);
     checks.check("a rule that the card lost is noticed and is repaired", lost);
     checks.check("a restart adopts everything and goes on counting", adopted);
+    checks.check("a label is popped, and the chain changes what is under it", chained);
     checks.check("filters of others stay, ours go, and so does our qdisc", manners);
     checks.check("a thousand megaflows come and go", thousand);
 }
@@ -128,6 +129,36 @@ fn adopted() -> Outcome {
     let counted = stats(&mut tc)?.get(&flows[0].ufid).map(|stats| stats.counters);
     equal("counters of both processes' times", &counted, &Some(one + one))?;
     for flow in &flows {
+        apply_one(&mut tc, Op::Remove { ufid: flow.ufid }).context("removing")?;
+    }
+    tc.remove_all().context("cleaning up")
+}
+
+fn chained() -> Outcome {
+    let mut tc = open_with(TcOptions { recirculation: true })?;
+    let child = flow("recirc_id(0x7),eth_type(0x0800)", "set(ipv4(ttl=33)),2")?;
+    let parent = flow("eth_type(0x8847),mpls(bos=1)", "pop_mpls(eth_type=0x800),recirc(7)")?;
+    for done in apply(&mut tc, &[install(&child, 1), install(&parent, 1)]) {
+        done.result.context("installing")?;
+    }
+    equal("read back", &dump(&mut tc)?.iter().filter(|d| d.flow.is_some()).count(), &2)?;
+    let plain = frame();
+    let labelled = frames::all().into_iter().find(|frame| frame[12..14] == [0x88, 0x47]);
+    let labelled = labelled.ok_or_else(|| Failure::new("no frame has a label"))?;
+    // What the two do one after the other.
+    let mut packet = packet::Packet::new(&plain);
+    let mut inner = key(&plain);
+    packet::edit(&mut packet, &mut inner, &child.actions[0]);
+    let got = send(&socket()?, &[labelled.clone(), plain.clone()])?;
+    let want = [("swvf1".to_owned(), packet.bytes().to_vec()), ("swrep0".into(), plain.clone())];
+    if got != want {
+        return Err(Failure::new(format!("got\n{}want\n{}", hex(&got), hex(&want))));
+    }
+    let counted = stats(&mut tc)?;
+    let of = |flow: &Megaflow| counted.get(&flow.ufid).map(|stats| stats.counters);
+    equal("the parent's", &of(&parent), &Some(Counters::packet(labelled.len())))?;
+    equal("the child's", &of(&child), &Some(Counters::packet(plain.len())))?;
+    for flow in [&parent, &child] {
         apply_one(&mut tc, Op::Remove { ufid: flow.ufid }).context("removing")?;
     }
     tc.remove_all().context("cleaning up")

@@ -64,5 +64,5 @@ fn card() -> Outcome<TcProvider> {
         (name == VF).then(|| guest::read(&format!("{dir}/phys_switch_id")))
     });
     let switch_id = ids.ok_or_else(|| Failure::new(format!("no netdev is {VF}")))??;
-    open_ports(&[(1, VF), (2, UPLINK)], &switch_id)
+    open_ports(&[(1, VF), (2, UPLINK)], &switch_id, TcOptions::default())
 }
