@@ -3,6 +3,7 @@
 mod fpga;
 mod netdevsim;
 mod simulator;
+mod switchdev;
 mod tc_flower;
 
 use std::process::ExitCode;
@@ -33,7 +34,8 @@ pub(crate) struct Lane {
 }
 
 /// Every lane, in the order in which they run within a boot.
-pub(crate) const ALL: &[Lane] = &[simulator::LANE, netdevsim::LANE, tc_flower::LANE, fpga::LANE];
+pub(crate) const ALL: &[Lane] =
+    &[simulator::LANE, netdevsim::LANE, tc_flower::LANE, switchdev::LANE, fpga::LANE];
 
 /// The lanes with these names, all for none. `Err` names the unknown one and the known.
 pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Lane>, String> {

@@ -6,6 +6,7 @@
 
 mod card;
 mod check;
+mod daemon;
 mod guest;
 mod host;
 mod lane;
