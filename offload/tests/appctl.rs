@@ -166,6 +166,61 @@ fn state(daemon: &Daemon) -> String {
     format!("{flows}{}{}{}", status["flows"], status["ports"], daemon.appctl(&["fdb/show"]))
 }
 
+/// Nobody has it.
+const UNKNOWN: &str = "ufid:00000000-0000-0000-0000-000000000001";
+/// A match with a ufid that is not its own.
+const OTHER_UFID: &str = "ufid:00000000-0000-0000-0000-000000000001,in_port(2)";
+/// Stands for itself behind 40,000 actions.
+const HUGE: &str = "huge";
+
+/// Requests, and what is said to them; `@` is the test's folder.
+const WRONG: &[(&[&str], &str)] = &[
+    (&["nonsense"], "\"nonsense\" is not a valid command"),
+    (&["version", "1"], "takes at most 0 arguments"),
+    (&["exit", "now"], "unknown argument 'now'"),
+    (&["dpctl/add-flow"], "requires at least 1 argument"),
+    (&["dpctl/add-flow", FLOW], "takes 2 arguments"),
+    (&["dpctl/add-flow", FLOW, "1"], "exists already"),
+    (&["dpctl/add-flow", NARROWER, "2"], "overlap"),
+    (&["dpctl/add-flow", "in_port(1", "2"], "flow: column "),
+    (&["dpctl/add-flow", "in_port(nowhere)", "2"], "nowhere"),
+    (&["dpctl/add-flow", "in_port(2)", "nowhere"], "actions: column 1: "),
+    (&["dpctl/add-flow", "in_port(2)", "2,set(eth(src=1)"], "actions: column "),
+    (&["dpctl/add-flow", "in_port(2)", "trunc(3),1"], "trunc(3)"),
+    (&["dpctl/add-flow", "in_port(2)", "pop_mpls(eth_type=0x800)"], "pop_mpls"),
+    (&["dpctl/add-flow", "in_port(2)", HUGE], "huge"),
+    (&["dpctl/add-flow", "in_port(2)\nin_port(1)", "2"], "flow: column "),
+    (&["dpctl/add-flow", OTHER_UFID, "2"], "is not the ufid of this match"),
+    (&["dpctl/add-flow", "other", "in_port(2)", "1"], "no datapath 'other'"),
+    (&["dpctl/add-flow", "--nonsense", "in_port(2)", "1"], "unknown option '--nonsense'"),
+    (&["dpctl/add-flows", "@/flows"], "flows:2: "),
+    (&["dpctl/add-flows", "@/broken"], "broken:2: "),
+    (&["dpctl/add-flows", "/nonexistent"], "/nonexistent: No such file"),
+    (&["dpctl/add-flows", "/dev/zero"], "/dev/zero: "),
+    (&["dpctl/mod-flow", WIDER, "2"], "no such flow"),
+    (&["dpctl/mod-flow", FLOW, "set(ipv4(proto=6))"], "proto"),
+    (&["dpctl/del-flow", UNKNOWN], "no such flow"),
+    (&["dpctl/del-flow", WIDER], "no such flow"),
+    (&["dpctl/del-flow", "ufid:nonsense"], "flow: "),
+    (&["dpctl/get-flow", UNKNOWN], "no flow "),
+    (&["dpctl/get-flow", "ufid:12"], "ufid"),
+    (&["dpctl/dump-flows", "filter=nonsense"], "filter 'nonsense': "),
+    (&["dpctl/dump-flows", "type=nonsense"], "type 'nonsense'"),
+    (&["dpctl/dump-flows", "elsewhere"], "no datapath 'elsewhere'"),
+    (&["dpctl/show", "elsewhere"], "no datapath 'elsewhere'"),
+    (&["fdb/show", "elsewhere"], "no such bridge 'elsewhere'"),
+    (&["fdb/flush", "elsewhere"], "no such bridge 'elsewhere'"),
+    (&["offload/explain"], "requires at least 1 argument"),
+    (&["offload/explain", UNKNOWN], "no flow "),
+    (&["offload/explain", WIDER], "is not installed: add its actions"),
+    (&["offload/explain", "in_port(1),", "nonsense"], "actions: column 1: "),
+    (&["offload/flows", "moon", ""], "'moon' is none of"),
+    (&["port/receive", "nowhere", PACKET], "no port 'nowhere'"),
+    (&["port/receive", "left", "0200"], "a packet has 14 to 9216 bytes"),
+    (&["port/receive", "left", "xyz"], "'xyz' is not pairs of hex digits"),
+    (&["vlog/set", "nonsense"], "nonsense"),
+];
+
 #[test]
 fn wrong_input_is_one_line_and_exit_2_and_changes_nothing() {
     let lan = Lan::new(false);
@@ -173,60 +228,18 @@ fn wrong_input_is_one_line_and_exit_2_and_changes_nothing() {
     let daemon = Daemon::on_card(&lan, &folder);
     daemon.appctl(&["dpctl/add-flow", FLOW, "2"]);
     until("the flow is in the card", || daemon.status()["flows"]["nic"] == 1);
-    let unknown = "ufid:00000000-0000-0000-0000-000000000001";
-    let flows = folder.write("flows", &format!("in_port(2) 1\n{FLOW} 1\n"));
-    let broken = folder.write("broken", "in_port(2) 1\nin_port(2),eth_type(1 2\n");
-    let huge = "1,".repeat(40_000) + "nonsense";
-    let other_ufid = format!("{unknown},{WIDER}");
+    folder.write("flows", &format!("in_port(2) 1\n{FLOW} 1\n"));
+    folder.write("broken", "in_port(2) 1\nin_port(2),eth_type(1 2\n");
     let mut before = state(&daemon);
     let socket = daemon.socket().to_str().unwrap();
     let mut wrong = Vec::new();
-    for (args, want) in [
-        (&["nonsense"][..], "\"nonsense\" is not a valid command"),
-        (&["version", "1"], "takes at most 0 arguments"),
-        (&["exit", "now"], "unknown argument 'now'"),
-        (&["dpctl/add-flow"], "requires at least 1 argument"),
-        (&["dpctl/add-flow", FLOW], "takes 2 arguments"),
-        (&["dpctl/add-flow", FLOW, "1"], "exists already"),
-        (&["dpctl/add-flow", NARROWER, "2"], "overlap"),
-        (&["dpctl/add-flow", "in_port(1", "2"], "flow: column "),
-        (&["dpctl/add-flow", "in_port(nowhere)", "2"], "nowhere"),
-        (&["dpctl/add-flow", "in_port(2)", "nowhere"], "actions: column 1: "),
-        (&["dpctl/add-flow", "in_port(2)", "2,set(eth(src=1)"], "actions: column "),
-        (&["dpctl/add-flow", "in_port(2)", "trunc(3),1"], "trunc(3)"),
-        (&["dpctl/add-flow", "in_port(2)", "pop_mpls(eth_type=0x800)"], "pop_mpls"),
-        (&["dpctl/add-flow", "in_port(2)", &huge], "nonsense"),
-        (&["dpctl/add-flow", "in_port(2)\nin_port(1)", "2"], "flow: column "),
-        (&["dpctl/add-flow", &other_ufid, "2"], "is not the ufid of this match"),
-        (&["dpctl/add-flow", "other", "in_port(2)", "1"], "no datapath 'other'"),
-        (&["dpctl/add-flow", "--nonsense", "in_port(2)", "1"], "unknown option '--nonsense'"),
-        (&["dpctl/add-flows", &flows], "flows:2: "),
-        (&["dpctl/add-flows", &broken], "broken:2: "),
-        (&["dpctl/add-flows", "/nonexistent"], "/nonexistent: No such file"),
-        (&["dpctl/add-flows", "/dev/zero"], "/dev/zero: "),
-        (&["dpctl/mod-flow", WIDER, "2"], "no such flow"),
-        (&["dpctl/mod-flow", FLOW, "set(ipv4(proto=6))"], "proto"),
-        (&["dpctl/del-flow", unknown], "no such flow"),
-        (&["dpctl/del-flow", WIDER], "no such flow"),
-        (&["dpctl/del-flow", "ufid:nonsense"], "flow: "),
-        (&["dpctl/get-flow", unknown], "no flow "),
-        (&["dpctl/get-flow", "ufid:12"], "ufid"),
-        (&["dpctl/dump-flows", "filter=nonsense"], "filter 'nonsense': "),
-        (&["dpctl/dump-flows", "type=nonsense"], "type 'nonsense'"),
-        (&["dpctl/dump-flows", "elsewhere"], "no datapath 'elsewhere'"),
-        (&["dpctl/show", "elsewhere"], "no datapath 'elsewhere'"),
-        (&["fdb/show", "elsewhere"], "no such bridge 'elsewhere'"),
-        (&["fdb/flush", "elsewhere"], "no such bridge 'elsewhere'"),
-        (&["offload/explain"], "requires at least 1 argument"),
-        (&["offload/explain", unknown], "no flow "),
-        (&["offload/explain", WIDER], "is not installed: add its actions"),
-        (&["offload/explain", "in_port(1),", "nonsense"], "actions: column 1: "),
-        (&["offload/flows", "moon", ""], "'moon' is none of"),
-        (&["port/receive", "nowhere", PACKET], "no port 'nowhere'"),
-        (&["port/receive", "left", "0200"], "a packet has 14 to 9216 bytes"),
-        (&["port/receive", "left", "xyz"], "'xyz' is not pairs of hex digits"),
-        (&["vlog/set", "nonsense"], "nonsense"),
-    ] {
+    for (args, want) in WRONG {
+        let args: Vec<String> = args
+            .iter()
+            .map(|arg| arg.replace('@', folder.path().to_str().unwrap()))
+            .map(|arg| if arg == HUGE { "1,".repeat(40_000) + HUGE } else { arg })
+            .collect();
+        let args: &[&str] = &args.iter().map(String::as_str).collect::<Vec<_>>();
         // ovs-appctl adds a line of its own to ours.
         let ended = daemon.try_appctl(args);
         let ours = match &ended.err.lines().collect::<Vec<_>>()[..] {
