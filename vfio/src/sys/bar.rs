@@ -1,6 +1,6 @@
 //! Registers: volatile accesses of the declared width, checked against the BAR's size.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use vfio_ioctls::VfioDevice;
 
@@ -92,5 +92,58 @@ impl Bar for TrappedBar {
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             self.device.region_write(self.index, &value.to_le_bytes(), offset);
         }
+    }
+}
+
+/// A BAR that can be taken away from whoever uses it: nobody answers from then on.
+pub(super) struct RevocableBar {
+    size: u64,
+    inner: RwLock<Option<Box<dyn Bar>>>,
+}
+
+impl RevocableBar {
+    pub(super) fn new(inner: Box<dyn Bar>) -> RevocableBar {
+        RevocableBar { size: inner.size(), inner: RwLock::new(Some(inner)) }
+    }
+
+    /// Unmaps it; accesses under way have ended when this returns.
+    pub(super) fn revoke(&self) {
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Bar for RevocableBar {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read32(&self, offset: u64) -> u32 {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.as_ref().map_or(u32::MAX, |bar| bar.read32(offset))
+    }
+
+    fn write32(&self, offset: u64, value: u32) {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bar) = inner.as_ref() {
+            bar.write32(offset, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_bar_reads_all_ones_and_takes_no_writes() {
+        let mapping = Mapping::anonymous(4096).unwrap();
+        let bar = RevocableBar::new(Box::new(MappedBar { mapping }));
+        bar.write32(8, 7);
+        assert_eq!((bar.read32(8), bar.read64(8)), (7, 7));
+        assert_eq!(bar.read32(2), u32::MAX, "not aligned");
+        assert_eq!(bar.read32(4096), u32::MAX, "outside");
+        bar.revoke();
+        bar.write32(8, 9);
+        assert_eq!((bar.read32(8), bar.size()), (u32::MAX, 4096));
     }
 }

@@ -2,17 +2,19 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use pci_driver::config::PciConfig;
 use pci_driver::config::caps::MsiXCapability;
 use pci_driver::regions::{BackedByPciSubregion, PciMemoryRegion, PciRegion};
+use rustix::event::{PollFd, PollFlags, poll};
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioOps};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::arena::{Arena, DmaSource};
-use super::bar::{Bar, MappedBar, TrappedBar};
+use super::bar::{Bar, MappedBar, RevocableBar, TrappedBar};
 use super::interrupt::Interrupt;
 use super::memory::Mapping;
 use crate::error::Error;
@@ -24,6 +26,8 @@ const IOVA_END: u64 = 0xfe00_0000;
 /// VFIO_PCI_CONFIG_REGION_INDEX and VFIO_PCI_MSIX_IRQ_INDEX (linux/vfio.h).
 const CONFIG_REGION: u32 = 7;
 const MSIX_INDEX: u32 = 2;
+/// VFIO_PCI_REQ_IRQ_INDEX: the kernel wants the device back.
+const REQUEST_INDEX: u32 = 4;
 /// VFIO_REGION_INFO_FLAG_MMAP.
 const FLAG_MMAP: u32 = 4;
 /// Command register of the configuration space; memory space and bus master.
@@ -42,13 +46,38 @@ pub struct Identity {
 }
 
 /// An opened PCI function.
+///
+/// The kernel may ask for it back (somebody unbinds it from `vfio-pci`, or takes it off the bus)
+/// and then waits until it is let go. A thread waits for that and lets it go at once: the registers
+/// read all-ones from then on, as those of a card that was pulled out.
 pub struct VfioCard {
-    bar: Arc<dyn Bar>,
     identity: Identity,
+    hold: Arc<Hold>,
     interrupts: Vec<Interrupt>,
-    /// Field order is drop order: the device goes before the container that holds its mappings.
-    device: Arc<VfioDevice>,
     memory: Arc<VfioMemory>,
+    stop: Interrupt,
+    watcher: Option<JoinHandle<()>>,
+}
+
+/// What keeps the function open.
+struct Hold {
+    bar: Arc<RevocableBar>,
+    device: Mutex<Option<Arc<VfioDevice>>>,
+    interrupts: Vec<Interrupt>,
+}
+
+impl Hold {
+    /// Closes the function, whoever still uses its registers.
+    fn let_go(&self) {
+        self.bar.revoke();
+        let device = self.device.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(device) = device {
+            // A failure means that the device is gone, and its interrupts with it.
+            let _ = device.disable_msix();
+        }
+        // Who sleeps in an interrupt wait looks at the registers and finds out.
+        self.interrupts.iter().for_each(Interrupt::raise);
+    }
 }
 
 impl VfioCard {
@@ -72,17 +101,24 @@ impl VfioCard {
         device.reset();
         let identity = identity(&device)?;
         master(&device);
-        let bar = map_bar(&device, 0)?;
-        let interrupts =
-            enable_interrupts(&device, identity.vectors).map_err(|e| refused("MSI-X", e))?;
+        let bar = Arc::new(RevocableBar::new(map_bar(&device, 0)?));
+        let interrupts = enable_interrupts(&device, MSIX_INDEX, identity.vectors)
+            .map_err(|e| refused("MSI-X", e))?;
+        let request = enable_interrupts(&device, REQUEST_INDEX, 1)
+            .map_err(|e| refused("asking for requests", e))?;
+        let copies = interrupts.iter().map(Interrupt::try_clone).collect::<Result<_, _>>()?;
+        let device = Mutex::new(Some(device));
+        let hold = Arc::new(Hold { bar, device, interrupts: copies });
+        let stop = Interrupt::new()?;
+        let watcher = watch(request, stop.try_clone()?, hold.clone())?;
         let memory = Arc::new(VfioMemory { container, next: AtomicU64::new(IOVA_START) });
-        Ok(VfioCard { bar, identity, interrupts, device, memory })
+        Ok(VfioCard { identity, hold, interrupts, memory, stop, watcher })
     }
 
     /// The registers.
     #[must_use]
     pub fn bar(&self) -> Arc<dyn Bar> {
-        self.bar.clone()
+        self.hold.bar.clone()
     }
 
     /// What its configuration space says.
@@ -105,9 +141,37 @@ impl VfioCard {
 
 impl Drop for VfioCard {
     fn drop(&mut self) {
-        // A failure means that the device is gone, and its interrupts with it.
-        let _ = self.device.disable_msix();
+        self.stop.raise();
+        if let Some(watcher) = self.watcher.take() {
+            // A panic of it has been printed, and there is nothing left to watch.
+            let _ = watcher.join();
+        }
+        self.hold.let_go();
     }
+}
+
+/// Starts the thread that waits for the kernel's request; none where there is no such interrupt.
+fn watch(
+    mut request: Vec<Interrupt>,
+    stop: Interrupt,
+    hold: Arc<Hold>,
+) -> Result<Option<JoinHandle<()>>, Error> {
+    let Some(request) = request.pop() else { return Ok(None) };
+    let wait = move || {
+        loop {
+            let mut fds = [PollFd::new(&request, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
+            // A signal ends the wait early: look again.
+            let _ = poll(&mut fds, None);
+            if stop.clear() {
+                return;
+            }
+            if request.clear() {
+                return hold.let_go();
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("vfio-request".into()).spawn(wait);
+    thread.map(Some).map_err(|e| Error::host("starting a thread", e))
 }
 
 fn identity(device: &VfioDevice) -> Result<Identity, Error> {
@@ -136,29 +200,31 @@ fn master(device: &VfioDevice) {
     device.region_write(CONFIG_REGION, &command.to_le_bytes(), COMMAND);
 }
 
-fn map_bar(device: &Arc<VfioDevice>, index: u32) -> Result<Arc<dyn Bar>, Error> {
+fn map_bar(device: &Arc<VfioDevice>, index: u32) -> Result<Box<dyn Bar>, Error> {
     let size = to_usize(device.get_region_size(index));
     if size == 0 {
         return Err(Error::Unusable(format!("it has no BAR{index}")));
     }
     if device.get_region_flags(index) & FLAG_MMAP == 0 {
-        return Ok(Arc::new(TrappedBar { device: device.clone(), index }));
+        return Ok(Box::new(TrappedBar { device: device.clone(), index }));
     }
     // SAFETY: the descriptor belongs to `device`, which outlives this call.
     let file = unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) };
     let offset = device.get_region_offset(index);
     match Mapping::of_file(file, offset, size, true) {
-        Ok(mapping) => Ok(Arc::new(MappedBar { mapping })),
+        Ok(mapping) => Ok(Box::new(MappedBar { mapping })),
         // A BAR with a hole (an MSI-X table in it) may still be read and written by calls.
-        Err(_) => Ok(Arc::new(TrappedBar { device: device.clone(), index })),
+        Err(_) => Ok(Box::new(TrappedBar { device: device.clone(), index })),
     }
 }
 
+/// Enables the first vectors of an interrupt index, as many as there are.
 fn enable_interrupts(
     device: &VfioDevice,
+    index: u32,
     vectors: u16,
 ) -> Result<Vec<Interrupt>, vfio_ioctls::VfioError> {
-    let known = device.get_irq_info(MSIX_INDEX).map_or(0, |info| info.count);
+    let known = device.get_irq_info(index).map_or(0, |info| info.count);
     let count = u32::from(vectors).min(known);
     let mut interrupts = Vec::new();
     let mut events = Vec::new();
@@ -170,7 +236,7 @@ fn enable_interrupts(
         interrupts.push(interrupt);
     }
     if !events.is_empty() {
-        device.enable_msix(events.iter().collect())?;
+        device.enable_irq(index, events.iter().collect())?;
     }
     Ok(interrupts)
 }
