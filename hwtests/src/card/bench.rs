@@ -14,7 +14,7 @@ use super::slot::Slot;
 use super::traffic::{self, Running};
 use crate::check::{Context, Failure, Outcome};
 
-const HELP: &str = "help | ledger | send HOST HEX | frames HOST | ping FROM TO COUNT MILLISECONDS | \
+const HELP: &str = "help | ledger | send HOST HEX | frames HOST | drain | ping FROM TO COUNT MILLISECONDS | \
     tcp FROM TO MILLISECONDS | progress | finish | stop | quiesce | run | lose COUNT | peek IOVA BYTES | \
     poke IOVA HEX | windows | cut | pull | plug";
 
@@ -49,6 +49,7 @@ impl Bench {
                 let frames = self.hosts.received(number(host)?)?;
                 Ok(json!(frames.iter().map(|frame| text(frame)).collect::<Vec<_>>()).to_string())
             }
+            ["drain"] => self.hosts.drain().map(nothing),
             ["ping", from, to, count, distance] => {
                 let distance = Duration::from_millis(number(distance)?);
                 let (from, to, count) = (number(from)?, number(to)?, number(count)?);

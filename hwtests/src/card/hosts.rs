@@ -85,6 +85,12 @@ impl Hosts {
         }
     }
 
+    /// Forgets what the hosts have received.
+    pub(super) fn drain(&mut self) -> Outcome {
+        self.hosts.iter_mut().for_each(|host| drain(&mut host.tap));
+        Ok(())
+    }
+
     /// The frames that a host has received since the last call.
     pub(super) fn received(&mut self, number: u8) -> Outcome<Vec<Vec<u8>>> {
         let host = self.hosts.get_mut(usize::from(number)).ok_or_else(|| no_host(number))?;
@@ -97,6 +103,18 @@ impl Hosts {
             }
             frames.extend(batch.frames().iter().map(|frame| frame.packet.bytes().to_vec()));
         }
+    }
+}
+
+/// Throws the waiting frames of a tap away.
+fn drain(tap: &mut SystemPort) {
+    let mut batch = Batch::new();
+    loop {
+        tap.receive(&mut batch);
+        if batch.is_empty() {
+            return;
+        }
+        batch.take();
     }
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod daemon;
 mod driver;
 mod frames;
+mod process;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -75,7 +76,7 @@ fn bind(address: &str) -> Outcome {
 
 fn evidence() -> String {
     let mut text = String::new();
-    if let Ok(log) = guest::read(daemon::LOG) {
+    if let Ok(log) = guest::read(process::LOG) {
         let lines: Vec<&str> = log.lines().collect();
         let _ = writeln!(text, "the daemon's last words:");
         for line in &lines[lines.len().saturating_sub(8)..] {

@@ -1,42 +1,18 @@
 //! The daemon on the card: hosts at its wires and two network namespaces of the guest are one
 //! LAN, whatever happens to the card.
 
-use std::fs::File;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use flow::{Counters, Ufid};
 use offload::control::view::{Count, Flow, State};
 use serde_json::{Value, json};
 
-use super::bench::{Bench, Ledger};
+use super::bench::{Bench, Ledger, hex};
+use super::frames;
+use super::process::{Daemon, SOON};
 use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
 use crate::guest;
-
-/// The example of the documentation; the card's address is put in.
-const EXAMPLE: &str = include_str!("../../../../docs/examples/card.toml");
-const EXAMPLE_ADDRESS: &str = "0000:00:03.0";
-/// Two ports of the guest's own besides the card's wires.
-const SYSTEM_PORTS: &str = r#"
-[[port]]
-name = "sp0"
-type = "system"
-device = "sp0"
-
-[[port]]
-name = "sp1"
-type = "system"
-device = "sp1"
-"#;
-
-const CONFIG: &str = "/run/card.toml";
-const SOCKET: &str = "/run/megaflow/megaflow.ctl";
-pub(super) const LOG: &str = "/run/daemon.log";
-
-/// For what should take no time, in a slow machine.
-const SOON: Duration = Duration::from_secs(10);
 
 /// The running daemon, and the tester's side of the card.
 struct Rig {
@@ -62,6 +38,12 @@ pub(super) fn run(checks: &mut Checks) {
     checks.check("the card's tables stop in the middle of TCP: the host goes on", || {
         quiesce(&mut rig)
     });
+    checks.check("an operator's chain: pop MPLS, recirculate, set the TTL, in the card", || {
+        chain_in_the_card(&mut rig)
+    });
+    checks.check("the same on the host where the card can't; each id has its scope", || {
+        chain_on_the_host(&mut rig)
+    });
     checks
         .check("the card is pulled out in the middle of TCP: the rest goes on", || pull(&mut rig));
     checks.check("the daemon ends cleanly, and starts again on a new card", || {
@@ -71,6 +53,16 @@ pub(super) fn run(checks: &mut Checks) {
         in_the_card(&mut rig)
     });
     checks.check("killed in the middle of traffic, its next start is clean", || killed(&mut rig));
+    checks.check("unbound from vfio-pci in the middle of TCP, the card is let go at once", || {
+        unbind(&mut rig)
+    });
+    checks.check("bound again, a new start takes it; the end is clean", || {
+        rig.daemon.exit()?;
+        super::bind(&super::card()?)?;
+        rig.daemon = Daemon::start()?;
+        in_the_card(&mut rig)?;
+        rig.daemon.exit()
+    });
 }
 
 /// Namespaces gh0 and gh1 with addresses in the LAN of the card's hosts.
@@ -159,7 +151,11 @@ fn compare(ledger: &Ledger, flows: &[Flow], state: &State) -> Outcome {
         let what = format!("hits in the card of {}", flow.matching);
         equal(&what, &flow.nic, &Count::from(ledger.flow(ufid)))?;
     }
-    equal("all hits in the card", &state.conservation.nic, &Count::from(ledger.total()))?;
+    // A packet that recirculates hits again, but comes in only once.
+    let again = flows.iter().filter(|flow| !flow.matching.contains("recirc_id(0)"));
+    let again: u64 = again.map(|flow| flow.nic.packets).sum();
+    let first = ledger.total().packets - again;
+    equal("first hits in the card", &state.conservation.nic.packets, &first)?;
     equal("the balance", &state.conservation.holds, &true)?;
     let offered: Counters = (0..2).map(|wire| ledger.port(wire, "rx")).sum();
     let others = state.ports.iter().filter(|port| port.kind != "fpga");
@@ -194,6 +190,85 @@ fn quiesce(rig: &mut Rig) -> Outcome {
     equal("the card hits again", &grown, &true)?;
     arrived(&rig.bench.ask_json("finish")?)?;
     books(rig)
+}
+
+/// Installs a chain: frames with that label from the first wire lose it and go on under that id.
+fn install_chain(rig: &mut Rig, label: u32, id: u32, actions: &str) -> Outcome {
+    let child = format!(
+        "recirc_id({id:#x}),in_port(1),eth(),eth_type(0x0800),ipv4(dst=10.9.0.2,ttl=64,frag=no)"
+    );
+    let parent = format!(
+        "in_port(1),eth(),eth_type(0x8847),mpls(label={label}/0xfffff,tc=0/0,ttl=0/0,bos=1/1)"
+    );
+    let recirculate = format!("pop_mpls(eth_type=0x800),recirc({id:#x})");
+    rig.daemon.ask("dpctl/add-flow", &[&child, actions])?;
+    rig.daemon.ask("dpctl/add-flow", &[&parent, &recirculate]).map(drop)
+}
+
+/// The two megaflows of a chain: those whose match or action names the id.
+fn chain(rig: &mut Rig, id: u32) -> Outcome<[Flow; 2]> {
+    let mut flows = rig.daemon.flows()?;
+    let (scope, action) = (format!("recirc_id({id:#x})"), format!("recirc({id:#x})"));
+    flows.retain(|flow| flow.matching.contains(&scope) || flow.actions.contains(&action));
+    flows.sort_by_key(|flow| flow.matching.contains(&scope));
+    <[Flow; 2]>::try_from(flows)
+        .map_err(|flows| Failure::new(format!("{} megaflows of the chain", flows.len())))
+}
+
+/// Sends three frames with that label; returns what arrived at the other wire.
+fn through_chain(rig: &mut Rig, label: u32) -> Outcome<Vec<String>> {
+    rig.bench.ask("drain")?;
+    for _ in 0..3 {
+        rig.bench.send(0, &frames::mpls(label, &frames::udp(64, 50)))?;
+    }
+    rig.bench.frames(1, 3)
+}
+
+fn chain_in_the_card(rig: &mut Rig) -> Outcome {
+    install_chain(rig, 100, 7, "set(ipv4(ttl=63)),2")?;
+    guest::wait_for("both megaflows are in the card", SOON, || {
+        Ok(chain(rig, 7)?.iter().all(|flow| flow.placement == "nic"))
+    })?;
+    let got = through_chain(rig, 100)?;
+    equal("frames", &got, &vec![hex(&frames::udp(63, 50)); 3])?;
+    books(rig)?;
+    for flow in chain(rig, 7)? {
+        equal(&flow.matching, &(flow.nic.packets, flow.host.packets), &(3, 0))?;
+    }
+    Ok(())
+}
+
+fn chain_on_the_host(rig: &mut Rig) -> Outcome {
+    install_chain(rig, 200, 8, "set(ipv4(ttl=63)),trunc(60),2")?;
+    let [parent, child] = chain(rig, 8)?;
+    equal("the child is", &child.placement.as_str(), &"refused")?;
+    equal("the parent is in the card", &(parent.placement == "nic"), &false)?;
+    let got = through_chain(rig, 200)?;
+    equal("frames", &got, &vec![hex(&frames::udp(63, 50)[..60]); 3])?;
+    guest::wait_for("both megaflows count on the host", SOON, || {
+        Ok(chain(rig, 8)?.iter().all(|flow| (flow.nic.packets, flow.host.packets) == (0, 3)))
+    })?;
+    // What the children match, fresh from its wire, and behind the other label.
+    let fresh = frames::udp(64, 50);
+    rig.bench.send(0, &fresh)?;
+    equal("frames", &rig.bench.frames(1, 1)?, &vec![hex(&fresh)])?;
+    through_chain(rig, 200)?;
+    books(rig)?;
+    let [_, other] = chain(rig, 7)?;
+    equal("hits of the other child", &other.total.packets, &3)?;
+    let [_, child] = chain(rig, 8)?;
+    equal("hits of this child", &child.total.packets, &6)
+}
+
+fn unbind(rig: &mut Rig) -> Outcome {
+    rig.bench.ask("tcp 0 1 20000")?;
+    rig.bench.progress(1 << 20)?;
+    let begin = Instant::now();
+    guest::write("/sys/bus/pci/drivers/vfio-pci/unbind", &super::card()?)?;
+    let took = begin.elapsed();
+    equal(&format!("within 5 s, {took:?}"), &(took < Duration::from_secs(5)), &true)?;
+    lost(rig)?;
+    rig.bench.ask("stop").map(drop)
 }
 
 fn pull(rig: &mut Rig) -> Outcome {
@@ -240,99 +315,4 @@ fn killed(rig: &mut Rig) -> Outcome {
     let answers = end["arrived"].as_u64().unwrap_or_default();
     equal(&format!("answers before and after, {answers}"), &(answers > 5), &true)?;
     in_the_card(rig)
-}
-
-/// A running `megaflow run`; killed when dropped.
-struct Daemon {
-    child: Child,
-}
-
-impl Daemon {
-    /// Starts it and waits until it answers.
-    fn start() -> Outcome<Daemon> {
-        let config = EXAMPLE.replace(EXAMPLE_ADDRESS, &super::card()?) + SYSTEM_PORTS;
-        guest::write(CONFIG, &config)?;
-        let log = File::options().create(true).append(true).open(LOG).context(LOG)?;
-        let errors = log.try_clone().context(LOG)?;
-        let child = Command::new("megaflow")
-            .args(["run", "--config", CONFIG])
-            .stdout(log)
-            .stderr(errors)
-            .spawn()
-            .context("starting megaflow")?;
-        let mut daemon = Daemon { child };
-        guest::wait_for("the daemon answers", SOON, || match daemon.ended()? {
-            Some(status) => Err(Failure::new(format!("the daemon ended: {status}"))),
-            None => Ok(daemon.ask("version", &[]).is_ok()),
-        })?;
-        Ok(daemon)
-    }
-
-    fn ended(&mut self) -> Outcome<Option<ExitStatus>> {
-        self.child.try_wait().context("the daemon's process")
-    }
-
-    /// What a method of the control socket answers.
-    fn ask(&self, method: &str, params: &[&str]) -> Outcome<String> {
-        let what = format!("{method} {}", params.join(" "));
-        let mut stream = UnixStream::connect(SOCKET).context(&what)?;
-        stream.set_read_timeout(Some(SOON)).context(&what)?;
-        let request = json!({ "id": 0, "method": method, "params": params });
-        serde_json::to_writer(&mut stream, &request).context(&what)?;
-        let reply = serde_json::Deserializer::from_reader(&stream).into_iter::<Value>().next();
-        let reply = reply.ok_or_else(|| Failure::new(format!("{what}: hung up")))?;
-        let reply = reply.context(&what)?;
-        match reply["result"].as_str() {
-            Some(text) => Ok(text.to_owned()),
-            None => Err(Failure::new(format!("{what}: {}", reply["error"]))),
-        }
-    }
-
-    fn flows(&self) -> Outcome<Vec<Flow>> {
-        serde_json::from_str(&self.ask("offload/flows", &[])?).context("offload/flows")
-    }
-
-    fn state(&self) -> Outcome<State> {
-        serde_json::from_str(&self.ask("offload/status", &[])?).context("offload/status")
-    }
-
-    /// The megaflows of IPv4 packets that come in by a wire and leave by the other, of which
-    /// there have to be that many.
-    fn between_wires(&self, count: usize) -> Outcome<Vec<Flow>> {
-        let mut flows = self.flows()?;
-        flows.retain(|flow| {
-            let way = |from: u8, to: &str| {
-                flow.matching.contains(&format!("in_port({from})")) && flow.actions == to
-            };
-            flow.matching.contains("eth_type(0x0800)") && (way(1, "2") || way(2, "1"))
-        });
-        equal("megaflows between the wires", &flows.len(), &count)?;
-        Ok(flows)
-    }
-
-    /// Tells it to end; it has to, soon, with status 0, and take its socket away.
-    fn exit(&mut self) -> Outcome {
-        self.ask("exit", &[])?;
-        let mut status = None;
-        guest::wait_for("the daemon ends", SOON, || {
-            status = self.ended()?;
-            Ok(status.is_some())
-        })?;
-        let code = status.and_then(|status| status.code());
-        equal("the daemon's exit status", &code, &Some(0))?;
-        equal("its socket is there", &Path::new(SOCKET).exists(), &false)
-    }
-
-    fn kill(&mut self) -> Outcome {
-        self.child.kill().context("killing the daemon")?;
-        self.child.wait().context("the daemon's process").map(drop)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Fails only where it has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -98,7 +98,7 @@ fn reopen(rig: Rig) -> Outcome<Rig> {
     equal("peek", &bench.ask(&format!("peek {DMA_BEGIN:x} 64"))?, &"fault".to_owned())?;
     bench.ask("plug")?;
     // What was forwarded until then.
-    bench.ask("frames 1")?;
+    bench.ask("drain")?;
     open(bench)
 }
 
