@@ -44,6 +44,7 @@ pub(super) fn run(checks: &mut Checks) {
     checks.check("the same on the host where the card can't; each id has its scope", || {
         chain_on_the_host(&mut rig)
     });
+    checks.check("one counter update that the card loses shows in the books", || lose(&mut rig));
     checks
         .check("the card is pulled out in the middle of TCP: the rest goes on", || pull(&mut rig));
     checks.check("the daemon ends cleanly, and starts again on a new card", || {
@@ -100,7 +101,7 @@ fn in_the_card(rig: &mut Rig) -> Outcome {
         let flows = rig.daemon.between_wires(2)?;
         Ok(flows.iter().all(|flow| flow.placement == "nic" && flow.nic.packets > 0))
     })?;
-    let text = rig.daemon.ask("dpctl/dump-flows", &["-m"])?;
+    let text = guest::run("megaflow ctl dpctl/dump-flows -m")?;
     let lines = text.lines().filter(|line| line.contains("offloaded:yes, dp:fpga"));
     equal("megaflows offloaded, at least 2", &(lines.count() >= 2), &true)
 }
@@ -258,6 +259,20 @@ fn chain_on_the_host(rig: &mut Rig) -> Outcome {
     equal("hits of the other child", &other.total.packets, &3)?;
     let [_, child] = chain(rig, 8)?;
     equal("hits of this child", &child.total.packets, &6)
+}
+
+/// The comparison of the books can fail.
+fn lose(rig: &mut Rig) -> Outcome {
+    books(rig)?;
+    rig.bench.ask("lose 1")?;
+    pinged(&mut rig.bench, 0, 1, 2)?;
+    // Longer than a statistics pass takes to come.
+    std::thread::sleep(Duration::from_secs(2));
+    let (flows, state) = (rig.daemon.flows()?, rig.daemon.state()?);
+    match compare(&rig.bench.ledger()?, &flows, &state) {
+        Err(difference) => contains(&difference.to_string(), "hits in the card"),
+        Ok(()) => Err(Failure::new("the books agree")),
+    }
 }
 
 fn unbind(rig: &mut Rig) -> Outcome {
