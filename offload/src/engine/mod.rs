@@ -374,6 +374,9 @@ impl Engine {
                     *self.first_pass_nic.entry(provider).or_default() += dumped.stats.counters;
                 }
                 self.insert(entry);
+                // What the client can learn from them it learns from all of them, before it is
+                // asked whether each is still right.
+                self.client.used(flow, now);
                 let name = self.hardware_name(provider);
                 self.tally.correction(&name, "adopted");
             } else {

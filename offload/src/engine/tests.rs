@@ -449,3 +449,42 @@ fn idle_flows_leave_and_operators_flows_stay() {
     assert!(matches!(world.replies.remove(&Token(9)), Some(Ok(Response::Flows(_)))));
     assert!(world.host.entries.is_empty() && world.nic.entries.is_empty());
 }
+
+/// The actions of each follow from what is learnt from the other: whichever is asked about first.
+#[test]
+fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
+    let ports = [PortId(1), PortId(2), PortId(3)];
+    let stations = [flow::MacAddr([2, 0, 0, 0, 0, 1]), flow::MacAddr([2, 0, 0, 0, 0, 2])];
+    let mut before = pipeline::l2::Switch::new(pipeline::l2::Settings::default());
+    before.ports(&ports);
+    let mut flow = |from: usize, to: usize| {
+        let (eth_src, eth_dst) = (stations[from - 1], stations[to - 1]);
+        let in_port = u32::try_from(from).unwrap();
+        let key = Key { in_port, eth_src, eth_dst, eth_type: 0x0800, ..Key::default() };
+        let upcall = Upcall { key: &key, frame: &[], reason: &UpcallReason::Miss };
+        let Answer::Install(flow) = before.upcall(upcall, Moment(1)) else { panic!("no flow") };
+        flow
+    };
+    flow(1, 2);
+    let flows = [flow(2, 1), flow(1, 2)];
+    assert_eq!(*flows[1].actions, [Action::Output(PortId(2))]);
+
+    let dumped = |flow: &Arc<Megaflow>| Dumped {
+        ufid: flow.ufid,
+        generation: 7,
+        flow: Some(flow.clone()),
+        stats: Stats::default(),
+        active: true,
+    };
+    for found in [[0, 1], [1, 0]].map(|order| order.map(|n| dumped(&flows[n])).to_vec()) {
+        let after = pipeline::l2::Switch::new(pipeline::l2::Settings::default());
+        let mut engine = Engine::new(Settings::default(), Box::new(after), Box::new(ByRate));
+        let admission = Arc::new(Picky(Capabilities::default()));
+        let provider = engine.add_hardware("nic", admission, Budget::new(1000));
+        engine.step(Event::Ports(ports.to_vec()), Moment(1));
+        let commands = engine.step(Event::Dumped { provider, found }, Moment(2)).commands;
+        let to_nic = |c: &&Command| matches!(c, Command::Apply { place: Place::Nic(_), .. });
+        assert_eq!(commands.iter().find(to_nic).map(|c| format!("{c:?}")), None);
+        assert!(commands.iter().any(|c| matches!(c, Command::Adopt { .. })));
+    }
+}
