@@ -1,0 +1,302 @@
+//! What the command says without a daemon (plans, refusals, ODP text, keys of captures, replays),
+//! and that a daemon does what it says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::daemon::{Daemon, Folder};
+use common::net::Lan;
+use common::pcap::{capture, frames, hex};
+use common::{CAPTURE, MEGAFLOW, answers, fails, says, tool, until};
+use serde_json::Value;
+
+const TCP: &str = "in_port(1),eth(src=02:00:00:00:00:01),eth_type(0x0800),\
+                   ipv4(dst=10.0.0.0/255.0.0.0,proto=6,frag=no),tcp(dst=80)";
+const TCP_TC: &str = "tc filter add dev port1 ingress protocol ip flower skip_sw \
+                      src_mac 02:00:00:00:00:01 ip_proto tcp dst_ip 10.0.0.0/8 ip_flags nofrag \
+                      dst_port 80";
+const MPLS: &str = "in_port(1),eth(),eth_type(0x8847),mpls(label=100)";
+const INNER: &str = "recirc_id(0x1),in_port(1),eth(),eth_type(0x0800),ipv4(ttl=64,frag=no)";
+const ARP: &str = "in_port(1),eth(),eth_type(0x0806),arp(op=1)";
+const LABEL: &str = "in_port(1),eth(),eth_type(0x86dd),ipv6(label=0x5,frag=no)";
+
+/// Flows, and what follows `tc filter add dev port1 ingress`.
+const TC_PLANS: &[(&str, &str, &str)] = &[
+    (TCP, "2", "action mirred egress redirect dev port2"),
+    (TCP, "drop", "action drop"),
+    (
+        TCP,
+        "set(ipv4(src=1.2.3.4,ttl=63)),set(tcp(dst=8080)),push_vlan(vid=10,pcp=3),2,3",
+        "action pedit ex munge ip src set 1.2.3.4 munge ip ttl set 63 pipe \
+         action pedit ex munge tcp dport set 8080 pipe action csum ip4h and tcp pipe \
+         action vlan push id 10 protocol 802.1Q priority 3 \
+         action mirred egress mirror dev port2 action mirred egress redirect dev port3",
+    ),
+];
+
+#[test]
+fn tc_plans_are_the_command_that_an_operator_would_type() {
+    for (flow, actions, tc) in TC_PLANS {
+        let plan = says(&["explain", "--target", "tc", flow, actions]);
+        assert_eq!(plan, format!("{TCP_TC} {tc}\n"));
+        // The same from one text, and for machines.
+        let whole = format!("{flow},actions:{actions}");
+        assert_eq!(says(&["explain", "--target", "tc", &whole]), plan);
+        let json = says(&["explain", "--target", "tc", "--json", &whole]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["plan"], &json["refusal"]), (&plan.trim_end().into(), &Value::Null));
+    }
+    let chain = |flow: &str, actions: &str| says(&["explain", "--target", "tc", flow, actions]);
+    let parent = chain(MPLS, "pop_mpls(eth_type=0x800),recirc(0x1)");
+    assert!(parent.ends_with(" action mpls pop protocol ip action goto chain 1\n"), "{parent}");
+    let child = chain(INNER, "set(ipv4(ttl=63)),2");
+    assert!(child.starts_with("tc filter add dev port1 ingress chain 1 protocol ip "), "{child}");
+}
+
+#[test]
+fn card_plans_are_the_entry_that_is_written() {
+    // OUTPUT (1) of 4 bytes to wire 1: the flow's second port.
+    let plan = says(&["explain", "--target", "fpga", TCP, "2"]);
+    assert!(plan.starts_with("ENTRY_WRITE key 0000") && plan.ends_with(" actions 01040001\n"));
+    // Port, recirculation id, source, no VLAN, EtherType, protocol, fragment, 8 bits of the
+    // address, port.
+    let bits = 16 + 32 + 48 + 16 + 16 + 8 + 8 + 8 + 16;
+    assert!(plan.contains(&format!(" ({bits} of 640 bits) ")), "{plan}");
+    // SET_FIELD IP_TTL 63/0xff, OUTPUT 1: as in docs/fpga-abi.md.
+    let plan = says(&["explain", "--target", "fpga", INNER, "set(ipv4(ttl=63)),2"]);
+    assert!(plan.ends_with(" actions 020c00070000003f000000ff01040001\n"), "{plan}");
+}
+
+/// Flows, and why neither backend takes them: reason and subject.
+const REFUSED: &[(&str, &str, &str, &str)] = &[
+    ("tc", TCP, "trunc(100),2", "action trunc"),
+    ("tc", TCP, "userspace(pid=1)", "action userspace"),
+    ("tc", TCP, "sample(sample=50%,actions(2))", "action sample"),
+    ("tc", TCP, "hash(l4(0)),recirc(0x2)", "action hash"),
+    ("tc", LABEL, "2", "match-field ipv6_label"),
+    ("tc", "in_port(1),dp_hash(1)", "2", "match-field dp_hash"),
+    ("tc", ARP, "set(arp(sip=1.2.3.4)),2", "set-field arp_sip"),
+    ("fpga", TCP, "trunc(100),2", "action trunc"),
+    ("fpga", TCP, "userspace(pid=1)", "action userspace"),
+    ("fpga", TCP, "sample(sample=50%,actions(2))", "action sample"),
+    ("fpga", "in_port(1),dp_hash(1)", "2", "match-field dp_hash"),
+];
+
+#[test]
+fn refusals_name_what_is_at_fault() {
+    for (target, flow, actions, want) in REFUSED {
+        let said = says(&["explain", "--target", target, flow, actions]);
+        let found = said.strip_prefix("refused: ").and_then(|said| said.strip_prefix(want));
+        let rest = found.unwrap_or_else(|| panic!("{target} {flow} {actions}: {said}"));
+        assert!(rest == "\n" || rest.starts_with(": "), "{said}");
+        let json = says(&["explain", "--target", target, "--json", flow, actions]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let refusal = &json["refusal"];
+        let [reason, subject] = ["reason", "subject"].map(|key| refusal[key].as_str().unwrap());
+        assert_eq!((format!("{reason} {subject}").as_str(), &json["plan"]), (*want, &Value::Null));
+    }
+    let error = fails(&["explain", "--target", "fpga", "in_port(1", "2"], 2);
+    assert!(error.starts_with("megaflow explain: flow: column "), "{error}");
+    let error = fails(&["explain", "--target", "moon", "in_port(1)", "2"], 2);
+    assert!(error.contains("invalid value 'moon'"), "{error}");
+}
+
+/// What is explained beforehand is what happens: for each flow, the daemon's words before it is
+/// there, the command's words without a daemon, and where it then lives.
+#[test]
+fn what_is_explained_is_what_happens() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let daemon = Daemon::on_card(&lan, &folder);
+    let of_card = REFUSED.iter().filter(|(target, ..)| *target == "fpga");
+    let refused = of_card.map(|(_, flow, actions, want)| (*flow, *actions, Some(*want)));
+    let taken = [(TCP, "2"), (TCP, "drop"), (LABEL, "2"), (ARP, "set(arp(sip=1.2.3.4)),2")];
+    let taken = taken.into_iter().chain([(TCP, "set(tcp(dst=8080)),push_vlan(vid=10,pcp=3),2,1")]);
+    let flows = refused.chain(taken.map(|(flow, actions)| (flow, actions, None)));
+    for (flow, actions, refusal) in flows {
+        let before = daemon.appctl(&["offload/explain", flow, actions]);
+        assert!(before.contains("\nplacement: not installed\nfpga: "), "{before}");
+        // Offline there are only the ports that the flow names; the words are the same.
+        let alone = says(&["explain", "--target", "fpga", flow, actions]);
+        let (begin, place) = match refusal {
+            Some(_) => ("", "refused"),
+            None => ("can hold it\n  ", "nic"),
+        };
+        if actions.ends_with('2') || refusal.is_some() {
+            assert!(before.ends_with(&format!("fpga: {begin}{alone}")), "{before}{alone}");
+        }
+        daemon.appctl(&["dpctl/add-flow", flow, actions]);
+        until("the flow has its place", || daemon.status()["flows"][place] == 1);
+        let now = &daemon.flows()[0];
+        assert_eq!(now["placement"], place);
+        let subject = refusal.map(|_| {
+            let [reason, subject] = ["reason", "subject"].map(|k| now["refusal"][k].as_str());
+            format!("{} {}", reason.unwrap(), subject.unwrap())
+        });
+        assert_eq!(subject.as_deref(), refusal);
+        let plan = before.split("\nfpga: ").nth(1).unwrap();
+        let after = daemon.says("explain", &[now["ufid"].as_str().unwrap()]);
+        assert!(after.ends_with(&format!("\nfpga: {plan}")), "{before}{after}");
+        daemon.appctl(&["dpctl/del-flow", flow]);
+    }
+}
+
+#[test]
+fn odp_text_is_printed_as_it_is_read() {
+    let odp = |what: &str, input: &str| {
+        answers(Command::new(MEGAFLOW).args(["odp", what]), input.as_bytes())
+    };
+    // What OVS prints and can't read back, too.
+    for actions in [
+        "recirc(0x1)",
+        "hash(l4(0))",
+        "push_mpls(label=5,tc=0,ttl=64,bos=1,eth_type=0x8847),2",
+        "pop_mpls(eth_type=0x800),recirc(0x1a)",
+        "set(ipv4(src=1.2.3.4,ttl=63)),push_vlan(vid=10,pcp=3),1,2",
+        "userspace(pid=1,userdata(00ff)),trunc(100),3",
+        "sample(sample=50.0%,actions(2,pop_vlan))",
+        "drop",
+    ] {
+        assert_eq!(odp("actions", &format!("{actions}\n")), format!("{actions}\n"));
+    }
+    let errors = odp("actions", "nonsense\nrecirc(\n1,,nonsense\n");
+    assert_eq!(errors.lines().count(), 3);
+    assert!(errors.lines().all(|line| line.starts_with("error: ")), "{errors}");
+    let masks = odp("masks", &format!("{TCP}\nin_port(1/2)\n"));
+    let lines: Vec<&str> = masks.lines().collect();
+    assert!(lines.len() == 2 && lines[1].starts_with("error: "), "{masks}");
+    assert!(lines[0].contains("ipv4(dst=10.0.0.0/255.0.0.0,proto=6,frag=no)"), "{masks}");
+    assert_eq!(odp("masks", &format!("{}\n", lines[0])), format!("{}\n", lines[0]));
+}
+
+/// OVS's fields that our key does not have (yet): neighbour discovery and NSH headers.
+fn is_ours(part: &str) -> bool {
+    !["nd_target=", "nd_sll=", "nd_tll=", "nsh_"].iter().any(|name| part.starts_with(name))
+}
+
+/// The bundled capture, and every packet that ever was difficult.
+#[test]
+fn keys_are_those_that_ovs_ofctl_prints() {
+    let folder = Folder::new();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../flow/tests/corpus");
+    let kept = common::files(&corpus).into_iter().map(|file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        hex(&lines.collect::<String>())
+    });
+    let kept: Vec<Vec<u8>> = kept.collect();
+    assert!(kept.len() > 40);
+    let file = folder.file("corpus.pcap");
+    std::fs::write(&file, capture(&kept)).unwrap();
+    for (file, packets) in [(CAPTURE, 480), (file.as_str(), kept.len())] {
+        let mut ofctl = Command::new("ovs-ofctl");
+        let theirs = tool(ofctl.args(["parse-pcap", file]), "openvswitch-common");
+        assert!(theirs.status.success(), "{theirs:?}");
+        let theirs = String::from_utf8(theirs.stdout).unwrap();
+        let theirs: Vec<String> = theirs
+            .lines()
+            .map(|line| line.split(',').filter(|part| is_ours(part)).collect::<Vec<_>>().join(","))
+            .collect();
+        let ours = says(&["extract", "--format", "ofctl", file]);
+        assert_eq!(ours.lines().collect::<Vec<_>>(), theirs, "{file}");
+        assert_eq!(theirs.len(), packets);
+        // As ODP text they are keys that can be read again.
+        let keys = says(&["extract", "--port", "3", file]);
+        let odp = answers(Command::new(MEGAFLOW).args(["odp", "keys"]), keys.as_bytes());
+        assert_eq!(odp, keys);
+    }
+}
+
+/// The sum of RFC 1071.
+fn checksum(bytes: &[u8]) -> u16 {
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    let mut sum: u32 = bytes.chunks(2).map(word).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap()
+}
+
+/// An IPv4 packet with a TCP or UDP header of these ports, checksums right.
+fn packet(proto: u8, ttl: u8, source: [u8; 4], ports: [u16; 2], flags: u8) -> Vec<u8> {
+    let ports = ports.map(u16::to_be_bytes).concat();
+    let (mut l4, sum_at) = match proto {
+        6 => ([&ports[..], &[0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 1, 0, 0, 0, 0, 0]].concat(), 16),
+        _ => ([&ports[..], &[0, 12, 0, 0, b'd', b'a', b't', b'a']].concat(), 6),
+    };
+    let destination = [10, 0, 0, 2];
+    let length = u16::try_from(l4.len()).unwrap();
+    let pseudo = [&source[..], &destination, &[0, proto], &length.to_be_bytes(), &l4].concat();
+    l4[sum_at..sum_at + 2].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+    let total = (length + 20).to_be_bytes();
+    let mut ip =
+        [&[0x45, 0][..], &total, &[0, 1, 0, 0, ttl, proto, 0, 0], &source, &destination].concat();
+    let sum = checksum(&ip).to_be_bytes();
+    ip[10..12].copy_from_slice(&sum);
+    [ip, l4].concat()
+}
+
+fn frame(eth: &str, payload: &[u8]) -> Vec<u8> {
+    [&hex("020000000002 020000000001"), &hex(eth), payload].concat()
+}
+
+/// A chain that pops a label, looks up again and rewrites; a rewrite with two outputs; a drop;
+/// what nobody wants. Byte for byte.
+#[test]
+fn a_replay_does_what_the_flows_say() {
+    const A: [u8; 4] = [10, 0, 0, 1];
+    let folder = Folder::new();
+    let udp = packet(17, 64, A, [1000, 2000], 0);
+    let arp =
+        frame("0806", &hex("0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002"));
+    let tcp = [0x02, 0x10, 0x11].map(|flags| frame("0800", &packet(6, 64, A, [5, 80], flags)));
+    let labelled = frame("8847", &[&hex("00064140")[..], &udp].concat());
+    let other_label = frame("8847", &[&hex("000c8140")[..], &udp].concat());
+    let input =
+        [&[labelled, arp.clone(), frame("0800", &udp), other_label.clone()][..], &tcp].concat();
+    std::fs::write(folder.file("in.pcap"), capture(&input)).unwrap();
+    let flows = folder.write(
+        "flows",
+        "# label 100\n\
+         in_port(7),eth(),eth_type(0x8847),mpls(label=100) pop_mpls(eth_type=0x800),recirc(0x1)\n\
+         recirc_id(0x1),in_port(7),eth(),eth_type(0x0800),ipv4(ttl=64,frag=no) set(ipv4(ttl=63)),2\n\
+         # The same match in another scope: nobody comes there.\n\
+         recirc_id(0x2),in_port(7),eth(),eth_type(0x0800),ipv4(ttl=64,frag=no) 3\n\
+         in_port(7),eth(),eth_type(0x0800),ipv4(proto=17,frag=no) \
+         set(ipv4(src=192.0.2.1)),set(udp(src=1001)),push_vlan(vid=5,pcp=3),2,3\n\
+         in_port(7),eth(),eth_type(0x0800),ipv4(proto=6,frag=no),actions:drop\n",
+    );
+    let inputs = format!("7={}", folder.file("in.pcap"));
+    let args = ["replay", "--flows", &flows, "--in", &inputs, "--out", &folder.file("out")];
+    let summary: Value = serde_json::from_str(&says(&args)).unwrap();
+    let popped = frame("0800", &packet(17, 63, A, [1000, 2000], 0));
+    let rewritten = frame("8100 6005 0800", &packet(17, 64, [192, 0, 2, 1], [1001, 2000], 0));
+    for (file, want) in [
+        ("2.pcap", &[popped, rewritten.clone()][..]),
+        ("3.pcap", &[rewritten]),
+        ("7.pcap", &[]),
+        ("upcall.pcap", &[arp, other_label]),
+    ] {
+        let bytes = std::fs::read(folder.path().join("out").join(file)).unwrap();
+        assert_eq!(frames(&bytes), want, "{file}");
+    }
+    let of = |what: &str| -> Vec<String> {
+        summary["flows"].as_array().unwrap().iter().map(|flow| flow[what].to_string()).collect()
+    };
+    assert_eq!(of("packets"), ["1", "1", "0", "1", "3"]);
+    // The label is gone at the second lookup; frames are counted as they came.
+    assert_eq!(of("bytes"), ["50", "46", "0", "46", "162"]);
+    assert_eq!(of("tcp_flags"), ["\"0\"", "\"0\"", "\"0\"", "\"0\"", "\"FS.\""]);
+    assert_eq!((&summary["upcalls"], &summary["recirculations"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&summary["explicit_drops"], &summary["drops"]),
+        (&3.into(), &Value::Object([].into_iter().collect()))
+    );
+    assert_eq!(summary["received"]["packets"], 7);
+    let error = fails(&["replay", "--flows", CAPTURE, "--in", &inputs, "--out", "/nonexistent"], 2);
+    assert!(error.contains("mixed.pcap"), "{error}");
+}
