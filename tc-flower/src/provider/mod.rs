@@ -152,6 +152,8 @@ struct Tc<T> {
     /// Filters of ours that have to go: a removal that failed, the rest of a replace that was
     /// cut short, one whose hardware lost it.
     strays: Vec<Placed>,
+    /// What filters had counted that others deleted, where the caller has not been told yet.
+    last_words: Vec<(Ufid, Stats)>,
     options: TcOptions,
     /// Something happened that the caller has to look at.
     changed: bool,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::{PortId, ProviderEvent};
+use flow::{PortId, ProviderEvent, Ufid};
 
 use super::{PortState, Tc, qdisc};
 use crate::decode::Filter;
@@ -90,8 +90,11 @@ impl<T: Transport> Tc<T> {
         if !self.by_ifindex.contains_key(&at.ifindex) {
             return;
         }
-        if self.table.at(&at).is_some() {
+        if let Some(ufid) = self.table.at(&at) {
             self.changed = true;
+            if kind == RTM_DELTFILTER {
+                self.hear_last_words(ufid, filter);
+            }
             return;
         }
         let priorities = self.table.priorities(at.ifindex, at.chain);
@@ -100,6 +103,17 @@ impl<T: Transport> Tc<T> {
         } else if at.priority == 0 || at.handle == 0 && priorities.is_ours(at.priority) {
             // A whole chain or priority was flushed.
             self.changed = true;
+        }
+    }
+
+    /// Who deletes a filter by its handle makes the kernel read its counters a last time and tell
+    /// everybody. For a whole chain, priority or qdisc it does not.
+    fn hear_last_words(&mut self, ufid: Ufid, filter: &Filter<'_>) {
+        let (Some(entry), Ok(summary)) = (self.table.get(ufid), filter.summary()) else { return };
+        let stats = summary.counted.stats((self.clock)());
+        let is_its_own = summary.cookie == Some(entry.placed.cookie);
+        if is_its_own && stats.counters != entry.last.counters {
+            self.last_words.push((ufid, stats));
         }
     }
 

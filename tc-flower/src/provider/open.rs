@@ -41,6 +41,7 @@ impl<T: Transport> Tc<T> {
             table: Table::default(),
             found: HashMap::new(),
             strays: Vec::new(),
+            last_words: Vec::new(),
             options,
             changed: false,
             told_gone: false,

@@ -32,10 +32,10 @@ struct Listed {
 
 impl<T: Transport> Tc<T> {
     pub(super) fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
-        for ifindex in self.interfaces() {
-            let seen = self.read(ifindex)?;
-            let mut there = HashSet::with_capacity(seen.len());
-            for seen in seen {
+        let interfaces = self.interfaces();
+        let mut there = HashSet::with_capacity(self.table.len());
+        for ifindex in &interfaces {
+            for seen in self.read(*ifindex)? {
                 match seen {
                     Seen::Alive(ufid, stats, answered) => {
                         there.insert(ufid);
@@ -56,9 +56,25 @@ impl<T: Transport> Tc<T> {
                     }
                 }
             }
+        }
+        self.pass_on_last_words(out);
+        for ifindex in interfaces {
             self.table.retain_on(ifindex, |ufid| there.contains(ufid));
         }
         Ok(())
+    }
+
+    /// What is gone with hits that nobody has read is reported a last time; the next pass, which
+    /// is due at once, misses it.
+    fn pass_on_last_words(&mut self, out: &mut Vec<(Ufid, Stats)>) {
+        // The kernel speaks before the filter is gone: what this pass missed has been said.
+        self.listen();
+        for (ufid, stats) in std::mem::take(&mut self.last_words) {
+            if self.table.remove(ufid).is_some() {
+                out.push((ufid, stats));
+                self.changed = true;
+            }
+        }
     }
 
     fn read(&mut self, ifindex: u32) -> Result<Vec<Seen>, WireError> {

@@ -299,6 +299,26 @@ fn a_filter_taken_behind_our_back_is_an_event_and_missing_from_the_statistics() 
 }
 
 #[test]
+fn the_last_hits_of_a_filter_taken_behind_our_back_are_told_before_it_is_missing() {
+    let kernel = Kernel::new();
+    let mut tc = open(&kernel);
+    apply(&mut tc, &[install(&station(1, "2"), 1), install(&station(2, "2"), 1)]);
+    let at = kernel.locations()[0];
+    kernel.hit(at, 3, 300);
+    assert_eq!(stats(&mut tc).len(), 2);
+    kernel.hit(at, 4, 400);
+    kernel.steal(at);
+    let told = stats(&mut tc);
+    assert_eq!(
+        told.iter().map(|(_, s)| s.counters).max_by_key(|c| c.packets),
+        Some(counters(7, 700))
+    );
+    assert_eq!(tc.events(), [ProviderEvent::Changed], "a pass is due");
+    assert_eq!(stats(&mut tc).len(), 1);
+    assert!(tc.events().is_empty());
+}
+
+#[test]
 fn a_filter_that_the_hardware_lost_is_missing_and_can_be_installed_again() {
     let kernel = Kernel::new();
     let mut tc = open(&kernel);
