@@ -95,7 +95,8 @@ fn switch(ports: &[PortId]) -> tc_flower::Target {
         switch_id: "00".to_owned(),
     };
     let ports = ports.iter().map(|port| (*port, device(port))).collect();
-    tc_flower::Target { ports, recirculation: true }
+    // As the daemon opens it.
+    tc_flower::Target { ports, recirculation: false }
 }
 
 /// Every port that the flow names.

@@ -1,8 +1,9 @@
 //! Which megaflows go into the NIC: admission first, then room, budget and rates.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Moment, Reason, Refusal, Ufid};
+use flow::{Admission, Moment, Reason, Refusal, Ufid};
 
 use super::entry::scopes_of;
 use super::event::ProviderId;
@@ -139,6 +140,24 @@ impl Engine {
             self.waiting.insert(ufid);
         }
         self.recount(ufid, "refused");
+    }
+
+    /// A device can do other things than before: what it had refused is tried again.
+    pub fn set_admission(
+        &mut self,
+        provider: ProviderId,
+        admission: Arc<dyn Admission>,
+        now: Moment,
+    ) {
+        let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
+        if hardware.admission.capabilities() == admission.capabilities() {
+            return;
+        }
+        hardware.admission = admission;
+        for (ufid, entry) in self.flows.iter_mut().filter(|(_, entry)| entry.refusal.is_some()) {
+            entry.retry.get_or_insert(now);
+            self.waiting.insert(*ufid);
+        }
     }
 
     /// How many megaflows of a scope forward in the NIC.

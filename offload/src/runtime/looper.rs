@@ -111,6 +111,10 @@ impl Loop {
             News::Traffic(provider, traffic) => {
                 self.traffic.insert(provider, traffic);
             }
+            News::Admission(provider, admission) => {
+                let now = self.now();
+                self.engine.set_admission(provider, admission, now);
+            }
             News::Snapshot(token, snapshot) => {
                 let Some(reply) = self.waiting.remove(&token) else { return };
                 let counted = Counted {

@@ -1,9 +1,11 @@
 //! The thread that owns a hardware provider.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use flow::Admission;
 use flow::{Counters, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderEvent};
 
 use crate::clock::Clock;
@@ -24,6 +26,8 @@ pub(super) enum News {
     Event(Event),
     /// What the device's ports count, read with each statistics pass.
     Traffic(ProviderId, Vec<PortTraffic>),
+    /// What the device can do now.
+    Admission(ProviderId, Arc<dyn Admission>),
     /// The host datapath's counters, for a request.
     Snapshot(Token, Box<hostdp::Snapshot>),
     /// A packet put in by hand, for a request: the port, if it was there, and the packet.
@@ -89,9 +93,17 @@ impl Owner {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
-            for event in self.provider.events() {
-                self.tell(Event::Provider { provider: self.id, event });
+            self.look_for_events();
+        }
+    }
+
+    fn look_for_events(&mut self) {
+        for event in self.provider.events() {
+            if event == ProviderEvent::Changed {
+                // A port that went or came back changes what the device can do.
+                let _ = self.news.send(News::Admission(self.id, self.provider.admission()));
             }
+            self.tell(Event::Provider { provider: self.id, event });
         }
     }
 
