@@ -14,9 +14,9 @@ use super::slot::Slot;
 use super::traffic::{self, Running};
 use crate::check::{Context, Failure, Outcome};
 
-const HELP: &str = "help | ledger | send HOST HEX | frames HOST | drain | ping FROM TO COUNT MILLISECONDS | \
-    tcp FROM TO MILLISECONDS | progress | finish | stop | quiesce | run | lose COUNT | peek IOVA BYTES | \
-    poke IOVA HEX | windows | cut | pull | plug";
+const HELP: &str = "help | ledger | send HOST HEX | frames HOST | drain | \
+    ping FROM TO COUNT MILLISECONDS | tcp FROM TO MILLISECONDS | progress | finish | stop | \
+    quiesce | run | lose COUNT | peek IOVA BYTES | poke IOVA HEX | windows | cut | pull | plug";
 
 /// The card on the tester's bench.
 pub(super) struct Bench {
@@ -148,10 +148,11 @@ impl Bench {
                 })
             })
             .collect();
+        let lost: Vec<Value> = self.wires.iter().map(|wire| counters(wire.dropped())).collect();
         json!({
             "ports": ledger.ports().iter().map(port).collect::<Vec<_>>(),
             "flows": flows,
-            "lost_behind_wires": self.wires.iter().map(|w| counters(w.dropped())).collect::<Vec<_>>(),
+            "lost_behind_wires": lost,
         })
     }
 }

@@ -34,10 +34,9 @@ impl Hosts {
         for number in 0..count {
             let namespace = Namespace::new(&format!("card-host{number}"))?;
             let (cable, id) = (cable(number), namespace.id());
-            card.command(&format!(
-                "ip link add {cable} type veth peer name eth0 address 02:4d:46:00:00:{:02x} netns {id}",
-                number + 1
-            ))?;
+            let mac = format!("02:4d:46:00:00:{:02x}", number.saturating_add(1));
+            let peer = format!("peer name eth0 address {mac} netns {id}");
+            card.command(&format!("ip link add {cable} type veth {peer}"))?;
             card.command(&format!("ip link set {cable} up"))?;
             namespace.command(&format!("ip addr add {}/24 dev eth0", address(number)))?;
             namespace.command("ip link set eth0 up")?;

@@ -35,7 +35,8 @@ pub(crate) struct CardArgs {
     #[arg(long, value_name = "PATH")]
     control: PathBuf,
     /// Wires that the card has, each with a host at its end
-    #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=8))]
     wires: u8,
 }
 
