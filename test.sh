@@ -6,11 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")"
 
-LANES="tools format lint unit docs demo unprivileged fuzz vm"
+LANES="tools format lint unit docs demo unprivileged guide fuzz vm"
 
 # A command that proves each Debian package, and the package's name.
 TOOLS="ovs-ofctl:openvswitch-common ovs-dpctl:openvswitch-switch promtool:prometheus curl:curl
-ip:iproute2 runuser:util-linux cc:gcc"
+ip:iproute2 ping:iputils-ping runuser:util-linux cc:gcc"
 
 lane_tools() {
   local missing="" pair
@@ -31,10 +31,14 @@ lane_lint() { cargo clippy --workspace --all-targets --quiet -- -D warnings; }
 lane_unit() { cargo test --workspace --quiet; }
 lane_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
 
+# The commands of a page, those that are marked as such.
+commands() { awk '/^```sh$/ { on = 1; next } /^```/ { on = 0 } on' "$1"; }
+
 # The README's first command, and the same with a fault in the accounting, which it must find.
 lane_demo() {
-  cargo build --release --quiet -p megaflow-offload
-  target/release/megaflow demo
+  [ "$(commands README.md)" = $'cargo run --release -- demo\n./test.sh' ] ||
+    { echo "test: error: the README has commands that nobody runs" >&2; return 1; }
+  cargo run --release -- demo
   local out status=0
   out=$(target/release/megaflow demo --fault drop-counter-update 2>&1) || status=$?
   [ "$status" = 1 ] || { echo "test: error: the demo with a fault ended with $status, not 1" >&2; return 1; }
@@ -45,10 +49,26 @@ lane_demo() {
 lane_unprivileged() {
   local dir
   dir=$(mktemp -d)
+  trap 'rm -r "$dir"' EXIT
   install -m 755 target/release/megaflow "$dir/megaflow"
   chmod 755 "$dir"
   runuser -u nobody -- "$dir/megaflow" demo --seconds 5
-  rm -r "$dir"
+}
+
+# The commands of each page of docs/how-to/, from its first to its last, in namespaces of their own:
+# what a page that fails has started ends with it.
+lane_guide() {
+  cargo build --release --quiet -p megaflow-offload
+  local page
+  for page in docs/how-to/*.md; do
+    [ -n "$(commands "$page")" ] || continue
+    echo "-- $page"
+    unshare --net --mount --pid --fork --mount-proc --kill-child bash -euo pipefail -c '
+      mount -t tmpfs tmpfs /run
+      ip link set lo up
+      set -x
+      '"$(commands "$page")" </dev/null
+  done
 }
 
 lane_fuzz() { MEGAFLOW_FUZZ_PACKETS=10000000 cargo test --quiet -p megaflow-flow --test fuzz_parser; }
@@ -60,7 +80,12 @@ for lane in ${*:-$LANES}; do
   declare -F "lane_$lane" >/dev/null || { echo "test: error: no lane '$lane' (see --list)" >&2; exit 2; }
   echo "== $lane"
   begin=$SECONDS
-  "lane_$lane" || { echo "== $lane failed after $((SECONDS - begin)) s" >&2; exit 1; }
+  # Not as the left side of `||`: there bash would go on behind a command that fails.
+  set +e
+  (set -e; "lane_$lane")
+  status=$?
+  set -e
+  [ "$status" = 0 ] || { echo "== $lane failed after $((SECONDS - begin)) s" >&2; exit 1; }
   times="$times $lane $((SECONDS - begin))s"
 done
 echo "== all passed:$times"
