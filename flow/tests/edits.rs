@@ -104,7 +104,8 @@ proptest! {
         rest.payload = rng.fill(100);
         let whole = build::transport(&key, &rest);
         let mut edited = Vec::new();
-        let fields = [fields_of(&mut rng, Attr::Ipv4, 4), fields_of(&mut rng, Attr::Transport, key.ip_proto)];
+        let transport = fields_of(&mut rng, Attr::Transport, key.ip_proto);
+        let fields = [fields_of(&mut rng, Attr::Ipv4, 4), transport];
         for (part, word, frag) in [(&whole[..64], 0x2000u16, 1), (&whole[64..], 8, 2)] {
             let frame = fragment(&key, &rest, part, word);
             let mut packet = Packet::new(&frame);

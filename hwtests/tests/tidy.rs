@@ -1,5 +1,7 @@
 //! The house rules that no lint knows: sizes, layers, where unsafe may be, links, licences.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -9,7 +9,8 @@ use crate::family::FAMILIES;
 pub fn reference() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
-         Prometheus text at `/metrics` of the HTTP listener, and from `megaflow ctl metrics/show`.\n\
+         Prometheus text at `/metrics` of the HTTP listener, and from \
+         `megaflow ctl metrics/show`.\n\
          A ufid, an address or a recirculation id is never a label. Enumerated label values\n\
          start at zero. Bytes are whole Ethernet frames without FCS.\n\n\
          This page is written from the table in `metrics/src/family.rs`; a test compares them.\n\n\

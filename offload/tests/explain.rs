@@ -260,7 +260,8 @@ fn a_replay_does_what_the_flows_say() {
         "flows",
         "# label 100\n\
          in_port(7),eth(),eth_type(0x8847),mpls(label=100) pop_mpls(eth_type=0x800),recirc(0x1)\n\
-         recirc_id(0x1),in_port(7),eth(),eth_type(0x0800),ipv4(ttl=64,frag=no) set(ipv4(ttl=63)),2\n\
+         recirc_id(0x1),in_port(7),eth(),eth_type(0x0800),ipv4(ttl=64,frag=no) \
+         set(ipv4(ttl=63)),2\n\
          # The same match in another scope: nobody comes there.\n\
          recirc_id(0x2),in_port(7),eth(),eth_type(0x0800),ipv4(ttl=64,frag=no) 3\n\
          in_port(7),eth(),eth_type(0x0800),ipv4(proto=17,frag=no) \

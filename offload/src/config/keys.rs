@@ -29,12 +29,14 @@ keys! {
         "Who answers upcalls: the MAC-learning switch (without the key), or nobody.";
     "[[port]]" "name" "string" "Unique, printable, no spaces. Has to be there.";
     "[[port]]" "type" "`system`, `internal`, `tap`, `pcap`, `fpga`"
-        "An interface that exists; a tap interface named like the port; a tap interface with a name \
+        "An interface that exists; a tap interface named like the port; a tap interface with a \
+         name \
          of its own; capture files; a wire port of the FPGA card. Has to be there.";
     "[[port]]" "number" "0 to 65279"
         "Its number in megaflows; without it the port's place in the file, from 1.";
     "[[port]]" "device" "string, or `{ switch_id, phys_port_name }`"
-        "The interface: of `system` (has to be there; the table finds a representor), of `tap` (the \
+        "The interface: of `system` (has to be there; the table finds a representor), of `tap` \
+         (the \
          port's name without it), and of `fpga` where the card is the model: what its wire is \
          plugged into.";
     "[[port]]" "in" "path" "`pcap`: received from the start on.";
@@ -64,10 +66,12 @@ pub(super) fn known(section: &str) -> Vec<&'static str> {
 pub fn reference() -> String {
     let mut page = String::from(
         "# Configuration\n\n\
-         `megaflow.toml`, in TOML. `megaflow check-config F` reads it and touches nothing. An unknown\n\
+         `megaflow.toml`, in TOML. `megaflow check-config F` reads it and touches nothing. \
+         An unknown\n\
          key is an error that names its line and the nearest known key. Examples:\n\
          [docs/examples](../examples/).\n\n\
-         This page is written from the table in `offload/src/config/keys.rs`; a test compares them.\n\n\
+         This page is written from the table in `offload/src/config/keys.rs`; a test compares \
+         them.\n\n\
          | section | key | value | meaning |\n|---|---|---|---|\n",
     );
     for key in KEYS {
