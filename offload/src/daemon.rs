@@ -39,7 +39,7 @@ pub fn main(config: &Config, log: Log) -> ExitCode {
 fn run(config: &Config, log: Log) -> io::Result<()> {
     // Until the listeners are there to hear them: a signal that comes earlier waits, so that
     // nothing stays behind.
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block()?;
     // Before anything else: a second daemon must not touch what the first one works with.
     let place = Place::take(&config.control.socket).map_err(io::Error::other)?;

@@ -50,10 +50,17 @@ impl Surface {
         self.web.as_ref().map(Web::address)
     }
 
-    /// Asks the engine to stop when SIGINT or SIGTERM comes.
+    /// Asks the engine to stop when SIGINT or SIGTERM comes. SIGHUP, which would kill the process
+    /// and leave its files behind, changes nothing: a configuration can't be read again yet.
     pub fn exit_on_signals(&self, handle: &Handle) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let _inside = self.runtime.enter();
+        let mut hangup = signal(SignalKind::hangup())?;
+        self.runtime.spawn(async move {
+            while hangup.recv().await.is_some() {
+                tracing::warn!("SIGHUP: the configuration is not read again: stop and start");
+            }
+        });
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signal = signal(kind)?;
             let handle = handle.clone();

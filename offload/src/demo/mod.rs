@@ -96,7 +96,8 @@ fn run(args: &DemoArgs, frames: Vec<Timed>) -> io::Result<Outcome> {
     rig.close_wires();
     let (flows, status) = quiet(&rig.handle)?;
     let verdict = Verdict::new(&flows, &status, bulk, &rig.ledger);
-    let outcome = Outcome { facts, flows, conservation: status.conservation, verdict };
+    let Status { conservation, metrics, .. } = status;
+    let outcome = Outcome { facts, flows, conservation, metrics, verdict };
     rig.stop()?;
     Ok(outcome)
 }

@@ -13,6 +13,8 @@ pub(super) struct Outcome {
     pub(super) facts: Vec<String>,
     pub(super) flows: Vec<FlowView>,
     pub(super) conservation: Conservation,
+    /// What the page showed last.
+    pub(super) metrics: metrics::Snapshot,
     pub(super) verdict: Verdict,
 }
 
@@ -152,6 +154,7 @@ pub(super) fn json(outcome: &Outcome) -> Value {
         "bulk_tcp": outcome.verdict.bulk.map(|(nic, host)| {
             json!({"nic_bytes": nic.bytes, "host_bytes": host.bytes})
         }),
+        "metrics": metrics::encode(&outcome.metrics),
         "complaints": outcome.verdict.complaints,
         "passed": outcome.verdict.passed(),
     })

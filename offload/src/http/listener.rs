@@ -1,31 +1,33 @@
 //! Connections, bounded in number and in time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-/// So many at once; further ones wait in the kernel.
+/// So many at once; one more, and the oldest is cut off: who holds connections and says nothing
+/// keeps nobody out.
 const CONNECTIONS: usize = 128;
 /// A connection lives that long; a scraper or browser then opens another one.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 pub(super) struct Bounded {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    /// The connections, the oldest first: dropping a sender cuts one off.
+    open: VecDeque<oneshot::Sender<()>>,
 }
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener) -> Bounded {
-        Bounded { listener, places: Arc::new(Semaphore::new(CONNECTIONS)) }
+        Bounded { listener, open: VecDeque::new() }
     }
 }
 
@@ -34,11 +36,15 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // Fails only when the semaphore is closed; nobody closes it.
-        let place = self.places.clone().acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
+        self.open.retain(|connection| !connection.is_closed());
+        if self.open.len() >= CONNECTIONS {
+            self.open.pop_front();
+        }
+        let (sender, cut) = oneshot::channel();
+        self.open.push_back(sender);
         let end = Box::pin(tokio::time::sleep(LIFETIME));
-        (Connection { stream, end, _place: place }, address)
+        (Connection { stream, end, cut }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -46,19 +52,19 @@ impl Listener for Bounded {
     }
 }
 
-/// One connection: fails when its time is over.
+/// One connection: fails when its time is over, or when another one needs its place.
 pub(super) struct Connection {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
-    _place: Option<OwnedSemaphorePermit>,
+    cut: oneshot::Receiver<()>,
 }
 
 impl Connection {
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
+        let is_over = self.end.as_mut().poll(context).is_ready();
+        // Nothing is ever sent: it is ready when the sender is gone.
+        let is_cut = Pin::new(&mut self.cut).poll(context).is_ready();
+        if is_over || is_cut { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }
 
