@@ -75,6 +75,9 @@ fn the_example_carries_traffic_in_the_card_and_stays_up() {
     assert!(bytes(&after, "nic") > bytes(&before, "nic") + (32 << 20));
     drop((near, far));
     daemon.at_rest();
+    // A terminal that goes away is no reason to end, and least of all uncleanly.
+    daemon.signal(Signal::SIGHUP);
+    until("the signal is heard", || daemon.log().contains("SIGHUP: "));
     assert!(daemon.is_running());
     assert_eq!(daemon.says("ctl", &["exit"]), "");
     assert_eq!(daemon.wait().code(), Some(0));

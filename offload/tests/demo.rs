@@ -4,10 +4,12 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use common::daemon::Folder;
+use common::daemon::{Folder, ask};
+use common::metrics::{lint, samples, sum};
 use common::{CAPTURE, Ended, MEGAFLOW, fails, megaflow, says, tool};
 use serde_json::Value;
 
@@ -52,6 +54,40 @@ fn check(demo: &Value) {
     let reasons: Vec<&str> = refused.map(|flow| flow["refusal"].as_str().unwrap()).collect();
     assert!(reasons.contains(&"action trunc"), "{reasons:?}");
     check_chains(flows);
+    check_metrics(demo, flows);
+}
+
+/// What the page showed at the end is what the table says.
+fn check_metrics(demo: &Value, flows: &[Value]) {
+    let text = demo["metrics"].as_str().unwrap();
+    assert_eq!(lint(text), "");
+    let samples = samples(text);
+    for place in ["nic", "host", "refused"] {
+        let there = flows.iter().filter(|flow| flow["placement"] == place).count() as u64;
+        let label = format!("placement=\"{place}\"");
+        assert_eq!(sum(&samples, "megaflow_flows", &[&label]), there, "{place}");
+    }
+    // No flow has gone: what is installed and was not removed is there.
+    let done = |provider: &str, operation: &str| {
+        let labels = [("provider", provider), ("operation", operation), ("result", "ok")];
+        let labels = labels.map(|(name, value)| format!("{name}=\"{value}\""));
+        sum(&samples, "megaflow_flow_operations_total", &labels.each_ref().map(String::as_str))
+    };
+    let in_nic = flows.iter().filter(|flow| flow["placement"] == "nic").count() as u64;
+    assert_eq!(done("fpga", "install") - done("fpga", "remove"), in_nic);
+    assert_eq!(done("host", "install") - done("host", "remove"), flows.len() as u64);
+    for what in ["packets", "bytes"] {
+        let conservation = &demo["conservation"];
+        let metric = format!("megaflow_port_receive_{what}_total");
+        assert_eq!(sum(&samples, &metric, &[]), number(&conservation["offered"][what]), "{what}");
+        // First hits, and what the client did to single packets.
+        let first = |flow: &&Value| flow["match"].as_str().unwrap().starts_with("recirc_id(0),");
+        let hits = |place: &str| -> u64 {
+            flows.iter().filter(first).map(|flow| number(&flow[place][what])).sum()
+        };
+        assert_eq!(hits("nic"), number(&conservation["nic"][what]), "{what}");
+        assert!(hits("host") <= number(&conservation["host"][what]), "{what}");
+    }
 }
 
 /// The same chain twice: pop a label, look up again, rewrite the TTL. One the card follows.
@@ -122,6 +158,22 @@ fn people_read_where_each_flow_lives_and_that_it_adds_up() {
     // The bundled capture, and the one that was asked for.
     let packets = says(&["extract", CAPTURE]).lines().count();
     assert!(text.contains(&format!("\nreplayed: {} frames of captures\n", 2 * packets)), "{text}");
+}
+
+/// While it runs there is a page, where it says.
+#[test]
+fn the_page_is_served_meanwhile() {
+    let mut command = Command::new(MEGAFLOW);
+    command.args(["demo", "--seconds", "1"]).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.starts_with("page and metrics: ")).expect("an address");
+    let address = line.strip_prefix("page and metrics: http://").unwrap().trim_end_matches('/');
+    let page = ask(address, "GET", "/", "localhost");
+    assert!(page.code == 200 && page.body.contains("</html>"), "{page:?}");
+    assert_eq!(lint(&ask(address, "GET", "/metrics", "localhost").body), "");
+    assert_eq!(lines.last().unwrap(), "it all adds up");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -4,50 +4,18 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::TcpStream;
 
-use common::daemon::{Answer, Daemon, Folder, http};
+use common::daemon::{Answer, Daemon, Folder, HTTP, http};
+use common::metrics::{Samples, lint, samples, sum};
 use common::net::{LEFT, Lan, RIGHT, transfer};
 use common::until;
 use serde_json::Value;
 
-/// Samples by series, as `name{labels}`.
-type Samples = BTreeMap<String, f64>;
-
 fn get(lan: &Lan, path: &str) -> Answer {
     http(&lan.switch, "GET", path, "localhost:9464")
-}
-
-fn samples(text: &str) -> Samples {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let samples = lines.map(|line| {
-        let (series, value) = line.rsplit_once(' ').unwrap();
-        (series.to_owned(), value.parse().unwrap())
-    });
-    samples.collect()
-}
-
-/// What Prometheus's own linter finds.
-fn lint(text: &str) -> String {
-    let folder = Folder::new();
-    let file = std::fs::File::open(folder.write("metrics", text)).unwrap();
-    let mut promtool = Command::new("promtool");
-    let output = common::tool(promtool.args(["check", "metrics"]).stdin(file), "prometheus");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
-}
-
-/// A sum over the series of a metric whose labels include these.
-fn sum(samples: &Samples, metric: &str, labels: &[&str]) -> u64 {
-    let of_metric = |series: &str| series.split('{').next() == Some(metric);
-    let found: Vec<f64> = samples
-        .iter()
-        .filter(|(series, _)| of_metric(series) && labels.iter().all(|l| series.contains(l)))
-        .map(|(_, value)| *value)
-        .collect();
-    assert!(!found.is_empty(), "no series {metric} with {labels:?}");
-    format!("{}", found.iter().sum::<f64>()).parse().unwrap()
 }
 
 /// Moves even when nothing happens.
@@ -155,6 +123,24 @@ fn agree_on_flows(samples: &Samples, flows: &[Value], dump: &str) {
             assert_eq!(nic + host, total, "{flow}");
         }
     }
+}
+
+/// Clients that connect and say nothing, or begin and stop, more of them than are let in.
+#[test]
+fn who_says_nothing_keeps_nobody_out() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let _daemon = Daemon::on_card(&lan, &folder);
+    let mut held = Vec::new();
+    for number in 0..300 {
+        let mut stream = lan.switch.run(|| TcpStream::connect(HTTP).unwrap());
+        if number % 2 == 0 {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: loc").unwrap();
+        }
+        held.push(stream);
+    }
+    assert_eq!(get(&lan, "/healthz").body, "ok\n");
+    assert_eq!(lint(&get(&lan, "/metrics").body), "");
 }
 
 /// No flow has gone and none recirculates: what came in is what the flows hit and what was

@@ -206,7 +206,12 @@ pub(crate) struct Answer {
 /// Asks the HTTP listener of the example, in its namespace.
 #[track_caller]
 pub(crate) fn http(at: &Namespace, method: &str, path: &str, host: &str) -> Answer {
-    let mut stream = at.run(|| TcpStream::connect(HTTP).expect("the HTTP listener listens"));
+    at.run(|| ask(HTTP, method, path, host))
+}
+
+/// Asks an HTTP listener.
+pub(crate) fn ask(address: &str, method: &str, path: &str, host: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("the HTTP listener listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();

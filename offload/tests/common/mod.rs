@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod daemon;
+pub(crate) mod metrics;
 pub(crate) mod net;
 pub(crate) mod pcap;
 
