@@ -68,8 +68,18 @@ fn set_up() -> Outcome {
         guest::namespace(namespace, dev, &format!("10.0.0.{number}/24"))?;
         // An address that was resolved stays so: a request in between would be a miss, right
         // where a check wants none.
-        let time = format!("net.ipv4.neigh.{dev}.base_reachable_time_ms=3600000");
-        guest::run_in(namespace, &format!("sysctl -qw {time}"))?;
+        for time in ["base_reachable_time_ms=3600000", "delay_first_probe_time=3600"] {
+            guest::run_in(namespace, &format!("sysctl -qw net.ipv4.neigh.{dev}.{time}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The hosts resolve each other's addresses anew: a switch that hears the request and the answer
+/// knows both before the first unicast packet, which it otherwise would flood.
+fn forget_neighbours() -> Outcome {
+    for (namespace, dev) in FUNCTIONS {
+        guest::run(&format!("ip -n {namespace} neigh flush dev {dev}"))?;
     }
     Ok(())
 }

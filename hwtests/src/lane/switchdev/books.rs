@@ -49,17 +49,18 @@ impl Books {
     /// Waits until the daemon accounts for every packet and byte that the functions sent, in
     /// silence. Of removed megaflows too: the sums of the conservation line have them.
     pub(super) fn balance(&self, daemon: &Daemon) -> Outcome {
-        let offered = self.offered()?;
-        let mut accounted = Counters::default();
+        let mut offered = Counters::default();
         let result = guest::wait_for("the sum of all hits is what was sent", SETTLE, || {
-            accounted = self.accounted(daemon)?;
-            Ok(accounted == offered)
+            offered = self.offered()?;
+            Ok(self.accounted(daemon)? == offered && self.offered()? == offered)
         });
-        if result.is_err() {
-            let balance = daemon.state()?.conservation;
-            return Err(Failure::new(format!("sent {offered:?}, accounted for {balance:?}")));
-        }
-        equal("sent meanwhile", &self.offered()?, &offered)
+        result.map_err(|failure| match daemon.state() {
+            Ok(state) => {
+                let balance = state.conservation;
+                Failure::new(format!("{failure}: sent {offered:?}, accounted for {balance:?}"))
+            }
+            Err(other) => other,
+        })
     }
 
     /// Hits in the NIC and on the host, drops, what waits.

@@ -20,6 +20,7 @@ pub(super) fn run(checks: &mut Checks) {
         guest::run(&format!("tc filter add dev swrep0 ingress {THEIRS}"))?;
         books = Some(Books::open()?);
         let daemon = running.0.insert(Daemon::start(&config("l2"))?);
+        super::forget_neighbours()?;
         traffic::ping("f0", "10.0.0.2", 5)?;
         books::all_in_hardware(daemon, SOON)?;
         books::tc_agrees(daemon)
