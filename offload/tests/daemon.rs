@@ -51,7 +51,7 @@ fn the_example_carries_traffic_in_the_card_and_stays_up() {
     let lan = Lan::new(false);
     let folder = Folder::new();
     let mut daemon = Daemon::on_card(&lan, &folder);
-    assert_eq!(http(&lan.switch, "GET", "/readyz", "localhost").code, 200);
+    until("it is ready", || http(&lan.switch, "GET", "/readyz", "localhost").code == 200);
     lan.left.ping(RIGHT);
     lan.right.ping(LEFT);
     let (mut near, mut far) = lan.connect();
@@ -256,7 +256,8 @@ fn hostdp_alone_forwards_between_ports_of_every_kind() {
     let links = lan.switch.inventory();
     let mut daemon = Daemon::start(&lan.switch, &folder, &config);
     let shown = daemon.appctl(&["dpctl/show"]);
-    for port in ["1: left (system)", "3: inside (internal)", "4: vm (tap", "5: file (pcap)"] {
+    // The kernel tells that an interface is up a moment later.
+    for port in ["1: left (system", "3: inside (internal", "4: vm (tap, down", "5: file (pcap)"] {
         assert!(shown.contains(&format!("port {port}")), "{shown}");
     }
     lan.left.ping(RIGHT);

@@ -163,9 +163,10 @@ fn agree_on_packets(samples: &Samples, flows: &[Value], state: &Value) {
         .map(|tier| sum(samples, "megaflow_cache_lookups_total", &[&format!("tier=\"{tier}\"")]));
     // Each packet that missed was looked up again with its flow there.
     assert_eq!(tiers[0] + tiers[1], total(flows, "host", "packets"));
-    assert_eq!(tiers[2], sum(samples, "megaflow_upcalls_total", &[]));
     let answered = sum(samples, "megaflow_upcall_duration_seconds_count", &[]);
     assert_eq!(answered, sum(samples, "megaflow_upcalls_total", &[]));
+    // A packet that misses while its flow is being asked for makes no upcall of its own.
+    assert!(tiers[2] >= answered && answered > 0, "{tiers:?}");
 }
 
 fn agree_on_operations(samples: &Samples, flows: &[Value], state: &Value, daemon: &Daemon) {
@@ -219,6 +220,7 @@ fn the_listener_reads_only_and_for_us_only() {
         folder.socket()
     );
     let daemon = Daemon::start(&lan.switch, &folder, &config);
+    until("the interface is up", || get(&lan, "/readyz").code == 200);
     for (path, begin) in [
         ("/healthz", "ok\n"),
         ("/readyz", "ready\n"),
