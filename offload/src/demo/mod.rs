@@ -9,7 +9,7 @@ mod report;
 mod rig;
 mod traffic;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -49,10 +49,13 @@ pub fn main(args: &DemoArgs) -> ExitCode {
     };
     match run(args, frames) {
         Ok(outcome) => {
-            if args.json {
-                println!("{}", report::json(&outcome));
-            } else {
-                print!("{}", report::text(&outcome));
+            let text = match args.json {
+                true => format!("{}\n", report::json(&outcome)),
+                false => report::text(&outcome),
+            };
+            if let Err(error) = say(&text) {
+                eprintln!("megaflow demo: stdout: {error}");
+                return ExitCode::FAILURE;
             }
             ExitCode::from(u8::from(!outcome.verdict.passed()))
         }
@@ -63,11 +66,21 @@ pub fn main(args: &DemoArgs) -> ExitCode {
     }
 }
 
+/// Prints. A reader that has gone away (`| head`) is no failure.
+fn say(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn run(args: &DemoArgs, frames: Vec<Timed>) -> io::Result<Outcome> {
     let lan = namespace::become_root_of_our_own().and_then(|()| Lan::new());
     let say = |text: &str| {
         if !args.json {
-            println!("{text}");
+            // What can't be printed now can't be printed at the end either, and is said then.
+            let _ = say(&format!("{text}\n"));
         }
     };
     let lan = match lan {

@@ -124,6 +124,8 @@ pub struct Engine {
     /// Who waits for statistics, and for how many passes of each place: one that began before
     /// the question does not answer it.
     reconciling: Vec<(Token, BTreeMap<Place, u32>)>,
+    /// Who waits for the end of megaflows, and of which.
+    clearing: Vec<(Token, BTreeSet<Ufid>)>,
     /// Places whose statistics are being read.
     reading: BTreeSet<Place>,
     next_stats: Moment,
@@ -152,6 +154,7 @@ impl Engine {
             parents: BTreeMap::new(),
             waiting: BTreeSet::new(),
             reconciling: Vec::new(),
+            clearing: Vec::new(),
             reading: BTreeSet::new(),
             next_stats: Moment::default(),
             first_pass_host: Counters::default(),

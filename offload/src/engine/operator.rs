@@ -1,6 +1,6 @@
 //! What operators ask for over the control socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flow::{Megaflow, Moment, ProviderError, Ufid};
@@ -28,12 +28,7 @@ impl Engine {
                 self.leave(ufid, Cause::Operator, now);
                 None
             }),
-            Request::RemoveAll => {
-                for ufid in self.flows.keys().copied().collect::<Vec<_>>() {
-                    self.leave(ufid, Cause::Operator, now);
-                }
-                Some(Ok(Response::Done))
-            }
+            Request::RemoveAll => self.remove_all(token, now),
             Request::Explain(flow) => Some(Ok(Response::Explanation(self.explain(&flow)))),
             Request::FdbShow => Some(Ok(Response::Text(self.client.show(now)))),
             Request::FdbFlush => {
@@ -62,6 +57,19 @@ impl Engine {
             self.out.replies.push((token, answer));
         }
         self.flush()
+    }
+
+    /// Done when all that are there now are gone.
+    fn remove_all(&mut self, token: Token, now: Moment) -> Option<Result<Response, RequestError>> {
+        let all: BTreeSet<Ufid> = self.flows.keys().copied().collect();
+        if all.is_empty() {
+            return Some(Ok(Response::Done));
+        }
+        self.clearing.push((token, all.clone()));
+        for ufid in all {
+            self.leave(ufid, Cause::Operator, now);
+        }
+        None
     }
 
     /// Notes who waits for a change of a megaflow; one at a time.
@@ -109,6 +117,14 @@ impl Engine {
 
     /// The megaflow is gone: whoever asked for that gets its final statistics.
     pub(super) fn answer_removed(&mut self, ufid: Ufid, now: Moment) {
+        let out = &mut self.out;
+        self.clearing.retain_mut(|(token, left)| {
+            left.remove(&ufid);
+            if left.is_empty() {
+                out.replies.push((*token, Ok(Response::Done)));
+            }
+            !left.is_empty()
+        });
         let asker = self.flows.get_mut(&ufid).and_then(|entry| entry.asker.take());
         if let Some(token) = asker {
             let answer = self.view(ufid, now).map(|view| Response::Flows(vec![view]));
