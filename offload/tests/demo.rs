@@ -172,8 +172,19 @@ fn the_page_is_served_meanwhile() {
     let page = ask(address, "GET", "/", "localhost");
     assert!(page.code == 200 && page.body.contains("</html>"), "{page:?}");
     assert_eq!(lint(&ask(address, "GET", "/metrics", "localhost").body), "");
-    assert_eq!(lines.last().unwrap(), "it all adds up");
+    // Nobody reads on, as with `| head`: it goes on to its end all the same.
+    drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_result_that_can_not_be_printed_is_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(MEGAFLOW);
+    command.args(["demo", "--seconds", "1"]).stdout(full);
+    let ended = Ended::from(command.output().unwrap());
+    assert_eq!((ended.code, ended.err.lines().count()), (Some(1), 1), "{ended:?}");
+    assert!(ended.err.starts_with("megaflow demo: stdout: No space left"), "{ended:?}");
 }
 
 #[test]
