@@ -49,7 +49,8 @@ lane_demo() {
 lane_unprivileged() {
   local dir
   dir=$(mktemp -d)
-  trap 'rm -r "$dir"' EXIT
+  # shellcheck disable=SC2064  # at the end `dir` is out of scope
+  trap "rm -r '$dir'" EXIT
   install -m 755 target/release/megaflow "$dir/megaflow"
   chmod 755 "$dir"
   runuser -u nobody -- "$dir/megaflow" demo --seconds 5
