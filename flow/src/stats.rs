@@ -60,7 +60,11 @@ impl std::ops::Add for Counters {
     type Output = Counters;
 
     fn add(self, other: Counters) -> Counters {
-        Counters { packets: self.packets + other.packets, bytes: self.bytes + other.bytes }
+        // Devices can say anything: a sum stays where it ends.
+        Counters {
+            packets: self.packets.saturating_add(other.packets),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
     }
 }
 
