@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flow::{Moment, ProviderError, ProviderEvent, Stats, TableUsage, Ufid};
 
 use super::entry::{Entry, Origin};
-use super::event::{Cause, Place, ProviderId};
+use super::event::{Cause, Command, Place, ProviderId};
 use super::life::Life;
 use super::{Engine, Fault};
 use crate::request::Response;
@@ -30,7 +30,7 @@ impl Engine {
         let reading = residence.account.read(stats.counters);
         entry.tcp_flags |= stats.tcp_flags;
         if reading.delta.packets > 0 {
-            entry.recent += reading.delta.packets;
+            entry.recent = entry.recent.saturating_add(reading.delta.packets);
             let used = stats.used.unwrap_or(now);
             entry.used = entry.used.max(Some(used));
             let flow = entry.flow.clone();
@@ -59,6 +59,12 @@ impl Engine {
         now: Moment,
     ) {
         self.reading.remove(&place);
+        if let Place::Nic(provider) = place
+            && !self.hardware.get(provider.0).is_some_and(|hardware| hardware.up)
+        {
+            // Read before it went.
+            return;
+        }
         match (stats, place) {
             (Ok(stats), _) => self.pass(place, &stats, now),
             (Err(ProviderError::Gone(why)), Place::Nic(provider)) => {
@@ -70,6 +76,9 @@ impl Engine {
         if let Place::Nic(provider) = place {
             self.table_usage(provider, tables);
             self.exchange(provider, now);
+            if let Some(hardware) = self.hardware.get_mut(provider.0) {
+                hardware.said_full = false;
+            }
         }
         if place == Place::Host {
             self.rates_and_ages(now);
@@ -80,7 +89,8 @@ impl Engine {
         let mut there = BTreeSet::new();
         for (ufid, stats) in stats {
             there.insert(*ufid);
-            match self.flows.get_mut(ufid).map(|entry| entry.residence_mut(place).life) {
+            let entry = self.flows.get(ufid).filter(|entry| entry.lives_in(place));
+            match entry.map(|entry| entry.residence(place).life) {
                 Some(life) if life.forwards() => self.read(place, *ufid, *stats, now),
                 // Its completion is on the way and carries the statistics.
                 Some(Life::Installing) => {}
@@ -91,16 +101,19 @@ impl Engine {
             .flows
             .iter()
             .filter(|(ufid, entry)| {
-                let resides = match place {
-                    Place::Host => true,
-                    Place::Nic(provider) => entry.provider == Some(provider),
-                };
-                resides && entry.residence(place).life == Life::Present && !there.contains(ufid)
+                entry.lives_in(place)
+                    && entry.residence(place).life == Life::Present
+                    && !there.contains(ufid)
             })
             .map(|(ufid, _)| *ufid)
             .collect();
         for ufid in lost {
             self.repair(place, ufid, now);
+        }
+        if let Place::Nic(provider) = place
+            && let Some(hardware) = self.hardware.get_mut(provider.0)
+        {
+            hardware.read_at = now;
         }
         let name = self.place_name(place);
         self.tally.reconciled(&name, now);
@@ -111,13 +124,16 @@ impl Engine {
     fn repair(&mut self, place: Place, ufid: Ufid, now: Moment) {
         let name = self.place_name(place);
         self.tally.correction(&name, "missing");
-        if let Some(entry) = self.flows.get_mut(&ufid) {
-            let residence = entry.residence_mut(place);
-            residence.life = Life::Absent;
-            residence.installed = None;
-            residence.account.life_ended();
-        }
+        let Some(entry) = self.flows.get_mut(&ufid) else { return };
+        let residence = entry.residence_mut(place);
+        let scopes = residence.scopes();
+        residence.life = Life::Absent;
+        residence.installed = None;
         self.recount(ufid, "missing");
+        if place != Place::Host {
+            self.index(ufid);
+            self.chain_changed(ufid, scopes, now);
+        }
         self.plan(ufid, now);
     }
 
@@ -137,7 +153,6 @@ impl Engine {
         };
         // A flow fits as long as one of its tables has room; each table takes any flow.
         hardware.crowded = !tables.is_empty() && tables.iter().all(crowded);
-        hardware.said_full = false;
         hardware.tables = tables;
     }
 
@@ -149,7 +164,11 @@ impl Engine {
             let recent = u32::try_from(std::mem::take(&mut entry.recent)).unwrap_or(u32::MAX);
             let newest = f64::from(recent) / interval;
             entry.rate += RATE_WEIGHT * (newest - entry.rate);
-            if is_idle(entry, now, self.settings.max_idle) {
+            // A NIC that was not read for a while may have counted meanwhile.
+            let hardware = entry.provider.filter(|_| entry.nic.life.forwards());
+            let hardware = hardware.and_then(|provider| self.hardware.get(provider.0));
+            let known_until = hardware.map_or(now, |hardware| hardware.read_at.min(now));
+            if is_idle(entry, known_until, self.settings.max_idle) {
                 idle.push(*ufid);
             }
         }
@@ -161,19 +180,39 @@ impl Engine {
     /// Lets a megaflow go: out of the NIC, then out of the host table.
     pub(super) fn leave(&mut self, ufid: Ufid, cause: Cause, now: Moment) {
         if let Some(entry) = self.flows.get_mut(&ufid) {
-            entry.leaving.get_or_insert(cause);
+            // What an operator asked for is not taken back by the next packet.
+            if entry.leaving.is_none() || cause == Cause::Operator {
+                entry.leaving = Some(cause);
+            }
         }
         self.plan(ufid, now);
     }
 
-    /// Somebody may wait for this pass.
+    /// A pass is done. Who waits for a later one gets it begun now.
     pub(super) fn reconciled(&mut self, place: Place) {
+        let mut again = false;
         for (_, passes) in &mut self.reconciling {
             if let Some(passes_left) = passes.get_mut(&place) {
                 *passes_left -= 1;
+                again |= *passes_left > 0;
                 passes.retain(|_, left| *left > 0);
             }
         }
+        if again && self.reading.insert(place) {
+            self.out.other.push(Command::ReadStats(place));
+        }
+        self.answer_reconciled();
+    }
+
+    /// No pass of that place comes any more.
+    pub(super) fn nobody_waits_for(&mut self, place: Place) {
+        for (_, passes) in &mut self.reconciling {
+            passes.remove(&place);
+        }
+        self.answer_reconciled();
+    }
+
+    fn answer_reconciled(&mut self) {
         let out = &mut self.out;
         self.reconciling.retain(|(token, passes)| {
             if passes.is_empty() {
@@ -194,7 +233,7 @@ impl Engine {
     }
 }
 
-fn is_idle(entry: &Entry, now: Moment, max_idle: std::time::Duration) -> bool {
+fn is_idle(entry: &Entry, known_until: Moment, max_idle: std::time::Duration) -> bool {
     let last = entry.used.unwrap_or(entry.created).max(entry.created);
-    entry.origin == Origin::Client && entry.leaving.is_none() && now.since(last) >= max_idle
+    entry.origin == Origin::Client && entry.leaving.is_none() && known_until.since(last) >= max_idle
 }

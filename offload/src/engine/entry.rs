@@ -1,5 +1,6 @@
 //! One megaflow as the engine believes it: what is wanted, and what is where.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flow::{Action, Actions, Megaflow, Moment, Placement, Refusal};
@@ -24,7 +25,7 @@ pub(super) struct Residence {
     pub life: Life,
     /// The actions that the place executes; `None` while it is not there.
     pub installed: Option<Actions>,
-    /// The actions of the operation in flight.
+    /// The actions that an operation in flight brings there.
     pub sent: Option<Actions>,
     /// What was counted there.
     pub account: Account,
@@ -35,6 +36,25 @@ impl Residence {
     #[must_use]
     pub(super) fn executes(&self, actions: &Actions) -> bool {
         self.installed.as_ref().is_some_and(|installed| installed == actions)
+    }
+
+    /// Is it there, and not on its way out?
+    #[must_use]
+    pub(super) fn stays(&self) -> bool {
+        matches!(self.life, Life::Present | Life::Replacing)
+    }
+
+    /// The scopes that packets are sent on to from there, now or once what is on its way is done.
+    #[must_use]
+    pub(super) fn scopes(&self) -> Vec<u32> {
+        let lists = [&self.installed, &self.sent].into_iter().flatten();
+        lists.flat_map(|actions| scopes_of(actions)).collect()
+    }
+
+    /// Are packets sent on to that scope from there?
+    #[must_use]
+    pub(super) fn points_at(&self, scope: u32) -> bool {
+        self.scopes().contains(&scope)
     }
 }
 
@@ -75,6 +95,11 @@ pub(super) struct Entry {
     pub counted_as: Option<Placement>,
     /// Who is to be told when nothing is left to do.
     pub asker: Option<Token>,
+    /// A removal failed and is not tried again yet.
+    pub held: bool,
+    /// The scopes under which it stands among the parents: those of the actions that are wanted
+    /// and of those that the NIC still executes.
+    pub parent_of: BTreeSet<u32>,
 }
 
 impl Entry {
@@ -99,6 +124,8 @@ impl Entry {
             rate: 0.0,
             counted_as: None,
             asker: None,
+            held: false,
+            parent_of: BTreeSet::new(),
         }
     }
 
@@ -110,6 +137,13 @@ impl Entry {
             (Some(_), false) => Placement::Refused,
             (None, false) => Placement::Host,
         }
+    }
+
+    /// Is it not in the NIC and on its way there, and may it be?
+    #[must_use]
+    pub(super) fn may_be_placed(&self) -> bool {
+        let refused = self.refusal.is_some() && self.retry.is_none();
+        self.leaving.is_none() && !self.want_nic && !refused
     }
 
     /// Is no operation in flight, in either place?

@@ -63,6 +63,17 @@ impl Life {
         }
     }
 
+    /// Is this the kind of operation that is in flight?
+    #[must_use]
+    pub(super) fn awaits(self, op: OpKind) -> bool {
+        matches!(
+            (self, op),
+            (Life::Installing, OpKind::Install)
+                | (Life::Replacing, OpKind::Replace)
+                | (Life::Removing, OpKind::Remove)
+        )
+    }
+
     /// Is an operation in flight?
     #[must_use]
     pub(super) fn busy(self) -> bool {

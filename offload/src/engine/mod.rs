@@ -7,12 +7,17 @@
 //! changed mind all end in the same comparison, so there is no path of its own for each.
 
 mod accounting;
+mod completion;
+#[cfg(test)]
+mod desk;
 mod entry;
 mod event;
 mod life;
 mod operator;
 mod placement;
 mod plan;
+#[cfg(test)]
+mod races;
 mod report;
 mod tally;
 #[cfg(test)]
@@ -24,8 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Admission, Client, Completion, Counters, Dumped, Moment, PortId, ProviderError, ProviderEvent,
-    Reason, Refusal, TableUsage, Ufid,
+    Admission, Client, Counters, Dumped, Moment, PortId, ProviderEvent, Reason, Refusal,
+    TableUsage, Ufid,
 };
 
 pub use event::{Answered, Cause, Command, Event, Place, ProviderId};
@@ -73,6 +78,10 @@ struct Hardware {
     name: Arc<str>,
     admission: Arc<dyn Admission>,
     up: bool,
+    /// What it held at start is known: before, nothing is put into it.
+    known: bool,
+    /// When its counters were last read.
+    read_at: Moment,
     budget: Budget,
     tables: Vec<TableUsage>,
     /// Too full for newcomers, by the policy.
@@ -87,6 +96,17 @@ impl Hardware {
     fn short_of_room(&self) -> bool {
         self.crowded || self.said_full
     }
+
+    /// May it be given newcomers now?
+    fn takes(&mut self, now: Moment) -> bool {
+        self.up && self.known && !self.crowded && self.budget.has(now)
+    }
+}
+
+/// The least time from one pass over so many megaflows to the next: passes must leave the engine
+/// time for everything else.
+fn each(megaflows: usize) -> Duration {
+    Duration::from_micros(megaflows as u64)
 }
 
 /// What the step at hand asks for, sorted by whom it goes to.
@@ -129,11 +149,19 @@ pub struct Engine {
     /// Places whose statistics are being read.
     reading: BTreeSet<Place>,
     next_stats: Moment,
+    /// The client changed its mind, and megaflows are to be asked about again.
+    stale: bool,
+    next_revalidation: Moment,
+    next_placing: Moment,
     /// First-pass hits of everything that ever was, by place.
     first_pass_host: Counters,
     first_pass_nic: BTreeMap<ProviderId, Counters>,
     ports: Vec<PortId>,
     tally: Tally,
+    /// Megaflows whose removal failed, and when it is tried again.
+    held: BTreeSet<(Moment, Ufid)>,
+    /// Megaflows to be planned before the step is over.
+    due: Vec<Ufid>,
     out: Outbox,
     host_name: Arc<str>,
     /// No new megaflows: packets are forwarded one by one until the end.
@@ -157,10 +185,15 @@ impl Engine {
             clearing: Vec::new(),
             reading: BTreeSet::new(),
             next_stats: Moment::default(),
+            stale: false,
+            next_revalidation: Moment::default(),
+            next_placing: Moment::default(),
             first_pass_host: Counters::default(),
             first_pass_nic: BTreeMap::new(),
             ports: Vec::new(),
             tally: Tally::default(),
+            held: BTreeSet::new(),
+            due: Vec::new(),
             out: Outbox::default(),
             host_name: "host".into(),
             closing: false,
@@ -178,6 +211,8 @@ impl Engine {
             name: name.into(),
             admission,
             up: true,
+            known: false,
+            read_at: Moment::default(),
             budget,
             tables: Vec::new(),
             crowded: false,
@@ -205,13 +240,16 @@ impl Engine {
             }
             Event::Tick => self.tick(now),
         }
-        self.flush()
+        self.flush(now)
     }
 
     fn tick(&mut self, now: Moment) {
-        if self.client.tick(now) {
+        self.stale |= self.client.tick(now);
+        if self.stale && now >= self.next_revalidation {
             self.revalidate(now);
+            self.next_revalidation = now + each(self.flows.len());
         }
+        self.release_held(now);
         self.place_waiting(now);
         if now >= self.next_stats {
             self.next_stats = now + self.settings.stats_interval;
@@ -226,95 +264,6 @@ impl Engine {
         for place in places.collect::<Vec<_>>() {
             if self.reading.insert(place) {
                 self.out.other.push(Command::ReadStats(place));
-            }
-        }
-    }
-
-    fn completed(
-        &mut self,
-        place: Place,
-        completions: Vec<Completion>,
-        took: Duration,
-        now: Moment,
-    ) {
-        let name = self.place_name(place);
-        self.tally.operations(&name, &completions, took);
-        if let Place::Nic(provider) = place
-            && let Some(hardware) = self.hardware.get_mut(provider.0)
-        {
-            hardware.queued = hardware.queued.saturating_sub(completions.len());
-        }
-        for completion in completions {
-            self.settle(place, &completion, now);
-        }
-    }
-
-    fn settle(&mut self, place: Place, completion: &Completion, now: Moment) {
-        let ufid = completion.ufid;
-        let Some(entry) = self.flows.get_mut(&ufid) else { return };
-        let residence = match place {
-            Place::Host => &mut entry.host,
-            Place::Nic(_) => &mut entry.nic,
-        };
-        let error = completion.result.as_ref().err();
-        let before = residence.life;
-        residence.life = before.completed(error);
-        let sent = residence.sent.take();
-        let life_over = error.is_none() && matches!(before, Life::Replacing | Life::Removing);
-        if error.is_none() && before != Life::Removing {
-            residence.installed = sent;
-        } else if residence.life == Life::Absent {
-            residence.installed = None;
-        }
-        if let Ok(stats) = &completion.result
-            && life_over
-        {
-            self.read(place, ufid, *stats, now);
-        }
-        let entry = self.flows.get_mut(&ufid);
-        if let Some(residence) = entry.map(|e| e.residence_mut(place))
-            && (life_over || residence.life == Life::Absent)
-        {
-            residence.account.life_ended();
-        }
-        if let Err(error) = &completion.result {
-            self.failed(place, ufid, error, now);
-        }
-        self.recount(ufid, completion.kind.name());
-        if place != Place::Host {
-            self.chain_changed(ufid, now);
-        }
-        self.plan(ufid, now);
-        self.place(ufid, now);
-    }
-
-    /// An operation failed: what is wanted changes, or it is tried again later.
-    fn failed(&mut self, place: Place, ufid: Ufid, error: &ProviderError, now: Moment) {
-        match (place, error) {
-            (Place::Nic(provider), ProviderError::Gone(why)) => {
-                self.provider_event(provider, ProviderEvent::Gone(why.clone()), now);
-            }
-            (Place::Nic(provider), ProviderError::Full(refusal)) => {
-                if let Some(hardware) = self.hardware.get_mut(provider.0) {
-                    hardware.said_full = true;
-                }
-                self.refuse(ufid, refusal.clone(), Some(now + placement::RETRY_FULL));
-            }
-            (Place::Nic(_), ProviderError::Unsupported(refusal)) => {
-                self.refuse(ufid, refusal.clone(), None);
-            }
-            (Place::Nic(_), ProviderError::Busy(_) | ProviderError::Overlap(_)) => {
-                self.refuse(ufid, error.refusal(), Some(now + placement::RETRY_FULL));
-            }
-            // It is as we want it (installed already, or not there to be removed).
-            (Place::Nic(_), ProviderError::Exists | ProviderError::NotFound) => {}
-            (Place::Host, ProviderError::Exists | ProviderError::NotFound) => {}
-            // Every other failure of the host table is final: the megaflow can't live.
-            (Place::Host, _) => {
-                if let Some(entry) = self.flows.get_mut(&ufid) {
-                    entry.leaving = Some(Cause::HostRefused);
-                    self.answer_failure(ufid, error);
-                }
             }
         }
     }
@@ -337,7 +286,8 @@ impl Engine {
         hardware.queued = 0;
         hardware.tables.clear();
         self.reading.remove(&Place::Nic(provider));
-        self.reconciled(Place::Nic(provider));
+        self.nobody_waits_for(Place::Nic(provider));
+        let another = self.hardware.iter().any(|hardware| hardware.up);
         let there: Vec<Ufid> = self
             .flows
             .iter()
@@ -348,11 +298,13 @@ impl Engine {
             if let Some(entry) = self.flows.get_mut(&ufid) {
                 entry.nic.life = Life::Absent;
                 entry.nic.installed = None;
+                entry.nic.sent = None;
                 entry.nic.account.life_ended();
                 entry.provider = None;
             }
+            self.index(ufid);
             let refusal = Refusal::new(Reason::DeviceGone, "device").detail(why);
-            self.refuse(ufid, refusal, None);
+            self.refuse(ufid, refusal, another.then_some(now));
             self.plan(ufid, now);
         }
     }
@@ -360,6 +312,10 @@ impl Engine {
     /// Takes over what a device held at start: known megaflows live on, with their counters;
     /// what can't be understood goes.
     fn adopt(&mut self, provider: ProviderId, found: Vec<Dumped>, now: Moment) {
+        if let Some(hardware) = self.hardware.get_mut(provider.0) {
+            hardware.known = true;
+            hardware.read_at = now;
+        }
         let mut taken = Vec::new();
         for dumped in found {
             let known = dumped.flow.as_ref().filter(|f| f.ufid == dumped.ufid && dumped.active);
@@ -395,6 +351,9 @@ impl Engine {
             self.out.other.push(Command::Adopt { provider, found: taken });
         }
         for ufid in ufids {
+            if self.closing {
+                self.leave(ufid, Cause::Operator, now);
+            }
             self.revalidate_one(ufid, now);
             self.plan(ufid, now);
             self.recount(ufid, "adopted");
@@ -414,7 +373,10 @@ impl Engine {
 
     /// Sorts what the step asked for: the host table first (a megaflow goes in there first),
     /// then the packets that wait for it, then hardware, then readings, which so see it all.
-    fn flush(&mut self) -> Commands {
+    fn flush(&mut self, now: Moment) -> Commands {
+        while let Some(ufid) = self.due.pop() {
+            self.plan(ufid, now);
+        }
         let out = std::mem::take(&mut self.out);
         let mut commands = Vec::new();
         if !out.host.is_empty() {

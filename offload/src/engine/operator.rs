@@ -56,7 +56,7 @@ impl Engine {
         if let Some(answer) = answer {
             self.out.replies.push((token, answer));
         }
-        self.flush()
+        self.flush(now)
     }
 
     /// Done when all that are there now are gone.
@@ -91,6 +91,9 @@ impl Engine {
         now: Moment,
     ) -> Option<Result<Response, RequestError>> {
         let ufid = flow.ufid;
+        if self.closing {
+            return Some(Err(RequestError::Stopping));
+        }
         if self.flows.contains_key(&ufid) {
             let text = format!("{ufid} exists already (change it with dpctl/mod-flow)");
             return Some(Err(RequestError::Refused(text)));
@@ -147,8 +150,11 @@ impl Engine {
         let places = nics.map(|(index, _)| Place::Nic(ProviderId(index))).chain([Place::Host]);
         let mut passes = BTreeMap::new();
         for place in places.collect::<Vec<_>>() {
-            self.out.other.push(Command::ReadStats(place));
-            passes.insert(place, if self.reading.insert(place) { 1 } else { 2 });
+            let begins_now = self.reading.insert(place);
+            if begins_now {
+                self.out.other.push(Command::ReadStats(place));
+            }
+            passes.insert(place, if begins_now { 1 } else { 2 });
         }
         self.reconciling.push((token, passes));
     }

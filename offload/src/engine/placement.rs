@@ -1,14 +1,15 @@
 //! Which megaflows go into the NIC: admission first, then room, budget and rates.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{Admission, Moment, Reason, Refusal, Ufid};
 
-use super::entry::scopes_of;
+use super::entry::Entry;
 use super::event::ProviderId;
 use super::life::Life;
-use super::{Engine, Hardware};
+use super::{Engine, Hardware, each};
 
 /// What goes into a table that has no room for everything. Fed by rates, in packets per second.
 pub trait Policy: Send {
@@ -54,12 +55,17 @@ impl Budget {
         (f64::from(per_second) / 10.0).max(1.0)
     }
 
-    fn take(&mut self, now: Moment) -> bool {
+    /// Is there anything left?
+    pub(super) fn has(&mut self, now: Moment) -> bool {
         let time = now.since(self.filled).as_secs_f64();
         self.filled = now;
         let filled = self.tokens + time * f64::from(self.per_second);
         self.tokens = filled.min(Budget::depth(self.per_second));
-        let has = self.tokens >= 1.0;
+        self.tokens >= 1.0
+    }
+
+    fn take(&mut self, now: Moment) -> bool {
+        let has = self.has(now);
         if has {
             self.tokens -= 1.0;
         }
@@ -69,6 +75,8 @@ impl Budget {
 
 /// How long a flow that found the table full waits before it is tried again.
 pub(super) const RETRY_FULL: Duration = Duration::from_secs(2);
+/// How long a removal that failed waits before it is tried again.
+pub(super) const RETRY_REMOVAL: Duration = Duration::from_millis(200);
 /// Evictions per statistics pass: the table is not turned over at once.
 const EVICTIONS_PER_PASS: usize = 64;
 
@@ -93,12 +101,10 @@ impl Engine {
     }
 
     fn place_in(&mut self, ufid: Ufid, provider: ProviderId, now: Moment) {
-        let chain_is_in = self.flows.get(&ufid).is_some_and(|entry| {
-            scopes_of(&entry.flow.actions).iter().all(|scope| self.residents(*scope) > 0)
-        });
+        let chain_is_in = self.chain_is_in(ufid, provider);
         let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
         // A parent never points at a child that is not there: it waits for one.
-        if !chain_is_in || hardware.crowded || !hardware.budget.take(now) {
+        if !chain_is_in || !hardware.takes(now) || !hardware.budget.take(now) {
             self.waiting.insert(ufid);
             return;
         }
@@ -138,6 +144,8 @@ impl Engine {
         }
         if retry.is_some() {
             self.waiting.insert(ufid);
+        } else {
+            self.waiting.remove(&ufid);
         }
         self.recount(ufid, "refused");
     }
@@ -160,29 +168,29 @@ impl Engine {
         }
     }
 
-    /// How many megaflows of a scope forward in the NIC.
-    pub(super) fn residents(&self, scope: u32) -> usize {
-        let members = self.scopes.get(&scope).into_iter().flatten();
-        members.filter_map(|u| self.flows.get(u)).filter(|e| e.nic.life.forwards()).count()
-    }
-
-    /// Tries those that wait for budget, room, their children or the end of a retry time.
+    /// Tries those that wait for budget, room, their children or the end of a retry time: the
+    /// fastest first, as many as hardware takes now.
     pub(super) fn place_waiting(&mut self, now: Moment) {
-        if self.waiting.is_empty() || self.hardware.iter().all(|h| h.crowded || !h.up) {
+        let takes = self.hardware.iter_mut().any(|hardware| hardware.takes(now));
+        if self.waiting.is_empty() || !takes || now < self.next_placing {
             return;
         }
-        let mut waiting: Vec<Ufid> = std::mem::take(&mut self.waiting).into_iter().collect();
-        let rate = |ufid: &Ufid| self.flows.get(ufid).map_or(0.0, |entry| entry.rate);
-        waiting.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
-        for ufid in waiting {
-            let keeps_waiting =
-                self.flows.get(&ufid).is_some_and(|entry| entry.retry.is_some_and(|at| now < at));
-            if keeps_waiting {
-                self.waiting.insert(ufid);
-            } else {
-                self.place(ufid, now);
+        self.next_placing = now + each(self.waiting.len());
+        for ufid in self.fastest_waiting(usize::MAX, |entry| entry.retry.is_none_or(|at| at <= now))
+        {
+            if !self.hardware.iter_mut().any(|h| h.takes(now)) {
+                return;
             }
+            self.waiting.remove(&ufid);
+            self.place(ufid, now);
         }
+    }
+
+    /// Those that wait and of which this is true, the fastest first.
+    fn fastest_waiting(&self, most: usize, is: impl Fn(&Entry) -> bool) -> Vec<Ufid> {
+        let entries = self.waiting.iter().filter_map(|ufid| self.flows.get(ufid));
+        let rates = entries.filter(|entry| is(entry)).map(|e| (e.rate, e.flow.ufid));
+        first(rates.collect(), most, |a, b| b.total_cmp(a))
     }
 
     /// After a statistics pass: does a full table hold flows that are slower than those that
@@ -192,22 +200,17 @@ impl Engine {
         if !full {
             return;
         }
+        let newcomers = self.fastest_waiting(EVICTIONS_PER_PASS, Entry::may_be_placed);
+        let there = |entry: &&Entry| {
+            let comes_out = entry.want_nic && entry.leaving.is_none();
+            entry.provider == Some(provider) && entry.nic.life == Life::Present && comes_out
+        };
+        let rates = self.flows.values().filter(there).map(|entry| (entry.rate, entry.flow.ufid));
+        let victims = first(rates.collect(), EVICTIONS_PER_PASS, f64::total_cmp);
         let rate = |ufid: &Ufid| self.flows.get(ufid).map_or(0.0, |entry| entry.rate);
-        let mut newcomers: Vec<Ufid> = self.waiting.iter().copied().collect();
-        newcomers.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
-        let mut victims: Vec<Ufid> = self
-            .flows
-            .iter()
-            .filter_map(|(ufid, entry)| {
-                let there = entry.provider == Some(provider) && entry.nic.life == Life::Present;
-                there.then_some(*ufid)
-            })
-            .collect();
-        victims.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
         let pairs: Vec<(Ufid, Ufid)> = newcomers
             .into_iter()
             .zip(victims)
-            .take(EVICTIONS_PER_PASS)
             .take_while(|(n, v)| self.policy.displaces(rate(n), rate(v)))
             .collect();
         for (newcomer, victim) in pairs {
@@ -221,6 +224,17 @@ impl Engine {
             }
         }
     }
+}
+
+/// The first ones by rate, at most so many, in order: not all of many are sorted for a few.
+fn first(mut rates: Vec<(f64, Ufid)>, most: usize, order: fn(&f64, &f64) -> Ordering) -> Vec<Ufid> {
+    let by = |a: &(f64, Ufid), b: &(f64, Ufid)| order(&a.0, &b.0).then(a.1.cmp(&b.1));
+    if most < rates.len() {
+        rates.select_nth_unstable_by(most, by);
+        rates.truncate(most);
+    }
+    rates.sort_unstable_by(by);
+    rates.into_iter().map(|(_, ufid)| ufid).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flow::{Megaflow, Moment, Op, Ufid};
+use flow::{Megaflow, Moment, Op, OpKind, Ufid};
 
 use super::entry::{Entry, Residence, scopes_of};
 use super::event::{Cause, Place, ProviderId};
@@ -33,7 +33,7 @@ enum Where {
 /// Hardware is a cache of the host table: in there last, out of there first.
 fn next_step(entry: &Entry) -> Step {
     let actions = &entry.flow.actions;
-    if !entry.idle() {
+    if !entry.idle() || entry.held {
         return Step::Wait;
     }
     let in_nic = entry.nic.life == Life::Present;
@@ -56,6 +56,14 @@ fn next_step(entry: &Entry) -> Step {
 }
 
 impl Entry {
+    /// Is that the place of one of its residences?
+    pub(super) fn lives_in(&self, place: Place) -> bool {
+        match place {
+            Place::Host => true,
+            Place::Nic(provider) => self.provider == Some(provider),
+        }
+    }
+
     /// The residence in a place.
     pub(super) fn residence(&self, place: Place) -> &Residence {
         match place {
@@ -87,7 +95,7 @@ impl Engine {
             Step::Install(Where::Nic) => self.send(ufid, Where::Nic, install),
             Step::Replace(Where::Nic) => self.replace_in_nic(ufid, now),
             Step::Remove(Where::Nic) => {
-                if self.parents_are_out(ufid, now) {
+                if self.parents_are_out(ufid) {
                     self.send(ufid, Where::Nic, remove);
                 }
             }
@@ -100,7 +108,15 @@ impl Engine {
         let provider = entry.provider.unwrap_or(ProviderId(usize::MAX));
         let Some(hardware) = self.hardware.get(provider.0) else { return };
         match hardware.admission.admit(&entry.flow) {
-            Ok(()) => self.send(ufid, Where::Nic, replace),
+            Ok(()) if self.chain_is_in(ufid, provider) => self.send(ufid, Where::Nic, replace),
+            // Out until the children of the new actions are in.
+            Ok(()) => {
+                if let Some(entry) = self.flows.get_mut(&ufid) {
+                    entry.want_nic = false;
+                }
+                self.waiting.insert(ufid);
+                self.plan(ufid, now);
+            }
             Err(refusal) => {
                 self.tally.decided(&hardware.name.clone(), refusal.reason.code());
                 self.refuse(ufid, refusal, None);
@@ -120,7 +136,8 @@ impl Engine {
             Where::Nic => &mut entry.nic,
         };
         residence.life = residence.life.sent(op.kind());
-        residence.sent = Some(entry.flow.actions.clone());
+        let brings = op.kind() != OpKind::Remove;
+        residence.sent = brings.then(|| entry.flow.actions.clone());
         let Outbox { host, nic, .. } = &mut self.out;
         match (to, entry.provider) {
             (Where::Host, _) => host.push(op),
@@ -131,39 +148,67 @@ impl Engine {
 
     /// May the megaflow leave the NIC? Not as the last one of a scope that a parent in the NIC
     /// still recirculates into: the parents go first.
-    fn parents_are_out(&mut self, ufid: Ufid, now: Moment) -> bool {
+    fn parents_are_out(&mut self, ufid: Ufid) -> bool {
         let Some(entry) = self.flows.get(&ufid) else { return true };
-        let scope = entry.scope();
-        if scope == 0 || self.residents(scope) > 1 {
+        let (scope, provider) = (entry.scope(), entry.provider);
+        let stays = |other: &Entry| other.provider == provider && other.nic.stays();
+        if scope == 0 || self.has_another(scope, ufid, stays) {
             return true;
         }
         let members = self.parents.get(&scope).into_iter().flatten().copied();
-        let there: Vec<Ufid> = members
+        let mut there: Vec<Ufid> = members
             .filter(|parent| *parent != ufid)
-            .filter(|p| self.flows.get(p).is_some_and(|e| e.nic.life != Life::Absent))
+            .filter_map(|parent| Some((parent, self.flows.get(&parent)?)))
+            .filter(|(_, e)| e.provider == provider && e.nic.points_at(scope))
+            .map(|(parent, _)| parent)
             .collect();
+        // In a ring nobody is first: one whose parents wait for others leaves before them.
+        let waits =
+            |p: &Ufid| self.flows.get(p).is_some_and(|e| !e.want_nic || e.leaving.is_some());
+        if there.iter().any(waits) {
+            let below = self.scopes_below(ufid);
+            there.retain(|p| self.flows.get(p).is_none_or(|e| !below.contains(&e.scope())));
+        }
         for parent in &there {
-            if let Some(entry) = self.flows.get_mut(parent) {
+            // One that gets other actions stops pointing here by itself.
+            if let Some(entry) = self.flows.get_mut(parent)
+                && scopes_of(&entry.flow.actions).contains(&scope)
+            {
                 entry.want_nic = false;
+                self.waiting.insert(*parent);
             }
-            self.waiting.insert(*parent);
-            self.plan(*parent, now);
+            self.due.push(*parent);
         }
         there.is_empty()
     }
 
-    /// A megaflow came into the NIC or left it: parents that wait for it, and children that
-    /// wait for it to leave, go on.
-    pub(super) fn chain_changed(&mut self, ufid: Ufid, now: Moment) {
+    /// The scopes that the megaflow's packets can come to.
+    fn scopes_below(&self, ufid: Ufid) -> BTreeSet<u32> {
+        let mut below = BTreeSet::new();
+        let mut from = vec![ufid];
+        while let Some(entry) = from.pop().and_then(|ufid| self.flows.get(&ufid)) {
+            for scope in entry.nic.scopes() {
+                if below.insert(scope) {
+                    from.extend(self.scopes.get(&scope).into_iter().flatten());
+                }
+            }
+        }
+        below
+    }
+
+    /// A megaflow came into the NIC or left it: parents that wait for it, and children (of the
+    /// actions that it had until now) that wait for it to leave, go on.
+    pub(super) fn chain_changed(&mut self, ufid: Ufid, before: Vec<u32>, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
         let scope = entry.scope();
-        let targets = scopes_of(&entry.flow.actions);
-        let children = targets.iter().filter_map(|s| self.scopes.get(s)).flatten().copied();
-        let children: Vec<Ufid> = children.filter(|child| *child != ufid).collect();
+        let left = before.into_iter().filter(|scope| !entry.nic.points_at(*scope));
+        let children = left.filter_map(|scope| self.scopes.get(&scope)).flatten();
+        let children: Vec<Ufid> = children.filter(|child| **child != ufid).copied().collect();
+        let came = scope != 0 && entry.nic.life == Life::Present;
         for child in children {
             self.plan(child, now);
         }
-        if scope != 0 {
+        if came {
             let parents = self.parents.get(&scope).into_iter().flatten().copied();
             for parent in parents.collect::<Vec<_>>() {
                 self.place(parent, now);
@@ -171,30 +216,46 @@ impl Engine {
         }
     }
 
+    /// Does each scope that the megaflow recirculates into have somebody in the NIC who stays?
+    pub(super) fn chain_is_in(&self, ufid: Ufid, provider: ProviderId) -> bool {
+        let Some(entry) = self.flows.get(&ufid) else { return false };
+        let stays = |child: &Entry| {
+            let wanted = child.want_nic && child.leaving.is_none();
+            child.provider == Some(provider) && child.nic.stays() && wanted
+        };
+        scopes_of(&entry.flow.actions).into_iter().all(|scope| self.has_another(scope, ufid, stays))
+    }
+
+    /// Is there another megaflow of that scope of which this is true?
+    fn has_another(&self, scope: u32, but: Ufid, is: impl Fn(&Entry) -> bool) -> bool {
+        // All of a scope leave in the order of their ufids: those that stay are at the end.
+        let members = self.scopes.get(&scope).into_iter().flatten().rev();
+        members.filter(|u| **u != but).filter_map(|u| self.flows.get(u)).any(is)
+    }
+
     /// Takes a new megaflow in.
     pub(super) fn insert(&mut self, entry: Entry) {
         let ufid = entry.flow.ufid;
-        self.index(ufid, &entry.flow, true);
+        self.scopes.entry(entry.scope()).or_default().insert(ufid);
         self.flows.insert(ufid, entry);
+        self.index(ufid);
     }
 
-    /// Keeps the indices of scopes and parents as the megaflow's match and actions are.
-    pub(super) fn index(&mut self, ufid: Ufid, flow: &Megaflow, there: bool) {
-        let change = |map: &mut BTreeMap<u32, BTreeSet<Ufid>>, scope| {
-            let set = map.entry(scope).or_default();
-            if there {
-                set.insert(ufid)
-            } else {
-                set.remove(&ufid)
-            };
-            if set.is_empty() {
-                map.remove(&scope);
-            }
-        };
-        for scope in scopes_of(&flow.actions) {
-            change(&mut self.parents, scope);
+    /// Keeps the index of parents as the megaflow's actions are, wanted and in the NIC.
+    pub(super) fn index(&mut self, ufid: Ufid) {
+        let Some(entry) = self.flows.get_mut(&ufid) else { return };
+        let mut scopes: BTreeSet<u32> = scopes_of(&entry.flow.actions).into_iter().collect();
+        scopes.extend(entry.nic.scopes());
+        if scopes == entry.parent_of {
+            return;
         }
-        change(&mut self.scopes, flow.matching.key().recirc_id);
+        let before = std::mem::replace(&mut entry.parent_of, scopes.clone());
+        for scope in before.difference(&scopes) {
+            out_of(&mut self.parents, *scope, ufid);
+        }
+        for scope in scopes {
+            self.parents.entry(scope).or_default().insert(ufid);
+        }
     }
 
     /// The megaflow is nowhere any more.
@@ -206,9 +267,22 @@ impl Engine {
             if let Some(placement) = entry.counted_as {
                 self.tally.left(placement);
             }
-            self.index(ufid, &entry.flow, false);
+            for scope in &entry.parent_of {
+                out_of(&mut self.parents, *scope, ufid);
+            }
+            out_of(&mut self.scopes, entry.scope(), ufid);
         }
         self.waiting.remove(&ufid);
+    }
+}
+
+/// Takes a megaflow out of an index.
+fn out_of(index: &mut BTreeMap<u32, BTreeSet<Ufid>>, scope: u32, ufid: Ufid) {
+    if let Some(set) = index.get_mut(&scope) {
+        set.remove(&ufid);
+        if set.is_empty() {
+            index.remove(&scope);
+        }
     }
 }
 

@@ -156,6 +156,8 @@ impl World {
         };
         let mut engine = Engine::new(settings, Box::new(client), Box::new(ByRate));
         engine.add_hardware("nic", Arc::new(Picky(Capabilities::default())), Budget::new(500));
+        let provider = ProviderId(0);
+        engine.step(Event::Dumped { provider, found: Vec::new() }, Moment(1));
         let capacity = 4 + usize::try_from(dice.roll(40)).unwrap();
         World {
             dice,

@@ -7,6 +7,7 @@ use flow::{Actions, Answer, Key, Megaflow, Moment, Ufid, Upcall, UpcallReason, V
 use super::Engine;
 use super::entry::{Entry, Origin};
 use super::event::{Answered, Cause, Command};
+use super::life::Life;
 
 impl Engine {
     pub(super) fn upcall(
@@ -40,19 +41,32 @@ impl Engine {
             self.tally.overflows += u64::from(!self.closing);
             return Answered::Execute(flow.actions.clone());
         }
-        if known {
-            self.change_actions(ufid, flow.actions.clone());
-            if let Some(entry) = self.flows.get_mut(&ufid) {
+        let entry = self.flows.get_mut(&ufid);
+        match entry {
+            None => {
+                self.insert(Entry::new(flow.clone(), origin, now));
+                self.recount(ufid, "new");
+            }
+            // An operator's word stands: his removal is carried out, his actions stay.
+            Some(entry) if entry.leaving == Some(Cause::Operator) => {
+                return Answered::Execute(flow.actions.clone());
+            }
+            Some(entry) => {
                 entry.leaving = None;
                 entry.used = Some(now);
+                if entry.origin == Origin::Client {
+                    self.change_actions(ufid, flow.actions.clone());
+                }
             }
-        } else {
-            self.insert(Entry::new(flow, origin, now));
-            self.recount(ufid, "new");
         }
         self.plan(ufid, now);
         // The host table's operations go out before the answer and take effect in that order.
-        Answered::Reinject
+        // But where it is just being taken out there, the next one is not sent yet.
+        let there = self.flows.get(&ufid).map(|entry| entry.host.life);
+        match there {
+            Some(Life::Installing | Life::Present | Life::Replacing) => Answered::Reinject,
+            Some(Life::Absent | Life::Removing) | None => Answered::Execute(flow.actions.clone()),
+        }
     }
 
     /// Other actions are wanted. A refusal that was for the old ones is void.
@@ -61,18 +75,16 @@ impl Engine {
         if entry.flow.actions == actions {
             return;
         }
-        let old = entry.flow.clone();
-        let new = Arc::new(Megaflow { actions, ..(*old).clone() });
-        entry.flow = new.clone();
+        entry.flow = Arc::new(Megaflow { actions, ..(*entry.flow).clone() });
         entry.refusal = None;
         entry.retry = None;
-        self.index(ufid, &old, false);
-        self.index(ufid, &new, true);
+        self.index(ufid);
         self.waiting.insert(ufid);
     }
 
     /// The client learnt something: every megaflow of its own is asked about again.
     pub(super) fn revalidate(&mut self, now: Moment) {
+        self.stale = false;
         for ufid in self.flows.keys().copied().collect::<Vec<_>>() {
             self.revalidate_one(ufid, now);
         }

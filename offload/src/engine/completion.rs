@@ -1,0 +1,134 @@
+//! An operation is done, or failed: what is there now, what was counted, and what follows.
+
+use std::time::Duration;
+
+use flow::{Completion, Moment, ProviderError, Ufid};
+
+use super::event::{Cause, Place};
+use super::life::Life;
+use super::{Engine, placement};
+
+impl Engine {
+    pub(super) fn completed(
+        &mut self,
+        place: Place,
+        completions: Vec<Completion>,
+        took: Duration,
+        now: Moment,
+    ) {
+        let name = self.place_name(place);
+        self.tally.operations(&name, &completions, took);
+        if let Place::Nic(provider) = place
+            && let Some(hardware) = self.hardware.get_mut(provider.0)
+        {
+            hardware.queued = hardware.queued.saturating_sub(completions.len());
+        }
+        let mut gone = None;
+        for completion in &completions {
+            match (place, &completion.result) {
+                // Of the device, not of the megaflow: first what else was done is counted.
+                (Place::Nic(provider), Err(ProviderError::Gone(why))) => {
+                    gone = Some((provider, why));
+                }
+                _ => self.settle(place, completion, now),
+            }
+        }
+        if let Some((provider, why)) = gone {
+            self.lost(provider, why, now);
+        }
+    }
+
+    fn settle(&mut self, place: Place, completion: &Completion, now: Moment) {
+        let ufid = completion.ufid;
+        let Some(entry) = self.flows.get_mut(&ufid) else { return };
+        let elsewhere = !entry.lives_in(place);
+        let residence = entry.residence_mut(place);
+        // Not the operation that this life waits for: the removal of a rule that was not ours
+        // any more, or of a device that the megaflow has left since.
+        if elsewhere || !residence.life.awaits(completion.kind) {
+            return;
+        }
+        let before = residence.life;
+        let scopes = residence.scopes();
+        residence.life = before.completed(completion.result.as_ref().err());
+        let sent = residence.sent.take();
+        match &completion.result {
+            Ok(_) => residence.installed = sent,
+            Err(_) if residence.life == Life::Absent => residence.installed = None,
+            Err(_) => {}
+        }
+        if let Ok(stats) = &completion.result {
+            if before != Life::Installing {
+                self.read(place, ufid, *stats, now);
+            }
+            // Only what was done begins at zero: what is found there, and believed to be lost
+            // or refused, has counted on.
+            if let Some(entry) = self.flows.get_mut(&ufid) {
+                entry.residence_mut(place).account.life_ended();
+            }
+        }
+        if let Err(error) = &completion.result {
+            self.failed(place, ufid, error, now);
+            if before == Life::Removing {
+                self.hold(place, ufid, now);
+            }
+        }
+        self.recount(ufid, completion.kind.name());
+        if place != Place::Host {
+            self.index(ufid);
+            self.chain_changed(ufid, scopes, now);
+        }
+        self.plan(ufid, now);
+        self.place(ufid, now);
+    }
+
+    /// A removal failed: the next try comes after a while, not as fast as a device can refuse.
+    fn hold(&mut self, place: Place, ufid: Ufid, now: Moment) {
+        if let Some(entry) = self.flows.get_mut(&ufid)
+            && entry.residence(place).life == Life::Present
+        {
+            entry.held = true;
+            self.held.insert((now + placement::RETRY_REMOVAL, ufid));
+        }
+    }
+
+    pub(super) fn release_held(&mut self, now: Moment) {
+        while let Some((at, ufid)) = self.held.first().copied().filter(|(at, _)| *at <= now) {
+            self.held.remove(&(at, ufid));
+            if let Some(entry) = self.flows.get_mut(&ufid) {
+                entry.held = false;
+            }
+            self.plan(ufid, now);
+        }
+    }
+
+    /// An operation failed: what is wanted changes, or it is tried again later.
+    fn failed(&mut self, place: Place, ufid: Ufid, error: &ProviderError, now: Moment) {
+        match (place, error) {
+            // See `Engine::completed`.
+            (Place::Nic(_), ProviderError::Gone(_)) => {}
+            (Place::Nic(provider), ProviderError::Full(refusal)) => {
+                if let Some(hardware) = self.hardware.get_mut(provider.0) {
+                    hardware.said_full = true;
+                }
+                self.refuse(ufid, refusal.clone(), Some(now + placement::RETRY_FULL));
+            }
+            (Place::Nic(_), ProviderError::Unsupported(refusal)) => {
+                self.refuse(ufid, refusal.clone(), None);
+            }
+            (Place::Nic(_), ProviderError::Busy(_) | ProviderError::Overlap(_)) => {
+                self.refuse(ufid, error.refusal(), Some(now + placement::RETRY_FULL));
+            }
+            // It is as we want it (installed already, or not there to be removed).
+            (Place::Nic(_), ProviderError::Exists | ProviderError::NotFound) => {}
+            (Place::Host, ProviderError::Exists | ProviderError::NotFound) => {}
+            // Every other failure of the host table is final: the megaflow can't live.
+            (Place::Host, _) => {
+                if let Some(entry) = self.flows.get_mut(&ufid) {
+                    entry.leaving = Some(Cause::HostRefused);
+                    self.answer_failure(ufid, error);
+                }
+            }
+        }
+    }
+}
