@@ -1,6 +1,6 @@
 //! A flower filter as we write it: keys and actions, apart from its place among the priorities.
 
-use crate::wire::consts::{ETH_P_ALL, TC_ACT_GOTO_CHAIN, TC_ACT_PIPE, TC_ACT_SHOT, TC_ACT_STOLEN};
+use crate::wire::consts::{TC_ACT_GOTO_CHAIN, TC_ACT_PIPE, TC_ACT_SHOT, TC_ACT_STOLEN};
 
 /// A filter that one megaflow becomes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,12 +89,6 @@ impl Rule {
             protocol: self.protocol,
             masks: self.keys.iter().map(|key| (key.kind, key.mask)).collect(),
         }
-    }
-
-    /// Does it match every EtherType?
-    #[must_use]
-    pub fn is_any_protocol(&self) -> bool {
-        self.protocol == ETH_P_ALL
     }
 }
 

@@ -45,6 +45,10 @@ impl Verdict {
                 counters(status.conservation.accounted()),
             ));
         }
+        if !ledger.is_complete() {
+            complaints
+                .push("the card's ledger holds no more flows: not all are audited".to_owned());
+        }
         for view in flows {
             let truth = ledger.flow(view.flow.ufid.0);
             if truth != view.nic {

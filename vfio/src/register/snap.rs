@@ -1,7 +1,6 @@
 //! SNAP: where counter snapshots go.
 
 use super::block::Window;
-use crate::error::Error;
 use crate::layout::layout;
 
 layout! {
@@ -25,15 +24,5 @@ impl Snap {
         self.0.write_address(snap::DST_LO, address);
         self.0.write(snap::FIRST, first);
         self.0.write(snap::COUNT, count);
-    }
-
-    /// Takes one that an event reports.
-    pub fn trigger(&self) {
-        self.0.write(snap::TRIGGER, 1);
-    }
-
-    /// Number of the last finished one.
-    pub fn last(&self) -> Result<u32, Error> {
-        self.0.read(snap::LAST_SEQ)
     }
 }
