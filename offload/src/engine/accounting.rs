@@ -120,16 +120,15 @@ impl Engine {
         self.reconciled(place);
     }
 
-    /// Somebody took a rule out of the device behind our back: put it in again.
+    /// A reading left a rule out: somebody took it out of the device behind our back, or the
+    /// device was too busy to list it. A replacement finds out, as would a removal.
     fn repair(&mut self, place: Place, ufid: Ufid, now: Moment) {
         let name = self.place_name(place);
         self.tally.correction(&name, "missing");
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
         let residence = entry.residence_mut(place);
         let scopes = residence.scopes();
-        residence.life = Life::Absent;
         residence.installed = None;
-        self.recount(ufid, "missing");
         if place != Place::Host {
             self.index(ufid);
             self.chain_changed(ufid, scopes, now);

@@ -69,11 +69,13 @@ impl Engine {
         }
         if let Err(error) = &completion.result {
             self.failed(place, ufid, error, now);
-            if before == Life::Removing {
+            // The last one: where a device says now that it is not there, and now that it is.
+            if before == Life::Removing || matches!(error, ProviderError::Exists) {
                 self.hold(place, ufid, now);
             }
         }
-        self.recount(ufid, completion.kind.name());
+        let lost = matches!(completion.result, Err(ProviderError::NotFound));
+        self.recount(ufid, if lost { "missing" } else { completion.kind.name() });
         if place != Place::Host {
             self.index(ufid);
             self.chain_changed(ufid, scopes, now);
@@ -82,7 +84,7 @@ impl Engine {
         self.place(ufid, now);
     }
 
-    /// A removal failed: the next try comes after a while, not as fast as a device can refuse.
+    /// The next try comes after a while, not as fast as a device can refuse.
     fn hold(&mut self, place: Place, ufid: Ufid, now: Moment) {
         if let Some(entry) = self.flows.get_mut(&ufid)
             && entry.residence(place).life == Life::Present

@@ -95,7 +95,7 @@ pub(super) struct Entry {
     pub counted_as: Option<Placement>,
     /// Who is to be told when nothing is left to do.
     pub asker: Option<Token>,
-    /// A removal failed and is not tried again yet.
+    /// An operation failed and the next one is not due yet.
     pub held: bool,
     /// The scopes under which it stands among the parents: those of the actions that are wanted
     /// and of those that the NIC still executes.

@@ -23,6 +23,8 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod upcall;
+#[cfg(test)]
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -158,7 +160,7 @@ pub struct Engine {
     first_pass_nic: BTreeMap<ProviderId, Counters>,
     ports: Vec<PortId>,
     tally: Tally,
-    /// Megaflows whose removal failed, and when it is tried again.
+    /// Megaflows whose next operation is not due yet, and when it is.
     held: BTreeSet<(Moment, Ufid)>,
     /// Megaflows to be planned before the step is over.
     due: Vec<Ufid>,

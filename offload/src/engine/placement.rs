@@ -75,7 +75,7 @@ impl Budget {
 
 /// How long a flow that found the table full waits before it is tried again.
 pub(super) const RETRY_FULL: Duration = Duration::from_secs(2);
-/// How long a removal that failed waits before it is tried again.
+/// How long a megaflow waits after a removal that failed, before it is tried again.
 pub(super) const RETRY_REMOVAL: Duration = Duration::from_millis(200);
 /// Evictions per statistics pass: the table is not turned over at once.
 const EVICTIONS_PER_PASS: usize = 64;

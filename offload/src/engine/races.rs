@@ -111,13 +111,31 @@ fn a_rule_that_a_reading_left_out_is_not_counted_twice() {
     desk.put(&flow);
     desk.stats(NIC, vec![(flow.ufid, counted(100))]);
     desk.stats(NIC, vec![]);
+    assert_eq!(desk.done(NIC, Err(ProviderError::NotFound)), (OpKind::Replace, flow.ufid));
     assert_eq!(desk.done(NIC, Err(ProviderError::Exists)), (OpKind::Install, flow.ufid));
     desk.stats(NIC, vec![(flow.ufid, counted(110))]);
     assert_eq!(desk.total(&flow), 110);
+    assert!(desk.nic[&ProviderId(0)].is_empty(), "a device that contradicts itself gets time");
+    desk.later(Duration::from_secs(1));
     assert_eq!(desk.done(NIC, Ok(counted(120))), (OpKind::Replace, flow.ufid));
     desk.stats(NIC, vec![(flow.ufid, counted(5))]);
     assert_eq!(desk.total(&flow), 125);
     assert_eq!(desk.engine.first_pass_nic(ProviderId(0)).packets, 125);
+}
+
+/// What may be there after all is not left behind, nor what it counted.
+#[test]
+fn a_rule_that_a_reading_left_out_is_taken_out_when_it_is_to_go() {
+    let mut desk = Desk::new(1);
+    let flow = flow_of(0, 1, &[OUT]);
+    desk.put(&flow);
+    desk.stats(NIC, vec![]);
+    assert_eq!(desk.done(NIC, Err(ProviderError::Busy("later".to_owned()))).0, OpKind::Replace);
+    desk.ask(1, Request::Remove(flow.ufid));
+    assert_eq!(desk.done(NIC, Ok(counted(3))), (OpKind::Remove, flow.ufid));
+    assert_eq!(desk.engine.first_pass_nic(ProviderId(0)).packets, 3);
+    desk.settle();
+    assert!(desk.engine.is_empty());
 }
 
 #[test]
