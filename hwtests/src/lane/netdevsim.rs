@@ -1,5 +1,5 @@
-//! netdevsim: the kernel's own test device. It never forwards in hardware: what it shows is discovery,
-//! life cycle, a driver that refuses every flower rule, and one that accepts them all.
+//! netdevsim: the kernel's own test device. It never forwards in hardware: what it shows is
+//! discovery, life cycle, a driver that refuses every flower rule, and one that accepts them all.
 
 use std::fmt::Write as _;
 use std::time::Duration;
