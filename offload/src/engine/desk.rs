@@ -19,8 +19,9 @@ impl Admission for TakesAll {
     fn capabilities(&self) -> &Capabilities {
         &self.0
     }
-    fn admit(&self, _flow: &Megaflow) -> Result<(), Refusal> {
-        Ok(())
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
+        let refused = flow.actions.contains(&REFUSED) && self.0.max_actions == 0;
+        if refused { Err(Refusal::new(Reason::Action, "output")) } else { Ok(()) }
     }
     fn explain(&self, _flow: &Megaflow) -> Result<String, Refusal> {
         Ok("plan".to_owned())
@@ -51,6 +52,8 @@ impl Client for Outputs {
     fn flush(&mut self) {}
 }
 
+/// What no NIC takes.
+pub(super) const REFUSED: Action = Action::Output(PortId(13));
 pub(super) const OUT: Action = Action::Output(PortId(2));
 pub(super) const NIC: Place = Place::Nic(ProviderId(0));
 pub(super) const OTHER_NIC: Place = Place::Nic(ProviderId(1));

@@ -19,6 +19,8 @@ mod plan;
 #[cfg(test)]
 mod races;
 mod report;
+#[cfg(test)]
+mod rules;
 mod tally;
 #[cfg(test)]
 mod tests;
