@@ -1,6 +1,7 @@
 //! The engine's thread: events in, commands out.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use crossbeam_channel::{Receiver, Sender, select};
 use flow::{Counters, Moment, PortId, Ufid};
@@ -61,20 +62,25 @@ impl Upcalls {
 }
 
 impl Loop {
-    /// Runs until it is told to stop and everything is out of the devices.
+    /// Runs until it is told to stop and everything is out of the devices, or until nobody
+    /// forwards any more: then whoever started it is to know.
     pub(super) fn run(
         mut self,
         ports: Vec<PortId>,
         asked: &Receiver<(Request, Reply)>,
         heard: &Receiver<News>,
-    ) {
+    ) -> io::Result<()> {
         let packets = self.worker.events().clone();
         let ticks = crossbeam_channel::tick(TICK);
         self.step(Event::Ports(ports));
-        while !self.is_done() {
+        let mut ended = Ok(());
+        while ended.is_ok() && !self.is_done() {
             select! {
                 recv(heard) -> news => if let Ok(news) = news { self.hear(news) },
-                recv(packets) -> event => if let Ok(event) = event { self.packet(event) },
+                recv(packets) -> event => match event {
+                    Ok(event) => self.packet(event),
+                    Err(_) => ended = Err(io::Error::other("the host datapath's thread died")),
+                },
                 recv(asked) -> request => {
                     if let Ok((request, reply)) = request {
                         self.request(request, reply);
@@ -93,6 +99,7 @@ impl Loop {
         for (_, reply) in self.waiting {
             let _ = reply.send(Err(RequestError::Stopping));
         }
+        ended
     }
 
     fn now(&self) -> Moment {

@@ -42,13 +42,13 @@ pub struct Parts {
 pub struct Running {
     /// The way to the engine.
     pub handle: Handle,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<io::Result<()>>,
 }
 
 impl Running {
     /// Waits until it has stopped (see [`crate::request::Request::Exit`]).
     pub fn join(self) -> io::Result<()> {
-        self.thread.join().map_err(|_| io::Error::other("the engine's thread died"))
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the engine's thread died")))
     }
 }
 
@@ -88,4 +88,43 @@ pub fn start(parts: Parts) -> io::Result<Running> {
     let run = move || looper.run(ports, &asked, &heard);
     let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run)?;
     Ok(Running { handle: Handle::new(requests), thread })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{ByRate, Settings};
+    use flow::packet::Packet;
+    use hostdp::port::{Batch, LinkState, Port, PortKind, TxReport};
+
+    struct Bug;
+
+    impl Port for Bug {
+        fn name(&self) -> &str {
+            "bug"
+        }
+        fn kind(&self) -> PortKind {
+            PortKind::Memory
+        }
+        fn receive(&mut self, _batch: &mut Batch) {
+            panic!("as a bug would");
+        }
+        fn transmit(&mut self, _frames: &mut Vec<Packet>, _report: &mut TxReport) {}
+        fn state(&self) -> LinkState {
+            LinkState::Up
+        }
+    }
+
+    /// Nobody forwards any more: whoever started the daemon is to know, and to start it again.
+    #[test]
+    fn a_dead_datapath_is_an_error_and_not_a_silence() {
+        let mut datapath = hostdp::Datapath::new(hostdp::Config::default());
+        datapath.add_port(PortId(1), Box::new(Bug)).unwrap();
+        let client = Box::new(pipeline::none::NoClient);
+        let engine = Engine::new(Settings::default(), client, Box::new(ByRate));
+        let (name, clock) = ("test".to_owned(), Clock::start());
+        let parts = Parts { name, clock, engine, datapath, core: None, providers: Vec::new() };
+        let running = start(parts).unwrap();
+        assert!(running.join().unwrap_err().to_string().contains("host datapath"));
+    }
 }
