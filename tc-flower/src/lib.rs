@@ -20,6 +20,6 @@ mod wire;
 pub use admission::TcAdmission;
 pub use error::TcError;
 pub use links::{Device, DeviceSelector, find, list};
-pub use provider::{Clock, PortReport, TcOptions, TcProvider};
+pub use provider::{Clock, PortReport, TcOptions, TcProvider, survey};
 pub use rule::{FlowerKey, Header, PeditWord, Rule, Signature, TcAction};
 pub use translate::{PortDevice, Target, translate};

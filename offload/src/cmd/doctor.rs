@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use flow::PortId;
 use serde::Serialize;
+use tc_flower::{Device, DeviceSelector, PortReport};
 
 use super::{Outcome, print, print_json};
 use crate::control::render::table;
@@ -37,7 +39,8 @@ impl Finding {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let findings = look(Path::new("/"));
+    let mut findings = look(Path::new("/"));
+    findings.extend(tc_offload());
     if args.json {
         return print_json(&findings);
     }
@@ -223,6 +226,35 @@ fn representors(root: &Path) -> Finding {
     let list = if ok { found.join(", ") } else { "none".to_owned() };
     let fix = "devlink dev eswitch set pci/0000:BB:DD.F mode switchdev  (on a NIC that can)";
     Finding::new("representors", ok, list, fix)
+}
+
+/// What the drivers of the representors say to a rule; nothing where there are none.
+fn tc_offload() -> Option<Finding> {
+    const WHAT: &str = "tc offload";
+    let devices: Vec<Device> = match tc_flower::list() {
+        Ok(devices) => devices.into_iter().filter(|d| d.switch_id.is_some()).collect(),
+        Err(error) => return Some(Finding::new(WHAT, false, error.to_string(), "")),
+    };
+    if devices.is_empty() {
+        return None;
+    }
+    let selector = |device: &Device| DeviceSelector::Name(device.name.clone());
+    let ports: Vec<_> = (1..).map(PortId).zip(devices.iter().map(selector)).collect();
+    let reports = match tc_flower::survey(&ports) {
+        Ok(reports) => reports,
+        Err(error) => {
+            let found = format!("{error} (asking needs root)");
+            return Some(Finding::new(WHAT, false, found, "sudo megaflow doctor"));
+        }
+    };
+    let refusals = || reports.iter().filter_map(|report| report.unusable.as_ref());
+    let line = |report: &PortReport| match &report.unusable {
+        None => format!("{}: takes rules", report.device.name),
+        Some(refusal) => format!("{}: refused: {refusal}", report.device.name),
+    };
+    let found: Vec<String> = reports.iter().map(line).collect();
+    let fix = "ethtool -K INTERFACE hw-tc-offload on  (on a NIC that can)";
+    Some(Finding::new(WHAT, refusals().next().is_none(), found.join("\n"), fix))
 }
 
 #[cfg(test)]

@@ -73,6 +73,15 @@ impl TcProvider {
     }
 }
 
+/// What the drivers of these interfaces take: asked as at a daemon's start, and nothing is left
+/// behind. What a running daemon has there stays.
+pub fn survey(ports: &[(PortId, DeviceSelector)]) -> Result<Vec<PortReport>, TcError> {
+    let mut provider = TcProvider::open(ports, Box::new(Moment::default))?;
+    let reports = provider.ports();
+    provider.0.release_qdiscs()?;
+    Ok(reports)
+}
+
 /// A port as `doctor` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortReport {

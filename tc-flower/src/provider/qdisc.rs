@@ -73,6 +73,11 @@ impl<T: Transport> Tc<T> {
             self.remove_placed(&ours)?;
             self.table.retain_on(ifindex, |_| false);
         }
+        self.release_qdiscs()
+    }
+
+    /// Takes away the qdiscs that we made, where there is nothing on them.
+    pub(super) fn release_qdiscs(&mut self) -> Result<(), TcError> {
         for state in self.ports.values_mut() {
             if !state.own_qdisc || state.gone {
                 continue;
