@@ -28,7 +28,7 @@ lane_tools() {
 
 lane_format() { cargo fmt --all --check; }
 lane_lint() { cargo clippy --workspace --all-targets --quiet -- -D warnings; }
-lane_unit() { cargo test --workspace --quiet; }
+lane_unit() { cargo test --workspace --quiet --no-fail-fast; }
 lane_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
 
 # The commands of a page, those that are marked as such.
@@ -76,7 +76,7 @@ lane_fuzz() { MEGAFLOW_FUZZ_PACKETS=10000000 cargo test --quiet -p megaflow-flow
 lane_vm() { cargo build --release --quiet -p megaflow-hwtests -p megaflow-offload && target/release/megaflow-hwtests; }
 
 [ "${1:-}" != --list ] || { tr ' ' '\n' <<<"$LANES"; exit; }
-times=""
+times="" failed=""
 for lane in ${*:-$LANES}; do
   declare -F "lane_$lane" >/dev/null || { echo "test: error: no lane '$lane' (see --list)" >&2; exit 2; }
   echo "== $lane"
@@ -86,7 +86,8 @@ for lane in ${*:-$LANES}; do
   (set -e; "lane_$lane")
   status=$?
   set -e
-  [ "$status" = 0 ] || { echo "== $lane failed after $((SECONDS - begin)) s" >&2; exit 1; }
   times="$times $lane $((SECONDS - begin))s"
+  [ "$status" = 0 ] || { failed="$failed $lane"; echo "== $lane failed after $((SECONDS - begin)) s" >&2; }
 done
+[ -z "$failed" ] || { echo "test: error: failed:$failed (times:$times)" >&2; exit 1; }
 echo "== all passed:$times"

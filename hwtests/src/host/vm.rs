@@ -226,11 +226,15 @@ mod tests {
 
     /// Runs a shell script in QEMU's place.
     fn run_script(script: &str, limit: Duration) -> (End, Vec<String>) {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let lab = Lab::at(dir.path());
-        std::fs::write(lab.qemu(), format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(lab.qemu(), PermissionsExt::from_mode(0o755)).unwrap();
+        let text = dir.path().join("script");
+        std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // Not written here: a child that another test starts at that moment would hold it open
+        // for writing, and what is open for writing can't be executed.
+        let install =
+            Command::new("install").args(["-m", "755"]).arg(text).arg(lab.qemu()).status();
+        assert!(install.unwrap().success());
         let machine = Machine { cpus: 1, memory_mb: 64, card: None };
         let log = dir.path().join("log");
         let vm = Vm { lab: &lab, machine, initrd: Path::new("/dev/null"), log: &log, limit };

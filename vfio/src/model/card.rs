@@ -1,7 +1,7 @@
 //! The card's own thread.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use flow::Counters;
@@ -124,10 +124,14 @@ impl Card {
         let mut busy = self.obey();
         busy |= self.run_commands();
         busy |= self.run_triggers();
-        busy |= self.run_packets();
+        // The registers follow under the ledger's lock: what the ledger tells, they tell too.
+        let ledger = self.ledger.clone();
+        let mut ledger = ledger.state.lock().unwrap_or_else(PoisonError::into_inner);
+        busy |= self.run_packets(&mut ledger);
         if busy {
             self.report();
         }
+        drop(ledger);
         self.links();
         self.publish();
         let heartbeat = self.registers.get(CTRL, ctrl::HEARTBEAT);

@@ -1,7 +1,5 @@
 //! Packets: from wires through the tables, up to the host, and from the host to the wires.
 
-use std::sync::PoisonError;
-
 use flow::Counters;
 use flow::packet::{Packet, edit, parse};
 
@@ -36,13 +34,11 @@ struct Descriptor {
 
 impl Card {
     /// One batch of every wire and every transmit ring; true if there was anything.
-    pub(super) fn run_packets(&mut self) -> bool {
-        let ledger = self.ledger.clone();
-        let mut ledger = ledger.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn run_packets(&mut self, ledger: &mut LedgerState) -> bool {
         let mut busy = false;
         for port in 0..self.ports.len() {
-            busy |= self.serve_wire(port, &mut ledger);
-            busy |= self.serve_host(port, &mut ledger);
+            busy |= self.serve_wire(port, ledger);
+            busy |= self.serve_host(port, ledger);
         }
         if busy {
             for port in &mut self.ports {
