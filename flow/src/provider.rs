@@ -167,6 +167,9 @@ pub struct Dumped {
 pub struct TableUsage {
     /// Its name, stable.
     pub table: &'static str,
+    /// Do megaflows live in it? Not in what they share: masks, action lists, counters. A
+    /// megaflow fits while any of the tables that it can live in has room.
+    pub holds_megaflows: bool,
     /// Entries in use.
     pub entries: u64,
     /// Entries that fit; `None` where nobody knows (tc).

@@ -10,7 +10,8 @@ use metrics::{PortMetrics, ProviderMetrics, Snapshot, encode};
 #[test]
 fn promtool_finds_nothing() {
     let mut snapshot = Snapshot { version: "0".into(), ..Snapshot::default() };
-    let tables = vec![TableUsage { table: "exact", entries: 1, capacity: Some(2) }];
+    let tables =
+        vec![TableUsage { table: "exact", holds_megaflows: true, entries: 1, capacity: Some(2) }];
     let mut provider = ProviderMetrics { tables, ..ProviderMetrics::default() };
     provider.corrections.insert("missing", 1);
     snapshot.providers.insert("tc".into(), provider);

@@ -249,6 +249,24 @@ fn a_lost_counter_update_shows_against_the_ledger() {
 }
 
 #[test]
+fn what_the_card_has_lost_is_told_and_can_be_installed_again() {
+    let mut rig = Rig::new(2);
+    let installed = rig.install(TO_11);
+    let counters = rig.provider.counters_in_use();
+    let remove = Op::Remove { ufid: installed.ufid };
+    let replace = Op::Replace { flow: installed.clone(), generation: 2 };
+    for op in [remove, replace] {
+        rig.card.card.lose_entry(installed.ufid.0);
+        assert_eq!(rig.apply(std::slice::from_ref(&op)), [Err(ProviderError::NotFound)]);
+        assert_eq!(rig.provider.counters_in_use(), counters - 1, "{op:?}");
+        rig.install(TO_11);
+        rig.send(0, &udp_frame(1, 2, 5000, 50));
+        rig.receive(1);
+        assert_eq!(rig.stats(installed.ufid).counters.packets, 1);
+    }
+}
+
+#[test]
 fn a_card_that_is_pulled_out_is_gone_cleanly() {
     let mut rig = Rig::new(2);
     let installed = rig.install(TO_11);

@@ -58,7 +58,12 @@ impl Provider for FlowTable {
 
     fn tables(&self) -> Vec<TableUsage> {
         let entries = self.len() as u64;
-        vec![TableUsage { table: "megaflow", entries, capacity: Some(self.limit as u64) }]
+        vec![TableUsage {
+            table: "megaflow",
+            holds_megaflows: true,
+            entries,
+            capacity: Some(self.limit as u64),
+        }]
     }
 
     fn events(&mut self) -> Vec<ProviderEvent> {

@@ -17,7 +17,12 @@ fn full() -> Snapshot {
     provider.refused.insert(Reason::TableFull, 4);
     provider.operations.insert(OpKind::Install, operation);
     provider.corrections.insert("missing", 1);
-    provider.tables.push(TableUsage { table: "exact", entries: 6, capacity: Some(64) });
+    provider.tables.push(TableUsage {
+        table: "exact",
+        holds_megaflows: true,
+        entries: 6,
+        capacity: Some(64),
+    });
     snapshot.providers.insert("fpga".into(), provider);
     let mut port = PortMetrics { upcalls: 11, ..PortMetrics::default() };
     port.nic.received = Counters { packets: 12, bytes: 1200 };

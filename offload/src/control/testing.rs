@@ -85,7 +85,12 @@ impl Engine {
             *metrics.flows.entry(view.placement).or_default() += 1;
         }
         let mut provider = metrics::ProviderMetrics { up: true, ..Default::default() };
-        provider.tables.push(TableUsage { table: "exact", entries: 1, capacity: Some(8) });
+        provider.tables.push(TableUsage {
+            table: "exact",
+            holds_megaflows: true,
+            entries: 1,
+            capacity: Some(8),
+        });
         let mut install = metrics::OperationMetrics { ok: 3, ..Default::default() };
         install.errors.insert("full", 2);
         install.duration.observe_duration(Duration::from_micros(5));

@@ -150,8 +150,8 @@ impl Engine {
         let crowded = |t: &TableUsage| {
             t.capacity.is_some_and(|capacity| self.policy.crowded(t.entries, capacity))
         };
-        // A flow fits as long as one of its tables has room; each table takes any flow.
-        hardware.crowded = !tables.is_empty() && tables.iter().all(crowded);
+        let mut homes = tables.iter().filter(|table| table.holds_megaflows).peekable();
+        hardware.crowded = homes.peek().is_some() && homes.all(crowded);
         hardware.tables = tables;
     }
 

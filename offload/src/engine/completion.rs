@@ -104,6 +104,18 @@ impl Engine {
         }
     }
 
+    /// The host table refused: an operator's change is undone (nothing of it is anywhere yet),
+    /// anything else is final, as the megaflow can't live.
+    fn host_refused(&mut self, ufid: Ufid, error: &ProviderError) {
+        let Some(entry) = self.flows.get_mut(&ufid) else { return };
+        let asked = entry.asker.is_some() && entry.leaving.is_none();
+        match entry.host.installed.clone().filter(|_| asked) {
+            Some(before) => self.change_actions(ufid, before),
+            None => entry.leaving = Some(Cause::HostRefused),
+        }
+        self.answer_failure(ufid, error);
+    }
+
     /// An operation failed: what is wanted changes, or it is tried again later.
     fn failed(&mut self, place: Place, ufid: Ufid, error: &ProviderError, now: Moment) {
         match (place, error) {
@@ -124,13 +136,7 @@ impl Engine {
             // It is as we want it (installed already, or not there to be removed).
             (Place::Nic(_), ProviderError::Exists | ProviderError::NotFound) => {}
             (Place::Host, ProviderError::Exists | ProviderError::NotFound) => {}
-            // Every other failure of the host table is final: the megaflow can't live.
-            (Place::Host, _) => {
-                if let Some(entry) = self.flows.get_mut(&ufid) {
-                    entry.leaving = Some(Cause::HostRefused);
-                    self.answer_failure(ufid, error);
-                }
-            }
+            (Place::Host, _) => self.host_refused(ufid, error),
         }
     }
 }

@@ -238,7 +238,8 @@ fn nobody_is_displaced_for_what_is_in_already() {
     let (slow, fast) = (flow_of(0, 1, &[OUT]), flow_of(0, 2, &[OUT]));
     desk.put(&slow);
     desk.put(&fast);
-    let tables = || vec![TableUsage { table: "em", entries: 2, capacity: Some(2) }];
+    let tables =
+        || vec![TableUsage { table: "em", holds_megaflows: true, entries: 2, capacity: Some(2) }];
     let there = || Ok(vec![(slow.ufid, counted(1)), (fast.ufid, counted(5000))]);
     desk.step(Event::Stats { place: NIC, stats: there(), tables: tables() });
     desk.stats(Place::Host, vec![(slow.ufid, counted(0)), (fast.ufid, counted(0))]);

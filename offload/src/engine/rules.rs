@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow::{
     Capabilities, Counters, Megaflow, OpKind, Placement, PortId, ProviderError, ProviderEvent,
-    Stats,
+    Reason, Refusal, Stats,
 };
 
 use super::desk::{Desk, NIC, OUT, REFUSED, TakesAll, counted, flow_of, to};
@@ -125,7 +125,8 @@ fn a_crowded_nic_takes_nobody_in_until_it_has_room() {
     let (one, two) = (flow_of(0, 1, &[OUT]), flow_of(0, 2, &[OUT]));
     desk.put(&one);
     let usage = |desk: &mut Desk, entries| {
-        let tables = vec![TableUsage { table: "em", entries, capacity: Some(16) }];
+        let tables =
+            vec![TableUsage { table: "em", holds_megaflows: true, entries, capacity: Some(16) }];
         let stats = Ok(vec![(one.ufid, counted(1))]);
         desk.step(Event::Stats { place: NIC, stats, tables });
     };
@@ -137,6 +138,49 @@ fn a_crowded_nic_takes_nobody_in_until_it_has_room() {
     desk.later(Duration::from_millis(10));
     desk.settle();
     assert_eq!(desk.placement(&two), Placement::Nic);
+}
+
+#[test]
+fn what_megaflows_share_does_not_crowd_a_nic_and_one_table_with_room_is_enough() {
+    let mut desk = Desk::new(1);
+    let table = |table, holds_megaflows, entries| TableUsage {
+        table,
+        holds_megaflows,
+        entries,
+        capacity: Some(16),
+    };
+    let mut crowded = |tables| {
+        desk.step(Event::Stats { place: NIC, stats: Ok(Vec::new()), tables });
+        desk.engine.hardware[0].crowded
+    };
+    assert!(!crowded(vec![table("masks", false, 16)]));
+    assert!(!crowded(vec![
+        table("masks", false, 16),
+        table("em", true, 16),
+        table("rows", true, 1)
+    ]));
+    assert!(crowded(vec![
+        table("masks", false, 1),
+        table("em", true, 16),
+        table("rows", true, 15)
+    ]));
+}
+
+#[test]
+fn a_change_that_the_host_table_refuses_changes_nothing() {
+    let mut desk = Desk::new(1);
+    let flow = flow_of(0, 1, &[OUT]);
+    desk.put(&flow);
+    desk.ask(2, Request::Replace(flow.ufid, Arc::from([REFUSED].as_slice())));
+    let refusal = Refusal::new(Reason::Action, "output");
+    desk.done(Place::Host, Err(ProviderError::Unsupported(refusal)));
+    desk.settle();
+    assert!(matches!(desk.replies[&Token(2)], Err(RequestError::Refused(_))));
+    assert_eq!(desk.placement(&flow), Placement::Nic);
+    let entry = &desk.engine.flows[&flow.ufid];
+    assert!(entry.leaving.is_none());
+    assert_eq!(entry.flow.actions, flow.actions);
+    assert!(entry.host.executes(&flow.actions) && entry.nic.executes(&flow.actions));
 }
 
 #[test]

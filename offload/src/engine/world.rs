@@ -239,7 +239,12 @@ impl World {
                 };
                 // Some devices tell how full they are, others only refuse.
                 let (entries, capacity) = (table.entries.len() as u64, capacity as u64);
-                let usage = TableUsage { table: "table", entries, capacity: Some(capacity) };
+                let usage = TableUsage {
+                    table: "table",
+                    holds_megaflows: true,
+                    entries,
+                    capacity: Some(capacity),
+                };
                 let tables =
                     if nic && capacity.is_multiple_of(2) { vec![usage] } else { Vec::new() };
                 self.events.push_back(Event::Stats { place, stats, tables });

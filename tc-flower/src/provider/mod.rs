@@ -120,7 +120,7 @@ impl Provider for TcProvider {
 
     fn tables(&self) -> Vec<TableUsage> {
         let entries = u64::try_from(self.0.table.len()).unwrap_or(u64::MAX);
-        vec![TableUsage { table: "flower", entries, capacity: None }]
+        vec![TableUsage { table: "flower", holds_megaflows: true, entries, capacity: None }]
     }
 
     fn events(&mut self) -> Vec<ProviderEvent> {

@@ -1,7 +1,7 @@
 //! The card's own thread.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use flow::Counters;
@@ -56,6 +56,8 @@ pub(super) struct Card {
     pub(super) ledger: Ledger,
     /// Counter updates still to be lost, for tests of the audit.
     pub(super) lost_counts: Arc<AtomicU32>,
+    /// Cookies of entries still to be lost, for tests of repair.
+    pub(super) lost_entries: Arc<Mutex<Vec<u128>>>,
     pub(super) rings: Vec<CardRing>,
     pub(super) tables: Tables,
     pub(super) ports: Vec<Port>,
@@ -94,6 +96,7 @@ impl Card {
             vectors,
             ledger,
             lost_counts: Arc::default(),
+            lost_entries: Arc::default(),
             ports,
             counts: Counts::default(),
             epoch: 1,
@@ -122,6 +125,9 @@ impl Card {
     /// One round of everything; true if there was anything to do.
     fn step(&mut self) -> bool {
         let mut busy = self.obey();
+        for cookie in self.lost_entries.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            self.tables.lose_entry(cookie);
+        }
         busy |= self.run_commands();
         busy |= self.run_triggers();
         // The registers follow under the ledger's lock: what the ledger tells, they tell too.

@@ -12,8 +12,8 @@ mod rings;
 mod tables;
 pub mod wire;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 pub use ledger::{Drop as DropReason, Ledger, PortLedger};
@@ -30,6 +30,7 @@ pub struct ModelCard {
     vectors: Arc<Vectors>,
     ledger: Ledger,
     lost_counts: Arc<AtomicU32>,
+    lost_entries: Arc<Mutex<Vec<u128>>>,
     thread: Option<JoinHandle<Vec<Box<dyn Wire>>>>,
 }
 
@@ -54,11 +55,19 @@ impl ModelCard {
         let card =
             card::Card::new(&capabilities, registers.clone(), memory, vectors.clone(), wires);
         let (ledger, lost_counts) = (card.ledger.clone(), card.lost_counts.clone());
+        let lost_entries = card.lost_entries.clone();
         let thread = std::thread::Builder::new()
             .name("fpga-model".into())
             .spawn(move || card.run())
             .map_err(|e| Error::host("starting the card's thread", e))?;
-        Ok(ModelCard { registers, vectors, ledger, lost_counts, thread: Some(thread) })
+        Ok(ModelCard {
+            registers,
+            vectors,
+            ledger,
+            lost_counts,
+            lost_entries,
+            thread: Some(thread),
+        })
     }
 
     /// BAR0: what a vfio-user server forwards register accesses to, and what a driver in the same
@@ -89,6 +98,13 @@ impl ModelCard {
     /// Loses that many counter updates from now on: a fault that an audit must find.
     pub fn lose_counts(&self, count: u32) {
         self.lost_counts.store(count, Ordering::SeqCst);
+    }
+
+    /// Loses an entry, with what was counted for it, as a bit that flips in a table does: a loss
+    /// that the next operation on it must find.
+    pub fn lose_entry(&self, cookie: u128) {
+        self.lost_entries.lock().unwrap_or_else(PoisonError::into_inner).push(cookie);
+        self.registers.wake();
     }
 
     /// Surprise removal: every register reads all-ones from now on, nothing is forwarded any

@@ -222,6 +222,17 @@ impl Tables {
         Ok((old.counter, self.release(old.action, old.counter)))
     }
 
+    /// An entry is gone without a command, if there is one of that cookie.
+    pub(super) fn lose_entry(&mut self, cookie: u128) {
+        let is = |slot: &Option<Box<Entry>>| slot.as_ref().is_some_and(|e| e.cookie == cookie);
+        let exact = self.exact.iter().position(is).map(|slot| (Table::Exact, slot));
+        let row = || self.rows.iter().position(is).map(|slot| (Table::Rows, slot));
+        if let Some((table, slot)) = exact.or_else(row) {
+            // Found just now: it is there.
+            let _ = self.clear_entry(table, to_u32(slot), cookie);
+        }
+    }
+
     /// MASK_WRITE.
     pub(super) fn write_mask(&mut self, id: u8, mask: CardKey) -> Result<(), Status> {
         match self.masks.get_mut(usize::from(id)).ok_or(Status::Range)? {

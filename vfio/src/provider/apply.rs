@@ -405,6 +405,9 @@ impl FpgaProvider {
         if completion.status != Ok(Status::Ok) {
             self.actions.release(next.action);
             self.counters.give_back(next.counter);
+            if completion.status == Ok(Status::NoEntry) {
+                self.follow_loss(handle);
+            }
             return Err(error_of(completion.status));
         }
         let Some(entry) = self.entry(handle) else { return Err(ProviderError::NotFound) };
@@ -436,16 +439,20 @@ impl FpgaProvider {
                 Ok(Stats { counters: total, ..Stats::default() })
             }
             Ok(Status::NoEntry) => {
-                // It is not there any more: the belief follows the card.
-                if let Some(entry) = self.forget(handle) {
-                    self.counters.retire(entry.counter);
-                }
+                self.follow_loss(handle);
                 Err(ProviderError::NotFound)
             }
             status => {
                 self.set_busy(handle, false);
                 Err(error_of(status))
             }
+        }
+    }
+
+    /// The card has lost an entry: the belief follows the card.
+    fn follow_loss(&mut self, handle: Handle) {
+        if let Some(entry) = self.forget(handle) {
+            self.counters.retire(entry.counter);
         }
     }
 

@@ -253,6 +253,7 @@ impl Provider for FpgaProvider {
     fn tables(&self) -> Vec<TableUsage> {
         let usage = |table, entries: u32, capacity: u32| TableUsage {
             table,
+            holds_megaflows: [table_name::EXACT, table_name::ROWS].contains(&table),
             entries: u64::from(entries),
             capacity: Some(u64::from(capacity)),
         };
