@@ -298,8 +298,9 @@ fn wait_up(port: &mut SystemPort) {
     assert_eq!(port.trouble(), None);
 }
 
-/// Waits for that many frames whose last byte is that one (the kernel's own multicasts are
-/// passed over), and a little for more; returns all of them. A veth hands over in its own time.
+/// Waits for that many frames whose last byte is that one, and a little for more; returns all of
+/// them. The kernel's own multicasts, which are IPv6, are passed over. A veth hands over in its
+/// own time.
 fn receive(port: &mut dyn Port, last: u8, count: usize) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let start = Instant::now();
@@ -307,7 +308,8 @@ fn receive(port: &mut dyn Port, last: u8, count: usize) -> Vec<Vec<u8>> {
         let mut batch = Batch::new();
         port.receive(&mut batch);
         let frames = batch.frames().iter().map(|frame| frame.packet.bytes().to_vec());
-        all.extend(frames.filter(|frame| frame.last() == Some(&last)));
+        let ours = |frame: &Vec<u8>| frame[12..14] != [0x86, 0xdd] && frame.last() == Some(&last);
+        all.extend(frames.filter(ours));
         std::thread::sleep(Duration::from_millis(1));
     }
     all

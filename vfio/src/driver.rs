@@ -15,7 +15,7 @@ use crate::model::{Ledger, ModelCard, Vectors, Wire};
 use crate::provider::FpgaProvider;
 use crate::register::{
     Blocks, CardCapabilities, Ctrl, DebugCounters, Err as ErrBlock, Hash, Kind, PortWindow, Ports,
-    RingRegisters, Snap, State, Window, check_identity,
+    RingRegisters, Snap, State, Window, check_identity, words::dbg,
 };
 use crate::ring::command::COMMAND_BYTES;
 use crate::ring::packet::DESCRIPTOR_BYTES;
@@ -103,6 +103,11 @@ impl Device {
                 Err(error)
             }
         }
+    }
+
+    /// Live exact-match slots and masked rows, as the card counts them.
+    pub(crate) fn entries_used(&self) -> Result<(u32, u32), Error> {
+        Ok((self.debug.read(dbg::EM_USED)?, self.debug.read(dbg::TCAM_USED)?))
     }
 }
 

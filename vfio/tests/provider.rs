@@ -267,6 +267,21 @@ fn what_the_card_has_lost_is_told_and_can_be_installed_again() {
 }
 
 #[test]
+fn a_statistics_pass_finds_what_the_card_has_lost_after_its_last_count() {
+    let mut rig = Rig::new(2);
+    let (lost, kept) = (rig.install(TO_11), rig.install(&TO_11.replace("00:01)", "00:02)")));
+    rig.send(0, &udp_frame(1, 2, 5000, 50));
+    rig.receive(1);
+    rig.card.card.lose_entry(lost.ufid.0);
+    let first = rig.pass();
+    assert_eq!(first.len(), 2);
+    assert_eq!(first[&lost.ufid].counters.packets, 1);
+    assert_eq!(rig.pass().into_keys().collect::<Vec<_>>(), [kept.ufid]);
+    assert_eq!(rig.install(TO_11).ufid, lost.ufid);
+    assert_eq!(rig.pass().len(), 2);
+}
+
+#[test]
 fn a_card_that_is_pulled_out_is_gone_cleanly() {
     let mut rig = Rig::new(2);
     let installed = rig.install(TO_11);

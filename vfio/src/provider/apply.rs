@@ -450,7 +450,7 @@ impl FpgaProvider {
     }
 
     /// The card has lost an entry: the belief follows the card.
-    fn follow_loss(&mut self, handle: Handle) {
+    pub(super) fn follow_loss(&mut self, handle: Handle) {
         if let Some(entry) = self.forget(handle) {
             self.counters.retire(entry.counter);
         }

@@ -234,7 +234,8 @@ impl Provider for FpgaProvider {
             let stats = Stats { counters: entry.total, used: None, tcp_flags: 0 };
             (entry.flow.ufid, stats)
         }));
-        Ok(())
+        // After the reading, which so has all that a lost entry had counted.
+        self.follow_losses()
     }
 
     fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {

@@ -1,6 +1,6 @@
 //! Reading the card: counter snapshots, and entries as they stand in its tables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use flow::{Counters, Dumped, ProviderError, Stats, Ufid};
 
@@ -78,6 +78,18 @@ impl FpgaProvider {
     fn read_tables(&mut self) -> Result<Vec<Dumped>, Error> {
         let mut reader = Reader::default();
         let mut found = Vec::new();
+        self.each_entry(|provider, table, record| {
+            found.push(provider.dumped(table, record, &mut reader)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Reads both tables of the card, slot by slot.
+    fn each_entry(
+        &mut self,
+        mut take: impl FnMut(&mut Self, Table, &Command) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         for (table, slots) in
             [(Table::Exact, self.cuckoo.capacity()), (Table::Rows, self.rows.capacity())]
         {
@@ -86,12 +98,37 @@ impl FpgaProvider {
                 let count = READBACK.min(slots - first);
                 let read = Command::new(Op::EntryRead).slot(table, first).slot2(count);
                 for record in self.read_back(read)? {
-                    found.push(self.dumped(table, &record, &mut reader)?);
+                    take(self, table, &record)?;
                 }
                 first += count;
             }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// Forgets entries that the card has lost, so that the next snapshot leaves them out. Nothing
+    /// may be in flight. The tables are read only where their sizes are not what is believed.
+    pub(super) fn follow_losses(&mut self) -> Result<(), ProviderError> {
+        match self.lost_entries() {
+            Ok(lost) => {
+                lost.into_iter().for_each(|handle| self.follow_loss(handle));
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn lost_entries(&mut self) -> Result<Vec<Handle>, Error> {
+        if self.channel.device.entries_used()? == (self.cuckoo.used(), self.rows.used()) {
+            return Ok(Vec::new());
+        }
+        let mut there = HashSet::new();
+        self.each_entry(|_, _, record| {
+            there.insert(Ufid(record.get_cookie()));
+            Ok(())
+        })?;
+        let lost = self.by_ufid.iter().filter(|(ufid, _)| !there.contains(ufid));
+        Ok(lost.map(|(_, handle)| *handle).collect())
     }
 
     /// Executes a command that writes records back.

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test helpers")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,10 +86,15 @@ impl Rig {
         }
     }
 
-    pub(crate) fn stats(&mut self, ufid: Ufid) -> Stats {
+    /// A statistics pass.
+    pub(crate) fn pass(&mut self) -> HashMap<Ufid, Stats> {
         let mut all = Vec::new();
         self.provider.stats(&mut all).unwrap();
-        all.iter().find(|(id, _)| *id == ufid).expect("in the snapshot").1
+        all.into_iter().collect()
+    }
+
+    pub(crate) fn stats(&mut self, ufid: Ufid) -> Stats {
+        self.pass()[&ufid]
     }
 }
 
