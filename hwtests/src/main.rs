@@ -7,9 +7,11 @@
 mod card;
 mod check;
 mod daemon;
+mod frame;
 mod guest;
 mod host;
 mod lane;
+mod stream;
 
 use std::process::ExitCode;
 

@@ -20,7 +20,7 @@ use crate::register::{
 use crate::ring::command::COMMAND_BYTES;
 use crate::ring::packet::DESCRIPTOR_BYTES;
 use crate::ring::record::{RECORD_BYTES, WORD_BYTES};
-use crate::ring::{Consumer, Producer};
+use crate::ring::{Consumer, Producer, RingConfig, ring_bytes};
 use crate::sys::vfio::VfioCard;
 use crate::sys::{Arena, Bar, DmaSource, Interrupt, LocalDma, Region};
 use crate::toeplitz::{SECRET_BYTES, Secret};
@@ -260,8 +260,9 @@ impl BringUp {
             let window = windows.port(number);
             let vector = PORT_VECTOR + u32::from(number);
             let (log2, stride) = (config.packet_log2, config.packet_stride);
-            let rx = Consumer::new(window.rx(), &self.arena, log2, stride, vector, self.epoch)?;
-            let tx = Producer::new(window.tx(), &self.arena, log2, stride, vector, self.epoch)?;
+            let ring = RingConfig { log2, stride, vector, epoch: self.epoch };
+            let rx = Consumer::new(window.rx(), &self.arena, ring)?;
+            let tx = Producer::new(window.tx(), &self.arena, ring)?;
             let interrupt = self.interrupt(vector);
             let port = RingPort::new(number, rx, tx, interrupt, window, device.clone(), longest);
             ports.push((*id, port));
@@ -278,30 +279,13 @@ impl BringUp {
         windows: Vec<(PortId, PortWindow)>,
     ) -> Result<FpgaProvider, Error> {
         let (arena, epoch) = (self.arena.clone(), self.epoch);
-        let completions = Consumer::new(
-            self.ring(Kind::Cplq)?,
-            &arena,
-            log2,
-            RECORD_BYTES,
-            COMPLETION_VECTOR,
-            epoch,
-        )?;
-        let events = Consumer::new(
-            self.ring(Kind::Evtq)?,
-            &arena,
-            EVENT_LOG2,
-            RECORD_BYTES,
-            EVENT_VECTOR,
-            epoch,
-        )?;
-        let commands = Producer::new(
-            self.ring(Kind::Cmdq)?,
-            &arena,
-            log2,
-            COMMAND_BYTES,
-            COMPLETION_VECTOR,
-            epoch,
-        )?;
+        let ring = |log2, stride, vector| RingConfig { log2, stride, vector, epoch };
+        let completed = ring(log2, RECORD_BYTES, COMPLETION_VECTOR);
+        let completions = Consumer::new(self.ring(Kind::Cplq)?, &arena, completed)?;
+        let happened = ring(EVENT_LOG2, RECORD_BYTES, EVENT_VECTOR);
+        let events = Consumer::new(self.ring(Kind::Evtq)?, &arena, happened)?;
+        let wanted = ring(log2, COMMAND_BYTES, COMPLETION_VECTOR);
+        let commands = Producer::new(self.ring(Kind::Cmdq)?, &arena, wanted)?;
         let interrupt = self.interrupt(COMPLETION_VECTOR);
         let channel =
             Channel::new(commands, completions, interrupt, device.clone(), epoch, 1 << log2);
@@ -334,11 +318,10 @@ fn snapshot_bytes(card: &CardCapabilities) -> usize {
 }
 
 fn arena_bytes(config: &Config, command_log2: u32, card: &CardCapabilities) -> usize {
-    let packets = Consumer::bytes(config.packet_log2, config.packet_stride)
-        + Producer::bytes(config.packet_log2, config.packet_stride);
-    Producer::bytes(command_log2, COMMAND_BYTES)
-        + Consumer::bytes(command_log2, RECORD_BYTES)
-        + Consumer::bytes(EVENT_LOG2, RECORD_BYTES)
+    let packets = 2 * ring_bytes(config.packet_log2, config.packet_stride);
+    ring_bytes(command_log2, COMMAND_BYTES)
+        + ring_bytes(command_log2, RECORD_BYTES)
+        + ring_bytes(EVENT_LOG2, RECORD_BYTES)
         + packets * config.ports.len()
         + snapshot_bytes(card).next_multiple_of(64)
         + READBACK as usize * COMMAND_BYTES

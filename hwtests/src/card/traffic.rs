@@ -1,6 +1,6 @@
 //! Traffic between hosts from ordinary sockets and programs. It runs while commands go on.
 
-use std::io::{Read, Write};
+use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::hosts::{Hosts, address};
 use crate::check::{Context, Failure, Outcome};
+use crate::stream;
 
 const TCP_PORT: u16 = 5001;
 /// How long a connection may stand still: longer than any disturbance that a test makes.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// The bytes of a stream repeat after this many.
-const BLOCK: usize = 1 << 16;
 
 /// Traffic that runs.
 pub(super) struct Running {
@@ -101,7 +100,7 @@ pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<Ru
         let (mut stream, _) = listener.accept().context("accepting")?;
         stream.set_read_timeout(Some(PATIENCE)).context("a time limit")?;
         keep(&stream, &accepted)?;
-        receive(&mut stream, &arrived)
+        stream::receive(&mut stream, &arrived)
     })?;
     if is_listening.recv_timeout(PATIENCE).is_err() {
         receiver.recv().context("the server's thread")??;
@@ -110,7 +109,7 @@ pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<Ru
         let mut stream = TcpStream::connect_timeout(&server, PATIENCE).context("connecting")?;
         stream.set_write_timeout(Some(PATIENCE)).context("a time limit")?;
         keep(&stream, &connected)?;
-        let block = block();
+        let block = stream::block();
         let (mut sent, begin) = (0, Instant::now());
         while begin.elapsed() < time {
             stream.write_all(&block).context("sending")?;
@@ -126,27 +125,4 @@ fn keep(stream: &TcpStream, streams: &Streams) -> Outcome {
     let copy = stream.try_clone().context("a connection's descriptor")?;
     streams.lock().unwrap_or_else(PoisonError::into_inner).push(copy);
     Ok(())
-}
-
-fn receive(stream: &mut TcpStream, arrived: &AtomicU64) -> Outcome<u64> {
-    let block = block();
-    let mut buffer = vec![0; BLOCK];
-    let (mut total, mut at) = (0, 0);
-    loop {
-        // At most to the end of a block, so that one comparison does.
-        let length = stream.read(&mut buffer[at..]).context("receiving")?;
-        if length == 0 {
-            return Ok(total);
-        }
-        if buffer[at..at + length] != block[at..at + length] {
-            return Err(Failure::new(format!("TCP: wrong bytes at or behind {total}")));
-        }
-        total += length as u64;
-        at = (at + length) % BLOCK;
-        arrived.store(total, Ordering::Relaxed);
-    }
-}
-
-fn block() -> Vec<u8> {
-    (0..).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).take(BLOCK).collect()
 }

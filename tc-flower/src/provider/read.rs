@@ -11,7 +11,7 @@ use crate::decode::{Filter, Summary};
 use crate::encode;
 use crate::rule::Signature;
 use crate::wire::consts::{NLM_F_DUMP, RTM_GETTFILTER, RTM_NEWTFILTER, TC_H_INGRESS_FILTERS};
-use crate::wire::{Transport, WireError};
+use crate::wire::{Client, Transport, WireError};
 
 /// What a filter of ours turned out to be.
 enum Seen {
@@ -79,24 +79,9 @@ impl<T: Transport> Tc<T> {
 
     fn read(&mut self, ifindex: u32) -> Result<Vec<Seen>, WireError> {
         let (table, now) = (&self.table, (self.clock)());
-        self.client.dump(
-            RTM_GETTFILTER,
-            NLM_F_DUMP,
-            |w| encode::dump(w, ifindex, TC_H_INGRESS_FILTERS),
-            Vec::new,
-            |seen, message| {
-                if message.kind != RTM_NEWTFILTER {
-                    return Ok(());
-                }
-                let Some(filter) = Filter::parse(message.payload)? else { return Ok(()) };
-                let summary = filter.summary()?;
-                if let Some(cookie) = summary.cookie {
-                    let placed = Placed { at: filter.at, protocol: filter.protocol, cookie };
-                    seen.push(judge(table, placed, &summary, summary.counted.stats(now)));
-                }
-                Ok(())
-            },
-        )
+        dump_ours(&mut self.client, ifindex, |placed, summary, _| {
+            judge(table, placed, &summary, summary.counted.stats(now))
+        })
     }
 
     /// The filter is in tc but not in the hardware: it goes, so that it can be put in again.
@@ -152,26 +137,10 @@ impl<T: Transport> Tc<T> {
 
     fn list(&mut self, ifindex: u32) -> Result<Vec<Listed>, WireError> {
         let (ports, target) = (&self.by_ifindex, self.admission.target());
-        self.client.dump(
-            RTM_GETTFILTER,
-            NLM_F_DUMP,
-            |w| encode::dump(w, ifindex, TC_H_INGRESS_FILTERS),
-            Vec::new,
-            |listed, message| {
-                if message.kind != RTM_NEWTFILTER {
-                    return Ok(());
-                }
-                let Some(filter) = Filter::parse(message.payload)? else { return Ok(()) };
-                let summary = filter.summary()?;
-                if let Some(cookie) = summary.cookie {
-                    let placed = Placed { at: filter.at, protocol: filter.protocol, cookie };
-                    let flow = filter.megaflow(&cookie, ports, target);
-                    let flow = flow.map(|(flow, rule)| (flow, rule.signature()));
-                    listed.push(Listed { placed, summary, flow });
-                }
-                Ok(())
-            },
-        )
+        dump_ours(&mut self.client, ifindex, |placed, summary, filter| {
+            let flow = filter.megaflow(&placed.cookie, ports, target);
+            Listed { placed, summary, flow: flow.map(|(flow, rule)| (flow, rule.signature())) }
+        })
     }
 
     pub(super) fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
@@ -190,6 +159,32 @@ impl<T: Transport> Tc<T> {
         }
         taken
     }
+}
+
+/// Dumps the filters of an interface that carry a cookie of ours.
+fn dump_ours<T: Transport, S>(
+    client: &mut Client<T>,
+    ifindex: u32,
+    read: impl Fn(Placed, Summary, &Filter<'_>) -> S,
+) -> Result<Vec<S>, WireError> {
+    client.dump(
+        RTM_GETTFILTER,
+        NLM_F_DUMP,
+        |w| encode::dump(w, ifindex, TC_H_INGRESS_FILTERS),
+        Vec::new,
+        |all, message| {
+            if message.kind != RTM_NEWTFILTER {
+                return Ok(());
+            }
+            let Some(filter) = Filter::parse(message.payload)? else { return Ok(()) };
+            let summary = filter.summary()?;
+            if let Some(cookie) = summary.cookie {
+                let placed = Placed { at: filter.at, protocol: filter.protocol, cookie };
+                all.push(read(placed, summary, &filter));
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Whose filter is it, and does it still forward?

@@ -6,9 +6,12 @@ pub mod record;
 
 mod consumer;
 mod producer;
+mod shared;
 
 pub use consumer::Consumer;
 pub use producer::Producer;
+pub use shared::RingConfig;
+pub(crate) use shared::ring_bytes;
 
 use crate::layout::Layout;
 
@@ -22,9 +25,3 @@ pub const LAYOUTS: &[Layout] = &[
     packet::rx::LAYOUT,
     packet::tx::LAYOUT,
 ];
-
-/// The card's index in a shadow word, if it is of this epoch.
-pub(crate) fn shadow_index(shadow: u32, epoch: u32) -> Option<u16> {
-    let index = crate::int::low16(u64::from(shadow));
-    (shadow >> 16 == epoch & 0xffff).then_some(index)
-}

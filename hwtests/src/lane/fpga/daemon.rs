@@ -12,7 +12,7 @@ use super::bench::{Bench, Ledger, hex};
 use super::frames;
 use super::process::{Daemon, SOON};
 use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
-use crate::guest;
+use crate::{frame, guest};
 
 /// The running daemon, and the tester's side of the card.
 struct Rig {
@@ -220,7 +220,7 @@ fn chain(rig: &mut Rig, id: u32) -> Outcome<[Flow; 2]> {
 fn through_chain(rig: &mut Rig, label: u32) -> Outcome<Vec<String>> {
     rig.bench.ask("drain")?;
     for _ in 0..3 {
-        rig.bench.send(0, &frames::mpls(label, &frames::udp(64, 50)))?;
+        rig.bench.send(0, &frame::mpls(&frames::udp(64, 50), label, 0, 64))?;
     }
     rig.bench.frames(1, 3)
 }

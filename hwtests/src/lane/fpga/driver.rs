@@ -11,6 +11,7 @@ use vfio::{CardCapabilities, Config, Driver, FpgaProvider, RingPort};
 use super::bench::{Bench, hex, ready};
 use super::frames;
 use crate::check::{Checks, Context, Failure, Outcome, equal};
+use crate::frame;
 
 /// The wires' datapath ports.
 const LEFT: PortId = PortId(1);
@@ -222,7 +223,7 @@ fn forward(rig: &mut Rig) -> Outcome {
 
 fn recirculate(rig: &mut Rig) -> Outcome {
     let inner = frames::udp(64, 50);
-    let labelled = frames::mpls(100, &inner);
+    let labelled = frame::mpls(&inner, 100, 0, 64);
     let outer = install(rig, LABELLED)?;
     rig.bench.send(0, &labelled)?;
     // The child is not there yet: the host goes on from the id, with the packet as it is by now.

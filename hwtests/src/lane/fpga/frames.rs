@@ -22,10 +22,3 @@ pub(super) fn udp(ttl: u8, payload: usize) -> Vec<u8> {
         .write_to_vec(&mut frame, &vec![0xa5; payload]);
     frame
 }
-
-/// The frame behind one MPLS label.
-pub(super) fn mpls(label: u32, inner: &[u8]) -> Vec<u8> {
-    let entry = label << 12 | 1 << 8 | 64;
-    let (addresses, rest) = inner.split_at(12);
-    [addresses, &0x8847u16.to_be_bytes(), &entry.to_be_bytes(), &rest[2..]].concat()
-}

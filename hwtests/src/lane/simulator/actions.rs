@@ -1,10 +1,9 @@
 //! Every action that the card can do, alone and in order, and what it refuses.
 
-use super::frames::{
-    Flags, IP6_2, Inner, MAC_1, MAC_2, UDP, fragment, ipv4, ipv6, mpls, readdressed, tag, udp,
-};
+use super::frames::{Flags, IP6_2, Inner, MAC_1, MAC_2, UDP, fragment, ipv4, ipv6, udp};
 use super::{Output, expect, install, output, through};
 use crate::check::{Checks, contains};
+use crate::frame::{mpls, readdressed, tag};
 use crate::guest;
 
 /// Rules, a frame, and what has to come out.

@@ -11,8 +11,6 @@ pub(super) const MAC_2: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub(super) const IP6_1: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 pub(super) const IP6_2: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
-/// Between two bytes of the Ethernet header that are no address: where tags go.
-const BEHIND_ADDRESSES: usize = 12;
 /// The Ethernet and the IPv4 header without options.
 const BEHIND_IPV4: usize = 34;
 
@@ -127,22 +125,4 @@ pub(super) fn arp(target: [u8; 4]) -> Vec<u8> {
         let _ = PacketBuilder::ethernet2(MAC_1, [0xff; 6]).arp(packet).write_to_vec(&mut frame);
     }
     frame
-}
-
-/// The frame with a tag as its outermost: TPID, then priority (3 bits), DEI, VLAN id (12 bits).
-pub(super) fn tag(frame: &[u8], tpid: u16, tci: u16) -> Vec<u8> {
-    let (addresses, rest) = frame.split_at(BEHIND_ADDRESSES);
-    [addresses, &tpid.to_be_bytes(), &tci.to_be_bytes(), rest].concat()
-}
-
-/// The frame as the payload of one MPLS label: label (20 bits), class (3), bottom (1), ttl (8).
-pub(super) fn mpls(frame: &[u8], label: u32, class: u32, ttl: u32) -> Vec<u8> {
-    let entry = label << 12 | class << 9 | 1 << 8 | ttl;
-    let (addresses, rest) = frame.split_at(BEHIND_ADDRESSES);
-    [addresses, &0x8847u16.to_be_bytes(), &entry.to_be_bytes(), &rest[2..]].concat()
-}
-
-/// The frame with other Ethernet addresses.
-pub(super) fn readdressed(frame: &[u8], destination: [u8; 6], source: [u8; 6]) -> Vec<u8> {
-    [&destination, &source, &frame[BEHIND_ADDRESSES..]].concat()
 }

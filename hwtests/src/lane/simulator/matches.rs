@@ -1,8 +1,9 @@
 //! Every key that a rule can match: a frame that it takes, and one that it must leave alone.
 
-use super::frames::{self, Flags, Inner, MAC_1, UDP, arp, fragment, ipv4, ipv6, mpls, tag, udp};
+use super::frames::{Flags, Inner, MAC_1, UDP, arp, fragment, ipv4, ipv6, udp};
 use super::{expect, install, output, send};
 use crate::check::Checks;
+use crate::frame::{mpls, readdressed, tag};
 
 #[derive(Clone)]
 struct Case {
@@ -30,7 +31,7 @@ fn case(rule: &'static str, hit: Vec<u8>, miss: Vec<u8>) -> Case {
 }
 
 fn ethernet() -> Vec<Case> {
-    let other = frames::readdressed(&udp(), [2, 0, 0, 9, 0, 2], [2, 0, 0, 0, 0, 9]);
+    let other = readdressed(&udp(), [2, 0, 0, 9, 0, 2], [2, 0, 0, 0, 0, 9]);
     let tagged = tag(&udp(), 0x8100, 5);
     vec![
         case("all dst_mac 02:00:00:00:00:00/ff:ff:ff:ff:00:00", udp(), other.clone()),

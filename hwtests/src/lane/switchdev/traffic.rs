@@ -1,7 +1,7 @@
 //! Traffic between the functions, from ordinary sockets in their namespaces.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,12 +13,10 @@ use flow::Counters;
 use nix::sched::{CloneFlags, setns};
 
 use crate::check::{Context, Failure, Outcome};
-use crate::guest;
+use crate::{guest, stream};
 
 /// How long a connection may stand still: longer than any disturbance that a test makes.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The bytes of a stream repeat after this many.
-const BLOCK: usize = 1 << 14;
 /// Between two blocks: emulation forwards some thousand packets a second, and the daemon has to
 /// have its share.
 const PAUSE: Duration = Duration::from_millis(8);
@@ -114,8 +112,9 @@ impl Stream {
             listener.set_nonblocking(true).context("listening")?;
             // Whoever waits for it has failed otherwise already.
             let _ = listening.send(());
-            let stream = accept(&listener, &stopped, seen_as)?;
-            receive(stream, &progress)
+            let mut stream = accept(&listener, &stopped, seen_as)?;
+            stream.set_read_timeout(Some(PATIENCE)).context("a stream")?;
+            stream::receive(&mut stream, &progress)
         });
         if is_listening.recv_timeout(PATIENCE).is_err() {
             return Err(finish(server).err().unwrap_or_else(|| Failure::new("no server")));
@@ -180,7 +179,7 @@ fn accept(listener: &TcpListener, stop: &AtomicBool, seen_as: Option<&str>) -> O
 fn send(to: SocketAddr, stop: &AtomicBool) -> Outcome<u64> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).context("connecting")?;
     stream.set_write_timeout(Some(PATIENCE)).context("a stream")?;
-    let block = block();
+    let block = stream::block();
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
         stream.write_all(&block).context("sending")?;
@@ -188,28 +187,4 @@ fn send(to: SocketAddr, stop: &AtomicBool) -> Outcome<u64> {
         thread::sleep(PAUSE);
     }
     Ok(sent)
-}
-
-fn receive(mut stream: TcpStream, arrived: &AtomicU64) -> Outcome<u64> {
-    stream.set_read_timeout(Some(PATIENCE)).context("a stream")?;
-    let block = block();
-    let mut buffer = vec![0; BLOCK];
-    let (mut total, mut at) = (0, 0);
-    loop {
-        // At most to the end of a block, so that one comparison does.
-        let length = stream.read(&mut buffer[at..]).context("receiving")?;
-        if length == 0 {
-            return Ok(total);
-        }
-        if buffer[at..at + length] != block[at..at + length] {
-            return Err(Failure::new(format!("wrong bytes at or behind {total}")));
-        }
-        total += length as u64;
-        at = (at + length) % BLOCK;
-        arrived.store(total, Ordering::Relaxed);
-    }
-}
-
-fn block() -> Vec<u8> {
-    (0..).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).take(BLOCK).collect()
 }

@@ -5,6 +5,8 @@ use etherparse::{
     Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader,
 };
 
+use crate::frame::{mpls, tag};
+
 const FROM: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const TO: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const PAYLOAD: &[u8] = b"0123456789";
@@ -143,13 +145,4 @@ fn arp(operation: ArpOperation, target: [u8; 4]) -> Vec<u8> {
         let _ = PacketBuilder::ethernet2(FROM, [0xff; 6]).arp(packet).write_to_vec(&mut frame);
     }
     frame
-}
-
-fn tag(frame: &[u8], tpid: u16, tci: u16) -> Vec<u8> {
-    [&frame[..12], &tpid.to_be_bytes(), &tci.to_be_bytes(), &frame[12..]].concat()
-}
-
-fn mpls(frame: &[u8], label: u32, class: u32, ttl: u32) -> Vec<u8> {
-    let entry = label << 12 | class << 9 | 1 << 8 | ttl;
-    [&frame[..12], &[0x88, 0x47], &entry.to_be_bytes()[..], &frame[14..]].concat()
 }
