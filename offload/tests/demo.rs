@@ -122,7 +122,7 @@ fn check_hosts(demo: &Value) {
     assert!(nic * 100 >= (nic + host) * 95 && nic > 1_000_000, "{bulk}");
     let facts: Vec<&str> =
         demo["facts"].as_array().unwrap().iter().map(|fact| fact.as_str().unwrap()).collect();
-    for net in ["V4", "V6", "Vlan"] {
+    for net in ["IPv4", "IPv6", "VLAN 10"] {
         // Six pairs of hosts, five requests each.
         assert!(facts.contains(&&*format!("ping {net}: 30 answers between 3 hosts")), "{facts:?}");
         assert!(facts.contains(&&*format!("UDP {net}: 500 echoes")), "{facts:?}");

@@ -1,7 +1,7 @@
 //! The demo's hosts and the cables to the card.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{fmt, io};
 
 use flow::MacAddr;
 use hostdp::port::Port;
@@ -22,11 +22,21 @@ pub(super) struct Host {
 }
 
 /// Which of a host's addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy)]
 pub(super) enum Net {
     V4,
     V6,
     Vlan,
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Net::V4 => f.write_str("IPv4"),
+            Net::V6 => f.write_str("IPv6"),
+            Net::Vlan => write!(f, "VLAN {VLAN}"),
+        }
+    }
 }
 
 impl Host {

@@ -129,7 +129,7 @@ fn talk(
                 answers += traffic::ping(&from.namespace, to.address(net), 5)?;
             }
         }
-        say(format!("ping {net:?}: {answers} answers between {HOSTS} hosts"));
+        say(format!("ping {net}: {answers} answers between {HOSTS} hosts"));
     }
     let [first, second, third] = &lan.hosts[..] else {
         return Err(io::Error::other("the demo needs three hosts"));
@@ -137,7 +137,7 @@ fn talk(
     for net in [Net::V4, Net::V6, Net::Vlan] {
         let to = third.address(net);
         let echoes = traffic::udp(&first.namespace, &third.namespace, to, 500)?;
-        say(format!("UDP {net:?}: {echoes} echoes"));
+        say(format!("UDP {net}: {echoes} echoes"));
     }
     let before = tcp_counters(&flows_of(handle)?);
     let share = Duration::from_millis(seconds * 250);
@@ -146,7 +146,7 @@ fn talk(
     for (client, server, net, shares) in pairs {
         let to = server.address(net);
         let bytes = traffic::tcp(&client.namespace, &server.namespace, to, share * shares)?;
-        say(format!("TCP {net:?}: {} MB arrived as sent", bytes / 1_000_000));
+        say(format!("TCP {net}: {} MB arrived as sent", bytes / 1_000_000));
     }
     let after = tcp_counters(&flows_of(handle)?);
     let grown = |a: Counters, b: Counters| a.since(b).unwrap_or_default();

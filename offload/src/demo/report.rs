@@ -93,7 +93,7 @@ pub(super) fn text(outcome: &Outcome) -> String {
         let _ = writeln!(
             out,
             "{:<8} {:>10} {:>10}  {} actions:{}",
-            view.placement,
+            view.placement.name(),
             view.nic.packets,
             view.host.packets,
             odp::format_match(&view.flow.matching),
