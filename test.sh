@@ -9,7 +9,7 @@ cd "$(dirname "$(realpath "$0")")"
 LANES="tools format lint unit docs demo unprivileged guide fuzz vm"
 
 # A command that proves each Debian package, and the package's name.
-TOOLS="ovs-ofctl:openvswitch-common ovs-dpctl:openvswitch-switch promtool:prometheus curl:curl
+TOOLS="ovs-ofctl:openvswitch-common ovs-dpctl:openvswitch-switch promtool:prometheus curl:curl chromium:chromium
 ip:iproute2 ping:iputils-ping runuser:util-linux cc:gcc"
 
 lane_tools() {

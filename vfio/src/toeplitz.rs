@@ -1,4 +1,6 @@
-//! The placement hash: Toeplitz over the masked key and the mask slot, both hashes at once.
+//! The placement hash: Toeplitz over the masked key and the mask slot, both hashes at once, and
+//! a finisher. Toeplitz alone is linear: one secret in nine would put keys that count upwards, as
+//! addresses do, into half of the buckets (`docs/decisions/0010`).
 
 use crate::int::low32;
 use crate::key::{CardKey, KEY_BYTES};
@@ -37,6 +39,11 @@ impl Toeplitz {
     /// Both hashes of a masked key under a mask slot.
     #[must_use]
     pub fn hashes(&self, key: &CardKey, mask_id: u8) -> [u32; 2] {
+        self.sums(key, mask_id).map(finish)
+    }
+
+    /// The same before they are finished.
+    fn sums(&self, key: &CardKey, mask_id: u8) -> [u32; 2] {
         let mut sum = self.byte(KEY_BYTES, mask_id);
         for (word, bytes) in key.chunks_exact(8).enumerate() {
             if bytes != [0; 8] {
@@ -52,6 +59,13 @@ impl Toeplitz {
         let high = self.nibbles[position * 2][usize::from(value >> 4)];
         high ^ self.nibbles[position * 2 + 1][usize::from(value & 15)]
     }
+}
+
+/// The finisher of MurmurHash3: every bit of the sum reaches every bit of the bucket's number.
+fn finish(sum: u32) -> u32 {
+    let mixed = (sum ^ sum >> 16).wrapping_mul(0x85eb_ca6b);
+    let mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
+    mixed ^ mixed >> 16
 }
 
 /// The 32 bits of the secret from a bit on.
@@ -95,10 +109,14 @@ mod tests {
         let toeplitz = Toeplitz::new(&[secret, other]);
         let mut input = [0; INPUT_BYTES];
         input[..KEY_BYTES].copy_from_slice(&key);
-        assert_eq!(toeplitz.hashes(&key, 0), [0x51cc_c178, slow(&other, &input)]);
+        assert_eq!(toeplitz.sums(&key, 0), [0x51cc_c178, slow(&other, &input)]);
         key[79] = 0xa7;
         input[79] = 0xa7;
         input[80] = 9;
-        assert_eq!(toeplitz.hashes(&key, 9), [slow(&secret, &input), slow(&other, &input)]);
+        let sums = [slow(&secret, &input), slow(&other, &input)];
+        assert_eq!(toeplitz.sums(&key, 9), sums);
+        assert_eq!(toeplitz.hashes(&key, 9), sums.map(finish));
+        // The finisher's own published values.
+        assert_eq!([0, 1, 0xffff_ffff].map(finish), [0, 0x514e_28b7, 0x81f1_6f39]);
     }
 }

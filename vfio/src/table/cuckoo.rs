@@ -161,6 +161,8 @@ impl Cuckoo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::KEY_BYTES;
+    use crate::toeplitz::{SECRET_BYTES, Toeplitz};
 
     /// A seeded generator: splitmix64.
     fn random(state: &mut u64) -> u32 {
@@ -196,6 +198,23 @@ mod tests {
             }
             let per_insert = moves as f64 / f64::from(wanted);
             assert!(per_insert < 0.3, "seed {seed}: {per_insert} moves an insert");
+        }
+    }
+
+    #[test]
+    fn keys_that_count_upwards_fill_the_table_under_every_secret() {
+        let mut state = 10;
+        let mut byte = || random(&mut state).to_le_bytes()[0];
+        for attempt in 0..100 {
+            let toeplitz = Toeplitz::new(&[[0; SECRET_BYTES]; 2].map(|s| s.map(|_: u8| byte())));
+            let mut table = Cuckoo::new(128, 4);
+            for owner in 0..table.capacity() * 9 / 10 {
+                let mut key = [0; KEY_BYTES];
+                key[4..8].copy_from_slice(&owner.to_be_bytes());
+                let buckets = table.buckets_of(toeplitz.hashes(&key, 0));
+                let plan = table.plan(buckets).unwrap_or_else(|| panic!("{attempt}: {owner}"));
+                table.commit(&plan, owner, buckets);
+            }
         }
     }
 

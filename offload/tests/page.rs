@@ -1,0 +1,58 @@
+//! The page as a browser understands it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod common;
+
+use std::process::Command;
+
+use common::daemon::{Daemon, Folder, HTTP};
+use common::net::{Lan, RIGHT};
+use common::until;
+
+/// What Chromium makes of a page: its document, written out again.
+fn browse(lan: &Lan, folder: &Folder, path: &str) -> String {
+    let profile = format!("--user-data-dir={}", folder.file("browser"));
+    let mut chromium = Command::new("chromium");
+    let quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update"];
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-sync"]).args(quiet);
+    chromium.args([&profile, "--dump-dom", &format!("http://{HTTP}{path}")]);
+    lan.switch.tool(&mut chromium, "chromium")
+}
+
+/// Rows of the table of megaflows that are placed there.
+fn rows(page: &str, place: &str) -> usize {
+    page.matches(&format!("<tr class=\"{place}\">")).count()
+}
+
+#[test]
+fn a_browser_shows_where_each_megaflow_is_and_why() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let daemon = Daemon::on_card(&lan, &folder);
+    lan.left.ping(RIGHT);
+    daemon.appctl(&["dpctl/add-flow", "in_port(1),eth_type(0x88b5)", "trunc(60),2"]);
+    daemon.at_rest();
+    until("the flows of the ping are in the card", || {
+        daemon.flows().iter().filter(|flow| flow["placement"] == "nic").count() >= 2
+    });
+    let flows = daemon.flows();
+    let there = |place: &str| flows.iter().filter(|flow| flow["placement"] == place).count();
+
+    let all = browse(&lan, &folder, "/");
+    for place in ["nic", "host", "refused"] {
+        assert_eq!(rows(&all, place), there(place), "{place}: {all}");
+        assert!(all.contains(&format!("<option value=\"{place}\">")), "{all}");
+    }
+    assert!(all.contains("<em>action trunc</em>") && all.contains("<pre class=\"good\">"), "{all}");
+
+    let some = browse(&lan, &folder, "/?where=refused&filter=eth_type%3D0x88b5");
+    assert_eq!((rows(&some, "refused"), rows(&some, "nic")), (1, 0), "{some}");
+    assert!(some.contains("<option value=\"refused\" selected=\"\">"), "{some}");
+
+    // Text from outside stays text.
+    let hostile =
+        browse(&lan, &folder, "/?filter=%27%3E%3Cscript%3Edocument.title%3D1%3C/script%3E");
+    assert!(hostile.contains("<title>megaflow</title>"), "{hostile}");
+    assert!(!hostile.contains("<script"), "{hostile}");
+}
