@@ -145,7 +145,7 @@ fn flow_row(out: &mut String, flow: &Flow) {
     };
     let _ = write!(
         out,
-        "<tr class='{}'><td>{}<td title='{}'>{}",
+        "<tr class='{}'><td>{}<td class=m title='{}'>{}",
         Text(&flow.placement),
         Text(&place),
         Text(&flow.ufid),
@@ -154,7 +154,7 @@ fn flow_row(out: &mut String, flow: &Flow) {
     if let Some(refusal) = &flow.refusal {
         let _ = write!(out, "<br><em>{}</em>", Text(&refusal.to_string()));
     }
-    let _ = write!(out, "<td>{}", Text(&flow.actions));
+    let _ = write!(out, "<td class=m>{}", Text(&flow.actions));
     counts(out, flow.nic);
     counts(out, flow.host);
     match flow.used_seconds {
@@ -178,7 +178,7 @@ fn ports(out: &mut String, state: &State) {
     for port in &state.ports {
         let _ = write!(
             out,
-            "<tr><td class=n>{}<td>{}<td>{}<td>{}",
+            "<tr><td class=n>{}<td class=m>{}<td>{}<td>{}",
             port.number,
             Text(&port.name),
             Text(&port.kind),
@@ -224,7 +224,7 @@ fn providers(out: &mut String, state: &State) {
             .collect();
         let _ = writeln!(
             out,
-            "<tr><td>{}<td>{}<td>{}<td>{} of {}<td class=n>{}<td>{}<td>{}",
+            "<tr><td>{}<td>{}<td class=m>{}<td>{} of {}<td class=n>{}<td>{}<td>{}",
             Text(&provider.name),
             if provider.up { "yes" } else { "no" },
             Text(&tables.join(", ")),
