@@ -34,8 +34,10 @@ fn files_are_short_and_narrow() {
     let mut wrong = Vec::new();
     for (name, text) in files(&[".rs"]) {
         let lines = text.lines().count();
-        if lines > 500 && !is_test(&name) {
-            wrong.push(format!("{name}: {lines} lines, at most 500"));
+        // What orchestrates grows first.
+        let most = if name.starts_with("offload/src/engine/") { 300 } else { 500 };
+        if lines > most && !is_test(&name) {
+            wrong.push(format!("{name}: {lines} lines, at most {most}"));
         }
         for (number, line) in text.lines().enumerate() {
             if line.chars().count() > 100 {

@@ -8,41 +8,31 @@
 
 mod accounting;
 mod completion;
-#[cfg(test)]
-mod desk;
 mod entry;
 mod event;
+mod hardware;
 mod life;
 mod operator;
 mod placement;
 mod plan;
-#[cfg(test)]
-mod races;
 mod report;
-#[cfg(test)]
-mod rules;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod upcall;
-#[cfg(test)]
-mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{
-    Admission, Client, Counters, Dumped, Moment, PortId, ProviderEvent, Reason, Refusal,
-    TableUsage, Ufid,
-};
+use flow::{Client, Counters, Moment, PortId, Ufid};
 
 pub use event::{Answered, Cause, Command, Event, Place, ProviderId};
 pub use placement::{Budget, ByRate, Policy};
 
 use crate::request::{RequestError, Response, Token};
 use entry::Entry;
-use life::Life;
+use hardware::Hardware;
 use tally::Tally;
 
 /// What an operator can set.
@@ -75,36 +65,6 @@ impl Default for Settings {
 pub enum Fault {
     /// One counter update of the NIC is lost.
     DropCounterUpdate,
-}
-
-/// A hardware provider as the engine sees it.
-struct Hardware {
-    name: Arc<str>,
-    admission: Arc<dyn Admission>,
-    up: bool,
-    /// What it held at start is known: before, nothing is put into it.
-    known: bool,
-    /// When its counters were last read.
-    read_at: Moment,
-    budget: Budget,
-    tables: Vec<TableUsage>,
-    /// Too full for newcomers, by the policy.
-    crowded: bool,
-    /// Said "full" since the last statistics pass.
-    said_full: bool,
-    /// Operations sent and not completed.
-    queued: usize,
-}
-
-impl Hardware {
-    fn short_of_room(&self) -> bool {
-        self.crowded || self.said_full
-    }
-
-    /// May it be given newcomers now?
-    fn takes(&mut self, now: Moment) -> bool {
-        self.up && self.known && !self.crowded && self.budget.has(now)
-    }
 }
 
 /// The least time from one pass over so many megaflows to the next: passes must leave the engine
@@ -204,28 +164,6 @@ impl Engine {
         }
     }
 
-    /// Adds a hardware provider; tried in the order in which they were added.
-    pub fn add_hardware(
-        &mut self,
-        name: &str,
-        admission: Arc<dyn Admission>,
-        budget: Budget,
-    ) -> ProviderId {
-        self.hardware.push(Hardware {
-            name: name.into(),
-            admission,
-            up: true,
-            known: false,
-            read_at: Moment::default(),
-            budget,
-            tables: Vec::new(),
-            crowded: false,
-            said_full: false,
-            queued: 0,
-        });
-        ProviderId(self.hardware.len() - 1)
-    }
-
     /// One step: what happened, when, and what is to be done about it.
     pub fn step(&mut self, event: Event, now: Moment) -> Commands {
         match event {
@@ -272,107 +210,11 @@ impl Engine {
         }
     }
 
-    fn provider_event(&mut self, provider: ProviderId, event: ProviderEvent, now: Moment) {
-        match event {
-            ProviderEvent::Changed => {
-                self.next_stats = now;
-            }
-            ProviderEvent::Gone(why) => self.lost(provider, &why, now),
-        }
-    }
-
-    /// A device is gone: its megaflows go on in the host table, with what was counted.
-    fn lost(&mut self, provider: ProviderId, why: &str, now: Moment) {
-        let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
-        if !std::mem::replace(&mut hardware.up, false) {
-            return;
-        }
-        hardware.queued = 0;
-        hardware.tables.clear();
-        self.reading.remove(&Place::Nic(provider));
-        self.nobody_waits_for(Place::Nic(provider));
-        let another = self.hardware.iter().any(|hardware| hardware.up);
-        let there: Vec<Ufid> = self
-            .flows
-            .iter()
-            .filter(|(_, entry)| entry.provider == Some(provider))
-            .map(|(ufid, _)| *ufid)
-            .collect();
-        for ufid in there {
-            if let Some(entry) = self.flows.get_mut(&ufid) {
-                entry.nic.life = Life::Absent;
-                entry.nic.installed = None;
-                entry.nic.sent = None;
-                entry.nic.account.life_ended();
-                entry.provider = None;
-            }
-            self.index(ufid);
-            let refusal = Refusal::new(Reason::DeviceGone, "device").detail(why);
-            self.refuse(ufid, refusal, another.then_some(now));
-            self.plan(ufid, now);
-        }
-    }
-
-    /// Takes over what a device held at start: known megaflows live on, with their counters;
-    /// what can't be understood goes.
-    fn adopt(&mut self, provider: ProviderId, found: Vec<Dumped>, now: Moment) {
-        if let Some(hardware) = self.hardware.get_mut(provider.0) {
-            hardware.known = true;
-            hardware.read_at = now;
-        }
-        let mut taken = Vec::new();
-        for dumped in found {
-            let known = dumped.flow.as_ref().filter(|f| f.ufid == dumped.ufid && dumped.active);
-            let free = !self.flows.contains_key(&dumped.ufid);
-            if let (Some(flow), true) = (known, free) {
-                let mut entry = Entry::new(flow.clone(), entry::Origin::Client, now);
-                entry.nic.life = Life::Present;
-                entry.nic.installed = Some(flow.actions.clone());
-                entry.nic.account = life::Account::adopted(dumped.stats.counters);
-                entry.provider = Some(provider);
-                entry.want_nic = true;
-                entry.generation = dumped.generation;
-                entry.used = dumped.stats.used.or(Some(now));
-                if entry.scope() == 0 {
-                    *self.first_pass_nic.entry(provider).or_default() += dumped.stats.counters;
-                }
-                self.insert(entry);
-                // What the client can learn from them it learns from all of them, before it is
-                // asked whether each is still right.
-                self.client.used(flow, now);
-                let name = self.hardware_name(provider);
-                self.tally.correction(&name, "adopted");
-            } else {
-                let op = flow::Op::Remove { ufid: dumped.ufid };
-                self.out.nic.entry(provider).or_default().push(op);
-                let name = self.hardware_name(provider);
-                self.tally.correction(&name, "orphan");
-            }
-            taken.push(dumped);
-        }
-        let ufids: Vec<Ufid> = taken.iter().map(|dumped| dumped.ufid).collect();
-        if !taken.is_empty() {
-            self.out.other.push(Command::Adopt { provider, found: taken });
-        }
-        for ufid in ufids {
-            if self.closing {
-                self.leave(ufid, Cause::Operator, now);
-            }
-            self.revalidate_one(ufid, now);
-            self.plan(ufid, now);
-            self.recount(ufid, "adopted");
-        }
-    }
-
     fn place_name(&self, place: Place) -> Arc<str> {
         match place {
             Place::Host => Arc::clone(&self.host_name),
             Place::Nic(provider) => self.hardware_name(provider),
         }
-    }
-
-    fn hardware_name(&self, provider: ProviderId) -> Arc<str> {
-        self.hardware.get(provider.0).map_or_else(|| "?".into(), |h| Arc::clone(&h.name))
     }
 
     /// Sorts what the step asked for: the host table first (a megaflow goes in there first),

@@ -8,8 +8,9 @@ use flow::{Admission, Moment, Reason, Refusal, Ufid};
 
 use super::entry::Entry;
 use super::event::ProviderId;
+use super::hardware::Hardware;
 use super::life::Life;
-use super::{Engine, Hardware, each};
+use super::{Engine, each};
 
 /// What goes into a table that has no room for everything. Fed by rates, in packets per second.
 pub trait Policy: Send {

@@ -4,6 +4,7 @@ use flow::{Counters, Megaflow, Moment, Ufid};
 use metrics::Snapshot;
 
 use super::entry::Entry;
+use super::hardware::Hardware;
 use super::operator::no_such_flow;
 use super::{Engine, ProviderId};
 use crate::request::{Explanation, FlowView, RequestError};
@@ -35,7 +36,7 @@ impl Engine {
 
     /// What each hardware provider says of a megaflow, by the function that decides.
     pub(super) fn explain(&self, flow: &Megaflow) -> Vec<Explanation> {
-        let explain = |hardware: &super::Hardware| Explanation {
+        let explain = |hardware: &Hardware| Explanation {
             provider: hardware.name.to_string(),
             plan: hardware.admission.explain(flow),
         };

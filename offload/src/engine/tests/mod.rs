@@ -1,16 +1,21 @@
 //! The engine in the simulated world of `world.rs`, and what else is told of it at length.
 
+mod desk;
+mod races;
+mod rules;
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Answer, Capabilities, Client, Key, Mask, Match, Megaflow, Moment, PortId, Stats,
-    Upcall, UpcallReason,
+    Action, Answer, Capabilities, Client, Dumped, Key, Mask, Match, Megaflow, Moment, PortId,
+    Stats, Upcall, UpcallReason,
 };
 
-use super::world::{Picky, World};
 use super::*;
 use crate::request::Request;
+use world::{Picky, World};
 
 #[test]
 fn the_invariants_hold_whatever_happens() {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Capabilities, Counters, Megaflow, OpKind, Placement, PortId, ProviderError, ProviderEvent,
-    Reason, Refusal, Stats,
+    Capabilities, Counters, Dumped, Megaflow, OpKind, Placement, PortId, ProviderError,
+    ProviderEvent, Reason, Refusal, Stats, TableUsage,
 };
 
 use super::desk::{Desk, NIC, OUT, REFUSED, TakesAll, counted, flow_of, to};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use flow::{
     Action, Admission, Answer, Capabilities, Client, Completion, Counters, Key, Mask, Match,
     Megaflow, Moment, Op, Placement, PortId, ProviderError, ProviderEvent, Reason, Refusal, Stats,
-    Ufid, Upcall, UpcallReason, Verdict,
+    TableUsage, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;

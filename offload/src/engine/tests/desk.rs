@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use flow::{
     Action, Actions, Admission, Answer, Capabilities, Client, Completion, Counters, Key, Mask,
-    Match, Megaflow, Moment, Op, OpKind, Placement, PortId, ProviderError, RecircId, Refusal,
-    Stats, Ufid, Upcall, UpcallReason, Verdict,
+    Match, Megaflow, Moment, Op, OpKind, Placement, PortId, ProviderError, Reason, RecircId,
+    Refusal, Stats, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Capabilities, Completion, Counters, Op, OpKind, Placement, PortId, ProviderError,
-    ProviderEvent, Reason, Refusal, Stats,
+    Action, Capabilities, Completion, Counters, Dumped, Op, OpKind, Placement, PortId,
+    ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage,
 };
 
 use super::desk::{Desk, NIC, OTHER_NIC, OUT, TakesAll, counted, flow_of, to};
