@@ -234,8 +234,10 @@ impl Provider for FpgaProvider {
             let stats = Stats { counters: entry.total, used: None, tcp_flags: 0 };
             (entry.flow.ufid, stats)
         }));
-        // After the reading, which so has all that a lost entry had counted.
-        self.follow_losses()
+        // After the reading, which so has all that a lost entry had counted. Where the card fails
+        // only now, what was read counts all the same, and the next call tells of the failure.
+        self.follow_losses();
+        Ok(())
     }
 
     fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
