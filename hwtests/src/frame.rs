@@ -1,4 +1,4 @@
-//! Frames with something put in front, as tests of every lane need them.
+//! Frames made of other frames, as tests of every lane need them.
 
 /// Where the two addresses end.
 const BEHIND_ADDRESSES: usize = 12;

@@ -114,11 +114,16 @@ impl Channel {
         self.commands.ring();
     }
 
-    /// Executes one command alone; nothing else may be in flight.
-    pub(crate) fn call(&mut self, command: Command) -> Result<Completion, Error> {
+    /// Executes one command alone, whatever its status; nothing else may be in flight.
+    pub(crate) fn execute(&mut self, command: Command) -> Result<Completion, Error> {
         debug_assert_eq!(self.in_flight(), 0);
         self.push(command);
-        let completion = self.wait()?;
+        self.wait()
+    }
+
+    /// The same for one that has to succeed.
+    pub(crate) fn call(&mut self, command: Command) -> Result<Completion, Error> {
+        let completion = self.execute(command)?;
         match completion.status {
             Ok(Status::Ok) => Ok(completion),
             status => Err(Error::Unusable(format!("the card answers {status:?}"))),

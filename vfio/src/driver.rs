@@ -107,6 +107,7 @@ impl Device {
 
     /// Live exact-match slots and masked rows, as the card counts them.
     pub(crate) fn entries_used(&self) -> Result<(u32, u32), Error> {
+        self.check()?;
         Ok((self.debug.read(dbg::EM_USED)?, self.debug.read(dbg::TCAM_USED)?))
     }
 }

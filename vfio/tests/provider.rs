@@ -8,6 +8,7 @@ use std::sync::Arc;
 use common::{FIRST_PORT, Rig, flow, udp_frame};
 use flow::{Counters, Megaflow, Op, Provider, ProviderError, ProviderEvent, Reason, Stats};
 use vfio::CardCapabilities;
+use vfio::model::Damage;
 
 const TO_11: &str = "in_port(10),eth(dst=02:00:00:00:00:01),eth_type(0x0800) actions:11";
 
@@ -256,7 +257,7 @@ fn what_the_card_has_lost_is_told_and_can_be_installed_again() {
     let remove = Op::Remove { ufid: installed.ufid };
     let replace = Op::Replace { flow: installed.clone(), generation: 2 };
     for op in [remove, replace] {
-        rig.card.card.lose_entry(installed.ufid.0);
+        rig.card.card.damage(installed.ufid.0, Damage::Lost);
         assert_eq!(rig.apply(std::slice::from_ref(&op)), [Err(ProviderError::NotFound)]);
         assert_eq!(rig.provider.counters_in_use(), counters - 1, "{op:?}");
         rig.install(TO_11);
@@ -272,13 +273,64 @@ fn a_statistics_pass_finds_what_the_card_has_lost_after_its_last_count() {
     let (lost, kept) = (rig.install(TO_11), rig.install(&TO_11.replace("00:01)", "00:02)")));
     rig.send(0, &udp_frame(1, 2, 5000, 50));
     rig.receive(1);
-    rig.card.card.lose_entry(lost.ufid.0);
+    rig.card.card.damage(lost.ufid.0, Damage::Lost);
     let first = rig.pass();
     assert_eq!(first.len(), 2);
     assert_eq!(first[&lost.ufid].counters.packets, 1);
     assert_eq!(rig.pass().into_keys().collect::<Vec<_>>(), [kept.ufid]);
     assert_eq!(rig.install(TO_11).ufid, lost.ufid);
     assert_eq!(rig.pass().len(), 2);
+}
+
+#[test]
+fn an_entry_of_nobody_is_cleared() {
+    let mut rig = Rig::new(2);
+    let installed = rig.install(TO_11);
+    rig.card.card.damage(installed.ufid.0, Damage::Renamed);
+    assert_eq!(rig.remove(installed.ufid), Err(ProviderError::NotFound));
+    assert_eq!(rig.card.driver.debug().unwrap().em_used, 1, "it is in the way");
+    assert!(rig.pass().is_empty());
+    assert_eq!(rig.card.driver.debug().unwrap().em_used, 0);
+    rig.install(TO_11);
+    rig.send(0, &udp_frame(1, 2, 5000, 50));
+    rig.receive(1);
+    assert_eq!(rig.stats(installed.ufid).counters.packets, 1);
+}
+
+#[test]
+fn the_mask_slot_of_a_lost_entry_is_there_for_the_next() {
+    let small = CardCapabilities { masks: 1, rows: 4, ..CardCapabilities::default() };
+    let mut rig = Rig::with(2, small, |_| {});
+    let lost = rig.install(TO_11);
+    rig.card.card.damage(lost.ufid.0, Damage::Lost);
+    rig.pass();
+    rig.install("in_port(10),eth(src=02:00:00:00:00:01),eth_type(0x0800) actions:11");
+    let used = rig.card.driver.debug().unwrap();
+    assert_eq!((used.em_used, used.rows_used), (1, 0));
+}
+
+#[test]
+fn a_lost_entry_that_is_to_move_is_found_missing() {
+    let tiny = CardCapabilities { buckets: 2, ways: 1, rows: 0, ..CardCapabilities::default() };
+    let mut found = 0;
+    for seed in 0..60 {
+        let secret = |factor: u8| std::array::from_fn(|i| (i as u8 ^ seed).wrapping_mul(factor));
+        let secrets = [secret(37), secret(101)];
+        let mut rig = Rig::with(2, tiny.clone(), |config| config.secrets = Some(secrets));
+        let text = |n| format!("in_port(10),eth(dst=02:00:00:00:{n:02x}:{seed:02x}) actions:11");
+        let lost = rig.install(&text(1));
+        rig.card.card.damage(lost.ufid.0, Damage::Lost);
+        let mut there = 0;
+        for n in 2..4 {
+            match &rig.apply(&[Op::Install { flow: flow(&text(n)), generation: 1 }])[0] {
+                Ok(_) => there += 1,
+                Err(ProviderError::Full(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        found += u32::from(rig.provider.counters_in_use() == there);
+    }
+    assert!(found > 0, "none was to move");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::ledger::{Drop, Ledger};
 use super::memory::{HostMemory, Vectors};
 use super::registers::{CTRL, DBG, HASH, Registers, port_window};
 use super::rings::CardRing;
-use super::tables::Tables;
+use super::tables::{Damage, Tables};
 use super::wire::Wire;
 use crate::layout::Word;
 use crate::register::words::{ctrl, dbg, err, hash, port};
@@ -56,8 +56,8 @@ pub(super) struct Card {
     pub(super) ledger: Ledger,
     /// Counter updates still to be lost, for tests of the audit.
     pub(super) lost_counts: Arc<AtomicU32>,
-    /// Cookies of entries still to be lost, for tests of repair.
-    pub(super) lost_entries: Arc<Mutex<Vec<u128>>>,
+    /// Entries, by their cookies, still to be damaged, for tests of repair.
+    pub(super) damages: Arc<Mutex<Vec<(u128, Damage)>>>,
     pub(super) rings: Vec<CardRing>,
     pub(super) tables: Tables,
     pub(super) ports: Vec<Port>,
@@ -96,7 +96,7 @@ impl Card {
             vectors,
             ledger,
             lost_counts: Arc::default(),
-            lost_entries: Arc::default(),
+            damages: Arc::default(),
             ports,
             counts: Counts::default(),
             epoch: 1,
@@ -125,10 +125,14 @@ impl Card {
     /// One round of everything; true if there was anything to do.
     fn step(&mut self) -> bool {
         let mut busy = self.obey();
-        for cookie in self.lost_entries.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            self.tables.lose_entry(cookie);
+        // Under the lock, so that what is damaged now is so before a command that comes later.
+        let damages = self.damages.clone();
+        let mut damages = damages.lock().unwrap_or_else(PoisonError::into_inner);
+        for (cookie, damage) in damages.drain(..) {
+            self.tables.damage(cookie, damage);
         }
         busy |= self.run_commands();
+        drop(damages);
         busy |= self.run_triggers();
         // The registers follow under the ledger's lock: what the ledger tells, they tell too.
         let ledger = self.ledger.clone();

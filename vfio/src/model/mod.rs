@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 pub use ledger::{Drop as DropReason, Ledger, PortLedger};
 pub use memory::{DmaFault, HostMemory, Vectors};
 pub use registers::{BAR0_BYTES, Registers};
+pub use tables::Damage;
 pub use wire::{MemoryWire, Wire};
 
 use crate::error::Error;
@@ -30,7 +31,7 @@ pub struct ModelCard {
     vectors: Arc<Vectors>,
     ledger: Ledger,
     lost_counts: Arc<AtomicU32>,
-    lost_entries: Arc<Mutex<Vec<u128>>>,
+    damages: Arc<Mutex<Vec<(u128, Damage)>>>,
     thread: Option<JoinHandle<Vec<Box<dyn Wire>>>>,
 }
 
@@ -55,19 +56,12 @@ impl ModelCard {
         let card =
             card::Card::new(&capabilities, registers.clone(), memory, vectors.clone(), wires);
         let (ledger, lost_counts) = (card.ledger.clone(), card.lost_counts.clone());
-        let lost_entries = card.lost_entries.clone();
+        let damages = card.damages.clone();
         let thread = std::thread::Builder::new()
             .name("fpga-model".into())
             .spawn(move || card.run())
             .map_err(|e| Error::host("starting the card's thread", e))?;
-        Ok(ModelCard {
-            registers,
-            vectors,
-            ledger,
-            lost_counts,
-            lost_entries,
-            thread: Some(thread),
-        })
+        Ok(ModelCard { registers, vectors, ledger, lost_counts, damages, thread: Some(thread) })
     }
 
     /// BAR0: what a vfio-user server forwards register accesses to, and what a driver in the same
@@ -100,10 +94,10 @@ impl ModelCard {
         self.lost_counts.store(count, Ordering::SeqCst);
     }
 
-    /// Loses an entry, with what was counted for it, as a bit that flips in a table does: a loss
-    /// that the next operation on it must find.
-    pub fn lose_entry(&self, cookie: u128) {
-        self.lost_entries.lock().unwrap_or_else(PoisonError::into_inner).push(cookie);
+    /// Damages an entry, as a bit that flips in a table does: a fault that the driver must find
+    /// and repair. Before any command that is given from now on.
+    pub fn damage(&self, cookie: u128, damage: Damage) {
+        self.damages.lock().unwrap_or_else(PoisonError::into_inner).push((cookie, damage));
         self.registers.wake();
     }
 

@@ -59,6 +59,15 @@ pub(super) struct Tables {
     pub(super) high_water: u32,
 }
 
+/// What a flipped bit does to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Damage {
+    /// It is not live any more. Its counter keeps its value, its mask and list lose a user.
+    Lost,
+    /// Its cookie has another lowest bit.
+    Renamed,
+}
+
 impl Tables {
     pub(super) fn new(caps: &CardCapabilities) -> Tables {
         let counter = Counter { generation: 0, live: false, value: Counters::default() };
@@ -222,14 +231,20 @@ impl Tables {
         Ok((old.counter, self.release(old.action, old.counter)))
     }
 
-    /// An entry is gone without a command, if there is one of that cookie.
-    pub(super) fn lose_entry(&mut self, cookie: u128) {
+    /// Damages the entry of that cookie, if there is one.
+    pub(super) fn damage(&mut self, cookie: u128, damage: Damage) {
         let is = |slot: &Option<Box<Entry>>| slot.as_ref().is_some_and(|e| e.cookie == cookie);
         let exact = self.exact.iter().position(is).map(|slot| (Table::Exact, slot));
         let row = || self.rows.iter().position(is).map(|slot| (Table::Rows, slot));
-        if let Some((table, slot)) = exact.or_else(row) {
+        let Some((table, slot)) = exact.or_else(row) else { return };
+        match damage {
             // Found just now: it is there.
-            let _ = self.clear_entry(table, to_u32(slot), cookie);
+            Damage::Lost => drop(self.clear_entry(table, to_u32(slot), cookie)),
+            Damage::Renamed => {
+                if let Ok(Some(entry)) = self.slot_mut(table, to_u32(slot)) {
+                    entry.cookie ^= 1;
+                }
+            }
         }
     }
 

@@ -14,10 +14,10 @@ type Results = Vec<Option<Result<Stats, ProviderError>>>;
 
 /// What a command in flight is for; one for each, in order.
 pub(super) enum Pending {
-    /// Part of an op whose own command tells how it went.
+    /// A mask or an action list that the entry of an op is to name.
     Part,
-    /// A move: the tables here and in the card must stay the same.
-    Move,
+    /// A move of the entry of that megaflow.
+    Move(Ufid),
     Write {
         op: usize,
         handle: Handle,
@@ -59,6 +59,8 @@ impl From<ProviderError> for Stop {
 impl FpgaProvider {
     pub(super) fn apply_batch(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
         let mut results: Results = vec![None; ops.len()];
+        // Slots that lost entries have left. What fails here is in `gone`.
+        let _ = self.clear_masks(&mut results);
         for (index, op) in ops.iter().enumerate() {
             if let Err(error) = self.start(index, op, &mut results) {
                 results[index] = Some(Err(error));
@@ -237,9 +239,11 @@ impl FpgaProvider {
                 commands.push((write, Pending::Part));
             }
             for step in &plan.moves {
+                let Some(moved) = self.entry(step.owner) else { continue };
+                let pending = Pending::Move(moved.flow.ufid);
                 let step =
                     Command::new(CardOp::EntryMove).slot(Table::Exact, step.to).slot2(step.from);
-                commands.push((step, Pending::Move));
+                commands.push((step, pending));
             }
         }
         let Some(entry) = self.entry(handle) else { return Ok(()) };
@@ -359,10 +363,19 @@ impl FpgaProvider {
         let completion = self.channel.wait().map_err(|error| self.fail(&error))?;
         let Some(pending) = self.pending.pop_front() else { return Ok(()) };
         match pending {
-            Pending::Part => {}
-            Pending::Move => {
+            // The slot is empty in both tables. Where another command on the megaflow is in
+            // flight, that one finds it missing.
+            Pending::Move(ufid) if completion.status == Ok(Status::NoEntry) => {
+                let handle = self.by_ufid.get(&ufid).copied();
+                let idle = |handle: &Handle| self.entry(*handle).is_some_and(|e| !e.busy);
+                if let Some(handle) = handle.filter(idle) {
+                    self.follow_loss(handle);
+                }
+            }
+            // The tables here and in the card must stay the same.
+            Pending::Part | Pending::Move(_) => {
                 if completion.status != Ok(Status::Ok) {
-                    let why = format!("a move failed with {:?}", completion.status);
+                    let why = format!("the card answers {:?} to a part", completion.status);
                     return Err(self.fail(&crate::Error::Unusable(why)));
                 }
             }
@@ -372,7 +385,7 @@ impl FpgaProvider {
             }
             Pending::Clear { op, handle } => results[op] = Some(self.cleared(handle, completion)),
             Pending::MaskClear(id) => {
-                if completion.status == Ok(Status::Ok) {
+                if matches!(completion.status, Ok(Status::Ok | Status::NoEntry)) {
                     self.masks.free(id);
                 }
             }

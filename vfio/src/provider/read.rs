@@ -106,8 +106,9 @@ impl FpgaProvider {
         Ok(())
     }
 
-    /// Forgets entries that the card has lost, so that the next snapshot leaves them out. Nothing
-    /// may be in flight. The tables are read only where their sizes are not what is believed.
+    /// Forgets entries that the card has lost, so that the next snapshot leaves them out, and
+    /// clears those that nobody knows. Nothing may be in flight. The tables are read only where
+    /// their sizes are not what is believed.
     pub(super) fn follow_losses(&mut self) {
         match self.lost_entries() {
             Ok(lost) => lost.into_iter().for_each(|handle| self.follow_loss(handle)),
@@ -121,11 +122,24 @@ impl FpgaProvider {
         if self.channel.device.entries_used()? == (self.cuckoo.used(), self.rows.used()) {
             return Ok(Vec::new());
         }
-        let mut there = HashSet::new();
-        self.each_entry(|_, _, record| {
-            there.insert(Ufid(record.get_cookie()));
+        let (mut there, mut strays) = (HashSet::new(), Vec::new());
+        self.each_entry(|provider, table, record| {
+            let (ufid, slot) = (Ufid(record.get_cookie()), record.get32(command::SLOT));
+            let handle = provider.by_ufid.get(&ufid).copied();
+            let entry = handle.and_then(|handle| provider.entry(handle));
+            if entry.is_some_and(|entry| entry.place.table() == (table, slot)) {
+                there.insert(ufid);
+            } else {
+                let generation = record.get32(command::GENERATION);
+                let clear = Command::new(Op::EntryClear).slot(table, slot);
+                strays.push(clear.cookie(ufid.0, generation));
+            }
             Ok(())
         })?;
+        // Nobody's, and in the way of who is to come there.
+        for clear in strays {
+            self.channel.execute(clear)?;
+        }
         let lost = self.by_ufid.iter().filter(|(ufid, _)| !there.contains(ufid));
         Ok(lost.map(|(_, handle)| *handle).collect())
     }

@@ -1,4 +1,4 @@
-//! DBG: counters for people and tests.
+//! DBG: counters for people and tests, and the sizes of the tables.
 
 use super::block::Window;
 use crate::error::Error;

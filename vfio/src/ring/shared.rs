@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::register::{RingRegisters, RingSetup};
 use crate::sys::{Arena, Region};
 
-/// Size and place of a ring.
+/// How a ring is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct RingConfig {
     /// 2^n records.
