@@ -77,6 +77,7 @@ lane_vm() { cargo build --release --quiet -p megaflow-hwtests -p megaflow-offloa
 
 [ "${1:-}" != --list ] || { tr ' ' '\n' <<<"$LANES"; exit; }
 times="" failed=""
+trap 'exit 130' INT
 for lane in ${*:-$LANES}; do
   declare -F "lane_$lane" >/dev/null || { echo "test: error: no lane '$lane' (see --list)" >&2; exit 2; }
   echo "== $lane"

@@ -34,7 +34,7 @@ fn files_are_short_and_narrow() {
     let mut wrong = Vec::new();
     for (name, text) in files(&[".rs"]) {
         let lines = text.lines().count();
-        // What orchestrates grows first.
+        // The engine puts everything together: such a place grows first.
         let most = if name.starts_with("offload/src/engine/") { 300 } else { 500 };
         if lines > most && !is_test(&name) {
             wrong.push(format!("{name}: {lines} lines, at most {most}"));

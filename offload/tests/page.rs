@@ -4,20 +4,29 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use common::daemon::{Daemon, Folder, HTTP};
 use common::net::{Lan, RIGHT};
 use common::until;
+use serde_json::Value;
 
 /// What Chromium makes of a page: its document, written out again.
 fn browse(lan: &Lan, folder: &Folder, path: &str) -> String {
     let profile = format!("--user-data-dir={}", folder.file("browser"));
-    let mut chromium = Command::new("chromium");
+    let mut chromium = Command::new("timeout");
+    chromium.args(["30", "chromium", "--disable-dev-shm-usage"]);
     let quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update"];
     chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-sync"]).args(quiet);
     chromium.args([&profile, "--dump-dom", &format!("http://{HTTP}{path}")]);
     lan.switch.tool(&mut chromium, "chromium")
+}
+
+/// Where each megaflow is.
+fn placements(daemon: &Daemon) -> BTreeMap<String, String> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    daemon.flows().iter().map(|flow| (text(&flow["ufid"]), text(&flow["placement"]))).collect()
 }
 
 /// Rows of the table of megaflows that are placed there.
@@ -36,10 +45,14 @@ fn a_browser_shows_where_each_megaflow_is_and_why() {
     until("the flows of the ping are in the card", || {
         daemon.flows().iter().filter(|flow| flow["placement"] == "nic").count() >= 2
     });
-    let flows = daemon.flows();
-    let there = |place: &str| flows.iter().filter(|flow| flow["placement"] == place).count();
-
-    let all = browse(&lan, &folder, "/");
+    // Hosts ask who is there now and then, and what is idle goes: page and list of one moment.
+    let (mut all, mut flows) = (String::new(), BTreeMap::new());
+    until("nothing changes while the browser looks", || {
+        flows = placements(&daemon);
+        all = browse(&lan, &folder, "/");
+        flows == placements(&daemon)
+    });
+    let there = |place: &str| flows.values().filter(|placement| *placement == place).count();
     for place in ["nic", "host", "refused"] {
         assert_eq!(rows(&all, place), there(place), "{place}: {all}");
         assert!(all.contains(&format!("<option value=\"{place}\">")), "{all}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::{Completion, Moment, ProviderError, Ufid};
+use flow::{Actions, Completion, Moment, ProviderError, Ufid};
 
 use super::event::{Cause, Place};
 use super::life::Life;
@@ -53,7 +53,7 @@ impl Engine {
         residence.life = before.completed(completion.result.as_ref().err());
         let sent = residence.sent.take();
         match &completion.result {
-            Ok(_) => residence.installed = sent,
+            Ok(_) => residence.installed.clone_from(&sent),
             Err(_) if residence.life == Life::Absent => residence.installed = None,
             Err(_) => {}
         }
@@ -68,7 +68,7 @@ impl Engine {
             }
         }
         if let Err(error) = &completion.result {
-            self.failed(place, ufid, error, now);
+            self.failed(place, ufid, error, sent, now);
             // The last one: where a device says now that it is not there, and now that it is.
             if before == Life::Removing || matches!(error, ProviderError::Exists) {
                 self.hold(place, ufid, now);
@@ -104,12 +104,15 @@ impl Engine {
         }
     }
 
-    /// The host table refused: an operator's change is undone (nothing of it is anywhere yet),
-    /// anything else is final, as the megaflow can't live.
-    fn host_refused(&mut self, ufid: Ufid, error: &ProviderError) {
+    /// The host table refused what is wanted: an operator's change is undone (nothing of it is
+    /// anywhere yet), anything else is final, as the megaflow can't live.
+    fn host_refused(&mut self, ufid: Ufid, error: &ProviderError, refused: Option<&Actions>) {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
-        let asked = entry.asker.is_some() && entry.leaving.is_none();
-        match entry.host.installed.clone().filter(|_| asked) {
+        // It goes anyway, or other actions are wanted by now: those come next.
+        if entry.leaving.is_some() || refused != Some(&entry.flow.actions) {
+            return;
+        }
+        match entry.host.installed.clone().filter(|_| entry.asker.is_some()) {
             Some(before) => self.change_actions(ufid, before),
             None => entry.leaving = Some(Cause::HostRefused),
         }
@@ -117,7 +120,14 @@ impl Engine {
     }
 
     /// An operation failed: what is wanted changes, or it is tried again later.
-    fn failed(&mut self, place: Place, ufid: Ufid, error: &ProviderError, now: Moment) {
+    fn failed(
+        &mut self,
+        place: Place,
+        ufid: Ufid,
+        error: &ProviderError,
+        sent: Option<Actions>,
+        now: Moment,
+    ) {
         match (place, error) {
             // See `Engine::completed`.
             (Place::Nic(_), ProviderError::Gone(_)) => {}
@@ -136,7 +146,7 @@ impl Engine {
             // It is as we want it (installed already, or not there to be removed).
             (Place::Nic(_), ProviderError::Exists | ProviderError::NotFound) => {}
             (Place::Host, ProviderError::Exists | ProviderError::NotFound) => {}
-            (Place::Host, _) => self.host_refused(ufid, error),
+            (Place::Host, _) => self.host_refused(ufid, error, sent.as_ref()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flow::{Actions, Answer, Key, Megaflow, Moment, Ufid, Upcall, UpcallReason, Verdict};
 
 use super::Engine;
-use super::entry::{Entry, Origin};
+use super::entry::{Entry, Origin, scopes_of};
 use super::event::{Answered, Cause, Command};
 use super::life::Life;
 
@@ -75,6 +75,13 @@ impl Engine {
         if entry.flow.actions == actions {
             return;
         }
+        // Children that wait until the NIC does not point at them any more wait in vain where that
+        // is wanted again: they are to ask for it anew.
+        let before = scopes_of(&entry.flow.actions);
+        let again = scopes_of(&actions).into_iter().filter(|scope| !before.contains(scope));
+        let again = again.filter(|scope| entry.nic.points_at(*scope));
+        let children = again.filter_map(|scope| self.scopes.get(&scope)).flatten();
+        self.due.extend(children.copied());
         entry.flow = Arc::new(Megaflow { actions, ..(*entry.flow).clone() });
         entry.refusal = None;
         entry.retry = None;

@@ -167,23 +167,6 @@ fn what_megaflows_share_does_not_crowd_a_nic_and_one_table_with_room_is_enough()
 }
 
 #[test]
-fn a_change_that_the_host_table_refuses_changes_nothing() {
-    let mut desk = Desk::new(1);
-    let flow = flow_of(0, 1, &[OUT]);
-    desk.put(&flow);
-    desk.ask(2, Request::Replace(flow.ufid, Arc::from([REFUSED].as_slice())));
-    let refusal = Refusal::new(Reason::Action, "output");
-    desk.done(Place::Host, Err(ProviderError::Unsupported(refusal)));
-    desk.settle();
-    assert!(matches!(desk.replies[&Token(2)], Err(RequestError::Refused(_))));
-    assert_eq!(desk.placement(&flow), Placement::Nic);
-    let entry = &desk.engine.flows[&flow.ufid];
-    assert!(entry.leaving.is_none());
-    assert_eq!(entry.flow.actions, flow.actions);
-    assert!(entry.host.executes(&flow.actions) && entry.nic.executes(&flow.actions));
-}
-
-#[test]
 fn a_refusal_is_for_the_actions_that_were_refused() {
     let mut desk = Desk::new(1);
     let flow = flow_of(0, 1, &[OUT]);

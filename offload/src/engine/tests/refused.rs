@@ -1,0 +1,134 @@
+//! What the host table refuses, and whose wish that was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::{Action, Actions, Placement, PortId, ProviderError, Reason, Refusal, Stats, Ufid};
+
+use super::desk::{Desk, NIC, OUT, REFUSED, flow_of, to};
+use super::*;
+use crate::request::Request;
+
+fn refusal() -> Result<Stats, ProviderError> {
+    Err(ProviderError::Unsupported(Refusal::new(Reason::Action, "output")))
+}
+
+fn bad() -> Actions {
+    Arc::new([REFUSED])
+}
+
+fn good() -> Actions {
+    Arc::new([Action::Output(PortId(3))])
+}
+
+/// A desk with a megaflow of the client's in the NIC.
+fn clients() -> (Desk, Ufid) {
+    let mut desk = Desk::new(1);
+    desk.upcall(1);
+    desk.settle();
+    let flow = flow_of(0, 1, &[OUT]);
+    assert_eq!(desk.placement(&flow), Placement::Nic);
+    (desk, flow.ufid)
+}
+
+/// The client wants other actions.
+fn revalidated(desk: &mut Desk, ufid: Ufid, actions: Actions) {
+    desk.engine.change_actions(ufid, actions);
+    desk.engine.plan(ufid, desk.now);
+    let commands = desk.engine.flush(desk.now);
+    desk.take(commands);
+}
+
+/// A packet comes meanwhile, and time goes by.
+fn go_on(desk: &mut Desk) {
+    desk.upcall(1);
+    desk.settle();
+    desk.later(Duration::from_secs(1));
+    desk.settle();
+}
+
+#[test]
+fn an_operators_change_is_undone() {
+    let mut desk = Desk::new(1);
+    let flow = flow_of(0, 1, &[OUT]);
+    desk.put(&flow);
+    desk.ask(2, Request::Replace(flow.ufid, bad()));
+    desk.done(Place::Host, refusal());
+    desk.settle();
+    assert!(matches!(desk.replies[&Token(2)], Err(RequestError::Refused(_))));
+    assert_eq!(desk.placement(&flow), Placement::Nic);
+    let entry = &desk.engine.flows[&flow.ufid];
+    assert!(entry.leaving.is_none());
+    assert_eq!(entry.flow.actions, flow.actions);
+    assert!(entry.host.executes(&flow.actions) && entry.nic.executes(&flow.actions));
+}
+
+#[test]
+fn a_clients_change_is_its_own() {
+    let (mut desk, ufid) = clients();
+    revalidated(&mut desk, ufid, bad());
+    desk.ask(2, Request::Replace(ufid, good()));
+    desk.done(Place::Host, refusal());
+    desk.settle();
+    assert_eq!(desk.engine.flows[&ufid].flow.actions, good());
+    assert!(matches!(desk.replies[&Token(2)], Ok(Response::Done)));
+}
+
+#[test]
+fn what_the_client_wants_by_now_is_not_undone() {
+    let (mut desk, ufid) = clients();
+    desk.ask(2, Request::Replace(ufid, bad()));
+    revalidated(&mut desk, ufid, good());
+    desk.done(Place::Host, refusal());
+    desk.settle();
+    assert_eq!(desk.engine.flows[&ufid].flow.actions, good());
+}
+
+#[test]
+fn a_removal_is_not_answered_by_a_refused_change() {
+    let (mut desk, ufid) = clients();
+    revalidated(&mut desk, ufid, bad());
+    desk.ask(2, Request::Remove(ufid));
+    desk.done(Place::Host, refusal());
+    go_on(&mut desk);
+    assert!(matches!(desk.replies[&Token(2)], Ok(Response::Flows(_))));
+}
+
+#[test]
+fn the_removal_of_all_ends_although_a_change_is_refused() {
+    let (mut desk, ufid) = clients();
+    desk.ask(2, Request::Replace(ufid, bad()));
+    desk.ask(3, Request::RemoveAll);
+    desk.done(Place::Host, refusal());
+    go_on(&mut desk);
+    assert!(matches!(desk.replies[&Token(3)], Ok(Response::Done)));
+}
+
+#[test]
+fn a_removal_that_fails_is_tried_again_before_it_is_answered() {
+    let mut desk = Desk::new(1);
+    let flow = flow_of(0, 1, &[OUT]);
+    desk.put(&flow);
+    desk.ask(2, Request::Remove(flow.ufid));
+    desk.done(NIC, Ok(Stats::default()));
+    desk.done(Place::Host, Err(ProviderError::Busy("later".into())));
+    assert!(!desk.replies.contains_key(&Token(2)));
+    go_on(&mut desk);
+    assert!(matches!(desk.replies[&Token(2)], Ok(Response::Flows(_))));
+}
+
+#[test]
+fn a_parent_whose_change_is_undone_lets_its_child_go() {
+    let mut desk = Desk::new(1);
+    let (child, parent) = (flow_of(5, 1, &[OUT]), flow_of(0, 1, &[to(5)]));
+    desk.put(&child);
+    desk.put(&parent);
+    desk.later(Duration::from_millis(10));
+    desk.settle();
+    assert_eq!(desk.placement(&parent), Placement::Nic);
+    desk.ask(2, Request::Replace(parent.ufid, Arc::new([OUT])));
+    desk.ask(3, Request::Remove(child.ufid));
+    desk.done(Place::Host, refusal());
+    desk.settle();
+    assert!(matches!(desk.replies[&Token(3)], Ok(Response::Flows(_))));
+}
