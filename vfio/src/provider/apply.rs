@@ -1,46 +1,14 @@
-//! Install, replace, remove: resources first, then commands, then what completions say.
+//! Install, replace, remove: resources first, then commands.
 
 use std::sync::Arc;
 
-use flow::{Completion, Counters, Megaflow, Op, ProviderError, Stats, Ufid};
+use flow::{Completion, Counters, Megaflow, Op, ProviderError, Ufid};
 
-use super::{Entry, FpgaProvider, Place, error_of, full, table_name};
+use super::complete::{Next, Pending, Results};
+use super::{Entry, FpgaProvider, Place, full, table_name};
 use crate::admission::CardEntry;
-use crate::ring::command::{Command, CounterId, Op as CardOp, Table};
-use crate::ring::record::{Completion as CardCompletion, Status};
+use crate::ring::command::{Command, Op as CardOp, Table};
 use crate::table::{Acquired, Handle, Plan};
-
-type Results = Vec<Option<Result<Stats, ProviderError>>>;
-
-/// What a command in flight is for; one for each, in order.
-pub(super) enum Pending {
-    /// A mask or an action list that the entry of an op is to name.
-    Part,
-    /// A move of the entry of that megaflow.
-    Move(Ufid),
-    Write {
-        op: usize,
-        handle: Handle,
-    },
-    Replace {
-        op: usize,
-        handle: Handle,
-        next: Next,
-    },
-    Clear {
-        op: usize,
-        handle: Handle,
-    },
-    MaskClear(u8),
-}
-
-/// What an entry has after a replace.
-pub(super) struct Next {
-    flow: Arc<Megaflow>,
-    generation: u32,
-    action: u32,
-    counter: CounterId,
-}
 
 /// Why an op did not start.
 enum Stop {
@@ -314,7 +282,7 @@ impl FpgaProvider {
         Ok(())
     }
 
-    fn set_busy(&mut self, handle: Handle, busy: bool) {
+    pub(super) fn set_busy(&mut self, handle: Handle, busy: bool) {
         if let Some(entry) = self.entry_mut(handle) {
             entry.busy = busy;
         }
@@ -356,135 +324,6 @@ impl FpgaProvider {
         let commands = commands.map(|id| (command(id), Pending::MaskClear(id))).collect();
         self.queue(commands, results)?;
         self.drain(results)
-    }
-
-    fn complete_one(&mut self, results: &mut Results) -> Result<(), ProviderError> {
-        self.alive()?;
-        let completion = self.channel.wait().map_err(|error| self.fail(&error))?;
-        let Some(pending) = self.pending.pop_front() else { return Ok(()) };
-        match pending {
-            // The slot is empty in both tables. Where another command on the megaflow is in
-            // flight, that one finds it missing.
-            Pending::Move(ufid) if completion.status == Ok(Status::NoEntry) => {
-                let handle = self.by_ufid.get(&ufid).copied();
-                let idle = |handle: &Handle| self.entry(*handle).is_some_and(|e| !e.busy);
-                if let Some(handle) = handle.filter(idle) {
-                    self.follow_loss(handle);
-                }
-            }
-            // The tables here and in the card must stay the same.
-            Pending::Part | Pending::Move(_) => {
-                if completion.status != Ok(Status::Ok) {
-                    let why = format!("the card answers {:?} to a part", completion.status);
-                    return Err(self.fail(&crate::Error::Unusable(why)));
-                }
-            }
-            Pending::Write { op, handle } => results[op] = Some(self.written(handle, completion)),
-            Pending::Replace { op, handle, next } => {
-                results[op] = Some(self.replaced(handle, next, completion));
-            }
-            Pending::Clear { op, handle } => results[op] = Some(self.cleared(handle, completion)),
-            Pending::MaskClear(id) => {
-                if matches!(completion.status, Ok(Status::Ok | Status::NoEntry)) {
-                    self.masks.free(id);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn written(
-        &mut self,
-        handle: Handle,
-        completion: CardCompletion,
-    ) -> Result<Stats, ProviderError> {
-        if completion.status == Ok(Status::Ok) {
-            self.set_busy(handle, false);
-            return Ok(Stats::default());
-        }
-        if let Some(entry) = self.forget(handle) {
-            self.counters.give_back(entry.counter);
-        }
-        Err(error_of(completion.status))
-    }
-
-    fn replaced(
-        &mut self,
-        handle: Handle,
-        next: Next,
-        completion: CardCompletion,
-    ) -> Result<Stats, ProviderError> {
-        self.set_busy(handle, false);
-        if completion.status != Ok(Status::Ok) {
-            self.actions.release(next.action);
-            self.counters.give_back(next.counter);
-            if completion.status == Ok(Status::NoEntry) {
-                self.follow_loss(handle);
-            }
-            return Err(error_of(completion.status));
-        }
-        let Some(entry) = self.entry(handle) else { return Err(ProviderError::NotFound) };
-        let total = entry.total + self.growth(entry.last, completion.counters);
-        let (action, counter) = (entry.action, entry.counter);
-        self.actions.release(action);
-        self.counters.retire(counter);
-        if let Some(entry) = self.entry_mut(handle) {
-            entry.flow = next.flow;
-            entry.generation = next.generation;
-            entry.action = next.action;
-            entry.counter = next.counter;
-            entry.last = Counters::default();
-            entry.total = Counters::default();
-        }
-        Ok(Stats { counters: total, ..Stats::default() })
-    }
-
-    fn cleared(
-        &mut self,
-        handle: Handle,
-        completion: CardCompletion,
-    ) -> Result<Stats, ProviderError> {
-        match completion.status {
-            Ok(Status::Ok) => {
-                let Some(entry) = self.forget(handle) else { return Err(ProviderError::NotFound) };
-                self.counters.retire(entry.counter);
-                let total = entry.total + self.growth(entry.last, completion.counters);
-                Ok(Stats { counters: total, ..Stats::default() })
-            }
-            Ok(Status::NoEntry) => {
-                self.follow_loss(handle);
-                Err(ProviderError::NotFound)
-            }
-            status => {
-                self.set_busy(handle, false);
-                Err(error_of(status))
-            }
-        }
-    }
-
-    /// The card has lost an entry: the belief follows the card.
-    pub(super) fn follow_loss(&mut self, handle: Handle) {
-        if let Some(entry) = self.forget(handle) {
-            self.counters.retire(entry.counter);
-        }
-    }
-
-    /// Gives back everything of an entry but its counter.
-    fn forget(&mut self, handle: Handle) -> Option<Entry> {
-        let entry = self.entries.get_mut(handle as usize)?.take()?;
-        self.free.push(handle);
-        self.by_ufid.remove(&entry.flow.ufid);
-        self.actions.release(entry.action);
-        match entry.place {
-            Place::Exact { slot, mask_id } => {
-                self.cuckoo.clear(slot);
-                if self.masks.release(mask_id) {
-                    self.idle_masks.push(mask_id);
-                }
-            }
-            Place::Row(row) => self.rows.clear(row),
-        }
-        Some(entry)
     }
 }
 

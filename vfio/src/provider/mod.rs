@@ -2,6 +2,7 @@
 //! counters out of completions, statistics by DMA snapshot, dumps read back from the card.
 
 mod apply;
+mod complete;
 mod read;
 
 use std::collections::{HashMap, VecDeque};
@@ -27,7 +28,7 @@ use crate::sys::Region;
 use crate::table::{ActionSlots, Counters as CounterTable, Cuckoo, Handle, MaskSlots, Rows};
 use crate::toeplitz::{Secret, Toeplitz};
 
-use apply::Pending;
+use complete::Pending;
 
 /// Names of the tables, in usage reports and refusals.
 mod table_name {
