@@ -55,6 +55,10 @@ pub trait CardPort: Send {
     /// readable again at once.
     fn arm(&mut self) -> io::Result<()>;
 
+    /// Is the wire up? Slow: to be asked a few times a second. An error means that the card is
+    /// gone.
+    fn link(&mut self) -> io::Result<bool>;
+
     /// Packets that the card dropped because the receive ring was full, absolute.
     fn overruns(&mut self) -> u64;
 }

@@ -20,6 +20,7 @@ pub mod provider;
 pub mod reference;
 pub mod refusal;
 pub mod stats;
+pub mod traffic;
 pub mod validate;
 
 pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspace};
@@ -32,8 +33,9 @@ pub use matching::Match;
 pub use megaflow::Megaflow;
 pub use placement::Placement;
 pub use provider::{
-    Completion, Dumped, Op, OpKind, PortTraffic, Provider, ProviderError, ProviderEvent, TableUsage,
+    Completion, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
 };
 pub use refusal::{Reason, Refusal};
 pub use stats::{Counters, Moment, Stats};
+pub use traffic::PortTraffic;
 pub use validate::{Invalid, validate};

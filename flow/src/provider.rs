@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::capability::Admission;
-use crate::id::{PortId, Ufid};
+use crate::id::Ufid;
 use crate::megaflow::Megaflow;
 use crate::refusal::{Reason, Refusal};
-use crate::stats::{Counters, Stats};
+use crate::stats::Stats;
+use crate::traffic::PortTraffic;
 
 /// One operation on a provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -174,22 +175,6 @@ pub struct TableUsage {
     pub entries: u64,
     /// Entries that fit; `None` where nobody knows (tc).
     pub capacity: Option<u64>,
-}
-
-/// What a device's own port counts, absolute since the device's start: the other end of the
-/// conservation of packets, counted where they come in and not where they hit.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PortTraffic {
-    /// Which port.
-    pub port: PortId,
-    /// Off the wire.
-    pub received: Counters,
-    /// Onto the wire.
-    pub sent: Counters,
-    /// Received and neither hit nor handed to the host, by reason (a stable word).
-    pub receive_drops: Vec<(&'static str, Counters)>,
-    /// Hit, and lost on the way out, by reason.
-    pub transmit_drops: Vec<(&'static str, Counters)>,
 }
 
 /// What happened on a provider without being asked.

@@ -140,6 +140,8 @@ pub struct Conservation {
     pub dropped: Vec<(String, Counters)>,
     /// Waiting for an answer.
     pub in_flight: Counters,
+    /// Nothing came between the readings that this is made of: only then it has to hold.
+    pub at_rest: bool,
 }
 
 impl Conservation {

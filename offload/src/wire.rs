@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use flow::packet::{self, Packet};
 use flow::{Action, Counters, VLAN_PRESENT};
-use hostdp::port::{Batch, Port, TxReport};
+use hostdp::port::{Batch, LinkState, Port, TxReport};
 use rustix::event::epoll;
 use vfio::Wire;
 
@@ -60,7 +61,11 @@ pub struct PortWire {
     received: VecDeque<Packet>,
     current: Option<Packet>,
     to_send: Vec<Vec<Packet>>,
+    checked: Instant,
 }
+
+/// Between two looks at the interfaces.
+const CHECK: Duration = Duration::from_millis(250);
 
 impl PortWire {
     /// Plugs the interfaces into a wire; frames of no lane's VLAN go to the first one.
@@ -81,12 +86,20 @@ impl PortWire {
             batch: Batch::new(),
             received: VecDeque::new(),
             current: None,
+            checked: Instant::now(),
         };
         Ok((wire, handle))
     }
 
     fn poll(&mut self) {
+        let is_due = self.checked.elapsed() >= CHECK;
+        if is_due {
+            self.checked = Instant::now();
+        }
         for lane in &mut self.lanes {
+            if is_due {
+                lane.port.check();
+            }
             lane.port.receive(&mut self.batch);
             if self.batch.is_empty() {
                 lane.port.arm();
@@ -120,14 +133,24 @@ impl Wire for PortWire {
         let mut packet = Packet::new(frame);
         let mut key = packet::extract(frame);
         let vid = (key.vlan_tci & VLAN_PRESENT != 0).then_some(key.vlan_tci & 0xfff);
-        let lane = self.lanes.iter().position(|lane| vid.is_some() && lane.vid == vid);
-        if lane.is_some() {
+        let tagged = self.lanes.iter().position(|lane| vid.is_some() && lane.vid == vid);
+        if tagged.is_some() {
             packet::edit(&mut packet, &mut key, &Action::PopVlan);
         }
-        if let Some(frames) = self.to_send.get_mut(lane.unwrap_or(0)) {
-            frames.push(packet);
+        let number = tagged.unwrap_or(0);
+        let (Some(lane), Some(frames)) = (self.lanes.get(number), self.to_send.get_mut(number))
+        else {
+            return Ok(false);
+        };
+        if lane.port.state() != LinkState::Up {
+            return Ok(false);
         }
+        frames.push(packet);
         Ok(true)
+    }
+
+    fn is_up(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.port.state() == LinkState::Up)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -67,12 +67,6 @@ impl RingPort {
         self.longest
     }
 
-    /// Is the wire up?
-    pub fn link(&self) -> io::Result<bool> {
-        self.device.check()?;
-        Ok(self.window.link()?)
-    }
-
     fn descriptor(record: &[u8; DESCRIPTOR_BYTES]) -> MissDescriptor {
         let reason = match rx::REASON.get8(record) {
             n if n == Reason::ToHost as u8 => MissReason::ToHost,
@@ -148,6 +142,11 @@ impl CardPort for RingPort {
         self.rx.arm();
         self.device.check()?;
         Ok(())
+    }
+
+    fn link(&mut self) -> io::Result<bool> {
+        self.device.check()?;
+        Ok(self.window.link()?)
     }
 
     fn overruns(&mut self) -> u64 {

@@ -369,6 +369,7 @@ fn traffic_of_ports_is_what_the_ledger_says() {
         assert_eq!(port.port.0, FIRST_PORT + number as u32);
         assert_eq!(port.received, truth.rx);
         assert_eq!(port.sent, truth.tx + truth.from_host);
+        assert_eq!((port.to_host, port.from_host), (truth.host, truth.from_host));
     }
     let sizes = (hit.len() * 2, miss.len());
     assert_eq!(ledger[0].nic, Counters { packets: 2, bytes: sizes.0 as u64 });

@@ -18,13 +18,15 @@ pub struct FpgaPort {
     /// Why the card is gone. It does not come back to this port: its driver makes a new one.
     trouble: Option<String>,
     overruns: u64,
+    /// The card's wire carries frames, as seen last.
+    link: bool,
 }
 
 impl FpgaPort {
     /// Around the rings of a card's port.
     #[must_use]
     pub fn new(name: &str, card: Box<dyn CardPort>) -> FpgaPort {
-        FpgaPort { name: name.into(), card, trouble: None, overruns: 0 }
+        FpgaPort { name: name.into(), card, trouble: None, overruns: 0, link: true }
     }
 
     fn gone(&mut self, error: &std::io::Error) {
@@ -56,7 +58,7 @@ impl Port for FpgaPort {
 
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
         for frame in frames.drain(..) {
-            if self.trouble.is_some() {
+            if self.state() != LinkState::Up {
                 report.drop(DropReason::PortDown, frame.len());
                 continue;
             }
@@ -77,11 +79,25 @@ impl Port for FpgaPort {
     }
 
     fn state(&self) -> LinkState {
-        if self.trouble.is_none() { LinkState::Up } else { LinkState::Gone }
+        match (&self.trouble, self.link) {
+            (Some(_), _) => LinkState::Gone,
+            (None, true) => LinkState::Up,
+            (None, false) => LinkState::Down,
+        }
     }
 
     fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+        self.trouble.as_deref().or((!self.link).then_some("the card's wire has no link"))
+    }
+
+    fn check(&mut self) {
+        if self.trouble.is_some() {
+            return;
+        }
+        match self.card.link() {
+            Ok(link) => self.link = link,
+            Err(error) => self.gone(&error),
+        }
     }
 
     fn readable(&self) -> Option<BorrowedFd<'_>> {
@@ -120,6 +136,7 @@ mod tests {
         kicks: usize,
         overruns: u64,
         is_gone: bool,
+        is_unplugged: bool,
     }
 
     #[derive(Clone, Default)]
@@ -166,6 +183,10 @@ mod tests {
             self.alive().map(drop)
         }
 
+        fn link(&mut self) -> io::Result<bool> {
+            Ok(!self.alive()?.is_unplugged)
+        }
+
         fn overruns(&mut self) -> u64 {
             self.0.lock().unwrap().overruns
         }
@@ -189,6 +210,21 @@ mod tests {
         let seen: Vec<_> =
             batch.frames().iter().map(|f| (f.recirc_id.0, f.dp_hash, f.continued)).collect();
         assert_eq!(seen, [(0, 7, false), (0, 7, true), (3, 7, true)]);
+    }
+
+    #[test]
+    fn a_wire_without_a_link_takes_nothing_until_it_is_back() {
+        let card = Card::default();
+        let mut port = FpgaPort::new("p0", Box::new(card.clone()));
+        for (is_unplugged, sent) in [(true, 0), (false, 1)] {
+            card.0.lock().unwrap().is_unplugged = is_unplugged;
+            port.check();
+            assert_eq!(port.state() == LinkState::Up, !is_unplugged);
+            assert_eq!(port.trouble(), is_unplugged.then_some("the card's wire has no link"));
+            let mut report = TxReport::default();
+            port.transmit(&mut vec![Packet::new(&[0; 60])], &mut report);
+            assert_eq!(report.sent.packets, sent);
+        }
     }
 
     #[test]

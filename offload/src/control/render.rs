@@ -142,6 +142,7 @@ pub fn conservation(balance: &Balance) -> String {
         let accounted = nic + host + dropped + waiting;
         match offered.cmp(&accounted) {
             std::cmp::Ordering::Equal => text.push_str("exact"),
+            _ if !balance.at_rest => text.push_str("not at rest"),
             std::cmp::Ordering::Greater => {
                 let _ = write!(text, "{} not accounted for", offered - accounted);
             }
@@ -210,6 +211,7 @@ mod tests {
             nic: count(6, 600),
             host: count(3, 300),
             dropped: [("client".to_owned(), count(1, 90))].into(),
+            at_rest: true,
             ..Balance::default()
         };
         assert_eq!(
@@ -220,6 +222,8 @@ mod tests {
         );
         balance.nic.bytes += 20;
         assert!(conservation(&balance).ends_with("10 counted that were not offered\n"));
+        balance.at_rest = false;
+        assert!(conservation(&balance).ends_with("not at rest\n"));
     }
 
     #[test]

@@ -235,6 +235,8 @@ pub struct Balance {
     pub dropped: BTreeMap<String, Count>,
     /// Waiting for an answer.
     pub in_flight: Count,
+    /// Nothing came between the readings that this is made of: only then it has to hold.
+    pub at_rest: bool,
     /// Does it add up, to the packet and the byte?
     pub holds: bool,
 }
@@ -253,6 +255,7 @@ impl From<&Conservation> for Balance {
             host: from.host.into(),
             dropped,
             in_flight: from.in_flight.into(),
+            at_rest: from.at_rest,
             holds: from.holds(),
         }
     }

@@ -34,9 +34,14 @@ impl Hardware {
         self.crowded || self.said_full
     }
 
+    /// Is it there, and is it known what it holds?
+    pub(super) fn is_ready(&self) -> bool {
+        self.up && self.known
+    }
+
     /// May it be given newcomers now?
     pub(super) fn takes(&mut self, now: Moment) -> bool {
-        self.up && self.known && !self.crowded && self.budget.has(now)
+        self.is_ready() && !self.crowded && self.budget.has(now)
     }
 }
 

@@ -84,6 +84,11 @@ const EVICTIONS_PER_PASS: usize = 64;
 impl Engine {
     /// Lets a megaflow into the NIC if it may go there now; else it waits or has a refusal.
     pub(super) fn place(&mut self, ufid: Ufid, now: Moment) {
+        self.place_with(ufid, false, now);
+    }
+
+    /// The same for one that has (or has not) another's seat, however crowded the table is.
+    fn place_with(&mut self, ufid: Ufid, has_seat: bool, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
         let settled = entry.host.life == Life::Present && entry.nic.life == Life::Absent;
         let refused = entry.refusal.is_some() && entry.retry.is_none_or(|at| now < at);
@@ -97,15 +102,26 @@ impl Engine {
                 self.tally.decided(&name, refusal.reason.code());
                 self.refuse(ufid, refusal, None);
             }
-            Some(Ok(provider)) => self.place_in(ufid, provider, now),
+            Some(Ok(provider)) => self.place_in(ufid, provider, has_seat, now),
         }
     }
 
-    fn place_in(&mut self, ufid: Ufid, provider: ProviderId, now: Moment) {
+    fn place_in(&mut self, ufid: Ufid, provider: ProviderId, has_seat: bool, now: Moment) {
         let chain_is_in = self.chain_is_in(ufid, provider);
         let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
-        // A parent never points at a child that is not there: it waits for one.
-        if !chain_is_in || !hardware.takes(now) || !hardware.budget.take(now) {
+        // What may last has a reason; the device's start and the budget are a matter of moments.
+        if !chain_is_in {
+            // A parent never points at a child that is not there.
+            let why = "waits for a megaflow of the next lookup in the same table";
+            let refusal = Refusal::new(Reason::Recirculation, "chain").detail(why);
+            return self.refuse(ufid, refusal, Some(now));
+        }
+        if hardware.crowded && !has_seat {
+            let why = "nearly full: waits until it has room, or is faster than one in it";
+            let refusal = Refusal::new(Reason::TableFull, "crowded").detail(why);
+            return self.refuse(ufid, refusal, Some(now));
+        }
+        if !hardware.is_ready() || !hardware.budget.take(now) {
             self.waiting.insert(ufid);
             return;
         }
@@ -194,14 +210,25 @@ impl Engine {
         first(rates.collect(), most, |a, b| b.total_cmp(a))
     }
 
+    /// Would a seat be all that it lacks?
+    fn can_come(&self, entry: &Entry, provider: ProviderId) -> bool {
+        let settled = entry.host.life == Life::Present && entry.nic.life == Life::Absent;
+        let admits = |h: &Hardware| h.admission.admit(&entry.flow).is_ok();
+        settled
+            && entry.may_be_placed()
+            && self.hardware.get(provider.0).is_some_and(admits)
+            && self.chain_is_in(entry.flow.ufid, provider)
+    }
+
     /// After a statistics pass: does a full table hold flows that are slower than those that
-    /// wait? The slowest leave, and the fastest of the waiting are tried next.
+    /// wait? The slowest leave, and the fastest of the waiting take their seats.
     pub(super) fn exchange(&mut self, provider: ProviderId, now: Moment) {
         let full = self.hardware.get(provider.0).is_some_and(Hardware::short_of_room);
         if !full {
             return;
         }
-        let newcomers = self.fastest_waiting(EVICTIONS_PER_PASS, Entry::may_be_placed);
+        let can_come = |entry: &Entry| self.can_come(entry, provider);
+        let newcomers = self.fastest_waiting(EVICTIONS_PER_PASS, can_come);
         let there = |entry: &&Entry| {
             let comes_out = entry.want_nic && entry.leaving.is_none();
             entry.provider == Some(provider) && entry.nic.life == Life::Present && comes_out
@@ -215,6 +242,10 @@ impl Engine {
             .take_while(|(n, v)| self.policy.displaces(rate(n), rate(v)))
             .collect();
         for (newcomer, victim) in pairs {
+            let ready = |h: &mut Hardware| h.is_ready() && h.budget.has(now);
+            if !self.hardware.get_mut(provider.0).is_some_and(ready) {
+                return;
+            }
             let refusal = Refusal::new(Reason::TableFull, "evicted")
                 .detail("a faster megaflow took its place");
             self.tally.evictions += 1;
@@ -223,6 +254,8 @@ impl Engine {
             if let Some(entry) = self.flows.get_mut(&newcomer) {
                 entry.retry = Some(now);
             }
+            // Behind the victim's removal in the same batch.
+            self.place_with(newcomer, true, now);
         }
     }
 }

@@ -76,7 +76,8 @@ fn render_page(state: &State, selection: &Selection, flows: &Result<Flows, Strin
         Text(&state.version),
         Text(&state.client)
     );
-    let class = if state.conservation.holds { "good" } else { "bad" };
+    let balance = &state.conservation;
+    let class = if balance.holds || !balance.at_rest { "good" } else { "bad" };
     let lines = render::conservation(&state.conservation);
     let _ = writeln!(out, "<pre class={class}>{}</pre>", Text(&lines));
     flow_section(&mut out, state, selection, flows);

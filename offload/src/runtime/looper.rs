@@ -1,12 +1,12 @@
 //! The engine's thread: events in, commands out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crossbeam_channel::{Receiver, Sender, select};
 use flow::{Counters, Moment, PortId, Ufid};
 use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
-use hostdp::{Resolution, Upcall, UpcallId};
+use hostdp::{Ledger, Resolution, Upcall, UpcallId};
 use metrics::Histogram;
 
 use super::provider::{self, Job, News};
@@ -25,6 +25,10 @@ pub(super) struct Loop {
     /// Where all threads report: one channel, so that what one thread did first comes first.
     pub(super) news: Sender<News>,
     pub(super) traffic: Traffic,
+    /// Devices whose ports had counted on at their last reading.
+    pub(super) moving: BTreeSet<ProviderId>,
+    /// What the host had counted at its last statistics pass.
+    pub(super) at_last_pass: Ledger,
     /// What was put in by hand, which no device's port has seen.
     pub(super) by_hand: BTreeMap<PortId, Counters>,
     pub(super) upcalls: Upcalls,
@@ -116,12 +120,25 @@ impl Loop {
         match news {
             News::Event(event) => self.step(event),
             News::Traffic(provider, traffic) => {
-                self.traffic.insert(provider, traffic);
+                let known = self.traffic.entry(provider).or_default();
+                let before = known.clone();
+                for next in traffic {
+                    match known.iter_mut().find(|port| port.port == next.port) {
+                        Some(port) => port.update(next),
+                        None => known.push(next),
+                    }
+                }
+                if *known == before {
+                    self.moving.remove(&provider);
+                } else {
+                    self.moving.insert(provider);
+                }
             }
             News::Admission(provider, admission) => {
                 let now = self.now();
                 self.engine.set_admission(provider, admission, now);
             }
+            News::Pass(ledger) => self.at_last_pass = *ledger,
             News::Snapshot(token, snapshot) => {
                 let Some(reply) = self.waiting.remove(&token) else { return };
                 let counted = Counted {
@@ -129,6 +146,7 @@ impl Loop {
                     upcall_duration: &self.upcalls.duration,
                     traffic: &self.traffic,
                     by_hand: &self.by_hand,
+                    at_rest: self.moving.is_empty() && self.at_last_pass == snapshot.ledger,
                 };
                 let status = status(&self.about, &self.engine, &counted);
                 // Whoever asked may have given up: nobody is waiting then.
@@ -207,6 +225,11 @@ impl Loop {
                     let _ = news.send(News::Event(event));
                 });
                 let _ = self.host.stats(done);
+                let news = self.news.clone();
+                let done = HostReply::with(move |snapshot: Box<hostdp::Snapshot>| {
+                    let _ = news.send(News::Pass(Box::new(snapshot.ledger)));
+                });
+                let _ = self.host.snapshot(done);
             }
             Command::ReadStats(Place::Nic(id)) => self.job(id, Job::ReadStats),
             Command::Adopt { provider, found } => self.job(provider, Job::Adopt(found)),

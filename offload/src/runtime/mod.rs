@@ -7,7 +7,7 @@ mod looper;
 mod provider;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -79,6 +79,8 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         providers,
         news,
         traffic: Traffic::new(),
+        moving: BTreeSet::new(),
+        at_last_pass: hostdp::Ledger::default(),
         by_hand: BTreeMap::new(),
         upcalls: Upcalls::default(),
         waiting: BTreeMap::new(),

@@ -28,6 +28,8 @@ pub(super) enum News {
     Traffic(ProviderId, Vec<PortTraffic>),
     /// What the device can do now.
     Admission(ProviderId, Arc<dyn Admission>),
+    /// What the host datapath had counted when its statistics were read.
+    Pass(Box<hostdp::Ledger>),
     /// The host datapath's counters, for a request.
     Snapshot(Token, Box<hostdp::Snapshot>),
     /// A packet put in by hand, for a request: the port, if it was there, and the packet.

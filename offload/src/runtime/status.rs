@@ -31,11 +31,13 @@ pub(super) struct Counted<'a> {
     /// What was put into the host datapath by hand: it counts as received there, and no device's
     /// port has seen it.
     pub(super) by_hand: &'a BTreeMap<PortId, Counters>,
+    /// Neither the devices' ports nor the host have counted on since they were last read.
+    pub(super) at_rest: bool,
 }
 
 /// Puts a status together.
 pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> Status {
-    let Counted { host, upcall_duration, traffic, by_hand } = counted;
+    let Counted { host, upcall_duration, traffic, .. } = counted;
     let devices: Vec<PortTraffic> = traffic.values().flatten().cloned().collect();
     let mut metrics = engine.metrics();
     env!("CARGO_PKG_VERSION").clone_into(&mut metrics.version);
@@ -49,8 +51,7 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
     metrics.upcall_duration = (*upcall_duration).clone();
     host_metrics(&mut metrics, host);
     for port in &host.ports {
-        let by_hand = by_hand.get(&port.id).copied().unwrap_or_default();
-        metrics.ports.insert(port.name.clone(), port_metrics(port, &devices, by_hand));
+        metrics.ports.insert(port.name.clone(), port_metrics(port, &devices));
     }
     let ports = host.ports.iter().map(|port| PortView {
         id: port.id,
@@ -83,11 +84,7 @@ fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
     ]);
 }
 
-fn port_metrics(
-    port: &hostdp::PortSnapshot,
-    traffic: &[PortTraffic],
-    by_hand: Counters,
-) -> PortMetrics {
+fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMetrics {
     let mut metrics = PortMetrics { upcalls: port.queue.queued, ..PortMetrics::default() };
     metrics.host.received = port.received + port.continued;
     metrics.host.sent = port.sent;
@@ -109,9 +106,8 @@ fn port_metrics(
         metrics.drops.insert((Direction::Transmit, reason.name()), what.packets);
     }
     if let Some(device) = traffic.iter().find(|device| device.port == port.id) {
-        // What the device's port saw, without what only went through to the host or came from it.
-        metrics.nic.received = less(device.received + by_hand, metrics.host.received);
-        metrics.nic.sent = less(device.sent, metrics.host.sent);
+        metrics.nic.received = device.received_alone();
+        metrics.nic.sent = device.sent_alone();
         for (reason, what) in &device.receive_drops {
             metrics.drops.insert((Direction::Receive, reason), what.packets);
         }
@@ -120,14 +116,6 @@ fn port_metrics(
         }
     }
     metrics
-}
-
-/// A difference of counters that were not read at the same moment: never below zero.
-fn less(all: Counters, part: Counters) -> Counters {
-    Counters {
-        packets: all.packets.saturating_sub(part.packets),
-        bytes: all.bytes.saturating_sub(part.bytes),
-    }
 }
 
 /// Offered, and where it went. A device whose ports count is the witness of what was offered
@@ -157,5 +145,6 @@ fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservation {
         host: engine.first_pass_host() + fresh.executed,
         dropped: dropped.into_iter().filter(|(_, what)| !what.is_zero()).collect(),
         in_flight: fresh.pending,
+        at_rest: counted.at_rest,
     }
 }

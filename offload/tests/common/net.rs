@@ -101,18 +101,29 @@ impl Lan {
     /// the other ones `eth0`.
     pub(crate) fn new(ipv6: bool) -> Lan {
         let [switch, left, right] = [false, ipv6, ipv6].map(Namespace::new);
-        for (name, host, address, mac) in [
-            ("mf-a", &left, LEFT, "02:4d:46:00:00:01"),
-            ("mf-b", &right, RIGHT, "02:4d:46:00:00:02"),
-        ] {
-            let there = host.path();
-            switch.ip(&format!("link add {name} type veth peer name eth0 netns {there}"));
-            switch.ip(&format!("link set {name} up"));
-            host.ip(&format!("link set eth0 address {mac}"));
-            host.ip(&format!("addr add {address}/24 dev eth0"));
-            host.ip("link set eth0 up");
-        }
-        Lan { switch, left, right }
+        let lan = Lan { switch, left, right };
+        lan.plug_left();
+        lan.plug_right();
+        lan
+    }
+
+    fn plug_left(&self) {
+        self.plug("mf-a", &self.left, LEFT, "02:4d:46:00:00:01");
+    }
+
+    /// Makes the cable of the right host, and its addresses: the first time, and again when it
+    /// was deleted.
+    pub(crate) fn plug_right(&self) {
+        self.plug("mf-b", &self.right, RIGHT, "02:4d:46:00:00:02");
+    }
+
+    fn plug(&self, name: &str, host: &Namespace, address: &str, mac: &str) {
+        let there = host.path();
+        self.switch.ip(&format!("link add {name} type veth peer name eth0 netns {there}"));
+        self.switch.ip(&format!("link set {name} up"));
+        host.ip(&format!("link set eth0 address {mac}"));
+        host.ip(&format!("addr add {address}/24 dev eth0"));
+        host.ip("link set eth0 up");
     }
 
     /// A TCP connection from left to right.

@@ -29,13 +29,15 @@ const SHORT_NAP: Duration = Duration::from_millis(1);
 pub(super) struct PortCounts {
     pub(super) rx: Counters,
     pub(super) tx: Counters,
+    pub(super) to_host: Counters,
+    pub(super) from_host: Counters,
     pub(super) drops: [Counters; Drop::ALL.len()],
 }
 
 pub(super) struct Port {
     pub(super) wire: Box<dyn Wire>,
     pub(super) broken: bool,
-    was_broken: bool,
+    link: bool,
     pub(super) counts: PortCounts,
 }
 
@@ -82,7 +84,7 @@ impl Card {
         let ledger = Ledger::default();
         let ports = wires.into_iter().zip(0usize..).map(|(wire, number)| {
             registers.put(port_window(number), port::LINK, 1);
-            Port { wire, broken: false, was_broken: false, counts: PortCounts::default() }
+            Port { wire, broken: false, link: true, counts: PortCounts::default() }
         });
         let ports: Vec<Port> = ports.collect();
         if let Ok(mut state) = ledger.state.lock() {
@@ -291,10 +293,11 @@ impl Card {
     fn links(&mut self) {
         for number in 0..self.ports.len() {
             let port = &mut self.ports[number];
-            if port.broken && !port.was_broken {
-                port.was_broken = true;
-                self.registers.put(port_window(number), port::LINK, 0);
-                self.event(cause::LINK, crate::int::to_u32(number), 0);
+            let is_up = !port.broken && port.wire.is_up();
+            if is_up != port.link {
+                port.link = is_up;
+                self.registers.put(port_window(number), port::LINK, u32::from(is_up));
+                self.event(cause::LINK, crate::int::to_u32(number), u32::from(is_up));
             }
         }
     }
@@ -326,6 +329,8 @@ impl Card {
             for (frames, bytes, value) in [
                 (port::RX_PACKETS, port::RX_BYTES, counts.rx),
                 (port::TX_PACKETS, port::TX_BYTES, counts.tx),
+                (port::TO_HOST_PACKETS, port::TO_HOST_BYTES, counts.to_host),
+                (port::FROM_HOST_PACKETS, port::FROM_HOST_BYTES, counts.from_host),
                 (port::DROP_RX_RING_FULL, port::DROP_RX_RING_FULL_BYTES, drops(Drop::RxRingFull)),
                 (port::DROP_RX_RING_OFF, port::DROP_RX_RING_OFF_BYTES, drops(Drop::RxRingOff)),
                 (port::DROP_OVERSIZE, port::DROP_OVERSIZE_BYTES, drops(Drop::Oversize)),

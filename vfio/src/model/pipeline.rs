@@ -97,6 +97,7 @@ impl Card {
                 match self.hand_up(port, packet.bytes(), received, &descriptor) {
                     Ok(()) => {
                         ledger.ports[port].host += Counters::packet(received);
+                        self.ports[port].counts.to_host += Counters::packet(received);
                         ledger.ports[port].host_modified += Counters::packet(packet.len());
                     }
                     Err(reason) => self.drop(ledger, port, reason, received),
@@ -280,6 +281,7 @@ impl Card {
         if read.is_ok() {
             if self.transmit(port, &frame) {
                 ledger.ports[port].from_host += Counters::packet(length);
+                self.ports[port].counts.from_host += Counters::packet(length);
             } else {
                 self.drop(ledger, port, Drop::TxWire, length);
             }

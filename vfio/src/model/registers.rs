@@ -29,7 +29,7 @@ pub(super) const DBG: u64 = 0x0680;
 const UNKNOWN: u64 = 0x0700;
 pub(super) const PORTS: u64 = 0x1000;
 pub(super) const PORT_FIRST: u64 = 0x100;
-pub(super) const PORT_STRIDE: u64 = 0x100;
+pub(super) const PORT_STRIDE: u64 = 0x200;
 
 /// Numbers of rings inside the model.
 pub(super) const CMDQ_RING: usize = 0;

@@ -17,6 +17,11 @@ pub trait Wire: Send {
     /// Sends a frame; `Ok(false)` if the wire has no room for it now (the card drops it).
     fn transmit(&mut self, frame: &[u8]) -> io::Result<bool>;
 
+    /// Does it carry frames? The card shows it as the port's link.
+    fn is_up(&self) -> bool {
+        true
+    }
+
     /// The end of a batch of transmits.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())

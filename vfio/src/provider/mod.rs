@@ -8,10 +8,9 @@ mod read;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use flow::provider::PortTraffic;
 use flow::{
-    Admission, Completion, Counters, Dumped, Megaflow, Op, PortId, Provider, ProviderError,
-    ProviderEvent, Reason, Refusal, Stats, TableUsage, Ufid,
+    Admission, Completion, Counters, Dumped, Megaflow, Op, PortId, PortTraffic, Provider,
+    ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage, Ufid,
 };
 
 use crate::admission::CardAdmission;
@@ -186,6 +185,8 @@ impl FpgaProvider {
                 port: *port,
                 received: window.counters(port::RX_PACKETS, port::RX_BYTES)?,
                 sent: window.counters(port::TX_PACKETS, port::TX_BYTES)?,
+                to_host: window.counters(port::TO_HOST_PACKETS, port::TO_HOST_BYTES)?,
+                from_host: window.counters(port::FROM_HOST_PACKETS, port::FROM_HOST_BYTES)?,
                 receive_drops: drops(window, &RECEIVE_DROPS)?,
                 transmit_drops: drops(window, &TRANSMIT_DROPS)?,
             })

@@ -39,6 +39,10 @@ layout! {
         DROP_TX_WIRE_BYTES 0xe8 8;
         DROP_TX_BAD 0xf0 8;
         DROP_TX_BAD_BYTES 0xf8 8;
+        TO_HOST_PACKETS 0x100 8;
+        TO_HOST_BYTES 0x108 8;
+        FROM_HOST_PACKETS 0x110 8;
+        FROM_HOST_BYTES 0x118 8;
     }
 }
 

@@ -72,7 +72,7 @@ fn the_last_two_children_do_not_leave_at_once() {
     desk.settle();
     desk.later(Duration::from_millis(10));
     desk.settle();
-    assert_eq!(desk.placement(&parent), Placement::Host);
+    assert_eq!(desk.placement(&parent), Placement::Refused);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn new_actions_wait_for_their_children_outside() {
     desk.done(Place::Host, Ok(Stats::default()));
     assert_eq!(desk.done(NIC, Ok(Stats::default())), (OpKind::Remove, parent.ufid));
     desk.settle();
-    assert_eq!(desk.placement(&parent), Placement::Host);
+    assert_eq!(desk.placement(&parent), Placement::Refused);
     desk.put(&child);
     assert_eq!(desk.placement(&parent), Placement::Nic);
 }

@@ -133,11 +133,47 @@ fn a_crowded_nic_takes_nobody_in_until_it_has_room() {
     usage(&mut desk, 15);
     desk.put(&two);
     desk.later(Duration::from_millis(10));
-    assert_eq!(desk.placement(&two), Placement::Host);
+    assert_eq!(desk.placement(&two), Placement::Refused);
+    assert_eq!(desk.engine.flows[&two.ufid].refusal.as_ref().unwrap().subject, "crowded");
     usage(&mut desk, 14);
     desk.later(Duration::from_millis(10));
     desk.settle();
     assert_eq!(desk.placement(&two), Placement::Nic);
+}
+
+#[test]
+fn who_displaces_another_gets_its_seat_in_a_crowded_nic() {
+    let mut desk = Desk::new(1);
+    let (slow, fast) = (flow_of(0, 1, &[OUT]), flow_of(0, 2, &[OUT]));
+    let (chained, end) = (flow_of(0, 3, &[to(7)]), flow_of(7, 1, &[REFUSED]));
+    desk.put(&slow);
+    let table =
+        || vec![TableUsage { table: "em", holds_megaflows: true, entries: 15, capacity: Some(16) }];
+    let there = |packets| Ok(vec![(slow.ufid, counted(packets))]);
+    desk.step(Event::Stats { place: NIC, stats: there(1), tables: table() });
+    for flow in [&fast, &chained, &end] {
+        desk.put(flow);
+    }
+    let on_host = |fast_has| {
+        let zero = [slow.ufid, end.ufid].map(|ufid| (ufid, counted(0)));
+        let fast = [(fast.ufid, counted(fast_has)), (chained.ufid, counted(9_999_999))];
+        [zero, fast].concat()
+    };
+    // Whose next lookup is not in there has no use for a seat, however fast it is.
+    desk.stats(Place::Host, on_host(0));
+    desk.step(Event::Stats { place: NIC, stats: there(2), tables: table() });
+    desk.settle();
+    assert_eq!((desk.placement(&slow), desk.engine.tally.evictions), (Placement::Nic, 0));
+    let why = desk.engine.flows[&chained.ufid].refusal.as_ref().unwrap();
+    assert_eq!((why.reason, why.subject.as_str()), (Reason::Recirculation, "chain"));
+
+    desk.stats(Place::Host, on_host(5000));
+    desk.step(Event::Stats { place: NIC, stats: there(3), tables: table() });
+    assert_eq!(desk.done(NIC, Ok(counted(3))), (OpKind::Remove, slow.ufid));
+    assert_eq!(desk.done(NIC, Ok(Stats::default())), (OpKind::Install, fast.ufid));
+    desk.settle();
+    let places = (desk.placement(&slow), desk.placement(&fast));
+    assert_eq!(places, (Placement::Refused, Placement::Nic));
 }
 
 #[test]
@@ -226,7 +262,7 @@ fn a_child_in_another_nic_is_no_child() {
     desk.later(Duration::from_millis(10));
     desk.settle();
     assert_eq!(desk.engine.flows[&child.ufid].provider, Some(other));
-    assert_eq!(desk.placement(&parent), Placement::Host);
+    assert_eq!(desk.placement(&parent), Placement::Refused);
 }
 
 #[test]
