@@ -90,12 +90,15 @@ pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Resul
 
 fn pin(core: Option<usize>) -> io::Result<()> {
     let Some(core) = core else { return Ok(()) };
+    let failed = |error: io::Error| {
+        io::Error::new(error.kind(), format!("workers: core {core} can't be had: {error}"))
+    };
     if core >= CpuSet::MAX_CPU {
-        return Err(io::ErrorKind::InvalidInput.into());
+        return Err(failed(io::ErrorKind::InvalidInput.into()));
     }
     let mut cores = CpuSet::new();
     cores.set(core);
-    Ok(sched_setaffinity(None, &cores)?)
+    sched_setaffinity(None, &cores).map_err(|error| failed(error.into()))
 }
 
 impl Worker {

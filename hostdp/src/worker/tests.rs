@@ -188,6 +188,7 @@ fn cpu_of(worker: &Worker) -> u64 {
 fn a_core_that_is_not_there_is_an_error() {
     for core in [1000, 1 << 20] {
         let error = spawn(Datapath::new(Config::default()), clock(), Some(core));
-        assert!(error.is_err(), "core {core}");
+        let text = error.err().expect("an error").to_string();
+        assert!(text.starts_with(&format!("workers: core {core} can't be had: ")), "{text}");
     }
 }
