@@ -8,15 +8,9 @@
 //! The socket belongs to the network namespace of the thread that opened it and stays there,
 //! whichever thread uses it. When the interface goes down the port is down and recovers with it;
 //! when it is deleted the port is gone and takes the next interface of the same name.
-//!
-//! Two datapaths on one interface would forward everything twice, so whoever opens it first has
-//! its name: an abstract Unix address, which belongs to the network namespace as the interface
-//! does and is free again when the process is gone, however it ends.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use flow::packet::Packet;
 
@@ -36,14 +30,6 @@ pub struct SystemPort {
     state: LinkState,
     trouble: Option<String>,
     messages: Messages,
-    /// Nobody else has the interface while this is open.
-    _claim: UnixDatagram,
-}
-
-/// Keeps an interface for this process.
-fn claim(name: &str) -> io::Result<UnixDatagram> {
-    let address = SocketAddr::from_abstract_name(format!("megaflow/port/{name}"))?;
-    UnixDatagram::bind_addr(&address)
 }
 
 /// Room in the kernel for bursts that come while the worker is busy.
@@ -59,7 +45,6 @@ impl SystemPort {
         let system = |what: &'static str| {
             move |source: io::Error| PortError::System { port: name.into(), what, source }
         };
-        let claim = claim(name).map_err(system("another datapath may have the interface"))?;
         let socket = sys::packet_socket().map_err(system("packet socket"))?;
         let options = [
             (libc::PACKET_VNET_HDR, "offload headers"),
@@ -83,7 +68,6 @@ impl SystemPort {
             state: LinkState::Gone,
             trouble: None,
             messages: Messages::new(),
-            _claim: claim,
         };
         let index = sys::index_of(port.socket.as_fd(), name).map_err(system("interface"))?;
         port.attach(index).map_err(system("bind"))?;
