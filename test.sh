@@ -6,17 +6,18 @@
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")"
 
-LANES="tools format lint unit docs demo unprivileged guide fuzz vm"
+# The lanes of a whole run. `fresh` stands for `unit` there: it runs the same tests, on a Debian that has nothing else.
+LANES="tools format lint docs fresh demo unprivileged guide fuzz vm"
+# In the Debian that `fresh` makes, all that it does not run itself.
+[ -z "${MEGAFLOW_FRESH:-}" ] || LANES="tools format lint unit docs demo unprivileged guide fuzz vm"
+OTHERS="unit"
 
-# A command that proves each Debian package, and the package's name.
-TOOLS="ovs-ofctl:openvswitch-common ovs-dpctl:openvswitch-switch promtool:prometheus curl:curl chromium:chromium
-ip:iproute2 ping:iputils-ping runuser:util-linux cc:gcc"
-
+# The programs that tests start and the packages that bring them: hwtests/programs.txt.
 lane_tools() {
-  local missing="" pair
-  for pair in $TOOLS; do
-    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%:*}" >/dev/null || missing="$missing ${pair##*:}"
-  done
+  local missing="" package program
+  while read -r package program; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || missing="$missing $package"
+  done < <(awk '$1 == "tests" { print $2, $3 }' hwtests/programs.txt)
   [ -n "$missing" ] || return 0
   [ "$(id -u)" = 0 ] || { echo "test: error: not root, and these packages are missing:$missing" >&2; return 1; }
   # RUNLEVEL=1: invoke-rc.d then starts none of the services that come with the packages.
@@ -24,6 +25,13 @@ lane_tools() {
   local opts="-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
   # shellcheck disable=SC2086
   apt-get $opts update -qq && apt-get $opts install -y -qq --no-install-recommends $missing
+}
+
+# In a whole run what is installed and the tests that start it; `./test.sh fresh` alone: the README's commands.
+lane_fresh() {
+  local root=target/fresh
+  [ -n "$whole" ] && set -- "./test.sh tools unit" || set -- "$(commands README.md | paste -sd ';')"
+  hwtests/lab/fresh.sh "$root" "set -e; $1"
 }
 
 lane_format() { cargo fmt --all --check; }
@@ -75,7 +83,8 @@ lane_guide() {
 lane_fuzz() { MEGAFLOW_FUZZ_PACKETS=10000000 cargo test --quiet -p megaflow-flow --test fuzz_parser; }
 lane_vm() { cargo build --release --quiet -p megaflow-hwtests -p megaflow-offload && target/release/megaflow-hwtests; }
 
-[ "${1:-}" != --list ] || { tr ' ' '\n' <<<"$LANES"; exit; }
+[ "${1:-}" != --list ] || { tr ' ' '\n' <<<"$LANES $OTHERS" | sort -u; exit; }
+[ $# = 0 ] && whole=yes || whole=""
 times="" failed=""
 trap 'exit 130' INT
 for lane in ${*:-$LANES}; do

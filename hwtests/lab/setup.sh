@@ -28,11 +28,7 @@ retry() { # command…: up to three attempts
 }
 
 # The build tools: a command or file that proves each package, and the package's name.
-HOST_TOOLS="
-gcc-12:gcc-12 make:make xz:xz-utils zstd:zstd cpio:cpio depmod:kmod strip:binutils flock:util-linux
-/bin/busybox:busybox-static /bin/dash:dash ip:iproute2 ethtool:ethtool ping:iputils-ping
-/usr/lib/x86_64-linux-gnu/libelf.so.1:libelf1 $KEYRING:debian-archive-keyring
-"
+HOST_TOOLS=$(awk '$1 == "lab" { print $3 ":" $2 }' "$here/../programs.txt")
 
 stage_tools() {
   local missing="" pair

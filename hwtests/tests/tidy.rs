@@ -2,28 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod house;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-/// The files that git tracks or would track, with their text.
-fn files(ends: &[&str]) -> Vec<(String, String)> {
-    let mut git = Command::new("git");
-    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root());
-    let output = git.output().expect("git runs");
-    assert!(output.status.success(), "git ls-files failed: is this a checkout?");
-    let names = String::from_utf8(output.stdout).unwrap();
-    let wanted = names.lines().filter(|name| ends.iter().any(|end| name.ends_with(end)));
-    wanted
-        .filter_map(|name| {
-            Some((name.to_owned(), std::fs::read_to_string(root().join(name)).ok()?))
-        })
-        .collect()
-}
+use house::{files, root};
 
 fn is_test(name: &str) -> bool {
     name.contains("/tests/") || name.ends_with("/tests.rs") || name.contains("/testing")
