@@ -11,8 +11,6 @@ use crate::ring::record::{Completion, RECORD_BYTES, Status};
 use crate::ring::{Consumer, Producer};
 use crate::sys::Interrupt;
 
-/// The text's time for a command.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Wait for an interrupt before the card is looked at again.
 const SLICE: Duration = Duration::from_millis(20);
 /// Wait where there are no interrupts.
@@ -29,6 +27,10 @@ pub(crate) struct Channel {
     sequence: u32,
     completed: u32,
     depth: u32,
+    /// How long a command may take.
+    patience: Duration,
+    /// Completions of an earlier epoch that the card may still write: no more than its ring holds.
+    stale: u16,
 }
 
 impl Channel {
@@ -39,9 +41,22 @@ impl Channel {
         device: Arc<Device>,
         epoch: u32,
         depth: u32,
+        patience: Duration,
     ) -> Channel {
+        let stale = completions.entries();
         let (sequence, completed) = (0, 0);
-        Channel { commands, completions, interrupt, device, epoch, sequence, completed, depth }
+        Channel {
+            commands,
+            completions,
+            interrupt,
+            device,
+            epoch,
+            sequence,
+            completed,
+            depth,
+            patience,
+            stale,
+        }
     }
 
     /// Commands without a completion.
@@ -49,29 +64,29 @@ impl Channel {
         self.sequence.wrapping_sub(self.completed)
     }
 
-    /// Is there room for that many more commands?
-    pub(crate) fn fits(&mut self, count: usize) -> bool {
-        let room = self.depth - self.in_flight();
-        count <= room as usize && count <= usize::from(self.commands.room())
-    }
-
-    /// Queues a command; the caller has made sure that it fits.
-    pub(crate) fn push(&mut self, mut command: Command) {
+    /// Queues a command; false if a completion has to be taken first.
+    pub(crate) fn push(&mut self, command: &mut Command) -> Result<bool, Error> {
+        if self.in_flight() >= self.depth {
+            return Ok(false);
+        }
         command.seal(self.sequence, self.epoch);
-        let taken = self.commands.push(&[&command.bytes]);
-        debug_assert!(taken, "the caller asked for room");
-        self.sequence = self.sequence.wrapping_add(1);
+        let is_queued = self.commands.push(&[&command.bytes])?;
+        self.sequence = self.sequence.wrapping_add(u32::from(is_queued));
+        Ok(is_queued)
     }
 
     /// The next completion, if it is there; each belongs to the oldest command in flight.
     pub(crate) fn poll(&mut self) -> Result<Option<Completion>, Error> {
-        while self.in_flight() > 0 && self.completions.waiting() > 0 {
+        while self.in_flight() > 0 && self.completions.waiting()? > 0 {
             let mut record = [0; RECORD_BYTES];
             self.completions.peek(0, 0, &mut record);
             self.completions.advance(1);
             self.completions.give_back(false);
             let completion = Completion::of(&record);
             if completion.epoch != self.epoch & 0xffff {
+                self.stale = self.stale.checked_sub(1).ok_or_else(|| {
+                    Error::Unusable("it goes on with completions of another epoch".into())
+                })?;
                 continue;
             }
             if completion.sequence != self.completed {
@@ -90,21 +105,23 @@ impl Channel {
         self.commands.ring();
         let start = Instant::now();
         loop {
+            // Looked at before the completions: a thread that was stopped meanwhile finds them.
+            let is_late = start.elapsed() > self.patience;
             if let Some(completion) = self.poll()? {
                 return Ok(completion);
+            }
+            if is_late {
+                self.device.check()?;
+                return Err(Error::Timeout("complete a command"));
             }
             match &self.interrupt {
                 Some(interrupt) => {
                     self.completions.arm();
-                    if self.completions.waiting() == 0 && !interrupt.wait(SLICE) {
+                    if self.completions.waiting()? == 0 && !interrupt.wait(SLICE) {
                         self.device.check()?;
                     }
                 }
                 None => std::thread::sleep(POLL),
-            }
-            if start.elapsed() > PATIENCE && self.completions.waiting() == 0 {
-                self.device.check()?;
-                return Err(Error::Timeout("complete a command"));
             }
         }
     }
@@ -115,10 +132,12 @@ impl Channel {
     }
 
     /// Executes one command alone, whatever its status; nothing else may be in flight.
-    pub(crate) fn execute(&mut self, command: Command) -> Result<Completion, Error> {
+    pub(crate) fn execute(&mut self, mut command: Command) -> Result<Completion, Error> {
         debug_assert_eq!(self.in_flight(), 0);
-        self.push(command);
-        self.wait()
+        if self.push(&mut command)? {
+            return self.wait();
+        }
+        Err(Error::Unusable("it has completed its commands and keeps their ring full".into()))
     }
 
     /// The same for one that has to succeed.

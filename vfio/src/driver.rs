@@ -2,8 +2,9 @@
 
 use std::any::Any;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use flow::PortId;
 
@@ -60,10 +61,13 @@ pub struct Config {
     pub packet_stride: usize,
     /// Secrets of the placement hash; `None` takes random ones.
     pub secrets: Option<[Secret; 2]>,
+    /// How long a command may take until the card counts as gone.
+    pub patience: Duration,
 }
 
 impl Config {
-    /// The usual sizes: 512 commands, 256 frames of up to 1,984 bytes each way and port.
+    /// The usual sizes: 512 commands, 256 frames of up to 1,984 bytes each way and port; the text's
+    /// 2 s for a command.
     #[must_use]
     pub fn new(ports: &[PortId]) -> Config {
         Config {
@@ -72,6 +76,7 @@ impl Config {
             packet_log2: 8,
             packet_stride: 2048,
             secrets: None,
+            patience: Duration::from_secs(2),
         }
     }
 }
@@ -83,6 +88,8 @@ pub(crate) struct Device {
     pub(crate) err: ErrBlock,
     debug: Window,
     gone: AtomicBool,
+    /// How the card broke the rules: no part of the driver uses it any more.
+    broken: OnceLock<String>,
     /// Dropped last, after the reset.
     _arena: Arc<Arena>,
     _keep: Box<dyn Any + Send + Sync>,
@@ -94,6 +101,9 @@ impl Device {
         if self.gone.load(Ordering::Relaxed) {
             return Err(Error::Gone);
         }
+        if let Some(why) = self.broken.get() {
+            return Err(Error::Unusable(why.clone()));
+        }
         match self.ctrl.state() {
             Ok(State::Halted) => Err(Error::Halted { code: self.err.code()? }),
             Ok(_) => Ok(()),
@@ -102,6 +112,15 @@ impl Device {
                 self.gone.store(true, Ordering::Relaxed);
                 Err(error)
             }
+        }
+    }
+
+    /// Notes an error that only a card that breaks the rules makes. It is not used any more, but
+    /// it is still there, so it is reset at the end.
+    pub(crate) fn distrust(&self, error: &Error) {
+        if let Error::Unusable(why) = error {
+            // The first reason is the one that matters.
+            let _ = self.broken.set(why.clone());
         }
     }
 
@@ -164,6 +183,7 @@ impl Driver {
             err: ErrBlock(blocks.need(Kind::Err)?),
             debug: blocks.need(Kind::Dbg)?,
             gone: AtomicBool::new(false),
+            broken: OnceLock::new(),
             _arena: arena.clone(),
             _keep: access.keep,
         });
@@ -177,7 +197,7 @@ impl Driver {
         let admission = Arc::new(CardAdmission::new(&up.capabilities, &config.ports));
         let ports = up.ports(config, &device)?;
         let windows = ports.iter().map(|(id, port)| (*id, port.window())).collect();
-        let provider = up.provider(command_log2, &device, &admission, &secrets, windows)?;
+        let provider = up.provider(config, command_log2, &device, &admission, &secrets, windows)?;
         device.ctrl.run()?;
         let ports = ports.into_iter().map(|(id, port)| (id, Some(port))).collect();
         let capabilities = up.capabilities;
@@ -273,6 +293,7 @@ impl BringUp {
 
     fn provider(
         &mut self,
+        config: &Config,
         log2: u32,
         device: &Arc<Device>,
         admission: &Arc<CardAdmission>,
@@ -288,8 +309,10 @@ impl BringUp {
         let wanted = ring(log2, COMMAND_BYTES, COMPLETION_VECTOR);
         let commands = Producer::new(self.ring(Kind::Cmdq)?, &arena, wanted)?;
         let interrupt = self.interrupt(COMPLETION_VECTOR);
+        let (device, depth) = (device.clone(), 1 << log2);
+        let patience = config.patience;
         let channel =
-            Channel::new(commands, completions, interrupt, device.clone(), epoch, 1 << log2);
+            Channel::new(commands, completions, interrupt, device, epoch, depth, patience);
         let snapshot = SnapshotBuffer {
             block: Snap(self.blocks.need(Kind::Snap)?),
             memory: arena.allocate(snapshot_bytes(&self.capabilities))?,

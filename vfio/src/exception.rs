@@ -67,6 +67,11 @@ impl RingPort {
         self.longest
     }
 
+    fn push(&mut self, record: &[u8], frame: &[u8]) -> io::Result<bool> {
+        let is_queued = self.tx.push(&[record, frame]);
+        Ok(is_queued.inspect_err(|error| self.device.distrust(error))?)
+    }
+
     fn descriptor(record: &[u8; DESCRIPTOR_BYTES]) -> MissDescriptor {
         let reason = match rx::REASON.get8(record) {
             n if n == Reason::ToHost as u8 => MissReason::ToHost,
@@ -89,7 +94,8 @@ impl CardPort for RingPort {
         max: usize,
         sink: &mut dyn FnMut(MissDescriptor, &[u8]),
     ) -> io::Result<usize> {
-        let waiting = usize::from(self.rx.waiting()).min(max);
+        let waiting = self.rx.waiting().inspect_err(|error| self.device.distrust(error))?;
+        let waiting = usize::from(waiting).min(max);
         for _ in 0..waiting {
             let mut record = [0; DESCRIPTOR_BYTES];
             self.rx.peek(0, 0, &mut record);
@@ -118,11 +124,11 @@ impl CardPort for RingPort {
         let mut record = [0; DESCRIPTOR_BYTES];
         tx::LENGTH.put(&mut record, frame.len() as u64);
         tx::OUT_PORT.put(&mut record, u64::from(self.number));
-        if self.tx.push(&[&record, frame]) {
+        if self.push(&record, frame)? {
             return Ok(true);
         }
         self.tx.ring();
-        Ok(self.tx.push(&[&record, frame]))
+        self.push(&record, frame)
     }
 
     fn kick(&mut self) -> io::Result<()> {
@@ -150,10 +156,11 @@ impl CardPort for RingPort {
     }
 
     fn overruns(&mut self) -> u64 {
-        if self.device.check().is_ok()
-            && let Ok(overruns) = self.window.overruns()
-        {
-            self.overruns = overruns;
+        if self.device.check().is_ok() {
+            match self.window.overruns() {
+                Ok(overruns) => self.overruns = overruns,
+                Err(error) => self.device.distrust(&error),
+            }
         }
         self.overruns
     }

@@ -294,11 +294,10 @@ impl FpgaProvider {
         commands: Vec<(Command, Pending)>,
         results: &mut Results,
     ) -> Result<(), ProviderError> {
-        for (command, pending) in commands {
-            while !self.channel.fits(1) {
+        for (mut command, pending) in commands {
+            while !self.channel.push(&mut command).map_err(|error| self.fail(&error))? {
                 self.complete_one(results)?;
             }
-            self.channel.push(command);
             self.pending.push_back(pending);
         }
         Ok(())

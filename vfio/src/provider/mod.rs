@@ -152,6 +152,7 @@ impl FpgaProvider {
 
     /// The card does not answer as a card does: it is not used any more.
     fn fail(&mut self, error: &Error) -> ProviderError {
+        self.channel.device.distrust(error);
         let why = self.gone.get_or_insert_with(|| error.to_string());
         ProviderError::Gone(why.clone())
     }
@@ -282,7 +283,10 @@ impl Provider for FpgaProvider {
                 self.fail(&error);
             }
             // Errors show in STATE, snapshots in completions: events are hints to look.
-            self.events.advance(self.events.waiting());
+            match self.events.waiting() {
+                Ok(waiting) => self.events.advance(waiting),
+                Err(error) => drop(self.fail(&error)),
+            }
             if self.gone.is_none() {
                 self.events.give_back(true);
             }

@@ -22,6 +22,9 @@ pub(crate) const VENDOR: u32 = 0x4d46;
 /// A longer list is a loop or no list.
 const MAX_BLOCKS: usize = 64;
 
+/// Attempts to read both halves of a counter.
+const COUNTER_READS: usize = 8;
+
 /// The blocks that this driver knows; the number is the low half of TYPE.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
@@ -94,11 +97,12 @@ impl Window {
         }
     }
 
-    /// Reads a 64-bit counter: high, low, high, until both high words agree.
+    /// Reads a 64-bit counter: high, low, high, until both high words agree. A counter's high word
+    /// changes once in 2^32 counts, so one that keeps changing is no counter.
     pub fn read64(&self, word: Word) -> Result<u64, Error> {
         let at = self.base + word.offset as u64;
         let mut high = self.bar.read32(at + 4);
-        loop {
+        for _ in 0..COUNTER_READS {
             let low = self.bar.read32(at);
             let again = self.bar.read32(at + 4);
             if again == high {
@@ -107,6 +111,7 @@ impl Window {
             }
             high = again;
         }
+        Err(Error::Unusable(format!("counter {} changes at each read", word.name)))
     }
 
     /// Writes a 32-bit register.

@@ -26,12 +26,16 @@ impl Consumer {
         Ok(Consumer { ring: Shared::new(registers, arena, config)?, next: 0, returned: 0 })
     }
 
-    /// Records that wait. A card that claims more than fit is not believed.
+    /// Records that wait. The card may have written as many as were given back to it.
+    pub fn waiting(&self) -> Result<u16, Error> {
+        let free = self.returned.wrapping_add(self.ring.entries()).wrapping_sub(self.next);
+        self.ring.progress(self.next, free)
+    }
+
+    /// Records that fit.
     #[must_use]
-    pub fn waiting(&self) -> u16 {
-        let index = self.ring.index().unwrap_or(self.next);
-        let waiting = index.wrapping_sub(self.next);
-        if waiting > self.ring.entries() { 0 } else { waiting }
+    pub fn entries(&self) -> u16 {
+        self.ring.entries()
     }
 
     /// Copies the first bytes of the record that is `ahead` of the next one.

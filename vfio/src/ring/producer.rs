@@ -28,22 +28,19 @@ impl Producer {
         Ok(Producer { ring: Shared::new(registers, arena, config)?, next: 0, rung: 0, taken: 0 })
     }
 
-    /// Room for how many more records?
-    pub fn room(&mut self) -> u16 {
-        let used = self.next.wrapping_sub(self.taken);
-        if used < self.ring.entries() {
-            return self.ring.entries() - used;
+    /// Room for how many more records? The card can take those that it was told of.
+    pub fn room(&mut self) -> Result<u16, Error> {
+        if self.next.wrapping_sub(self.taken) == self.ring.entries() {
+            let told = self.rung.wrapping_sub(self.taken);
+            self.taken = self.taken.wrapping_add(self.ring.progress(self.taken, told)?);
         }
-        if let Some(index) = self.ring.index() {
-            self.taken = index;
-        }
-        self.ring.entries() - self.next.wrapping_sub(self.taken)
+        Ok(self.ring.entries() - self.next.wrapping_sub(self.taken))
     }
 
     /// Writes the next record as several parts, one after another; false if the ring is full.
-    pub fn push(&mut self, parts: &[&[u8]]) -> bool {
-        if self.room() == 0 {
-            return false;
+    pub fn push(&mut self, parts: &[&[u8]]) -> Result<bool, Error> {
+        if self.room()? == 0 {
+            return Ok(false);
         }
         let mut offset = 0;
         for part in parts {
@@ -51,7 +48,7 @@ impl Producer {
             offset += part.len();
         }
         self.next = self.next.wrapping_add(1);
-        true
+        Ok(true)
     }
 
     /// Tells the card what was written since the last time.

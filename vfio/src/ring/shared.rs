@@ -55,11 +55,20 @@ impl Shared {
         1 << self.config.log2
     }
 
-    /// The card's index, if its shadow word is of this epoch.
-    pub(super) fn index(&self) -> Option<u16> {
+    /// Records by which the card's index, in its shadow word, is ahead of `from`; 0 until the card
+    /// has written one of this epoch. It can't be further than `possible`.
+    pub(super) fn progress(&self, from: u16, possible: u16) -> Result<u16, Error> {
         let shadow = self.shadow.load(0);
+        if shadow >> 16 != self.config.epoch & 0xffff {
+            return Ok(0);
+        }
         let index = crate::int::low16(u64::from(shadow));
-        (shadow >> 16 == self.config.epoch & 0xffff).then_some(index)
+        let ahead = index.wrapping_sub(from);
+        if ahead <= possible {
+            return Ok(ahead);
+        }
+        let last = from.wrapping_add(possible);
+        Err(Error::Unusable(format!("a ring's index is {index}, it can be {from} to {last}")))
     }
 
     fn at(&self, number: u16) -> usize {
