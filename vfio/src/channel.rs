@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::driver::Device;
+use crate::device::Device;
 use crate::error::Error;
 use crate::ring::command::Command;
 use crate::ring::record::{Completion, RECORD_BYTES, Status};

@@ -2,28 +2,26 @@
 
 use std::any::Any;
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow::PortId;
 
 use crate::admission::CardAdmission;
 use crate::channel::Channel;
+use crate::device::Device;
 use crate::error::Error;
 use crate::exception::RingPort;
-use crate::model::{Ledger, ModelCard, Vectors, Wire};
-use crate::provider::FpgaProvider;
+use crate::provider::{FpgaProvider, READBACK, SnapshotBuffer};
 use crate::register::{
     Blocks, CardCapabilities, Ctrl, DebugCounters, Err as ErrBlock, Hash, Kind, PortWindow, Ports,
-    RingRegisters, Snap, State, Window, check_identity, words::dbg,
+    RingRegisters, Snap, check_identity,
 };
 use crate::ring::command::COMMAND_BYTES;
-use crate::ring::packet::DESCRIPTOR_BYTES;
 use crate::ring::record::{RECORD_BYTES, WORD_BYTES};
 use crate::ring::{Consumer, Producer, RingConfig, ring_bytes};
 use crate::sys::vfio::VfioCard;
-use crate::sys::{Arena, Bar, DmaSource, Interrupt, LocalDma, Region};
+use crate::sys::{Arena, Bar, DmaSource, Interrupt};
 use crate::toeplitz::{SECRET_BYTES, Secret};
 
 /// MSI-X vectors as this driver assigns them; port p has `PORT_VECTOR + p`.
@@ -32,8 +30,6 @@ const EVENT_VECTOR: u32 = 1;
 const PORT_VECTOR: u32 = 2;
 /// Events that wait until the provider looks.
 const EVENT_LOG2: u32 = 6;
-/// Records that one ENTRY_READ may return.
-pub(crate) const READBACK: u32 = 64;
 
 /// What reaches a card.
 pub struct Access {
@@ -81,68 +77,6 @@ impl Config {
     }
 }
 
-/// What all parts of an open card share. The last one to go resets the card, so that it never
-/// writes to memory that is given back.
-pub(crate) struct Device {
-    pub(crate) ctrl: Ctrl,
-    pub(crate) err: ErrBlock,
-    debug: Window,
-    gone: AtomicBool,
-    /// How the card broke the rules: no part of the driver uses it any more.
-    broken: OnceLock<String>,
-    /// Dropped last, after the reset.
-    _arena: Arc<Arena>,
-    _keep: Box<dyn Any + Send + Sync>,
-}
-
-impl Device {
-    /// Is the card still there and alive?
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Err(Error::Gone);
-        }
-        if let Some(why) = self.broken.get() {
-            return Err(Error::Unusable(why.clone()));
-        }
-        match self.ctrl.state() {
-            Ok(State::Halted) => Err(Error::Halted { code: self.err.code()? }),
-            Ok(_) => Ok(()),
-            Err(error) => {
-                // Never touch its registers again.
-                self.gone.store(true, Ordering::Relaxed);
-                Err(error)
-            }
-        }
-    }
-
-    /// Notes an error that only a card that breaks the rules makes. It is not used any more, but
-    /// it is still there, so it is reset at the end.
-    pub(crate) fn distrust(&self, error: &Error) {
-        if let Error::Unusable(why) = error {
-            // The first reason is the one that matters.
-            let _ = self.broken.set(why.clone());
-        }
-    }
-
-    /// Live exact-match slots and masked rows, as the card counts them.
-    pub(crate) fn entries_used(&self) -> Result<(u32, u32), Error> {
-        self.check()?;
-        Ok((self.debug.read(dbg::EM_USED)?, self.debug.read(dbg::TCAM_USED)?))
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        if !self.gone.load(Ordering::Relaxed) {
-            // A card that does not answer any more can't be told anything: nothing else to do.
-            if matches!(self.ctrl.state(), Ok(State::Ready | State::Degraded)) {
-                let _ = self.ctrl.quiesce();
-            }
-            let _ = self.ctrl.reset();
-        }
-    }
-}
-
 /// An open card.
 pub struct Driver {
     device: Arc<Device>,
@@ -178,15 +112,9 @@ impl Driver {
         let epoch = ctrl.reset()?;
         let command_log2 = config.command_log2.clamp(1, capabilities.max_inflight.ilog2());
         let arena = access.dma.arena(arena_bytes(config, command_log2, &capabilities))?;
-        let device = Arc::new(Device {
-            ctrl,
-            err: ErrBlock(blocks.need(Kind::Err)?),
-            debug: blocks.need(Kind::Dbg)?,
-            gone: AtomicBool::new(false),
-            broken: OnceLock::new(),
-            _arena: arena.clone(),
-            _keep: access.keep,
-        });
+        let err = ErrBlock(blocks.need(Kind::Err)?);
+        let debug = blocks.need(Kind::Dbg)?;
+        let device = Arc::new(Device::new(ctrl, err, debug, arena.clone(), access.keep));
         let interrupts = access.interrupts.into_iter().map(Some).collect();
         let mut up = BringUp { blocks, capabilities, arena, epoch, interrupts };
         let secrets = match config.secrets {
@@ -331,12 +259,6 @@ impl BringUp {
     }
 }
 
-/// Where snapshots go.
-pub(crate) struct SnapshotBuffer {
-    pub(crate) block: Snap,
-    pub(crate) memory: Region,
-}
-
 fn snapshot_bytes(card: &CardCapabilities) -> usize {
     RECORD_BYTES + card.counters as usize * WORD_BYTES
 }
@@ -359,44 +281,4 @@ fn random_secrets() -> Result<[Secret; 2], Error> {
         random.read_exact(secret).map_err(|e| Error::host("/dev/urandom", e))?;
     }
     Ok(secrets)
-}
-
-/// A model card in this process and a driver on it: the embedded card.
-pub struct Embedded {
-    /// The driver.
-    pub driver: Driver,
-    /// The card: its ledger, its faults, its end.
-    pub card: ModelCard,
-}
-
-impl Embedded {
-    /// Powers a card with these wires up and opens it. Wire i is `config.ports[i]`.
-    pub fn start(
-        capabilities: CardCapabilities,
-        wires: Vec<Box<dyn Wire>>,
-        config: &Config,
-    ) -> Result<Embedded, Error> {
-        if config.packet_stride < DESCRIPTOR_BYTES + 64 {
-            return Err(Error::Unusable("a packet slot is too small".into()));
-        }
-        let dma = Arc::new(LocalDma::default());
-        let vectors = Arc::new(Vectors::default());
-        let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors.clone())?;
-        let mut interrupts = Vec::new();
-        for vector in 0..card.vector_count() {
-            let interrupt = Interrupt::new()?;
-            vectors.set(vector as usize, Some(interrupt.try_clone()?));
-            interrupts.push(interrupt);
-        }
-        let bar: Arc<dyn Bar> = card.registers();
-        let access = Access { bar, dma, interrupts, keep: Box::new(()) };
-        let driver = Driver::open(access, config)?;
-        Ok(Embedded { driver, card })
-    }
-
-    /// The audit's ground truth.
-    #[must_use]
-    pub fn ledger(&self) -> Ledger {
-        self.card.ledger()
-    }
 }

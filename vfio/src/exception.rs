@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use flow::RecircId;
 use flow::exception::{CardPort, MissDescriptor, MissReason};
 
-use crate::driver::Device;
+use crate::device::Device;
 use crate::register::PortWindow;
 use crate::ring::packet::{DESCRIPTOR_BYTES, Reason, rx, tx};
 use crate::ring::{Consumer, Producer};

@@ -16,10 +16,10 @@ use std::time::Duration;
 use common::{flow, udp_frame};
 use flow::exception::CardPort;
 use flow::{Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, Stats};
-use vfio::model::{DmaFault, HostMemory, Vectors};
+use vfio::model::Vectors;
 use vfio::register::{Kind, Window, words};
 use vfio::ring::{Consumer, Producer, RingConfig};
-use vfio::sys::{Bar, DmaSource, LocalDma};
+use vfio::sys::{Bar, DmaFault, DmaSource, HostMemory, LocalDma};
 use vfio::{
     Access, CardCapabilities, Config, Driver, FpgaProvider, MemoryWire, ModelCard, RingPort,
 };

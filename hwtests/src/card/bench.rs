@@ -7,7 +7,8 @@ use flow::Counters;
 use offload::wire::WireHandle;
 use serde_json::{Value, json};
 use vfio::ModelCard;
-use vfio::model::{HostMemory, PortLedger};
+use vfio::model::PortLedger;
+use vfio::sys::HostMemory;
 
 use super::hosts::Hosts;
 use super::slot::Slot;

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use vfio::model::{HostMemory, ModelCard, Registers, Vectors, Wire};
+use vfio::model::{ModelCard, Registers, Vectors, Wire};
 use vfio::register::{Blocks, CardCapabilities, Ctrl, Kind};
-use vfio::sys::{Bar, GuestMemory};
+use vfio::sys::{Bar, GuestMemory, HostMemory};
 
 use crate::check::{Context, Outcome};
 

@@ -9,15 +9,16 @@ use flow::packet::Packet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::ledger::{Drop, Ledger};
-use super::memory::{HostMemory, Vectors};
 use super::registers::{CTRL, DBG, HASH, Registers, port_window};
 use super::rings::CardRing;
 use super::tables::{Damage, Tables};
+use super::vectors::Vectors;
 use super::wire::Wire;
 use crate::layout::Word;
 use crate::register::words::{ctrl, dbg, err, hash, port};
 use crate::register::{CardCapabilities, Command, State};
 use crate::ring::record::cause;
+use crate::sys::HostMemory;
 use crate::toeplitz::{SECRET_BYTES, Toeplitz};
 
 /// Longest sleep: the heartbeat is due once a second.

@@ -1,7 +1,6 @@
 //! The command queue: fetch, check, execute, complete.
 
 use super::card::Card;
-use super::memory::DmaFault;
 use super::registers::{CMDQ_RING, CPLQ_RING, CTRL, EVTQ_RING, SNAP};
 use super::rings::Doorbell;
 use super::tables::Entry;
@@ -13,6 +12,7 @@ use crate::ring::command::{COMMAND_BYTES, Command, CounterId, Op, Table, command
 use crate::ring::record::{
     RECORD_BYTES, Status, WORD_BYTES, cause, completion, event, snapshot_header, snapshot_word,
 };
+use crate::sys::DmaFault;
 
 /// Commands executed in one go, so that packets don't wait for a long batch.
 const BATCH: u16 = 64;

@@ -5,11 +5,11 @@
 mod card;
 mod commands;
 pub mod ledger;
-pub mod memory;
 mod pipeline;
 mod registers;
 mod rings;
 mod tables;
+mod vectors;
 pub mod wire;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,13 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 pub use ledger::{Drop as DropReason, Ledger, PortLedger};
-pub use memory::{DmaFault, HostMemory, Vectors};
 pub use registers::{BAR0_BYTES, Registers};
 pub use tables::Damage;
+pub use vectors::Vectors;
 pub use wire::{MemoryWire, Wire};
 
 use crate::error::Error;
 use crate::register::CardCapabilities;
+use crate::sys::HostMemory;
 
 /// A running model.
 pub struct ModelCard {

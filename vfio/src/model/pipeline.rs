@@ -5,12 +5,12 @@ use flow::packet::{Packet, edit, parse};
 
 use super::card::Card;
 use super::ledger::{Drop, State as LedgerState};
-use super::memory::DmaFault;
 use super::registers::{rx_ring, tx_ring};
 use crate::action::CardAction;
 use crate::key::{Family, encode};
 use crate::register::State;
 use crate::ring::packet::{DESCRIPTOR_BYTES, Reason, rx, tx};
+use crate::sys::DmaFault;
 
 /// Frames taken from one wire or ring before the others get their turn.
 const BATCH: usize = 32;

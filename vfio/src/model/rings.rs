@@ -1,8 +1,8 @@
 //! The card's end of a ring.
 
-use super::memory::{DmaFault, HostMemory};
 use super::registers::Registers;
 use crate::register::words::ring;
+use crate::sys::{DmaFault, HostMemory};
 
 /// A ring as the card's thread sees it.
 pub(super) struct CardRing {

@@ -15,7 +15,6 @@ use flow::{
 
 use crate::admission::CardAdmission;
 use crate::channel::Channel;
-use crate::driver::SnapshotBuffer;
 use crate::error::Error;
 use crate::key::CardKey;
 use crate::register::words::port;
@@ -28,6 +27,7 @@ use crate::table::{ActionSlots, Counters as CounterTable, Cuckoo, Handle, MaskSl
 use crate::toeplitz::{Secret, Toeplitz};
 
 use complete::Pending;
+pub(crate) use read::{READBACK, SnapshotBuffer};
 
 /// Names of the tables, in usage reports and refusals.
 mod table_name {

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::dma::{DmaFault, HostMemory};
 use super::memory::{Mapping, OutOfRange};
 use crate::error::Error;
-use crate::model::memory::{DmaFault, HostMemory};
 
 /// Where a local arena pretends to be on the bus; far from 0, so that a forgotten address shows.
 const LOCAL_IOVA: u64 = 0x1000_0000;

@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::{PoisonError, RwLock};
 
+use super::dma::{DmaFault, HostMemory};
 use super::memory::{Mapping, OutOfRange};
 use crate::error::Error;
 use crate::int::to_usize;
-use crate::model::memory::{DmaFault, HostMemory};
 
 /// What `dma_map` and `dma_unmap` of a vfio-user server feed; give it to the model as its host
 /// memory. A guest's IOMMU maps page by page, so an access may run over several windows; it is a

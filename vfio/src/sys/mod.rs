@@ -4,6 +4,7 @@
 
 pub mod arena;
 pub mod bar;
+pub mod dma;
 pub mod guest;
 pub mod interrupt;
 pub mod memory;
@@ -11,5 +12,6 @@ pub mod vfio;
 
 pub use arena::{Arena, DmaSource, LocalDma, Region};
 pub use bar::Bar;
+pub use dma::{DmaFault, HostMemory};
 pub use guest::GuestMemory;
 pub use interrupt::Interrupt;

@@ -1,0 +1,50 @@
+//! A card and its driver in one process.
+
+use std::sync::Arc;
+
+use crate::driver::{Access, Config, Driver};
+use crate::error::Error;
+use crate::model::{Ledger, ModelCard, Vectors, Wire};
+use crate::register::CardCapabilities;
+use crate::ring::packet::DESCRIPTOR_BYTES;
+use crate::sys::{Bar, Interrupt, LocalDma};
+
+/// A model card in this process and a driver on it: the embedded card.
+pub struct Embedded {
+    /// The driver.
+    pub driver: Driver,
+    /// The card: its ledger, its faults, its end.
+    pub card: ModelCard,
+}
+
+impl Embedded {
+    /// Powers a card with these wires up and opens it. Wire i is `config.ports[i]`.
+    pub fn start(
+        capabilities: CardCapabilities,
+        wires: Vec<Box<dyn Wire>>,
+        config: &Config,
+    ) -> Result<Embedded, Error> {
+        if config.packet_stride < DESCRIPTOR_BYTES + 64 {
+            return Err(Error::Unusable("a packet slot is too small".into()));
+        }
+        let dma = Arc::new(LocalDma::default());
+        let vectors = Arc::new(Vectors::default());
+        let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors.clone())?;
+        let mut interrupts = Vec::new();
+        for vector in 0..card.vector_count() {
+            let interrupt = Interrupt::new()?;
+            vectors.set(vector as usize, Some(interrupt.try_clone()?));
+            interrupts.push(interrupt);
+        }
+        let bar: Arc<dyn Bar> = card.registers();
+        let access = Access { bar, dma, interrupts, keep: Box::new(()) };
+        let driver = Driver::open(access, config)?;
+        Ok(Embedded { driver, card })
+    }
+
+    /// The audit's ground truth.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.card.ledger()
+    }
+}

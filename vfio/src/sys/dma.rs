@@ -1,0 +1,18 @@
+//! Host memory as a card reaches it, whatever is behind it: an arena of the same process, or a
+//! guest's memory over vfio-user.
+
+/// An access that the IOMMU does not let through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DmaFault;
+
+/// Host memory by bus address.
+pub trait HostMemory: Send + Sync {
+    /// Reads bytes.
+    fn read(&self, iova: u64, out: &mut [u8]) -> Result<(), DmaFault>;
+
+    /// Writes bytes.
+    fn write(&self, iova: u64, data: &[u8]) -> Result<(), DmaFault>;
+
+    /// Writes a word behind everything written before it.
+    fn store(&self, iova: u64, value: u32) -> Result<(), DmaFault>;
+}
