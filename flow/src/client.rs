@@ -1,5 +1,6 @@
 //! The contract of those who answer upcalls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::action::Actions;
@@ -49,13 +50,41 @@ pub enum Verdict {
     Remove,
 }
 
+/// A port, as a client sees it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PortLink {
+    /// Which.
+    pub id: PortId,
+    /// Has it a link? One without neither receives nor sends.
+    pub up: bool,
+}
+
+/// What a client learnt from source addresses, in numbers. All but `addresses` and `capacity`
+/// only grow.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Learning {
+    /// Addresses that are known now.
+    pub addresses: u64,
+    /// Addresses that can be known at once.
+    pub capacity: u64,
+    /// Addresses that were new when they were learnt.
+    pub learned: u64,
+    /// Addresses that turned up behind another port.
+    pub moved: u64,
+    /// Addresses that were not seen for the ageing time.
+    pub expired: u64,
+    /// Addresses that a full table gave up for newcomers, by the port they were behind.
+    pub evicted: BTreeMap<PortId, u64>,
+}
+
 /// Who answers upcalls: pure in its arguments, no I/O. One thread owns it.
 pub trait Client: Send {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
 
-    /// The ports that exist now; called before the first upcall and at each change.
-    fn ports(&mut self, ports: &[PortId]);
+    /// The ports that exist now, with their links; called before the first upcall and at each
+    /// change. What was learnt behind a port that is gone or has no link is forgotten.
+    fn ports(&mut self, ports: &[PortLink]);
 
     /// Answers an upcall.
     fn upcall(&mut self, upcall: Upcall<'_>, now: Moment) -> Answer;
@@ -72,6 +101,11 @@ pub trait Client: Send {
 
     /// The learnt addresses as `fdb/show` prints them; empty for a client without any.
     fn show(&self, now: Moment) -> String;
+
+    /// What was learnt, in numbers; `None` for a client that learns nothing.
+    fn learning(&self) -> Option<Learning> {
+        None
+    }
 
     /// Forgets what was learnt.
     fn flush(&mut self);

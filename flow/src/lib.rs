@@ -25,7 +25,7 @@ pub mod validate;
 
 pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspace};
 pub use capability::{Admission, Capabilities, FieldSupport};
-pub use client::{Answer, Client, Upcall, UpcallReason, Verdict};
+pub use client::{Answer, Client, Learning, PortLink, Upcall, UpcallReason, Verdict};
 pub use field::{Attr, Field};
 pub use id::{MacAddr, PortId, RecircId, Ufid, VLAN_PRESENT};
 pub use key::{Key, Mask};

@@ -1,11 +1,12 @@
 //! A megaflow: match, actions and identity.
 
+use std::collections::BTreeSet;
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::action::Actions;
-use crate::id::Ufid;
+use crate::action::{Action, Actions};
+use crate::id::{PortId, Ufid};
 use crate::matching::Match;
 
 /// A match and what happens to the packets that hit it. The ufid follows from the match, so two
@@ -25,6 +26,34 @@ impl Megaflow {
     #[must_use]
     pub fn new(matching: Match, actions: impl Into<Actions>) -> Megaflow {
         Megaflow { ufid: ufid_of(&matching), matching, actions: actions.into() }
+    }
+
+    /// Every port that it names: the one that it matches, and those that it outputs to.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<PortId> {
+        let mut ports = BTreeSet::from([self.matching.key().port()]);
+        outputs(&self.actions, &mut ports);
+        ports
+    }
+}
+
+fn outputs(actions: &[Action], ports: &mut BTreeSet<PortId>) {
+    for action in actions {
+        match action {
+            Action::Output(port) => {
+                ports.insert(*port);
+            }
+            Action::Sample { actions, .. } => outputs(actions, ports),
+            Action::Userspace(_)
+            | Action::Set(_)
+            | Action::PushVlan { .. }
+            | Action::PopVlan
+            | Action::PushMpls { .. }
+            | Action::PopMpls { .. }
+            | Action::Recirc(_)
+            | Action::Hash { .. }
+            | Action::Trunc(_) => {}
+        }
     }
 }
 

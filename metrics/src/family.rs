@@ -93,6 +93,19 @@ families! {
         "Packets that should have come up and were dropped." upcall_drops;
     "upcall_duration_seconds" Histogram []
         "Time from the upcall to its answer carried out." upcall_duration;
+    "fdb_entries" Gauge []
+        "Addresses that the L2 client knows." fdb_entries;
+    "fdb_capacity_entries" Gauge []
+        "Addresses that the L2 client can know at once (mac_table_size)." fdb_capacity;
+    "fdb_learned_total" Counter []
+        "Addresses that were new when the L2 client learnt them." fdb_learned;
+    "fdb_moved_total" Counter []
+        "Addresses that turned up behind another port." fdb_moved;
+    "fdb_expired_total" Counter []
+        "Addresses that were not seen for mac_aging_time." fdb_expired;
+    "fdb_evicted_total" Counter ["port"]
+        "Addresses that a full table gave up, by the port that had the most: grows when one is \
+         flooded with source addresses." fdb_evicted;
     "recirculation_depth" Histogram []
         "How often packets were recirculated on the host." recirculation_depth;
     "recirculation_limit_exceeded_total" Counter []

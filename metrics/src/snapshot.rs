@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flow::{Counters, OpKind, Placement, Reason, TableUsage};
+use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage};
 
 use crate::histogram::Histogram;
 
@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub providers: BTreeMap<String, ProviderMetrics>,
     /// The ports, by name.
     pub ports: BTreeMap<String, PortMetrics>,
+    /// What the client learnt; `None` where it learns nothing.
+    pub learning: Option<Learning>,
     /// From the upcall to the answer carried out.
     pub upcall_duration: Histogram,
     /// How deep packets were recirculated on the host; 0 for those that were not.
@@ -44,6 +46,7 @@ impl Default for Snapshot {
             placement_changes: BTreeMap::new(),
             providers: BTreeMap::new(),
             ports: BTreeMap::new(),
+            learning: None,
             upcall_duration: Histogram::durations(),
             recirculation_depth: Histogram::depths(),
             recirculation_limit_exceeded: 0,
@@ -118,6 +121,8 @@ pub struct PortMetrics {
     pub upcalls: u64,
     /// Packets that should have come up and were dropped, by reason.
     pub upcall_drops: BTreeMap<&'static str, u64>,
+    /// Addresses learnt behind this port that a full table gave up.
+    pub evicted_addresses: u64,
 }
 
 /// Both directions of a port.

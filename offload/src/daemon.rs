@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flow::{Client, PortId, Provider};
 use hostdp::port::Port;
@@ -91,7 +92,10 @@ fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
         datapath.add_port(port.id, opened).map_err(io::Error::other)?;
     }
     let client: Box<dyn Client> = match config.datapath.client {
-        ClientKind::L2 => Box::new(l2::Switch::new(l2::Settings::default())),
+        ClientKind::L2 => Box::new(l2::Switch::new(l2::Settings {
+            ageing: Duration::from_secs(config.l2.mac_aging_time.into()),
+            max_entries: usize::try_from(config.l2.mac_table_size).unwrap_or(usize::MAX),
+        })),
         ClientKind::None => Box::new(none::NoClient),
     };
     let mut engine = Engine::new(Settings::default(), client, Box::new(ByRate));

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::daemon::{Daemon, Folder, http};
+use common::metrics::samples;
 use common::net::{LEFT, Lan, Namespace, RIGHT, connect, transfer};
 use common::{MEGAFLOW, files, until};
 use nix::sys::signal::Signal;
@@ -304,4 +305,73 @@ fn hostdp_alone_forwards_between_ports_of_every_kind() {
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait().code(), Some(0));
     assert_eq!(lan.switch.inventory(), links);
+}
+
+/// A cable is pulled at the other end, for the embedded card and for a system port alike.
+#[test]
+fn a_port_that_loses_its_link_loses_its_addresses() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let on_host = format!(
+        "[datapath]\nname = \"br0\"\n[control]\nsocket = \"{}\"\n\
+         [[port]]\nname = \"left\"\ntype = \"system\"\ndevice = \"mf-a\"\n\
+         [[port]]\nname = \"right\"\ntype = \"system\"\ndevice = \"mf-b\"\n",
+        folder.socket()
+    );
+    for config in [folder.example(), on_host] {
+        let mut daemon = Daemon::start(&lan.switch, &folder, &config);
+        let knows = |mac: &str| daemon.appctl(&["fdb/show"]).contains(mac);
+        lan.left.ping(RIGHT);
+        assert!(knows("02:4d:46:00:00:01") && knows("02:4d:46:00:00:02"));
+        lan.right.ip("link set eth0 down");
+        until("its address is forgotten", || !knows("02:4d:46:00:00:02"));
+        assert!(knows("02:4d:46:00:00:01"), "the other port keeps its own");
+        let to_right = "eth(src=02:4d:46:00:00:01,dst=02:4d:46:00:00:02)";
+        let from_right = "eth(src=02:4d:46:00:00:02";
+        let flows = daemon.appctl(&["dpctl/dump-flows", "-m"]);
+        assert!(flows.contains(to_right) && !flows.contains(from_right), "{flows}");
+        lan.right.ip("link set eth0 up");
+        let is_up = "port=\"right\" state=\"up\"";
+        until("the link is seen", || daemon.log().matches(is_up).count() == 2);
+        lan.left.ping(RIGHT);
+        assert!(knows("02:4d:46:00:00:02"), "learnt again");
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    }
+}
+
+#[test]
+fn a_flood_of_source_addresses_is_counted_and_told() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let config = folder.example() + "\n[l2]\nmac_table_size = 20\n";
+    let daemon = Daemon::start(&lan.switch, &folder, &config);
+    lan.left.ping(RIGHT);
+    for n in 0..40 {
+        let frame = format!("ffffffffffff02ff000000{n:02x}88b5{}", "00".repeat(46));
+        daemon.appctl(&["port/receive", "left", &frame]);
+    }
+    // Somebody new on the quiet port, and who was there before.
+    daemon.appctl(&[
+        "port/receive",
+        "right",
+        &format!("ffffffffffff02000000009988b5{}", "00".repeat(46)),
+    ]);
+    until("all upcalls are answered", || {
+        daemon.appctl(&["fdb/show"]).contains("02:00:00:00:00:99")
+    });
+    let known = daemon.appctl(&["fdb/show"]);
+    assert!(known.contains("02:4d:46:00:00:02"), "{known}");
+    assert_eq!(known.lines().count(), 21, "{known}");
+    let metrics = samples(&http(&lan.switch, "GET", "/metrics", "localhost").body);
+    let fdb = |what: &str| metrics[&format!("megaflow_fdb_{what}")];
+    assert_eq!((fdb("entries"), fdb("capacity_entries")), (20.0, 20.0));
+    let evicted = fdb("evicted_total{port=\"left\"}");
+    assert!(evicted >= 23.0, "{evicted}");
+    assert_eq!(evicted, fdb("learned_total") - 20.0);
+    assert_eq!(fdb("evicted_total{port=\"right\"}"), 0.0);
+    until("the log tells", || daemon.log().contains("the table of learnt addresses is full"));
+    let log = daemon.log();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("is full")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("left"), "{log}");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::{Answer, Client, Megaflow, Moment, PortId, Upcall, Verdict};
+use flow::{Answer, Client, Megaflow, Moment, PortLink, Upcall, Verdict};
 
 /// Answers every upcall by dropping the packet, installs nothing and leaves all flows alone:
 /// they come over the control socket.
@@ -14,7 +14,7 @@ impl Client for NoClient {
         "none"
     }
 
-    fn ports(&mut self, _ports: &[PortId]) {}
+    fn ports(&mut self, _ports: &[PortLink]) {}
 
     fn upcall(&mut self, _upcall: Upcall<'_>, _now: Moment) -> Answer {
         Answer::Execute(Arc::new([]))

@@ -1,6 +1,6 @@
 //! Where the values of each metric stand in the snapshot; one function per line of the table.
 
-use flow::{Counters, OpKind, Placement, Reason};
+use flow::{Counters, Learning, OpKind, Placement, Reason};
 
 use super::Rows;
 use crate::histogram::Histogram;
@@ -146,6 +146,38 @@ pub(crate) fn upcall_drops(snapshot: &Snapshot, rows: &mut Rows) {
 
 pub(crate) fn upcall_duration(snapshot: &Snapshot, rows: &mut Rows) {
     only(&snapshot.upcall_duration, rows);
+}
+
+fn of_learning(snapshot: &Snapshot, rows: &mut Rows, value: impl Fn(&Learning) -> u64) {
+    if let Some(learning) = &snapshot.learning {
+        rows.count(&[], value(learning));
+    }
+}
+
+pub(crate) fn fdb_entries(snapshot: &Snapshot, rows: &mut Rows) {
+    of_learning(snapshot, rows, |learning| learning.addresses);
+}
+
+pub(crate) fn fdb_capacity(snapshot: &Snapshot, rows: &mut Rows) {
+    of_learning(snapshot, rows, |learning| learning.capacity);
+}
+
+pub(crate) fn fdb_learned(snapshot: &Snapshot, rows: &mut Rows) {
+    of_learning(snapshot, rows, |learning| learning.learned);
+}
+
+pub(crate) fn fdb_moved(snapshot: &Snapshot, rows: &mut Rows) {
+    of_learning(snapshot, rows, |learning| learning.moved);
+}
+
+pub(crate) fn fdb_expired(snapshot: &Snapshot, rows: &mut Rows) {
+    of_learning(snapshot, rows, |learning| learning.expired);
+}
+
+pub(crate) fn fdb_evicted(snapshot: &Snapshot, rows: &mut Rows) {
+    for (name, port) in snapshot.ports.iter().filter(|_| snapshot.learning.is_some()) {
+        rows.count(&[name], port.evicted_addresses);
+    }
 }
 
 pub(crate) fn recirculation_depth(snapshot: &Snapshot, rows: &mut Rows) {

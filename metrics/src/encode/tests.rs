@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use flow::{Counters, OpKind, Placement, Reason, TableUsage};
+use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage};
 
 use super::*;
 use crate::snapshot::{Direction, OperationMetrics, PortMetrics, ProviderMetrics, Transition};
@@ -24,7 +24,8 @@ fn full() -> Snapshot {
         capacity: Some(64),
     });
     snapshot.providers.insert("fpga".into(), provider);
-    let mut port = PortMetrics { upcalls: 11, ..PortMetrics::default() };
+    snapshot.learning = Some(Learning { addresses: 17, capacity: 18, ..Learning::default() });
+    let mut port = PortMetrics { upcalls: 11, evicted_addresses: 19, ..PortMetrics::default() };
     port.nic.received = Counters { packets: 12, bytes: 1200 };
     port.host.sent = Counters { packets: 13, bytes: 1300 };
     port.drops.insert((Direction::Transmit, "full"), 14);
@@ -52,6 +53,8 @@ fn every_metric_of_the_table_is_in_the_text() {
         "megaflow_flow_operations_total{provider=\"fpga\",operation=\"remove\",result=\"ok\"} 0",
         "megaflow_hw_table_capacity_entries{provider=\"fpga\",table=\"exact\"} 64",
         "megaflow_port_receive_bytes_total{port=\"vf\\\"0\\n\",path=\"nic\"} 1200",
+        "megaflow_fdb_entries 17",
+        "megaflow_fdb_evicted_total{port=\"vf\\\"0\\n\"} 19",
         "megaflow_provider_up{provider=\"fpga\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -1,8 +1,6 @@
 //! `megaflow explain`
 
-use std::collections::BTreeSet;
-
-use flow::{Action, Admission, Megaflow, PortId, odp};
+use flow::{Admission, Megaflow, PortId, odp};
 use tc_flower::{PortDevice, TcAdmission};
 use vfio::CardAdmission;
 use vfio::register::CardCapabilities;
@@ -51,7 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         return print(&args.daemon.call("offload/explain", &params)?);
     };
     let flow = parse(&args.flow, args.actions.as_deref()).map_err(Failure::Input)?;
-    let ports: Vec<PortId> = ports(&flow).into_iter().collect();
+    let ports: Vec<PortId> = flow.ports().into_iter().collect();
     let (provider, plan) = match target {
         Target::Fpga => {
             ("fpga", CardAdmission::new(&CardCapabilities::default(), &ports).explain(&flow))
@@ -97,31 +95,4 @@ fn switch(ports: &[PortId]) -> tc_flower::Target {
     let ports = ports.iter().map(|port| (*port, device(port))).collect();
     // As the daemon opens it.
     tc_flower::Target { ports, recirculation: false }
-}
-
-/// Every port that the flow names.
-pub(super) fn ports(flow: &Megaflow) -> BTreeSet<PortId> {
-    let mut ports = BTreeSet::from([flow.matching.key().port()]);
-    outputs(&flow.actions, &mut ports);
-    ports
-}
-
-fn outputs(actions: &[Action], ports: &mut BTreeSet<PortId>) {
-    for action in actions {
-        match action {
-            Action::Output(port) => {
-                ports.insert(*port);
-            }
-            Action::Sample { actions, .. } => outputs(actions, ports),
-            Action::Userspace(_)
-            | Action::Set(_)
-            | Action::PushVlan { .. }
-            | Action::PopVlan
-            | Action::PushMpls { .. }
-            | Action::PopMpls { .. }
-            | Action::Recirc(_)
-            | Action::Hash { .. }
-            | Action::Trunc(_) => {}
-        }
-    }
 }

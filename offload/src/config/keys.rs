@@ -49,6 +49,11 @@ keys! {
         "`fpga`: the card bound to vfio-pci, or the embedded model. Has to be there.";
     "[provider.budget]" "inserts_per_second" "number"
         "At most so many installs in a second; without it there is no limit.";
+    "[l2]" "mac_table_size" "10 to 1000000"
+        "Addresses that the MAC-learning switch knows at once; 8192 without it. See \
+         [the L2 client](l2.md).";
+    "[l2]" "mac_aging_time" "15 to 3600"
+        "Seconds for which an address that is not seen stays known; 300 without it.";
     "[control]" "socket" "absolute path"
         "The control socket, `/run/megaflow/megaflow.ctl` without it. `NAME.pid` and \
          `NAME.<pid>.ctl` stand beside it.";

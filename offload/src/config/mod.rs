@@ -26,6 +26,8 @@ pub struct Config {
     pub ports: Vec<Port>,
     /// The hardware providers, in the order of the file: at most one of each kind.
     pub providers: Vec<Provider>,
+    /// The MAC-learning switch, where it is the client.
+    pub l2: L2,
     /// The control socket.
     pub control: Control,
     /// Where the HTTP listener listens; `None` without `[http]`.
@@ -60,6 +62,22 @@ impl ClientKind {
             ClientKind::L2 => "l2",
             ClientKind::None => "none",
         }
+    }
+}
+
+/// `[l2]`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct L2 {
+    /// Addresses that are known at once.
+    pub mac_table_size: u32,
+    /// Seconds for which an address that is not seen stays known.
+    pub mac_aging_time: u32,
+}
+
+impl Default for L2 {
+    /// OVS's own defaults.
+    fn default() -> L2 {
+        L2 { mac_table_size: 8192, mac_aging_time: 300 }
     }
 }
 

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::section::{Section, Source, nearest};
 use super::{
-    Card, ClientKind, Config, ConfigError, Control, Datapath, Device, Port, PortKind, Provider,
+    Card, ClientKind, Config, ConfigError, Control, Datapath, Device, L2, Port, PortKind, Provider,
     ProviderKind,
 };
 
@@ -39,6 +39,15 @@ pub(super) fn config(source: Source<'_>) -> Result<Config, ConfigError> {
     let ports = ports.collect::<Result<_, _>>()?;
     let providers = root.sections("provider", "[[provider]]")?;
     let providers = providers.iter().map(provider).collect::<Result<_, _>>()?;
+    let l2 = match root.section("l2", "[l2]")? {
+        Some(section) if datapath.client == ClientKind::L2 => l2(&section)?,
+        Some(section) => {
+            let message =
+                format!("is for client = \"l2\", but client is \"{}\"", datapath.client.name());
+            return Err(section.whole(message));
+        }
+        None => L2::default(),
+    };
     let control = match root.section("control", "[control]")? {
         Some(section) => control(&section)?,
         None => Control::default(),
@@ -53,7 +62,20 @@ pub(super) fn config(source: Source<'_>) -> Result<Config, ConfigError> {
         }
         None => None,
     };
-    Ok(Config { datapath, ports, providers, control, http })
+    Ok(Config { datapath, ports, providers, l2, control, http })
+}
+
+/// The ranges are OVS's.
+fn l2(section: &Section<'_>) -> Result<L2, ConfigError> {
+    let number = |key: &str, range, default| {
+        let number = section.number(key, range)?;
+        Ok(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default))
+    };
+    let L2 { mac_table_size, mac_aging_time } = L2::default();
+    Ok(L2 {
+        mac_table_size: number("mac_table_size", 10..=1_000_000, mac_table_size)?,
+        mac_aging_time: number("mac_aging_time", 15..=3600, mac_aging_time)?,
+    })
 }
 
 fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {

@@ -45,7 +45,7 @@ impl<'a> Section<'a> {
         table: &'a Spanned<DeTable<'a>>,
     ) -> Result<Section<'a>, ConfigError> {
         let root = Section { source, title: "the file", at: 0..0, table: table.get_ref() };
-        root.only(&["datapath", "port", "provider", "control", "http"])?;
+        root.only(&["datapath", "port", "provider", "l2", "control", "http"])?;
         Ok(root)
     }
 
@@ -73,6 +73,11 @@ impl<'a> Section<'a> {
     pub(super) fn error(&self, key: &str, message: impl std::fmt::Display) -> ConfigError {
         let at = self.get(key).map_or_else(|| self.at.clone(), Spanned::span);
         self.source.error(&at, format!("{}: {key}: {message}", self.title))
+    }
+
+    /// An error of the section as a whole.
+    pub(super) fn whole(&self, message: impl std::fmt::Display) -> ConfigError {
+        self.source.error(&self.at, format!("{} {message}", self.title))
     }
 
     /// A key that has to be there.

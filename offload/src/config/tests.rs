@@ -36,6 +36,10 @@ inserts_per_second = 50_000
 [[provider]]
 kind = "tc"
 
+[l2]
+mac_table_size = 1000
+mac_aging_time = 60
+
 [control]
 socket = "/run/megaflow/megaflow.ctl"
 [http]
@@ -57,6 +61,7 @@ fn the_example_of_the_contract_is_read() {
     assert_eq!(config.ports[3].kind, wire);
     assert_eq!(config.providers[0].inserts_per_second, Some(50_000));
     assert_eq!(config.providers[0].kind, ProviderKind::Fpga(Card::Model));
+    assert_eq!(config.l2, L2 { mac_table_size: 1000, mac_aging_time: 60 });
     assert_eq!(config.http, Some("127.0.0.1:9464".parse().unwrap()));
 }
 
@@ -64,6 +69,7 @@ fn the_example_of_the_contract_is_read() {
 fn the_least_is_a_name() {
     let config = parse("f", "[datapath]\nname = 'x'").unwrap();
     assert_eq!(config.control, Control::default());
+    assert_eq!(config.l2, L2 { mac_table_size: 8192, mac_aging_time: 300 });
     assert_eq!((config.http, config.datapath.worker), (None, None));
 }
 
@@ -117,6 +123,13 @@ const BAD: &[(&str, &str, &str)] = &[
     ("kind = \"fpga\"\ndevice = \"model\"", "kind = \"dpdk\"", "'dpdk' is none of fpga, tc"),
     ("inserts_per_second", "inserts_per_sec", "did you mean 'inserts_per_second'?"),
     ("= 50_000", "= 0", "0 is not within 1..="),
+    ("mac_table_size = 1000", "mac_table_size = 9", "9 is not within 10..=1000000"),
+    ("mac_aging_time = 60", "mac_aging_time = 3601", "3601 is not within 15..=3600"),
+    (
+        "client = \"l2\"",
+        "client = \"none\"",
+        "f:37: [l2] is for client = \"l2\", but client is \"none\"",
+    ),
     ("socket = \"/run", "socket = \"run", "[control]: socket: must be an absolute path"),
     ("127.0.0.1:9464", "localhost", "'localhost' is no ADDRESS:PORT"),
     ("[http]", "[html]", "unknown key 'html' in the file; did you mean 'http'?"),

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use flow::{
-    Completion, Dumped, Key, Op, PortId, ProviderError, ProviderEvent, Stats, TableUsage, Ufid,
-    UpcallReason,
+    Completion, Dumped, Key, Op, PortId, PortLink, ProviderError, ProviderEvent, Stats, TableUsage,
+    Ufid, UpcallReason,
 };
 
 /// A hardware provider, by its place in the configuration.
@@ -68,8 +68,8 @@ pub enum Event {
         /// What.
         event: ProviderEvent,
     },
-    /// The ports that exist now.
-    Ports(Vec<PortId>),
+    /// The ports that exist now, with their links.
+    Ports(Vec<PortLink>),
     /// Time passed.
     Tick,
 }

@@ -15,6 +15,7 @@ mod life;
 mod operator;
 mod placement;
 mod plan;
+mod ports;
 mod report;
 mod tally;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Client, Counters, Moment, PortId, Ufid};
+use flow::{Client, Counters, Moment, PortLink, Ufid};
 
 pub use event::{Answered, Cause, Command, Event, Place, ProviderId};
 pub use placement::{Budget, ByRate, Policy};
@@ -120,7 +121,7 @@ pub struct Engine {
     /// First-pass hits of everything that ever was, by place.
     first_pass_host: Counters,
     first_pass_nic: BTreeMap<ProviderId, Counters>,
-    ports: Vec<PortId>,
+    ports: Vec<PortLink>,
     tally: Tally,
     /// Megaflows whose next operation is not due yet, and when it is.
     held: BTreeSet<(Moment, Ufid)>,
@@ -176,10 +177,7 @@ impl Engine {
             Event::Stats { place, stats, tables } => self.statistics(place, stats, tables, now),
             Event::Dumped { provider, found } => self.adopt(provider, found, now),
             Event::Provider { provider, event } => self.provider_event(provider, event, now),
-            Event::Ports(ports) => {
-                self.client.ports(&ports);
-                self.ports = ports;
-            }
+            Event::Ports(ports) => self.ports(ports, now),
             Event::Tick => self.tick(now),
         }
         self.flush(now)

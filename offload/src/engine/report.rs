@@ -1,6 +1,6 @@
 //! What the engine shows of itself.
 
-use flow::{Counters, Megaflow, Moment, Ufid};
+use flow::{Counters, Learning, Megaflow, Moment, Ufid};
 use metrics::Snapshot;
 
 use super::entry::Entry;
@@ -66,6 +66,7 @@ impl Engine {
         let names = self.hardware.iter().map(|hardware| &*hardware.name);
         let names: Vec<&str> = names.chain([&*self.host_name]).collect();
         let mut snapshot = self.tally.snapshot(&names);
+        snapshot.learning = self.client.learning();
         for hardware in &self.hardware {
             let metrics = snapshot.providers.entry(hardware.name.to_string()).or_default();
             metrics.up = hardware.up;
@@ -88,6 +89,12 @@ impl Engine {
     #[must_use]
     pub fn client_name(&self) -> &'static str {
         self.client.name()
+    }
+
+    /// What the client learnt, in numbers.
+    #[must_use]
+    pub fn learning(&self) -> Option<Learning> {
+        self.client.learning()
     }
 
     /// How often each cause removed a megaflow, and what else the engine counted.

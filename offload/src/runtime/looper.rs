@@ -9,6 +9,8 @@ use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Ledger, Resolution, Upcall, UpcallId};
 use metrics::Histogram;
 
+use super::floods::Floods;
+use super::ports::Ports;
 use super::provider::{self, Job, News};
 use super::status::{About, Counted, Traffic, status};
 use super::{STOP, TICK};
@@ -32,6 +34,8 @@ pub(super) struct Loop {
     /// What was put in by hand, which no device's port has seen.
     pub(super) by_hand: BTreeMap<PortId, Counters>,
     pub(super) upcalls: Upcalls,
+    pub(super) ports: Ports,
+    pub(super) floods: Floods,
     pub(super) waiting: BTreeMap<Token, Reply>,
     pub(super) next_token: u64,
     /// Since when it is being stopped, and who is told when it is.
@@ -70,13 +74,12 @@ impl Loop {
     /// forwards any more: then whoever started it is to know.
     pub(super) fn run(
         mut self,
-        ports: Vec<PortId>,
         asked: &Receiver<(Request, Reply)>,
         heard: &Receiver<News>,
     ) -> io::Result<()> {
         let packets = self.worker.events().clone();
         let ticks = crossbeam_channel::tick(TICK);
-        self.step(Event::Ports(ports));
+        self.step(Event::Ports(self.ports.links()));
         let mut ended = Ok(());
         while ended.is_ok() && !self.is_done() {
             select! {
@@ -138,7 +141,10 @@ impl Loop {
                 let now = self.now();
                 self.engine.set_admission(provider, admission, now);
             }
-            News::Pass(ledger) => self.at_last_pass = *ledger,
+            News::Pass(ledger) => {
+                self.at_last_pass = *ledger;
+                self.warn_of_floods();
+            }
             News::Snapshot(token, snapshot) => {
                 let Some(reply) = self.waiting.remove(&token) else { return };
                 let counted = Counted {
@@ -172,11 +178,33 @@ impl Loop {
                 let id = id.map(|id| self.upcalls.asked(id, queued_at));
                 self.step(Event::Upcall { id, key: Box::new(key), frame, reason });
             }
-            worker::Event::Port { name, state, trouble, .. } => {
+            worker::Event::Port { id, name, state, trouble } => {
                 let trouble = trouble.unwrap_or_default();
                 tracing::info!(port = name, state = state.name(), trouble, "port");
+                if self.ports.came(id, &name, state) {
+                    self.step(Event::Ports(self.ports.links()));
+                }
             }
-            worker::Event::PortRemoved(port) => tracing::info!(%port, "port removed"),
+            worker::Event::PortRemoved(port) => {
+                tracing::info!(%port, "port removed");
+                if self.ports.went(port) {
+                    self.step(Event::Ports(self.ports.links()));
+                }
+            }
+        }
+    }
+
+    fn warn_of_floods(&mut self) {
+        let Some(learning) = self.engine.learning() else { return };
+        for (port, evicted) in self.floods.news(&learning.evicted, self.now()) {
+            tracing::warn!(
+                port = self.ports.name(port),
+                evicted,
+                mac_table_size = learning.capacity,
+                "the table of learnt addresses is full, and this port has the most: its oldest \
+                 were given up for new ones. Either somebody there floods it, or [l2] \
+                 mac_table_size is too small"
+            );
         }
     }
 

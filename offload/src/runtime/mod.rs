@@ -3,7 +3,9 @@
 //! One thread owns the engine and its client; one each the host datapath and every hardware
 //! provider. They talk by channels only. Nothing here decides anything.
 
+mod floods;
 mod looper;
+mod ports;
 mod provider;
 mod status;
 
@@ -14,12 +16,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
-use flow::{PortId, Provider};
+use flow::Provider;
 
 use crate::clock::Clock;
 use crate::engine::{Engine, ProviderId};
 use crate::request::Handle;
+use floods::Floods;
 use looper::{Loop, Upcalls};
+use ports::Ports;
 use status::{About, Traffic};
 
 /// What the runtime is made of.
@@ -64,7 +68,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
     let (requests, asked) = bounded(REQUESTS);
     let (news, heard) = unbounded();
     let clock = parts.clock;
-    let ports: Vec<PortId> = parts.datapath.ports().map(|(id, _)| id).collect();
+    let ports = Ports::of(&parts.datapath);
     let worker = hostdp::worker::spawn(parts.datapath, Arc::new(move || clock.now()), parts.core)?;
     let mut providers = Vec::new();
     for (index, provider) in parts.providers.into_iter().enumerate() {
@@ -83,17 +87,21 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         at_last_pass: hostdp::Ledger::default(),
         by_hand: BTreeMap::new(),
         upcalls: Upcalls::default(),
+        ports,
+        floods: Floods::default(),
         waiting: BTreeMap::new(),
         next_token: 0,
         stopping: None,
     };
-    let run = move || looper.run(ports, &asked, &heard);
+    let run = move || looper.run(&asked, &heard);
     let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run)?;
     Ok(Running { handle: Handle::new(requests), thread })
 }
 
 #[cfg(test)]
 mod tests {
+    use flow::PortId;
+
     use super::*;
     use crate::engine::{ByRate, Settings};
     use flow::packet::Packet;

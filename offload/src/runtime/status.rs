@@ -50,8 +50,12 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
     }
     metrics.upcall_duration = (*upcall_duration).clone();
     host_metrics(&mut metrics, host);
+    let evicted = metrics.learning.as_ref().map(|learning| learning.evicted.clone());
     for port in &host.ports {
-        metrics.ports.insert(port.name.clone(), port_metrics(port, &devices));
+        let mut of_port = port_metrics(port, &devices);
+        let evicted = evicted.as_ref().and_then(|evicted| evicted.get(&port.id));
+        of_port.evicted_addresses = evicted.copied().unwrap_or(0);
+        metrics.ports.insert(port.name.clone(), of_port);
     }
     let ports = host.ports.iter().map(|port| PortView {
         id: port.id,

@@ -2,7 +2,7 @@
 
 use flow::{Field, Key, Mask, VLAN_PRESENT};
 
-use super::is_reserved;
+use super::reserved::is_reserved;
 
 /// VLAN ID and presence.
 const VID: u16 = VLAN_PRESENT | 0xfff;

@@ -7,46 +7,50 @@
 //! and tc can only match what is behind an EtherType that they know. PCP is wild: nothing
 //! depends on it, and the kernel and tc take VID and PCP separately.
 
+mod aged;
 mod mask;
+mod reserved;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Actions, Answer, Client, Key, MacAddr, Match, Megaflow, Moment, PortId, Upcall,
-    UpcallReason, VLAN_PRESENT, Verdict,
+    Action, Actions, Answer, Client, Key, Learning, MacAddr, Match, Megaflow, Moment, PortId,
+    PortLink, Upcall, UpcallReason, VLAN_PRESENT, Verdict,
 };
 
-pub use table::Learning;
-
-use table::{Address, Sighting, Table};
+use aged::Address;
+use reserved::is_reserved;
+use table::{Sighting, Table};
 
 /// How much a switch remembers, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// An address that was not seen for that long is forgotten.
     pub ageing: Duration,
-    /// That many addresses are remembered; further ones are not learnt, but counted.
-    pub limit: usize,
+    /// That many addresses are remembered; then each new one takes the place of the oldest
+    /// behind the port that has the most.
+    pub max_entries: usize,
 }
 
 impl Default for Settings {
     /// 300 s and 8192 addresses, as OVS.
     fn default() -> Settings {
-        Settings { ageing: Duration::from_secs(300), limit: 8192 }
+        Settings { ageing: Duration::from_secs(300), max_entries: 8192 }
     }
 }
 
 /// The client.
 #[derive(Debug)]
 pub struct Switch {
-    /// Ascending.
-    ports: Vec<PortId>,
+    /// Those that exist, and whether each has a link.
+    ports: BTreeMap<PortId, bool>,
     table: Table,
     /// Something changed since the last tick that existing megaflows may depend on.
     changed: bool,
@@ -59,19 +63,13 @@ impl Switch {
     #[must_use]
     pub fn new(settings: Settings) -> Switch {
         let table = Table::new(settings);
-        Switch { ports: Vec::new(), table, changed: false, now: Moment::default() }
-    }
-
-    /// What was learnt so far, in numbers.
-    #[must_use]
-    pub fn learning(&self) -> Learning {
-        self.table.learning()
+        Switch { ports: BTreeMap::new(), table, changed: false, now: Moment::default() }
     }
 
     /// What happens to a packet with this key, as far as is known now.
     fn decide(&self, key: &Key) -> Actions {
         let flood = || -> Actions {
-            let others = self.ports.iter().filter(|port| **port != key.port());
+            let others = self.ports.keys().filter(|port| **port != key.port());
             others.map(|port| Action::Output(*port)).collect()
         };
         if is_reserved(key.eth_dst) {
@@ -87,12 +85,16 @@ impl Switch {
         }
     }
 
-    /// Notes where a source is. Groups can't be sources; the reserved addresses are not ours to
-    /// learn from, as in OVS.
+    /// Notes where a source is.
     fn learn(&mut self, key: &Key, at: Moment) {
-        if learns(key) && self.ports.contains(&key.port()) {
-            self.changed |= self.table.learn(address(key, key.eth_src), key.port(), at);
+        if learns(key) && self.has_link(key.port()) {
+            let source = address(key, key.eth_src);
+            self.changed |= self.table.learn(source, key.port(), at, self.now);
         }
+    }
+
+    fn has_link(&self, port: PortId) -> bool {
+        self.ports.get(&port).is_some_and(|up| *up)
     }
 
     fn at(&mut self, now: Moment) {
@@ -100,14 +102,11 @@ impl Switch {
     }
 }
 
-/// Does a packet with this key tell where its source is?
+/// Does a packet with this key tell where its source is? Neither a group nor the zero address
+/// can be one, and what is sent to a reserved address is not ours to learn from, as in OVS.
 fn learns(key: &Key) -> bool {
-    !key.eth_src.is_multicast() && !is_reserved(key.eth_dst)
-}
-
-/// 01:80:c2:00:00:00 to 0f: bridges never forward to them.
-fn is_reserved(mac: MacAddr) -> bool {
-    matches!(mac.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+    let is_station = !key.eth_src.is_multicast() && key.eth_src != MacAddr::default();
+    is_station && !is_reserved(key.eth_dst)
 }
 
 /// An address in the VLAN of the key; untagged packets and those with VID 0 are in VLAN 0.
@@ -121,25 +120,29 @@ impl Client for Switch {
         "l2"
     }
 
-    /// Addresses that were learnt on ports that are gone are forgotten.
-    fn ports(&mut self, ports: &[PortId]) {
-        let mut ports = ports.to_vec();
-        ports.sort_unstable();
-        ports.dedup();
+    /// Floods still go to ports without a link, as in OVS: a port that gets its link back has the
+    /// floods at once.
+    fn ports(&mut self, ports: &[PortLink]) {
+        let ports: BTreeMap<PortId, bool> = ports.iter().map(|port| (port.id, port.up)).collect();
         if ports != self.ports {
-            self.table.forget(self.now, |port| !ports.contains(&port));
             self.ports = ports;
+            let linked = &self.ports;
+            self.table.forget_ports(self.now, |port| linked.get(&port) != Some(&true));
             self.changed = true;
         }
     }
 
     /// A copy that an `userspace` action sent up is nothing to a switch; a packet from a port that
-    /// is gone is dropped.
+    /// is gone is dropped. One from a port without a link was received before the loss, or after
+    /// a return that is not known yet: it is forwarded alone, and tells nothing of its source.
     fn upcall(&mut self, upcall: Upcall<'_>, now: Moment) -> Answer {
         self.at(now);
         let key = upcall.key;
-        if *upcall.reason != UpcallReason::Miss || !self.ports.contains(&key.port()) {
+        if *upcall.reason != UpcallReason::Miss || !self.ports.contains_key(&key.port()) {
             return Answer::Execute(Arc::new([]));
+        }
+        if !self.has_link(key.port()) {
+            return Answer::Execute(self.decide(key));
         }
         self.learn(key, now);
         let matching = Match::new(key, &mask::of(key));
@@ -155,11 +158,11 @@ impl Client for Switch {
     /// A megaflow whose source is not (or no longer) known to be behind its port goes, so that
     /// the next packet comes up and is learnt from. The exception is one whose source was never
     /// seen, as all are after a restart: it is learnt from the megaflow. One that this client
-    /// would not have made, with another mask or from a port that is gone, goes too.
+    /// would not have made, with another mask or from a port that is gone or has no link, goes too.
     fn revalidate(&mut self, flow: &Megaflow, now: Moment) -> Verdict {
         self.at(now);
         let key = flow.matching.key();
-        if *flow.matching.mask() != mask::of(key) || !self.ports.contains(&key.port()) {
+        if *flow.matching.mask() != mask::of(key) || !self.has_link(key.port()) {
             return Verdict::Remove;
         }
         if learns(key) {
@@ -196,7 +199,11 @@ impl Client for Switch {
         out
     }
 
+    fn learning(&self) -> Option<Learning> {
+        Some(self.table.learning())
+    }
+
     fn flush(&mut self) {
-        self.changed |= self.table.forget(self.now, |_| true);
+        self.changed |= self.table.forget_ports(self.now, |_| true);
     }
 }

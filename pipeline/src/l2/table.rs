@@ -1,29 +1,12 @@
 //! Where addresses are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use flow::{MacAddr, Moment, PortId};
+use flow::{Learning, Moment, PortId};
 
 use super::Settings;
-
-/// VLAN and address.
-pub(super) type Address = (u16, MacAddr);
-
-/// What a switch learnt, in numbers that only grow, but for `addresses`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Learning {
-    /// Addresses that are known now.
-    pub addresses: usize,
-    /// Addresses learnt, each time anew.
-    pub learnt: u64,
-    /// Addresses that turned up behind another port.
-    pub moved: u64,
-    /// Addresses that were not seen for too long.
-    pub expired: u64,
-    /// Times that an address was not learnt because the table was full.
-    pub overflows: u64,
-}
+use super::aged::{Address, Aged};
 
 /// What is known of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,22 +19,26 @@ pub(super) enum Sighting {
     Never,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    port: PortId,
-    seen: Moment,
-}
-
 /// Addresses with their ports and ages.
+///
+/// A newcomer always gets in. When the table is full, the port with the most addresses gives up
+/// the one that it has not seen for longest, as in OVS: a flood of source addresses pushes out
+/// its own, and every port can count on its share.
 #[derive(Debug)]
 pub(super) struct Table {
     settings: Settings,
-    entries: BTreeMap<Address, Entry>,
+    entries: Aged<PortId>,
+    /// The same by port.
+    by_port: BTreeMap<PortId, Aged<()>>,
+    /// The ports of `by_port` by how many addresses each has.
+    by_size: BTreeSet<(usize, PortId)>,
     /// What was forgotten, and when, so that megaflows of before can be told from those that
-    /// another life of the daemon made. Kept for the ageing time, at most `limit` of them.
-    forgotten: BTreeMap<Address, Moment>,
-    /// Nothing expires before.
-    next_expiry: Moment,
+    /// another life of the daemon made. Kept for the ageing time, at most as many as entries.
+    forgotten: Aged<()>,
+    /// When the latest one was forgotten that `forgotten` had no room for: until the ageing time
+    /// has passed since, any address that is not known may be such a one.
+    let_go: Option<Moment>,
+    /// The numbers that only grow.
     learning: Learning,
 }
 
@@ -59,101 +46,139 @@ impl Table {
     pub(super) fn new(settings: Settings) -> Table {
         Table {
             settings,
-            entries: BTreeMap::new(),
-            forgotten: BTreeMap::new(),
-            next_expiry: Moment::default(),
-            learning: Learning::default(),
+            entries: Aged::default(),
+            by_port: BTreeMap::new(),
+            by_size: BTreeSet::new(),
+            forgotten: Aged::default(),
+            let_go: None,
+            learning: Learning { capacity: settings.max_entries as u64, ..Learning::default() },
         }
     }
 
     pub(super) fn learning(&self) -> Learning {
-        Learning { addresses: self.entries.len(), ..self.learning }
+        Learning { addresses: self.entries.len() as u64, ..self.learning.clone() }
     }
 
     /// The port behind which an address is.
     pub(super) fn find(&self, address: Address) -> Option<PortId> {
-        self.entries.get(&address).map(|entry| entry.port)
+        self.entries.get(address).map(|(_, port)| port)
     }
 
     pub(super) fn sighting(&self, address: Address) -> Sighting {
-        match (self.entries.get(&address), self.forgotten.get(&address)) {
-            (Some(entry), _) => Sighting::At(entry.port),
-            (None, Some(when)) => Sighting::Forgotten(*when),
+        let forgotten = self.forgotten.get(address).map(|(when, ())| when);
+        match (self.find(address), forgotten.or(self.let_go)) {
+            (Some(port), _) => Sighting::At(port),
+            (None, Some(when)) => Sighting::Forgotten(when),
             (None, None) => Sighting::Never,
         }
     }
 
-    /// Notes that an address is behind a port; true if that is news.
-    pub(super) fn learn(&mut self, address: Address, port: PortId, at: Moment) -> bool {
-        if let Some(entry) = self.entries.get_mut(&address) {
-            entry.seen = entry.seen.max(at);
-            let moved = entry.port != port;
-            entry.port = port;
-            self.learning.moved += u64::from(moved);
-            return moved;
+    /// Notes that an address was behind a port at a moment, now or before; true if that is news.
+    pub(super) fn learn(
+        &mut self,
+        address: Address,
+        port: PortId,
+        seen: Moment,
+        now: Moment,
+    ) -> bool {
+        let known = self.entries.get(address);
+        match known {
+            Some((latest, before)) if before == port && latest >= seen => return false,
+            Some((_, before)) => self.learning.moved += u64::from(before != port),
+            None => {
+                if self.entries.len() >= self.settings.max_entries {
+                    self.evict(port, now);
+                }
+                self.learning.learned += 1;
+            }
         }
-        if self.entries.len() >= self.settings.limit {
-            self.learning.overflows += 1;
-            return false;
+        self.forgotten.take(address);
+        self.take(address);
+        self.put(address, port, known.map_or(seen, |(latest, _)| latest.max(seen)));
+        known.is_none_or(|(_, before)| before != port)
+    }
+
+    /// Makes room for an address behind a port: the port with the most gives up its oldest. Where
+    /// none has more than the newcomer's own port, that one does.
+    fn evict(&mut self, newcomer: PortId, now: Moment) {
+        let Some((most, largest)) = self.by_size.last().copied() else { return };
+        let own = self.by_port.get(&newcomer).map_or(0, Aged::len);
+        let from = if own == most { newcomer } else { largest };
+        let oldest = self.by_port.get(&from).and_then(Aged::oldest);
+        if let Some((_, address)) = oldest {
+            self.forget(address, now);
+            *self.learning.evicted.entry(from).or_default() += 1;
         }
-        self.forgotten.remove(&address);
-        self.entries.insert(address, Entry { port, seen: at });
-        self.next_expiry = self.next_expiry.min(at + self.settings.ageing);
-        self.learning.learnt += 1;
-        true
     }
 
     /// Forgets what was not seen for too long; true if there was something.
     pub(super) fn expire(&mut self, now: Moment) -> bool {
-        if now < self.next_expiry {
-            return false;
-        }
         let ageing = self.settings.ageing;
-        let old = |seen: Moment| now.since(seen) >= ageing;
-        self.forgotten.retain(|_, when| !old(*when));
-        let before = self.entries.len();
-        let forgotten = &mut self.forgotten;
-        self.entries.retain(|address, entry| {
-            if old(entry.seen) {
-                forgotten.insert(*address, now);
-            }
-            !old(entry.seen)
-        });
-        let expired = before - self.entries.len();
-        self.learning.expired += expired as u64;
-        let first = self.entries.values().map(|entry| entry.seen + ageing).min();
-        self.next_expiry = first.unwrap_or(now + ageing).min(now + ageing);
-        self.trim();
+        let old = |(seen, address)| (now.since(seen) >= ageing).then_some(address);
+        while let Some(address) = self.forgotten.oldest().and_then(old) {
+            self.forgotten.take(address);
+        }
+        self.let_go = self.let_go.filter(|when| now.since(*when) < ageing);
+        let mut expired = 0;
+        while let Some(address) = self.entries.oldest().and_then(old) {
+            self.forget(address, now);
+            expired += 1;
+        }
+        self.learning.expired += expired;
         expired > 0
     }
 
     /// Forgets the addresses behind some ports; true if there were any.
-    pub(super) fn forget(&mut self, now: Moment, gone: impl Fn(PortId) -> bool) -> bool {
-        let before = self.entries.len();
-        let forgotten = &mut self.forgotten;
-        self.entries.retain(|address, entry| {
-            if gone(entry.port) {
-                forgotten.insert(*address, now);
+    pub(super) fn forget_ports(&mut self, now: Moment, gone: impl Fn(PortId) -> bool) -> bool {
+        let gone: Vec<PortId> = self.by_port.keys().copied().filter(|port| gone(*port)).collect();
+        for port in &gone {
+            while let Some((_, address)) = self.by_port.get(port).and_then(Aged::oldest) {
+                self.forget(address, now);
             }
-            !gone(entry.port)
-        });
-        self.trim();
-        self.entries.len() < before
+        }
+        !gone.is_empty()
     }
 
-    /// Many flushes of many addresses must not pile up.
-    fn trim(&mut self) {
-        while self.forgotten.len() > self.settings.limit {
-            self.forgotten.pop_first();
+    fn forget(&mut self, address: Address, now: Moment) {
+        self.take(address);
+        self.forgotten.put(address, now, ());
+        // Many floods or flushes must not pile up.
+        if self.forgotten.len() > self.settings.max_entries
+            && let Some((when, oldest)) = self.forgotten.oldest()
+        {
+            self.forgotten.take(oldest);
+            self.let_go = Some(when);
+        }
+    }
+
+    fn put(&mut self, address: Address, port: PortId, seen: Moment) {
+        self.entries.put(address, seen, port);
+        self.of_port(port, |share| share.put(address, seen, ()));
+    }
+
+    fn take(&mut self, address: Address) {
+        if let Some((_, port)) = self.entries.take(address) {
+            self.of_port(port, |share| {
+                share.take(address);
+            });
+        }
+    }
+
+    /// Changes what a port has; one that has nothing is in neither index.
+    fn of_port(&mut self, port: PortId, change: impl FnOnce(&mut Aged<()>)) {
+        let share = self.by_port.entry(port).or_default();
+        self.by_size.remove(&(share.len(), port));
+        change(share);
+        if share.len() > 0 {
+            self.by_size.insert((share.len(), port));
+        } else {
+            self.by_port.remove(&port);
         }
     }
 
     /// What is known, longest unseen first, with ages.
-    pub(super) fn list(&self, now: Moment) -> Vec<(PortId, Address, Duration)> {
-        let alive = self.entries.iter().filter(|(_, e)| now.since(e.seen) < self.settings.ageing);
-        let mut list: Vec<_> =
-            alive.map(|(address, e)| (e.port, *address, now.since(e.seen))).collect();
-        list.sort_by_key(|(_, address, age)| (std::cmp::Reverse(*age), *address));
-        list
+    pub(super) fn list(&self, now: Moment) -> impl Iterator<Item = (PortId, Address, Duration)> {
+        let aged = self.entries.iter().map(move |(seen, at, port)| (port, at, now.since(seen)));
+        aged.filter(|(_, _, age)| *age < self.settings.ageing)
     }
 }

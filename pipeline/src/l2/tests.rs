@@ -1,7 +1,5 @@
 //! The switch against a naive one that decides per packet, and its rules one by one.
 
-use std::collections::BTreeMap;
-
 use flow::packet::{Packet, extract};
 use flow::reference::{Effect, Table as FlowTable, execute};
 use flow::{Field, Mask, odp};
@@ -34,6 +32,11 @@ fn key(port: u32, frame: &[u8]) -> Key {
     Key { in_port: port, ..extract(frame) }
 }
 
+/// Ports that all have a link.
+fn up(ports: &[u32]) -> Vec<PortLink> {
+    ports.iter().map(|port| PortLink { id: PortId(*port), up: true }).collect()
+}
+
 /// A switch, the megaflows that it made, and a datapath that obeys them.
 struct Bench {
     switch: Switch,
@@ -44,7 +47,7 @@ struct Bench {
 impl Bench {
     fn new(settings: Settings, ports: &[u32]) -> Bench {
         let mut switch = Switch::new(settings);
-        switch.ports(&ports.iter().copied().map(PortId).collect::<Vec<_>>());
+        switch.ports(&up(ports));
         Bench { switch, flows: BTreeMap::new(), upcalls: 0 }
     }
 
@@ -55,6 +58,10 @@ impl Bench {
             self.revalidate(now);
         }
         changed
+    }
+
+    fn learning(&self) -> Learning {
+        self.switch.learning().unwrap()
     }
 
     fn revalidate(&mut self, now: Moment) {
@@ -119,11 +126,26 @@ impl Bench {
     }
 }
 
-/// The same switch without megaflows: everything is decided anew for each packet.
+/// The same switch without megaflows and without indexes: everything is decided anew for each
+/// packet, and looked for one by one.
 struct Naive {
-    ports: Vec<u32>,
+    ports: Vec<PortLink>,
+    limit: usize,
     seen: BTreeMap<(u16, MacAddr), (u32, Moment)>,
+    evicted: usize,
 }
+
+/// As OVS's documentation of `forward-bpdu` lists them.
+const RESERVED: [&str; 8] = [
+    "01:80:c2:00:00:00",
+    "01:80:c2:00:00:0e",
+    "00:e0:2b:00:00:04",
+    "01:00:0c:00:00:00",
+    "01:00:0c:cc:cc:c3",
+    "01:00:0c:cc:cc:cc",
+    "01:00:0c:cc:cc:cd",
+    "01:00:0c:cd:cd:cd",
+];
 
 impl Naive {
     fn packet(&mut self, port: u32, frame: &[u8], now: Moment) -> Vec<PortId> {
@@ -133,22 +155,36 @@ impl Naive {
         let tagged = frame[12..14] == [0x81, 0x00] || frame[12..14] == [0x88, 0xa8];
         let vlan = u16::from_be_bytes([frame[14], frame[15]]) & 0xfff;
         let vlan = if tagged { vlan } else { 0 };
-        if dst.0[..5] == [1, 0x80, 0xc2, 0, 0] && dst.0[5] < 16 || !self.ports.contains(&port) {
+        let here = self.ports.iter().find(|known| known.id.0 == port);
+        let Some(here) = here.filter(|_| !RESERVED.contains(&&*dst.to_string())) else {
             return Vec::new();
-        }
-        if src.0[0] & 1 == 0 {
-            self.seen.insert((vlan, src), (port, now));
+        };
+        if src.0[0] & 1 == 0 && src.0 != [0; 6] && here.up {
+            self.learn((vlan, src), port, now);
         }
         let to = match self.seen.get(&(vlan, dst)) {
             Some((known, _)) => vec![*known],
-            None => self.ports.clone(),
+            None => self.ports.iter().map(|port| port.id.0).collect(),
         };
         to.into_iter().filter(|to| *to != port).map(PortId).collect()
     }
 
-    fn set_ports(&mut self, ports: &[u32]) {
+    fn learn(&mut self, address: (u16, MacAddr), port: u32, now: Moment) {
+        if !self.seen.contains_key(&address) && self.seen.len() >= self.limit {
+            let count = |of: u32| self.seen.values().filter(|(known, _)| *known == of).count();
+            let largest =
+                self.ports.iter().map(|p| p.id.0).max_by_key(|p| (count(*p), *p == port, *p));
+            let behind = self.seen.iter().filter(|(_, (known, _))| Some(*known) == largest);
+            let oldest = behind.map(|(address, (_, seen))| (*seen, *address)).min();
+            self.seen.remove(&oldest.unwrap().1);
+            self.evicted += 1;
+        }
+        self.seen.insert(address, (port, now));
+    }
+
+    fn set_ports(&mut self, ports: &[PortLink]) {
         self.ports = ports.to_vec();
-        self.seen.retain(|_, (port, _)| ports.contains(port));
+        self.seen.retain(|_, (port, _)| ports.iter().any(|p| p.id.0 == *port && p.up));
     }
 }
 
@@ -170,15 +206,18 @@ impl Rng {
     /// Any frame; if `calm`, an untagged one from the address whose home the port is, mostly.
     fn frame(&mut self, port: u32, calm: bool) -> Vec<u8> {
         let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
-        let reserved = MacAddr([1, 0x80, 0xc2, 0, 0, 0x0e]);
         let macs = [mac(1), mac(2), mac(3), mac(4)];
-        let src = if self.below(20) == 0 { group } else { self.pick(&macs) };
+        let src = match self.below(40) {
+            0 | 1 => group,
+            2 => MacAddr::default(),
+            _ => self.pick(&macs),
+        };
         let at_home = calm && self.below(40) != 0;
         let src = if at_home { mac(u8::try_from(port).unwrap()) } else { src };
         let dst = match self.below(12) {
             0 => group,
             1 => MacAddr::BROADCAST,
-            2 => reserved,
+            2 => self.pick(&RESERVED).parse().unwrap(),
             _ => self.pick(&macs),
         };
         let tci = [0, 5, 0x2005, 0xe007, 0x1005];
@@ -187,35 +226,52 @@ impl Rng {
             .collect();
         frame(src, dst, &tags)
     }
+
+    /// Something happens that is no packet: silence, a flush, ports and links that come and go.
+    fn disturb(&mut self, bench: &mut Bench, naive: &mut Naive, now: &mut Moment) {
+        match self.below(100) {
+            0 => {
+                *now = *now + AGEING;
+                bench.tick(*now);
+            }
+            1 => {
+                bench.switch.flush();
+                naive.seen.clear();
+            }
+            2 => {
+                let ports = self.pick(&[vec![1, 2, 3, 4], vec![1, 2, 4], vec![2, 3, 4, 7]]);
+                bench.switch.ports(&up(&ports));
+                naive.set_ports(&up(&ports));
+            }
+            3..=7 => {
+                let mut ports = naive.ports.clone();
+                ports.iter_mut().for_each(|port| port.up = true);
+                let one = usize::try_from(self.below(3 * ports.len() as u64)).unwrap();
+                if let Some(port) = ports.get_mut(one) {
+                    port.up = false;
+                }
+                bench.switch.ports(&ports);
+                naive.set_ports(&ports);
+            }
+            _ => {}
+        }
+    }
 }
 
 #[test]
 fn megaflows_do_what_a_switch_does_packet_by_packet() {
-    let (mut upcalls, mut packets) = (0, 0);
-    for seed in 0..60 {
+    let (mut upcalls, mut packets, mut evicted) = (0, 0, 0);
+    for seed in 0..90 {
         let mut rng = Rng(seed);
-        let settings = Settings { ageing: AGEING, ..Settings::default() };
-        let mut bench = Bench::new(settings, &[1, 2, 3, 4]);
-        let mut naive = Naive { ports: vec![1, 2, 3, 4], seen: BTreeMap::new() };
+        // In a third of the runs the table is too small for the stations.
+        let limit = if seed % 3 == 0 { 4 } else { 100 };
+        let mut bench = Bench::new(settings(limit), &[1, 2, 3, 4]);
+        let (ports, seen) = (up(&[1, 2, 3, 4]), BTreeMap::new());
+        let mut naive = Naive { ports, limit, seen, evicted: 0 };
         let mut now = Moment(1);
         for step in 0..300 {
             now = now + Duration::from_millis(rng.pick(&[0, 1, 10, 20, 200, 900]));
-            match rng.below(100) {
-                0 => {
-                    now = now + AGEING;
-                    bench.tick(now);
-                }
-                1 => {
-                    bench.switch.flush();
-                    naive.seen.clear();
-                }
-                2 => {
-                    let ports = rng.pick(&[vec![1, 2, 3, 4], vec![1, 2, 4], vec![2, 3, 4, 7]]);
-                    bench.switch.ports(&ports.iter().copied().map(PortId).collect::<Vec<_>>());
-                    naive.set_ports(&ports);
-                }
-                _ => {}
-            }
+            rng.disturb(&mut bench, &mut naive, &mut now);
             let port = u32::try_from(rng.below(4)).unwrap() + 1;
             let frame = rng.frame(port, seed % 2 == 0);
             let wanted = naive.packet(port, &frame, now);
@@ -223,17 +279,22 @@ fn megaflows_do_what_a_switch_does_packet_by_packet() {
             assert_eq!(sent, wanted, "seed {seed}, step {step}: port {port}, {frame:02x?}");
             packets += 1;
         }
+        let learning = bench.learning();
+        assert_eq!(learning.addresses, naive.seen.len() as u64, "seed {seed}");
+        assert_eq!(learning.evicted.values().sum::<u64>(), naive.evicted as u64, "seed {seed}");
         upcalls += bench.upcalls;
+        evicted += naive.evicted;
     }
     // Megaflows were really used, and really went away.
     assert!(
         upcalls * 10 > packets && upcalls * 10 < packets * 8,
         "{upcalls} upcalls of {packets} packets"
     );
+    assert!(evicted > 1000, "{evicted} addresses were evicted");
 }
 
-fn settings(limit: usize) -> Settings {
-    Settings { ageing: AGEING, limit }
+fn settings(max_entries: usize) -> Settings {
+    Settings { ageing: AGEING, max_entries }
 }
 
 #[test]
@@ -275,7 +336,7 @@ fn a_move_replaces_actions_and_removes_the_old_source() {
         flow.matching.key().eth_src == mac(1) && flow.matching.key().in_port == 1
     };
     assert!(bench.flows.values().find(old).is_none());
-    assert_eq!(bench.switch.learning().moved, 1);
+    assert_eq!(bench.learning().moved, 1);
 }
 
 #[test]
@@ -286,26 +347,94 @@ fn hits_keep_an_address_and_silence_ages_it() {
         bench.packet(1, &broadcast, second(at));
     }
     assert_eq!(bench.upcalls, 1, "one upcall, then hits");
-    assert_eq!(bench.switch.learning().addresses, 1);
+    assert_eq!(bench.learning().addresses, 1);
     assert!(!bench.tick(second(23)));
     assert!(bench.tick(second(24)), "5 s after the last hit");
-    assert_eq!(bench.switch.learning().addresses, 0);
+    assert_eq!(bench.learning().addresses, 0);
     assert!(bench.flows.is_empty(), "its megaflow went, so that the next packet is learnt from");
     bench.packet(1, &broadcast, second(25));
-    assert_eq!(bench.switch.learning().learnt, 2);
+    assert_eq!(bench.learning().learned, 2);
 }
 
 #[test]
-fn a_full_table_counts_what_it_does_not_learn() {
-    let mut bench = Bench::new(settings(2), &[1, 2]);
-    for source in 1..=4 {
-        bench.packet(1, &frame(mac(source), MacAddr::BROADCAST, &[]), second(1));
+fn a_flood_of_sources_hurts_its_own_port_alone() {
+    let flooder = |n: u16| MacAddr([2, 0xff, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
+    let mut bench = Bench::new(settings(100), &[1, 2, 3]);
+    let broadcast = |src: MacAddr| frame(src, MacAddr::BROADCAST, &[]);
+    for station in 1..=30 {
+        bench.packet(2, &broadcast(mac(station)), second(1));
     }
-    let learning = bench.switch.learning();
-    assert_eq!((learning.addresses, learning.learnt), (2, 2));
-    assert!(learning.overflows >= 2);
-    let to_unlearnt = frame(mac(9), mac(4), &[]);
-    assert_eq!(bench.packet(2, &to_unlearnt, second(1)), [PortId(1)], "flooded");
+    for n in 0..300 {
+        let key = key(1, &broadcast(flooder(n)));
+        bench.switch.learn(&key, second(2));
+    }
+    // A victim that was never heard before.
+    bench.packet(3, &broadcast(mac(99)), second(2));
+    for (station, port) in [(1, 2), (30, 2), (99, 3)] {
+        let sent = bench.packet(1, &frame(flooder(299), mac(station), &[]), second(2));
+        assert_eq!(sent, [PortId(port)], "station {station} is still known");
+    }
+    let learning = bench.learning();
+    assert_eq!((learning.addresses, learning.capacity), (100, 100));
+    assert_eq!(learning.evicted, BTreeMap::from([(PortId(1), 231)]));
+    assert_eq!(learning.learned, 331);
+    let listed = bench.switch.show(second(2));
+    assert!(!listed.contains("02:ff:00:00:00:00"), "the flood's own oldest went");
+    assert!(listed.contains(&flooder(299).to_string()));
+}
+
+#[test]
+fn where_no_port_has_more_the_newcomers_own_gives_up() {
+    let mut bench = Bench::new(settings(4), &[1, 2]);
+    for (port, station) in [(1, 1), (1, 2), (2, 3), (2, 4), (1, 5)] {
+        bench.packet(port, &frame(mac(station), MacAddr::BROADCAST, &[]), second(station.into()));
+    }
+    assert_eq!(bench.learning().evicted, BTreeMap::from([(PortId(1), 1)]));
+    assert_eq!(bench.packet(2, &frame(mac(3), mac(1), &[]), second(5)), [PortId(1)], "flooded");
+    assert_eq!(bench.switch.table.find((0, mac(1))), None, "the oldest of port 1");
+    assert_eq!(bench.switch.table.find((0, mac(3))), Some(PortId(2)));
+}
+
+#[test]
+fn a_port_without_a_link_loses_its_addresses() {
+    let mut bench = Bench::new(settings(9), &[1, 2, 3]);
+    bench.packet(1, &frame(mac(1), MacAddr::BROADCAST, &[]), second(1));
+    let to_it = frame(mac(2), mac(1), &[]);
+    assert_eq!(bench.packet(2, &to_it, second(1)), [PortId(1)]);
+    let mut ports = up(&[1, 2, 3]);
+    ports[0].up = false;
+    bench.switch.ports(&ports);
+    assert_eq!(bench.switch.table.find((0, mac(1))), None);
+    // The station may be elsewhere by now.
+    assert_eq!(bench.packet(2, &to_it, second(1)), [PortId(1), PortId(3)]);
+    // A frame of before the loss comes late: it is forwarded, and tells nothing.
+    let late = frame(mac(1), mac(2), &[]);
+    assert_eq!(bench.packet(1, &late, second(1)), [PortId(2)]);
+    assert_eq!(bench.switch.table.find((0, mac(1))), None);
+    bench.switch.ports(&up(&[1, 2, 3]));
+    bench.packet(1, &late, second(2));
+    assert_eq!(bench.packet(2, &to_it, second(2)), [PortId(1)], "learnt again");
+    bench.switch.ports(&up(&[2, 3]));
+    assert_eq!(bench.packet(2, &to_it, second(2)), [PortId(3)], "a port that went");
+}
+
+#[test]
+fn no_source_no_lesson() {
+    let mut bench = Bench::new(settings(9), &[1, 2]);
+    for src in [MacAddr::default(), MacAddr::BROADCAST, MacAddr([1, 0, 0x5e, 0, 0, 1])] {
+        assert_eq!(bench.packet(1, &frame(src, mac(9), &[]), second(1)), [PortId(2)], "{src}");
+    }
+    for dst in RESERVED {
+        let to_neighbour = frame(mac(1), dst.parse().unwrap(), &[]);
+        assert_eq!(bench.packet(1, &to_neighbour, second(1)), [], "{dst}");
+    }
+    assert_eq!(bench.learning().learned, 0);
+    // Neighbours of the reserved ones are groups or stations like all.
+    for dst in ["01:80:c2:00:00:10", "00:e0:2b:00:00:05", "01:00:0c:cc:cc:c8", "01:00:0c:cc:cc:ce"]
+    {
+        let sent = bench.packet(1, &frame(mac(1), dst.parse().unwrap(), &[]), second(1));
+        assert_eq!(sent, [PortId(2)], "{dst}");
+    }
 }
 
 #[test]
@@ -314,13 +443,12 @@ fn a_restart_learns_from_the_megaflows_that_it_finds() {
     bench.packet(1, &frame(mac(1), MacAddr::BROADCAST, &[]), second(1));
     bench.packet(2, &frame(mac(2), mac(1), &[]), second(1));
     let before = bench.flows.clone();
-    let ports = bench.switch.ports.clone();
     bench.switch = Switch::new(settings(9));
-    bench.switch.ports(&ports);
+    bench.switch.ports(&up(&[1, 2, 3]));
     bench.revalidate(second(2));
     bench.tick(second(2));
     assert_eq!(bench.flows, before, "nothing is interrupted");
-    assert_eq!(bench.switch.learning().addresses, 2);
+    assert_eq!(bench.learning().addresses, 2);
     assert_eq!(bench.packet(3, &frame(mac(3), mac(2), &[]), second(3)), [PortId(2)]);
 }
 
@@ -331,7 +459,7 @@ fn foreign_megaflows_go() {
     let flow = Megaflow::new(odp::parse_match(foreign).unwrap(), [Action::Output(PortId(2))]);
     assert_eq!(bench.switch.revalidate(&flow, second(1)), Verdict::Remove);
     bench.switch.used(&flow, second(1));
-    assert_eq!(bench.switch.learning().learnt, 0);
+    assert_eq!(bench.learning().learned, 0);
 }
 
 #[test]
@@ -342,7 +470,7 @@ fn only_misses_are_switched() {
     let upcall = Upcall { key: &key(1, &frame), frame: &frame, reason: &reason };
     assert_eq!(bench.switch.upcall(upcall, second(1)), Answer::Execute([].into()));
     assert!(bench.packet(9, &frame, second(1)).is_empty(), "a port that is not there");
-    assert_eq!(bench.switch.learning().learnt, 0);
+    assert_eq!(bench.learning().learned, 0);
 }
 
 #[test]
@@ -353,14 +481,14 @@ fn counters_read_late_do_not_move_or_revive() {
     let old = bench.flows.values().next().unwrap().clone();
     bench.packet(2, &broadcast, second(2));
     bench.switch.used(&old, second(3));
-    assert_eq!(bench.switch.learning().moved, 1);
+    assert_eq!(bench.learning().moved, 1);
     let moved = bench.flows.values().next().unwrap().clone();
     bench.tick(second(4));
     bench.switch.flush();
     bench.switch.used(&moved, second(3));
-    assert_eq!(bench.switch.learning().addresses, 0, "it was hit before the flush");
+    assert_eq!(bench.learning().addresses, 0, "it was hit before the flush");
     bench.switch.used(&moved, second(5));
-    assert_eq!(bench.switch.learning().addresses, 1);
+    assert_eq!(bench.learning().addresses, 1);
 }
 
 #[test]

@@ -14,7 +14,6 @@ use hostdp::{Config, Datapath, Resolution};
 
 use super::report::{Summary, Upcalls};
 use super::{Failure, Input};
-use crate::cmd::explain::ports;
 
 /// One packet can leave a port more often than once: copies, recirculation.
 const ROOM: usize = 4096;
@@ -91,7 +90,7 @@ impl Lab {
     fn new(flows: &[Arc<Megaflow>], inputs: &[Input], out: &Path) -> Result<Lab, Failure> {
         let mut datapath = Datapath::new(Config::default());
         let mut numbers: BTreeSet<PortId> = inputs.iter().map(|input| input.port).collect();
-        flows.iter().for_each(|flow| numbers.extend(ports(flow)));
+        flows.iter().for_each(|flow| numbers.extend(flow.ports()));
         let mut outputs = BTreeMap::new();
         for port in numbers {
             let job = |error: &dyn std::fmt::Display| Failure::Job(error.to_string());

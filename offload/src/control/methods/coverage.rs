@@ -39,6 +39,13 @@ fn events(status: &Status) -> Vec<(String, u64)> {
             add(format!("{}_drop_{reason}/{name}", direction.name()), *count);
         }
     }
+    if let Some(learning) = &metrics.learning {
+        // By OVS's names.
+        add("mac_learning_learned".to_owned(), learning.learned);
+        add("mac_learning_expired".to_owned(), learning.expired);
+        add("mac_learning_evicted".to_owned(), learning.evicted.values().sum());
+        add("mac_learning_moved".to_owned(), learning.moved);
+    }
     for (change, count) in &metrics.placement_changes {
         add(format!("{}_to_{}_{}", change.from, change.to, change.cause), *count);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use flow::{
     Action, Actions, Admission, Answer, Capabilities, Client, Completion, Counters, Key, Mask,
-    Match, Megaflow, Moment, Op, OpKind, Placement, PortId, ProviderError, Reason, RecircId,
-    Refusal, Stats, Ufid, Upcall, UpcallReason, Verdict,
+    Match, Megaflow, Moment, Op, OpKind, Placement, PortId, PortLink, ProviderError, Reason,
+    RecircId, Refusal, Stats, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;
@@ -35,7 +35,7 @@ impl Client for Outputs {
     fn name(&self) -> &'static str {
         "outputs"
     }
-    fn ports(&mut self, _ports: &[PortId]) {}
+    fn ports(&mut self, _ports: &[PortLink]) {}
     fn upcall(&mut self, upcall: Upcall<'_>, _now: Moment) -> Answer {
         Answer::Install(flow_of(upcall.key.recirc_id, upcall.key.tp_src, &[OUT]))
     }

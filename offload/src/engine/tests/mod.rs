@@ -81,7 +81,7 @@ fn idle_flows_leave_and_operators_flows_stay() {
 /// The actions of each follow from what is learnt from the other: whichever is asked about first.
 #[test]
 fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
-    let ports = [PortId(1), PortId(2), PortId(3)];
+    let ports = [1, 2, 3].map(|port| PortLink { id: PortId(port), up: true });
     let stations = [flow::MacAddr([2, 0, 0, 0, 0, 1]), flow::MacAddr([2, 0, 0, 0, 0, 2])];
     let mut before = pipeline::l2::Switch::new(pipeline::l2::Settings::default());
     before.ports(&ports);
@@ -115,4 +115,48 @@ fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
         assert_eq!(commands.iter().find(to_nic).map(|c| format!("{c:?}")), None);
         assert!(commands.iter().any(|c| matches!(c, Command::Adopt { .. })));
     }
+}
+
+/// A cable is pulled: not the next pass over all megaflows, but the same step asks about those
+/// that send there.
+#[test]
+fn what_outputs_to_a_port_without_a_link_is_asked_about_at_once() {
+    let links = |up: bool| {
+        [1, 2, 3].map(|port| PortLink { id: PortId(port), up: up || port != 2 }).to_vec()
+    };
+    let switch = pipeline::l2::Switch::new(pipeline::l2::Settings::default());
+    let mut desk = desk::Desk::new(1);
+    desk.engine = Engine::new(Settings::default(), Box::new(switch), Box::new(ByRate));
+    desk.step(Event::Ports(links(true)));
+    let packet = |desk: &mut desk::Desk, in_port: u32, from: u8, to: u8| {
+        let [eth_src, eth_dst] = [from, to].map(|n| flow::MacAddr([2, 0, 0, 0, 0, n]));
+        let key = Key { in_port, eth_src, eth_dst, eth_type: 0x0800, ..Key::default() };
+        let (key, reason) = (Box::new(key), UpcallReason::Miss);
+        desk.step(Event::Upcall { id: Some(1), key, frame: vec![0; 60], reason });
+        desk.settle();
+    };
+    // 1 is behind port 1 and so on; what goes from 1 to 3 has nothing to do with port 2.
+    for (port, from, to) in [(2, 2, 1), (3, 3, 1), (1, 1, 2), (1, 1, 3)] {
+        packet(&mut desk, port, from, to);
+    }
+    desk.later(Duration::from_millis(10));
+    desk.settle();
+    // Another pass over all is not due yet when the link goes.
+    packet(&mut desk, 3, 4, 1);
+    desk.step(Event::Tick);
+    desk.settle();
+    desk.step(Event::Ports(links(false)));
+    let to = |ports: &[u32]| ports.iter().map(|n| Action::Output(PortId(*n))).collect::<Vec<_>>();
+    let asked: Vec<(flow::OpKind, Vec<Action>)> = desk
+        .host
+        .iter()
+        .map(|op| match op {
+            flow::Op::Replace { flow, .. } => (op.kind(), flow.actions.to_vec()),
+            _ => (op.kind(), Vec::new()),
+        })
+        .collect();
+    // From port 2, whose sources are unknown now; and to it, flooded from now on.
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked.contains(&(flow::OpKind::Remove, Vec::new())), "{asked:?}");
+    assert!(asked.contains(&(flow::OpKind::Replace, to(&[2, 3]))), "{asked:?}");
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use flow::{
     Action, Admission, Answer, Capabilities, Client, Completion, Counters, Key, Mask, Match,
-    Megaflow, Moment, Op, Placement, PortId, ProviderError, ProviderEvent, Reason, Refusal, Stats,
-    TableUsage, Ufid, Upcall, UpcallReason, Verdict,
+    Megaflow, Moment, Op, Placement, PortId, PortLink, ProviderError, ProviderEvent, Reason,
+    Refusal, Stats, TableUsage, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;
@@ -61,7 +61,7 @@ impl Client for Fickle {
     fn name(&self) -> &'static str {
         "fickle"
     }
-    fn ports(&mut self, _ports: &[PortId]) {}
+    fn ports(&mut self, _ports: &[PortLink]) {}
     fn upcall(&mut self, upcall: Upcall<'_>, _now: Moment) -> Answer {
         let mask = Mask { tp_src: 0xffff, ..Mask::default() };
         let matching = Match::new(upcall.key, &mask);
