@@ -33,7 +33,7 @@ pub use matching::Match;
 pub use megaflow::Megaflow;
 pub use placement::Placement;
 pub use provider::{
-    Completion, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
+    Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
 };
 pub use refusal::{Reason, Refusal};
 pub use stats::{Counters, Moment, Stats};

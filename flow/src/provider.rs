@@ -182,8 +182,54 @@ pub struct TableUsage {
 pub enum ProviderEvent {
     /// The device is gone; every entry in it with it.
     Gone(String),
-    /// Somebody changed the table behind our back, or a notification was lost: dump it.
+    /// Somebody changed the table behind our back, or a notification was lost, or the device can
+    /// do other things than before: read its statistics, and try again what it refused.
     Changed,
+    /// Others did something to megaflows in the device, which the statistics leave out since.
+    Corrected {
+        /// What.
+        kind: Correction,
+        /// To how many.
+        megaflows: u64,
+        /// The first of them, and what is known about it, for people.
+        first: String,
+    },
+}
+
+/// What others do to megaflows in a device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Correction {
+    /// Another rule was put in the place of ours under our cookie.
+    Altered,
+    /// A rule that is not ours is looked up first and takes its packets.
+    Shadowed,
+}
+
+impl Correction {
+    /// All kinds.
+    pub const ALL: [Correction; 2] = [Correction::Altered, Correction::Shadowed];
+
+    /// The word for it in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Correction::Altered => "altered",
+            Correction::Shadowed => "shadowed",
+        }
+    }
+
+    /// What happened, for the log: "of what we had put there, …".
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Correction::Altered => {
+                "somebody changed rules of ours in the device; they are put right"
+            }
+            Correction::Shadowed => {
+                "rules that are not ours come first in the device; the host forwards instead"
+            }
+        }
+    }
 }
 
 /// A place where megaflows can live: the host table, tc, the FPGA card.

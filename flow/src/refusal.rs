@@ -46,6 +46,8 @@ reasons! {
     DeviceGone "device-gone";
     /// What the device echoed is not what was asked for.
     Echo "echo";
+    /// A rule of somebody else is in the device, and is looked up first.
+    Shadowed "shadowed";
     /// The operator or a policy keeps it on the host.
     Policy "policy";
 }

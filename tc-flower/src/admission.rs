@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flow::{Admission, Capabilities, Megaflow, PortId, Refusal};
+use flow::{Admission, Capabilities, Megaflow, PortId, Reason, Refusal};
 
+use crate::decode::Foreign;
 use crate::explain;
 use crate::feature::{self, Features};
 use crate::probe;
@@ -19,6 +20,8 @@ pub struct TcAdmission {
     features: BTreeMap<u32, Arc<Features>>,
     /// Ports whose interface can't be used, and why.
     unusable: BTreeMap<PortId, Refusal>,
+    /// Filters of others in hardware that are looked up before ours, by interface.
+    shadows: BTreeMap<u32, Vec<Foreign>>,
     capabilities: Capabilities,
 }
 
@@ -27,12 +30,13 @@ impl TcAdmission {
         target: Target,
         features: BTreeMap<u32, Arc<Features>>,
         unusable: BTreeMap<PortId, Refusal>,
+        shadows: BTreeMap<u32, Vec<Foreign>>,
     ) -> TcAdmission {
         let drivers: Vec<&Features> = features.values().map(Arc::as_ref).collect();
         let ports = target.ports.keys().copied();
         let recirculation = target.recirculation;
         let capabilities = feature::capabilities(&drivers, ports, recirculation, MAX_ACTIONS);
-        TcAdmission { target, features, unusable, capabilities }
+        TcAdmission { target, features, unusable, shadows, capabilities }
     }
 
     /// One that takes all that translation can write, on these ports: for `explain` without a
@@ -42,15 +46,26 @@ impl TcAdmission {
         let all = Arc::new(probe::everything());
         let interfaces = target.ports.values().map(|device| (device.ifindex, Arc::clone(&all)));
         let features = interfaces.collect();
-        TcAdmission::new(target, features, BTreeMap::new())
+        TcAdmission::new(target, features, BTreeMap::new(), BTreeMap::new())
     }
 
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
-    pub(crate) fn features(&self) -> &BTreeMap<u32, Arc<Features>> {
-        &self.features
+    pub(crate) fn shadows(&self) -> &BTreeMap<u32, Vec<Foreign>> {
+        &self.shadows
+    }
+
+    /// Why a filter on that interface would not see its packets, or not all of them: one of
+    /// somebody else takes them first.
+    pub(crate) fn shadow(&self, ifindex: u32, flow: &Megaflow) -> Option<Refusal> {
+        let takes = |foreign: &&Foreign| foreign.matching.overlaps(&flow.matching);
+        let foreign = self.shadows.get(&ifindex)?.iter().find(takes)?;
+        let port = self.target.ports.values().find(|device| device.ifindex == ifindex);
+        let name = port.map_or("?", |device| &device.name);
+        let detail = format!("on {name} the {foreign}, which is not ours, takes its packets first");
+        Some(Refusal::new(Reason::Shadowed, "tc filter").detail(detail))
     }
 
     fn plan(&self, flow: &Megaflow) -> Result<Rule, Refusal> {
@@ -62,9 +77,12 @@ impl TcAdmission {
         let rule = translate(flow, &self.target)?;
         match self.features.get(&rule.ifindex) {
             Some(features) => features.admit(&rule)?,
-            None => return Err(Refusal::new(flow::Reason::Port, format!("in_port {port}"))),
+            None => return Err(Refusal::new(Reason::Port, format!("in_port {port}"))),
         }
-        Ok(rule)
+        match self.shadow(rule.ifindex, flow) {
+            Some(refusal) => Err(refusal),
+            None => Ok(rule),
+        }
     }
 }
 

@@ -16,6 +16,12 @@ pub(crate) struct Location {
     pub(crate) handle: u32,
 }
 
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "chain {} pref {} handle {:#x}", self.chain, self.priority, self.handle)
+    }
+}
+
 /// The body of a request that adds a `skip_sw` filter. For handle 0 the kernel chooses one.
 pub(crate) fn install(w: &mut Writer, rule: &Rule, priority: u16, handle: u32, cookie: Cookie) {
     w.tcmsg(rule.ifindex, handle, TC_H_INGRESS_FILTERS, filter_info(priority, rule.protocol));
@@ -43,6 +49,14 @@ pub(crate) fn remove(w: &mut Writer, at: &Location, protocol: u16) {
     w.tcmsg(at.ifindex, at.handle, TC_H_INGRESS_FILTERS, info);
     // The kind is what lets the kernel do without its big lock.
     w.text(TCA_KIND, "flower");
+    w.u32(TCA_CHAIN, at.chain);
+}
+
+/// The body of a request for one filter.
+pub(crate) fn get(w: &mut Writer, at: &Location, protocol: u16, kind: &str) {
+    let info = filter_info(at.priority, protocol);
+    w.tcmsg(at.ifindex, at.handle, TC_H_INGRESS_FILTERS, info);
+    w.text(TCA_KIND, kind);
     w.u32(TCA_CHAIN, at.chain);
 }
 

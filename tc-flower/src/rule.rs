@@ -93,7 +93,7 @@ impl Rule {
 }
 
 /// One tc action.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum TcAction {
     /// `mirred egress redirect`: the packet leaves by that interface.
     Redirect {
@@ -164,7 +164,7 @@ impl Header {
 }
 
 /// One 32-bit word of a header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PeditWord {
     /// Which header.
     pub header: Header,

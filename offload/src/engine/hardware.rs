@@ -79,6 +79,10 @@ impl Engine {
             ProviderEvent::Changed => {
                 self.next_stats = now;
             }
+            ProviderEvent::Corrected { kind, megaflows, .. } => {
+                let name = self.hardware_name(provider);
+                self.tally.corrections(&name, kind.name(), megaflows);
+            }
             ProviderEvent::Gone(why) => self.lost(provider, &why, now),
         }
     }

@@ -167,7 +167,8 @@ impl Engine {
         self.recount(ufid, "refused");
     }
 
-    /// A device can do other things than before: what it had refused is tried again.
+    /// A device can do other things than before, or what it refused had a cause that is gone: what
+    /// it had refused is tried again.
     pub fn set_admission(
         &mut self,
         provider: ProviderId,
@@ -175,7 +176,8 @@ impl Engine {
         now: Moment,
     ) {
         let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
-        if hardware.admission.capabilities() == admission.capabilities() {
+        // Another snapshot is one of other conditions, even where the capabilities are the same.
+        if Arc::ptr_eq(&hardware.admission, &admission) {
             return;
         }
         hardware.admission = admission;

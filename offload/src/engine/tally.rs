@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flow::{Completion, Moment, Placement, Reason};
+use flow::{Completion, Correction, Moment, Placement, Reason};
 use metrics::{ProviderMetrics, Snapshot, Transition};
 
 /// Counters of the engine, absolute since its start.
@@ -56,7 +56,7 @@ impl Tally {
         }
         for name in providers {
             let provider = snapshot.providers.entry((*name).to_owned()).or_default();
-            for kind in CORRECTIONS {
+            for kind in CORRECTIONS.into_iter().chain(Correction::ALL.map(Correction::name)) {
                 provider.corrections.entry(kind).or_default();
             }
         }
@@ -93,7 +93,12 @@ impl Tally {
 
     /// A reconciliation repaired something.
     pub(super) fn correction(&mut self, provider: &str, kind: &'static str) {
-        *self.provider(provider).corrections.entry(kind).or_default() += 1;
+        self.corrections(provider, kind, 1);
+    }
+
+    /// The same of several megaflows.
+    pub(super) fn corrections(&mut self, provider: &str, kind: &'static str, megaflows: u64) {
+        *self.provider(provider).corrections.entry(kind).or_default() += megaflows;
     }
 
     /// A megaflow lives elsewhere now (or for the first time somewhere).

@@ -105,6 +105,10 @@ impl Owner {
                 // A port that went or came back changes what the device can do.
                 let _ = self.news.send(News::Admission(self.id, self.provider.admission()));
             }
+            if let ProviderEvent::Corrected { kind, megaflows, first } = &event {
+                let provider = self.provider.name();
+                tracing::warn!(provider, megaflows, first, "{}", kind.text());
+            }
             self.tell(Event::Provider { provider: self.id, event });
         }
     }

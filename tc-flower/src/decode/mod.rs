@@ -4,6 +4,7 @@
 //! did not write. What was read is translated again and compared, and its ufid with the cookie.
 
 mod action;
+mod content;
 mod key;
 mod stats;
 
@@ -13,15 +14,15 @@ use flow::{Match, Megaflow, PortId};
 
 use crate::cookie::Cookie;
 use crate::encode::Location;
-use crate::rule::{Rule, TcAction};
+use crate::rule::Rule;
 use crate::translate::{Target, translate};
 use crate::wire::consts::{
     TC_H_INGRESS_FILTERS, TC_H_INGRESS_MAJOR, TCA_ACT_USED_HW_STATS, TCA_CHAIN,
-    TCA_CLS_FLAGS_IN_HW, TCA_CLS_FLAGS_NOT_IN_HW, TCA_CLS_FLAGS_SKIP_SW, TCA_FLOWER_ACT,
-    TCA_FLOWER_FLAGS, TCA_FLOWER_IN_HW_COUNT, TCA_KIND, TCA_OPTIONS,
+    TCA_CLS_FLAGS_IN_HW, TCA_FLOWER_ACT, TCA_FLOWER_FLAGS, TCA_KIND, TCA_OPTIONS,
 };
-use crate::wire::{Attrs, Malformed, TcMsg};
+use crate::wire::{Attrs, Malformed, TcMsg, read};
 
+pub(crate) use content::{Content, Foreign};
 pub(crate) use stats::Counted;
 
 /// What every filter message says, whoever wrote the filter.
@@ -29,7 +30,8 @@ pub(crate) use stats::Counted;
 pub(crate) struct Filter<'a> {
     pub(crate) at: Location,
     pub(crate) protocol: u16,
-    pub(crate) is_flower: bool,
+    /// `TCA_KIND` with its final zero.
+    kind: &'a [u8],
     options: Option<Attrs<'a>>,
 }
 
@@ -60,13 +62,13 @@ impl<'a> Filter<'a> {
                 handle: message.handle,
             },
             protocol: message.protocol,
-            is_flower: false,
+            kind: b"",
             options: None,
         };
         for attr in message.attrs {
             let attr = attr?;
             match attr.kind {
-                TCA_KIND => filter.is_flower = attr.payload == b"flower\0",
+                TCA_KIND => filter.kind = attr.payload,
                 TCA_CHAIN => filter.at.chain = attr.u32()?,
                 TCA_OPTIONS => filter.options = Some(attr.nested()),
                 _ => {}
@@ -75,10 +77,19 @@ impl<'a> Filter<'a> {
         Ok(Some(filter))
     }
 
+    fn is_flower(&self) -> bool {
+        self.kind == b"flower\0"
+    }
+
+    /// The classifier: `flower`, `u32`, `matchall`, …
+    pub(crate) fn kind(&self) -> String {
+        read::text(self.kind)
+    }
+
     /// Cookie, hardware state and statistics.
     pub(crate) fn summary(&self) -> Result<Summary, Malformed> {
         let mut summary = Summary::default();
-        let Some(options) = self.options.clone().filter(|_| self.is_flower) else {
+        let Some(options) = self.options.clone().filter(|_| self.is_flower()) else {
             return Ok(summary);
         };
         for attr in options {
@@ -113,23 +124,8 @@ impl<'a> Filter<'a> {
         target: &Target,
     ) -> Option<(Megaflow, Rule)> {
         let port = ports.get(&self.at.ifindex)?;
-        let mut keys = key::Keys::new(*port, self.at.chain, self.protocol, cookie.implied);
-        let mut actions: Vec<TcAction> = Vec::new();
-        for attr in self.options.clone()? {
-            let attr = attr.ok()?;
-            match attr.kind {
-                TCA_FLOWER_ACT => actions = action::list(attr.nested())?,
-                TCA_FLOWER_FLAGS => {
-                    let known = TCA_CLS_FLAGS_IN_HW | TCA_CLS_FLAGS_NOT_IN_HW;
-                    if attr.u32().ok()? & !known != TCA_CLS_FLAGS_SKIP_SW {
-                        return None;
-                    }
-                }
-                TCA_FLOWER_IN_HW_COUNT => {}
-                _ => keys.attribute(attr)?,
-            }
-        }
-        let (key, mask) = keys.finish()?;
+        let Content { mut key, mask, actions } = self.content(cookie.implied)?;
+        key.in_port = port.0;
         let flow_actions = action::megaflow_actions(&actions, ports)?;
         let flow = Megaflow::new(Match::new(&key, &mask), flow_actions);
         let again = translate(&flow, target).ok()?;

@@ -55,6 +55,21 @@ impl Stored {
         }
     }
 
+    /// An interface was taken away: what sent packets there sends them nowhere.
+    pub(crate) fn cut_off(&mut self, ifindex: u32) {
+        let mirred = (TCA_ACT_KIND, b"mirred\0".to_vec());
+        for action in self.actions.iter_mut().filter(|action| action.contains(&mirred)) {
+            let options = action.iter_mut().filter(|attr| attr.0 == TCA_ACT_OPTIONS);
+            for (_, options) in options {
+                // One attribute, whose `struct tc_mirred` ends with the interface.
+                let at = options.len() - 4;
+                if options[at..] == ifindex.to_ne_bytes() {
+                    options[at..].fill(0);
+                }
+            }
+        }
+    }
+
     pub(crate) fn has_action(&self, kind: &str) -> bool {
         let name = format!("{kind}\0").into_bytes();
         self.actions.iter().any(|action| action.contains(&(TCA_ACT_KIND, name.clone())))
@@ -71,13 +86,18 @@ impl Stored {
         w.text(TCA_KIND, if self.flower { "flower" } else { "u32" });
         w.u32(TCA_CHAIN, at.chain);
         let options = w.nest(TCA_OPTIONS);
+        let hardware = if self.in_hw { TCA_CLS_FLAGS_IN_HW } else { TCA_CLS_FLAGS_NOT_IN_HW };
+        if !self.flower {
+            w.u32(TCA_U32_FLAGS, hardware);
+            w.end(options);
+            return;
+        }
         for (kind, payload) in &self.shown_keys() {
             match *kind {
                 IP_TOS if distort => w.u8(IP_TOS, 0xfc),
                 kind => w.bytes(kind, payload),
             }
         }
-        let hardware = if self.in_hw { TCA_CLS_FLAGS_IN_HW } else { TCA_CLS_FLAGS_NOT_IN_HW };
         w.u32(TCA_FLOWER_FLAGS, TCA_CLS_FLAGS_SKIP_SW | hardware);
         w.u32(TCA_FLOWER_IN_HW_COUNT, u32::from(self.in_hw));
         let list = w.nest(TCA_FLOWER_ACT);

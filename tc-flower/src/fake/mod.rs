@@ -1,10 +1,11 @@
 //! An imitation of the kernel for tests: links, one qdisc an interface, flower filters that it
 //! shows as the kernel does (the innermost EtherType as `ETH_TYPE`, flags, statistics), echo,
-//! extended acks, notifications; and faults.
+//! extended acks, notifications; other hands; and faults.
 
 mod filter;
+mod hands;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::encode::Location;
 use crate::wire::consts::*;
 use crate::wire::{Attrs, Messages, TcMsg, Transport, Writer};
 pub(crate) use filter::Stored;
+pub(crate) use hands::Change;
 
 /// Number, name, switch, port.
 type Link = (u32, String, Option<Vec<u8>>, Option<String>);
@@ -36,6 +38,12 @@ pub(crate) struct State {
     pub(crate) lose_acks: usize,
     /// How many of the next dumps are marked as interrupted.
     pub(crate) interrupt: usize,
+    /// What somebody does in the midst of each of the next dumps, which the kernel does not mark.
+    pub(crate) meanwhile: VecDeque<Change>,
+    /// After so many more installs somebody deletes that interface's qdisc, each time.
+    pub(crate) cut: VecDeque<(usize, u32)>,
+    /// Interfaces with `hw-tc-offload` off.
+    pub(crate) offload_off: BTreeSet<u32>,
     /// Requests of each kind so far.
     pub(crate) seen: BTreeMap<u16, usize>,
     next_handle: u32,
@@ -84,12 +92,6 @@ impl Kernel {
     /// What everybody hears; `port` is who did it.
     pub(crate) fn notify(&self, kind: u16, port: u32, body: impl FnOnce(&mut Writer)) {
         self.lock().notify(message(kind, 0, 0, port, body));
-    }
-
-    /// Somebody deletes a filter.
-    pub(crate) fn steal(&self, at: Location) {
-        let stored = self.lock().filters.remove(&at).expect("there is such a filter");
-        self.notify(RTM_DELTFILTER, 77, |w| stored.show(w, at));
     }
 
     /// Packets hit the filter.
@@ -157,6 +159,16 @@ impl State {
                 let tc = TcMsg::parse(request.payload).unwrap();
                 self.dump_filters(port, seq, tc.ifindex, tc.parent);
             }
+            RTM_GETTFILTER => {
+                let tc = TcMsg::parse(request.payload).unwrap();
+                let result = self.find(&tc);
+                if let Ok(at) = result {
+                    let stored = self.filters[&at].clone();
+                    let shown = message(RTM_NEWTFILTER, 0, seq, port, |w| stored.show(w, at));
+                    self.push(port, shown);
+                }
+                self.ack(port, seq, result.map(drop));
+            }
             RTM_NEWQDISC => {
                 let ifindex = TcMsg::parse(request.payload).unwrap().ifindex;
                 let result = match self.qdiscs.contains_key(&ifindex) {
@@ -201,15 +213,8 @@ impl State {
     }
 
     fn dump_links(&mut self, port: u32, seq: u32) {
-        for (ifindex, name, switch, phys) in self.links.clone() {
-            let link = message(RTM_NEWLINK, 2, seq, port, |w| {
-                w.raw(&[0; 4]);
-                w.raw(&ifindex.to_ne_bytes());
-                w.raw(&[0; 8]);
-                w.text(IFLA_IFNAME, &name);
-                switch.iter().for_each(|id| w.bytes(IFLA_PHYS_SWITCH_ID, id));
-                phys.iter().for_each(|name| w.text(IFLA_PHYS_PORT_NAME, name));
-            });
+        for link in self.links.clone() {
+            let link = message(RTM_NEWLINK, 2, seq, port, |w| hands::show_link(w, &link));
             self.push(port, link);
         }
         self.done(port, seq, 2);
@@ -221,16 +226,22 @@ impl State {
             self.interrupt -= 1;
             flags |= NLM_F_DUMP_INTR;
         }
+        // As the kernel: from priority to priority by their number in the list.
         let ingress = parent == TC_H_INGRESS_FILTERS;
-        let on: Vec<_> = self
-            .filters
-            .iter()
-            .filter(|(at, _)| at.ifindex == ifindex && ingress)
-            .map(|(at, stored)| (*at, stored.clone()))
-            .collect();
-        for (at, stored) in on {
-            let shown = message(RTM_NEWTFILTER, flags, seq, port, |w| stored.show(w, at));
-            self.push(port, shown);
+        for number in 0.. {
+            let on = self.filters.iter().filter(|(at, _)| at.ifindex == ifindex && ingress);
+            let on: Vec<_> = on.collect();
+            let all: BTreeSet<_> = on.iter().map(|(at, _)| (at.chain, at.priority)).collect();
+            let Some(here) = all.into_iter().nth(number) else { break };
+            let here = on.into_iter().filter(|(at, _)| (at.chain, at.priority) == here);
+            let show = |(at, stored): (&Location, &Stored)| {
+                message(RTM_NEWTFILTER, flags, seq, port, |w| stored.show(w, *at))
+            };
+            let shown: Vec<_> = here.map(show).collect();
+            shown.into_iter().for_each(|one| self.push(port, one));
+            if let Some(change) = self.meanwhile.pop_front() {
+                self.carry_out(change);
+            }
         }
         self.done(port, seq, flags);
     }
@@ -242,6 +253,7 @@ impl State {
 
     fn install(&mut self, payload: &[u8]) -> Result<Location, (i32, String)> {
         let tc = TcMsg::parse(payload).unwrap();
+        self.count_down();
         if !self.links.iter().any(|link| link.0 == tc.ifindex) {
             return Err((libc::ENODEV, String::new()));
         }
@@ -249,6 +261,9 @@ impl State {
             return Err((libc::EINVAL, "Parent Qdisc doesn't exists".into()));
         }
         let stored = Stored::parse(&tc);
+        if self.offload_off.contains(&tc.ifindex) {
+            return Err((libc::EOPNOTSUPP, "TC offload is disabled on net device".into()));
+        }
         for (key, _) in &stored.keys {
             if let Some((_, text)) = self.refuse_key.filter(|(kind, _)| kind == key) {
                 return Err((libc::EOPNOTSUPP, text.into()));
@@ -281,14 +296,20 @@ impl State {
     }
 
     fn remove(&mut self, payload: &[u8]) -> Result<(Location, Stored), (i32, String)> {
-        let tc = TcMsg::parse(payload).unwrap();
-        let chain = tc.attrs.find(TCA_CHAIN).unwrap().map_or(0, |attr| attr.u32().unwrap());
+        let at = self.find(&TcMsg::parse(payload).unwrap())?;
+        Ok((at, self.filters.remove(&at).unwrap()))
+    }
+
+    /// The filter that a request names.
+    fn find(&self, tc: &TcMsg<'_>) -> Result<Location, (i32, String)> {
+        let chain = tc.attrs.clone().find(TCA_CHAIN).unwrap();
+        let chain = chain.map_or(0, |attr| attr.u32().unwrap());
         let at = Location { ifindex: tc.ifindex, chain, priority: tc.priority, handle: tc.handle };
         if !self.qdiscs.contains_key(&tc.ifindex) {
             return Err((libc::EINVAL, "Parent Qdisc doesn't exists".into()));
         }
-        let stored = self.filters.remove(&at);
-        stored.map(|stored| (at, stored)).ok_or((libc::ENOENT, "Filter not found".into()))
+        let there = self.filters.get(&at).is_some_and(|stored| stored.protocol == tc.protocol);
+        if there { Ok(at) } else { Err((libc::ENOENT, "Filter not found".into())) }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Installing, replacing, removing.
 //!
-//! A batch goes to the kernel in two waves: first all that is new and all that is removed, then
-//! the old filters of what was replaced and what has to be rolled back. Counters are final when
-//! the kernel's echo of the removal carries them: it reads the hardware right before it takes
-//! the filter out. For a replacement nothing hits the old filter any more by then; for a plain
-//! removal the packets of the microseconds between reading and taking out are not counted.
+//! A batch goes to the kernel in waves: first all that is new and all that is removed, then the
+//! old filters of what was replaced, what has to be rolled back, and what was refused for a reason
+//! that is gone. Counters are final when the kernel's echo of the removal carries them: it reads
+//! the hardware right before it takes the filter out. For a replacement nothing hits the old
+//! filter any more by then; for a plain removal the packets of the microseconds between reading
+//! and taking out are not counted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,11 +13,9 @@ use std::sync::Arc;
 use flow::{Completion, Megaflow, Op, ProviderError, Reason, Refusal, Stats, Ufid};
 
 use super::Tc;
-use super::errors::{is_absent, of_install};
-use super::qdisc;
-use super::table::{Entry, Placed};
+use super::table::Placed;
 use crate::cookie::Cookie;
-use crate::decode::{Filter, Summary};
+use crate::decode::{Content, Filter, Summary};
 use crate::encode::{self, Location};
 use crate::rule::Rule;
 use crate::translate::translate;
@@ -26,7 +25,9 @@ use crate::wire::consts::{
 use crate::wire::{Nack, Outcome, Transport};
 
 /// One result for each operation, with its index.
-type Results = Vec<Result<Stats, ProviderError>>;
+pub(super) type Results = Vec<Result<Stats, ProviderError>>;
+/// Most waves of one batch.
+const WAVES: usize = 6;
 
 /// One request of a wave and what it is for.
 pub(super) enum Job {
@@ -35,35 +36,51 @@ pub(super) enum Job {
     /// A removal that somebody asked for.
     Remove { op: usize, ufid: Ufid, placed: Placed },
     /// The old filter of a replacement whose new one is in place.
-    Old { op: usize, placed: Placed, last: Stats },
+    Old { op: usize, placed: Placed, digest: Option<u64>, last: Stats },
     /// A filter that nobody waits for: rolled back, or left from before.
     Drop { placed: Placed },
 }
 
 /// A filter on its way in.
 pub(super) struct Adding {
-    op: usize,
-    flow: Arc<Megaflow>,
-    rule: Rule,
-    priority: u16,
-    cookie: Cookie,
+    pub(super) op: usize,
+    pub(super) flow: Arc<Megaflow>,
+    pub(super) rule: Rule,
+    pub(super) priority: u16,
+    pub(super) cookie: Cookie,
     /// Whether it replaces the megaflow's filter.
-    replaces: bool,
+    pub(super) replaces: bool,
+    /// How often it was refused for a reason that was gone then.
+    pub(super) tries: u8,
 }
 
 /// What the kernel echoed of a request.
-struct Echo {
-    at: Location,
-    summary: Summary,
+pub(super) struct Echo {
+    pub(super) at: Location,
+    pub(super) summary: Summary,
+    /// Of what it does, and whether a port that it sends to is gone.
+    pub(super) digest: Option<u64>,
+    pub(super) headless: bool,
     /// Of a new filter: is it what was asked for?
-    same: bool,
+    pub(super) same: bool,
 }
 
 /// A request that is answered, or not.
-struct Answer {
-    job: Job,
-    outcome: Outcome,
-    echo: Option<Echo>,
+pub(super) struct Answer {
+    pub(super) job: Job,
+    pub(super) outcome: Outcome,
+    pub(super) echo: Option<Echo>,
+}
+
+/// What a wave leaves to do.
+#[derive(Default)]
+pub(super) struct Left {
+    /// For the next wave.
+    pub(super) next: Vec<Job>,
+    /// Without an answer.
+    pub(super) doubts: Vec<Job>,
+    /// Refused.
+    pub(super) refused: Vec<(Box<Adding>, Nack)>,
 }
 
 impl<T: Transport> Tc<T> {
@@ -88,6 +105,7 @@ impl<T: Transport> Tc<T> {
     fn batch(&mut self, ops: &[Op]) -> Results {
         let lost = || Err(ProviderError::Busy("the kernel gave no answer".into()));
         let mut results: Results = ops.iter().map(|_| lost()).collect();
+        self.qdiscs_lost.clear();
         let strays = std::mem::take(&mut self.strays);
         let mut jobs: Vec<Job> = strays.into_iter().map(|placed| Job::Drop { placed }).collect();
         for (index, op) in ops.iter().enumerate() {
@@ -96,17 +114,20 @@ impl<T: Transport> Tc<T> {
                 Err(error) => results[index] = Err(error),
             }
         }
-        let mut doubts = Vec::new();
-        for _ in 0..2 {
-            let mut next = Vec::new();
+        self.look_again(&mut jobs, &mut results);
+        for _ in 0..WAVES {
+            let mut left = Left::default();
             for answer in self.exchange(std::mem::take(&mut jobs)) {
-                self.settle(answer, &mut results, &mut next, &mut doubts);
+                self.settle(answer, &mut results, &mut left);
             }
-            jobs = next;
+            self.resolve(&mut left, &mut results);
+            self.reconsider(&mut left, &mut results);
+            jobs = left.next;
+            if jobs.is_empty() {
+                break;
+            }
         }
-        if !doubts.is_empty() {
-            self.resolve(doubts, &mut results);
-        }
+        self.give_up(jobs, &mut results);
         results
     }
 
@@ -118,8 +139,8 @@ impl<T: Transport> Tc<T> {
                     return Err(ProviderError::Exists);
                 }
                 // What an older process left of it is not taken over: it goes first.
-                if let Some((placed, _)) = self.found.remove(&flow.ufid) {
-                    jobs.push(Job::Drop { placed });
+                if let Some(found) = self.found.remove(&flow.ufid) {
+                    jobs.push(Job::Drop { placed: found.placed });
                 }
                 self.plan_add(op, flow, *generation, None)
             }
@@ -128,10 +149,9 @@ impl<T: Transport> Tc<T> {
                 self.plan_add(op, flow, *generation, Some(old))
             }
             Op::Remove { ufid } => {
-                if let Some(entry) = self.table.get(*ufid) {
-                    return Ok(Job::Remove { op, ufid: *ufid, placed: entry.placed });
-                }
-                let (placed, _) = self.found.remove(ufid).ok_or(ProviderError::NotFound)?;
+                let entry = self.table.get(*ufid).map(|entry| entry.placed);
+                let found = || self.found.remove(ufid).map(|found| found.placed);
+                let placed = entry.or_else(found).ok_or(ProviderError::NotFound)?;
                 Ok(Job::Remove { op, ufid: *ufid, placed })
             }
         }
@@ -144,20 +164,71 @@ impl<T: Transport> Tc<T> {
         generation: u32,
         old: Option<Location>,
     ) -> Result<Job, ProviderError> {
-        let rule = translate(flow, self.admission.target()).map_err(ProviderError::Unsupported)?;
-        let signature = rule.signature();
         // A replacement is looked up before what it replaces; both are on one interface and
         // chain, because in_port and recirc_id are part of the match.
-        let before = old.map(|old| old.priority);
+        let (rule, priority) = self.allot(flow, old.map(|old| old.priority))?;
+        let cookie = Cookie::new(flow.ufid, generation, rule.implied);
+        let (flow, replaces) = (Arc::clone(flow), old.is_some());
+        let adding = Adding { op, flow, rule, priority, cookie, replaces, tries: 0 };
+        Ok(Job::Add(Box::new(adding)))
+    }
+
+    /// The filter that a megaflow becomes now, and a priority for it.
+    pub(super) fn allot(
+        &mut self,
+        flow: &Megaflow,
+        before: Option<u16>,
+    ) -> Result<(Rule, u16), ProviderError> {
+        let rule = translate(flow, self.admission.target()).map_err(ProviderError::Unsupported)?;
+        if let Some(refusal) = self.admission.shadow(rule.ifindex, flow) {
+            return Err(ProviderError::Unsupported(refusal));
+        }
+        let signature = rule.signature();
         let priorities = self.table.priorities(rule.ifindex, rule.chain);
         let priority = priorities.take(&signature, before).ok_or_else(|| {
             let refusal = Refusal::new(Reason::TableFull, "tc priorities");
             ProviderError::Full(refusal.detail("every priority has another mask already"))
         })?;
-        let cookie = Cookie::new(flow.ufid, generation, rule.implied);
-        let flow = Arc::clone(flow);
-        let replaces = old.is_some();
-        Ok(Job::Add(Box::new(Adding { op, flow, rule, priority, cookie, replaces })))
+        Ok((rule, priority))
+    }
+
+    /// What is removed without being in the books, because it was taken for somebody's or for a
+    /// rest, is looked at again right before: is it there, is it still that filter, and is it
+    /// still nobody's?
+    fn look_again(&mut self, jobs: &mut Vec<Job>, results: &mut Results) {
+        let unowned = |job: &Job| match job {
+            Job::Drop { placed } => Some(*placed),
+            Job::Remove { ufid, placed, .. } => self.table.get(*ufid).is_none().then_some(*placed),
+            Job::Add(_) | Job::Old { .. } => None,
+        };
+        let doubtful: Vec<Placed> = jobs.iter().filter_map(unowned).collect();
+        if doubtful.is_empty() {
+            return;
+        }
+        let Ok(there) = self.are_there(&doubtful) else {
+            // Nothing is known: they stay, and are asked about again.
+            let (keep, put_off) = std::mem::take(jobs).into_iter().partition(|job| match job {
+                Job::Drop { .. } => false,
+                Job::Remove { ufid, .. } => self.table.get(*ufid).is_some(),
+                Job::Add(_) | Job::Old { .. } => true,
+            });
+            *jobs = keep;
+            return self.give_up(put_off, results);
+        };
+        let there = doubtful.into_iter().zip(there).filter(|(_, listed)| listed.is_some());
+        let nobodys = there.map(|(placed, _)| placed.at).filter(|at| self.table.at(at).is_none());
+        let nobodys: HashSet<Location> = nobodys.collect();
+        jobs.retain(|job| match job {
+            Job::Drop { placed } => nobodys.contains(&placed.at),
+            Job::Remove { op, ufid, placed } if self.table.get(*ufid).is_none() => {
+                let stays = !nobodys.contains(&placed.at);
+                if stays {
+                    results[*op] = Err(ProviderError::NotFound);
+                }
+                !stays
+            }
+            Job::Remove { .. } | Job::Add(_) | Job::Old { .. } => true,
+        });
     }
 
     /// Sends one wave and collects the answers. What gets none is unknown.
@@ -201,145 +272,14 @@ impl<T: Transport> Tc<T> {
                     .is_some_and(|(flow, rule)| flow.ufid == add.flow.ufid && rule == add.rule),
                 Job::Remove { .. } | Job::Old { .. } | Job::Drop { .. } => true,
             };
-            echoes[index] = Some(Echo { at: filter.at, summary, same });
+            let content = summary.cookie.and_then(|cookie| filter.content(cookie.implied));
+            let digest = content.as_ref().map(Content::digest);
+            let headless = content.is_some_and(|content| content.is_headless());
+            echoes[index] = Some(Echo { at: filter.at, summary, digest, headless, same });
         });
         let outcomes = outcomes.unwrap_or_else(|_| vec![Outcome::Unknown; sent.len()]);
         let answered = sent.into_iter().zip(outcomes).zip(echoes);
         answers.extend(answered.map(|((job, outcome), echo)| Answer { job, outcome, echo }));
         answers
-    }
-
-    fn settle(
-        &mut self,
-        answer: Answer,
-        results: &mut Results,
-        next: &mut Vec<Job>,
-        doubts: &mut Vec<Job>,
-    ) {
-        let Answer { job, outcome, echo } = answer;
-        match (job, outcome) {
-            (job, Outcome::Unknown) => doubts.push(job),
-            (Job::Add(add), Outcome::Done) => match echo {
-                Some(echo) => self.added(*add, &echo, results, next),
-                None => doubts.push(Job::Add(add)),
-            },
-            (Job::Add(add), Outcome::Refused(nack)) => {
-                self.give_back(&add);
-                results[add.op] = Err(self.refused(&add, &nack));
-            }
-            (Job::Remove { op, ufid, .. }, Outcome::Done) => {
-                let last = self.table.remove(ufid).map(|entry| entry.last).unwrap_or_default();
-                results[op] = Ok(self.final_stats(echo.as_ref(), last));
-            }
-            (Job::Remove { op, ufid, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
-                self.table.remove(ufid);
-                results[op] = Err(ProviderError::NotFound);
-            }
-            (Job::Remove { op, .. }, Outcome::Refused(nack)) => {
-                results[op] = Err(ProviderError::Busy(nack.to_string()));
-            }
-            (Job::Old { op, last, .. }, Outcome::Done) => {
-                results[op] = Ok(self.final_stats(echo.as_ref(), last));
-            }
-            (Job::Old { op, last, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
-                results[op] = Ok(last);
-            }
-            (job @ Job::Old { .. }, Outcome::Refused(_)) => doubts.push(job),
-            (Job::Drop { .. }, Outcome::Done) => {}
-            (Job::Drop { placed }, Outcome::Refused(nack)) => {
-                if !is_absent(&nack) {
-                    self.strays.push(placed);
-                }
-            }
-        }
-    }
-
-    /// The kernel took a filter: is it what was asked for, and in hardware?
-    fn added(&mut self, add: Adding, echo: &Echo, results: &mut Results, next: &mut Vec<Job>) {
-        let placed = Placed { at: echo.at, protocol: add.rule.protocol, cookie: add.cookie };
-        let wrong = if !echo.same {
-            Some((Reason::Echo, "filter", "the kernel shows another filter than was asked for"))
-        } else if !echo.summary.in_hw {
-            Some((Reason::Device, "in_hw", "the kernel does not say that it is in hardware"))
-        } else {
-            None
-        };
-        if let Some((reason, subject, detail)) = wrong {
-            self.give_back(&add);
-            next.push(Job::Drop { placed });
-            let refusal = Refusal::new(reason, subject).detail(detail);
-            results[add.op] = Err(ProviderError::Unsupported(refusal));
-            return;
-        }
-        results[add.op] = Ok(Stats::default());
-        let ufid = add.flow.ufid;
-        if let Some(old) = self.table.remove(ufid).filter(|_| add.replaces) {
-            next.push(Job::Old { op: add.op, placed: old.placed, last: old.last });
-        }
-        let answered = echo.summary.answered;
-        self.table.insert(ufid, Entry { placed, last: Stats::default(), answered });
-    }
-
-    fn final_stats(&self, echo: Option<&Echo>, last: Stats) -> Stats {
-        echo.map_or(last, |echo| echo.summary.counted.stats((self.clock)()))
-    }
-
-    fn give_back(&mut self, add: &Adding) {
-        self.table.priorities(add.rule.ifindex, add.rule.chain).release(add.priority);
-    }
-
-    fn refused(&mut self, add: &Adding, nack: &Nack) -> ProviderError {
-        // The kernel's EINVAL may just mean that somebody took the qdisc away.
-        let ifindex = add.rule.ifindex;
-        if nack.errno == libc::EINVAL
-            && matches!(qdisc::ensure(&mut self.client, ifindex), Ok(true))
-        {
-            self.own_qdisc(ifindex);
-            self.changed = true;
-            return ProviderError::Busy("the qdisc was gone; there is a new one now".into());
-        }
-        of_install(nack)
-    }
-
-    /// Finds out what became of requests without an answer, by looking at the interface.
-    fn resolve(&mut self, doubts: Vec<Job>, results: &mut Results) {
-        self.changed = true;
-        let mut ours = Vec::new();
-        for ifindex in self.interfaces() {
-            match qdisc::survey(&mut self.client, ifindex) {
-                Ok(survey) => ours.extend(survey.ours),
-                // The results are what they were: busy. The next reading corrects the belief.
-                Err(_) => return,
-            }
-        }
-        let now = (self.clock)();
-        let find = |placed: &Placed| ours.iter().find(|(other, _)| other == placed);
-        for job in doubts {
-            match job {
-                // As it was before: what came in goes again.
-                Job::Add(add) => {
-                    self.give_back(&add);
-                    let came = ours.iter().map(|(placed, _)| placed).filter(|placed| {
-                        placed.cookie == add.cookie
-                            && placed.at.priority == add.priority
-                            && placed.at.ifindex == add.rule.ifindex
-                            && placed.at.chain == add.rule.chain
-                    });
-                    self.strays.extend(came);
-                }
-                Job::Remove { op, ufid, placed } => {
-                    if find(&placed).is_none() {
-                        let entry = self.table.remove(ufid);
-                        results[op] = Ok(entry.map(|entry| entry.last).unwrap_or_default());
-                    }
-                }
-                Job::Old { op, placed, last } => {
-                    let found = find(&placed);
-                    results[op] = Ok(found.map_or(last, |(_, counted)| counted.stats(now)));
-                    self.strays.extend(found.map(|_| placed));
-                }
-                Job::Drop { placed } => self.strays.extend(find(&placed).map(|_| placed)),
-            }
-        }
     }
 }

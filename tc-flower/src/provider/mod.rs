@@ -2,23 +2,29 @@
 
 mod apply;
 mod errors;
+mod foreign;
+mod listing;
 mod monitor;
 mod open;
 mod priority;
 mod qdisc;
 mod read;
+mod settle;
 mod table;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use flow::{
-    Admission, Completion, Dumped, Moment, Op, PortId, Provider, ProviderError, ProviderEvent,
-    Refusal, Stats, TableUsage, Ufid,
+    Admission, Completion, Correction, Dumped, Megaflow, Moment, Op, PortId, Provider,
+    ProviderError, ProviderEvent, Refusal, Stats, TableUsage, Ufid,
 };
 
 use crate::TcError;
 use crate::admission::TcAdmission;
+use crate::decode::Foreign;
+use crate::encode::Location;
+use crate::feature::Features;
 use crate::links::{Device, DeviceSelector};
 use crate::rule::Signature;
 use crate::wire::{Client, KernelSocket, Transport};
@@ -146,26 +152,52 @@ struct PortState {
     gone: bool,
 }
 
+/// A filter of ours that a dump found.
+#[derive(Clone, Debug)]
+struct Found {
+    placed: Placed,
+    digest: Option<u64>,
+    /// Where it was understood.
+    flow: Option<(Arc<Megaflow>, Signature)>,
+}
+
 /// The provider over any transport.
 struct Tc<T> {
     client: Client<T>,
     monitor: T,
     clock: Clock,
     ports: BTreeMap<PortId, PortState>,
+    /// The ports that can be used.
     by_ifindex: BTreeMap<u32, PortId>,
+    /// What their drivers can do, by interface.
+    features: BTreeMap<u32, Arc<Features>>,
     admission: Arc<TcAdmission>,
     table: Table,
+    /// What others have on the ports' interfaces.
+    foreign: BTreeMap<Location, Foreign>,
     /// Filters of ours that the last dump found, for `adopt` and for removing what was not
     /// adopted.
-    found: HashMap<Ufid, (Placed, Option<Signature>)>,
+    found: HashMap<Ufid, Found>,
     /// Filters of ours that have to go: a removal that failed, the rest of a replace that was
-    /// cut short, one whose hardware lost it.
+    /// cut short, one whose hardware lost it, one that somebody changed.
     strays: Vec<Placed>,
     /// What filters had counted that others deleted, where the caller has not been told yet.
-    last_words: Vec<(Ufid, Stats)>,
+    last_words: Vec<(Ufid, Placed, Stats)>,
     options: TcOptions,
     /// Something happened that the caller has to look at.
     changed: bool,
+    /// What others did to filters of ours and the caller has not been told yet.
+    corrections: Vec<ProviderEvent>,
+    /// Interfaces whose qdisc was taken away since the batch at hand began.
+    qdiscs_lost: BTreeSet<u32>,
+    /// Interfaces where the kernel or the driver refused something since their state was last
+    /// looked at.
+    refusing: BTreeSet<u32>,
+    /// How many filters others were heard to add or to delete.
+    heard: u64,
+    /// Ports that could not be made ready, and when to try again.
+    unready: BTreeSet<PortId>,
+    try_at: Moment,
     /// The caller knows that everything is gone.
     told_gone: bool,
 }
@@ -186,6 +218,19 @@ impl<T: Transport> Tc<T> {
     fn interfaces(&self) -> Vec<u32> {
         let usable = self.ports.values().filter(|state| state.unusable.is_none() && !state.gone);
         usable.map(|state| state.device.ifindex).collect()
+    }
+
+    fn device_name(&self, ifindex: u32) -> &str {
+        let state = self.ports.values().find(|state| state.device.ifindex == ifindex);
+        state.map_or("?", |state| &state.device.name)
+    }
+
+    /// Notes for the caller what others did to filters of ours: one event for all of a kind.
+    fn correct(&mut self, kind: Correction, what: Vec<String>) {
+        let megaflows = u64::try_from(what.len()).unwrap_or(u64::MAX);
+        if let Some(first) = what.into_iter().next() {
+            self.corrections.push(ProviderEvent::Corrected { kind, megaflows, first });
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use flow::{PortId, Reason, Refusal};
+use flow::{Moment, PortId, Reason, Refusal};
 
-use super::qdisc::Survey;
 use super::table::Table;
 use super::{Clock, PortState, Tc, TcOptions, qdisc};
 use crate::TcError;
@@ -37,17 +36,26 @@ impl<T: Transport> Tc<T> {
             clock,
             ports: states,
             by_ifindex: BTreeMap::new(),
+            features: BTreeMap::new(),
             admission: Arc::new(TcAdmission::unprobed(Target::default())),
             table: Table::default(),
+            foreign: BTreeMap::new(),
             found: HashMap::new(),
             strays: Vec::new(),
             last_words: Vec::new(),
             options,
             changed: false,
+            corrections: Vec::new(),
+            qdiscs_lost: BTreeSet::new(),
+            refusing: BTreeSet::new(),
+            heard: 0,
+            unready: BTreeSet::new(),
+            try_at: Moment::default(),
             told_gone: false,
         };
         let all: Vec<PortId> = tc.ports.keys().copied().collect();
         tc.prepare(&all)?;
+        tc.snapshot();
         tc.listen();
         Ok(tc)
     }
@@ -56,7 +64,7 @@ impl<T: Transport> Tc<T> {
     pub(super) fn prepare(&mut self, ports: &[PortId]) -> Result<(), WireError> {
         for port in ports {
             let Some(state) = self.ports.get_mut(port) else { continue };
-            if state.device.switch_id.is_none() {
+            if state.device.switch_id.is_none() || state.gone {
                 continue;
             }
             match qdisc::ensure(&mut self.client, state.device.ifindex) {
@@ -69,38 +77,45 @@ impl<T: Transport> Tc<T> {
             }
         }
         let target = self.target();
+        self.index();
         let there = ports.iter().filter_map(|port| Some((*port, target.ports.get(port)?.ifindex)));
         let there: Vec<(PortId, u32)> = there.collect();
-        let mut surveys = Vec::new();
-        for (_, ifindex) in &there {
-            surveys.push(qdisc::survey(&mut self.client, *ifindex)?);
-        }
+        let mut taken: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
         // Filters of ours at the start are those of a process that was killed: what has no
         // others' filters then is a qdisc that it made.
-        let killed = surveys.iter().any(|survey| !survey.ours.is_empty());
-        let mut features = self.admission.features().clone();
-        let mut kinds: BTreeMap<_, Features> = BTreeMap::new();
-        for ((port, ifindex), survey) in there.into_iter().zip(surveys) {
-            if killed
-                && survey.others.is_empty()
-                && qdisc::is_egress_empty(&mut self.client, ifindex)?
-            {
+        let mut killed = false;
+        for (_, ifindex) in &there {
+            let listing = self.list(*ifindex, false)?;
+            let all = listing.ours.keys().chain(listing.others.keys());
+            taken.insert(*ifindex, all.map(|at| at.priority).collect());
+            killed |= listing.ours.keys().any(|at| self.table.at(at).is_none());
+            self.know_others(*ifindex, listing.others);
+        }
+        for (port, ifindex) in there {
+            let alone = !self.foreign.keys().any(|at| at.ifindex == ifindex);
+            if killed && alone && qdisc::is_egress_empty(&mut self.client, ifindex)? {
                 self.own_qdisc(ifindex);
             }
-            let kind = self.kind_of(port);
-            let probed = self.probe(&target, port, &survey, kinds.get(&kind))?;
-            if probed.unusable.is_none() && !probed.features.unknown {
-                kinds.insert(kind, probed.features.clone());
-            }
+            let avoid = taken.remove(&ifindex).unwrap_or_default();
+            let probed = self.probe(&target, port, &avoid)?;
             self.table.set_top(ifindex, probed.top);
-            features.insert(ifindex, Arc::new(probed.features));
+            self.learn(ifindex, &probed);
             if let Some(state) = self.ports.get_mut(&port) {
                 state.answers = probed.answers;
                 state.unusable = probed.unusable;
             }
         }
-        self.snapshot(features);
+        self.review_others();
         Ok(())
+    }
+
+    /// What was found out is true from now on, unless there was no room to find out anything.
+    fn learn(&mut self, ifindex: u32, probed: &Probed) {
+        if probed.unusable.is_some() {
+            self.features.remove(&ifindex);
+        } else if !probed.features.unknown || !self.features.contains_key(&ifindex) {
+            self.features.insert(ifindex, Arc::new(probed.features.clone()));
+        }
     }
 
     /// Ports of one kind (representors of VFs, uplinks) of one switch have one driver that treats
@@ -111,25 +126,27 @@ impl<T: Transport> Tc<T> {
         Some((switch_id?, name.chars().filter(|c| !c.is_ascii_digit()).collect()))
     }
 
-    /// What the driver takes, asked where nobody else is.
+    /// What the driver is known to take from a port like this one.
+    fn known_features(&self, port: PortId) -> Option<Arc<Features>> {
+        let kind = self.kind_of(port);
+        let alike = self.ports.iter().filter(|(other, _)| self.kind_of(**other) == kind);
+        let known = alike.filter_map(|(_, state)| self.features.get(&state.device.ifindex));
+        known.into_iter().find(|features| !features.unknown).cloned()
+    }
+
+    /// What the driver takes, asked at priorities where nobody is.
     fn probe(
         &mut self,
         target: &Target,
         port: PortId,
-        survey: &Survey,
-        alike: Option<&Features>,
+        avoid: &BTreeSet<u16>,
     ) -> Result<Probed, WireError> {
         let Some(device) = target.ports.get(&port) else { return Ok(Probed::default()) };
-        for (chain, priority) in &survey.others {
-            self.table.priorities(device.ifindex, *chain).avoid(*priority);
-        }
-        let ours = survey.ours.iter().map(|(placed, _)| placed.at.priority);
-        let avoid: BTreeSet<u16> =
-            survey.others.iter().map(|(_, priority)| *priority).chain(ours).collect();
+        let alike = self.known_features(port);
         let on_switch = |other: &PortDevice| other.switch_id == device.switch_id;
         let output = target.ports.iter().find(|(id, d)| **id != port && on_switch(d));
         let output = output.map_or(port, |(id, _)| *id);
-        probe::probe(&mut self.client, target, port, output, &avoid, alike)
+        probe::probe(&mut self.client, target, port, output, avoid, alike.as_deref())
     }
 
     /// The ports that could hold filters, as translation wants them.
@@ -142,18 +159,27 @@ impl<T: Transport> Tc<T> {
         Target { ports: ports.collect(), recirculation: self.options.recirculation }
     }
 
-    /// Fixes what is known now for those who decide.
-    pub(super) fn snapshot(&mut self, features: BTreeMap<u32, Arc<Features>>) {
+    /// Which interfaces can be used now.
+    pub(super) fn index(&mut self) {
+        let ports = self.target().ports;
+        self.by_ifindex = ports.iter().map(|(port, device)| (device.ifindex, *port)).collect();
+    }
+
+    /// Fixes what is known now for those who decide. What was refused before is then tried again.
+    pub(super) fn snapshot(&mut self) {
         let target = self.target();
-        self.by_ifindex = target.ports.iter().map(|(port, d)| (d.ifindex, *port)).collect();
+        self.index();
         let there = |ifindex: &u32| self.by_ifindex.contains_key(ifindex);
-        let features = features.into_iter().filter(|(ifindex, _)| there(ifindex)).collect();
+        self.features.retain(|ifindex, _| there(ifindex));
         let unusable = self.ports.iter().filter_map(|(port, state)| {
             let gone = || Refusal::new(Reason::Port, "in_port").detail("its interface is gone");
             let why = state.unusable.clone().or_else(|| state.gone.then(gone))?;
             Some((*port, why))
         });
-        self.admission = Arc::new(TcAdmission::new(target, features, unusable.collect()));
+        let unusable = unusable.collect();
+        let shadows = self.shadows();
+        let admission = TcAdmission::new(target, self.features.clone(), unusable, shadows);
+        self.admission = Arc::new(admission);
     }
 
     /// We made the qdisc of that interface.

@@ -30,9 +30,16 @@ impl Priorities {
         self.top = top;
     }
 
-    /// Somebody else has filters there: keep away, unless we are there already.
-    pub(super) fn avoid(&mut self, priority: u16) {
-        self.others.insert(priority);
+    /// Where others have filters: new ones of ours keep away from there.
+    pub(super) fn set_others(&mut self, others: BTreeSet<u16>) {
+        self.others = others;
+    }
+
+    /// The highest priority, which is looked up last, at which a filter of ours is or would be
+    /// put.
+    pub(super) fn lowest_place(&self) -> u16 {
+        let last = self.ours.last_key_value().map(|(priority, _)| *priority);
+        last.max(self.free(self.top)).unwrap_or(0)
     }
 
     /// A priority for one more filter of that kind; with `before` one that is looked up before
@@ -125,12 +132,18 @@ mod tests {
     #[test]
     fn those_of_others_are_left_alone_and_full_is_full() {
         let mut priorities = Priorities::new(3);
-        priorities.avoid(3);
-        priorities.avoid(1);
+        priorities.set_others([1, 3].into());
+        assert_eq!(priorities.lowest_place(), 2);
         assert_eq!(priorities.take(&signature(1), None), Some(2));
         assert_eq!(priorities.take(&signature(2), None), None);
         assert_eq!(priorities.take(&signature(1), Some(2)), None);
         assert_eq!(priorities.take(&signature(1), None), Some(2));
         priorities.release(7);
+        // They are where we are.
+        priorities.set_others([2].into());
+        priorities.release(2);
+        assert_eq!(priorities.lowest_place(), 3);
+        priorities.set_others([2, 3].into());
+        assert_eq!(priorities.lowest_place(), 2);
     }
 }

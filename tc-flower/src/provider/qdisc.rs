@@ -1,7 +1,6 @@
 //! The qdisc that filters hang on, and leaving nothing behind.
 
 use crate::TcError;
-use crate::decode::{Counted, Filter};
 use crate::encode;
 use crate::wire::consts::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, RTM_DELQDISC, RTM_DELTFILTER, RTM_GETTFILTER,
@@ -27,50 +26,13 @@ pub(super) fn ensure<T: Transport>(
     }
 }
 
-/// Every filter of an interface's ingress: what is ours, and the priorities that are not.
-pub(super) struct Survey {
-    pub(super) ours: Vec<(Placed, Counted)>,
-    /// Chain and priority.
-    pub(super) others: Vec<(u32, u16)>,
-}
-
-/// Looks at one interface.
-pub(super) fn survey<T: Transport>(
-    client: &mut Client<T>,
-    ifindex: u32,
-) -> Result<Survey, WireError> {
-    client.dump(
-        RTM_GETTFILTER,
-        NLM_F_DUMP,
-        |w| encode::dump(w, ifindex, TC_H_INGRESS_FILTERS),
-        || Survey { ours: Vec::new(), others: Vec::new() },
-        |survey, message| {
-            if message.kind != RTM_NEWTFILTER {
-                return Ok(());
-            }
-            let Some(filter) = Filter::parse(message.payload)? else { return Ok(()) };
-            let summary = filter.summary()?;
-            match summary.cookie {
-                Some(cookie) => {
-                    let placed = Placed { at: filter.at, protocol: filter.protocol, cookie };
-                    survey.ours.push((placed, summary.counted));
-                }
-                // The priority itself, which is listed before its filters, has handle 0.
-                None if filter.at.handle == 0 => {}
-                None => survey.others.push((filter.at.chain, filter.at.priority)),
-            }
-            Ok(())
-        },
-    )
-}
-
 impl<T: Transport> Tc<T> {
     pub(super) fn remove_all(&mut self) -> Result<(), TcError> {
         self.strays.clear();
         self.found.clear();
         for ifindex in self.interfaces() {
-            let ours = survey(&mut self.client, ifindex)?.ours;
-            self.remove_placed(&ours)?;
+            let ours = self.list(ifindex, false)?.ours;
+            self.remove_placed(ours.values().map(|listed| listed.placed))?;
             self.table.retain_on(ifindex, |_| false);
         }
         self.release_qdiscs()
@@ -98,9 +60,9 @@ impl<T: Transport> Tc<T> {
     }
 
     /// Takes filters out; one that is not there any more is no error.
-    fn remove_placed(&mut self, placed: &[(Placed, Counted)]) -> Result<(), TcError> {
+    fn remove_placed(&mut self, placed: impl Iterator<Item = Placed>) -> Result<(), TcError> {
         let mut batch = self.client.batch();
-        for (filter, _) in placed {
+        for filter in placed {
             batch.add(RTM_DELTFILTER, NLM_F_ACK, |w| {
                 encode::remove(w, &filter.at, filter.protocol);
             })?;

@@ -1,90 +1,149 @@
 //! Reading the device: statistics, dump, adoption. Every reading corrects what we believe.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 
-use flow::{Dumped, ProviderError, Stats, Ufid};
+use flow::{Correction, Dumped, ProviderError, Stats, Ufid};
 
-use super::Tc;
-use super::table::{Entry, Placed, Table};
-use crate::decode::{Filter, Summary};
-use crate::encode;
-use crate::rule::Signature;
-use crate::wire::consts::{NLM_F_DUMP, RTM_GETTFILTER, RTM_NEWTFILTER, TC_H_INGRESS_FILTERS};
-use crate::wire::{Client, Transport, WireError};
+use super::listing::{Listed, Listing};
+use super::table::{Entry, Placed};
+use super::{Found, Tc};
+use crate::wire::{Transport, WireError};
+
+/// How often a device is listed at the start while somebody changes it.
+const LISTINGS: usize = 5;
 
 /// What a filter of ours turned out to be.
 enum Seen {
-    /// That of an entry, alive.
-    Alive(Ufid, Stats, bool),
+    /// That of an entry, and it does what it is to do.
+    Alive(Ufid, Stats),
+    /// That of an entry, with its counters, and to be replaced or removed.
+    CutOff(Ufid, Stats),
     /// That of an entry, but the driver does not answer for it any more.
     Dead(Ufid),
+    /// In the place and with the cookie of an entry, but somebody made another filter of it.
+    Altered(Ufid),
     /// Of nobody.
     Foreign(Placed, Stats),
 }
 
-/// One filter of ours as a dump has it.
-struct Listed {
-    placed: Placed,
-    summary: Summary,
-    flow: Option<(flow::Megaflow, Signature)>,
-}
-
 impl<T: Transport> Tc<T> {
     pub(super) fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
-        let interfaces = self.interfaces();
-        let mut there = HashSet::with_capacity(self.table.len());
-        for ifindex in &interfaces {
-            for seen in self.read(*ifindex)? {
-                match seen {
-                    Seen::Alive(ufid, stats, answered) => {
-                        there.insert(ufid);
-                        if let Some(entry) = self.table.get_mut(ufid) {
-                            entry.last = stats;
-                            entry.answered |= answered;
-                        }
-                        out.push((ufid, stats));
-                    }
-                    Seen::Dead(ufid) => self.bury(ufid),
-                    // The caller is to remove it by this name.
-                    Seen::Foreign(placed, stats) => {
-                        if !self.strays.contains(&placed) {
-                            let ufid = self.name_of(&placed);
-                            self.found.insert(ufid, (placed, None));
-                            out.push((ufid, stats));
-                        }
-                    }
-                }
+        let mut read = Vec::new();
+        for ifindex in self.interfaces() {
+            read.push((ifindex, self.list(ifindex, false)?));
+        }
+        // What others did until now explains what was read.
+        self.listen();
+        let last_words = self.take_last_words();
+        let mut altered = Vec::new();
+        for (ifindex, listing) in read {
+            // An interface that went meanwhile took all of it with it.
+            if self.by_ifindex.contains_key(&ifindex) {
+                altered.extend(self.take_in(ifindex, listing, out));
             }
         }
-        self.pass_on_last_words(out);
-        for ifindex in interfaces {
-            self.table.retain_on(ifindex, |ufid| there.contains(ufid));
+        self.correct(Correction::Altered, altered);
+        self.review_others();
+        for (ufid, stats) in last_words {
+            // The next pass, which is due at once, misses it.
+            self.table.remove(ufid);
+            self.changed = true;
+            out.push((ufid, stats));
         }
         Ok(())
     }
 
-    /// What is gone with hits that nobody has read is reported a last time; the next pass, which
-    /// is due at once, misses it.
-    fn pass_on_last_words(&mut self, out: &mut Vec<(Ufid, Stats)>) {
-        // The kernel speaks before the filter is gone: what this pass missed has been said.
-        self.listen();
-        for (ufid, stats) in std::mem::take(&mut self.last_words) {
-            if self.table.remove(ufid).is_some() {
-                out.push((ufid, stats));
-                self.changed = true;
+    /// Compares what was listed with what is believed. Returns what others altered.
+    fn take_in(
+        &mut self,
+        ifindex: u32,
+        listing: Listing,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Vec<String> {
+        self.know_others(ifindex, listing.others);
+        let mut altered = Vec::new();
+        let mut there = HashSet::with_capacity(listing.ours.len());
+        for listed in listing.ours.into_values() {
+            match self.judge(&listed) {
+                Seen::Alive(ufid, stats) => {
+                    there.insert(ufid);
+                    out.push((ufid, stats));
+                    self.believe(ufid, stats, listed.summary.answered);
+                }
+                Seen::CutOff(ufid, stats) => {
+                    there.insert(ufid);
+                    self.believe(ufid, stats, listed.summary.answered);
+                }
+                Seen::Dead(ufid) => self.bury(ufid),
+                Seen::Altered(ufid) => {
+                    let name = self.device_name(ifindex);
+                    altered.push(format!("{ufid} on {name}, {}", listed.placed.at));
+                    self.bury(ufid);
+                }
+                // The caller is to remove it by this name.
+                Seen::Foreign(placed, stats) => {
+                    if !self.strays.contains(&placed) {
+                        let ufid = self.name_of(&placed);
+                        let Listed { digest, flow, .. } = listed;
+                        self.found.insert(ufid, Found { placed, digest, flow });
+                        out.push((ufid, stats));
+                    }
+                }
+            }
+        }
+        self.table.retain_on(ifindex, |ufid| there.contains(ufid));
+        altered
+    }
+
+    fn believe(&mut self, ufid: Ufid, stats: Stats, answered: bool) {
+        if let Some(entry) = self.table.get_mut(ufid) {
+            entry.last = stats;
+            entry.answered |= answered;
+        }
+    }
+
+    /// Whose filter is it, and does it still do what it is to do?
+    fn judge(&mut self, listed: &Listed) -> Seen {
+        let Listed { placed, summary, .. } = listed;
+        let stats = summary.counted.stats((self.clock)());
+        let owner = self.table.at(&placed.at);
+        let owner = owner.and_then(|ufid| Some((ufid, self.table.get_mut(ufid)?)));
+        match owner.filter(|(_, entry)| entry.placed == *placed) {
+            None => Seen::Foreign(*placed, stats),
+            Some((ufid, entry)) => {
+                let same = listed.digest == entry.digest;
+                // Its port's interface went, which the monitor may say a moment later.
+                entry.redo |= !same && listed.headless;
+                if !same && !listed.headless {
+                    Seen::Altered(ufid)
+                } else if !summary.in_hw || !summary.answered && entry.answered {
+                    Seen::Dead(ufid)
+                } else if entry.redo {
+                    Seen::CutOff(ufid, stats)
+                } else {
+                    Seen::Alive(ufid, stats)
+                }
             }
         }
     }
 
-    fn read(&mut self, ifindex: u32) -> Result<Vec<Seen>, WireError> {
-        let (table, now) = (&self.table, (self.clock)());
-        dump_ours(&mut self.client, ifindex, |placed, summary, _| {
-            judge(table, placed, &summary, summary.counted.stats(now))
-        })
+    /// What filters that others deleted had counted, and nobody has read.
+    fn take_last_words(&mut self) -> Vec<(Ufid, Stats)> {
+        let mut all = std::mem::take(&mut self.last_words);
+        all.retain(|(ufid, placed, _)| {
+            self.table.get(*ufid).is_some_and(|entry| entry.placed == *placed)
+        });
+        all.into_iter().map(|(ufid, _, stats)| (ufid, stats)).collect()
     }
 
-    /// The filter is in tc but not in the hardware: it goes, so that it can be put in again.
+    /// The same of one filter that turns out to be gone.
+    pub(super) fn last_words_of(&mut self, placed: &Placed) -> Option<Stats> {
+        self.listen();
+        let mut words = self.last_words.iter().rev();
+        words.find(|(_, spoke, _)| spoke == placed).map(|(_, _, stats)| *stats)
+    }
+
+    /// The filter is not what forwards: it goes, so that the megaflow can be put in again.
     fn bury(&mut self, ufid: Ufid) {
         if let Some(entry) = self.table.remove(ufid) {
             self.strays.push(entry.placed);
@@ -93,7 +152,7 @@ impl<T: Transport> Tc<T> {
 
     /// The ufid of a filter that was dumped before, or what stands for it.
     fn name_of(&self, placed: &Placed) -> Ufid {
-        let known = self.found.iter().find(|(_, (found, _))| found == placed);
+        let known = self.found.iter().find(|(_, found)| found.placed == *placed);
         known.map_or_else(|| placed.cookie.stand_in(), |(ufid, _)| *ufid)
     }
 
@@ -101,12 +160,12 @@ impl<T: Transport> Tc<T> {
         self.found.clear();
         for ifindex in self.interfaces() {
             let answers = self.answers(ifindex);
-            let mut listed = self.list(ifindex)?;
+            let mut listed = self.list_in_quiet(ifindex)?;
             // Of two filters of one megaflow (a replace that was cut short) the one that is
             // looked up first counts; the other goes.
             listed.sort_by_key(|one| one.placed.at.priority);
             let mut there = HashSet::with_capacity(listed.len());
-            for Listed { placed, summary, flow } in listed {
+            for Listed { placed, summary, digest, flow, .. } in listed {
                 if self.strays.contains(&placed) {
                     continue;
                 }
@@ -119,13 +178,16 @@ impl<T: Transport> Tc<T> {
                     continue;
                 }
                 let stats = summary.counted.stats((self.clock)());
-                let (flow, signature) = flow.unzip();
                 let active = summary.in_hw && (summary.answered || !answers);
-                let generation = placed.cookie.generation;
-                let flow = flow.map(Arc::new);
-                out.push(Dumped { ufid, generation, flow, stats, active });
+                out.push(Dumped {
+                    ufid,
+                    generation: placed.cookie.generation,
+                    flow: flow.as_ref().map(|(flow, _)| flow.clone()),
+                    stats,
+                    active,
+                });
                 if entry.is_none() {
-                    self.found.insert(ufid, (placed, signature));
+                    self.found.insert(ufid, Found { placed, digest, flow });
                 } else if !active {
                     self.bury(ufid);
                 }
@@ -135,12 +197,24 @@ impl<T: Transport> Tc<T> {
         Ok(())
     }
 
-    fn list(&mut self, ifindex: u32) -> Result<Vec<Listed>, WireError> {
-        let (ports, target) = (&self.by_ifindex, self.admission.target());
-        dump_ours(&mut self.client, ifindex, |placed, summary, filter| {
-            let flow = filter.megaflow(&placed.cookie, ports, target);
-            Listed { placed, summary, flow: flow.map(|(flow, rule)| (flow, rule.signature())) }
-        })
+    /// Lists an interface whose filters are not known yet: what one listing leaves out can't be
+    /// asked for by itself, so it is listed again while others change it.
+    fn list_in_quiet(&mut self, ifindex: u32) -> Result<Vec<Listed>, WireError> {
+        let mut all = Listing::default();
+        for _ in 0..LISTINGS {
+            self.listen();
+            let heard = self.heard;
+            let listing = self.list(ifindex, true)?;
+            all.ours.extend(listing.ours);
+            all.others = listing.others;
+            self.listen();
+            if self.heard == heard {
+                break;
+            }
+        }
+        self.know_others(ifindex, all.others);
+        self.review_others();
+        Ok(all.ours.into_values().collect())
     }
 
     pub(super) fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
@@ -148,56 +222,19 @@ impl<T: Transport> Tc<T> {
         let mut seen = BTreeSet::new();
         for dumped in found {
             let generation = dumped.generation;
-            let same = |(placed, _): &(Placed, _)| placed.cookie.generation == generation;
+            let same = |found: &Found| found.placed.cookie.generation == generation;
             if !seen.insert(dumped.ufid) || !self.found.get(&dumped.ufid).is_some_and(same) {
                 continue;
             }
-            let Some((placed, signature)) = self.found.remove(&dumped.ufid) else { continue };
-            let entry = Entry { placed, last: dumped.stats, answered: false };
+            let Some(found) = self.found.remove(&dumped.ufid) else { continue };
+            let Found { placed, digest, flow } = found;
+            let (flow, signature) = flow.unzip();
+            let last = dumped.stats;
+            let entry = Entry { placed, last, answered: false, digest, flow, redo: false };
             self.table.adopt(dumped.ufid, entry, signature.as_ref());
             taken.push(dumped.ufid);
         }
+        self.shade();
         taken
-    }
-}
-
-/// Dumps the filters of an interface that carry a cookie of ours.
-fn dump_ours<T: Transport, S>(
-    client: &mut Client<T>,
-    ifindex: u32,
-    read: impl Fn(Placed, Summary, &Filter<'_>) -> S,
-) -> Result<Vec<S>, WireError> {
-    client.dump(
-        RTM_GETTFILTER,
-        NLM_F_DUMP,
-        |w| encode::dump(w, ifindex, TC_H_INGRESS_FILTERS),
-        Vec::new,
-        |all, message| {
-            if message.kind != RTM_NEWTFILTER {
-                return Ok(());
-            }
-            let Some(filter) = Filter::parse(message.payload)? else { return Ok(()) };
-            let summary = filter.summary()?;
-            if let Some(cookie) = summary.cookie {
-                let placed = Placed { at: filter.at, protocol: filter.protocol, cookie };
-                all.push(read(placed, summary, &filter));
-            }
-            Ok(())
-        },
-    )
-}
-
-/// Whose filter is it, and does it still forward?
-fn judge(table: &Table, placed: Placed, summary: &Summary, stats: Stats) -> Seen {
-    let owner = table.at(&placed.at).and_then(|ufid| Some((ufid, table.get(ufid)?)));
-    match owner.filter(|(_, entry)| entry.placed.cookie == placed.cookie) {
-        None => Seen::Foreign(placed, stats),
-        Some((ufid, entry)) => {
-            if summary.in_hw && (summary.answered || !entry.answered) {
-                Seen::Alive(ufid, stats, summary.answered)
-            } else {
-                Seen::Dead(ufid)
-            }
-        }
     }
 }

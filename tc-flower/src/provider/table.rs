@@ -1,8 +1,9 @@
 //! What we believe to be in the kernel. Every reading of the device corrects it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use flow::{Stats, Ufid};
+use flow::{Action, Megaflow, PortId, Stats, Ufid};
 
 use super::priority::Priorities;
 use crate::cookie::Cookie;
@@ -25,6 +26,22 @@ pub(super) struct Entry {
     pub(super) last: Stats,
     /// Has the driver answered for this filter? If it no longer does, the hardware lost it.
     pub(super) answered: bool,
+    /// Of what it does (see `Content::digest`): another one is not what we put there.
+    pub(super) digest: Option<u64>,
+    /// The megaflow; `None` for one that was found and not understood.
+    pub(super) flow: Option<Arc<Megaflow>>,
+    /// It no longer does what the megaflow is to do, though the filter is ours and counts: a port
+    /// that it sends to was taken away, or a filter of somebody else comes first. It is to be
+    /// replaced or removed, which carries its counters over.
+    pub(super) redo: bool,
+}
+
+impl Entry {
+    /// Does it send packets there?
+    pub(super) fn outputs_to(&self, port: PortId) -> bool {
+        let actions = self.flow.iter().flat_map(|flow| flow.actions.iter());
+        actions.into_iter().any(|action| *action == Action::Output(port))
+    }
 }
 
 /// All of them.
@@ -47,6 +64,16 @@ impl Table {
     pub(super) fn priorities(&mut self, ifindex: u32, chain: u32) -> &mut Priorities {
         let top = self.tops.get(&ifindex).copied().unwrap_or(1);
         self.priorities.entry((ifindex, chain)).or_insert_with(|| Priorities::new(top))
+    }
+
+    /// Where others have filters, by interface and chain.
+    pub(super) fn set_others(&mut self, mut used: BTreeMap<(u32, u32), BTreeSet<u16>>) {
+        for (place, priorities) in &mut self.priorities {
+            priorities.set_others(used.remove(place).unwrap_or_default());
+        }
+        for ((ifindex, chain), others) in used {
+            self.priorities(ifindex, chain).set_others(others);
+        }
     }
 
     pub(super) fn get(&self, ufid: Ufid) -> Option<&Entry> {
@@ -78,10 +105,10 @@ impl Table {
     pub(super) fn adopt(&mut self, ufid: Ufid, entry: Entry, signature: Option<&Signature>) {
         let at = entry.placed.at;
         let priorities = self.priorities(at.ifindex, at.chain);
-        match signature {
-            Some(signature) => priorities.hold(signature, at.priority),
-            None => priorities.avoid(at.priority),
-        }
+        // One that is not understood keeps its priority for its protocol.
+        let protocol = entry.placed.protocol;
+        let odd = || Signature { protocol, masks: Vec::new() };
+        priorities.hold(&signature.cloned().unwrap_or_else(odd), at.priority);
         self.insert(ufid, entry);
     }
 
@@ -96,15 +123,20 @@ impl Table {
 
     /// Takes out all that the condition does not keep on that interface.
     pub(super) fn retain_on(&mut self, ifindex: u32, keep: impl Fn(&Ufid) -> bool) {
-        let gone: Vec<Ufid> = self.on(ifindex).filter(|ufid| !keep(ufid)).collect();
+        let all = self.on(ifindex).map(|(ufid, _)| ufid);
+        let gone: Vec<Ufid> = all.filter(|ufid| !keep(ufid)).collect();
         for ufid in gone {
             self.remove(ufid);
         }
     }
 
     /// The megaflows with a filter on that interface.
-    fn on(&self, ifindex: u32) -> impl Iterator<Item = Ufid> + '_ {
-        let on = move |entry: &Entry| entry.placed.at.ifindex == ifindex;
-        self.entries.iter().filter(move |(_, entry)| on(entry)).map(|(ufid, _)| *ufid)
+    pub(super) fn on(&self, ifindex: u32) -> impl Iterator<Item = (Ufid, &Entry)> {
+        let all = self.entries.iter().map(|(ufid, entry)| (*ufid, entry));
+        all.filter(move |(_, entry)| entry.placed.at.ifindex == ifindex)
+    }
+
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
     }
 }

@@ -110,6 +110,10 @@ pub(crate) const TCA_MPLS_ACT_PUSH: u32 = 2;
 pub(crate) const TCA_FLOWER_ACT: u16 = 3;
 pub(crate) const TCA_FLOWER_FLAGS: u16 = 22;
 pub(crate) const TCA_FLOWER_IN_HW_COUNT: u16 = 86;
+/// The same flags of the other classifiers that can be in hardware.
+pub(crate) const TCA_MATCHALL_FLAGS: u16 = 3;
+pub(crate) const TCA_BPF_FLAGS_GEN: u16 = 9;
+pub(crate) const TCA_U32_FLAGS: u16 = 11;
 pub(crate) const TCA_CLS_FLAGS_SKIP_SW: u32 = 2;
 pub(crate) const TCA_CLS_FLAGS_IN_HW: u32 = 4;
 pub(crate) const TCA_CLS_FLAGS_NOT_IN_HW: u32 = 8;

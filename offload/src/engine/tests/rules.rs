@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Capabilities, Counters, Dumped, Megaflow, OpKind, Placement, PortId, ProviderError,
+    Capabilities, Correction, Counters, Dumped, Megaflow, OpKind, Placement, PortId, ProviderError,
     ProviderEvent, Reason, Refusal, Stats, TableUsage,
 };
 
@@ -232,6 +232,38 @@ fn a_device_that_can_do_more_is_asked_again() {
     desk.later(Duration::from_millis(10));
     desk.settle();
     assert_eq!(desk.placement(&flow), Placement::Nic);
+}
+
+#[test]
+fn what_a_device_refused_is_tried_again_under_other_conditions() {
+    let mut desk = Desk::new(1);
+    let flow = flow_of(0, 1, &[OUT]);
+    desk.ask(1, Request::Install(flow.clone()));
+    desk.done(Place::Host, Ok(Stats::default()));
+    let refusal = Refusal::new(Reason::Device, "tc").detail("its offload is off");
+    desk.done(NIC, Err(ProviderError::Unsupported(refusal)));
+    desk.later(Duration::from_secs(5));
+    desk.settle();
+    assert_eq!(desk.placement(&flow), Placement::Refused);
+    // The same capabilities in another snapshot.
+    let admission = Arc::new(TakesAll(Capabilities::default()));
+    desk.engine.set_admission(ProviderId(0), admission, desk.now);
+    desk.later(Duration::from_millis(10));
+    desk.settle();
+    assert_eq!(desk.placement(&flow), Placement::Nic);
+}
+
+#[test]
+fn what_others_did_to_megaflows_is_counted_by_kind() {
+    let mut desk = Desk::new(1);
+    let event = ProviderEvent::Corrected {
+        kind: Correction::Altered,
+        megaflows: 3,
+        first: "one on rep0".to_owned(),
+    };
+    desk.step(Event::Provider { provider: ProviderId(0), event });
+    let corrections = &desk.engine.metrics().providers["nic0"].corrections;
+    assert_eq!((corrections["altered"], corrections["shadowed"]), (3, 0));
 }
 
 #[test]

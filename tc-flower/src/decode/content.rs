@@ -1,0 +1,117 @@
+//! What a filter matches and does, apart from its counters: of ours strictly, of others' as far as
+//! it tells which packets they take.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use flow::{Key, Mask, Match, PortId};
+
+use super::{Filter, action, key};
+use crate::encode::Location;
+use crate::rule::TcAction;
+use crate::wire::consts::{
+    TCA_BPF_FLAGS_GEN, TCA_CLS_FLAGS_IN_HW, TCA_CLS_FLAGS_NOT_IN_HW, TCA_CLS_FLAGS_SKIP_SW,
+    TCA_FLOWER_ACT, TCA_FLOWER_FLAGS, TCA_FLOWER_IN_HW_COUNT, TCA_MATCHALL_FLAGS, TCA_U32_FLAGS,
+};
+
+/// Key and actions of a filter that consists only of what we write. Without its port: the
+/// interface is part of its place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Content {
+    pub(crate) key: Key,
+    pub(crate) mask: Mask,
+    pub(crate) actions: Vec<TcAction>,
+}
+
+impl Content {
+    /// What tells in few bytes whether two filters do the same.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.key, &self.mask, &self.actions).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Does it send packets to an interface that was taken away? The kernel shows such a redirect
+    /// as one to interface 0, and never attaches it to an interface again.
+    pub(crate) fn is_headless(&self) -> bool {
+        self.actions.iter().any(|action| {
+            matches!(action, TcAction::Redirect { ifindex: 0 } | TcAction::Mirror { ifindex: 0 })
+        })
+    }
+}
+
+/// A filter that is not ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Foreign {
+    pub(crate) at: Location,
+    pub(crate) protocol: u16,
+    pub(crate) kind: String,
+    /// Does the kernel say that it is in hardware? One that is not takes no packet from a filter
+    /// of ours, which the hardware handles before tc sees the packet.
+    pub(crate) in_hw: bool,
+    /// Every packet that it matches, and perhaps more: what is not understood is taken as wild.
+    pub(crate) matching: Match,
+}
+
+impl std::fmt::Display for Foreign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} filter {} protocol {:#06x}", self.kind, self.at, self.protocol)
+    }
+}
+
+impl Filter<'_> {
+    /// What the filter does; `implied` is what its cookie says beside. None for a filter with
+    /// anything in it that we do not write.
+    pub(crate) fn content(&self, implied: u16) -> Option<Content> {
+        let mut keys = key::Keys::new(PortId(0), self.at.chain, self.protocol, implied);
+        let mut actions = Vec::new();
+        for attr in self.options.clone().filter(|_| self.is_flower())? {
+            let attr = attr.ok()?;
+            match attr.kind {
+                TCA_FLOWER_ACT => actions = action::list(attr.nested())?,
+                TCA_FLOWER_FLAGS => {
+                    let known = TCA_CLS_FLAGS_IN_HW | TCA_CLS_FLAGS_NOT_IN_HW;
+                    if attr.u32().ok()? & !known != TCA_CLS_FLAGS_SKIP_SW {
+                        return None;
+                    }
+                }
+                TCA_FLOWER_IN_HW_COUNT => {}
+                _ => keys.attribute(attr)?,
+            }
+        }
+        let (key, mask) = keys.finish()?;
+        Some(Content { key, mask, actions })
+    }
+
+    /// The filter as somebody else's, on the interface of that port.
+    pub(crate) fn foreign(&self, port: PortId) -> Foreign {
+        let keys = || key::Keys::new(port, self.at.chain, self.protocol, 0);
+        let mut named = keys();
+        for attr in self.options.clone().filter(|_| self.is_flower()).into_iter().flatten() {
+            // A key that is left out makes the match wider.
+            let _ = attr.map(|attr| named.attribute(attr));
+        }
+        let wild = Key { in_port: port.0, recirc_id: self.at.chain, ..Key::default() };
+        let understood = named.finish().or_else(|| keys().finish());
+        let (key, mask) = understood.unwrap_or((wild, Mask::default()));
+        Foreign {
+            at: self.at,
+            protocol: self.protocol,
+            kind: self.kind(),
+            in_hw: self.in_hw(),
+            matching: Match::new(&key, &mask),
+        }
+    }
+
+    /// What the flags of the classifiers that can be in hardware say.
+    fn in_hw(&self) -> bool {
+        let flags = match self.kind {
+            b"flower\0" => TCA_FLOWER_FLAGS,
+            b"matchall\0" => TCA_MATCHALL_FLAGS,
+            b"u32\0" => TCA_U32_FLAGS,
+            b"bpf\0" => TCA_BPF_FLAGS_GEN,
+            _ => return false,
+        };
+        let attr = self.options.clone().and_then(|options| options.find(flags).ok().flatten());
+        attr.and_then(|attr| attr.u32().ok()).is_some_and(|flags| flags & TCA_CLS_FLAGS_IN_HW != 0)
+    }
+}

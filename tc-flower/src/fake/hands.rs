@@ -1,0 +1,101 @@
+//! What others do in the imitation, each with the notifications that the kernel sends.
+
+use super::{Kernel, Link, State, Stored, message};
+use crate::encode::Location;
+use crate::wire::Writer;
+use crate::wire::consts::*;
+
+/// Somebody's netlink port.
+const SOMEBODY: u32 = 77;
+
+/// A change of the list of filters.
+pub(crate) enum Change {
+    Add(Location, Stored),
+    Remove(Location),
+}
+
+impl State {
+    pub(super) fn carry_out(&mut self, change: Change) {
+        let (kind, at, stored) = match change {
+            Change::Add(at, stored) => {
+                self.filters.insert(at, stored.clone());
+                (RTM_NEWTFILTER, at, stored)
+            }
+            Change::Remove(at) => {
+                let stored = self.filters.remove(&at).expect("there is such a filter");
+                (RTM_DELTFILTER, at, stored)
+            }
+        };
+        self.notify(message(kind, 0, 0, SOMEBODY, |w| stored.show(w, at)));
+    }
+
+    /// One more install: does somebody delete a qdisc right before it?
+    pub(super) fn count_down(&mut self) {
+        let Some((installs, ifindex)) = self.cut.front_mut() else { return };
+        if *installs > 0 {
+            *installs -= 1;
+            return;
+        }
+        let ifindex = *ifindex;
+        self.cut.pop_front();
+        self.qdiscs.remove(&ifindex);
+        self.filters.retain(|at, _| at.ifindex != ifindex);
+        self.notify(message(RTM_DELQDISC, 0, 0, SOMEBODY, |w| {
+            w.tcmsg(ifindex, TC_H_INGRESS_MAJOR, TC_H_CLSACT, 0);
+        }));
+    }
+}
+
+impl Kernel {
+    pub(crate) fn change(&self, change: Change) {
+        self.lock().carry_out(change);
+    }
+
+    /// Somebody deletes a filter.
+    pub(crate) fn steal(&self, at: Location) {
+        self.change(Change::Remove(at));
+    }
+
+    /// Somebody replaces a filter in its place.
+    pub(crate) fn alter(&self, at: Location, change: impl FnOnce(&mut Stored)) {
+        let mut stored = self.lock().filters[&at].clone();
+        change(&mut stored);
+        self.change(Change::Add(at, stored));
+    }
+
+    /// Somebody turns `hw-tc-offload` on or off.
+    pub(crate) fn set_offload(&self, ifindex: u32, on: bool) {
+        let mut state = self.lock();
+        if on {
+            state.offload_off.remove(&ifindex);
+        } else {
+            state.offload_off.insert(ifindex);
+        }
+        let link = state.links.iter().find(|link| link.0 == ifindex).cloned().unwrap();
+        state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link)));
+    }
+
+    /// An interface is deleted, and made again under another number.
+    pub(crate) fn recreate(&self, ifindex: u32, again: u32) {
+        let mut state = self.lock();
+        state.filters.retain(|at, _| at.ifindex != ifindex);
+        state.filters.values_mut().for_each(|stored| stored.cut_off(ifindex));
+        state.qdiscs.remove(&ifindex);
+        let at = state.links.iter().position(|link| link.0 == ifindex).unwrap();
+        let mut link = state.links.remove(at);
+        state.notify(message(RTM_DELLINK, 0, 0, 0, |w| show_link(w, &link)));
+        link.0 = again;
+        state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link)));
+        state.links.push(link);
+    }
+}
+
+/// The body of a message about an interface.
+pub(super) fn show_link(w: &mut Writer, (ifindex, name, switch, phys): &Link) {
+    w.raw(&[0; 4]);
+    w.raw(&ifindex.to_ne_bytes());
+    w.raw(&[0; 8]);
+    w.text(IFLA_IFNAME, name);
+    switch.iter().for_each(|id| w.bytes(IFLA_PHYS_SWITCH_ID, id));
+    phys.iter().for_each(|name| w.text(IFLA_PHYS_PORT_NAME, name));
+}

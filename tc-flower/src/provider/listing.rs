@@ -1,0 +1,164 @@
+//! What the kernel lists on an interface's ingress.
+//!
+//! A dump goes from priority to priority by their number in the list. When somebody else adds or
+//! deletes a priority meanwhile, it lists one twice or leaves one out with all its filters, and
+//! the kernel does not mark such a dump as interrupted. So a filter that was known and is not
+//! listed is asked for by itself before anything is concluded, and one place is one filter.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use flow::{Megaflow, PortId};
+
+use super::Tc;
+use super::errors::is_absent;
+use super::table::Placed;
+use crate::decode::{Filter, Foreign, Summary};
+use crate::encode::{self, Location};
+use crate::rule::Signature;
+use crate::translate::Target;
+use crate::wire::consts::{
+    NLM_F_ACK, NLM_F_DUMP, RTM_GETTFILTER, RTM_NEWTFILTER, TC_H_INGRESS_FILTERS,
+};
+use crate::wire::read::Message;
+use crate::wire::{Client, Malformed, Outcome, Transport, WireError};
+
+/// A filter with our cookie.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) placed: Placed,
+    pub(super) summary: Summary,
+    /// Of what it does; `None` if there is anything in it that we do not write.
+    pub(super) digest: Option<u64>,
+    /// It sends packets to an interface that was taken away.
+    pub(super) headless: bool,
+    /// The megaflow that it would be; read only where that was asked for.
+    pub(super) flow: Option<(Arc<Megaflow>, Signature)>,
+}
+
+/// Everything on one interface, by place.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) ours: BTreeMap<Location, Listed>,
+    pub(super) others: BTreeMap<Location, Foreign>,
+}
+
+impl Listing {
+    fn take(&mut self, one: One) {
+        match one {
+            One::Ours(listed) => drop(self.ours.insert(listed.placed.at, *listed)),
+            One::Other(foreign) => drop(self.others.insert(foreign.at, *foreign)),
+        }
+    }
+}
+
+/// One filter.
+enum One {
+    Ours(Box<Listed>),
+    Other(Box<Foreign>),
+}
+
+/// What is needed to read filters.
+struct Reader<'a> {
+    ports: &'a BTreeMap<u32, PortId>,
+    /// Where megaflows are to be read too.
+    target: Option<&'a Target>,
+}
+
+impl Reader<'_> {
+    /// Reads a message; `None` if it shows no filter on the ingress of one of our ports.
+    fn read(&self, message: &Message<'_>) -> Result<Option<One>, Malformed> {
+        if message.kind != RTM_NEWTFILTER {
+            return Ok(None);
+        }
+        let Some(filter) = Filter::parse(message.payload)? else { return Ok(None) };
+        let Some(port) = self.ports.get(&filter.at.ifindex) else { return Ok(None) };
+        let summary = filter.summary()?;
+        let Some(cookie) = summary.cookie else {
+            // The priority itself, which is listed before its filters, has handle 0.
+            let is_filter = filter.at.handle != 0;
+            return Ok(is_filter.then(|| One::Other(Box::new(filter.foreign(*port)))));
+        };
+        let content = filter.content(cookie.implied);
+        let flow = self.target.and_then(|target| filter.megaflow(&cookie, self.ports, target));
+        Ok(Some(One::Ours(Box::new(Listed {
+            placed: Placed { at: filter.at, protocol: filter.protocol, cookie },
+            summary,
+            digest: content.as_ref().map(|content| content.digest()),
+            headless: content.is_some_and(|content| content.is_headless()),
+            flow: flow.map(|(flow, rule)| (Arc::new(flow), rule.signature())),
+        }))))
+    }
+}
+
+/// How a request names one filter: place, protocol, classifier.
+type Name = (Location, u16, String);
+
+impl<T: Transport> Tc<T> {
+    /// Lists an interface; with `decoded` the megaflows of our filters too.
+    pub(super) fn list(&mut self, ifindex: u32, decoded: bool) -> Result<Listing, WireError> {
+        let target = decoded.then(|| self.admission.target());
+        let reader = Reader { ports: &self.by_ifindex, target };
+        let mut listing = self.client.dump(
+            RTM_GETTFILTER,
+            NLM_F_DUMP,
+            |w| encode::dump(w, ifindex, TC_H_INGRESS_FILTERS),
+            Listing::default,
+            |listing, message| {
+                if let Some(one) = reader.read(&message)? {
+                    listing.take(one);
+                }
+                Ok(())
+            },
+        )?;
+        let ours = self.table.on(ifindex).map(|(_, entry)| entry.placed);
+        let ours = ours.filter(|placed| !listing.ours.contains_key(&placed.at)).map(name_of);
+        let others = self.foreign.values().filter(|foreign| foreign.at.ifindex == ifindex);
+        let others = others.filter(|foreign| !listing.others.contains_key(&foreign.at));
+        let others = others.map(|other| (other.at, other.protocol, other.kind.clone()));
+        let left_out: Vec<Name> = ours.chain(others).collect();
+        let found = ask(&mut self.client, &reader, &left_out)?;
+        found.into_iter().flatten().for_each(|one| listing.take(one));
+        Ok(listing)
+    }
+
+    /// Which of these filters are there as we know them: same place, same cookie.
+    pub(super) fn are_there(&mut self, all: &[Placed]) -> Result<Vec<Option<Listed>>, WireError> {
+        let reader = Reader { ports: &self.by_ifindex, target: None };
+        let names: Vec<Name> = all.iter().copied().map(name_of).collect();
+        let found = ask(&mut self.client, &reader, &names)?;
+        let same = all.iter().zip(found).map(|(placed, one)| match one {
+            Some(One::Ours(listed)) if listed.placed == *placed => Some(*listed),
+            _ => None,
+        });
+        Ok(same.collect())
+    }
+}
+
+fn name_of(placed: Placed) -> Name {
+    (placed.at, placed.protocol, "flower".to_owned())
+}
+
+/// Asks for filters one by one, in few datagrams.
+fn ask<T: Transport>(
+    client: &mut Client<T>,
+    reader: &Reader<'_>,
+    names: &[Name],
+) -> Result<Vec<Option<One>>, WireError> {
+    let mut batch = client.batch();
+    for (at, protocol, kind) in names {
+        batch.add(RTM_GETTFILTER, NLM_F_ACK, |w| encode::get(w, at, *protocol, kind))?;
+    }
+    let mut found: Vec<Result<Option<One>, Malformed>> = names.iter().map(|_| Ok(None)).collect();
+    let outcomes = client.transact(&batch, &mut |index, message| {
+        found[index] = reader.read(&message);
+    })?;
+    let answers = outcomes.into_iter().zip(found).map(|(outcome, found)| match outcome {
+        Outcome::Done => Ok(found?),
+        Outcome::Refused(nack) if is_absent(&nack) => Ok(None),
+        Outcome::Refused(nack) => Err(WireError::Refused(nack)),
+        Outcome::Unknown => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+    });
+    answers.collect()
+}

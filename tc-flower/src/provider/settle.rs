@@ -1,0 +1,302 @@
+//! What the answers to a batch mean, and what follows from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flow::{ProviderError, Reason, Refusal, Stats};
+
+use super::Tc;
+use super::apply::{Adding, Answer, Echo, Job, Left, Results};
+use super::errors::{Cause, cause_of, is_absent, of_install};
+use super::listing::{Listed, Listing};
+use super::table::{Entry, Placed};
+use crate::wire::{Nack, Outcome, Transport};
+
+/// How often an install is tried again in one batch whose refusal had a reason that is gone.
+const TRIES: u8 = 2;
+
+impl<T: Transport> Tc<T> {
+    pub(super) fn settle(&mut self, answer: Answer, results: &mut Results, left: &mut Left) {
+        let Answer { job, outcome, echo } = answer;
+        match (job, outcome) {
+            (job, Outcome::Unknown) => left.doubts.push(job),
+            (Job::Add(add), Outcome::Done) => match echo {
+                Some(echo) => self.added(&add, &echo, results, left),
+                None => left.doubts.push(Job::Add(add)),
+            },
+            (Job::Add(add), Outcome::Refused(nack)) => left.refused.push((add, nack)),
+            (Job::Remove { op, ufid, placed }, Outcome::Done) => {
+                let entry = self.table.remove(ufid);
+                let digest = entry.as_ref().and_then(|entry| entry.digest);
+                let last = entry.map(|entry| entry.last).unwrap_or_default();
+                results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
+            }
+            (Job::Remove { op, ufid, placed }, Outcome::Refused(nack)) if is_absent(&nack) => {
+                self.table.remove(ufid);
+                results[op] = self.last_words_of(&placed).ok_or(ProviderError::NotFound);
+            }
+            (Job::Remove { op, .. }, Outcome::Refused(nack)) => {
+                results[op] = Err(ProviderError::Busy(nack.to_string()));
+            }
+            (Job::Old { op, placed, digest, last }, Outcome::Done) => {
+                results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
+            }
+            (Job::Old { op, placed, last, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
+                results[op] = Ok(self.last_words_of(&placed).unwrap_or(last));
+            }
+            (job @ Job::Old { .. }, Outcome::Refused(_)) => left.doubts.push(job),
+            (Job::Drop { .. }, Outcome::Done) => {}
+            (Job::Drop { placed }, Outcome::Refused(nack)) => {
+                if !is_absent(&nack) {
+                    self.strays.push(placed);
+                }
+            }
+        }
+    }
+
+    /// The kernel took a filter: is it what was asked for, and in hardware?
+    fn added(&mut self, add: &Adding, echo: &Echo, results: &mut Results, left: &mut Left) {
+        let cookie = echo.summary.cookie.unwrap_or(add.cookie);
+        let placed = Placed { at: echo.at, protocol: add.rule.protocol, cookie };
+        let wrong = if !echo.same {
+            Some((Reason::Echo, "filter", "the kernel shows another filter than was asked for"))
+        } else if !echo.summary.in_hw {
+            Some((Reason::Device, "in_hw", "the kernel does not say that it is in hardware"))
+        } else {
+            None
+        };
+        if let Some((reason, subject, detail)) = wrong {
+            self.give_back(add);
+            left.next.push(Job::Drop { placed });
+            let refusal = Refusal::new(reason, subject).detail(detail);
+            results[add.op] = Err(ProviderError::Unsupported(refusal));
+            return;
+        }
+        results[add.op] = Ok(Stats::default());
+        let ufid = add.flow.ufid;
+        if let Some(old) = self.table.remove(ufid).filter(|_| add.replaces) {
+            let Entry { placed, digest, last, .. } = old;
+            left.next.push(Job::Old { op: add.op, placed, digest, last });
+        }
+        self.table.insert(
+            ufid,
+            Entry {
+                placed,
+                last: Stats::default(),
+                answered: echo.summary.answered,
+                digest: echo.digest,
+                flow: Some(add.flow.clone()),
+                redo: false,
+            },
+        );
+    }
+
+    /// What a filter that is gone now had counted. If somebody had made another one of it, then
+    /// what that one counted is not ours.
+    fn final_stats(
+        &self,
+        echo: Option<&Echo>,
+        placed: &Placed,
+        digest: Option<u64>,
+        last: Stats,
+    ) -> Stats {
+        let same = |echo: &&Echo| {
+            let does_the_same = echo.digest == digest || echo.headless;
+            echo.summary.cookie == Some(placed.cookie) && does_the_same
+        };
+        echo.filter(same).map_or(last, |echo| echo.summary.counted.stats((self.clock)()))
+    }
+
+    fn give_back(&mut self, add: &Adding) {
+        self.table.priorities(add.rule.ifindex, add.rule.chain).release(add.priority);
+    }
+
+    /// Finds out what became of requests without an answer, by asking for their filters.
+    pub(super) fn resolve(&mut self, left: &mut Left, results: &mut Results) {
+        let doubts = std::mem::take(&mut left.doubts);
+        if doubts.is_empty() {
+            return;
+        }
+        self.changed = true;
+        let mut adds = Vec::new();
+        let mut others = Vec::new();
+        for job in doubts {
+            match job {
+                Job::Add(add) => adds.push(*add),
+                Job::Remove { placed, .. } | Job::Old { placed, .. } | Job::Drop { placed } => {
+                    others.push((placed, job));
+                }
+            }
+        }
+        self.resolve_adds(adds, results, left);
+        let placed: Vec<Placed> = others.iter().map(|(placed, _)| *placed).collect();
+        let jobs = others.into_iter().map(|(_, job)| job);
+        match self.are_there(&placed) {
+            Ok(there) => jobs.zip(there).for_each(|(job, listed)| {
+                self.resolve_one(job, listed, results);
+            }),
+            Err(_) => self.give_up(jobs.collect(), results),
+        }
+    }
+
+    fn resolve_one(&mut self, job: Job, listed: Option<Listed>, results: &mut Results) {
+        let now = (self.clock)();
+        match job {
+            Job::Add(_) => {}
+            Job::Remove { op, ufid, placed } => {
+                if listed.is_none() {
+                    let last = self.table.remove(ufid).map(|entry| entry.last);
+                    let words = self.last_words_of(&placed);
+                    results[op] = Ok(words.or(last).unwrap_or_default());
+                }
+            }
+            Job::Old { op, placed, digest, last } => {
+                self.strays.extend(listed.as_ref().map(|_| placed));
+                let counted = listed.filter(|listed| listed.digest == digest);
+                let counted = counted.map(|listed| listed.summary.counted.stats(now));
+                results[op] = Ok(counted.unwrap_or(last));
+            }
+            Job::Drop { placed } => self.strays.extend(listed.map(|_| placed)),
+        }
+    }
+
+    /// New filters without an answer: what came in as it was meant is in.
+    fn resolve_adds(&mut self, adds: Vec<Adding>, results: &mut Results, left: &mut Left) {
+        let mut listings = Listings::default();
+        for add in adds {
+            let listing = listings.of(self, add.rule.ifindex);
+            let came = |listed: &&Listed| {
+                listed.placed.cookie == add.cookie && listed.placed.at.priority == add.priority
+            };
+            match listing.and_then(|listing| listing.ours.values().find(came)) {
+                Some(listed) => self.added(&add, &echo_of(listed, &add), results, left),
+                None => self.give_back(&add),
+            }
+        }
+    }
+
+    /// Looks at installs that the kernel refused: where the reason is gone they are tried again,
+    /// at once and a few times, then by whoever asked.
+    pub(super) fn reconsider(&mut self, left: &mut Left, results: &mut Results) {
+        let refused = std::mem::take(&mut left.refused);
+        if refused.is_empty() {
+            return;
+        }
+        let of_place = refused.iter().filter(|(_, nack)| cause_of(nack) == Cause::Place);
+        let interfaces: BTreeSet<u32> = of_place.map(|(add, _)| add.rule.ifindex).collect();
+        interfaces.into_iter().for_each(|ifindex| self.check_qdisc(ifindex));
+        // What else others did: interfaces, priorities that are theirs now.
+        self.listen();
+        let mut listings = Listings::default();
+        for (add, nack) in refused {
+            let cause = cause_of(&nack);
+            let lost = self.qdiscs_lost.contains(&add.rule.ifindex);
+            let tries = if cause == Cause::Place && !lost { 1 } else { TRIES };
+            if cause == Cause::Lasting || add.tries >= tries {
+                self.give_back(&add);
+                results[add.op] = Err(self.refused(&add, &nack, cause, lost));
+                continue;
+            }
+            let old = self.table.get(add.flow.ufid).filter(|_| add.replaces);
+            let mut before = old.map(|entry| entry.placed.at.priority);
+            if cause == Cause::Taken {
+                let ifindex = add.rule.ifindex;
+                let twin = listings.of(self, ifindex).and_then(|all| twin_of(&add, all)).cloned();
+                match twin.filter(|twin| self.table.at(&twin.placed.at).is_none()) {
+                    Some(twin) => {
+                        let echo = echo_of(&twin, &add);
+                        if echo.same && !self.strays.contains(&twin.placed) {
+                            self.added(&add, &echo, results, left);
+                            continue;
+                        }
+                        left.next.push(Job::Drop { placed: twin.placed });
+                    }
+                    // Somebody else's: then at another priority.
+                    None => before = Some(add.priority),
+                }
+            }
+            self.give_back(&add);
+            match self.allot(&add.flow, before) {
+                Ok((rule, priority)) => {
+                    let again = Adding { rule, priority, tries: add.tries + 1, ..*add };
+                    left.next.push(Job::Add(Box::new(again)));
+                }
+                Err(error) => results[add.op] = Err(error),
+            }
+        }
+    }
+
+    fn refused(
+        &mut self,
+        add: &Adding,
+        nack: &Nack,
+        cause: Cause,
+        qdisc_was_lost: bool,
+    ) -> ProviderError {
+        match cause {
+            Cause::Place if qdisc_was_lost => {
+                ProviderError::Busy("its qdisc was taken away while it went in".into())
+            }
+            Cause::Taken => ProviderError::Busy("a filter that is not ours has its key".into()),
+            Cause::Place | Cause::Lasting => {
+                self.refusing.insert(add.rule.ifindex);
+                of_install(nack)
+            }
+        }
+    }
+
+    /// What is not done after all waves is done with a later batch.
+    pub(super) fn give_up(&mut self, jobs: Vec<Job>, results: &mut Results) {
+        for job in jobs {
+            match job {
+                Job::Add(add) => {
+                    self.give_back(&add);
+                    results[add.op] = Err(ProviderError::Busy("others kept changing it".into()));
+                }
+                // Its result is what it was at the beginning: no answer.
+                Job::Remove { .. } => {}
+                Job::Old { op, placed, last, .. } => {
+                    self.strays.push(placed);
+                    results[op] = Ok(last);
+                }
+                Job::Drop { placed } => self.strays.push(placed),
+            }
+        }
+    }
+}
+
+/// The interfaces that had to be listed for one wave, each once.
+#[derive(Default)]
+struct Listings(BTreeMap<u32, Option<Listing>>);
+
+impl Listings {
+    fn of<T: Transport>(&mut self, tc: &mut Tc<T>, ifindex: u32) -> Option<&Listing> {
+        let listing = self.0.entry(ifindex).or_insert_with(|| {
+            let listing = tc.list(ifindex, true).ok()?;
+            tc.know_others(ifindex, listing.others.clone());
+            tc.review_others();
+            Some(listing)
+        });
+        listing.as_ref()
+    }
+}
+
+/// A filter of ours, not in the books, that has the key of the new one at its priority.
+fn twin_of<'a>(add: &Adding, listing: &'a Listing) -> Option<&'a Listed> {
+    listing.ours.values().find(|listed| {
+        let at = listed.placed.at;
+        let here = (at.chain, at.priority) == (add.rule.chain, add.priority);
+        here && listed.placed.cookie.is_of(add.flow.ufid)
+    })
+}
+
+/// A filter that was read, as if it had been echoed to the request for the new one.
+fn echo_of(listed: &Listed, add: &Adding) -> Echo {
+    let same = listed.flow.as_ref().is_some_and(|(flow, _)| **flow == *add.flow);
+    Echo {
+        at: listed.placed.at,
+        summary: listed.summary,
+        digest: listed.digest,
+        headless: listed.headless,
+        same,
+    }
+}
