@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Card, ClientKind, Config, Device, PortKind, ProviderKind};
 use crate::control::{Context, Place, log::Log};
 use crate::engine::{Budget, ByRate, Engine, Settings};
+use crate::limits;
 use crate::request::Request;
 use crate::runtime::{self, Parts};
 use crate::surface::Surface;
@@ -28,10 +29,11 @@ use crate::wire::{Lane, PortWire};
 /// Runs until it is told to stop, by `exit` or a signal.
 #[must_use]
 pub fn main(config: &Config, log: Log) -> ExitCode {
+    limits::raise_open_files();
     match run(config, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("megaflow run: {error}");
+            eprintln!("megaflow run: {}", limits::explained(&error));
             ExitCode::FAILURE
         }
     }

@@ -1,11 +1,10 @@
 //! `megaflow extract`
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use flow::{odp, packet};
-use hostdp::port::pcap::Reader;
+use hostdp::port::pcap;
 use serde_json::json;
 
 use super::{Failure, Outcome};
@@ -37,8 +36,7 @@ enum Format {
 pub(super) fn run(args: &Args) -> Outcome {
     let name = args.capture.display();
     let wrong = |error: &dyn std::fmt::Display| Failure::Input(format!("{name}: {error}"));
-    let file = File::open(&args.capture).map_err(|error| wrong(&error))?;
-    let reader = Reader::new(BufReader::new(file)).map_err(|error| wrong(&error))?;
+    let reader = pcap::open(&args.capture).map_err(|error| wrong(&error))?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     for (number, record) in reader.enumerate() {
         // What came before a broken record stands printed.

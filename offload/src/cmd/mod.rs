@@ -95,7 +95,8 @@ fn fail(name: &str, failure: &Failure) -> ExitCode {
         Failure::Job(text) => (1, text),
         Failure::Input(text) => (2, text),
     };
-    eprintln!("megaflow {name}: {}", text.trim_end().replace('\n', " "));
+    let text = crate::limits::explained(&text.trim_end().replace('\n', " "));
+    eprintln!("megaflow {name}: {text}");
     ExitCode::from(code)
 }
 

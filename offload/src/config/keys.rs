@@ -40,7 +40,8 @@ keys! {
          port's name without it), and of `fpga` where the card is the model: what its wire is \
          plugged into.";
     "[[port]]" "in" "path" "`pcap`: received from the start on.";
-    "[[port]]" "out" "path" "`pcap`: what is sent is written there.";
+    "[[port]]" "out" "path"
+        "`pcap`: what is sent is written there, for the owner alone (mode 0600).";
     "[[port]]" "wire" "number" "`fpga`: which wire port, from 0. Has to be there.";
     "device" "switch_id" "hex digits" "As in `/sys/class/net/IF/phys_switch_id`.";
     "device" "phys_port_name" "string" "As in `/sys/class/net/IF/phys_port_name`.";
@@ -56,7 +57,7 @@ keys! {
         "Seconds for which an address that is not seen stays known; 300 without it.";
     "[control]" "socket" "absolute path"
         "The control socket, `/run/megaflow/megaflow.ctl` without it. `NAME.pid` and \
-         `NAME.<pid>.ctl` stand beside it.";
+         `NAME.<pid>.ctl` stand beside it; all are for the owner alone (mode 0600).";
     "[http]" "listen" "ADDRESS:PORT"
         "Metrics, health, JSON and the page; without the section nothing listens.";
 }

@@ -224,7 +224,7 @@ pub struct ConfigError {
 /// Reads and checks a configuration file. Nothing else is read, nothing is changed.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+    let text = crate::text::read(path).map_err(|error| ConfigError {
         place: name.clone(),
         message: format!("can't be read: {error}"),
     })?;

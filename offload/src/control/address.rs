@@ -1,20 +1,20 @@
 //! The files of the control socket: who holds them, and that none is left behind.
 //!
-//! For the socket `DIR/NAME.ctl` of the configuration: `DIR/NAME.pid`, locked with fcntl as long
-//! as the process lives (`ovs-appctl -t NAME` reads pid and lock); `DIR/NAME.<pid>.ctl`, where the
-//! socket is bound; and `DIR/NAME.ctl` itself, a hard link to it. Whoever has the lock may clear
-//! away what another one left.
+//! For the socket `DIR/NAME.ctl` of the configuration: `DIR/NAME.pid` (see `pidfile`);
+//! `DIR/NAME.<pid>.ctl`, where the socket is bound; and `DIR/NAME.ctl` itself, a hard link to it.
+//! Whoever has the pidfile may clear away what another one left.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, fchmod, fcntl_lock};
-use rustix::io::Errno;
+use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::pidfile::Pidfile;
 
 /// Waiting connections that the kernel keeps for us.
 const BACKLOG: i32 = 64;
@@ -32,7 +32,7 @@ impl StartError {
         StartError { path: path.to_owned(), what: what.into(), cause: Some(cause) }
     }
 
-    fn plain(path: &Path, what: impl Into<String>) -> StartError {
+    pub(super) fn plain(path: &Path, what: impl Into<String>) -> StartError {
         StartError { path: path.to_owned(), what: what.into(), cause: None }
     }
 }
@@ -49,12 +49,11 @@ impl fmt::Display for StartError {
 pub(super) struct Address {
     socket: PathBuf,
     bound: PathBuf,
-    /// Files that were made, in that order: the pidfile first.
-    files: Vec<PathBuf>,
-    /// Folders that were made for them, deepest first.
-    folders: Vec<PathBuf>,
-    /// The lock goes with the descriptor: closing any descriptor of the file would lose it.
-    _lock: File,
+    /// Names of the socket that were made, in that order.
+    sockets: Vec<PathBuf>,
+    // Dropped in this order, after the sockets: up to here the pidfile keeps others out.
+    _pidfile: Pidfile,
+    _folders: Folders,
 }
 
 impl Address {
@@ -64,14 +63,18 @@ impl Address {
         let Some(folder) = socket.parent().filter(|_| !name.is_empty()) else {
             return Err(StartError::plain(socket, "is no name for a socket"));
         };
-        let folders = make_folders(folder)
+        let folders = Folders::make(folder)
             .map_err(|error| StartError::new(folder, "can't be made", error))?;
-        let pidfile = folder.join(format!("{name}.pid"));
-        let lock = lock(&pidfile)?;
+        let pidfile = Pidfile::take(&folder.join(format!("{name}.pid")))?;
         clear_stale(folder, name);
         let bound = folder.join(format!("{name}.{}.ctl", std::process::id()));
-        let files = vec![pidfile];
-        let mut address = Address { socket: socket.into(), bound, files, folders, _lock: lock };
+        let mut address = Address {
+            socket: socket.into(),
+            bound,
+            sockets: Vec::new(),
+            _pidfile: pidfile,
+            _folders: folders,
+        };
         address.clear_socket()?;
         let listener = address
             .bind()
@@ -109,11 +112,11 @@ impl Address {
         // file the mode of the descriptor.
         fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&fd, &SocketAddrUnix::new(&self.bound)?)?;
-        self.files.push(self.bound.clone());
+        self.sockets.push(self.bound.clone());
         rustix::net::listen(&fd, BACKLOG)?;
         if self.bound != self.socket {
             fs::hard_link(&self.bound, &self.socket)?;
-            self.files.push(self.socket.clone());
+            self.sockets.push(self.socket.clone());
         }
         Ok(UnixListener::from(fd))
     }
@@ -121,71 +124,54 @@ impl Address {
 
 impl Drop for Address {
     fn drop(&mut self) {
-        // Each may be gone already. The pidfile last: up to here the lock keeps others out.
-        for file in self.files.iter().rev() {
-            let _ = fs::remove_file(file);
+        // Each may be gone already.
+        for socket in self.sockets.iter().rev() {
+            let _ = fs::remove_file(socket);
         }
-        for folder in &self.folders {
+    }
+}
+
+/// Folders that were made, deepest first. Dropping removes those that are empty.
+#[derive(Debug)]
+struct Folders(Vec<PathBuf>);
+
+impl Folders {
+    /// Makes the folder and what is missing above it.
+    fn make(folder: &Path) -> io::Result<Folders> {
+        let missing = folder.ancestors().take_while(|folder| !folder.exists());
+        let missing = missing.filter(|folder| !folder.as_os_str().is_empty());
+        let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        let mut made = Folders(Vec::new());
+        for folder in missing.into_iter().rev() {
+            fs::DirBuilder::new().mode(0o755).create(&folder)?;
+            made.0.insert(0, folder);
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        for folder in &self.0 {
             let _ = fs::remove_dir(folder);
         }
     }
 }
 
-/// Makes the folder and what is missing above it; returns what it made, deepest first.
-fn make_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut missing: Vec<PathBuf> =
-        folder.ancestors().take_while(|f| !f.exists()).map(Path::to_owned).collect();
-    missing.retain(|folder| !folder.as_os_str().is_empty());
-    for folder in missing.iter().rev() {
-        fs::DirBuilder::new().mode(0o755).create(folder)?;
-    }
-    Ok(missing)
-}
-
-/// Locks the pidfile and writes our pid into it.
-fn lock(path: &Path) -> Result<File, StartError> {
-    let fault = |error: io::Error| StartError::new(path, "can't be locked", error);
-    loop {
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(fault)?;
-        match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::AGAIN | Errno::ACCESS) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                let what = format!("already running (pid {}); stop it first", pid.trim());
-                return Err(StartError::plain(path, what));
-            }
-            Err(error) => return Err(fault(error.into())),
-        }
-        // Whoever held it before us may have removed the file between our open and our lock.
-        let ours = file.metadata().map_err(fault)?;
-        if fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino())) {
-            file.set_len(0)
-                .and_then(|()| file.rewind())
-                .and_then(|()| writeln!(file, "{}", std::process::id()))
-                .map_err(fault)?;
-            return Ok(file);
-        }
-    }
-}
-
-/// Removes `NAME.<pid>.ctl` of processes that were killed: the lock says that none of them lives.
+/// Removes `NAME.<pid>.ctl`, and a pidfile that never got its name, of processes that were
+/// killed: the pidfile says that none of them lives.
 fn clear_stale(folder: &Path, name: &str) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let file = entry.file_name();
-        let pid = file
-            .to_str()
-            .and_then(|file| file.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".ctl"));
-        let is_ours = pid.is_some_and(|pid| pid.parse::<u32>().is_ok());
-        if is_ours && entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+        let end = file.to_str().and_then(|file| file.strip_prefix(name)?.strip_prefix('.'));
+        let is_pid = |text: Option<&str>| text.is_some_and(|pid| pid.parse::<u32>().is_ok());
+        let kind = entry.file_type();
+        let is_ours = kind.is_ok_and(|kind| {
+            kind.is_socket() && is_pid(end.and_then(|end| end.strip_suffix(".ctl")))
+                || kind.is_file() && is_pid(end.and_then(|end| end.strip_prefix("pid.")))
+        });
+        if is_ours {
             let _ = fs::remove_file(entry.path());
         }
     }

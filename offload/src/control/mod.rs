@@ -11,6 +11,7 @@ pub mod filter;
 mod framing;
 pub mod log;
 pub mod methods;
+mod pidfile;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -120,7 +121,8 @@ async fn accept(listener: UnixListener, context: Arc<Context>, clients: Clients)
             }
             // Out of file descriptors: clients that leave will free some.
             Err(error) => {
-                tracing::warn!(%error, "the control socket can't take a client");
+                let error = crate::limits::explained(&error);
+                tracing::warn!(error, "the control socket can't take a client");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use flow::Counters;
 
 use crate::engine::Fault;
+use crate::limits;
 use crate::request::{FlowView, Handle, Request, Response, Status};
 use lan::{HOSTS, Lan, Net};
 use replay::Timed;
@@ -47,6 +48,7 @@ pub fn main(args: &DemoArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    limits::raise_open_files();
     match run(args, frames) {
         Ok(outcome) => {
             let text = match args.json {
@@ -60,7 +62,7 @@ pub fn main(args: &DemoArgs) -> ExitCode {
             ExitCode::from(u8::from(!outcome.verdict.passed()))
         }
         Err(error) => {
-            eprintln!("megaflow demo: {error}");
+            eprintln!("megaflow demo: {}", limits::explained(&error));
             ExitCode::FAILURE
         }
     }

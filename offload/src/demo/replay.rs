@@ -1,37 +1,46 @@
 //! Captures, replayed in their own time onto one of the card's wires.
 
-use std::io::{self, Cursor};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hostdp::port::pcap::Reader;
+use hostdp::port::pcap::{self, PcapError, Reader};
 use vfio::{MemoryWire, Wire};
 
 /// See `offload/captures/make.py`.
 const BUNDLED: &[u8] = include_bytes!("../../captures/mixed.pcap");
+
+/// Most bytes of frames that one capture may have: all of it is held in memory.
+const LONGEST: usize = 256 << 20;
 
 /// A frame and when it comes, from the start of the replay.
 pub(super) type Timed = (Duration, Vec<u8>);
 
 /// The frames of the bundled capture and of the given ones, each from its own start.
 pub(super) fn frames(captures: &[PathBuf]) -> io::Result<Vec<Timed>> {
-    let mut frames = read("the bundled capture", BUNDLED.to_vec())?;
+    let mut frames = read("the bundled capture", Reader::new(BUNDLED))?;
     for path in captures {
-        let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|e| io::Error::other(format!("{name}: {e}")))?;
-        frames.extend(read(&name, bytes)?);
+        frames.extend(read(&path.display().to_string(), pcap::open(path))?);
     }
     frames.sort_by_key(|(at, _)| *at);
     Ok(frames)
 }
 
-fn read(name: &str, bytes: Vec<u8>) -> io::Result<Vec<Timed>> {
+fn read<R: Read>(name: &str, opened: Result<Reader<R>, PcapError>) -> io::Result<Vec<Timed>> {
     let wrong = |e: &dyn std::fmt::Display| io::Error::other(format!("{name}: {e}"));
-    let mut reader = Reader::new(Cursor::new(bytes)).map_err(|e| wrong(&e))?;
     let mut start = None;
     let mut frames = Vec::new();
-    while let Some(record) = reader.next_record().map_err(|e| wrong(&e))? {
+    let mut bytes = 0;
+    for record in opened.map_err(|e| wrong(&e))? {
+        let record = record.map_err(|e| wrong(&e))?;
+        bytes += record.frame.len() + size_of::<Timed>();
+        if bytes > LONGEST {
+            let most = LONGEST >> 20;
+            return Err(wrong(&format!(
+                "more than {most} MiB of packets; replay a part of it (editcap -r IN OUT 1-100000)"
+            )));
+        }
         let start = *start.get_or_insert(record.time);
         frames.push((Duration::from_nanos(record.time.saturating_sub(start)), record.frame));
     }

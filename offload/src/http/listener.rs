@@ -16,6 +16,8 @@ use tokio::time::Sleep;
 /// So many at once; one more, and the oldest is cut off: who holds connections and says nothing
 /// keeps nobody out.
 const CONNECTIONS: usize = 128;
+/// Between two attempts to take a connection, after one has failed.
+const PAUSE: Duration = Duration::from_millis(100);
 /// A connection lives that long; a scraper or browser then opens another one.
 const LIFETIME: Duration = Duration::from_secs(60);
 
@@ -36,7 +38,17 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let (stream, address) = loop {
+            match self.listener.accept().await {
+                Ok(accepted) => break accepted,
+                // Out of file descriptors: connections that end will free some.
+                Err(error) => {
+                    let error = crate::limits::explained(&error);
+                    tracing::warn!(error, "the HTTP listener can't take a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        };
         self.open.retain(|connection| !connection.is_closed());
         if self.open.len() >= CONNECTIONS {
             self.open.pop_front();

@@ -124,6 +124,10 @@ impl Lan {
         host.ip(&format!("link set eth0 address {mac}"));
         host.ip(&format!("addr add {address}/24 dev eth0"));
         host.ip("link set eth0 up");
+        // The kernel sees the other end a moment later, and a daemon is to find the link up.
+        super::until("the cable has a link", || {
+            self.switch.ip(&format!("-o link show {name}")).contains("state UP")
+        });
     }
 
     /// A TCP connection from left to right.

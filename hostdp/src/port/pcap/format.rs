@@ -10,8 +10,20 @@ pub enum PcapError {
     /// Reading failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The first four bytes are those of no classic capture.
-    #[error("not a pcap file: it begins with {0:#010x} (pcapng is not supported)")]
+    /// There is nothing in it.
+    #[error("the file is empty")]
+    Empty,
+    /// The file ends within its header.
+    #[error("the file ends after {0} bytes, in the middle of its header of {HEADER}")]
+    CutHeader(usize),
+    /// The newer format of captures.
+    #[error("a pcapng file; only pcap is read: convert it with editcap -F pcap IN OUT")]
+    PcapNg,
+    /// Packed; by what, and what unpacks it.
+    #[error("compressed by {0}: unpack it first with {1}")]
+    Compressed(&'static str, &'static str),
+    /// The first bytes are those of no capture.
+    #[error("not a pcap file: it begins with {0:#010x}")]
     Magic(u32),
     /// Other than 2.4.
     #[error("version {0}.{1} of the format; only 2.4 is known")]
@@ -27,6 +39,9 @@ pub enum PcapError {
         /// What it says.
         length: u32,
     },
+    /// No packet has no bytes: the file is damaged, or was padded with zeros.
+    #[error("record {0}: a packet of 0 bytes")]
+    Hollow(u64),
     /// The file ends within a record or its header.
     #[error("record {0}: the file ends in the middle of it")]
     Cut(u64),
@@ -43,9 +58,20 @@ impl From<PcapError> for io::Error {
 
 /// libpcap's own bound, `MAXIMUM_SNAPLEN`.
 const MAX_FRAME: u32 = 262_144;
+/// Bytes of the file's header.
+const HEADER: usize = 24;
 const MICROSECONDS: u32 = 0xa1b2_c3d4;
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
 const ETHERNET: u32 = 1;
+/// The first block of a pcapng file, the same in either byte order.
+const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// How files begin that a packer has made, which, and what undoes it.
+const PACKED: [(&[u8], &str, &str); 4] = [
+    (&[0x1f, 0x8b], "gzip", "gunzip"),
+    (&[0x28, 0xb5, 0x2f, 0xfd], "zstd", "unzstd"),
+    (&[0xfd, b'7', b'z', b'X', b'Z'], "xz", "unxz"),
+    (b"BZh", "bzip2", "bunzip2"),
+];
 
 /// One captured frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,16 +96,30 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads the file's header.
     pub fn new(mut input: R) -> Result<Reader<R>, PcapError> {
-        let mut header = [0; 24];
-        input.read_exact(&mut header)?;
+        let mut header = [0; HEADER];
+        let length = read_fully(&mut input, &mut header)?;
+        if length == 0 {
+            return Err(PcapError::Empty);
+        }
+        if header.starts_with(&PCAPNG) {
+            return Err(PcapError::PcapNg);
+        }
+        if let Some((_, packer, undo)) = PACKED.iter().find(|(begin, ..)| header.starts_with(begin))
+        {
+            return Err(PcapError::Compressed(packer, undo));
+        }
         let magic = u32_at(&header, 0, false);
         let (is_big_endian, unit) = match (magic, magic.swap_bytes()) {
             (MICROSECONDS, _) => (false, 1000),
             (NANOSECONDS, _) => (false, 1),
             (_, MICROSECONDS) => (true, 1000),
             (_, NANOSECONDS) => (true, 1),
+            _ if length < 4 => return Err(PcapError::CutHeader(length)),
             _ => return Err(PcapError::Magic(magic.swap_bytes())),
         };
+        if length < HEADER {
+            return Err(PcapError::CutHeader(length));
+        }
         let half = |at: usize| match is_big_endian {
             true => u16::from_be_bytes([header[at], header[at + 1]]),
             false => u16::from_le_bytes([header[at], header[at + 1]]),
@@ -111,6 +151,9 @@ impl<R: Read> Reader<R> {
         let (length, original_len) = (word(2), word(3));
         if length > MAX_FRAME {
             return Err(PcapError::Length { record: self.records, length });
+        }
+        if original_len == 0 {
+            return Err(PcapError::Hollow(self.records));
         }
         let mut frame = vec![0; length as usize];
         if read_fully(&mut self.input, &mut frame)? < frame.len() {
@@ -167,11 +210,11 @@ impl<W: Write> Writer<W> {
         Ok(Writer { output })
     }
 
-    /// Adds a whole frame; `time` in nanoseconds since the epoch of the capture.
+    /// Adds a whole frame that is not empty; `time` in nanoseconds since the epoch of the capture.
     pub fn write(&mut self, time: u64, frame: &[u8]) -> io::Result<()> {
         let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
         let length = u32::try_from(frame.len()).map_err(too_large)?;
-        if length > MAX_FRAME {
+        if length == 0 || length > MAX_FRAME {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let seconds = u32::try_from(time / 1_000_000_000).map_err(too_large)?;

@@ -5,9 +5,10 @@ mod format;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader, BufWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,30 @@ use crate::drops::DropReason;
 
 pub use format::{PcapError, Reader, Record, Writer};
 
+/// A capture that is being read.
+pub type Input = Reader<BufReader<File>>;
+/// A capture that is being written.
+pub type Output = Writer<BufWriter<File>>;
+
+/// Opens a capture and reads its header. Waits for a pipe's writer.
+pub fn open(path: &Path) -> Result<Input, PcapError> {
+    Reader::new(BufReader::new(File::open(path)?))
+}
+
+/// Begins a capture, over what is there. Packets are nobody else's business: a file is readable
+/// by its owner alone, also one that was there.
+pub fn create(path: &Path) -> io::Result<Output> {
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(true).mode(OWNER).open(path)?;
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(OWNER))?;
+    }
+    Writer::new(BufWriter::new(file))
+}
+
+/// To be read and written by the owner.
+const OWNER: u32 = 0o600;
+
 /// Where a port's times come from.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
@@ -27,22 +52,23 @@ pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 /// and writes what it sends with the clock's time.
 pub struct PcapPort {
     name: String,
-    input: Option<Input>,
-    output: Option<Writer<BufWriter<File>>>,
+    input: Option<Source>,
+    output: Option<Output>,
     clock: Clock,
     /// Readable until the input is at its end.
     readable: OwnedFd,
     trouble: Option<String>,
 }
 
-struct Input {
+struct Source {
     path: PathBuf,
-    reader: Reader<BufReader<File>>,
+    reader: Input,
 }
 
 impl PcapPort {
     /// A port that receives what is in `input`, if any, and writes what it sends to `output`,
-    /// if any: an existing file is overwritten.
+    /// if any: an existing file is overwritten. The worker must not wait for others, so neither
+    /// may be a pipe or a device.
     pub fn open(
         name: &str,
         input: Option<&Path>,
@@ -55,24 +81,21 @@ impl PcapPort {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let readable = eventfd(u32::from(input.is_some()), flags);
         let readable = readable.map_err(|error| system("eventfd")(error.into()))?;
-        let input = input
-            .map(|path| {
-                let refused = |what, error| system(what)(named(path, error));
-                let file = File::open(path).map_err(|error| refused("open the input", error))?;
-                let reader = Reader::new(BufReader::new(file))
-                    .map_err(|error| refused("read the input", error.into()))?;
-                Ok(Input { path: path.into(), reader })
-            })
-            .transpose()?;
-        let output = output
-            .map(|path| {
-                let refused = |what, error| system(what)(named(path, error));
-                let file =
-                    File::create(path).map_err(|error| refused("create the output", error))?;
-                Writer::new(BufWriter::new(file))
-                    .map_err(|error| refused("write the output", error))
-            })
-            .transpose()?;
+        let refused = |what, path, error| system(what)(named(path, error));
+        let input = input.map(|path| {
+            let reader = is_regular(path)
+                .and_then(|()| open(path).map_err(io::Error::from))
+                .map_err(|error| refused("read the input", path, error))?;
+            Ok(Source { path: path.into(), reader })
+        });
+        let output = output.map(|path| {
+            let made = match is_regular(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => create(path),
+            };
+            made.map_err(|error| refused("write the output", path, error))
+        });
+        let (input, output) = (input.transpose()?, output.transpose()?);
         Ok(PcapPort { name: name.into(), input, output, clock, readable, trouble: None })
     }
 
@@ -84,6 +107,13 @@ impl PcapPort {
         }
         let _ = rustix::io::read(&self.readable, &mut [0; 8]);
     }
+}
+
+fn is_regular(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"))
 }
 
 /// The error with the file that it is about.

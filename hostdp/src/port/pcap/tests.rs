@@ -30,12 +30,13 @@ fn both_orders_and_both_units() {
 fn what_is_written_is_read() {
     let mut writer = Writer::new(Vec::new()).unwrap();
     writer.write(1_500_000_007, &[1; 60]).unwrap();
-    writer.write(2_000_000_000, &[]).unwrap();
+    writer.write(2_000_000_000, &[2]).unwrap();
     assert!(writer.write(0, &vec![0; 300_000]).is_err());
+    assert!(writer.write(0, &[]).is_err());
     let bytes = writer.into_inner().unwrap();
     let records = read(&bytes).unwrap();
     let seen: Vec<_> = records.iter().map(|r| (r.time, r.original_len, r.frame.len())).collect();
-    assert_eq!(seen, [(1_500_000_007, 60, 60), (2_000_000_000, 0, 0)]);
+    assert_eq!(seen, [(1_500_000_007, 60, 60), (2_000_000_000, 1, 1)]);
 }
 
 #[test]
@@ -46,10 +47,22 @@ fn hostile_files_are_errors() {
         bad[at..at + bytes.len()].copy_from_slice(bytes);
         read(&bad).unwrap_err().to_string()
     };
+    assert_eq!(changed(0, b"<htm"), "not a pcap file: it begins with 0x3c68746d");
     assert_eq!(
         changed(0, &[0x0a, 0x0d, 0x0d, 0x0a]),
-        "not a pcap file: it begins with 0x0a0d0d0a (pcapng is not supported)"
+        "a pcapng file; only pcap is read: convert it with editcap -F pcap IN OUT"
     );
+    let gzip = "compressed by gzip: unpack it first with gunzip";
+    assert_eq!(changed(0, &[0x1f, 0x8b]), gzip);
+    assert_eq!(read(&[0x1f, 0x8b, 8]).unwrap_err().to_string(), gzip);
+    assert_eq!(changed(0, b"BZh9"), "compressed by bzip2: unpack it first with bunzip2");
+    assert_eq!(changed(36, &[0; 4]), "record 1: a packet of 0 bytes");
+    assert_eq!(read(&[]).unwrap_err().to_string(), "the file is empty");
+    for length in [1, 3, 4, 23] {
+        let wanted =
+            format!("the file ends after {length} bytes, in the middle of its header of 24");
+        assert_eq!(read(&good[..length]).unwrap_err().to_string(), wanted);
+    }
     assert_eq!(changed(4, &[3]), "version 3.4 of the format; only 2.4 is known");
     assert_eq!(changed(20, &[101]), "link type 101; only Ethernet (1) is supported");
     assert_eq!(changed(32, &[0xff; 4]), "record 1: 4294967295 bytes, more than 262144");
@@ -90,6 +103,25 @@ fn the_port_replays_its_input_and_keeps_its_output() {
     assert_eq!((written.len(), written[39].time), (40, 42));
 
     std::fs::write(&input, b"no capture").unwrap();
-    let error = PcapPort::open("p", Some(&input), None, clock).map(drop).unwrap_err();
+    let error = PcapPort::open("p", Some(&input), None, clock.clone()).map(drop).unwrap_err();
     assert!(error.to_string().starts_with("port p: read the input: "), "{error}");
+    // The worker would wait there, or read for ever.
+    let device = Path::new("/dev/zero");
+    for (input, output) in [(Some(device), None), (None, Some(device))] {
+        let error = PcapPort::open("p", input, output, clock.clone()).map(drop).unwrap_err();
+        assert!(error.to_string().ends_with("/dev/zero: no regular file"), "{error}");
+    }
+}
+
+#[test]
+fn a_capture_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (fresh, there) = (folder.path().join("fresh.pcap"), folder.path().join("there.pcap"));
+    std::fs::write(&there, "old").unwrap();
+    std::fs::set_permissions(&there, Permissions::from_mode(0o644)).unwrap();
+    for path in [fresh, there] {
+        create(&path).unwrap().into_inner().unwrap();
+        assert_eq!((mode(&path), std::fs::metadata(&path).unwrap().len()), (0o600, 24));
+    }
 }

@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 /// The flows of a file; an error names file and line.
 fn read_flows(file: &Path) -> Result<Vec<Arc<Megaflow>>, String> {
     let name = file.display();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    let text = crate::text::read(file).map_err(|error| format!("{name}: {error}"))?;
     let mut flows = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();

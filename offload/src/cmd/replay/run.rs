@@ -1,15 +1,13 @@
 //! Packets in, packets out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufReader, BufWriter};
 use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Arc;
 
 use flow::{Megaflow, Moment, Op, PortId, Provider, ProviderError, UpcallReason};
 use hostdp::port::memory::{self, MemoryPeer};
-use hostdp::port::pcap::{Reader, Record, Writer};
+use hostdp::port::pcap::{self, Output, Record};
 use hostdp::{Config, Datapath, Resolution};
 
 use super::report::{Summary, Upcalls};
@@ -20,8 +18,7 @@ const ROOM: usize = 4096;
 /// Upcalls taken at a time.
 const UPCALLS: usize = 64;
 
-type Records = Peekable<Reader<BufReader<File>>>;
-type Output = Writer<BufWriter<File>>;
+type Records = Peekable<pcap::Input>;
 
 pub(super) fn replay(
     flows: &[Arc<Megaflow>],
@@ -51,9 +48,7 @@ struct Source {
 
 fn open(inputs: &[Input]) -> Result<Vec<Source>, Failure> {
     let open = |input: &Input| {
-        let file = File::open(&input.file).map_err(|error| wrong(&input.file, &error))?;
-        let reader =
-            Reader::new(BufReader::new(file)).map_err(|error| wrong(&input.file, &error))?;
+        let reader = pcap::open(&input.file).map_err(|error| wrong(&input.file, &error))?;
         let name = input.file.display().to_string();
         Ok(Source { port: input.port, name, records: reader.peekable() })
     };
@@ -145,8 +140,7 @@ impl Lab {
 }
 
 fn create(path: &Path) -> Result<Output, Failure> {
-    let file = File::create(path).map_err(|error| wrong(path, &error))?;
-    Writer::new(BufWriter::new(file)).map_err(|error| wrong(path, &error))
+    pcap::create(path).map_err(|error| wrong(path, &error))
 }
 
 fn install(datapath: &mut Datapath, flows: &[Arc<Megaflow>]) -> Result<(), Failure> {

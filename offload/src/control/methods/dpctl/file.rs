@@ -7,9 +7,7 @@ use flow::Megaflow;
 use super::{megaflow, options, parse, valid, without_datapath};
 use crate::control::methods::{Context, done, status};
 use crate::request::{Request, Status};
-
-/// A file longer than this is no list of flows.
-const LONGEST: u64 = 256 << 20;
+use crate::text;
 
 /// Installs the flows of a file, one a line: `FLOW ACTIONS`, or as a dump prints them. If one
 /// can't be read or installed, none is.
@@ -23,7 +21,7 @@ pub(in crate::control::methods) fn add(
     if !file.starts_with('/') {
         return Err(format!("{file}: give an absolute path: the daemon reads the file"));
     }
-    let text = read(file).map_err(|error| format!("{file}: {error}"))?;
+    let text = text::read_regular(file.as_ref()).map_err(|error| format!("{file}: {error}"))?;
     let status = status(context)?;
     let mut flows = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -43,14 +41,6 @@ pub(in crate::control::methods) fn add(
         }
     }
     Ok(String::new())
-}
-
-fn read(file: &str) -> std::io::Result<String> {
-    let metadata = std::fs::metadata(file)?;
-    if !metadata.is_file() || metadata.len() > LONGEST {
-        return Err(std::io::Error::other(format!("no file of at most {LONGEST} bytes")));
-    }
-    std::fs::read_to_string(file)
 }
 
 fn read_line(status: &Status, line: &str) -> Result<Arc<Megaflow>, String> {
