@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The card's ports and their netdevs. */
+#include <linux/debugfs.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/module.h>
@@ -15,8 +16,8 @@ module_param(nvf, int, 0444);
 MODULE_PARM_DESC(nvf, "number of virtual functions");
 
 static const char switch_id[8] = "swsim-0";
+/* Of each port the representor and the function; the uplink is first. */
 static struct net_device *devs[2 * (MAX_VFS + 1)];
-static int n_devs;
 
 static netdev_tx_t sw_xmit(struct sk_buff *skb, struct net_device *dev)
 {
@@ -124,6 +125,7 @@ static struct net_device *sw_make(bool representor, int vf)
 
 static int sw_add_port(int vf)
 {
+	struct net_device **slot = &devs[2 * (vf + 1)];
 	struct net_device *rep = sw_make(true, vf), *fun = sw_make(false, vf);
 	int err = -ENOMEM;
 
@@ -139,8 +141,8 @@ static int sw_add_port(int vf)
 		unregister_netdev(rep);
 		goto free;
 	}
-	devs[n_devs++] = rep;
-	devs[n_devs++] = fun;
+	slot[0] = rep;
+	slot[1] = fun;
 	return 0;
 free:
 	if (rep)
@@ -155,11 +157,48 @@ static void sw_stop(void)
 {
 	int i;
 
-	for (i = n_devs - 1; i >= 0; i--)
-		unregister_netdev(devs[i]);
+	for (i = ARRAY_SIZE(devs) - 1; i >= 0; i--)
+		if (devs[i])
+			unregister_netdev(devs[i]);
 	sw_table_stop();
-	while (n_devs)
-		free_netdev(devs[--n_devs]);
+	for (i = 0; i < ARRAY_SIZE(devs); i++) {
+		if (devs[i])
+			free_netdev(devs[i]);
+		devs[i] = NULL;
+	}
+}
+
+/*
+ * debugfs swsim/recreate: the VF of this number goes and comes again, as after a change of
+ * sriov_numvfs: the same port of the switch, with netdevs that have other ifindexes. The kernel
+ * takes the filters on its representor away. Rules of other ports that send frames there stay, and
+ * send them nowhere.
+ */
+static int recreate(void *unused, u64 vf)
+{
+	struct net_device **slot;
+	int i;
+
+	if (vf >= nvf)
+		return -EINVAL;
+	slot = &devs[2 * (vf + 1)];
+	if (!slot[0])
+		return -ENODEV;
+	for (i = 1; i >= 0; i--)
+		unregister_netdev(slot[i]);
+	sw_forget(slot[0]);
+	synchronize_net();
+	for (i = 0; i < 2; i++) {
+		free_netdev(slot[i]);
+		slot[i] = NULL;
+	}
+	return sw_add_port(vf);
+}
+DEFINE_DEBUGFS_ATTRIBUTE(recreate_ops, NULL, recreate, "%llu\n");
+
+void sw_card_start(struct dentry *debug_dir)
+{
+	debugfs_create_file_unsafe("recreate", 0200, debug_dir, NULL, &recreate_ops);
 }
 
 static int __init sw_init(void)

@@ -308,7 +308,8 @@ static bool act(struct walk *w, const struct flow_action_entry *a)
 	switch (a->id) {
 	case FLOW_ACTION_MIRRED:
 	case FLOW_ACTION_REDIRECT:
-		return mirror(w, a->dev);
+		/* A port that is gone: the rule is hit, and the frame goes nowhere. */
+		return !a->dev || mirror(w, a->dev);
 	case FLOW_ACTION_VLAN_PUSH:
 		return push_vlan(skb, a);
 	case FLOW_ACTION_VLAN_POP:	/* of an untagged frame: nothing, as in tc */

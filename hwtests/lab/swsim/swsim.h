@@ -76,6 +76,12 @@ extern spinlock_t sw_lock;
 extern struct list_head sw_rules;	/* by chain and priority, ascending */
 extern unsigned long sw_hits, sw_misses;
 
+/* Does the action send the frame, or a copy, to a port? */
+static inline bool sw_sends(const struct flow_action_entry *a)
+{
+	return a->id == FLOW_ACTION_REDIRECT || a->id == FLOW_ACTION_MIRRED;
+}
+
 bool sw_is_representor(const struct net_device *dev);
 
 struct sw_rule *sw_admit(struct sw_port *port, struct flow_cls_offload *f);
@@ -83,12 +89,14 @@ struct sw_rule *sw_admit(struct sw_port *port, struct flow_cls_offload *f);
 int sw_setup_block(struct sw_port *port, struct flow_block_offload *f);
 void sw_table_start(void);
 void sw_table_stop(void);
+void sw_forget(const struct net_device *rep);
 
 void sw_packet_start(void);
 void sw_from_function(struct sk_buff *skb, struct sw_port *port);
 void sw_deliver(struct sk_buff *skb, struct net_device *to);
 
 struct dentry;
+void sw_card_start(struct dentry *debug_dir);
 void sw_capture_start(struct dentry *debug_dir);
 void sw_capture(const struct sk_buff *skb, const struct net_device *to);
 

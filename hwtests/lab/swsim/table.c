@@ -165,11 +165,26 @@ static int drop_rule(void *unused, u64 id)
 }
 DEFINE_DEBUGFS_ATTRIBUTE(drop_rule_ops, NULL, drop_rule, "%llu\n");
 
+/* A representor is gone: no rule sends a frame there any more. */
+void sw_forget(const struct net_device *rep)
+{
+	struct sw_rule *r;
+	int i;
+
+	spin_lock_bh(&sw_lock);
+	list_for_each_entry(r, &sw_rules, node)
+		for (i = 0; i < r->n_actions; i++)
+			if (sw_sends(&r->actions[i]) && r->actions[i].dev == rep)
+				r->actions[i].dev = NULL;
+	spin_unlock_bh(&sw_lock);
+}
+
 void sw_table_start(void)
 {
 	debug_dir = debugfs_create_dir("swsim", NULL);
 	debugfs_create_file("rules", 0444, debug_dir, NULL, &rules_fops);
 	debugfs_create_file_unsafe("drop_rule", 0200, debug_dir, NULL, &drop_rule_ops);
+	sw_card_start(debug_dir);
 	sw_capture_start(debug_dir);
 }
 

@@ -2,6 +2,7 @@
 //! hardware, with every packet accounted for.
 
 mod books;
+mod hands;
 mod hit;
 mod refuse;
 mod repair;
@@ -40,6 +41,7 @@ fn run(checks: &mut Checks) {
     checks.check("the card and two hosts at its functions", set_up);
     hit::run(checks);
     repair::run(checks);
+    hands::run(checks);
     restart::run(checks);
     rewrite::run(checks);
     refuse::run(checks);

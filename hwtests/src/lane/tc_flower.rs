@@ -3,6 +3,7 @@
 
 mod cases;
 mod frames;
+mod hands;
 mod life;
 mod netdevsim;
 
@@ -51,6 +52,7 @@ fn run(checks: &mut Checks) {
     });
     cases::run(checks);
     life::run(checks);
+    hands::run(checks);
     checks.check("the card's end is the end of the provider", || {
         let mut tc = open()?;
         apply_one(&mut tc, install(&flow("eth_type(0x0800)", "2")?, 1)).context("installing")?;

@@ -49,15 +49,19 @@ pub(super) fn run(checks: &mut Checks) {
         stations()?;
         books::tc_agrees(daemon)
     });
-    checks.check("a NIC whose offload is turned off refuses, and says so", || {
-        guest::run("ethtool -K swrep0 hw-tc-offload off")?;
-        let daemon = running.get()?;
-        let flow = "in_port(1),eth(dst=02:00:00:00:01:99),eth_type(0x88b5)";
-        let added = daemon.ctl("dpctl/add-flow", &[flow, "2"]);
-        let text = added.and_then(|_| daemon.ctl("offload/explain", &[flow]));
-        guest::run("ethtool -K swrep0 hw-tc-offload on")?;
-        contains(&text?, "because: device tc: TC offload is disabled on net device")
-    });
+    checks.check(
+        "a NIC whose offload is turned off refuses, says so, and takes it on again",
+        || {
+            guest::run("ethtool -K swrep0 hw-tc-offload off")?;
+            let daemon = running.get()?;
+            let flow = "in_port(1),eth(dst=02:00:00:00:01:99),eth_type(0x88b5)";
+            let added = daemon.ctl("dpctl/add-flow", &[flow, "2"]);
+            let text = added.and_then(|_| daemon.ctl("offload/explain", &[flow]));
+            guest::run("ethtool -K swrep0 hw-tc-offload on")?;
+            contains(&text?, "TC offload is disabled on net device")?;
+            books::all_in_hardware(daemon, SOON)
+        },
+    );
     checks.check("exit leaves nothing", || {
         running.take()?.exit()?;
         super::nothing_left()

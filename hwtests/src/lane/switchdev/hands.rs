@@ -1,0 +1,145 @@
+//! Beside an operator's `tc` on the same representors.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use offload::control::view::Flow;
+
+use super::books::{self, Books};
+use super::traffic;
+use super::{Running, SOON, config};
+use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
+use crate::daemon::Daemon;
+use crate::guest;
+
+const FLOWS: &str = "/run/megaflow-test.flows";
+/// An operator's megaflows under each of four masks, that no packet hits.
+const EACH: u32 = 50;
+
+pub(super) fn run(checks: &mut Checks) {
+    let mut running = Running::default();
+    let mut books = None;
+    checks.check("200 megaflows of an operator and those of two hosts are in hardware", || {
+        books = Some(Books::open()?);
+        let daemon = running.0.insert(Daemon::start(&config("l2"))?);
+        let masks = ["dst", "src", "dst=02:00:00:00:09:09,src", "src=02:00:00:00:09:09,dst"];
+        let line = |(mask, eth_type): (&str, u32), n: u32| {
+            let eth = format!("eth({mask}=02:00:00:00:01:{n:02x}),eth_type({eth_type:#x})");
+            format!("in_port(1),{eth} 2\n")
+        };
+        let text: String = masks
+            .into_iter()
+            .zip(0x88b5..)
+            .flat_map(|mask| (0..EACH).map(move |n| line(mask, n)))
+            .collect();
+        std::fs::write(FLOWS, text).context(FLOWS)?;
+        daemon.ctl("dpctl/add-flows", &[FLOWS])?;
+        traffic::ping("f0", "10.0.0.2", 3)?;
+        books::all_in_hardware(daemon, SOON)
+    });
+    let books_of = || books.ok_or_else(|| Failure::new("no books"));
+    checks
+        .check("while tc adds and deletes a filter, nothing is taken out, all is counted", || {
+            beside(running.get()?, books_of()?)
+        });
+    checks.check("a filter that comes before ours: refused, named, and in hardware again", || {
+        shadowed(running.get()?)
+    });
+    checks.check("tc filter replace under our cookie is said and put right", || {
+        altered(running.get()?, books_of()?)
+    });
+    checks.check("exit leaves nothing of it", || {
+        running.take()?.exit()?;
+        super::nothing_left()
+    });
+}
+
+fn corrections(daemon: &Daemon, kinds: &[&str]) -> Outcome<u64> {
+    let state = daemon.state()?;
+    let tc = state.providers.iter().find(|provider| provider.name == "tc");
+    let corrections = tc.map(|tc| &tc.corrections).ok_or_else(|| Failure::new("no tc"))?;
+    Ok(kinds.iter().filter_map(|kind| corrections.get(*kind)).sum())
+}
+
+fn beside(daemon: &Daemon, books: Books) -> Outcome {
+    let kinds = ["missing", "foreign", "altered", "shadowed"];
+    let before = corrections(daemon, &kinds)?;
+    let theirs = "dev swrep0 ingress protocol ip pref 5";
+    let batch: Vec<String> = (0..20)
+        .flat_map(|_| {
+            let add = format!("filter add {theirs} flower skip_hw dst_ip 192.0.2.9 action drop");
+            [add, format!("filter del {theirs}")]
+        })
+        .collect();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let hand = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                guest::tc_batch(&batch)?;
+            }
+            Ok(())
+        });
+        let pings = guest::run_in("f0", "ping -n -q -c 400 -i 0.01 -W 2 10.0.0.2");
+        stop.store(true, Ordering::Relaxed);
+        let hand: Outcome = hand.join().map_err(|_| Failure::new("a thread panicked"))?;
+        hand.and(contains(&pings?, " 0% packet loss"))
+    })?;
+    books.balance(daemon)?;
+    equal("corrections", &corrections(daemon, &kinds)?, &before)?;
+    books::all_in_hardware(daemon, SOON)
+}
+
+/// The megaflow that carries the first host's IPv4 packets to the second.
+fn ping_flow(daemon: &Daemon) -> Outcome<Flow> {
+    let is = |flow: &Flow| {
+        flow.matching.contains("in_port(1)") && flow.matching.contains("eth_type(0x0800)")
+    };
+    daemon.flows()?.into_iter().find(is).ok_or_else(|| Failure::new("no megaflow of the ping"))
+}
+
+fn shadowed(daemon: &Daemon) -> Outcome {
+    traffic::ping("f0", "10.0.0.2", 2)?;
+    books::all_in_hardware(daemon, SOON)?;
+    let theirs = "dev swrep0 ingress protocol ip pref 5";
+    guest::run(&format!(
+        "tc filter add {theirs} flower skip_sw dst_mac 02:00:00:00:00:02 action drop"
+    ))?;
+    guest::wait_for("the refusal names it", SOON, || {
+        let refusal = ping_flow(daemon)?.refusal.map(|refusal| refusal.to_string());
+        Ok(refusal.is_some_and(|text| {
+            text.starts_with("shadowed tc filter: on swrep0 the flower filter chain 0 pref 5 ")
+        }))
+    })?;
+    let flow = ping_flow(daemon)?;
+    equal("placement", &flow.placement.as_str(), &"refused")?;
+    let text = daemon.ctl("dpctl/dump-flows", &["-m"])?;
+    let line = text.lines().find(|line| line.contains(&flow.ufid));
+    equal("offloaded", &line.is_some_and(|line| line.contains("offloaded:yes")), &false)?;
+    equal("counted", &(corrections(daemon, &["shadowed"])? > 0), &true)?;
+    contains(&crate::daemon::log_text(), "rules that are not ours come first in the device")?;
+    guest::run(&format!("tc filter del {theirs}"))?;
+    traffic::ping("f0", "10.0.0.2", 2)?;
+    books::all_in_hardware(daemon, SOON)
+}
+
+fn altered(daemon: &Daemon, books: Books) -> Outcome {
+    traffic::ping("f0", "10.0.0.2", 2)?;
+    books::all_in_hardware(daemon, SOON)?;
+    let flow = ping_flow(daemon)?;
+    let before = corrections(daemon, &["altered"])?;
+    let filters = books::filters()?;
+    let filter = filters.iter().find(|filter| filter.is_of(&flow));
+    let filter = filter.ok_or_else(|| Failure::new("no filter of the ping"))?;
+    let books::Filter { priority, handle, cookie, .. } = filter;
+    guest::run(&format!(
+        "tc filter replace dev swrep0 ingress protocol ip pref {priority} handle {handle} flower \
+         skip_sw dst_mac 02:00:00:00:00:02 src_mac 02:00:00:00:00:01 action drop cookie {cookie}"
+    ))?;
+    guest::wait_for("it is counted", SOON, || Ok(corrections(daemon, &["altered"])? > before))?;
+    contains(&crate::daemon::log_text(), "somebody changed rules of ours in the device")?;
+    books::all_in_hardware(daemon, SOON)?;
+    let pings = guest::run_in("f0", "ping -n -q -c 20 -i 0.05 -W 2 10.0.0.2")?;
+    contains(&pings, " 0% packet loss")?;
+    let (offered, accounted) = (books.offered()?, books.accounted(daemon)?);
+    equal("counted more than was sent", &(accounted.packets > offered.packets), &false)
+}
