@@ -41,6 +41,16 @@ pub(super) enum Job {
     Drop { placed: Placed },
 }
 
+impl Job {
+    /// The place of the filter that it removes.
+    fn removes(&self) -> Option<Location> {
+        match self {
+            Job::Remove { placed, .. } | Job::Drop { placed } => Some(placed.at),
+            Job::Add(_) | Job::Old { .. } => None,
+        }
+    }
+}
+
 /// A filter on its way in.
 pub(super) struct Adding {
     pub(super) op: usize,
@@ -105,6 +115,7 @@ impl<T: Transport> Tc<T> {
     fn batch(&mut self, ops: &[Op]) -> Results {
         let lost = || Err(ProviderError::Busy("the kernel gave no answer".into()));
         let mut results: Results = ops.iter().map(|_| lost()).collect();
+        self.listen();
         self.qdiscs_lost.clear();
         let strays = std::mem::take(&mut self.strays);
         let mut jobs: Vec<Job> = strays.into_iter().map(|placed| Job::Drop { placed }).collect();
@@ -193,42 +204,46 @@ impl<T: Transport> Tc<T> {
     }
 
     /// What is removed without being in the books, because it was taken for somebody's or for a
-    /// rest, is looked at again right before: is it there, is it still that filter, and is it
-    /// still nobody's?
+    /// rest, or where others were seen, is looked at again right before: is it still there as it
+    /// is known, and is it nobody else's?
     fn look_again(&mut self, jobs: &mut Vec<Job>, results: &mut Results) {
-        let unowned = |job: &Job| match job {
+        let doubtful = |job: &Job| match job {
             Job::Drop { placed } => Some(*placed),
-            Job::Remove { ufid, placed, .. } => self.table.get(*ufid).is_none().then_some(*placed),
+            Job::Remove { ufid, placed, .. } => {
+                let known = self.table.get(*ufid).is_some() && !self.touched.contains(&placed.at);
+                (!known).then_some(*placed)
+            }
             Job::Add(_) | Job::Old { .. } => None,
         };
-        let doubtful: Vec<Placed> = jobs.iter().filter_map(unowned).collect();
-        if doubtful.is_empty() {
+        let doubts: Vec<Placed> = jobs.iter().filter_map(doubtful).collect();
+        if doubts.is_empty() {
             return;
         }
-        let Ok(there) = self.are_there(&doubtful) else {
-            // Nothing is known: they stay, and are asked about again.
-            let (keep, put_off) = std::mem::take(jobs).into_iter().partition(|job| match job {
-                Job::Drop { .. } => false,
-                Job::Remove { ufid, .. } => self.table.get(*ufid).is_some(),
-                Job::Add(_) | Job::Old { .. } => true,
-            });
-            *jobs = keep;
-            return self.give_up(put_off, results);
-        };
-        let there = doubtful.into_iter().zip(there).filter(|(_, listed)| listed.is_some());
-        let nobodys = there.map(|(placed, _)| placed.at).filter(|at| self.table.at(at).is_none());
-        let nobodys: HashSet<Location> = nobodys.collect();
-        jobs.retain(|job| match job {
-            Job::Drop { placed } => nobodys.contains(&placed.at),
-            Job::Remove { op, ufid, placed } if self.table.get(*ufid).is_none() => {
-                let stays = !nobodys.contains(&placed.at);
-                if stays {
-                    results[*op] = Err(ProviderError::NotFound);
+        // By place; nothing where nothing is known.
+        let there: Option<HashSet<Location>> = self
+            .are_there(&doubts)
+            .ok()
+            .map(|there| there.into_iter().flatten().map(|listed| listed.placed.at).collect());
+        let doubts: HashSet<Location> = doubts.into_iter().map(|placed| placed.at).collect();
+        let mut sure = Vec::new();
+        let mut put_off = Vec::new();
+        for job in std::mem::take(jobs) {
+            let at = job.removes().filter(|at| doubts.contains(at));
+            let is_there = |at: Location| there.as_ref().map(|there| there.contains(&at));
+            match (at.map(is_there), job) {
+                (None, job) => sure.push(job),
+                (Some(None), job) => put_off.push(job),
+                (Some(Some(true)), Job::Drop { placed }) if self.table.at(&placed.at).is_some() => {
                 }
-                !stays
+                (Some(Some(true)), job) => sure.push(job),
+                (Some(Some(false)), Job::Remove { op, ufid, placed }) => {
+                    results[op] = self.not_found(ufid, &placed);
+                }
+                (Some(Some(false)), Job::Add(_) | Job::Old { .. } | Job::Drop { .. }) => {}
             }
-            Job::Remove { .. } | Job::Add(_) | Job::Old { .. } => true,
-        });
+        }
+        *jobs = sure;
+        self.give_up(put_off, results);
     }
 
     /// Sends one wave and collects the answers. What gets none is unknown.

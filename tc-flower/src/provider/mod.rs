@@ -148,6 +148,8 @@ struct PortState {
     /// Its driver answers for its filters when it is asked for statistics.
     answers: bool,
     unusable: Option<Refusal>,
+    /// What others have there was listed once; since then it is heard, and read with statistics.
+    listed: bool,
     /// The interface was taken away.
     gone: bool,
 }
@@ -190,9 +192,10 @@ struct Tc<T> {
     corrections: Vec<ProviderEvent>,
     /// Interfaces whose qdisc was taken away since the batch at hand began.
     qdiscs_lost: BTreeSet<u32>,
-    /// Interfaces where the kernel or the driver refused something since their state was last
-    /// looked at.
-    refusing: BTreeSet<u32>,
+    /// The kernel or a driver refused something since an interface was last seen to change.
+    refused: bool,
+    /// Where others changed or deleted filters of ours since the last reading.
+    touched: BTreeSet<Location>,
     /// How many filters others were heard to add or to delete.
     heard: u64,
     /// Ports that could not be made ready, and when to try again.

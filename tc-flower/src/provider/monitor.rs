@@ -138,6 +138,7 @@ impl<T: Transport> Tc<T> {
         self.heard += 1;
         if let Some(ufid) = self.table.at(&at) {
             self.changed = true;
+            self.touched.insert(at);
             if kind == RTM_DELTFILTER {
                 self.hear_last_words(ufid, filter);
             }
@@ -185,7 +186,7 @@ impl<T: Transport> Tc<T> {
         let port = *port;
         state.gone = true;
         state.own_qdisc = false;
-        self.table.retain_on(ifindex, |_| false);
+        self.table.forget(ifindex);
         let cut_off = self.table.entries_mut().filter(|entry| entry.outputs_to(port));
         cut_off.for_each(|entry| entry.redo = true);
         self.strays.retain(|placed| placed.at.ifindex != ifindex);
@@ -261,10 +262,8 @@ impl<T: Transport> Tc<T> {
             }
         }
         self.make_ready(&ports);
-        let ifindexes = ports.iter().filter_map(|port| Some(self.ports.get(port)?.device.ifindex));
-        let refused = ifindexes.filter(|ifindex| self.refusing.contains(ifindex)).count();
-        if refused > 0 || self.conditions(&ports) != before {
-            self.refusing.clear();
+        let refused = std::mem::take(&mut self.refused);
+        if refused || self.conditions(&ports) != before {
             self.snapshot();
             self.changed = true;
         } else {

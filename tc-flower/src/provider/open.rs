@@ -9,6 +9,7 @@ use super::table::Table;
 use super::{Clock, PortState, Tc, TcOptions, qdisc};
 use crate::TcError;
 use crate::admission::TcAdmission;
+use crate::encode::Location;
 use crate::feature::Features;
 use crate::links::{self, Device, DeviceSelector};
 use crate::probe::{self, Probed};
@@ -47,7 +48,8 @@ impl<T: Transport> Tc<T> {
             changed: false,
             corrections: Vec::new(),
             qdiscs_lost: BTreeSet::new(),
-            refusing: BTreeSet::new(),
+            refused: false,
+            touched: BTreeSet::new(),
             heard: 0,
             unready: BTreeSet::new(),
             try_at: Moment::default(),
@@ -80,25 +82,29 @@ impl<T: Transport> Tc<T> {
         self.index();
         let there = ports.iter().filter_map(|port| Some((*port, target.ports.get(port)?.ifindex)));
         let there: Vec<(PortId, u32)> = there.collect();
-        let mut taken: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
         // Filters of ours at the start are those of a process that was killed: what has no
         // others' filters then is a qdisc that it made.
-        let mut killed = false;
-        for (_, ifindex) in &there {
+        let mut strangers: Vec<Location> = Vec::new();
+        for (port, ifindex) in &there {
+            let state = self.ports.get_mut(port).filter(|state| !state.listed);
+            let Some(state) = state else { continue };
+            state.listed = true;
             let listing = self.list(*ifindex, false)?;
-            let all = listing.ours.keys().chain(listing.others.keys());
-            taken.insert(*ifindex, all.map(|at| at.priority).collect());
-            killed |= listing.ours.keys().any(|at| self.table.at(at).is_none());
+            strangers.extend(listing.ours.into_keys());
             self.know_others(*ifindex, listing.others);
         }
         for (port, ifindex) in there {
             let alone = !self.foreign.keys().any(|at| at.ifindex == ifindex);
-            if killed && alone && qdisc::is_egress_empty(&mut self.client, ifindex)? {
+            if !strangers.is_empty() && alone && qdisc::is_egress_empty(&mut self.client, ifindex)?
+            {
                 self.own_qdisc(ifindex);
             }
-            let avoid = taken.remove(&ifindex).unwrap_or_default();
+            let known = self.table.on(ifindex).map(|(_, entry)| &entry.placed.at);
+            let taken = known.chain(self.foreign.keys()).chain(&strangers);
+            let taken = taken.filter(|at| at.ifindex == ifindex).map(|at| at.priority);
+            let avoid: BTreeSet<u16> = taken.collect();
             let probed = self.probe(&target, port, &avoid)?;
-            self.table.set_top(ifindex, probed.top);
+            self.table.raise_top(ifindex, probed.top);
             self.learn(ifindex, &probed);
             if let Some(state) = self.ports.get_mut(&port) {
                 state.answers = probed.answers;
@@ -202,6 +208,14 @@ impl PortState {
             Refusal::new(Reason::Port, "in_port")
                 .detail(format!("{} is no port of a switchdev NIC", device.name))
         });
-        PortState { selector, device, own_qdisc: false, answers: false, unusable, gone: false }
+        PortState {
+            selector,
+            device,
+            own_qdisc: false,
+            answers: false,
+            unusable,
+            listed: false,
+            gone: false,
+        }
     }
 }

@@ -28,11 +28,14 @@ enum Seen {
 
 impl<T: Transport> Tc<T> {
     pub(super) fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
+        // The reading shows what was done until now.
+        self.listen();
+        self.touched.clear();
         let mut read = Vec::new();
         for ifindex in self.interfaces() {
             read.push((ifindex, self.list(ifindex, false)?));
         }
-        // What others did until now explains what was read.
+        // What was done meanwhile explains it.
         self.listen();
         let last_words = self.take_last_words();
         let mut altered = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flow::{ProviderError, Reason, Refusal, Stats};
+use flow::{ProviderError, Reason, Refusal, Stats, Ufid};
 
 use super::Tc;
 use super::apply::{Adding, Answer, Echo, Job, Left, Results};
@@ -31,8 +31,7 @@ impl<T: Transport> Tc<T> {
                 results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
             }
             (Job::Remove { op, ufid, placed }, Outcome::Refused(nack)) if is_absent(&nack) => {
-                self.table.remove(ufid);
-                results[op] = self.last_words_of(&placed).ok_or(ProviderError::NotFound);
+                results[op] = self.not_found(ufid, &placed);
             }
             (Job::Remove { op, .. }, Outcome::Refused(nack)) => {
                 results[op] = Err(ProviderError::Busy(nack.to_string()));
@@ -53,6 +52,16 @@ impl<T: Transport> Tc<T> {
         }
     }
 
+    /// The filter that was to be removed is gone. If it was heard to go, then with its counters.
+    pub(super) fn not_found(
+        &mut self,
+        ufid: Ufid,
+        placed: &Placed,
+    ) -> Result<Stats, ProviderError> {
+        self.table.remove(ufid);
+        self.last_words_of(placed).ok_or(ProviderError::NotFound)
+    }
+
     /// The kernel took a filter: is it what was asked for, and in hardware?
     fn added(&mut self, add: &Adding, echo: &Echo, results: &mut Results, left: &mut Left) {
         let cookie = echo.summary.cookie.unwrap_or(add.cookie);
@@ -66,6 +75,7 @@ impl<T: Transport> Tc<T> {
         };
         if let Some((reason, subject, detail)) = wrong {
             self.give_back(add);
+            self.refused = true;
             left.next.push(Job::Drop { placed });
             let refusal = Refusal::new(reason, subject).detail(detail);
             results[add.op] = Err(ProviderError::Unsupported(refusal));
@@ -75,7 +85,10 @@ impl<T: Transport> Tc<T> {
         let ufid = add.flow.ufid;
         if let Some(old) = self.table.remove(ufid).filter(|_| add.replaces) {
             let Entry { placed, digest, last, .. } = old;
-            left.next.push(Job::Old { op: add.op, placed, digest, last });
+            let job = Job::Old { op: add.op, placed, digest, last };
+            // Where somebody put another one in its place, that one is not ours to delete.
+            let touched = self.touched.contains(&placed.at);
+            if touched { left.doubts.push(job) } else { left.next.push(job) }
         }
         self.table.insert(
             ufid,
@@ -151,7 +164,7 @@ impl<T: Transport> Tc<T> {
             }
             Job::Old { op, placed, digest, last } => {
                 self.strays.extend(listed.as_ref().map(|_| placed));
-                let counted = listed.filter(|listed| listed.digest == digest);
+                let counted = listed.filter(|one| one.digest == digest || one.headless);
                 let counted = counted.map(|listed| listed.summary.counted.stats(now));
                 results[op] = Ok(counted.unwrap_or(last));
             }
@@ -193,7 +206,7 @@ impl<T: Transport> Tc<T> {
             let tries = if cause == Cause::Place && !lost { 1 } else { TRIES };
             if cause == Cause::Lasting || add.tries >= tries {
                 self.give_back(&add);
-                results[add.op] = Err(self.refused(&add, &nack, cause, lost));
+                results[add.op] = Err(self.refused(&nack, cause, lost));
                 continue;
             }
             let old = self.table.get(add.flow.ufid).filter(|_| add.replaces);
@@ -225,20 +238,14 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    fn refused(
-        &mut self,
-        add: &Adding,
-        nack: &Nack,
-        cause: Cause,
-        qdisc_was_lost: bool,
-    ) -> ProviderError {
+    fn refused(&mut self, nack: &Nack, cause: Cause, qdisc_was_lost: bool) -> ProviderError {
         match cause {
             Cause::Place if qdisc_was_lost => {
                 ProviderError::Busy("its qdisc was taken away while it went in".into())
             }
             Cause::Taken => ProviderError::Busy("a filter that is not ours has its key".into()),
             Cause::Place | Cause::Lasting => {
-                self.refusing.insert(add.rule.ifindex);
+                self.refused = true;
                 of_install(nack)
             }
         }

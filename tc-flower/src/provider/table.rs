@@ -54,9 +54,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Priorities up to that one may be used on the interface.
-    pub(super) fn set_top(&mut self, ifindex: u32, top: u16) {
-        self.tops.insert(ifindex, top);
+    /// Priorities up to that one may be used on the interface: at least, since filters that are
+    /// there were in the way of finding out.
+    pub(super) fn raise_top(&mut self, ifindex: u32, top: u16) {
+        let known = self.tops.entry(ifindex).or_default();
+        *known = top.max(*known);
+        let top = *known;
         let chains = self.priorities.iter_mut().filter(|((on, _), _)| *on == ifindex);
         chains.for_each(|(_, priorities)| priorities.set_top(top));
     }
@@ -119,6 +122,13 @@ impl Table {
         self.at.remove(&at);
         self.priorities(at.ifindex, at.chain).release(at.priority);
         Some(entry)
+    }
+
+    /// The interface is gone, and all that was known of it.
+    pub(super) fn forget(&mut self, ifindex: u32) {
+        self.retain_on(ifindex, |_| false);
+        self.priorities.retain(|(on, _), _| *on != ifindex);
+        self.tops.remove(&ifindex);
     }
 
     /// Takes out all that the condition does not keep on that interface.

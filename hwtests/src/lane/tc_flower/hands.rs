@@ -95,7 +95,7 @@ fn is_change(event: &ProviderEvent) -> bool {
 fn altered() -> Outcome {
     let mut tc = open()?;
     let flow = flow(UDP, "2")?;
-    install_all(&mut tc, &[flow.clone()])?;
+    install_all(&mut tc, std::slice::from_ref(&flow))?;
     let socket = socket()?;
     equal("before", &outputs(&socket)?, &vec!["swvf1".to_owned()])?;
     equal("counted", &stats(&mut tc)?.get(&flow.ufid).map(|s| s.counters.packets), &Some(1))?;
@@ -212,7 +212,7 @@ fn toggled() -> Outcome {
 fn made_again() -> Outcome {
     let mut tc = open()?;
     let flow = flow(UDP, "2")?;
-    install_all(&mut tc, &[flow.clone()])?;
+    install_all(&mut tc, std::slice::from_ref(&flow))?;
     let socket = socket()?;
     equal("before", &outputs(&socket)?, &vec!["swvf1".to_owned()])?;
     let before = guest::read("/sys/class/net/swrep1/ifindex")?;

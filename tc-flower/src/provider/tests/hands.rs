@@ -156,6 +156,25 @@ fn what_is_taken_for_foreign_is_looked_at_again_before_it_goes() {
 }
 
 #[test]
+fn what_somebody_put_in_the_place_of_ours_is_not_deleted() {
+    let kernel = Kernel::new();
+    let mut tc = open(&kernel);
+    let (one, two) = (station(1, "2"), station(2, "2"));
+    install_all(&mut tc, &[one.clone(), two.clone()]);
+    for at in kernel.locations() {
+        kernel.hit(at, 3, 300);
+        kernel.alter(at, |stored| {
+            stored.actions[0].retain(|attr| attr.0 != TCA_ACT_COOKIE);
+            stored.in_hw = false;
+        });
+    }
+    assert_eq!(apply(&mut tc, &[remove(&one)]), [Err(ProviderError::NotFound)]);
+    assert_eq!(apply(&mut tc, &[replace(&two, 2)]), [Ok(Stats::default())]);
+    assert_eq!(kernel.locations().len(), 3, "theirs, and our new one");
+    assert_eq!(ufids(&stats(&mut tc)), [two.ufid]);
+}
+
+#[test]
 fn a_filter_that_somebody_changed_under_our_cookie_is_lost_and_is_put_right() {
     let kernel = Kernel::new();
     let mut tc = open(&kernel);
@@ -190,8 +209,7 @@ fn what_a_changed_filter_counted_is_not_ours_when_it_is_removed() {
     stats(&mut tc);
     let at = only(&kernel);
     make_it_drop(&kernel, &mut tc, at);
-    let results = apply(&mut tc, &[remove(&flow)]);
-    assert_eq!(results[0].as_ref().unwrap().counters, counters(3, 300));
+    assert_eq!(apply(&mut tc, &[remove(&flow)])[0].as_ref().unwrap().counters, counters(3, 300));
     // Nor what it says when somebody deletes it.
     install_all(&mut tc, std::slice::from_ref(&flow));
     let at = only(&kernel);
