@@ -2,6 +2,7 @@
 //! listener and the demo all speak this.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
@@ -176,29 +177,52 @@ pub enum RequestError {
 /// Where an answer goes.
 pub type Reply = Sender<Result<Response, RequestError>>;
 
+/// Raised when the daemon is told to stop: whoever is at work for a client gives up.
+#[derive(Clone, Default, Debug)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// From now on.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Is it being stopped?
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The way to the engine thread. Cheap to clone; may be used from any thread.
 #[derive(Clone)]
 pub struct Handle {
     requests: Sender<(Request, Reply)>,
+    stop: StopFlag,
 }
 
 /// Longest wait for an answer: the engine answers in microseconds unless a device hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Handle {
-    /// A handle that sends to the given channel (bounded: a flood of requests waits there).
+    /// A handle that sends to the given channel. Each caller has one request in it at most. The
+    /// channel has to be unbounded: such a one drops what is still in it with its receiver, and
+    /// so tells whoever waits.
     #[must_use]
-    pub fn new(requests: Sender<(Request, Reply)>) -> Handle {
-        Handle { requests }
+    pub fn new(requests: Sender<(Request, Reply)>, stop: StopFlag) -> Handle {
+        Handle { requests, stop }
+    }
+
+    /// Nothing is to be begun any more. Every request but for another exit is refused already.
+    pub fn check_stopping(&self) -> Result<(), RequestError> {
+        if self.stop.is_raised() { Err(RequestError::Stopping) } else { Ok(()) }
     }
 
     /// Asks and waits for the answer. Blocks: from async code call it on a blocking thread.
     pub fn ask(&self, request: Request) -> Result<Response, RequestError> {
         let (reply, answer) = bounded(1);
         let late = RequestError::Timeout(PATIENCE.as_secs());
-        self.requests
-            .send_timeout((request, reply), PATIENCE)
-            .map_err(|e| if e.is_timeout() { late.clone() } else { RequestError::Stopping })?;
+        self.requests.send((request, reply)).map_err(|_| RequestError::Stopping)?;
         answer
             .recv_timeout(PATIENCE)
             .map_err(|e| if e.is_timeout() { late } else { RequestError::Stopping })?

@@ -375,3 +375,55 @@ fn a_flood_of_source_addresses_is_counted_and_told() {
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("is full")).collect();
     assert!(warnings.len() == 1 && warnings[0].contains("left"), "{log}");
 }
+
+/// However far a long file has come when the daemon is stopped: the client reads why, at once.
+#[test]
+fn stopping_during_add_flows_is_told_at_once() {
+    let here = Namespace::new(false);
+    let folder = Folder::new();
+    let line = |n: u32| {
+        let [_, a, b, c] = n.to_be_bytes();
+        format!("in_port(1),eth(src=02:00:00:{a:02x}:{b:02x}:{c:02x}),eth_type(0x88b5) drop\n")
+    };
+    let file = folder.write("flows", &(0..199_000).map(line).collect::<String>());
+    let config = format!(
+        "[datapath]\nname='x'\n[[port]]\nname='inside'\ntype='internal'\n\
+         [control]\nsocket='{}'\n",
+        folder.socket()
+    );
+    for delay in [100, 400, 800, 1100, 1400, 1800, 2500] {
+        let mut daemon = Daemon::start(&here, &folder, &config);
+        let ended = std::thread::scope(|scope| {
+            let client = scope.spawn(|| daemon.try_appctl(&["dpctl/add-flows", &file]));
+            std::thread::sleep(Duration::from_millis(delay));
+            daemon.signal(Signal::SIGTERM);
+            client.join().unwrap()
+        });
+        let begin = std::time::Instant::now();
+        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(5), "after {delay} ms: ended {took:?} after its answer");
+        let is_told =
+            ended.err.starts_with(&file) && ended.err.contains(": the daemon is stopping");
+        // A fast machine may be through with the file.
+        assert!(is_told || delay > 400 && ended.code == Some(0), "after {delay} ms: {ended:?}");
+    }
+}
+
+/// A file whose last line is wrong: the error that the client reads is that line's.
+#[test]
+fn the_error_of_a_file_is_the_one_that_ended_it() {
+    let folder = Folder::new();
+    let config = format!(
+        "[datapath]\nname='x'\n[[port]]\nname='inside'\ntype='internal'\n\
+         [control]\nsocket='{}'\n",
+        folder.socket()
+    );
+    let daemon = Daemon::start(&Namespace::new(false), &folder, &config);
+    let flow = |n: u32| format!("in_port({n}),eth(),eth_type(0x88b5) drop\n");
+    let file = folder.write("flows", &[flow(1), flow(2), flow(1)].concat());
+    let ended = daemon.try_appctl(&["dpctl/add-flows", &file]);
+    assert!(ended.err.contains(&format!("{file}:3: ufid:")), "{ended:?}");
+    assert!(ended.err.contains("exists already"), "{ended:?}");
+    assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), "");
+}

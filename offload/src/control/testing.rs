@@ -10,11 +10,12 @@ use super::Context;
 use super::log::Log;
 use crate::request::{
     Conservation, Explanation, FlowView, Handle, PortView, Request, RequestError, Response, Status,
+    StopFlag,
 };
 
 /// Starts the engine on a thread of its own; it ends with the last handle, or by `exit`.
 pub(crate) fn context() -> Context {
-    let (requests, inbox) = crossbeam_channel::bounded(16);
+    let (requests, inbox) = crossbeam_channel::unbounded();
     std::thread::spawn(move || {
         let mut engine = Engine::default();
         for (request, reply) in inbox {
@@ -25,7 +26,7 @@ pub(crate) fn context() -> Context {
             }
         }
     });
-    Context { handle: Handle::new(requests), log: Log::detached() }
+    Context { handle: Handle::new(requests, StopFlag::default()), log: Log::detached() }
 }
 
 #[derive(Default)]

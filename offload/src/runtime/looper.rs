@@ -15,7 +15,7 @@ use super::provider::{self, Job, News};
 use super::status::{About, Counted, Traffic, status};
 use super::{STOP, TICK};
 use crate::engine::{Answered, Command, Commands, Engine, Event, Place, ProviderId};
-use crate::request::{Reply, Request, RequestError, Response, Token};
+use crate::request::{Reply, Request, RequestError, Response, StopFlag, Token};
 
 /// The engine and the ways to everybody.
 pub(super) struct Loop {
@@ -38,6 +38,7 @@ pub(super) struct Loop {
     pub(super) floods: Floods,
     pub(super) waiting: BTreeMap<Token, Reply>,
     pub(super) next_token: u64,
+    pub(super) stop: StopFlag,
     /// Since when it is being stopped, and who is told when it is.
     pub(super) stopping: Option<(Moment, Vec<Reply>)>,
 }
@@ -273,11 +274,19 @@ impl Loop {
     fn request(&mut self, request: Request, reply: Reply) {
         let now = self.now();
         if let Request::Exit = request {
+            self.stop.raise();
+            for reply in std::mem::take(&mut self.waiting).into_values() {
+                let _ = reply.send(Err(RequestError::Stopping));
+            }
             let stopping = self.stopping.get_or_insert_with(|| (now, Vec::new()));
             stopping.1.push(reply);
             let token = self.token();
             let commands = self.engine.request(token, Request::Exit, now);
             return self.carry_out(commands, now);
+        }
+        if self.stopping.is_some() {
+            let _ = reply.send(Err(RequestError::Stopping));
+            return;
         }
         let token = self.token();
         self.waiting.insert(token, reply);

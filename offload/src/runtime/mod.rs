@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::unbounded;
 use flow::Provider;
 
 use crate::clock::Clock;
 use crate::engine::{Engine, ProviderId};
-use crate::request::Handle;
+use crate::request::{Handle, StopFlag};
 use floods::Floods;
 use looper::{Loop, Upcalls};
 use ports::Ports;
@@ -56,8 +56,6 @@ impl Running {
     }
 }
 
-/// Requests that may wait for the engine.
-const REQUESTS: usize = 64;
 /// How often time passes for the engine.
 const TICK: Duration = Duration::from_millis(10);
 /// How long a stop may take until it gives up on a device.
@@ -65,7 +63,8 @@ const STOP: Duration = Duration::from_secs(5);
 
 /// Starts the threads.
 pub fn start(parts: Parts) -> io::Result<Running> {
-    let (requests, asked) = bounded(REQUESTS);
+    let (requests, asked) = unbounded();
+    let stop = StopFlag::default();
     let (news, heard) = unbounded();
     let clock = parts.clock;
     let ports = Ports::of(&parts.datapath);
@@ -91,11 +90,12 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         floods: Floods::default(),
         waiting: BTreeMap::new(),
         next_token: 0,
+        stop: stop.clone(),
         stopping: None,
     };
     let run = move || looper.run(&asked, &heard);
     let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run)?;
-    Ok(Running { handle: Handle::new(requests), thread })
+    Ok(Running { handle: Handle::new(requests, stop), thread })
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use flow::Megaflow;
+use flow::{Megaflow, Ufid};
 
 use super::{megaflow, options, parse, valid, without_datapath};
 use crate::control::methods::{Context, done, status};
-use crate::request::{Request, Status};
+use crate::request::{Request, RequestError, Status};
 use crate::text;
 
 /// Installs the flows of a file, one a line: `FLOW ACTIONS`, or as a dump prints them. If one
@@ -27,6 +27,7 @@ pub(in crate::control::methods) fn add(
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if !line.is_empty() {
+            context.handle.check_stopping().map_err(|error| format!("{file}: {error}"))?;
             let flow = read_line(&status, line)
                 .map_err(|error| format!("{file}:{}: {error}", number + 1))?;
             flows.push((number + 1, flow));
@@ -34,13 +35,21 @@ pub(in crate::control::methods) fn add(
     }
     for (place, (number, flow)) in flows.iter().enumerate() {
         if let Err(error) = done(context, Request::Install(flow.clone())) {
-            for (_, flow) in &flows[..place] {
-                done(context, Request::Remove(flow.ufid))?;
-            }
+            take_back(context, flows[..place].iter().map(|(_, flow)| flow.ufid));
             return Err(format!("{file}:{number}: {error}"));
         }
     }
     Ok(String::new())
+}
+
+/// Removes what a file brought before its error. A megaflow that somebody else has removed
+/// meanwhile is out as well; a daemon that is stopping takes all of them out.
+fn take_back(context: &Context, flows: impl Iterator<Item = Ufid>) {
+    for ufid in flows {
+        if let Err(RequestError::Stopping) = context.handle.ask(Request::Remove(ufid)) {
+            return;
+        }
+    }
 }
 
 fn read_line(status: &Status, line: &str) -> Result<Arc<Megaflow>, String> {
