@@ -65,7 +65,7 @@ impl Key {
         zerocopy::transmute_ref!(self)
     }
 
-    fn zip(&self, other: &Key, op: impl Fn(u64, u64) -> u64) -> Key {
+    pub(crate) fn zip(&self, other: &Key, op: impl Fn(u64, u64) -> u64) -> Key {
         let mut words = *self.words();
         words.iter_mut().zip(other.words()).for_each(|(a, b)| *a = op(*a, *b));
         zerocopy::transmute!(words)

@@ -14,6 +14,7 @@ pub mod key;
 pub mod matching;
 pub mod megaflow;
 pub mod odp;
+pub mod overlap;
 pub mod packet;
 pub mod placement;
 pub mod provider;
@@ -31,6 +32,7 @@ pub use id::{MacAddr, PortId, RecircId, Ufid, VLAN_PRESENT};
 pub use key::{Key, Mask};
 pub use matching::Match;
 pub use megaflow::Megaflow;
+pub use overlap::OverlapIndex;
 pub use placement::Placement;
 pub use provider::{
     Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,

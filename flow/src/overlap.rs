@@ -1,0 +1,224 @@
+//! Overlap: two matches that one packet can hit both of. No two megaflows of a table may.
+//!
+//! [`Match::overlaps`] is the question for two of them, [`Match::narrowed`] what to do about it,
+//! [`OverlapIndex`] the question for one match and a whole table.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashTable};
+
+use crate::VLAN_PRESENT;
+use crate::field::Field;
+use crate::id::Ufid;
+use crate::key::{Key, Mask};
+use crate::matching::Match;
+use crate::megaflow::Megaflow;
+
+impl Match {
+    /// This match without the packets that `against` hits: the mask takes in the bits by which
+    /// `key`, a packet of this match, is none of them. `None` if `against` hits the packet too.
+    ///
+    /// The bits are those of `against` in packet order up to the first that differs, so what
+    /// different packets make of one `against` is disjoint among itself. A header's field is
+    /// reached only behind the fields that say which header it is, so a match that made sense
+    /// still does. What hardware compares as a whole is taken whole: an EtherType, a protocol, a
+    /// fragment type, a VLAN ID, a PCP.
+    #[must_use]
+    pub fn narrowed(&self, key: &Key, against: &Match) -> Option<Match> {
+        let mut mask = *self.mask();
+        for field in Field::ALL {
+            let compared = against.mask().get(*field);
+            let differing = (key.get(*field) ^ against.key().get(*field)) & compared;
+            // The bits of the field from the highest one down to the first that differs.
+            let decisive = differing.checked_ilog2().map_or(compared, |bit| compared >> bit << bit);
+            mask.set(*field, mask.get(*field) | decisive);
+            if differing != 0 {
+                return Some(Match::new(key, &whole(&mask, key)));
+            }
+        }
+        None
+    }
+
+    /// Why the two overlap, in words: the bits that one compares and the other does not.
+    #[must_use]
+    pub fn overlap_with(&self, other: &Match) -> String {
+        let either = self.mask().union(other.mask());
+        let bits = either.without(&self.mask().masked(other.mask()));
+        let mut text = String::new();
+        for field in bits.fields() {
+            let comma = if text.is_empty() { "" } else { ", " };
+            let (name, bits) = (field.name(), bits.get(field));
+            let _ = match bits == field.full_mask() {
+                true => write!(text, "{comma}{name}"),
+                false => write!(text, "{comma}{name}/{bits:#x}"),
+            };
+        }
+        text
+    }
+}
+
+/// The mask with those fields whole that hardware compares as a whole.
+fn whole(mask: &Mask, key: &Key) -> Mask {
+    let mut mask = *mask;
+    for field in [Field::EthType, Field::IpProto, Field::IpFrag] {
+        if mask.get(field) != 0 {
+            mask.set(field, field.full_mask());
+        }
+    }
+    for (tpid, tci) in [(Field::VlanTpid, Field::VlanTci), (Field::CvlanTpid, Field::CvlanTci)] {
+        let bits = mask.get(tci);
+        if mask.get(tpid) == 0 && bits == 0 {
+            continue;
+        }
+        let [present, vid, pcp] = [VLAN_PRESENT, 0x0fff, 0xe000].map(u128::from);
+        if key.get(tci) & present == 0 {
+            // As text says "untagged".
+            mask.set(tci, tci.full_mask());
+            continue;
+        }
+        mask.set(tpid, tpid.full_mask());
+        let part = |part: u128| if bits & part == 0 { 0 } else { part };
+        mask.set(tci, present | part(vid) | part(pcp));
+    }
+    mask
+}
+
+/// Megaflows, and which of them a match would overlap, whichever is the wider one.
+///
+/// Megaflows of one port, scope and mask are a group. A group is asked about the bits that its mask and
+/// the match both compare: under those, two matches overlap exactly if they are equal. So a group
+/// has its members by their bits under its own mask, which answers for every match that is at
+/// least as narrow, and, once asked, under other masks. A group whose members all have a bit that
+/// the match has not is passed over at once. What one question costs grows with the number
+/// of groups, not with the number of megaflows.
+#[derive(Default)]
+pub struct OverlapIndex {
+    hasher: RandomState,
+    scopes: HashMap<(u32, u32), HashMap<Mask, Group, RandomState>, RandomState>,
+}
+
+/// Megaflows of one mask.
+struct Group {
+    /// The bits that all members (and some that are gone) have the same, and their values.
+    common: Mask,
+    values: Key,
+    /// The first one is that under the group's own mask.
+    views: Vec<View>,
+}
+
+/// The members of a group by their bits under one mask.
+struct View {
+    mask: Mask,
+    members: HashTable<(u64, Arc<Megaflow>)>,
+}
+
+/// A smaller group is looked through; a larger one gets another view.
+const SCAN: usize = 64;
+/// Views of a group; beyond, it is looked through.
+const VIEWS: usize = 32;
+
+impl OverlapIndex {
+    /// Adds a megaflow; that it overlaps none, and is not there yet, is for the caller to see to.
+    pub fn insert(&mut self, flow: &Arc<Megaflow>) {
+        let (key, mask) = (*flow.matching.key(), *flow.matching.mask());
+        let scope = self.scopes.entry(scope_of(&flow.matching)).or_default();
+        let group = scope.entry(mask).or_insert_with(|| Group {
+            common: mask,
+            values: key,
+            views: vec![View { mask, members: HashTable::new() }],
+        });
+        let differing = group.values.zip(&key, |a, b| a ^ b);
+        group.common = group.common.without(&differing);
+        group.values = group.values.masked(&group.common);
+        for view in &mut group.views {
+            view.insert(&self.hasher, flow);
+        }
+    }
+
+    /// Takes the megaflow of that match out, if it is there.
+    pub fn remove(&mut self, matching: &Match) {
+        let Some(scope) = self.scopes.get_mut(&scope_of(matching)) else { return };
+        let Some(group) = scope.get_mut(matching.mask()) else { return };
+        for view in &mut group.views {
+            let hash = self.hasher.hash_one(matching.key().masked(&view.mask));
+            let is = |(_, flow): &(u64, Arc<Megaflow>)| flow.matching == *matching;
+            if let Ok(member) = view.members.find_entry(hash, is) {
+                member.remove();
+            }
+        }
+        if group.views.iter().all(|view| view.members.is_empty()) {
+            scope.remove(matching.mask());
+            if scope.is_empty() {
+                self.scopes.remove(&scope_of(matching));
+            }
+        }
+    }
+
+    /// All megaflows that the match overlaps, by ufid; one of the same match among them.
+    pub fn overlapping(&mut self, matching: &Match) -> Vec<Arc<Megaflow>> {
+        let mut found = Vec::new();
+        let hasher = &self.hasher;
+        for (mask, group) in self.scopes.get_mut(&scope_of(matching)).into_iter().flatten() {
+            group.overlapping(hasher, &mask.masked(matching.mask()), matching, &mut found);
+        }
+        found.sort_unstable_by_key(|flow| flow.ufid);
+        found
+    }
+}
+
+impl Group {
+    fn overlapping(
+        &mut self,
+        hasher: &RandomState,
+        both: &Mask,
+        matching: &Match,
+        found: &mut Vec<Arc<Megaflow>>,
+    ) {
+        let differing = self.values.zip(matching.key(), |a, b| a ^ b);
+        if !differing.masked(both).masked(&self.common).is_zero() {
+            return;
+        }
+        let overlaps = |flow: &&Arc<Megaflow>| flow.matching.overlaps(matching);
+        let all = &self.views[0].members;
+        let view = match self.views.iter().position(|view| view.mask == *both) {
+            Some(view) => view,
+            None if all.len() <= SCAN || self.views.len() == VIEWS => {
+                return found.extend(all.iter().map(|(_, flow)| flow).filter(overlaps).cloned());
+            }
+            None => {
+                let mut view = View { mask: *both, members: HashTable::new() };
+                all.iter().for_each(|(_, flow)| view.insert(hasher, flow));
+                self.views.push(view);
+                self.views.len() - 1
+            }
+        };
+        let hash = hasher.hash_one(matching.key().masked(both));
+        let members = self.views[view].members.iter_hash(hash).map(|(_, flow)| flow);
+        found.extend(members.filter(overlaps).cloned());
+    }
+}
+
+impl View {
+    fn insert(&mut self, hasher: &RandomState, flow: &Arc<Megaflow>) {
+        let hash = hasher.hash_one(flow.matching.key().masked(&self.mask));
+        self.members.insert_unique(hash, (hash, flow.clone()), |(hash, _)| *hash);
+    }
+}
+
+fn scope_of(matching: &Match) -> (u32, u32) {
+    (matching.key().in_port, matching.key().recirc_id)
+}
+
+/// Why a megaflow can't stand beside another: names both, and the bits that would separate them.
+#[must_use]
+pub fn explain(matching: &Match, other: &Megaflow) -> String {
+    let ufid: Ufid = other.ufid;
+    let text = crate::odp::format_match(&other.matching);
+    let bits = matching.overlap_with(&other.matching);
+    format!("overlaps {ufid} {text}: some packets match both; only one of them compares {bits}")
+}
