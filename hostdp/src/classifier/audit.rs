@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use flow::{Key, Mask, Megaflow, Ufid};
 
-/// All overlapping pairs, each once. An install refuses only what its own key shows (as the
-/// kernel does): a wide megaflow over an existing narrow one is found here alone.
+/// All overlapping pairs, each once. The table refuses an install that would make one, by other
+/// means: this is what it is held against.
 ///
 /// Two masks at a time: under the bits that both compare, flows overlap exactly when they are
 /// equal, so each pair of masks of one port and scope is a join. Costs masks × flows, not flows².

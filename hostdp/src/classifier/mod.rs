@@ -129,15 +129,6 @@ impl Classifier {
         None
     }
 
-    /// The same without a trace: neither ranks nor counters change.
-    #[must_use]
-    pub fn find(&self, key: &Key) -> Option<u32> {
-        scopes_of(key, self.wild)
-            .filter_map(|scope| self.partitions.get(&scope))
-            .flat_map(|partition| &partition.subtables)
-            .find_map(|subtable| subtable.find(self.hash, key))
-    }
-
     /// How many subtables there are: one per mask in each partition.
     #[must_use]
     pub fn subtables(&self) -> usize {

@@ -7,12 +7,15 @@ mod tests;
 
 use std::sync::Arc;
 
-use flow::{Actions, Counters, Key, Megaflow, Moment, ProviderError, Reason, Refusal, Stats, Ufid};
+use flow::{
+    Actions, Counters, Key, Megaflow, Moment, OverlapIndex, ProviderError, Reason, Refusal, Stats,
+    Ufid,
+};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::cache::{Cache, CacheCounters, Place};
-use crate::classifier::{Classifier, ClassifierCounters, overlaps};
+use crate::classifier::{Classifier, ClassifierCounters};
 use crate::hash::Hash;
 
 pub use admission::HostAdmission;
@@ -23,6 +26,7 @@ pub struct FlowTable {
     free: Vec<u32>,
     by_ufid: HashMap<Ufid, u32, FixedState>,
     classifier: Classifier,
+    overlaps: OverlapIndex,
     cache: Cache,
     limit: usize,
     admission: Arc<HostAdmission>,
@@ -59,6 +63,7 @@ impl FlowTable {
             free: Vec::new(),
             by_ufid: HashMap::with_hasher(FixedState::with_seed(seed)),
             classifier: Classifier::new(seed),
+            overlaps: OverlapIndex::default(),
             cache: Cache::new(Hash::new(seed ^ CACHE_SEED), cached),
             limit: limit.min(u32::MAX as usize),
             admission: Arc::new(HostAdmission::default()),
@@ -93,13 +98,6 @@ impl FlowTable {
     /// All megaflows, in no order.
     pub fn flows(&self) -> impl Iterator<Item = &Arc<Megaflow>> {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref()).map(|entry| &entry.flow)
-    }
-
-    /// The audit: all pairs of megaflows that overlap, see [`crate::classifier::overlaps`].
-    #[must_use]
-    pub fn overlaps(&self) -> Vec<(Ufid, Ufid)> {
-        let flows: Vec<_> = self.flows().cloned().collect();
-        overlaps(&flows)
     }
 
     /// How lookups went so far.
@@ -150,9 +148,8 @@ impl FlowTable {
         if self.by_ufid.contains_key(&flow.ufid) {
             return Err(ProviderError::Exists);
         }
-        if let Some(other) = self.classifier.find(flow.matching.key()) {
-            let ufid = self.entry(other).map_or(flow.ufid, |entry| entry.flow.ufid);
-            return Err(ProviderError::Overlap(ufid));
+        if let Some(other) = self.overlaps.overlapping(&flow.matching).first() {
+            return Err(ProviderError::Overlap(other.ufid));
         }
         if self.len() >= self.limit {
             let refusal = Refusal::new(Reason::TableFull, "host table");
@@ -163,6 +160,7 @@ impl FlowTable {
         let slot = self.place(entry);
         self.by_ufid.insert(flow.ufid, slot);
         self.classifier.insert(flow, slot);
+        self.overlaps.insert(flow);
         Ok(Stats::default())
     }
 
@@ -199,6 +197,7 @@ impl FlowTable {
         place.life = place.life.checked_add(1).unwrap_or(1);
         self.free.push(slot);
         self.classifier.remove(&entry.flow.matching);
+        self.overlaps.remove(&entry.flow.matching);
         Ok(entry.stats)
     }
 }

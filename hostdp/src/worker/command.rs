@@ -4,7 +4,6 @@ use flow::{Actions, Completion, Dumped, Moment, Op, PortId, Provider, Stats, Ufi
 
 use super::Loop;
 use super::handle::Reply;
-use crate::classifier::overlaps;
 use crate::datapath::Snapshot;
 use crate::port::{Port, PortError};
 use crate::upcall::{Resolution, UpcallId};
@@ -19,7 +18,6 @@ pub(super) enum Command {
     Stats(Reply<Vec<(Ufid, Stats)>>),
     Dump(Reply<Vec<Dumped>>),
     Snapshot(Reply<Box<Snapshot>>),
-    Audit(Reply<Vec<(Ufid, Ufid)>>),
     Stop,
 }
 
@@ -56,17 +54,8 @@ impl Loop {
                 reply.send(out);
             }
             Command::Snapshot(reply) => reply.send(Box::new(self.datapath.snapshot())),
-            Command::Audit(reply) => self.audit(reply),
             // Handled by the loop itself.
             Command::Stop => {}
         }
-    }
-
-    /// On a thread of its own: packets do not wait for it.
-    fn audit(&mut self, reply: Reply<Vec<(Ufid, Ufid)>>) {
-        let flows: Vec<_> = self.datapath.table().flows().cloned().collect();
-        let audit = move || reply.send(overlaps(&flows));
-        // Without a thread there is no answer, which the caller sees by its closed channel.
-        let _ = std::thread::Builder::new().name("megaflow-audit".into()).spawn(audit);
     }
 }

@@ -129,11 +129,6 @@ impl WorkerHandle {
         self.send(Command::Snapshot(reply))
     }
 
-    /// All pairs of megaflows that overlap. Forwarding goes on meanwhile.
-    pub fn audit(&self, reply: Reply<Vec<(Ufid, Ufid)>>) -> Result<(), WorkerGone> {
-        self.send(Command::Audit(reply))
-    }
-
     /// Ends the thread after the commands sent before.
     pub fn stop(&self) -> Result<(), WorkerGone> {
         self.send(Command::Stop)
