@@ -129,6 +129,12 @@ impl Entry {
         }
     }
 
+    /// Will a packet that the host table is given from now on hit it there?
+    #[must_use]
+    pub(super) fn comes_to_host(&self) -> bool {
+        matches!(self.host.life, Life::Installing | Life::Present | Life::Replacing)
+    }
+
     /// Where it lives, as an operator sees it.
     #[must_use]
     pub(super) fn placement(&self) -> Placement {

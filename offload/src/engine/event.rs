@@ -131,6 +131,8 @@ pub enum Cause {
     Operator,
     /// The host table refused it.
     HostRefused,
+    /// An operator's megaflow, which overlaps it, takes its place.
+    Displaced,
 }
 
 impl Cause {
@@ -142,6 +144,7 @@ impl Cause {
             Cause::Revalidated => "revalidated",
             Cause::Operator => "operator",
             Cause::HostRefused => "host-refused",
+            Cause::Displaced => "displaced",
         }
     }
 }

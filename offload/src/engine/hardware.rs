@@ -1,8 +1,11 @@
 //! The hardware providers as the engine sees them: how they come, what they held, how they go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flow::{Admission, Dumped, Moment, Op, ProviderEvent, Reason, Refusal, TableUsage, Ufid};
+use flow::{
+    Admission, Dumped, Megaflow, Moment, Op, ProviderEvent, Reason, Refusal, TableUsage, Ufid,
+};
 
 use super::entry::{Entry, Origin};
 use super::event::{Cause, Command, Place, ProviderId};
@@ -129,8 +132,12 @@ impl Engine {
         let mut taken = Vec::new();
         for dumped in found {
             let known = dumped.flow.as_ref().filter(|f| f.ufid == dumped.ufid && dumped.active);
-            let free = !self.flows.contains_key(&dumped.ufid);
-            if let (Some(flow), true) = (known, free) {
+            // What overlaps another is not taken over: only one of them can be right.
+            let is_free = |flow: &&Arc<Megaflow>| {
+                !self.flows.contains_key(&flow.ufid)
+                    && self.ranks.overlapping(&flow.matching).is_empty()
+            };
+            if let Some(flow) = known.filter(is_free) {
                 let mut entry = Entry::new(flow.clone(), Origin::Client, now);
                 entry.nic.life = Life::Present;
                 entry.nic.installed = Some(flow.actions.clone());
@@ -142,7 +149,7 @@ impl Engine {
                 if entry.scope() == 0 {
                     *self.first_pass_nic.entry(provider).or_default() += dumped.stats.counters;
                 }
-                self.insert(entry);
+                self.insert(entry, &BTreeSet::new());
                 // What the client can learn from them it learns from all of them, before it is
                 // asked whether each is still right.
                 self.client.used(flow, now);

@@ -16,6 +16,7 @@ mod operator;
 mod placement;
 mod plan;
 mod ports;
+mod ranks;
 mod report;
 mod tally;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use placement::{Budget, ByRate, Policy};
 use crate::request::{RequestError, Response, Token};
 use entry::Entry;
 use hardware::Hardware;
+use ranks::Ranks;
 use tally::Tally;
 
 /// What an operator can set.
@@ -100,6 +102,7 @@ pub struct Engine {
     policy: Box<dyn Policy>,
     hardware: Vec<Hardware>,
     flows: BTreeMap<Ufid, Entry>,
+    ranks: Ranks,
     /// Megaflows by the scope of their lookup.
     scopes: BTreeMap<u32, BTreeSet<Ufid>>,
     /// Megaflows by the scopes that they recirculate into.
@@ -143,6 +146,7 @@ impl Engine {
             policy,
             hardware: Vec::new(),
             flows: BTreeMap::new(),
+            ranks: Ranks::default(),
             scopes: BTreeMap::new(),
             parents: BTreeMap::new(),
             waiting: BTreeSet::new(),

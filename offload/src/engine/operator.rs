@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flow::{Megaflow, Moment, ProviderError, Ufid};
+use flow::{Actions, Megaflow, Moment, ProviderError, Ufid, overlap};
 
 use super::entry::{Entry, Origin};
 use super::event::{Cause, Command, Place, ProviderId};
 use super::{Commands, Engine};
 use crate::request::{Request, RequestError, Response, Token};
+
+/// The answer to a request, if it can be given at once.
+type Asked = Option<Result<Response, RequestError>>;
 
 impl Engine {
     /// Answers a request, at once or (through [`Commands::replies`]) when it is carried out.
@@ -17,17 +20,8 @@ impl Engine {
             Request::Flows => Some(Ok(Response::Flows(self.views(now)))),
             Request::Flow(ufid) => Some(self.view(ufid, now).map(|v| Response::Flows(vec![v]))),
             Request::Install(flow) => self.install(token, flow, now),
-            Request::Replace(ufid, actions) => {
-                self.ask_for(token, ufid).err().map(Err).or_else(|| {
-                    self.change_actions(ufid, actions);
-                    self.plan(ufid, now);
-                    None
-                })
-            }
-            Request::Remove(ufid) => self.ask_for(token, ufid).err().map(Err).or_else(|| {
-                self.leave(ufid, Cause::Operator, now);
-                None
-            }),
+            Request::Replace(ufid, actions) => self.replace(token, ufid, actions, now),
+            Request::Remove(ufid) => self.remove(token, ufid, now),
             Request::RemoveAll => self.remove_all(token, now),
             Request::Explain(flow) => Some(Ok(Response::Explanation(self.explain(&flow)))),
             Request::FdbShow => Some(Ok(Response::Text(self.client.show(now)))),
@@ -60,7 +54,7 @@ impl Engine {
     }
 
     /// Done when all that are there now are gone.
-    fn remove_all(&mut self, token: Token, now: Moment) -> Option<Result<Response, RequestError>> {
+    fn remove_all(&mut self, token: Token, now: Moment) -> Asked {
         let all: BTreeSet<Ufid> = self.flows.keys().copied().collect();
         if all.is_empty() {
             return Some(Ok(Response::Done));
@@ -74,40 +68,103 @@ impl Engine {
 
     /// Notes who waits for a change of a megaflow; one at a time.
     fn ask_for(&mut self, token: Token, ufid: Ufid) -> Result<(), RequestError> {
-        let entry = self.flows.get_mut(&ufid).filter(|entry| entry.leaving.is_none());
-        let entry = entry.ok_or_else(|| no_such_flow(ufid))?;
+        let entry = self.flows.get_mut(&ufid).ok_or_else(|| no_such_flow(ufid))?;
         if entry.asker.is_some() {
-            let text = format!("{ufid} is being changed by another request; try again");
-            return Err(RequestError::Refused(text));
+            return Err(is_changing(ufid));
         }
         entry.asker = Some(token);
         Ok(())
     }
 
-    fn install(
-        &mut self,
-        token: Token,
-        flow: Arc<Megaflow>,
-        now: Moment,
-    ) -> Option<Result<Response, RequestError>> {
-        let ufid = flow.ufid;
+    /// Other actions, for a megaflow that is to stay.
+    fn replace(&mut self, token: Token, ufid: Ufid, actions: Actions, now: Moment) -> Asked {
+        if self.flows.get(&ufid).is_some_and(|entry| entry.leaving.is_some()) {
+            return Some(Err(is_going(ufid)));
+        }
+        if let Err(error) = self.ask_for(token, ufid) {
+            return Some(Err(error));
+        }
+        self.change_actions(ufid, actions);
+        self.plan(ufid, now);
+        None
+    }
+
+    /// A removal; of one that goes already, whoever asks now waits for its end too.
+    fn remove(&mut self, token: Token, ufid: Ufid, now: Moment) -> Asked {
+        if let Err(error) = self.ask_for(token, ufid) {
+            return Some(Err(error));
+        }
+        self.leave(ufid, Cause::Operator, now);
+        None
+    }
+
+    fn install(&mut self, token: Token, flow: Arc<Megaflow>, now: Moment) -> Asked {
         if self.closing {
             return Some(Err(RequestError::Stopping));
         }
-        if self.flows.contains_key(&ufid) {
-            let text = format!("{ufid} exists already (change it with dpctl/mod-flow)");
-            return Some(Err(RequestError::Refused(text)));
+        let others = self.ranks.overlapping(&flow.matching);
+        if let Err(error) = self.may_install(&flow, &others) {
+            return Some(Err(error));
         }
-        if self.flows.len() >= self.settings.flow_limit {
-            let text = format!("the limit of {} megaflows is reached", self.settings.flow_limit);
-            return Some(Err(RequestError::Refused(text)));
+        let ufid = flow.ufid;
+        match self.flows.get_mut(&ufid) {
+            // The client's megaflow of the same match becomes the operator's, with its counts.
+            Some(entry) => {
+                entry.origin = Origin::Operator;
+                entry.leaving = None;
+                entry.asker = Some(token);
+                self.change_actions(ufid, flow.actions.clone());
+            }
+            None => {
+                let mut entry = Entry::new(flow, Origin::Operator, now);
+                entry.asker = Some(token);
+                self.insert(entry, &BTreeSet::new());
+                self.recount(ufid, "new");
+            }
         }
-        let mut entry = Entry::new(flow, Origin::Operator, now);
-        entry.asker = Some(token);
-        self.insert(entry);
-        self.recount(ufid, "new");
+        for other in others.iter().filter(|other| other.ufid != ufid) {
+            self.ranks.wait_behind(ufid, other.ufid);
+            self.leave(other.ufid, Cause::Displaced, now);
+        }
         self.plan(ufid, now);
         None
+    }
+
+    /// May an operator's megaflow come, in the place of the client's that it overlaps?
+    fn may_install(&self, flow: &Megaflow, others: &[Arc<Megaflow>]) -> Result<(), RequestError> {
+        let ufid = flow.ufid;
+        let refused = |text: String| Err(RequestError::Refused(text));
+        for other in others {
+            let Some(entry) = self.flows.get(&other.ufid) else { continue };
+            let (is_same, goes) = (other.ufid == ufid, entry.leaving.is_some());
+            match entry.origin {
+                Origin::Operator if is_same && goes => return Err(is_going(ufid)),
+                Origin::Operator if is_same => {
+                    return refused(format!(
+                        "{ufid} exists already (change it with dpctl/mod-flow)"
+                    ));
+                }
+                // It waits until that one is gone.
+                Origin::Operator if goes => {}
+                Origin::Operator => {
+                    let why = overlap::explain(&flow.matching, other);
+                    return refused(format!("{ufid} {why}"));
+                }
+                Origin::Client if is_same && entry.asker.is_some() => {
+                    return Err(is_changing(ufid));
+                }
+                Origin::Client => {}
+            }
+        }
+        // A ufid is a hash of the match: taken by another match, it can't be told apart.
+        if self.flows.get(&ufid).is_some_and(|entry| entry.flow.matching != flow.matching) {
+            return refused(format!("{ufid} is the ufid of another match"));
+        }
+        if others.is_empty() && self.flows.len() >= self.settings.flow_limit {
+            let limit = self.settings.flow_limit;
+            return refused(format!("the limit of {limit} megaflows is reached"));
+        }
+        Ok(())
     }
 
     /// Nothing is left to do for the megaflow: whoever waits for that is told.
@@ -158,6 +215,14 @@ impl Engine {
         }
         self.reconciling.push((token, passes));
     }
+}
+
+fn is_changing(ufid: Ufid) -> RequestError {
+    RequestError::Refused(format!("{ufid} is being changed by another request; try again"))
+}
+
+fn is_going(ufid: Ufid) -> RequestError {
+    RequestError::Refused(format!("{ufid} is being removed; try again when it is gone"))
 }
 
 pub(super) fn no_such_flow(ufid: Ufid) -> RequestError {

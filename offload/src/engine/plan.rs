@@ -31,7 +31,7 @@ enum Where {
 }
 
 /// Hardware is a cache of the host table: in there last, out of there first.
-fn next_step(entry: &Entry) -> Step {
+fn next_step(entry: &Entry, waits: bool) -> Step {
     let actions = &entry.flow.actions;
     if !entry.idle() || entry.held {
         return Step::Wait;
@@ -46,6 +46,8 @@ fn next_step(entry: &Entry) -> Step {
         };
     }
     match (on_host, in_nic) {
+        // Others that it overlaps go first.
+        (false, _) if waits => Step::Wait,
         (false, _) => Step::Install(Where::Host),
         (true, _) if !entry.host.executes(actions) => Step::Replace(Where::Host),
         (true, true) if !entry.want_nic => Step::Remove(Where::Nic),
@@ -85,7 +87,7 @@ impl Engine {
     /// Asks for the next operation of a megaflow, if one is due.
     pub(super) fn plan(&mut self, ufid: Ufid, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
-        match next_step(entry) {
+        match next_step(entry, self.ranks.waits(ufid)) {
             Step::Wait => {}
             Step::Settled => self.answer_settled(ufid, now),
             Step::Forget => self.forget(ufid, now),
@@ -233,9 +235,10 @@ impl Engine {
         members.filter(|u| **u != but).filter_map(|u| self.flows.get(u)).any(is)
     }
 
-    /// Takes a new megaflow in.
-    pub(super) fn insert(&mut self, entry: Entry) {
+    /// Takes a new megaflow in, narrowed because of these.
+    pub(super) fn insert(&mut self, entry: Entry, because_of: &BTreeSet<Ufid>) {
         let ufid = entry.flow.ufid;
+        self.ranks.insert(&entry.flow, because_of);
         self.scopes.entry(entry.scope()).or_default().insert(ufid);
         self.flows.insert(ufid, entry);
         self.index(ufid);
@@ -271,6 +274,11 @@ impl Engine {
                 out_of(&mut self.parents, *scope, ufid);
             }
             out_of(&mut self.scopes, entry.scope(), ufid);
+            let (waited, narrowed) = self.ranks.remove(&entry.flow);
+            self.due.extend(waited);
+            for narrowed in narrowed {
+                self.leave(narrowed, Cause::Revalidated, now);
+            }
         }
         self.waiting.remove(&ufid);
     }

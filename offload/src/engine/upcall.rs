@@ -1,5 +1,6 @@
 //! Upcalls: the client answers, the host table gets the megaflow, the packet looks up again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flow::{Actions, Answer, Key, Megaflow, Moment, Ufid, Upcall, UpcallReason, Verdict};
@@ -7,7 +8,6 @@ use flow::{Actions, Answer, Key, Megaflow, Moment, Ufid, Upcall, UpcallReason, V
 use super::Engine;
 use super::entry::{Entry, Origin, scopes_of};
 use super::event::{Answered, Cause, Command};
-use super::life::Life;
 
 impl Engine {
     pub(super) fn upcall(
@@ -20,7 +20,7 @@ impl Engine {
     ) {
         let answer = match self.client.upcall(Upcall { key, frame, reason }, now) {
             Answer::Execute(actions) => Answered::Execute(actions),
-            Answer::Install(flow) => self.wanted(flow, Origin::Client, now),
+            Answer::Install(flow) => self.wanted(key, flow, now),
         };
         match (id, answer) {
             (Some(id), answer) => self.out.resolved.push(Command::Resolve { id, answer }),
@@ -33,18 +33,25 @@ impl Engine {
         }
     }
 
-    /// A megaflow is wanted, whether it is there already or not.
-    fn wanted(&mut self, flow: Arc<Megaflow>, origin: Origin, now: Moment) -> Answered {
+    /// A client wants a megaflow, whether it is there already or not.
+    fn wanted(&mut self, key: &Key, flow: Arc<Megaflow>, now: Moment) -> Answered {
+        if self.closing {
+            return Answered::Execute(flow.actions.clone());
+        }
+        let (flow, because_of) = match self.beside_others(key, flow) {
+            Ok(narrowed) => narrowed,
+            Err(answer) => return answer,
+        };
         let ufid = flow.ufid;
         let known = self.flows.contains_key(&ufid);
-        if self.closing || !known && self.flows.len() >= self.settings.flow_limit {
-            self.tally.overflows += u64::from(!self.closing);
+        if !known && self.flows.len() >= self.settings.flow_limit {
+            self.tally.overflows += 1;
             return Answered::Execute(flow.actions.clone());
         }
         let entry = self.flows.get_mut(&ufid);
         match entry {
             None => {
-                self.insert(Entry::new(flow.clone(), origin, now));
+                self.insert(Entry::new(flow.clone(), Origin::Client, now), &because_of);
                 self.recount(ufid, "new");
             }
             // An operator's word stands: his removal is carried out, his actions stay.
@@ -62,10 +69,54 @@ impl Engine {
         self.plan(ufid, now);
         // The host table's operations go out before the answer and take effect in that order.
         // But where it is just being taken out there, the next one is not sent yet.
-        let there = self.flows.get(&ufid).map(|entry| entry.host.life);
-        match there {
-            Some(Life::Installing | Life::Present | Life::Replacing) => Answered::Reinject,
-            Some(Life::Absent | Life::Removing) | None => Answered::Execute(flow.actions.clone()),
+        let entry = self.flows.get(&ufid);
+        match entry {
+            Some(entry) if entry.comes_to_host() => Answered::Reinject,
+            // The operator's says what happens, also while it waits for others to go.
+            Some(entry) => Answered::Execute(entry.flow.actions.clone()),
+            None => Answered::Execute(flow.actions.clone()),
+        }
+    }
+
+    /// The client's megaflow as it can stand beside all others: narrowed to what is left of it
+    /// around this packet, and because of which operators' megaflows. Or else what happens to the
+    /// packet, where another megaflow has it, or will have left room for this one in a moment.
+    fn beside_others(
+        &mut self,
+        key: &Key,
+        flow: Arc<Megaflow>,
+    ) -> Result<(Arc<Megaflow>, BTreeSet<Ufid>), Answered> {
+        let mut because_of = BTreeSet::new();
+        let mut matching = flow.matching;
+        loop {
+            let others = self.ranks.overlapping(&matching);
+            let others = others.iter().filter(|other| other.matching != matching);
+            // An operator's first: what is narrowed because of it alone stands side by side.
+            let entries = others.filter_map(|other| self.flows.get(&other.ufid));
+            let Some(other) = entries.max_by_key(|e| (e.origin == Origin::Operator, e.flow.ufid))
+            else {
+                break;
+            };
+            if other.flow.matching.hits(key) {
+                return Err(match other.leaving {
+                    None if other.comes_to_host() => Answered::Reinject,
+                    None => Answered::Execute(other.flow.actions.clone()),
+                    Some(_) => Answered::Execute(flow.actions.clone()),
+                });
+            }
+            if other.origin == Origin::Client && other.leaving.is_some() {
+                return Err(Answered::Execute(flow.actions.clone()));
+            }
+            if other.origin == Origin::Operator {
+                because_of.insert(other.flow.ufid);
+            }
+            matching = matching
+                .narrowed(key, &other.flow.matching)
+                .ok_or_else(|| Answered::Execute(flow.actions.clone()))?;
+        }
+        match matching == flow.matching {
+            true => Ok((flow, because_of)),
+            false => Ok((Arc::new(Megaflow::new(matching, flow.actions.clone())), because_of)),
         }
     }
 

@@ -1,11 +1,17 @@
 //! What an answer depends on.
 
-use flow::{Field, Key, Mask, VLAN_PRESENT};
+use flow::{Field, Key, Mask, Megaflow, VLAN_PRESENT};
 
 use super::reserved::is_reserved;
 
 /// VLAN ID and presence.
 const VID: u16 = VLAN_PRESENT | 0xfff;
+
+/// Does the megaflow let through only what one of this client's does? It may be narrower, where it
+/// has to stand beside an operator's.
+pub(super) fn is_within(flow: &Megaflow) -> bool {
+    of(flow.matching.key()).without(flow.matching.mask()).is_zero()
+}
 
 /// The mask of the megaflow for a packet with this key. It is a function of what it lets
 /// through, so that no two megaflows of a switch overlap: any key that hits gives the same mask.

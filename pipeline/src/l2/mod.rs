@@ -158,11 +158,11 @@ impl Client for Switch {
     /// A megaflow whose source is not (or no longer) known to be behind its port goes, so that
     /// the next packet comes up and is learnt from. The exception is one whose source was never
     /// seen, as all are after a restart: it is learnt from the megaflow. One that this client
-    /// would not have made, with another mask or from a port that is gone or has no link, goes too.
+    /// would not have made, with a wider mask or from a port that is gone or has no link, goes too.
     fn revalidate(&mut self, flow: &Megaflow, now: Moment) -> Verdict {
         self.at(now);
         let key = flow.matching.key();
-        if *flow.matching.mask() != mask::of(key) || !self.has_link(key.port()) {
+        if !mask::is_within(flow) || !self.has_link(key.port()) {
             return Verdict::Remove;
         }
         if learns(key) {
@@ -181,7 +181,7 @@ impl Client for Switch {
     fn used(&mut self, flow: &Megaflow, at: Moment) {
         self.at(at);
         let key = flow.matching.key();
-        if *flow.matching.mask() != mask::of(key) || !learns(key) {
+        if !mask::is_within(flow) || !learns(key) {
             return;
         }
         match self.table.sighting(address(key, key.eth_src)) {

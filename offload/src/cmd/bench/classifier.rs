@@ -53,18 +53,18 @@ fn table(flows: u16, masks: u16) -> Classifier {
 
 /// The last `busy` megaflows get the traffic.
 fn hits(flows: u16, masks: u16, busy: u16) -> Result<Work, String> {
-    let classifier = table(flows, masks);
+    let mut classifier = table(flows, masks);
     let keys: Vec<_> = (flows - busy..flows).map(key).collect();
-    match keys.iter().find(|key| classifier.find(key).is_none()) {
+    match keys.iter().find(|key| classifier.lookup(key).is_none()) {
         Some(key) => Err(format!("the megaflow of port {} is not found", key.tp_dst)),
         None => Ok(lookups(classifier, keys)),
     }
 }
 
 fn misses() -> Result<Work, String> {
-    let classifier = table(1000, 32);
+    let mut classifier = table(1000, 32);
     let keys: Vec<_> = (10_000..11_000).map(key).collect();
-    match keys.iter().find(|key| classifier.find(key).is_some()) {
+    match keys.iter().find(|key| classifier.lookup(key).is_some()) {
         Some(key) => Err(format!("port {} hits", key.tp_dst)),
         None => Ok(lookups(classifier, keys)),
     }

@@ -2,6 +2,7 @@
 
 mod desk;
 mod races;
+mod ranks;
 mod refused;
 mod rules;
 mod world;
