@@ -73,6 +73,9 @@ impl Engine {
             if before == Life::Removing || matches!(error, ProviderError::Exists) {
                 self.hold(place, ufid, now);
             }
+            if before == Life::Removing {
+                self.removal_failed(place, ufid, error);
+            }
         }
         let lost = matches!(completion.result, Err(ProviderError::NotFound));
         self.recount(ufid, if lost { "missing" } else { completion.kind.name() });
@@ -91,6 +94,17 @@ impl Engine {
         {
             entry.held = true;
             self.held.insert((now + placement::RETRY_REMOVAL, ufid));
+        }
+    }
+
+    /// A removal that fails once may do so for a moment; one that goes on failing is told.
+    fn removal_failed(&mut self, place: Place, ufid: Ufid, error: &ProviderError) {
+        let Some(entry) = self.flows.get_mut(&ufid) else { return };
+        if entry.leaving.is_some() && entry.residence(place).stays() {
+            entry.failed_removals = entry.failed_removals.saturating_add(1);
+            if entry.failed_removals >= placement::REMOVALS {
+                self.answer_failed_removal(ufid, error);
+            }
         }
     }
 

@@ -97,6 +97,8 @@ pub(super) struct Entry {
     pub asker: Option<Token>,
     /// An operation failed and the next one is not due yet.
     pub held: bool,
+    /// How often its removal has failed since it is to go.
+    pub failed_removals: u32,
     /// The scopes under which it stands among the parents: those of the actions that are wanted
     /// and of those that the NIC still executes.
     pub parent_of: BTreeSet<u32>,
@@ -125,6 +127,7 @@ impl Entry {
             counted_as: None,
             asker: None,
             held: false,
+            failed_removals: 0,
             parent_of: BTreeSet::new(),
         }
     }

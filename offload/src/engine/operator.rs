@@ -137,6 +137,9 @@ impl Engine {
         for other in others {
             let Some(entry) = self.flows.get(&other.ufid) else { continue };
             let (is_same, goes) = (other.ufid == ufid, entry.leaving.is_some());
+            if is_same && entry.leaving == Some(Cause::Operator) {
+                return Err(is_going(ufid));
+            }
             match entry.origin {
                 Origin::Operator if is_same && goes => return Err(is_going(ufid)),
                 Origin::Operator if is_same => {
@@ -190,6 +193,16 @@ impl Engine {
             let answer = self.view(ufid, now).map(|view| Response::Flows(vec![view]));
             self.out.replies.push((token, answer));
         }
+    }
+
+    /// It could not be taken out, and that is tried again: whoever waits for its end is told.
+    pub(super) fn answer_failed_removal(&mut self, ufid: Ufid, error: &ProviderError) {
+        let text = format!("{ufid} could not be removed yet: {error}; the removal is tried again");
+        let refused = Err(RequestError::Refused(text));
+        let asker = self.flows.get_mut(&ufid).and_then(|entry| entry.asker.take());
+        let clearing = self.clearing.extract_if(.., |(_, left)| left.contains(&ufid));
+        let waiting = asker.into_iter().chain(clearing.map(|(token, _)| token));
+        self.out.replies.extend(waiting.map(|token| (token, refused.clone())));
     }
 
     /// The host table refused it: whoever asked for it is told why.

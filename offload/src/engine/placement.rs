@@ -78,6 +78,8 @@ impl Budget {
 pub(super) const RETRY_FULL: Duration = Duration::from_secs(2);
 /// How long a megaflow waits after a removal that failed, before it is tried again.
 pub(super) const RETRY_REMOVAL: Duration = Duration::from_millis(200);
+/// Failed removals in a row, a second's worth, after which whoever waits is told.
+pub(super) const REMOVALS: u32 = 5;
 /// Evictions per statistics pass: the table is not turned over at once.
 const EVICTIONS_PER_PASS: usize = 64;
 

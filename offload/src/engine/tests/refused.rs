@@ -117,6 +117,35 @@ fn a_removal_that_fails_is_tried_again_before_it_is_answered() {
     assert!(matches!(desk.replies[&Token(2)], Ok(Response::Flows(_))));
 }
 
+/// It goes on failing: whoever asked is told why, and who asks again waits for the same end. It
+/// never "is not there" while it is.
+#[test]
+fn a_removal_that_goes_on_failing_is_told_and_goes_on() {
+    let (mut desk, ufid) = clients();
+    desk.ask(1, Request::Remove(ufid));
+    let busy = || Err(ProviderError::Busy("interrupted".to_owned()));
+    let text = |desk: &mut Desk, token: u64| match desk.replies.remove(&Token(token)) {
+        Some(Err(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..5 {
+        assert!(!desk.replies.contains_key(&Token(1)));
+        desk.done(NIC, busy());
+        desk.later(Duration::from_millis(200));
+    }
+    let told = text(&mut desk, 1);
+    assert!(told.contains("could not be removed yet: busy: interrupted"), "{told}");
+    desk.ask(2, Request::Replace(ufid, good()));
+    assert!(text(&mut desk, 2).contains("is being removed"));
+    desk.ask(3, Request::Install(flow_of(0, 1, &[OUT])));
+    assert!(text(&mut desk, 3).contains("is being removed"));
+    desk.ask(4, Request::Remove(ufid));
+    go_on(&mut desk);
+    assert!(matches!(desk.replies.remove(&Token(4)), Some(Ok(Response::Flows(_)))));
+    desk.ask(5, Request::Remove(ufid));
+    assert!(text(&mut desk, 5).contains("no such flow"));
+}
+
 #[test]
 fn a_parent_whose_change_is_undone_lets_its_child_go() {
     let mut desk = Desk::new(1);
