@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
-use flow::{Actions, Counters, Megaflow, Placement, PortId, Refusal, Ufid};
+use flow::{Actions, Counters, Dumped, Megaflow, Placement, PortId, Refusal, Ufid};
 
 /// Names a request whose answer comes later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,6 +37,9 @@ pub enum Request {
     FdbFlush,
     /// A packet, as if it had come in by that port.
     Receive(PortId, Vec<u8>),
+    /// What the host table (`host`) or a hardware provider, by its name, really holds, read from it:
+    /// [`Response::Dump`].
+    Dump(String),
     /// Reads all statistics now, then answers: [`Response::Done`] when they are in.
     Reconcile,
     /// Stops the daemon; answered before it does.
@@ -54,6 +57,8 @@ pub enum Response {
     Flows(Vec<FlowView>),
     /// One explanation per hardware provider.
     Explanation(Vec<Explanation>),
+    /// What a table or device holds.
+    Dump(Vec<Dumped>),
     /// Text as it is to be shown.
     Text(String),
 }
@@ -78,6 +83,8 @@ pub struct FlowView {
     pub provider: Option<String>,
     /// Why it is not in hardware.
     pub refusal: Option<Refusal>,
+    /// Which life in hardware it is; in the device's cookie.
+    pub generation: u32,
     /// Hits in hardware, over all its lives there.
     pub nic: Counters,
     /// Hits on the host.

@@ -172,6 +172,7 @@ mod tests {
             flow: Arc::new(Megaflow::new(Match::new(&key, &mask), vec![Action::Output(PortId(2))])),
             placement: Placement::Nic,
             provider: Some("fpga".into()),
+            generation: 1,
             refusal: None,
             nic: Counters { packets: 3, bytes: 300 },
             host: Counters { packets: 1, bytes: 60 },

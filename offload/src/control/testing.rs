@@ -134,6 +134,7 @@ fn view(flow: &Arc<Megaflow>) -> FlowView {
         flow: flow.clone(),
         placement: if nic { Placement::Nic } else { Placement::Refused },
         provider: nic.then(|| "fpga".to_owned()),
+        generation: 1,
         refusal,
         nic: Counters { packets: 7, bytes: 700 },
         host: Counters { packets: 1, bytes: 60 },

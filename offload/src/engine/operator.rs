@@ -43,7 +43,7 @@ impl Engine {
                 None
             }
             // These need the threads around the engine; the runtime answers them.
-            Request::Status | Request::Receive(..) => {
+            Request::Status | Request::Receive(..) | Request::Dump(_) => {
                 Some(Err(RequestError::Refused("not a request to the engine".to_owned())))
             }
         };

@@ -27,6 +27,7 @@ impl Engine {
             placement: entry.placement(),
             provider: provider.map(|provider| self.hardware_name(provider).to_string()),
             refusal: entry.refusal.clone(),
+            generation: entry.generation,
             nic: entry.nic.account.total(),
             host: entry.host.account.total(),
             used: entry.used.map(|used| now.since(used)),
@@ -53,6 +54,12 @@ impl Engine {
     #[must_use]
     pub fn first_pass_host(&self) -> Counters {
         self.first_pass_host
+    }
+
+    /// The hardware provider of that name, if it is up.
+    #[must_use]
+    pub fn hardware_named(&self, name: &str) -> Option<ProviderId> {
+        self.hardware.iter().position(|h| h.up && &*h.name == name).map(ProviderId)
     }
 
     /// The hardware providers.

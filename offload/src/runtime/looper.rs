@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crossbeam_channel::{Receiver, Sender, select};
-use flow::{Counters, Moment, PortId, Ufid};
+use flow::{Counters, Moment, PortId, ProviderError, Ufid};
 use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Ledger, Resolution, Upcall, UpcallId};
 use metrics::Histogram;
@@ -159,6 +159,13 @@ impl Loop {
                 // Whoever asked may have given up: nobody is waiting then.
                 let _ = reply.send(Ok(Response::Status(Box::new(status))));
             }
+            News::Found(token, found) => {
+                let found = found.map(Response::Dump);
+                let found = found.map_err(|error| RequestError::Refused(error.to_string()));
+                if let Some(reply) = self.waiting.remove(&token) {
+                    let _ = reply.send(found);
+                }
+            }
             News::Received(token, port, packet) => {
                 let missing = || RequestError::Refused("there is no such port".to_owned());
                 let answer = port.map(|_| Response::Done).ok_or_else(missing);
@@ -298,6 +305,7 @@ impl Loop {
                 });
                 let _ = self.host.snapshot(done);
             }
+            Request::Dump(place) => self.dump(token, &place),
             Request::Receive(port, frame) => {
                 let packet = Counters { packets: 1, bytes: frame.len() as u64 };
                 let done = HostReply::with(move |was_received: bool| {
@@ -310,6 +318,22 @@ impl Loop {
                 let commands = self.engine.request(token, request, now);
                 self.carry_out(commands, now);
             }
+        }
+    }
+
+    /// Asks the host's thread or a provider's what its table holds.
+    fn dump(&mut self, token: Token, place: &str) {
+        let news = self.news.clone();
+        if place == "host" {
+            let done = HostReply::with(move |found| {
+                let _ = news.send(News::Found(token, Ok(found)));
+            });
+            let _ = self.host.dump(done);
+        } else if let Some(provider) = self.engine.hardware_named(place) {
+            self.job(provider, Job::Dump(token));
+        } else {
+            let gone = ProviderError::Gone(format!("there is no '{place}' that is up"));
+            let _ = news.send(News::Found(token, Err(gone)));
         }
     }
 

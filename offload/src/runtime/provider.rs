@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use flow::Admission;
-use flow::{Counters, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderEvent};
+use flow::{
+    Counters, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderError, ProviderEvent,
+};
 
 use crate::clock::Clock;
 use crate::engine::{Event, Place, ProviderId};
@@ -18,6 +20,8 @@ pub(super) enum Job {
     Apply(Vec<Op>, Moment),
     ReadStats,
     Adopt(Vec<Dumped>),
+    /// Reads what the device holds, for a request.
+    Dump(Token),
 }
 
 /// What it tells.
@@ -32,6 +36,8 @@ pub(super) enum News {
     Pass(Box<hostdp::Ledger>),
     /// The host datapath's counters, for a request.
     Snapshot(Token, Box<hostdp::Snapshot>),
+    /// What a table or device holds, for a request.
+    Found(Token, Result<Vec<Dumped>, ProviderError>),
     /// A packet put in by hand, for a request: the port, if it was there, and the packet.
     Received(Token, Option<PortId>, Counters),
 }
@@ -156,6 +162,11 @@ impl Owner {
                 self.traffic();
                 let tables = self.provider.tables();
                 self.tell(Event::Stats { place, stats, tables });
+            }
+            Job::Dump(token) => {
+                let mut all = Vec::new();
+                let found = self.provider.dump(&mut all).map(|()| all);
+                let _ = self.news.send(News::Found(token, found));
             }
             Job::Adopt(found) => {
                 self.provider.adopt(&found);

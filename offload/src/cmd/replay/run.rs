@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Arc;
 
-use flow::{Megaflow, Moment, Op, PortId, Provider, ProviderError, UpcallReason};
+use flow::{Megaflow, Moment, Op, PortId, Provider, ProviderError, UpcallReason, overlap};
 use hostdp::port::memory::{self, MemoryPeer};
 use hostdp::port::pcap::{self, Output, Record};
 use hostdp::{Config, Datapath, Resolution};
@@ -150,16 +150,16 @@ fn install(datapath: &mut Datapath, flows: &[Arc<Megaflow>]) -> Result<(), Failu
     datapath.table().apply(&ops, &mut done);
     for completion in done {
         if let Err(error) = completion.result {
-            let flow = flows.iter().find(|flow| flow.ufid == completion.ufid);
-            let flow = flow.map_or_else(
-                || completion.ufid.to_string(),
-                |flow| flow::odp::format_match(&flow.matching),
-            );
+            let find = |ufid| flows.iter().find(|flow| flow.ufid == ufid);
+            let Some(flow) = find(completion.ufid) else { continue };
+            let name = flow::odp::format_match(&flow.matching);
             let error = match error {
                 ProviderError::Exists => "stands there twice".to_owned(),
+                ProviderError::Overlap(ufid) => find(ufid)
+                    .map_or(error.to_string(), |other| overlap::explain(&flow.matching, other)),
                 other => other.to_string(),
             };
-            return Err(Failure::Input(format!("flow {flow}: {error}")));
+            return Err(Failure::Input(format!("flow {name}: {error}")));
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What can be asked over the socket: one table, one file per group.
 
+mod audit;
 mod coverage;
 mod dpctl;
 mod fdb;
@@ -45,6 +46,7 @@ const METHODS: &[Method] = &[
     method("list-commands", "", (0, 0), general::list),
     method("memory/show", "", (0, 0), coverage::memory),
     method("metrics/show", "", (0, 0), coverage::metrics),
+    method("offload/audit", "", (0, 0), audit::audit),
     method("offload/explain", "[--json] FLOW|UFID [ACTIONS]", (1, 3), offload::explain),
     method("offload/flows", "[all|host|nic|refused] [FILTER]", (0, 2), offload::flows),
     method("offload/reasons", "", (0, 0), offload::reasons),
