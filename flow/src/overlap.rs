@@ -90,8 +90,8 @@ fn whole(mask: &Mask, key: &Key) -> Mask {
 
 /// Megaflows, and which of them a match would overlap, whichever is the wider one.
 ///
-/// Megaflows of one port, scope and mask are a group. A group is asked about the bits that its mask and
-/// the match both compare: under those, two matches overlap exactly if they are equal. So a group
+/// Megaflows of one port, scope and mask are a group. A group is asked about the bits that its mask
+/// and the match both compare: under those, two matches overlap exactly if they are equal. So it
 /// has its members by their bits under its own mask, which answers for every match that is at
 /// least as narrow, and, once asked, under other masks. A group whose members all have a bit that
 /// the match has not is passed over at once. What one question costs grows with the number

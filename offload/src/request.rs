@@ -37,8 +37,8 @@ pub enum Request {
     FdbFlush,
     /// A packet, as if it had come in by that port.
     Receive(PortId, Vec<u8>),
-    /// What the host table (`host`) or a hardware provider, by its name, really holds, read from it:
-    /// [`Response::Dump`].
+    /// What the host table (`host`) or a hardware provider, by its name, really holds, read from
+    /// it: [`Response::Dump`].
     Dump(String),
     /// Reads all statistics now, then answers: [`Response::Done`] when they are in.
     Reconcile,

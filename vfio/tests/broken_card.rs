@@ -2,8 +2,8 @@
 //! operation gets its completion, and what can't be right ends in "gone".
 //!
 //! The card is the model behind a liar, who stands between it and the driver and changes what
-//! comes from the card: register reads, records, indexes. A failing seed is printed and replays alone:
-//! `MEGAFLOW_SEED=n cargo test -p megaflow-vfio --test broken_card`.
+//! comes from the card: register reads, records, indexes. A failing seed is printed and replays
+//! alone: `MEGAFLOW_SEED=n cargo test -p megaflow-vfio --test broken_card`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
 mod common;

@@ -86,7 +86,9 @@ proptest! {
 
     /// What packets make of one match is disjoint among itself, or the same.
     #[test]
-    fn narrowed_matches_stand_side_by_side(keys in prop::collection::vec(packet(), 2..20), against in matching()) {
+    fn narrowed_matches_stand_side_by_side(
+        keys in prop::collection::vec(packet(), 2..20), against in matching(),
+    ) {
         let wide = |key: &Key| Match::new(key, &Mask::default());
         let narrow: Vec<Match> =
             keys.iter().filter_map(|key| wide(key).narrowed(key, &against)).collect();

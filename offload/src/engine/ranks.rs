@@ -1,8 +1,8 @@
 //! Who may stand beside whom: no two megaflows may match one packet, and an operator's outranks a
 //! client's.
 //!
-//! An operator's megaflow takes the place of the client's that it overlaps: it waits *behind* them until
-//! they are gone from every table. A client's is *narrowed* until it is disjoint from all that
+//! An operator's megaflow takes the place of the client's that it overlaps: it waits *behind* them
+//! until they are gone from every table. A client's is *narrowed* until it is disjoint from all that
 //! are there. Where the operator's goes, what was narrowed because of it is asked for again.
 
 use std::collections::{BTreeMap, BTreeSet};
