@@ -45,6 +45,9 @@ pub trait CardPort: Send {
     /// and the frame was not taken.
     fn transmit(&mut self, frame: &[u8]) -> io::Result<bool>;
 
+    /// Longest frame that it sends, bytes without FCS.
+    fn longest(&self) -> usize;
+
     /// Rings the doorbell for what was put on the transmit ring since the last call.
     fn kick(&mut self) -> io::Result<()>;
 

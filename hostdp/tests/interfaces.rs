@@ -197,7 +197,7 @@ fn an_interface_goes_down_away_and_comes_back() {
         receive(&mut near, 0x11, 0);
         assert_eq!(
             (near.state(), near.trouble()),
-            (LinkState::Down, Some("the interface is set down"))
+            (LinkState::Down, Some("interface v0 is set down"))
         );
         ip("link set v0 up");
         wait_up(&mut near);
@@ -208,7 +208,7 @@ fn an_interface_goes_down_away_and_comes_back() {
         receive(&mut near, 0x11, 0);
         near.check();
         assert_eq!(near.state(), LinkState::Gone);
-        assert!(near.trouble().unwrap().starts_with("the interface is gone: "));
+        assert_eq!(near.trouble(), Some("there is no interface v0 any more"));
         ip("link add v0 type veth peer name v1");
         ip("link set v0 up");
         ip("link set v1 up");
@@ -219,16 +219,143 @@ fn an_interface_goes_down_away_and_comes_back() {
         assert_eq!(receive(&mut far, 0x11, 1).len(), 1);
 
         let error = SystemPort::open("nothing").map(drop).unwrap_err().to_string();
-        assert!(error.starts_with("port nothing: interface: "), "{error}");
+        assert_eq!(
+            error,
+            "port nothing: there is no interface nothing: make it, or correct the port's device"
+        );
         let error = SystemPort::open("a name").map(drop).unwrap_err().to_string();
         assert!(error.starts_with("port a name: a name of an interface has"), "{error}");
+    });
+}
+
+/// The socket loses its interface in each of these, and nothing that has a name or a number shows
+/// it: the same ones are there again before anybody looks.
+#[test]
+fn an_interface_with_the_same_number_is_another_interface() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|stage| {
+        ip("link add v0 index 70 type veth peer name v1");
+        let elsewhere = stage.host("unused", "10.9.0.1");
+        let mut near = SystemPort::open("v0").unwrap();
+        let mut far = SystemPort::open("v1").unwrap();
+        let here = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+        let replace = || {
+            ip("link del v0");
+            ip("link add v0 index 70 type veth peer name v1");
+        };
+        let leave_and_return = || {
+            ip(&format!("link set v0 netns {}", elsewhere.thread_id));
+            let here = here.clone();
+            elsewhere.run(move || ip(&format!("link set v0 netns {here}"))).join();
+            assert_eq!(lab::index("v0"), 70);
+        };
+        for lose in [&replace as &dyn Fn(), &leave_and_return] {
+            ip("link set v0 up");
+            ip("link set v1 up");
+            wait_up(&mut near);
+            wait_up(&mut far);
+            assert_eq!(transmit(&mut near, 60), Ok(60));
+            assert_eq!(receive(&mut far, 0x11, 1).len(), 1);
+            lose();
+            ip("link set v0 up");
+            ip("link set v1 up");
+            receive(&mut near, 0x11, 0);
+            assert_eq!(transmit(&mut near, 60), Err("port-down"));
+            assert_eq!(near.state(), LinkState::Gone);
+            wait_up(&mut near);
+            wait_up(&mut far);
+            assert_eq!(transmit(&mut near, 60), Ok(60));
+            assert_eq!(receive(&mut far, 0x11, 1).len(), 1, "both ends work again");
+            assert_eq!(transmit(&mut far, 61), Ok(61));
+            assert_eq!(receive(&mut near, 0x11, 1).len(), 1);
+        }
+    });
+}
+
+#[test]
+fn an_interface_with_another_name_stays_the_ports() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        ip("link add v0 type veth peer name v1");
+        ip("link set v0 up");
+        ip("link set v1 up");
+        let mut near = SystemPort::open("v0").unwrap();
+        let mut tap = TapPort::open_internal("br7").unwrap();
+        wait_up(&mut near);
+        for (from, to) in [("v0", "v9"), ("br7", "br9")] {
+            ip(&format!("link set {from} down"));
+            ip(&format!("link set {from} name {to}"));
+            ip(&format!("link set {to} up"));
+        }
+        ip("link add v0 type veth peer name w1");
+        lab::retry(|| {
+            near.check();
+            if near.state() == LinkState::Up { Ok(()) } else { Err(near.state()) }
+        });
+        tap.check();
+        assert_eq!(near.trouble(), Some("interface v0 is called v9 now"));
+        assert_eq!(transmit(&mut near, 60), Ok(60));
+        assert_eq!(
+            (tap.state(), tap.trouble()),
+            (LinkState::Up, Some("interface br7 is called br9 now"))
+        );
+        assert_eq!(transmit(&mut tap, 60), Ok(60));
+        ip("link set v9 down");
+        near.check();
+        assert_eq!(near.trouble(), Some("interface v9 is set down"));
+    });
+}
+
+#[test]
+fn an_interface_belongs_to_one_port() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|stage| {
+        ip("link add v0 index 70 type veth peer name v1");
+        ip("link property add dev v0 altname another");
+        let mut first = SystemPort::open("v0").unwrap();
+        let refused =
+            |name: &str| SystemPort::open_as("p", name).map(drop).unwrap_err().to_string();
+        let ours =
+            |name| format!("port p: interface {name} belongs to another port of this process");
+        assert_eq!(refused("v0"), ours("v0"));
+        assert_eq!(refused("another"), ours("another"));
+        ip("link set v0 name v9");
+        assert_eq!(refused("v9"), ours("v9"));
+        // The same number in another namespace is another interface.
+        stage.run(|_| {
+            ip("link add v0 index 70 type veth peer name w2");
+            drop(SystemPort::open("v0").unwrap());
+        });
+        // What the port lost is free, and what another one has by then it does not get.
+        ip("link del v9");
+        ip("link add v0 index 70 type veth peer name w3");
+        first.check();
+        assert_eq!(refused("v0"), ours("v0"));
+        ip("link del v0");
+        first.check();
+        ip("link add v0 index 70 type veth peer name w4");
+        let second = lab::retry(|| SystemPort::open("v0"));
+        first.check();
+        assert_eq!(
+            (first.state(), first.trouble()),
+            (LinkState::Gone, Some("interface v0 belongs to another port of this process"))
+        );
+        drop(second);
+        lab::retry(|| {
+            first.check();
+            if first.state() == LinkState::Gone {
+                Err(first.trouble().map(str::to_owned))
+            } else {
+                Ok(())
+            }
+        });
     });
 }
 
 #[test]
 fn a_tap_and_an_internal_port_talk_to_the_kernel() {
     let Some(stage) = Stage::new() else { return };
-    stage.run(|_| {
+    stage.run(|stage| {
         let mut tap = TapPort::open("tap7").unwrap();
         assert_eq!((tap.kind().name(), tap.state()), ("tap", LinkState::Down));
         assert_eq!(transmit(&mut tap, 60), Err("port-down"));
@@ -261,9 +388,29 @@ fn a_tap_and_an_internal_port_talk_to_the_kernel() {
         assert!(twin.starts_with("port br7: make the interface: "), "{twin}");
         ip("link del br7");
         assert_eq!(transmit(&mut port, 60), Err("port-down"));
-        port.check();
         receive(&mut port, 0, 0);
         assert_eq!((port.state(), port.readable().is_none()), (LinkState::Gone, true));
+        assert_eq!(port.trouble(), Some("interface br7 was deleted"));
+        // Somebody else's of that name is not the port's.
+        ip("link add br7 type veth peer name w5");
+        port.check();
+        assert_eq!(port.state(), LinkState::Gone);
+        assert!(port.trouble().unwrap().starts_with("interface br7 was deleted: "));
+        ip("link del br7");
+        port.check();
+        assert_eq!((port.state(), port.trouble()), (LinkState::Up, None));
+        assert_eq!(transmit(&mut port, 60), Ok(60));
+        // It follows its interface into another namespace.
+        let elsewhere = stage.host("unused", "10.9.0.1");
+        ip(&format!("link set br7 netns {}", elsewhere.thread_id));
+        port.check();
+        assert_eq!(
+            (port.state(), port.trouble()),
+            (LinkState::Down, Some("interface br7 is set down"))
+        );
+        elsewhere.run(|| ip("link set br7 up")).join();
+        port.check();
+        assert_eq!((port.state(), transmit(&mut port, 60)), (LinkState::Up, Ok(60)));
         drop(tap);
         // A closed port leaves no interface behind, once no child of another test's has a copy
         // of its descriptor between fork and exec.

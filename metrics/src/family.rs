@@ -112,6 +112,8 @@ families! {
         "Packets dropped because they were recirculated too often." recirculation_limit;
     "cache_lookups_total" Counter ["tier"]
         "Lookups of the host datapath by the tier that answered." cache_lookups;
+    "port_state" Gauge ["port", "state"]
+        "1 for the state that the port is in: up, down, or gone with its device." port_state;
     "port_receive_packets_total" Counter ["port", "path"]
         "Packets received, by who forwarded them (nic or host)." port_receive_packets;
     "port_receive_bytes_total" Counter ["port", "path"]

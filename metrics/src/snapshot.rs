@@ -111,6 +111,8 @@ impl Default for OperationMetrics {
 /// What is counted for one port.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PortMetrics {
+    /// How the port is: `up`, `down` or `gone`.
+    pub state: &'static str,
     /// What hardware forwarded.
     pub nic: Traffic,
     /// What the host datapath forwarded.

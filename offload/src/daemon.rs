@@ -1,5 +1,6 @@
 //! `megaflow run`: from a configuration to running threads, and back to nothing.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use flow::{Client, PortId, Provider};
 use hostdp::port::Port;
-use hostdp::port::fpga::FpgaPort;
+use hostdp::port::fpga::{FpgaPort, Plug};
 use hostdp::port::pcap::PcapPort;
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
@@ -17,13 +18,13 @@ use tc_flower::{DeviceSelector, TcProvider};
 use vfio::{CardCapabilities, Config as CardConfig, Driver, Embedded, ModelCard, Wire};
 
 use crate::clock::Clock;
-use crate::config::{Card, ClientKind, Config, Device, PortKind, ProviderKind};
+use crate::config::{self, Card, ClientKind, Config, Device, PortKind, ProviderKind};
 use crate::control::{Context, Place, log::Log};
 use crate::engine::{Budget, ByRate, Engine, Settings};
 use crate::limits;
 use crate::request::Request;
 use crate::runtime::{self, Parts};
-use crate::surface::Surface;
+use crate::surface::{Surface, listen};
 use crate::wire::{Lane, PortWire};
 
 /// Runs until it is told to stop, by `exit` or a signal.
@@ -46,11 +47,13 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     signals.thread_block()?;
     // Before anything else: a second daemon must not touch what the first one works with.
     let place = Place::take(&config.control.socket).map_err(io::Error::other)?;
+    // Before any port is opened, for the same reason.
+    let listener = config.http.map(listen).transpose()?;
     let clock = Clock::start();
     let Machine { parts, card } = build(config, clock)?;
     let running = runtime::start(parts)?;
     let context = Context { handle: running.handle.clone(), log };
-    let surface = Surface::start(&context, Some(place), config.http).and_then(|surface| {
+    let surface = Surface::start(&context, Some(place), listener).and_then(|surface| {
         surface.exit_on_signals(&context.handle)?;
         signals.thread_unblock()?;
         Ok(surface)
@@ -82,16 +85,24 @@ struct Machine {
 /// A card that was opened.
 struct OpenCard {
     driver: Driver,
+    /// What its wires are plugged into, where this process knows.
+    plugs: BTreeMap<PortId, Plug>,
     /// Dropped after the driver has reset it.
     _model: Option<ModelCard>,
 }
 
 fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
-    let mut card = open_card(config)?;
     let mut datapath = hostdp::Datapath::new(hostdp::Config { seed: seed(), ..Default::default() });
-    for port in &config.ports {
-        let opened = open_port(port.id, &port.name, &port.kind, card.as_mut(), clock)?;
-        datapath.add_port(port.id, opened).map_err(io::Error::other)?;
+    // First what may belong to another datapath, last what opening changes.
+    let mut card = None;
+    for step in [Step::Interfaces, Step::Card, Step::Made] {
+        if step == Step::Card {
+            card = open_card(config)?;
+        }
+        for port in config.ports.iter().filter(|port| Step::of(&port.kind) == step) {
+            let opened = open_port(port.id, &port.name, &port.kind, card.as_mut(), clock)?;
+            datapath.add_port(port.id, opened).map_err(io::Error::other)?;
+        }
     }
     let client: Box<dyn Client> = match config.datapath.client {
         ClientKind::L2 => Box::new(l2::Switch::new(l2::Settings {
@@ -119,6 +130,27 @@ fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
     Ok(Machine { parts: Parts { name, clock, engine, datapath, core, providers }, card })
 }
 
+/// The order in which ports are opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Interfaces that exist: another datapath may have them, and then nothing was changed.
+    Interfaces,
+    /// The card and its ports.
+    Card,
+    /// Interfaces and files that are made.
+    Made,
+}
+
+impl Step {
+    fn of(kind: &PortKind) -> Step {
+        match kind {
+            PortKind::System(_) => Step::Interfaces,
+            PortKind::Fpga { .. } => Step::Card,
+            PortKind::Internal | PortKind::Tap(_) | PortKind::Pcap { .. } => Step::Made,
+        }
+    }
+}
+
 /// Of hostdp's hashes: senders of packets must not know it.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
@@ -132,35 +164,46 @@ fn open_card(config: &Config) -> io::Result<Option<OpenCard>> {
         ProviderKind::Tc => None,
     });
     let Some(card) = card else { return Ok(None) };
-    let mut wires: Vec<(u16, PortId, Option<&str>)> = Vec::new();
+    let mut wires: Vec<(u16, &config::Port, Option<&str>)> = Vec::new();
     for port in &config.ports {
         if let PortKind::Fpga { wire, device } = &port.kind {
-            wires.push((*wire, port.id, device.as_deref()));
+            wires.push((*wire, port, device.as_deref()));
         }
     }
     wires.sort_by_key(|(wire, ..)| *wire);
-    let ids: Vec<PortId> = wires.iter().map(|(_, id, _)| *id).collect();
-    let settings = CardConfig::new(&ids);
+    let ids: Vec<PortId> = wires.iter().map(|(_, port, _)| port.id).collect();
+    let mut settings = CardConfig::new(&ids);
     match card {
         Card::Pci(address) => {
             let named = |e| io::Error::other(format!("card {address}: {e}"));
             let driver = Driver::open_vfio(address, &settings).map_err(named)?;
-            Ok(Some(OpenCard { driver, _model: None }))
+            Ok(Some(OpenCard { driver, plugs: BTreeMap::new(), _model: None }))
         }
         Card::Model => {
             let mut plugged: Vec<Box<dyn Wire>> = Vec::new();
-            for (_, _, device) in &wires {
-                let device = device.ok_or_else(|| io::Error::other("a wire has no device"))?;
-                let port = Box::new(SystemPort::open(device).map_err(io::Error::other)?);
-                let (wire, _) = PortWire::new(vec![Lane { port, vid: None }])?;
+            let mut plugs = BTreeMap::new();
+            for (number, port, device) in wires {
+                let name = &port.name;
+                let missing = || io::Error::other(format!("port {name}: wire {number}: no device"));
+                let device = device.ok_or_else(missing)?;
+                let interface = SystemPort::open_as(name, device).map_err(io::Error::other)?;
+                if let Some(mtu) = interface.mtu() {
+                    settings.take_frames(mtu as usize + LINK_HEADERS);
+                }
+                let lane = Lane { port: Box::new(interface), vid: None };
+                let (wire, handle) = PortWire::new(vec![lane])?;
                 plugged.push(Box::new(wire));
+                plugs.insert(port.id, handle.plug());
             }
             let model = Embedded::start(CardCapabilities::default(), plugged, &settings);
             let Embedded { driver, card } = model.map_err(io::Error::other)?;
-            Ok(Some(OpenCard { driver, _model: Some(card) }))
+            Ok(Some(OpenCard { driver, plugs, _model: Some(card) }))
         }
     }
 }
+
+/// What a frame may have on top of its interface's MTU: an Ethernet header and two VLAN tags.
+const LINK_HEADERS: usize = 14 + 8;
 
 fn open_port(
     id: PortId,
@@ -172,11 +215,11 @@ fn open_port(
     let port: Box<dyn Port> = match kind {
         PortKind::System(device) => {
             let interface = interface_of(name, device)?;
-            Box::new(SystemPort::open(&interface).map_err(io::Error::other)?.named(name))
+            Box::new(SystemPort::open_as(name, &interface).map_err(io::Error::other)?)
         }
         PortKind::Internal => Box::new(TapPort::open_internal(name).map_err(io::Error::other)?),
         PortKind::Tap(device) => {
-            Box::new(TapPort::open(device).map_err(io::Error::other)?.named(name))
+            Box::new(TapPort::open_as(name, device).map_err(io::Error::other)?)
         }
         PortKind::Pcap { input, output } => {
             let (input, output) = (input.as_deref(), output.as_deref());
@@ -184,9 +227,14 @@ fn open_port(
             Box::new(opened.map_err(io::Error::other)?)
         }
         PortKind::Fpga { .. } => {
-            let rings = card.and_then(|card| card.driver.take_port(id));
             let missing = || io::Error::other(format!("port {name}: the card has no such wire"));
-            Box::new(FpgaPort::new(name, Box::new(rings.ok_or_else(missing)?)))
+            let card = card.ok_or_else(missing)?;
+            let rings = card.driver.take_port(id).ok_or_else(missing)?;
+            let port = FpgaPort::new(name, Box::new(rings));
+            match card.plugs.remove(&id) {
+                Some(plug) => Box::new(port.plugged(plug)),
+                None => Box::new(port),
+            }
         }
     };
     Ok(port)
@@ -196,7 +244,9 @@ fn open_port(
 fn interface_of(port: &str, device: &Device) -> io::Result<String> {
     match tc_flower::find(&selector(device)) {
         Ok(Some(found)) => Ok(found.name),
-        Ok(None) => Err(io::Error::other(format!("port {port}: there is no interface {device}"))),
+        Ok(None) => Err(io::Error::other(format!(
+            "port {port}: there is no interface {device}: make it, or correct the port's device"
+        ))),
         Err(error) => Err(io::Error::other(format!("port {port}: {error}"))),
     }
 }

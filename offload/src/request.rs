@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use flow::{Actions, Counters, Dumped, Megaflow, Placement, PortId, Refusal, Ufid};
+use hostdp::port::LinkState;
 
 /// Names a request whose answer comes later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -113,7 +114,9 @@ pub struct PortView {
     /// Its type in the configuration.
     pub kind: &'static str,
     /// Can it carry packets now?
-    pub up: bool,
+    pub state: LinkState,
+    /// Why not, or what else is wrong with it, for people.
+    pub trouble: Option<String>,
     /// Received by the host datapath.
     pub received: Counters,
     /// Sent by the host datapath.

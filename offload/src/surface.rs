@@ -2,7 +2,7 @@
 //! runtime of their own that no packet ever waits for.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use crate::control::{Context, Place, Server as Control};
 use crate::http::Server as Web;
@@ -15,12 +15,18 @@ pub struct Surface {
     web: Option<Web>,
 }
 
+/// Takes the HTTP listener's address. Who connects waits until the surface starts.
+pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let named = |e| io::Error::other(format!("[http] listen = \"{at}\": {e}"));
+    TcpListener::bind(at).map_err(named)
+}
+
 impl Surface {
     /// Starts what is asked for.
     pub fn start(
         context: &Context,
         control: Option<Place>,
-        listen: Option<SocketAddr>,
+        listener: Option<TcpListener>,
     ) -> io::Result<Surface> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -32,13 +38,7 @@ impl Surface {
                 .map(|place| Control::start(place, context.clone()))
                 .transpose()
                 .map_err(io::Error::other)?;
-            let web = match listen {
-                Some(listen) => {
-                    let named = |e| io::Error::other(format!("[http] listen = \"{listen}\": {e}"));
-                    Some(Web::start(listen, context.clone()).await.map_err(named)?)
-                }
-                None => None,
-            };
+            let web = listener.map(|listener| Web::start(listener, context.clone())).transpose()?;
             Ok::<_, io::Error>((control, web))
         })?;
         Ok(Surface { runtime, control, web })

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use flow::packet::{self, Packet};
 use flow::{Action, Counters, VLAN_PRESENT};
+use hostdp::drops::DropReason;
+use hostdp::port::fpga::{Plug, Seen};
 use hostdp::port::{Batch, LinkState, Port, TxReport};
 use rustix::event::epoll;
 use vfio::Wire;
+use vfio::model::Unsent;
 
 /// One interface on a wire.
 pub struct Lane {
@@ -27,8 +30,9 @@ pub struct Lane {
 #[derive(Clone, Default)]
 pub struct WireHandle {
     closed: Arc<AtomicBool>,
-    dropped_packets: Arc<AtomicU64>,
-    dropped_bytes: Arc<AtomicU64>,
+    plug: Plug,
+    lost_packets: Arc<AtomicU64>,
+    lost_bytes: Arc<AtomicU64>,
 }
 
 impl WireHandle {
@@ -37,17 +41,23 @@ impl WireHandle {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    fn count_dropped(&self, counters: Counters) {
-        self.dropped_packets.fetch_add(counters.packets, Ordering::Relaxed);
-        self.dropped_bytes.fetch_add(counters.bytes, Ordering::Relaxed);
+    /// How the interfaces are, for the wire's `fpga` port.
+    #[must_use]
+    pub fn plug(&self) -> Plug {
+        self.plug.clone()
     }
 
-    /// Frames that the interface did not take from the card, or could not give to it whole.
+    fn count_lost(&self, counters: Counters) {
+        self.lost_packets.fetch_add(counters.packets, Ordering::Relaxed);
+        self.lost_bytes.fetch_add(counters.bytes, Ordering::Relaxed);
+    }
+
+    /// Frames that the interfaces could not give to the card whole.
     #[must_use]
-    pub fn dropped(&self) -> Counters {
+    pub fn lost(&self) -> Counters {
         Counters {
-            packets: self.dropped_packets.load(Ordering::Relaxed),
-            bytes: self.dropped_bytes.load(Ordering::Relaxed),
+            packets: self.lost_packets.load(Ordering::Relaxed),
+            bytes: self.lost_bytes.load(Ordering::Relaxed),
         }
     }
 }
@@ -64,6 +74,8 @@ pub struct PortWire {
     checked: Instant,
 }
 
+/// Bytes of a VLAN tag.
+const TAG: u64 = 4;
 /// Between two looks at the interfaces.
 const CHECK: Duration = Duration::from_millis(250);
 
@@ -88,7 +100,17 @@ impl PortWire {
             current: None,
             checked: Instant::now(),
         };
+        wire.tell();
         Ok((wire, handle))
+    }
+
+    /// Tells the wire's `fpga` port how the interfaces are: works as the worst of them does.
+    fn tell(&self) {
+        let seen = || self.lanes.iter().map(|lane| Seen::of(&*lane.port));
+        let worst = seen().find(|lane| lane.state != LinkState::Up);
+        let told = worst.or_else(|| seen().find(|lane| lane.trouble.is_some()));
+        let mtu = seen().filter_map(|lane| lane.mtu).min();
+        self.handle.plug.tell(Seen { mtu, ..told.unwrap_or_default() });
     }
 
     fn poll(&mut self) {
@@ -106,7 +128,10 @@ impl PortWire {
             }
             let (frames, dropped) = self.batch.take();
             self.received.extend(frames.map(|frame| tagged(frame.packet, lane.vid)));
-            dropped.for_each(|(_, counters)| self.handle.count_dropped(counters));
+            dropped.for_each(|(_, counters)| self.handle.count_lost(counters));
+        }
+        if is_due {
+            self.tell();
         }
     }
 }
@@ -150,19 +175,34 @@ impl Wire for PortWire {
     }
 
     fn is_up(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.port.state() == LinkState::Up)
+        let up = self.lanes.iter().all(|lane| lane.port.state() == LinkState::Up);
+        if !up {
+            // Why, before the card's link register says only that.
+            self.tell();
+        }
+        up
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<Unsent> {
+        let mut unsent = Unsent::default();
         for (lane, frames) in self.lanes.iter_mut().zip(&mut self.to_send) {
             if frames.is_empty() {
                 continue;
             }
             let mut report = TxReport::default();
             lane.port.transmit(frames, &mut report);
-            report.dropped.iter().for_each(|(_, counters)| self.handle.count_dropped(*counters));
+            for (reason, mut what) in report.dropped {
+                if lane.vid.is_some() {
+                    // As the card gave them, with the lane's tag.
+                    what.bytes += TAG * what.packets;
+                }
+                match reason {
+                    DropReason::TxTooLong => unsent.too_long += what,
+                    _ => unsent.refused += what,
+                }
+            }
         }
-        Ok(())
+        Ok(unsent)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

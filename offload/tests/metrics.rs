@@ -250,7 +250,7 @@ fn the_listener_reads_only_and_for_us_only() {
     // A port that can't carry packets: alive, not ready.
     lan.switch.ip("link set mf-a down");
     until("it is not ready", || get(&lan, "/readyz").code == 503);
-    assert_eq!(get(&lan, "/readyz").body, "port a is down\n");
+    assert_eq!(get(&lan, "/readyz").body, "port a is down: interface mf-a is set down\n");
     assert_eq!(get(&lan, "/healthz").code, 200);
     lan.switch.ip("link set mf-a up");
     until("it is ready again", || get(&lan, "/readyz").code == 200);

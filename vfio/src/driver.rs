@@ -18,6 +18,7 @@ use crate::register::{
     RingRegisters, Snap, check_identity,
 };
 use crate::ring::command::COMMAND_BYTES;
+use crate::ring::packet::DESCRIPTOR_BYTES;
 use crate::ring::record::{RECORD_BYTES, WORD_BYTES};
 use crate::ring::{Consumer, Producer, RingConfig, ring_bytes};
 use crate::sys::vfio::VfioCard;
@@ -74,6 +75,12 @@ impl Config {
             secrets: None,
             patience: Duration::from_secs(2),
         }
+    }
+
+    /// Makes the packet slots large enough for frames of that length.
+    pub fn take_frames(&mut self, length: usize) {
+        let stride = (length + DESCRIPTOR_BYTES).next_multiple_of(64);
+        self.packet_stride = self.packet_stride.max(stride);
     }
 }
 

@@ -61,12 +61,6 @@ impl RingPort {
         self.window.clone()
     }
 
-    /// Longest frame in either direction, bytes without FCS.
-    #[must_use]
-    pub fn longest(&self) -> usize {
-        self.longest
-    }
-
     fn push(&mut self, record: &[u8], frame: &[u8]) -> io::Result<bool> {
         let is_queued = self.tx.push(&[record, frame]);
         Ok(is_queued.inspect_err(|error| self.device.distrust(error))?)
@@ -129,6 +123,10 @@ impl CardPort for RingPort {
         }
         self.tx.ring();
         self.push(&record, frame)
+    }
+
+    fn longest(&self) -> usize {
+        self.longest
     }
 
     fn kick(&mut self) -> io::Result<()> {

@@ -219,7 +219,8 @@ fn a_second_driver_on_the_same_card_starts_clean() {
     let dma = std::sync::Arc::new(vfio::sys::LocalDma::default());
     let wires: Vec<Box<dyn vfio::Wire>> = vec![Box::new(near)];
     let caps = CardCapabilities::default();
-    let card = vfio::ModelCard::spawn(caps, wires, dma.clone(), std::sync::Arc::default()).unwrap();
+    let mut card =
+        vfio::ModelCard::spawn(caps, wires, dma.clone(), std::sync::Arc::default()).unwrap();
     for life in 0..3 {
         let access = vfio::Access {
             bar: card.registers(),

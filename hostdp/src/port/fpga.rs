@@ -4,6 +4,7 @@
 //! the wire at once, without another lookup.
 
 use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flow::exception::CardPort;
 use flow::packet::Packet;
@@ -20,13 +21,73 @@ pub struct FpgaPort {
     overruns: u64,
     /// The card's wire carries frames, as seen last.
     link: bool,
+    plug: Option<Plug>,
+    /// What the plug showed last.
+    seen: Seen,
+}
+
+/// What this process knows of the interface that a card's wire ends at. Whoever moves frames
+/// between the two says it, the `fpga` port shows it; clones share it.
+#[derive(Clone, Default)]
+pub struct Plug(Arc<Mutex<Seen>>);
+
+/// How an interface at the end of a wire was when somebody looked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// Whether it works.
+    pub state: LinkState,
+    /// Why not, or what else is wrong with it, for people.
+    pub trouble: Option<String>,
+    /// Longest payload of a frame that it sends, where that is known.
+    pub mtu: Option<u32>,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen { state: LinkState::Up, trouble: None, mtu: None }
+    }
+}
+
+impl Seen {
+    /// How a port is now.
+    #[must_use]
+    pub fn of(port: &dyn Port) -> Seen {
+        let trouble = port.trouble().map(str::to_owned);
+        Seen { state: port.state(), trouble, mtu: port.mtu() }
+    }
+
+    /// Does the interface send a frame of that size? On top of the payload it takes an Ethernet
+    /// header and one VLAN tag.
+    fn sends(&self, frame: &Packet) -> bool {
+        let headers = if frame.bytes().get(12..14) == Some(&[0x81, 0x00]) { 18 } else { 14 };
+        self.mtu.is_none_or(|mtu| frame.len() <= mtu as usize + headers)
+    }
+}
+
+impl Plug {
+    /// Tells how the interface is.
+    pub fn tell(&self, seen: Seen) {
+        *self.lock() = seen;
+    }
+
+    /// A panic elsewhere leaves the value whole.
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl FpgaPort {
     /// Around the rings of a card's port.
     #[must_use]
     pub fn new(name: &str, card: Box<dyn CardPort>) -> FpgaPort {
-        FpgaPort { name: name.into(), card, trouble: None, overruns: 0, link: true }
+        let (trouble, plug, seen) = (None, None, Seen::default());
+        FpgaPort { name: name.into(), card, trouble, overruns: 0, link: true, plug, seen }
+    }
+
+    /// The same on a wire whose other end is known.
+    #[must_use]
+    pub fn plugged(self, plug: Plug) -> FpgaPort {
+        FpgaPort { plug: Some(plug), ..self }
     }
 
     fn gone(&mut self, error: &std::io::Error) {
@@ -62,6 +123,10 @@ impl Port for FpgaPort {
                 report.drop(DropReason::PortDown, frame.len());
                 continue;
             }
+            if frame.len() > self.card.longest() || !self.seen.sends(&frame) {
+                report.drop(DropReason::TxTooLong, frame.len());
+                continue;
+            }
             match self.card.transmit(frame.bytes()) {
                 Ok(true) => report.sent(frame.len()),
                 Ok(false) => report.drop(DropReason::TxFull, frame.len()),
@@ -79,15 +144,16 @@ impl Port for FpgaPort {
     }
 
     fn state(&self) -> LinkState {
-        match (&self.trouble, self.link) {
-            (Some(_), _) => LinkState::Gone,
-            (None, true) => LinkState::Up,
-            (None, false) => LinkState::Down,
+        match (&self.trouble, self.seen.state, self.link) {
+            (Some(_), _, _) => LinkState::Gone,
+            (None, LinkState::Up, false) => LinkState::Down,
+            (None, state, _) => state,
         }
     }
 
     fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref().or((!self.link).then_some("the card's wire has no link"))
+        let known = self.trouble.as_deref().or(self.seen.trouble.as_deref());
+        known.or((!self.link).then_some("the card's wire has no link"))
     }
 
     fn check(&mut self) {
@@ -97,6 +163,9 @@ impl Port for FpgaPort {
         match self.card.link() {
             Ok(link) => self.link = link,
             Err(error) => self.gone(&error),
+        }
+        if let Some(plug) = &self.plug {
+            self.seen = plug.lock().clone();
         }
     }
 
@@ -110,6 +179,10 @@ impl Port for FpgaPort {
         {
             self.gone(&error);
         }
+    }
+
+    fn mtu(&self) -> Option<u32> {
+        self.seen.mtu
     }
 
     fn overruns(&mut self) -> u64 {
@@ -170,6 +243,10 @@ mod tests {
             Ok(has_room)
         }
 
+        fn longest(&self) -> usize {
+            9_000
+        }
+
         fn kick(&mut self) -> io::Result<()> {
             self.alive()?.kicks += 1;
             Ok(())
@@ -225,6 +302,37 @@ mod tests {
             port.transmit(&mut vec![Packet::new(&[0; 60])], &mut report);
             assert_eq!(report.sent.packets, sent);
         }
+    }
+
+    #[test]
+    fn the_interface_at_the_wires_end_is_shown_as_its_own_port_would_show_it() {
+        let card = Card::default();
+        let plug = Plug::default();
+        let mut port = FpgaPort::new("p0", Box::new(card.clone())).plugged(plug.clone());
+        let lost = Some("there is no interface v0 any more".to_owned());
+        let seen = |state, trouble| Seen { state, trouble, mtu: Some(1500) };
+        for (state, trouble) in [(LinkState::Gone, lost), (LinkState::Up, None)] {
+            plug.tell(seen(state, trouble.clone()));
+            card.0.lock().unwrap().is_unplugged = state != LinkState::Up;
+            port.check();
+            assert_eq!((port.state(), port.trouble()), (state, trouble.as_deref()));
+        }
+        assert_eq!(port.mtu(), Some(1500));
+        let mut report = TxReport::default();
+        let tagged = [&[0; 12][..], &[0x81, 0x00]].concat();
+        for (head, length, drops) in
+            [(&[0; 14][..], 1514, 0), (&[0; 14], 1515, 1), (&tagged, 1518, 1), (&tagged, 1519, 2)]
+        {
+            let mut frame = vec![0; length];
+            frame[..14].copy_from_slice(head);
+            port.transmit(&mut vec![Packet::new(&frame)], &mut report);
+            assert_eq!(report.dropped.len(), drops, "{length}");
+        }
+        plug.tell(Seen::default());
+        port.check();
+        port.transmit(&mut vec![Packet::new(&[0; 9_001])], &mut report);
+        assert!(report.dropped.iter().all(|(reason, _)| *reason == DropReason::TxTooLong));
+        assert_eq!((report.dropped.len(), report.sent.packets), (3, 2));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Ports: where packets come in and leave. One file per kind, one trait for all.
 
+mod claim;
 pub mod fpga;
 pub mod memory;
 mod offload;
@@ -39,7 +40,7 @@ pub trait Port: Send {
     /// Whether it works, as far as the last call could tell.
     fn state(&self) -> LinkState;
 
-    /// Why it is down or gone, for people.
+    /// Why it is down or gone, or that its interface has another name now, for people.
     fn trouble(&self) -> Option<&str> {
         None
     }
@@ -123,6 +124,11 @@ impl LinkState {
     }
 }
 
+/// What is wrong with a port whose interface has another name than when the port got it.
+fn renamed(then: &str, now: &str) -> Option<String> {
+    (then != now).then(|| format!("interface {then} is called {now} now"))
+}
+
 /// A port could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
@@ -136,12 +142,60 @@ pub enum PortError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// There is no interface of that name in the port's network namespace.
+    #[error("port {port}: {}", self.reason())]
+    NoInterface {
+        /// The port's name.
+        port: String,
+        /// The interface's name.
+        interface: String,
+    },
+    /// The interface is a port of a datapath already.
+    #[error("port {port}: {}", self.reason())]
+    Claimed {
+        /// The port's name.
+        port: String,
+        /// The interface's name.
+        interface: String,
+        /// Whose it is.
+        owner: Owner,
+    },
     /// The name can't be the name of a network interface.
     #[error("port {0}: a name of an interface has 1 to 15 bytes, no '/' and no blank")]
     Name(String),
     /// A datapath has a port of that number or name already.
     #[error("port {0}: number or name is taken")]
     Taken(String),
+}
+
+impl PortError {
+    /// The error without the port's name.
+    fn reason(&self) -> String {
+        match self {
+            PortError::System { what, source, .. } => format!("{what}: {source}"),
+            PortError::NoInterface { interface, .. } => {
+                format!("there is no interface {interface}: make it, or correct the port's device")
+            }
+            PortError::Claimed { interface, owner, .. } => {
+                format!("interface {interface} belongs to {owner}")
+            }
+            PortError::Name(_) | PortError::Taken(_) => self.to_string(),
+        }
+    }
+}
+
+/// The process that has an interface, where the kernel names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner(pub Option<u32>);
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(pid) if pid == std::process::id() => f.write_str("another port of this process"),
+            Some(pid) => write!(f, "the datapath of process {pid}: stop that one first"),
+            None => f.write_str("the datapath of a process that is not visible from here"),
+        }
+    }
 }
 
 /// A frame that came in.

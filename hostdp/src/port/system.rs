@@ -6,46 +6,61 @@
 //! addresses of its own.
 //!
 //! The socket belongs to the network namespace of the thread that opened it and stays there,
-//! whichever thread uses it. When the interface goes down the port is down and recovers with it;
-//! when it is deleted the port is gone and takes the next interface of the same name.
+//! whichever thread uses it. When the interface goes down the port is down and recovers with it.
+//! When it is deleted or leaves the namespace the kernel unbinds the socket: then the port is gone
+//! and takes the next interface of the same name. An interface that gets another name stays the
+//! port's. While the port has an interface no other datapath gets it (`claim.rs`).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use flow::packet::Packet;
 
+use super::claim::{Claim, Refused};
 use super::offload::Header;
 use super::sys::{self, Messages};
-use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport};
+use super::{BURST, Batch, Frame, LinkState, Owner, Port, PortError, PortKind, TxReport, renamed};
 use crate::drops::DropReason;
 
 /// An interface of the kernel.
 pub struct SystemPort {
     name: String,
-    /// The interface's name.
-    device: String,
+    /// The interface's name as asked for.
+    interface: String,
     socket: OwnedFd,
-    index: i32,
+    attached: Option<Attached>,
     mtu: Option<u32>,
     state: LinkState,
     trouble: Option<String>,
     messages: Messages,
 }
 
+/// The interface that the port has.
+struct Attached {
+    /// Its name when the port got it.
+    name: String,
+    claim: Claim,
+}
+
 /// Room in the kernel for bursts that come while the worker is busy.
 const SOCKET_BUFFER: i32 = 8 << 20;
 
 impl SystemPort {
-    /// Opens the interface of that name in the calling thread's network namespace. Needs
-    /// `CAP_NET_RAW` there.
-    pub fn open(name: &str) -> Result<SystemPort, PortError> {
-        if !sys::is_interface_name(name) {
-            return Err(PortError::Name(name.into()));
+    /// Opens the interface of that name in the calling thread's network namespace, as a port of
+    /// the same name. Needs `CAP_NET_RAW` there.
+    pub fn open(interface: &str) -> Result<SystemPort, PortError> {
+        SystemPort::open_as(interface, interface)
+    }
+
+    /// The same as a port of another name.
+    pub fn open_as(name: &str, interface: &str) -> Result<SystemPort, PortError> {
+        if !sys::is_interface_name(interface) {
+            return Err(PortError::Name(interface.into()));
         }
         let system = |what: &'static str| {
             move |source: io::Error| PortError::System { port: name.into(), what, source }
         };
-        let socket = sys::packet_socket().map_err(system("packet socket"))?;
+        let socket = sys::packet_socket().map_err(system("packet socket (needs CAP_NET_RAW)"))?;
         let options = [
             (libc::PACKET_VNET_HDR, "offload headers"),
             (libc::PACKET_AUXDATA, "auxiliary data"),
@@ -61,63 +76,76 @@ impl SystemPort {
         }
         let mut port = SystemPort {
             name: name.into(),
-            device: name.into(),
+            interface: interface.into(),
             socket,
-            index: 0,
+            attached: None,
             mtu: None,
             state: LinkState::Gone,
             trouble: None,
             messages: Messages::new(),
         };
-        let index = sys::index_of(port.socket.as_fd(), name).map_err(system("interface"))?;
-        port.attach(index).map_err(system("bind"))?;
+        port.attach()?;
         port.look();
         Ok(port)
     }
 
-    /// The same port under a name of its own, where that is not the interface's.
-    #[must_use]
-    pub fn named(self, name: &str) -> SystemPort {
-        SystemPort { name: name.into(), ..self }
-    }
-
-    /// Binds the socket to the interface of that number.
-    fn attach(&mut self, index: i32) -> io::Result<()> {
+    /// Claims the interface of the port's name and binds the socket to it.
+    fn attach(&mut self) -> Result<(), PortError> {
+        let socket = self.socket.as_fd();
+        let (port, interface) = (&self.name, &self.interface);
+        let system = |what: &'static str| {
+            move |source: io::Error| PortError::System { port: port.clone(), what, source }
+        };
+        let found = sys::index_of(socket, interface)
+            .and_then(|index| Ok((index, sys::name_of(socket, index)?)));
+        let (index, name) = found.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENODEV | libc::ENXIO) => {
+                PortError::NoInterface { port: port.clone(), interface: interface.clone() }
+            }
+            _ => system("interface")(error),
+        })?;
+        let claim = Claim::take(socket, index).map_err(|refused| match refused {
+            Refused::Taken(pid) => {
+                let owner = Owner(pid);
+                PortError::Claimed { port: port.clone(), interface: interface.clone(), owner }
+            }
+            Refused::System(error) => system("claim the interface")(error),
+        })?;
         // First, so that nothing comes in between that the filter of addresses takes out.
-        sys::set_promiscuous(self.socket.as_fd(), index)?;
-        sys::bind_interface(self.socket.as_fd(), index)?;
-        self.index = index;
+        sys::set_promiscuous(socket, index).map_err(system("promiscuous mode"))?;
+        sys::bind_interface(socket, index).map_err(system("bind"))?;
+        self.attached = Some(Attached { name, claim });
         Ok(())
     }
 
-    /// Asks the kernel how the interface is.
+    /// Asks the kernel how the interface is that the socket is bound to.
     fn look(&mut self) {
         let socket = self.socket.as_fd();
-        let looked = sys::name_of(socket, self.index)
-            .and_then(|name| Ok((sys::flags(socket, &name)?, sys::mtu(socket, &name)?)));
-        match looked {
-            Ok((flags, mtu)) => {
-                self.mtu = Some(mtu);
-                let wanted = libc::IFF_UP | libc::IFF_RUNNING;
-                let (state, trouble) = match flags & wanted {
-                    both if both == wanted => (LinkState::Up, None),
-                    one if one == libc::IFF_UP => (LinkState::Down, Some("no carrier")),
-                    _ => (LinkState::Down, Some("the interface is set down")),
-                };
-                self.become_state(state, trouble);
+        let looked = sys::bound_interface(socket).and_then(|index| {
+            let index = index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+            let name = sys::name_of(socket, index)?;
+            Ok((sys::flags(socket, &name)?, sys::mtu(socket, &name)?, name))
+        });
+        let (Ok((flags, mtu, name)), Some(attached)) = (looked, &self.attached) else {
+            let trouble = format!("there is no interface {} any more", self.interface);
+            // Its number is free: the next interface that gets it may be anybody's.
+            self.attached = None;
+            return self.become_state(LinkState::Gone, Some(trouble));
+        };
+        self.mtu = Some(mtu);
+        let wanted = libc::IFF_UP | libc::IFF_RUNNING;
+        let (state, trouble) = match flags & wanted {
+            both if both == wanted => (LinkState::Up, renamed(&attached.name, &name)),
+            one if one == libc::IFF_UP => {
+                (LinkState::Down, Some(format!("interface {name} has no carrier")))
             }
-            Err(error) => {
-                let text = format!("the interface is gone: {error}");
-                self.become_state(LinkState::Gone, Some(&text));
-            }
-        }
+            _ => (LinkState::Down, Some(format!("interface {name} is set down"))),
+        };
+        self.become_state(state, trouble);
     }
 
-    fn become_state(&mut self, state: LinkState, trouble: Option<&str>) {
-        self.state = state;
-        if self.trouble.as_deref() != trouble {
-            self.trouble = trouble.map(str::to_owned);
-        }
+    fn become_state(&mut self, state: LinkState, trouble: Option<String>) {
+        (self.state, self.trouble) = (state, trouble);
     }
 
     /// What an error of the socket means for the frame that it was given.
@@ -174,6 +202,7 @@ impl Port for SystemPort {
             return report.drop_all(DropReason::PortDown, frames);
         }
         let mut rest = &frames[..];
+        let mut has_failed = false;
         while !rest.is_empty() {
             match sys::send(self.socket.as_fd(), &rest[..rest.len().min(BURST)]) {
                 Ok(count) if count > 0 => {
@@ -187,6 +216,11 @@ impl Port for SystemPort {
                 }
                 Err(error) => {
                     let reason = self.failed(&error);
+                    let is_old = reason == DropReason::PortDown && self.state == LinkState::Up;
+                    if is_old && !std::mem::replace(&mut has_failed, true) {
+                        // It went down and up again since the last call: the socket kept that.
+                        continue;
+                    }
                     let count = if reason == DropReason::PortDown { rest.len() } else { 1 };
                     let (lost, others) = rest.split_at(count);
                     lost.iter().for_each(|frame| report.drop(reason, frame.len()));
@@ -207,14 +241,14 @@ impl Port for SystemPort {
 
     fn check(&mut self) {
         self.look();
-        if self.state != LinkState::Gone {
-            return;
-        }
-        // Another interface of the name: the same socket, so that it stays in its namespace.
-        if let Ok(index) = sys::index_of(self.socket.as_fd(), &self.device)
-            && self.attach(index).is_ok()
-        {
-            self.look();
+        match &self.attached {
+            Some(attached) => attached.claim.hang_up(),
+            // The next one of the name: by the same socket, so that it stays in its namespace.
+            None => match self.attach() {
+                Ok(()) => self.look(),
+                Err(PortError::NoInterface { .. }) => {}
+                Err(error) => self.become_state(LinkState::Gone, Some(error.reason())),
+            },
         }
     }
 

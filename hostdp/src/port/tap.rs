@@ -5,6 +5,10 @@
 //! at once: it is how the host itself takes part in its datapath's network. Both are gone when
 //! the port is closed. The kernel finishes checksums and cuts large frames before it hands a
 //! frame to a TAP without offloads, so there is nothing to complete here.
+//!
+//! Whether the interface is there, is set up and what it is called is asked of the descriptor: it
+//! keeps its interface under another name and in another network namespace. One that was deleted
+//! is made again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,17 +17,17 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use flow::packet::Packet;
 
-use super::{Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, sys};
+use super::{Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, renamed, sys};
 use crate::drops::DropReason;
 
 /// The other end of a TAP interface.
 pub struct TapPort {
     name: String,
-    /// The interface's name.
+    /// The interface's name as asked for.
     interface: String,
     kind: PortKind,
     device: File,
-    /// For questions about the interface, in its own namespace.
+    /// For questions about the interface, in the namespace where it was made.
     socket: OwnedFd,
     mtu: Option<u32>,
     state: LinkState,
@@ -36,32 +40,25 @@ const FRAME: usize = (1 << 16) + 64;
 
 impl TapPort {
     /// Makes the TAP interface of that name in the calling thread's network namespace, or
-    /// attaches to the persistent one that is there. Needs `CAP_NET_ADMIN`.
-    pub fn open(name: &str) -> Result<TapPort, PortError> {
-        TapPort::new(name, PortKind::Tap)
+    /// attaches to the persistent one that is there, as a port of the same name. Needs
+    /// `CAP_NET_ADMIN`.
+    pub fn open(interface: &str) -> Result<TapPort, PortError> {
+        TapPort::open_as(interface, interface)
+    }
+
+    /// The same as a port of another name.
+    pub fn open_as(name: &str, interface: &str) -> Result<TapPort, PortError> {
+        TapPort::new(name, interface, PortKind::Tap)
     }
 
     /// The same as an `internal` port: set up at once.
     pub fn open_internal(name: &str) -> Result<TapPort, PortError> {
-        let mut port = TapPort::new(name, PortKind::Internal)?;
-        sys::set_up(port.socket.as_fd(), name).map_err(|source| PortError::System {
-            port: name.into(),
-            what: "set up",
-            source,
-        })?;
-        port.look();
-        Ok(port)
+        TapPort::new(name, name, PortKind::Internal)
     }
 
-    /// The same port under a name of its own, where that is not the interface's.
-    #[must_use]
-    pub fn named(self, name: &str) -> TapPort {
-        TapPort { name: name.into(), ..self }
-    }
-
-    fn new(name: &str, kind: PortKind) -> Result<TapPort, PortError> {
-        if !sys::is_interface_name(name) {
-            return Err(PortError::Name(name.into()));
+    fn new(name: &str, interface: &str, kind: PortKind) -> Result<TapPort, PortError> {
+        if !sys::is_interface_name(interface) {
+            return Err(PortError::Name(interface.into()));
         }
         let system = |what: &'static str| {
             move |source: io::Error| PortError::System { port: name.into(), what, source }
@@ -72,39 +69,49 @@ impl TapPort {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/net/tun")
             .map_err(system("/dev/net/tun"))?;
-        sys::tun_attach(device.as_fd(), name).map_err(system("make the interface"))?;
-        let socket = control_socket().map_err(system("socket"))?;
-        let (mtu, state, trouble) = (None, LinkState::Up, None);
-        let buffer = vec![0; FRAME];
         let mut port = TapPort {
             name: name.into(),
-            interface: name.into(),
+            interface: interface.into(),
             kind,
             device,
-            socket,
-            mtu,
-            state,
-            trouble,
-            buffer,
+            socket: control_socket().map_err(system("socket"))?,
+            mtu: None,
+            state: LinkState::Gone,
+            trouble: None,
+            buffer: vec![0; FRAME],
         };
+        port.attach().map_err(system("make the interface"))?;
         port.look();
         Ok(port)
     }
 
-    fn look(&mut self) {
-        let socket = self.socket.as_fd();
-        let looked = sys::flags(socket, &self.interface);
-        self.mtu = sys::mtu(socket, &self.interface).ok();
-        let (state, trouble) = match looked {
-            Ok(flags) if flags & libc::IFF_UP != 0 => (LinkState::Up, None),
-            Ok(_) => (LinkState::Down, Some("the interface is set down".to_owned())),
-            Err(error) => (LinkState::Gone, Some(format!("the interface is gone: {error}"))),
-        };
-        // A deleted interface does not come back to this descriptor.
-        if self.state != LinkState::Gone {
-            self.state = state;
-            self.trouble = trouble;
+    /// Makes the interface, in the namespace where the descriptor was opened.
+    fn attach(&self) -> io::Result<()> {
+        sys::tun_attach(self.device.as_fd(), &self.interface)?;
+        if self.kind == PortKind::Internal {
+            sys::set_up(self.socket.as_fd(), &self.interface)?;
         }
+        Ok(())
+    }
+
+    fn look(&mut self) {
+        let tun = self.device.as_fd();
+        let Ok(name) = sys::tun_name(tun) else {
+            let trouble = format!("interface {} was deleted", self.interface);
+            return self.become_state(LinkState::Gone, Some(trouble));
+        };
+        // Unknown where the interface is in another namespace.
+        self.mtu = sys::mtu(self.socket.as_fd(), &name).ok();
+        // The kernel takes frames while the interface is set up.
+        if sys::is_writable(tun) {
+            self.become_state(LinkState::Up, renamed(&self.interface, &name));
+        } else {
+            self.become_state(LinkState::Down, Some(format!("interface {name} is set down")));
+        }
+    }
+
+    fn become_state(&mut self, state: LinkState, trouble: Option<String>) {
+        (self.state, self.trouble) = (state, trouble);
     }
 
     fn failed(&mut self, error: &io::Error) -> DropReason {
@@ -185,6 +192,15 @@ impl Port for TapPort {
 
     fn check(&mut self) {
         self.look();
+        if self.state == LinkState::Gone {
+            match self.attach() {
+                Ok(()) => self.look(),
+                Err(error) => {
+                    let trouble = format!("interface {} was deleted: {error}", self.interface);
+                    self.become_state(LinkState::Gone, Some(trouble));
+                }
+            }
+        }
     }
 
     fn readable(&self) -> Option<BorrowedFd<'_>> {

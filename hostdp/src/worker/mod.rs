@@ -47,7 +47,7 @@ pub enum Event {
         name: String,
         /// How it works now.
         state: LinkState,
-        /// Why it does not.
+        /// Why it does not, or what else is wrong with it.
         trouble: Option<String>,
     },
     /// A port was removed.
@@ -147,7 +147,7 @@ struct Loop {
     events: Sender<Event>,
     wake: Arc<Wake>,
     /// As told last.
-    ports: BTreeMap<PortId, LinkState>,
+    ports: BTreeMap<PortId, (LinkState, Option<String>)>,
     checked_at: Option<Moment>,
     /// Wakes in a row that brought neither packet nor command.
     idle_wakes: u32,
@@ -212,12 +212,15 @@ impl Loop {
     fn tell_ports(&mut self) {
         let mut told = std::mem::take(&mut self.ports);
         for (id, port) in self.datapath.ports() {
-            let state = port.state();
-            if told.remove(&id) != Some(state) {
-                let (name, trouble) = (port.name().into(), port.trouble().map(str::to_owned));
-                let _ = self.events.send(Event::Port { id, name, state, trouble });
-            }
-            self.ports.insert(id, state);
+            let (state, trouble) = (port.state(), port.trouble());
+            let told = told.remove(&id).filter(|(s, t)| (*s, t.as_deref()) == (state, trouble));
+            let now = told.unwrap_or_else(|| {
+                let (name, trouble) = (port.name().into(), trouble.map(str::to_owned));
+                let event = Event::Port { id, name, state, trouble: trouble.clone() };
+                let _ = self.events.send(event);
+                (state, trouble)
+            });
+            self.ports.insert(id, now);
         }
         for id in told.into_keys() {
             let _ = self.events.send(Event::PortRemoved(id));

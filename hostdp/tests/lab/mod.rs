@@ -20,6 +20,11 @@ pub(crate) fn ip(arguments: &str) {
     assert!(out.status.success(), "ip {arguments}: {error}");
 }
 
+/// The number of an interface in the namespace of the calling thread.
+pub(crate) fn index(name: &str) -> u32 {
+    nix::net::if_::if_nametoindex(name).unwrap()
+}
+
 /// Tries until it works: links and routes need a moment.
 pub(crate) fn retry<T, E: std::fmt::Debug>(mut what: impl FnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -85,7 +90,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A namespace, held by a thread that starts others in it.
 pub(crate) struct Host {
-    thread_id: i32,
+    pub(crate) thread_id: i32,
     jobs: Sender<Job>,
 }
 

@@ -116,6 +116,8 @@ impl Bench {
     /// Puts a new card where one was pulled out.
     fn plug(&mut self) -> Outcome {
         if self.slot.is_empty() {
+            // An interface belongs to one port: the card that was pulled out lets go of it first.
+            drop(self.card.stop());
             let (wires, handles) = self.hosts.wires()?;
             self.card = self.slot.insert(wires)?;
             self.wires = handles;
@@ -149,7 +151,7 @@ impl Bench {
                 })
             })
             .collect();
-        let lost: Vec<Value> = self.wires.iter().map(|wire| counters(wire.dropped())).collect();
+        let lost: Vec<Value> = self.wires.iter().map(|wire| counters(wire.lost())).collect();
         json!({
             "ports": ledger.ports().iter().map(port).collect::<Vec<_>>(),
             "flows": flows,

@@ -226,6 +226,14 @@ pub(crate) fn port_transmit_bytes(snapshot: &Snapshot, rows: &mut Rows) {
     each_path(snapshot, rows, |traffic| traffic.sent, |counters| counters.bytes);
 }
 
+pub(crate) fn port_state(snapshot: &Snapshot, rows: &mut Rows) {
+    for (name, port) in &snapshot.ports {
+        for state in ["up", "down", "gone"] {
+            rows.count(&[name, state], u64::from(port.state == state));
+        }
+    }
+}
+
 pub(crate) fn port_drops(snapshot: &Snapshot, rows: &mut Rows) {
     for (name, port) in &snapshot.ports {
         for ((direction, reason), count) in &port.drops {

@@ -103,7 +103,8 @@ impl Engine {
             id: PortId(number),
             name: name.to_owned(),
             kind: "fpga",
-            up: true,
+            state: hostdp::port::LinkState::Up,
+            trouble: None,
             received: Counters { packets: self.received, bytes: 60 },
             sent: Counters::default(),
         };

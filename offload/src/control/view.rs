@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow::{Counters, odp};
+use hostdp::port::LinkState;
 use serde::{Deserialize, Serialize};
 
 use super::render::tcp_flags;
@@ -166,6 +167,10 @@ pub struct Port {
     pub kind: String,
     /// Can it carry packets?
     pub up: bool,
+    /// `up`, `down` or `gone`.
+    pub state: String,
+    /// Why it is not up, or what else is wrong with it.
+    pub trouble: Option<String>,
     /// Received, by who forwarded it.
     pub received_nic: Count,
     /// The same for the host.
@@ -291,7 +296,9 @@ fn port_of(port: &crate::request::PortView, metrics: &metrics::Snapshot) -> Port
         number: port.id.0,
         name: port.name.clone(),
         kind: port.kind.to_owned(),
-        up: port.up,
+        up: port.state == LinkState::Up,
+        state: port.state.name().to_owned(),
+        trouble: port.trouble.clone(),
         received_nic: counted.nic.received.into(),
         received_host: port.received.into(),
         sent_nic: counted.nic.sent.into(),

@@ -15,7 +15,7 @@ use crate::control::{Context, log::Log};
 use crate::engine::{Budget, ByRate, Engine, Fault, Settings};
 use crate::request::{Handle, Request};
 use crate::runtime::{self, Parts, Running};
-use crate::surface::Surface;
+use crate::surface::{Surface, listen};
 use crate::wire::{PortWire, WireHandle};
 
 /// Everything that runs.
@@ -64,9 +64,13 @@ impl Rig {
         let mut card = Embedded::start(CardCapabilities::default(), wires, &config)
             .map_err(io::Error::other)?;
         let mut datapath = hostdp::Datapath::new(hostdp::Config::default());
+        let mut plugs = handles.iter();
         for (id, name) in ids.iter().zip(&names) {
             let rings = card.driver.take_port(*id).ok_or_else(|| io::Error::other("no rings"))?;
-            let port = FpgaPort::new(name, Box::new(rings));
+            let mut port = FpgaPort::new(name, Box::new(rings));
+            if let Some(handle) = plugs.next() {
+                port = port.plugged(handle.plug());
+            }
             datapath.add_port(*id, Box::new(port)).map_err(io::Error::other)?;
         }
         let provider = card.driver.take_provider().ok_or_else(|| io::Error::other("no table"))?;
@@ -138,6 +142,6 @@ impl Rig {
 /// The page and the metrics: on the usual port, or on a free one.
 fn page(handle: &Handle) -> io::Result<Surface> {
     let context = Context { handle: handle.clone(), log: Log::detached() };
-    let at = |port| Surface::start(&context, None, Some(([127, 0, 0, 1], port).into()));
-    at(9464).or_else(|_| at(0))
+    let at = |port| listen(([127, 0, 0, 1], port).into());
+    Surface::start(&context, None, Some(at(9464).or_else(|_| at(0))?))
 }

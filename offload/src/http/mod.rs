@@ -17,6 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hostdp::port::LinkState;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -29,9 +30,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens from now on. Needs a tokio runtime around it.
-    pub async fn start(listen: SocketAddr, context: Context) -> io::Result<Server> {
-        let listener = TcpListener::bind(listen).await?;
+    /// Answers from now on. Needs a tokio runtime around it.
+    pub fn start(listener: std::net::TcpListener, context: Context) -> io::Result<Server> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let routes = routes(context);
         let task = tokio::spawn(async move {
@@ -106,9 +108,13 @@ async fn health(Shared(context): Shared<Context>) -> Response {
 /// The engine answers and every port can carry packets.
 async fn ready(Shared(context): Shared<Context>) -> Response {
     match blocking(context, methods::status).await {
-        Ok(status) => match status.ports.iter().find(|port| !port.up) {
+        Ok(status) => match status.ports.iter().find(|port| port.state != LinkState::Up) {
             None => "ready\n".into_response(),
-            Some(port) => unavailable(format!("port {} is down", port.name)),
+            Some(port) => {
+                let (name, state) = (&port.name, port.state.name());
+                let why = port.trouble.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                unavailable(format!("port {name} is {state}{why}"))
+            }
         },
         Err(why) => unavailable(why),
     }

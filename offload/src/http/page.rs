@@ -172,7 +172,7 @@ fn counts(out: &mut String, count: Count) {
 
 fn ports(out: &mut String, state: &State) {
     out.push_str(
-        "<h2>Ports</h2><div class=wide><table><tr><th>port<th>name<th>type<th>up\
+        "<h2>Ports</h2><div class=wide><table><tr><th>port<th>name<th>type<th>state\
          <th>received nic<th>bytes<th>received host<th>bytes\
          <th>sent nic<th>bytes<th>sent host<th>bytes<th>upcalls<th>dropped\n",
     );
@@ -183,8 +183,11 @@ fn ports(out: &mut String, state: &State) {
             port.number,
             Text(&port.name),
             Text(&port.kind),
-            if port.up { "yes" } else { "no" }
+            Text(&port.state)
         );
+        if let Some(trouble) = &port.trouble {
+            let _ = write!(out, ": {}", Text(trouble));
+        }
         for count in [port.received_nic, port.received_host, port.sent_nic, port.sent_host] {
             counts(out, count);
         }

@@ -17,8 +17,8 @@ impl Lab {
     fn new() -> Lab {
         let runtime = Runtime::new().unwrap();
         let context = context();
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let server = runtime.block_on(Server::start(listen, context.clone())).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = runtime.block_on(async { Server::start(listener, context.clone()) }).unwrap();
         Lab { context, server, _runtime: runtime }
     }
 

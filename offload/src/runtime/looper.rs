@@ -5,6 +5,7 @@ use std::io;
 
 use crossbeam_channel::{Receiver, Sender, select};
 use flow::{Counters, Moment, PortId, ProviderError, Ufid};
+use hostdp::port::LinkState;
 use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Ledger, Resolution, Upcall, UpcallId};
 use metrics::Histogram;
@@ -187,8 +188,12 @@ impl Loop {
                 self.step(Event::Upcall { id, key: Box::new(key), frame, reason });
             }
             worker::Event::Port { id, name, state, trouble } => {
-                let trouble = trouble.unwrap_or_default();
-                tracing::info!(port = name, state = state.name(), trouble, "port");
+                let why = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+                if state == LinkState::Up && why.is_empty() {
+                    tracing::info!("port {name} is up");
+                } else {
+                    tracing::warn!("port {name} is {}{why}", state.name());
+                }
                 if self.ports.came(id, &name, state) {
                     self.step(Event::Ports(self.ports.links()));
                 }

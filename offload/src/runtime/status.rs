@@ -61,7 +61,8 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
         id: port.id,
         name: port.name.clone(),
         kind: port.kind.name(),
-        up: port.state == hostdp::port::LinkState::Up,
+        state: port.state,
+        trouble: port.trouble.clone(),
         received: port.received + port.continued,
         sent: port.sent,
     });
@@ -89,7 +90,8 @@ fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
 }
 
 fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMetrics {
-    let mut metrics = PortMetrics { upcalls: port.queue.queued, ..PortMetrics::default() };
+    let (upcalls, state) = (port.queue.queued, port.state.name());
+    let mut metrics = PortMetrics { upcalls, state, ..PortMetrics::default() };
     metrics.host.received = port.received + port.continued;
     metrics.host.sent = port.sent;
     for (reason, what) in port.receive_drops.iter() {
@@ -113,10 +115,10 @@ fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMet
         metrics.nic.received = device.received_alone();
         metrics.nic.sent = device.sent_alone();
         for (reason, what) in &device.receive_drops {
-            metrics.drops.insert((Direction::Receive, reason), what.packets);
+            *metrics.drops.entry((Direction::Receive, reason)).or_default() += what.packets;
         }
         for (reason, what) in &device.transmit_drops {
-            metrics.drops.insert((Direction::Transmit, reason), what.packets);
+            *metrics.drops.entry((Direction::Transmit, reason)).or_default() += what.packets;
         }
     }
     metrics

@@ -117,9 +117,23 @@ impl Lan {
         self.plug("mf-b", &self.right, RIGHT, "02:4d:46:00:00:02");
     }
 
+    /// Deletes the cable of the right host and makes another one with the same number at once.
+    pub(crate) fn replace_right(&self) {
+        let number = &self.link("mf-b")["ifindex"];
+        self.switch.ip("link del mf-b");
+        self.plug(&format!("mf-b index {number}"), &self.right, RIGHT, "02:4d:46:00:00:02");
+    }
+
+    /// An interface of the switch as `ip` shows it, with its counters.
+    pub(crate) fn link(&self, name: &str) -> serde_json::Value {
+        let links = self.switch.ip(&format!("-j -s link show dev {name}"));
+        serde_json::from_str::<serde_json::Value>(&links).unwrap()[0].clone()
+    }
+
     fn plug(&self, name: &str, host: &Namespace, address: &str, mac: &str) {
         let there = host.path();
         self.switch.ip(&format!("link add {name} type veth peer name eth0 netns {there}"));
+        let name = name.split(' ').next().unwrap();
         self.switch.ip(&format!("link set {name} up"));
         host.ip(&format!("link set eth0 address {mac}"));
         host.ip(&format!("addr add {address}/24 dev eth0"));

@@ -38,6 +38,8 @@ pub(super) struct PortCounts {
 pub(super) struct Port {
     pub(super) wire: Box<dyn Wire>,
     pub(super) broken: bool,
+    /// What the wire has taken since its last flush.
+    pub(super) taken: Counters,
     link: bool,
     pub(super) counts: PortCounts,
 }
@@ -85,7 +87,8 @@ impl Card {
         let ledger = Ledger::default();
         let ports = wires.into_iter().zip(0usize..).map(|(wire, number)| {
             registers.put(port_window(number), port::LINK, 1);
-            Port { wire, broken: false, link: true, counts: PortCounts::default() }
+            let (taken, counts) = (Counters::default(), PortCounts::default());
+            Port { wire, broken: false, taken, link: true, counts }
         });
         let ports: Vec<Port> = ports.collect();
         if let Ok(mut state) = ledger.state.lock() {
@@ -337,6 +340,7 @@ impl Card {
                 (port::DROP_OVERSIZE, port::DROP_OVERSIZE_BYTES, drops(Drop::Oversize)),
                 (port::DROP_HALTED, port::DROP_HALTED_BYTES, drops(Drop::Halted)),
                 (port::DROP_TX_WIRE, port::DROP_TX_WIRE_BYTES, drops(Drop::TxWire)),
+                (port::DROP_TX_TOO_LONG, port::DROP_TX_TOO_LONG_BYTES, drops(Drop::TxTooLong)),
                 (port::DROP_TX_BAD, port::DROP_TX_BAD_BYTES, drops(Drop::TxBad)),
             ] {
                 regs.put64(at, frames, value.packets);

@@ -37,6 +37,8 @@ drops! {
     Halted "halted";
     /// The wire that it should leave by took no more.
     TxWire "tx-wire";
+    /// Longer than the wire that it should leave by sends.
+    TxTooLong "tx-too-long";
     /// A bad descriptor on the transmit ring.
     TxBad "tx-bad";
 }
@@ -58,7 +60,8 @@ pub struct PortLedger {
     pub tx: Counters,
     /// Put on this wire from the host's transmit ring.
     pub from_host: Counters,
-    /// Dropped, by reason; `TxWire` at the port that should have sent, the rest where it came in.
+    /// Dropped, by reason; `TxWire` and `TxTooLong` at the port that should have sent, the rest
+    /// where it came in.
     pub drops: HashMap<Drop, Counters>,
 }
 
@@ -73,8 +76,8 @@ pub(super) struct State {
 const FLOWS: usize = 1 << 20;
 
 impl State {
-    pub(super) fn drop(&mut self, port: usize, reason: Drop, bytes: usize) {
-        *self.ports[port].drops.entry(reason).or_default() += Counters::packet(bytes);
+    pub(super) fn drop(&mut self, port: usize, reason: Drop, what: Counters) {
+        *self.ports[port].drops.entry(reason).or_default() += what;
     }
 
     pub(super) fn hit(&mut self, cookie: u128, generation: u32, bytes: usize) {

@@ -20,7 +20,7 @@ pub use ledger::{Drop as DropReason, Ledger, PortLedger};
 pub use registers::{BAR0_BYTES, Registers};
 pub use tables::Damage;
 pub use vectors::Vectors;
-pub use wire::{MemoryWire, Wire};
+pub use wire::{MemoryWire, Unsent, Wire};
 
 use crate::error::Error;
 use crate::register::CardCapabilities;
@@ -106,7 +106,7 @@ impl ModelCard {
     /// more. Gives the wires back.
     pub fn kill(mut self) -> Vec<Box<dyn Wire>> {
         self.registers.gone.store(true, Ordering::SeqCst);
-        self.join()
+        self.stop()
     }
 
     /// The same by a shared reference: the thread ends by itself, the wires go with it.
@@ -117,12 +117,9 @@ impl ModelCard {
         self.vectors.raise_all();
     }
 
-    /// Powers the card off in order, after the driver has gone. Gives the wires back.
-    pub fn stop(mut self) -> Vec<Box<dyn Wire>> {
-        self.join()
-    }
-
-    fn join(&mut self) -> Vec<Box<dyn Wire>> {
+    /// Powers the card off in order, after the driver has gone, or ends one that was pulled out.
+    /// Gives the wires back; the second time there are none.
+    pub fn stop(&mut self) -> Vec<Box<dyn Wire>> {
         self.registers.stop.store(true, Ordering::SeqCst);
         self.registers.wake();
         let wires = self.thread.take().and_then(|thread| thread.join().ok());
@@ -135,7 +132,7 @@ impl ModelCard {
 impl Drop for ModelCard {
     fn drop(&mut self) {
         if self.thread.is_some() {
-            self.join();
+            self.stop();
         }
     }
 }

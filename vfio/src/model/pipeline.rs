@@ -6,6 +6,7 @@ use flow::packet::{Packet, edit, parse};
 use super::card::Card;
 use super::ledger::{Drop, State as LedgerState};
 use super::registers::{rx_ring, tx_ring};
+use super::wire::Unsent;
 use crate::action::CardAction;
 use crate::key::{Family, encode};
 use crate::register::State;
@@ -23,6 +24,15 @@ enum Fate {
     Host(Descriptor),
 }
 
+/// Who gave a wire the frames that it has taken.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Megaflows of the card.
+    Table,
+    /// The port's transmit ring.
+    Host,
+}
+
 /// What the host is told.
 struct Descriptor {
     reason: Reason,
@@ -38,16 +48,42 @@ impl Card {
         let mut busy = false;
         for port in 0..self.ports.len() {
             busy |= self.serve_wire(port, ledger);
+            // What the card itself sends there first: each kind of frame has its own counter.
+            self.flush(port, Source::Table, ledger);
             busy |= self.serve_host(port, ledger);
+            self.flush(port, Source::Host, ledger);
         }
-        if busy {
-            for port in &mut self.ports {
-                if port.wire.flush().is_err() {
-                    port.broken = true;
-                }
-            }
+        for port in 0..self.ports.len() {
+            self.flush(port, Source::Table, ledger);
         }
         busy
+    }
+
+    /// Lets a wire send what it took, all from one source, and counts what became of it.
+    fn flush(&mut self, number: usize, source: Source, ledger: &mut LedgerState) {
+        let port = &mut self.ports[number];
+        let taken = std::mem::take(&mut port.taken);
+        if taken.is_zero() {
+            return;
+        }
+        let unsent = port.wire.flush().unwrap_or_else(|_| {
+            port.broken = true;
+            Unsent { refused: taken, ..Unsent::default() }
+        });
+        let sent = taken.since(unsent.too_long + unsent.refused).unwrap_or_default();
+        port.counts.tx += sent;
+        match source {
+            Source::Table => ledger.ports[number].tx += sent,
+            Source::Host => {
+                port.counts.from_host += sent;
+                ledger.ports[number].from_host += sent;
+            }
+        }
+        for (reason, what) in [(Drop::TxTooLong, unsent.too_long), (Drop::TxWire, unsent.refused)] {
+            if !what.is_zero() {
+                self.drop(ledger, number, reason, what);
+            }
+        }
     }
 
     fn serve_wire(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
@@ -76,7 +112,7 @@ impl Card {
         let fate = match self.state() {
             State::Ready | State::Degraded => {
                 if received > self.tables.caps.max_frame as usize {
-                    return self.drop(ledger, port, Drop::Oversize, received);
+                    return self.drop(ledger, port, Drop::Oversize, Counters::packet(received));
                 }
                 self.look_up(port, packet, ledger)
             }
@@ -88,7 +124,7 @@ impl Card {
                 cookie: 0,
             }),
             State::Reset | State::Halted => {
-                return self.drop(ledger, port, Drop::Halted, received);
+                return self.drop(ledger, port, Drop::Halted, Counters::packet(received));
             }
         };
         match fate {
@@ -100,7 +136,7 @@ impl Card {
                         self.ports[port].counts.to_host += Counters::packet(received);
                         ledger.ports[port].host_modified += Counters::packet(packet.len());
                     }
-                    Err(reason) => self.drop(ledger, port, reason, received),
+                    Err(reason) => self.drop(ledger, port, reason, Counters::packet(received)),
                 }
             }
         }
@@ -111,10 +147,10 @@ impl Card {
         ledger: &mut LedgerState,
         port: usize,
         reason: Drop,
-        bytes: usize,
+        what: Counters,
     ) {
-        ledger.drop(port, reason, bytes);
-        self.ports[port].counts.drops[reason as usize] += Counters::packet(bytes);
+        ledger.drop(port, reason, what);
+        self.ports[port].counts.drops[reason as usize] += what;
     }
 
     /// Lookups until the packet is done with.
@@ -153,7 +189,9 @@ impl Card {
             let mut next = None;
             for (index, action) in list.iter().enumerate() {
                 match action {
-                    CardAction::Output(out) => self.output(usize::from(*out), packet, ledger),
+                    CardAction::Output(out) => {
+                        self.transmit(usize::from(*out), packet.bytes(), ledger);
+                    }
                     CardAction::Edit(action) => edit_with_protocol(packet, &mut key, action),
                     CardAction::Recirc(id) => next = Some(*id),
                     CardAction::ToHost => {
@@ -168,31 +206,18 @@ impl Card {
         }
     }
 
-    fn output(&mut self, port: usize, packet: &Packet, ledger: &mut LedgerState) {
-        let bytes = packet.len();
-        if self.transmit(port, packet.bytes()) {
-            ledger.ports[port].tx += Counters::packet(bytes);
-        } else {
-            self.drop(ledger, port, Drop::TxWire, bytes);
-        }
-    }
-
-    fn transmit(&mut self, port: usize, frame: &[u8]) -> bool {
-        let port = &mut self.ports[port];
-        if port.broken {
-            return false;
-        }
-        match port.wire.transmit(frame) {
-            Ok(true) => {
-                port.counts.tx += Counters::packet(frame.len());
-                true
-            }
-            Ok(false) => false,
-            Err(_) => {
-                port.broken = true;
-                false
+    /// Gives a frame to a wire. It counts as sent when the wire is flushed.
+    fn transmit(&mut self, number: usize, frame: &[u8], ledger: &mut LedgerState) {
+        let port = &mut self.ports[number];
+        let what = Counters::packet(frame.len());
+        if !port.broken {
+            match port.wire.transmit(frame) {
+                Ok(true) => return port.taken += what,
+                Ok(false) => {}
+                Err(_) => port.broken = true,
             }
         }
+        self.drop(ledger, number, Drop::TxWire, what);
     }
 
     /// Puts a packet on the receive ring of the port that it came in by.
@@ -272,19 +297,14 @@ impl Card {
         let longest = room.min(self.tables.caps.max_frame as usize);
         let to = tx::OUT_PORT.get(&descriptor);
         if !(14..=longest).contains(&length) || to != port as u64 {
-            self.drop(ledger, port, Drop::TxBad, length);
+            self.drop(ledger, port, Drop::TxBad, Counters::packet(length));
             return Ok(());
         }
         let mut frame = std::mem::take(&mut self.frame);
         frame.resize(length, 0);
         let read = self.rings[number].read(&*self.memory, DESCRIPTOR_BYTES as u64, &mut frame);
         if read.is_ok() {
-            if self.transmit(port, &frame) {
-                ledger.ports[port].from_host += Counters::packet(length);
-                self.ports[port].counts.from_host += Counters::packet(length);
-            } else {
-                self.drop(ledger, port, Drop::TxWire, length);
-            }
+            self.transmit(port, &frame, ledger);
         }
         self.frame = frame;
         read

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use flow::Counters;
+
 use crate::error::Error;
 use crate::sys::Interrupt;
 
@@ -14,7 +16,7 @@ pub trait Wire: Send {
     /// the wire is broken: the card takes its link down and asks no more.
     fn receive(&mut self) -> io::Result<Option<&[u8]>>;
 
-    /// Sends a frame; `Ok(false)` if the wire has no room for it now (the card drops it).
+    /// Takes a frame to send; `Ok(false)` if the wire has no room for it now (the card drops it).
     fn transmit(&mut self, frame: &[u8]) -> io::Result<bool>;
 
     /// Does it carry frames? The card shows it as the port's link.
@@ -22,13 +24,23 @@ pub trait Wire: Send {
         true
     }
 
-    /// The end of a batch of transmits.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// The end of a batch of transmits: sends what was taken since the last call, and tells what
+    /// of it could not be sent after all.
+    fn flush(&mut self) -> io::Result<Unsent> {
+        Ok(Unsent::default())
     }
 
     /// Readable when frames wait. A wire without a descriptor is looked at every millisecond.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// Frames that a wire took and could not send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unsent {
+    /// Longer than what the wire is plugged into sends.
+    pub too_long: Counters,
+    /// For any other reason.
+    pub refused: Counters,
 }
 
 /// One direction of a memory wire.

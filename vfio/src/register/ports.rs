@@ -43,6 +43,8 @@ layout! {
         TO_HOST_BYTES 0x108 8;
         FROM_HOST_PACKETS 0x110 8;
         FROM_HOST_BYTES 0x118 8;
+        DROP_TX_TOO_LONG 0x120 8;
+        DROP_TX_TOO_LONG_BYTES 0x128 8;
     }
 }
 
@@ -85,8 +87,9 @@ pub const RECEIVE_DROPS: [(&str, Word, Word); 4] = [
 ];
 
 /// Drops on the way out.
-pub const TRANSMIT_DROPS: [(&str, Word, Word); 2] = [
+pub const TRANSMIT_DROPS: [(&str, Word, Word); 3] = [
     ("tx-wire", port::DROP_TX_WIRE, port::DROP_TX_WIRE_BYTES),
+    ("tx-too-long", port::DROP_TX_TOO_LONG, port::DROP_TX_TOO_LONG_BYTES),
     ("tx-bad", port::DROP_TX_BAD, port::DROP_TX_BAD_BYTES),
 ];
 

@@ -69,6 +69,14 @@ pub(in crate::port) fn tun_attach(device: BorrowedFd<'_>, name_wanted: &str) -> 
     Ok(name(&request))
 }
 
+/// The name that the interface behind an attached `/dev/net/tun` has now, in whichever namespace
+/// it is. An error once it was deleted.
+pub(in crate::port) fn tun_name(device: BorrowedFd<'_>) -> io::Result<String> {
+    let mut request = request("")?;
+    call(device, libc::TUNGETIFF, &mut request)?;
+    Ok(name(&request))
+}
+
 fn request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: ifreq is a name and a union of plain data: all zeroes is a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

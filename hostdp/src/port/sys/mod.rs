@@ -4,12 +4,16 @@
 
 mod interface;
 mod messages;
+mod namespace;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-pub(super) use interface::{flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach};
+pub(super) use interface::{
+    flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach, tun_name,
+};
 pub(super) use messages::{Messages, send};
+pub(super) use namespace::{peer_pid, unix_socket_beside};
 
 /// A raw packet socket that receives nothing yet: protocol 0.
 pub(super) fn packet_socket() -> io::Result<OwnedFd> {
@@ -37,6 +41,20 @@ pub(super) fn bind_interface(socket: BorrowedFd<'_>, index: i32) -> io::Result<(
     // SAFETY: the pointer is to a sockaddr_ll that lives through the call, with its length.
     let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     check(result)
+}
+
+/// The number of the interface that a bound socket still has. `None` once that interface was
+/// deleted or has moved to another namespace, whatever has its number or name since.
+pub(super) fn bound_interface(socket: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    // SAFETY: sockaddr_ll is integers and an array of them: all zeroes is a value of it.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut length = size_u32::<libc::sockaddr_ll>();
+    // SAFETY: both pointers are to values that live through the call; the kernel writes at most
+    // `length` bytes, the size of the value.
+    let result = unsafe {
+        libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut length)
+    };
+    check(result).map(|()| (address.sll_ifindex > 0).then_some(address.sll_ifindex))
 }
 
 /// Sets an option whose value is an int.
@@ -73,23 +91,43 @@ pub(super) fn set_promiscuous(socket: BorrowedFd<'_>, index: i32) -> io::Result<
     check(result)
 }
 
+/// Does the descriptor take a write now?
+pub(super) fn is_writable(fd: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
+}
+
 /// Packets lost because the socket's buffer was full, since the last call.
 pub(super) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-    let mut length = size_u32::<libc::tpacket_stats>();
-    // SAFETY: both pointers are to values that live through the call; the kernel writes at most
-    // `length` bytes, the size of the value.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_STATISTICS,
-            (&raw mut stats).cast(),
-            &raw mut length,
-        )
-    };
-    check(result).map(|()| stats.tp_drops)
+    option(socket, libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut stats)?;
+    Ok(stats.tp_drops)
 }
+
+/// Reads an option into a value that any bytes are one of.
+fn option<T: Plain>(
+    socket: BorrowedFd<'_>,
+    level: i32,
+    option: i32,
+    value: &mut T,
+) -> io::Result<()> {
+    let mut length = size_u32::<T>();
+    // SAFETY: both pointers are to values that live through the call; the kernel writes at most
+    // `length` bytes, the size of the value, and any bytes are a value of it.
+    let result = unsafe {
+        let value = (value as *mut T).cast();
+        libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut length)
+    };
+    check(result)
+}
+
+/// C structures of integers alone.
+trait Plain {}
+impl Plain for libc::tpacket_stats {}
+impl Plain for libc::ucred {}
+impl Plain for u64 {}
 
 fn check(result: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

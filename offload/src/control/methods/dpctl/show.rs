@@ -29,8 +29,8 @@ pub(in crate::control::methods) fn show(
     let _ = writeln!(text, "  lookups: hit:{hit} missed:{missed} lost:{lost}");
     let _ = writeln!(text, "  flows: {}", state.flows.values().sum::<u64>());
     for port in &state.ports {
-        let down = if port.up { "" } else { ", down" };
-        let _ = writeln!(text, "  port {}: {} ({}{down})", port.number, port.name, port.kind);
+        let state = if port.up { String::new() } else { format!(", {}", port.state) };
+        let _ = writeln!(text, "  port {}: {} ({}{state})", port.number, port.name, port.kind);
         if options.statistics {
             text += &counters(port);
         }

@@ -1,0 +1,59 @@
+//! Sockets in the network namespace of another socket, and who is at the other end of them.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::{check, option};
+
+/// A Unix socket in the network namespace of another socket, whichever the calling thread is in.
+/// Where they differ it needs `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
+pub(in crate::port) fn unix_socket_beside(other: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let here = unix_socket()?;
+    if cookie(here.as_fd())? == cookie(other)? {
+        return Ok(here);
+    }
+    let namespace = namespace_of(other)?;
+    // A thread of its own goes there: the caller's stays where it is.
+    let made = std::thread::scope(|scope| {
+        let there = || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            unix_socket()
+        };
+        scope.spawn(there).join()
+    });
+    made.unwrap_or_else(|_| Err(io::Error::other("the thread in the other namespace died")))
+}
+
+fn unix_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// Tells the socket's network namespace from all others since boot.
+fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut cookie)?;
+    Ok(cookie)
+}
+
+fn namespace_of(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: the request takes no argument and returns a descriptor or -1.
+    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
+    check(fd)?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens a socket's network namespace.
+const SIOCGSKNS: libc::Ioctl = 0x894c;
+
+/// The process that listens at the other end of a connected Unix socket; `None` where it is not
+/// among those that this process can see.
+pub(in crate::port) fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut peer)?;
+    Ok(u32::try_from(peer.pid).ok().filter(|pid| *pid > 0))
+}
