@@ -112,7 +112,9 @@ fn run(
                     recirc_id: id.0,
                     ..packet::extract(state.packet.bytes())
                 };
-                effects.push(Effect::Recirc(*id, key, state.packet.clone()));
+                // As it came: where its headers are is looked at anew.
+                let packet = Packet::new(state.packet.bytes());
+                effects.push(Effect::Recirc(*id, key, packet));
             }
             Action::Trunc(max) => {
                 let max = usize::try_from(*max).unwrap_or(usize::MAX);

@@ -22,6 +22,7 @@ const HEADER: usize = 28;
 /// Fills in a whole header of the right kind.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
+    layers.header = Some(start);
     if wire::bytes(&header, 0) != Some(KIND) {
         return;
     }
@@ -36,17 +37,11 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
 
 /// Rewrites the masked bits.
 pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
-    let Some(start) = layers.network else { return };
+    let Some(start) = layers.header else { return };
     let (value, mask) = (&set.value, &set.mask);
-    replace(frame, start + OP, value.arp_op.to_be_bytes(), mask.arp_op.to_be_bytes());
-    replace(frame, start + SHA, value.arp_sha.0, mask.arp_sha.0);
-    replace(frame, start + SIP, value.arp_sip.to_be_bytes(), mask.arp_sip.to_be_bytes());
-    replace(frame, start + THA, value.arp_tha.0, mask.arp_tha.0);
-    replace(frame, start + TIP, value.arp_tip.to_be_bytes(), mask.arp_tip.to_be_bytes());
-}
-
-fn replace<const N: usize>(frame: &mut [u8], at: usize, value: [u8; N], mask: [u8; N]) {
-    if let Some(old) = wire::bytes(frame, at) {
-        wire::put(frame, at, wire::merge(old, value, mask));
-    }
+    wire::merge_at(frame, start + OP, value.arp_op.to_be_bytes(), mask.arp_op.to_be_bytes());
+    wire::merge_at(frame, start + SHA, value.arp_sha.0, mask.arp_sha.0);
+    wire::merge_at(frame, start + SIP, value.arp_sip.to_be_bytes(), mask.arp_sip.to_be_bytes());
+    wire::merge_at(frame, start + THA, value.arp_tha.0, mask.arp_tha.0);
+    wire::merge_at(frame, start + TIP, value.arp_tip.to_be_bytes(), mask.arp_tip.to_be_bytes());
 }

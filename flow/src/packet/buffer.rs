@@ -1,5 +1,8 @@
 //! An owned frame that headers can be pushed in front of.
 
+use super::Layers;
+use crate::key::Key;
+
 /// Bytes in front of a new packet's frame: room for more tags and labels than anyone pushes.
 pub const HEADROOM: usize = 128;
 
@@ -8,13 +11,16 @@ pub const HEADROOM: usize = 128;
 pub struct Packet {
     buffer: Vec<u8>,
     start: usize,
+    /// Where the headers are, from the last look at them on; `None` after any other change.
+    layers: Option<Layers>,
 }
 
 impl Packet {
     /// A copy of the frame behind [`HEADROOM`] bytes.
     #[must_use]
     pub fn new(frame: &[u8]) -> Packet {
-        let mut packet = Packet { buffer: Vec::with_capacity(HEADROOM + frame.len()), start: 0 };
+        let buffer = Vec::with_capacity(HEADROOM + frame.len());
+        let mut packet = Packet { buffer, start: 0, layers: None };
         packet.reset(frame);
         packet
     }
@@ -25,6 +31,29 @@ impl Packet {
         self.buffer.resize(HEADROOM, 0);
         self.buffer.extend_from_slice(frame);
         self.start = HEADROOM;
+        self.layers = None;
+    }
+
+    /// The key of the frame, see [`super::extract`]. Rewrites find the headers where this call did,
+    /// whatever is pushed in front of them or popped: as in OVS and the kernel, so that what a
+    /// match saw can be rewritten, a third tag in front of it or not.
+    pub fn extract(&mut self) -> Key {
+        let (key, layers) = super::parse(self.bytes());
+        self.layers = Some(layers);
+        key
+    }
+
+    /// Where the headers are: as the last [`Packet::extract`] found them, or as they are now where
+    /// there was none since the frame came or was changed by anything but a rewrite.
+    pub fn layers(&mut self) -> Layers {
+        let layers = self.layers.unwrap_or_else(|| super::layers(self.bytes()));
+        self.layers = Some(layers);
+        layers
+    }
+
+    /// Notes where the headers are behind a change.
+    pub(super) fn set_layers(&mut self, layers: Layers) {
+        self.layers = Some(layers);
     }
 
     /// The frame.
@@ -36,6 +65,7 @@ impl Packet {
     /// The frame, to change in place.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.layers = None;
         self.buffer.get_mut(self.start..).unwrap_or_default()
     }
 
@@ -54,6 +84,7 @@ impl Packet {
     /// Puts `N` bytes in at an offset; what is in front of them moves into the headroom. An
     /// offset behind the end appends.
     pub fn insert<const N: usize>(&mut self, at: usize, new: [u8; N]) {
+        self.layers = None;
         let at = at.min(self.len());
         if self.start < N {
             self.buffer.splice(0..0, [0; HEADROOM]);
@@ -71,6 +102,7 @@ impl Packet {
 
     /// Takes up to `count` bytes out at an offset; what is in front of them moves back.
     pub fn remove(&mut self, at: usize, count: usize) {
+        self.layers = None;
         let at = at.min(self.len());
         let count = count.min(self.len() - at);
         let old = self.start;

@@ -1,6 +1,6 @@
 //! Actions that change headers, on bytes and key at once.
 
-use super::{Packet, arp, ethernet, extract, hash, ipv4, ipv6, mpls, parse, transport};
+use super::{Layers, Packet, arp, ethernet, extract, hash, ipv4, ipv6, mpls, transport};
 use crate::action::{Action, SetFields};
 use crate::field::Attr;
 use crate::key::Key;
@@ -12,70 +12,59 @@ use crate::key::Key;
 /// A field whose header is not in the packet is not set: a later fragment has no ports, a
 /// truncated header has none either. Fields that `set` can't reach in OVS (`in_port`,
 /// `recirc_id`, `eth_type`, tags, protocol, fragment, TCP flags) stay as they are.
+///
+/// The headers are found where [`Packet::extract`] found them, not by a second look.
 pub fn edit(packet: &mut Packet, key: &mut Key, action: &Action) {
+    let layers = packet.layers();
     match action {
-        Action::Set(fields) => set(packet, key, fields),
+        Action::Set(fields) if fields.attr == Attr::DpHash => {
+            let mask = fields.mask.dp_hash;
+            key.dp_hash = key.dp_hash & !mask | fields.value.dp_hash & mask;
+            return;
+        }
+        Action::Set(fields) => {
+            set(packet.bytes_mut(), &layers, fields);
+            packet.set_layers(layers);
+        }
         Action::PushVlan { tpid, tci } => {
-            ethernet::push_vlan(packet, *tpid, *tci);
-            refresh(packet, key);
+            let by = ethernet::push_vlan(packet, *tpid, *tci);
+            packet.set_layers(layers.moved(by));
         }
         Action::PopVlan => {
-            ethernet::pop_vlan(packet);
-            refresh(packet, key);
+            let by = ethernet::pop_vlan(packet);
+            packet.set_layers(layers.moved(by));
         }
-        Action::PushMpls { lse, eth_type } => {
-            let layers = super::layers(packet.bytes());
-            mpls::push(packet, &layers, *lse, *eth_type);
-            refresh(packet, key);
+        // What is behind a label, and nobody has looked at, is looked at now.
+        Action::PushMpls { lse, eth_type } => mpls::push(packet, &layers, *lse, *eth_type),
+        Action::PopMpls { eth_type } => mpls::pop(packet, &layers, *eth_type),
+        Action::Hash { algorithm, basis } => {
+            key.dp_hash = hash(key, *algorithm, *basis);
+            return;
         }
-        Action::PopMpls { eth_type } => {
-            let layers = super::layers(packet.bytes());
-            mpls::pop(packet, &layers, *eth_type);
-            refresh(packet, key);
-        }
-        Action::Hash { algorithm, basis } => key.dp_hash = hash(key, *algorithm, *basis),
         Action::Output(_)
         | Action::Userspace(_)
         | Action::Recirc(_)
         | Action::Trunc(_)
-        | Action::Sample { .. } => {}
+        | Action::Sample { .. } => return,
     }
+    let fresh = extract(packet.bytes());
+    let Key { in_port, recirc_id, dp_hash, .. } = *key;
+    *key = Key { in_port, recirc_id, dp_hash, ..fresh };
 }
 
-/// The key from the bytes again, the metadata kept.
-fn refresh(packet: &Packet, key: &mut Key) {
-    *key = with_metadata(extract(packet.bytes()), key);
-}
-
-fn with_metadata(fresh: Key, of: &Key) -> Key {
-    Key { in_port: of.in_port, recirc_id: of.recirc_id, dp_hash: of.dp_hash, ..fresh }
-}
-
-fn set(packet: &mut Packet, key: &mut Key, fields: &SetFields) {
-    if fields.attr == Attr::DpHash {
-        let mask = fields.mask.dp_hash;
-        key.dp_hash = key.dp_hash & !mask | fields.value.dp_hash & mask;
-        return;
-    }
-    let (fresh, layers) = parse(packet.bytes());
-    *key = with_metadata(fresh, key);
-    let frame = packet.bytes_mut();
+fn set(frame: &mut [u8], layers: &Layers, fields: &SetFields) {
     match fields.attr {
-        Attr::Eth => ethernet::set(frame, key, fields),
-        Attr::Ip | Attr::Ipv4 | Attr::Ipv6 => match (key.eth_type, wanted(fields)) {
-            (ipv4::ETH_TYPE, 0 | 4) => ipv4::set(frame, key, &layers, fields),
-            (ipv6::ETH_TYPE, 0 | 6) => ipv6::set(frame, key, &layers, fields),
+        Attr::Eth => ethernet::set(frame, fields),
+        Attr::Ip | Attr::Ipv4 | Attr::Ipv6 => match (layers.kind, wanted(fields)) {
+            (ipv4::ETH_TYPE, 0 | 4) => ipv4::set(frame, layers, fields),
+            (ipv6::ETH_TYPE, 0 | 6) => ipv6::set(frame, layers, fields),
             _ => {}
         },
-        Attr::Transport => transport::set(frame, key, &layers, fields),
-        Attr::Arp if matches!(key.eth_type, arp::ETH_TYPE | arp::ETH_TYPE_RARP) => {
-            arp::set(frame, &layers, fields);
-            refresh(packet, key);
+        Attr::Transport => transport::set(frame, layers, fields),
+        Attr::Arp if matches!(layers.kind, arp::ETH_TYPE | arp::ETH_TYPE_RARP) => {
+            arp::set(frame, layers, fields);
         }
-        Attr::Mpls => {
-            mpls::set(frame, &layers, fields);
-            refresh(packet, key);
-        }
+        Attr::Mpls => mpls::set(frame, layers, fields),
         Attr::RecircId
         | Attr::DpHash
         | Attr::InPort

@@ -60,32 +60,31 @@ fn parse_type(frame: &[u8], at: usize, layers: &mut Layers) -> Option<(u16, usiz
 }
 
 /// Rewrites the addresses.
-pub(super) fn set(frame: &mut [u8], key: &mut Key, set: &SetFields) {
-    if frame.len() < HEADER {
-        return;
-    }
-    let dst = wire::merge(key.eth_dst.0, set.value.eth_dst.0, set.mask.eth_dst.0);
-    let src = wire::merge(key.eth_src.0, set.value.eth_src.0, set.mask.eth_src.0);
-    wire::put(frame, 0, dst);
-    wire::put(frame, 6, src);
-    key.eth_dst = MacAddr(dst);
-    key.eth_src = MacAddr(src);
-}
-
-/// Puts a tag in front of those that are there, without the presence bit.
-pub(super) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) {
-    if packet.len() >= HEADER {
-        let [a, b] = tpid.to_be_bytes();
-        let [c, d] = (tci & !VLAN_PRESENT).to_be_bytes();
-        packet.insert(TYPE, [a, b, c, d]);
+pub(super) fn set(frame: &mut [u8], set: &SetFields) {
+    if frame.len() >= HEADER {
+        wire::merge_at(frame, 0, set.value.eth_dst.0, set.mask.eth_dst.0);
+        wire::merge_at(frame, 6, set.value.eth_src.0, set.mask.eth_src.0);
     }
 }
 
-/// Takes the outer tag off.
-pub(super) fn pop_vlan(packet: &mut Packet) {
-    if tag(packet.bytes(), TYPE).is_some() {
-        packet.remove(TYPE, TAG);
+/// Puts a tag in front of those that are there, without the presence bit; how many bytes it took.
+pub(super) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) -> isize {
+    if packet.len() < HEADER {
+        return 0;
     }
+    let [a, b] = tpid.to_be_bytes();
+    let [c, d] = (tci & !VLAN_PRESENT).to_be_bytes();
+    packet.insert(TYPE, [a, b, c, d]);
+    TAG.cast_signed()
+}
+
+/// Takes the outer tag off; how many bytes that gave, as a negative number.
+pub(super) fn pop_vlan(packet: &mut Packet) -> isize {
+    if tag(packet.bytes(), TYPE).is_none() {
+        return 0;
+    }
+    packet.remove(TYPE, TAG);
+    -TAG.cast_signed()
 }
 
 /// Rewrites EtherType for what is put under it or taken from under it; an 802.3 length grows by

@@ -28,6 +28,7 @@ const OFFSET: u16 = 0x1fff;
 /// EtherType's word for it.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
+    layers.header = Some(start);
     let size = frame.len() - start;
     let ihl = usize::from(header[0] & 0xf) * 4;
     let length = usize::from(u16::from_be_bytes([header[LENGTH], header[LENGTH + 1]]));
@@ -51,20 +52,15 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
 }
 
 /// Rewrites addresses, TOS and TTL, with header and transport checksum.
-pub(super) fn set(frame: &mut [u8], key: &mut Key, layers: &Layers, set: &SetFields) {
-    let Some(start) = layers.network else { return };
+pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
+    let Some(start) = layers.header else { return };
     let Some(old) = wire::bytes::<HEADER>(frame, start) else { return };
     let (value, mask) = (&set.value, &set.mask);
-    key.ip_tos = key.ip_tos & !mask.ip_tos | value.ip_tos & mask.ip_tos;
-    key.ip_ttl = key.ip_ttl & !mask.ip_ttl | value.ip_ttl & mask.ip_ttl;
-    key.ipv4_src = key.ipv4_src & !mask.ipv4_src | value.ipv4_src & mask.ipv4_src;
-    key.ipv4_dst = key.ipv4_dst & !mask.ipv4_dst | value.ipv4_dst & mask.ipv4_dst;
-
     let mut new = old;
-    new[TOS] = key.ip_tos;
-    new[TTL] = key.ip_ttl;
-    wire::put(&mut new, SRC, key.ipv4_src.to_be_bytes());
-    wire::put(&mut new, DST, key.ipv4_dst.to_be_bytes());
+    wire::merge_at(&mut new, TOS, [value.ip_tos], [mask.ip_tos]);
+    wire::merge_at(&mut new, TTL, [value.ip_ttl], [mask.ip_ttl]);
+    wire::merge_at(&mut new, SRC, value.ipv4_src.to_be_bytes(), mask.ipv4_src.to_be_bytes());
+    wire::merge_at(&mut new, DST, value.ipv4_dst.to_be_bytes(), mask.ipv4_dst.to_be_bytes());
     wire::put(frame, start, new);
 
     let mut header = Delta::default();
@@ -72,5 +68,5 @@ pub(super) fn set(frame: &mut [u8], key: &mut Key, layers: &Layers, set: &SetFie
     header.apply(frame, start + CHECKSUM);
     let mut addresses = Delta::default();
     addresses.replace(&old[SRC..], &new[SRC..]);
-    transport::addresses_changed(frame, layers, key, addresses);
+    transport::addresses_changed(frame, layers, addresses);
 }

@@ -27,6 +27,7 @@ const DESTINATION: u8 = 60;
 /// headers hold together.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
+    layers.header = Some(start);
     let rest = frame.len() - start - HEADER;
     let length = usize::from(u16::from_be_bytes([header[LENGTH], header[LENGTH + 1]]));
     // Padding of more than 65,535 bytes does not fit OVS's own field for it.
@@ -95,33 +96,22 @@ fn extensions(body: &[u8], start: usize, next: u8) -> Option<Chain> {
 }
 
 /// Rewrites addresses, traffic class, flow label and hop limit, with the transport checksum.
-pub(super) fn set(frame: &mut [u8], key: &mut Key, layers: &Layers, set: &SetFields) {
-    let Some(start) = layers.network else { return };
+pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
+    let Some(start) = layers.header else { return };
     let Some(old) = wire::bytes::<HEADER>(frame, start) else { return };
     let (value, mask) = (&set.value, &set.mask);
+    let word = |key: &Key| u32::from(key.ip_tos) << 20 | key.ipv6_label & LABEL;
     let mut new = old;
-    let word_value = u32::from(value.ip_tos) << 20 | value.ipv6_label & LABEL;
-    let word_mask = u32::from(mask.ip_tos) << 20 | mask.ipv6_label & LABEL;
-    let word = wire::be32(&old, 0).unwrap_or_default() & !word_mask | word_value & word_mask;
-    wire::put(&mut new, 0, word.to_be_bytes());
-    new[HOP_LIMIT] = old[HOP_LIMIT] & !mask.ip_ttl | value.ip_ttl & mask.ip_ttl;
-    key.ipv6_src = key.ipv6_src & !mask.ipv6_src | value.ipv6_src & mask.ipv6_src;
-    key.ipv6_dst = key.ipv6_dst & !mask.ipv6_dst | value.ipv6_dst & mask.ipv6_dst;
-    wire::put(&mut new, SRC, key.ipv6_src.to_be_bytes());
-    wire::put(&mut new, DST, key.ipv6_dst.to_be_bytes());
+    wire::merge_at(&mut new, 0, word(value).to_be_bytes(), word(mask).to_be_bytes());
+    wire::merge_at(&mut new, HOP_LIMIT, [value.ip_ttl], [mask.ip_ttl]);
+    wire::merge_at(&mut new, SRC, value.ipv6_src.to_be_bytes(), mask.ipv6_src.to_be_bytes());
+    wire::merge_at(&mut new, DST, value.ipv6_dst.to_be_bytes(), mask.ipv6_dst.to_be_bytes());
     wire::put(frame, start, new);
 
-    // Behind broken extension headers the key shows the addresses only.
-    if layers.transport.is_some() || key.ip_frag == 2 {
-        let [_, tos, _, _] = (word >> 4).to_be_bytes();
-        key.ip_tos = tos;
-        key.ipv6_label = word & LABEL;
-        key.ip_ttl = new[HOP_LIMIT];
-    }
     let covered = if layers.routed { SRC..DST } else { SRC..HEADER };
     let mut addresses = Delta::default();
     if let (Some(old), Some(new)) = (old.get(covered.clone()), new.get(covered)) {
         addresses.replace(old, new);
     }
-    transport::addresses_changed(frame, layers, key, addresses);
+    transport::addresses_changed(frame, layers, addresses);
 }

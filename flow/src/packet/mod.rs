@@ -57,6 +57,7 @@ pub fn parse(frame: &[u8]) -> (Key, Layers) {
     let mut key = Key::default();
     let mut layers = Layers::default();
     if let Some(payload) = ethernet::parse(frame, &mut key, &mut layers) {
+        layers.kind = key.eth_type;
         match key.eth_type {
             ipv4::ETH_TYPE => ipv4::parse(frame, payload, &mut key, &mut layers),
             ipv6::ETH_TYPE => ipv6::parse(frame, payload, &mut key, &mut layers),
@@ -66,6 +67,7 @@ pub fn parse(frame: &[u8]) -> (Key, Layers) {
             }
             _ => {}
         }
+        layers.protocol = key.ip_proto;
         if let Some(transport) = layers.transport {
             transport::parse(frame, transport, &mut key);
         }
@@ -73,7 +75,7 @@ pub fn parse(frame: &[u8]) -> (Key, Layers) {
     (key, layers)
 }
 
-/// Byte offsets from the start of the frame.
+/// Byte offsets from the start of the frame, and what is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Layers {
     /// The two bytes that `eth_type` was read from: behind the tags, in a SNAP frame the SNAP
@@ -85,13 +87,38 @@ pub struct Layers {
     pub payload: usize,
     /// Whole label stack entries that the key shows, 0 to 3; the first is at `payload`.
     pub labels: usize,
-    /// The IPv4, IPv6 or ARP header, if the key has fields of it.
+    /// [`Key::eth_type`].
+    pub kind: u16,
+    /// The IPv4, IPv6 or ARP header that the EtherType speaks of, if the frame has all its bytes:
+    /// what a rewrite finds, also where a length in it is a lie.
+    pub header: Option<usize>,
+    /// The same header, if the key has fields of it.
     pub network: Option<usize>,
+    /// [`Key::ip_proto`].
+    pub protocol: u8,
     /// The IP payload behind options and extension headers; `None` in a later fragment.
     pub transport: Option<Transport>,
     /// An IPv6 routing header has segments left: the destination is not the one that transport
     /// checksums cover.
     pub routed: bool,
+}
+
+impl Layers {
+    /// The same headers in a frame that has as many bytes more in front of them (or, negative,
+    /// fewer).
+    fn moved(self, by: isize) -> Layers {
+        let moved = |at: usize| at.saturating_add_signed(by);
+        let transport = |t: Transport| Transport { start: moved(t.start), end: moved(t.end) };
+        Layers {
+            eth_type: self.eth_type.map(moved),
+            length: self.length.map(moved),
+            payload: moved(self.payload),
+            header: self.header.map(moved),
+            network: self.network.map(moved),
+            transport: self.transport.map(transport),
+            ..self
+        }
+    }
 }
 
 /// An IP payload that is not a later fragment. It may be shorter than the protocol's header.

@@ -33,9 +33,7 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     let entries = [(value.mpls0, mask.mpls0), (value.mpls1, mask.mpls1), (value.mpls2, mask.mpls2)];
     for (index, (value, mask)) in entries.into_iter().enumerate().take(layers.labels) {
         let at = layers.payload + index * ENTRY;
-        if let Some(old) = wire::be32(frame, at) {
-            wire::put(frame, at, (old & !mask | value & mask).to_be_bytes());
-        }
+        wire::merge_at(frame, at, value.to_be_bytes(), mask.to_be_bytes());
     }
 }
 

@@ -182,3 +182,92 @@ fn hash_is_pinned_and_never_zero() {
 
 const PINNED_L4: u32 = 0xf36c_afbc;
 const PINNED_SYM: u32 = 0x4a42_ca75;
+
+/// Ethernet, tags, an IPv4 header with that total length, and UDP.
+fn tagged(tags: usize, total: u16) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+    (0..tags).for_each(|tag| frame.extend([0x81, 0, 0, tag as u8 + 5]));
+    frame.extend([0x08, 0x00, 0x45, 0]);
+    frame.extend(total.to_be_bytes());
+    frame.extend([0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend([0, 7, 0, 9, 0, 12, 0, 0, 1, 2, 3, 4]);
+    let at = 14 + 4 * tags;
+    let sum = frame[at..at + 20].chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
+    let sum: u32 = sum;
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    frame[at + 10..at + 12].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+fn set_ipv4(text: &str) -> Action {
+    crate::odp::parse_actions(&format!("set(ipv4({text}))")).unwrap()[0].clone()
+}
+
+/// OVS and the kernel rewrite what is behind a third tag: they keep the offsets of the key's parse.
+#[test]
+fn a_tag_that_is_pushed_hides_no_header() {
+    let mut packet = Packet::new(&tagged(2, 32));
+    let mut key = packet.extract();
+    assert_eq!((key.eth_type, key.ip_ttl), (0x0800, 64));
+    for action in [
+        Action::PushVlan { tpid: 0x8100, tci: 0x7003 },
+        set_ipv4("ttl=9"),
+        set_ipv4("dst=10.0.0.9"),
+        crate::odp::parse_actions("set(udp(dst=80))").unwrap()[0].clone(),
+    ] {
+        edit(&mut packet, &mut key, &action);
+    }
+    assert_eq!(key.eth_type, 0x8100, "a key has two tags");
+    let mut wanted = tagged(2, 32);
+    wanted.splice(12..12, [0x81, 0, 0x60, 3]);
+    let ip = 14 + 4 * 3;
+    assert_eq!(packet.bytes()[ip + 8], 9);
+    assert_eq!(packet.bytes()[ip + 16..ip + 20], [10, 0, 0, 9]);
+    assert_eq!(packet.bytes()[ip + 22..ip + 24], [0, 80]);
+    assert_eq!(checksum(&packet.bytes()[ip..ip + 20]), 0, "the header's checksum is right");
+    edit(&mut packet, &mut key, &Action::PopVlan);
+    assert_eq!((key.eth_type, key.ip_ttl, key.tp_dst), (0x0800, 9, 80));
+    // A recirculation looks anew.
+    edit(&mut packet, &mut key, &Action::PushVlan { tpid: 0x8100, tci: 0x7003 });
+    assert_eq!(packet.extract().eth_type, 0x8100);
+    edit(&mut packet, &mut key, &set_ipv4("ttl=3"));
+    assert_eq!(packet.bytes()[ip + 8], 9);
+}
+
+fn checksum(header: &[u8]) -> u16 {
+    let sum: u32 = header.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
+    !((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// A total length that can't be evades the match on fields, but not the rewrite.
+#[test]
+fn a_lying_length_does_not_evade_a_rewrite() {
+    for total in [0, 19, 33, 1500, u16::MAX] {
+        for tags in 0..3 {
+            let mut packet = Packet::new(&tagged(tags, total));
+            let mut key = packet.extract();
+            assert_eq!((key.eth_type, key.ipv4_dst), (0x0800, 0), "{total}");
+            edit(&mut packet, &mut key, &set_ipv4("dst=10.0.0.9,ttl=9"));
+            let ip = 14 + 4 * tags;
+            let header = &packet.bytes()[ip..ip + 20];
+            assert_eq!((header[8], &header[16..]), (9, &[10, 0, 0, 9][..]), "{total} {tags}");
+            assert_eq!(checksum(header), 0);
+            assert_eq!(packet.bytes()[ip + 20..], tagged(tags, total)[ip + 20..]);
+        }
+    }
+    let mut frame = tagged(0, 32);
+    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+    frame.resize(14 + 40, 0);
+    frame[14..18].copy_from_slice(&[0x60, 0, 0, 0]);
+    frame[18..20].copy_from_slice(&[0xff, 0xff]);
+    let mut packet = Packet::new(&frame);
+    let mut key = packet.extract();
+    let action = crate::odp::parse_actions("set(ipv6(hlimit=9))").unwrap()[0].clone();
+    edit(&mut packet, &mut key, &action);
+    assert_eq!(packet.bytes()[14 + 7], 9);
+    frame.truncate(14 + 19);
+    let mut packet = Packet::new(&frame);
+    let mut key = packet.extract();
+    edit(&mut packet, &mut key, &action);
+    assert_eq!(packet.bytes(), frame, "half a header is none");
+}

@@ -1,5 +1,7 @@
 //! TCP, UDP, SCTP, ICMP, ICMPv6 and IGMP.
 
+use std::ops::Range;
+
 use super::checksum::{Delta, crc32c_delta};
 use super::{Layers, Transport, ipv6, wire};
 use crate::action::SetFields;
@@ -68,35 +70,34 @@ pub(super) fn parse(frame: &[u8], transport: Transport, key: &mut Key) {
 
 /// Rewrites ports, or type and code, with the checksum. No effect unless the packet has a whole
 /// header of the protocol that the action names.
-pub(super) fn set(frame: &mut [u8], key: &mut Key, layers: &Layers, set: &SetFields) {
+pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     let Some(transport) = layers.transport else { return };
     // OVS has no attribute that sets IGMP.
-    if set.protocol != key.ip_proto || set.protocol == IGMP {
+    if set.protocol != layers.protocol || set.protocol == IGMP {
         return;
     }
-    let Some(at) = whole(frame, transport, key.ip_proto) else { return };
-    let (value, mask) = (&set.value, &set.mask);
-    key.tp_src = key.tp_src & !mask.tp_src | value.tp_src & mask.tp_src;
-    key.tp_dst = key.tp_dst & !mask.tp_dst | value.tp_dst & mask.tp_dst;
-    match key.ip_proto {
-        TCP | UDP | SCTP => set_ports(frame, key, transport),
+    let Some(at) = whole(frame, transport, set.protocol) else { return };
+    let ports = |key: &Key| (u32::from(key.tp_src) << 16 | u32::from(key.tp_dst)).to_be_bytes();
+    let (value, mask) = (ports(&set.value), ports(&set.mask));
+    match set.protocol {
+        TCP | UDP | SCTP => set_ports(frame, set.protocol, transport, value, mask),
+        // Type and code are the low bytes of the two.
         ICMP | ICMPV6 => {
-            key.tp_src &= 0xff;
-            key.tp_dst &= 0xff;
-            set_icmp(frame, key, at, transport.end);
+            let low = |bytes: [u8; 4]| [bytes[1], bytes[3]];
+            set_icmp(frame, set.protocol, at..transport.end, low(value), low(mask));
         }
         _ => {}
     }
 }
 
-fn set_ports(frame: &mut [u8], key: &Key, transport: Transport) {
+fn set_ports(frame: &mut [u8], protocol: u8, transport: Transport, value: [u8; 4], mask: [u8; 4]) {
     let at = transport.start;
     let Some(old) = wire::bytes::<4>(frame, at) else { return };
-    let new = (u32::from(key.tp_src) << 16 | u32::from(key.tp_dst)).to_be_bytes();
+    let new = wire::merge(old, value, mask);
     wire::put(frame, at, new);
     let mut delta = Delta::default();
     delta.replace(&old, &new);
-    match key.ip_proto {
+    match protocol {
         TCP => delta.apply(frame, at + TCP_CHECKSUM),
         UDP => delta.apply_udp(frame, at + UDP_CHECKSUM),
         _ => {
@@ -114,28 +115,29 @@ fn set_ports(frame: &mut [u8], key: &Key, transport: Transport) {
     }
 }
 
-fn set_icmp(frame: &mut [u8], key: &Key, at: usize, end: usize) {
+fn set_icmp(frame: &mut [u8], protocol: u8, message: Range<usize>, value: [u8; 2], mask: [u8; 2]) {
+    let at = message.start;
     let Some(old) = wire::bytes::<2>(frame, at) else { return };
-    let ([_, kind], [_, code]) = (key.tp_src.to_be_bytes(), key.tp_dst.to_be_bytes());
-    wire::put(frame, at, [kind, code]);
+    let new = wire::merge(old, value, mask);
+    wire::put(frame, at, new);
     let mut delta = Delta::default();
-    delta.replace(&old, &[kind, code]);
+    delta.replace(&old, &new);
     delta.apply(frame, at + ICMP_CHECKSUM);
     // Increments can't tell the two zeros apart: a message of nothing but zeros needs 0xffff.
-    let zeros = frame.get(at..end).is_some_and(|message| message.iter().all(|byte| *byte == 0));
-    if zeros && !delta.is_zero() && key.ip_proto == ICMP {
+    let zeros = frame.get(message).is_some_and(|message| message.iter().all(|byte| *byte == 0));
+    if zeros && !delta.is_zero() && protocol == ICMP {
         wire::put(frame, at + ICMP_CHECKSUM, [0xff; 2]);
     }
 }
 
 /// Brings the checksum that covers the IP addresses up to date. A later fragment has none.
-pub(super) fn addresses_changed(frame: &mut [u8], layers: &Layers, key: &Key, delta: Delta) {
+pub(super) fn addresses_changed(frame: &mut [u8], layers: &Layers, delta: Delta) {
     let Some(Transport { start, end }) = layers.transport else { return };
     let have = end.saturating_sub(start);
-    match key.ip_proto {
+    match layers.protocol {
         TCP if have >= 20 => delta.apply(frame, start + TCP_CHECKSUM),
         UDP if have >= 8 => delta.apply_udp(frame, start + UDP_CHECKSUM),
-        ICMPV6 if have >= 4 && key.eth_type == ipv6::ETH_TYPE => {
+        ICMPV6 if have >= 4 && layers.kind == ipv6::ETH_TYPE => {
             delta.apply(frame, start + ICMP_CHECKSUM);
         }
         _ => {}

@@ -20,6 +20,13 @@ pub(super) fn put<const N: usize>(frame: &mut [u8], at: usize, new: [u8; N]) {
     }
 }
 
+/// Replaces the masked bits at an offset.
+pub(super) fn merge_at<const N: usize>(frame: &mut [u8], at: usize, value: [u8; N], mask: [u8; N]) {
+    if let Some(old) = bytes(frame, at) {
+        put(frame, at, merge(old, value, mask));
+    }
+}
+
 /// `old` with the masked bits of `value`.
 pub(super) fn merge<const N: usize>(old: [u8; N], value: [u8; N], mask: [u8; N]) -> [u8; N] {
     let mut new = old;

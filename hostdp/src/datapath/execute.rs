@@ -73,7 +73,7 @@ impl Datapath {
                         in_port: packet.key.in_port,
                         dp_hash: packet.key.dp_hash,
                         recirc_id: id.0,
-                        ..packet::extract(packet.packet.bytes())
+                        ..packet.packet.extract()
                     };
                     return true;
                 }

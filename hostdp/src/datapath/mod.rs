@@ -156,7 +156,7 @@ impl Datapath {
             self.count_received(port, Origin::Fresh, what);
             self.drop_packet(reason, Origin::Fresh, port, what);
         }
-        for frame in frames {
+        for mut frame in frames {
             let origin = if frame.continued { Origin::Continued } else { Origin::Fresh };
             let what = Counters::packet(frame.packet.len());
             self.count_received(port, origin, what);
@@ -164,7 +164,7 @@ impl Datapath {
                 self.drop_packet(DropReason::Malformed, origin, port, what);
                 continue;
             }
-            let mut key = packet::extract(frame.packet.bytes());
+            let mut key = frame.packet.extract();
             key.in_port = port.0;
             key.recirc_id = frame.recirc_id.0;
             key.dp_hash = frame.dp_hash;

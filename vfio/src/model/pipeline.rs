@@ -1,7 +1,7 @@
 //! Packets: from wires through the tables, up to the host, and from the host to the wires.
 
 use flow::Counters;
-use flow::packet::{Packet, edit, parse};
+use flow::packet::{Packet, edit};
 
 use super::card::Card;
 use super::ledger::{Drop, State as LedgerState};
@@ -167,7 +167,7 @@ impl Card {
             }
             lookups += 1;
             self.counts.lookups += 1;
-            let (mut key, _) = parse(packet.bytes());
+            let mut key = packet.extract();
             key.recirc_id = recirc_id;
             let wire_port = crate::int::low16(port as u64);
             let card_key = encode(&key, Family::of(key.eth_type), wire_port);
@@ -316,8 +316,9 @@ fn edit_with_protocol(packet: &mut Packet, key: &mut flow::Key, action: &flow::A
     if let flow::Action::Set(set) = action
         && set.attr == flow::Attr::Transport
     {
-        if matches!(key.ip_proto, 6 | 17 | 132) {
-            let set = flow::SetFields { protocol: key.ip_proto, ..**set };
+        let protocol = packet.layers().protocol;
+        if matches!(protocol, 6 | 17 | 132) {
+            let set = flow::SetFields { protocol, ..**set };
             edit(packet, key, &flow::Action::Set(Box::new(set)));
         }
         return;
