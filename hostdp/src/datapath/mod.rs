@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use flow::packet::{self, Packet};
+use flow::packet::Packet;
 use flow::{Counters, Key, Moment, PortId};
 
 use crate::drops::{DropReason, Drops};
