@@ -24,7 +24,7 @@ use crate::engine::{Budget, ByRate, Engine, Settings};
 use crate::limits;
 use crate::request::Request;
 use crate::runtime::{self, Parts};
-use crate::surface::{Surface, listen};
+use crate::surface::{Listening, Surface};
 use crate::wire::{Lane, PortWire};
 
 /// Runs until it is told to stop, by `exit` or a signal.
@@ -48,12 +48,12 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     // Before anything else: a second daemon must not touch what the first one works with.
     let place = Place::take(&config.control.socket).map_err(io::Error::other)?;
     // Before any port is opened, for the same reason.
-    let listener = config.http.map(listen).transpose()?;
+    let web = config.http.as_ref().map(Listening::at).transpose()?;
     let clock = Clock::start();
     let Machine { parts, card } = build(config, clock)?;
     let running = runtime::start(parts)?;
     let context = Context { handle: running.handle.clone(), log };
-    let surface = Surface::start(&context, Some(place), listener).and_then(|surface| {
+    let surface = Surface::start(&context, Some(place), web).and_then(|surface| {
         surface.exit_on_signals(&context.handle)?;
         signals.thread_unblock()?;
         Ok(surface)

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use crate::config::Http;
 use crate::control::{Context, Place, Server as Control};
 use crate::http::Server as Web;
 use crate::request::{Handle, Request};
@@ -15,10 +16,20 @@ pub struct Surface {
     web: Option<Web>,
 }
 
-/// Takes the HTTP listener's address. Who connects waits until the surface starts.
-pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
-    let named = |e| io::Error::other(format!("[http] listen = \"{at}\": {e}"));
-    TcpListener::bind(at).map_err(named)
+/// The HTTP listener's address, taken: who connects waits until the surface starts.
+pub struct Listening {
+    pub(crate) listener: TcpListener,
+    /// Names by which clients may ask, see [`Http::hosts`].
+    pub(crate) hosts: Vec<String>,
+}
+
+impl Listening {
+    /// Takes the address.
+    pub fn at(http: &Http) -> io::Result<Listening> {
+        let at = http.listen;
+        let named = |e| io::Error::other(format!("[http] listen = \"{at}\": {e}"));
+        Ok(Listening { listener: TcpListener::bind(at).map_err(named)?, hosts: http.hosts.clone() })
+    }
 }
 
 impl Surface {
@@ -26,7 +37,7 @@ impl Surface {
     pub fn start(
         context: &Context,
         control: Option<Place>,
-        listener: Option<TcpListener>,
+        web: Option<Listening>,
     ) -> io::Result<Surface> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -38,7 +49,7 @@ impl Surface {
                 .map(|place| Control::start(place, context.clone()))
                 .transpose()
                 .map_err(io::Error::other)?;
-            let web = listener.map(|listener| Web::start(listener, context.clone())).transpose()?;
+            let web = web.map(|web| Web::start(web, context.clone())).transpose()?;
             Ok::<_, io::Error>((control, web))
         })?;
         Ok(Surface { runtime, control, web })

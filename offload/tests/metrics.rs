@@ -216,7 +216,7 @@ fn the_listener_reads_only_and_for_us_only() {
     let folder = Folder::new();
     let config = format!(
         "[datapath]\nname = 'br0'\n[[port]]\nname = 'a'\ntype = 'system'\ndevice = 'mf-a'\n\
-         [control]\nsocket = '{}'\n[http]\nlisten = '127.0.0.1:9464'\n",
+         [control]\nsocket = '{}'\n[http]\nlisten = '127.0.0.1:9464'\nhosts = ['sw1.example']\n",
         folder.socket()
     );
     let daemon = Daemon::start(&lan.switch, &folder, &config);
@@ -237,12 +237,12 @@ fn the_listener_reads_only_and_for_us_only() {
             assert_eq!(answer.code, 405, "{method} {path}");
             assert!(answer.head.contains("\r\nallow: get, head"), "{answer:?}");
         }
-        // Scrapers may know us by any name; pages of others get nothing that they could act on.
-        let open = ["/healthz", "/readyz", "/metrics"].contains(&path);
+        // A browser that a page of others sends here says that page's name.
         for host in ["evil.example", "evil.example:9464", "localhost.evil.example"] {
-            let code = http(&lan.switch, "GET", path, host).code;
-            assert_eq!(code, if open { 200 } else { 421 }, "{host} {path}");
+            assert_eq!(http(&lan.switch, "GET", path, host).code, 421, "{host} {path}");
         }
+        // A scraper says the name that its configuration has.
+        assert_eq!(http(&lan.switch, "GET", path, "sw1.example:9464").code, 200, "{path}");
     }
     assert_eq!(get(&lan, "/nonexistent").code, 404);
     assert_eq!(get(&lan, "/api/v1/flows?where=moon").code, 400);

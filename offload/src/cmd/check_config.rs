@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             "ports": ports.collect::<Vec<_>>(),
             "providers": providers,
             "socket": config.control.socket,
-            "http": config.http.map(|address| address.to_string()),
+            "http": config.http.as_ref().map(|http| http.listen.to_string()),
         }));
     }
     let hardware = if providers.is_empty() { "none".into() } else { providers.join(", ") };

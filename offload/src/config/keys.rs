@@ -60,6 +60,10 @@ keys! {
          `NAME.<pid>.ctl` stand beside it; all are for the owner alone (mode 0600).";
     "[http]" "listen" "ADDRESS:PORT"
         "Metrics, health, JSON and the page; without the section nothing listens.";
+    "[http]" "hosts" "list of host names"
+        "Names by which clients may ask: what stands in the URL of a scraper, say. Addresses, \
+         `localhost` and the machine's own name always may; by any other name nothing is \
+         answered, since a page elsewhere could make a browser ask.";
 }
 
 /// The names of a section's keys.

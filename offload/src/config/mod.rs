@@ -31,7 +31,7 @@ pub struct Config {
     /// The control socket.
     pub control: Control,
     /// Where the HTTP listener listens; `None` without `[http]`.
-    pub http: Option<SocketAddr>,
+    pub http: Option<Http>,
 }
 
 /// `[datapath]`
@@ -207,6 +207,24 @@ pub struct Control {
 impl Default for Control {
     fn default() -> Self {
         Control { socket: PathBuf::from("/run/megaflow/megaflow.ctl") }
+    }
+}
+
+/// `[http]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Http {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Names by which clients may ask for it, besides literal addresses, `localhost` and the
+    /// machine's own; lower case.
+    pub hosts: Vec<String>,
+}
+
+impl Http {
+    /// Listens there and has no further names.
+    #[must_use]
+    pub fn at(listen: SocketAddr) -> Http {
+        Http { listen, hosts: Vec::new() }
     }
 }
 

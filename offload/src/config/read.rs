@@ -7,8 +7,8 @@ use toml::de::DeTable;
 
 use super::section::{Section, Source, nearest};
 use super::{
-    Card, ClientKind, Config, ConfigError, Control, Datapath, Device, L2, Port, PortKind, Provider,
-    ProviderKind,
+    Card, ClientKind, Config, ConfigError, Control, Datapath, Device, Http, L2, Port, PortKind,
+    Provider, ProviderKind,
 };
 
 /// Port numbers are 16 bit in OVS, and its highest ones are reserved.
@@ -52,17 +52,24 @@ pub(super) fn config(source: Source<'_>) -> Result<Config, ConfigError> {
         Some(section) => control(&section)?,
         None => Control::default(),
     };
-    let http = match root.section("http", "[http]")? {
-        Some(section) => {
-            let text = section.need("listen", section.string("listen")?)?;
-            let address = text.parse().map_err(|_| {
-                section.error("listen", format_args!("'{text}' is no ADDRESS:PORT"))
-            })?;
-            Some(address)
-        }
-        None => None,
-    };
+    let http = root.section("http", "[http]")?.map(|section| http(&section)).transpose()?;
     Ok(Config { datapath, ports, providers, l2, control, http })
+}
+
+fn http(section: &Section<'_>) -> Result<Http, ConfigError> {
+    let text = section.need("listen", section.string("listen")?)?;
+    let listen = text
+        .parse()
+        .map_err(|_| section.error("listen", format_args!("'{text}' is no ADDRESS:PORT")))?;
+    let hosts = section.strings("hosts")?.unwrap_or_default();
+    let is_name =
+        |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    if let Some(wrong) = hosts.iter().find(|host| !is_name(host)) {
+        let message = format!("'{wrong}' is no host name (without a port, such as sw1.example)");
+        return Err(section.error("hosts", message));
+    }
+    let hosts = hosts.into_iter().map(str::to_ascii_lowercase).collect();
+    Ok(Http { listen, hosts })
 }
 
 /// The ranges are OVS's.

@@ -138,6 +138,20 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A list of strings that are not empty.
+    pub(super) fn strings(&self, key: &str) -> Result<Option<Vec<&'a str>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(array) = value.get_ref().as_array() else {
+            return Err(self.wrong(key, "a list of strings", value.get_ref()));
+        };
+        let one = |item: &'a Spanned<DeValue<'a>>| match item.get_ref() {
+            DeValue::String(text) if !text.is_empty() => Ok(&**text),
+            DeValue::String(_) => Err(self.error(key, "must not be empty")),
+            other => Err(self.wrong(key, "a list of strings", other)),
+        };
+        array.iter().map(one).collect::<Result<_, _>>().map(Some)
+    }
+
     /// A whole number within a range.
     pub(super) fn number(
         &self,

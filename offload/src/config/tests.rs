@@ -44,6 +44,7 @@ mac_aging_time = 60
 socket = "/run/megaflow/megaflow.ctl"
 [http]
 listen = "127.0.0.1:9464"
+hosts = ["SW1.example"]
 "#;
 
 #[test]
@@ -62,7 +63,8 @@ fn the_example_of_the_contract_is_read() {
     assert_eq!(config.providers[0].inserts_per_second, Some(50_000));
     assert_eq!(config.providers[0].kind, ProviderKind::Fpga(Card::Model));
     assert_eq!(config.l2, L2 { mac_table_size: 1000, mac_aging_time: 60 });
-    assert_eq!(config.http, Some("127.0.0.1:9464".parse().unwrap()));
+    let hosts = vec!["sw1.example".to_owned()];
+    assert_eq!(config.http, Some(Http { listen: "127.0.0.1:9464".parse().unwrap(), hosts }));
 }
 
 #[test]
@@ -132,6 +134,9 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     ("socket = \"/run", "socket = \"run", "[control]: socket: must be an absolute path"),
     ("127.0.0.1:9464", "localhost", "'localhost' is no ADDRESS:PORT"),
+    ("\"SW1.example\"", "\"sw1:9464\"", "[http]: hosts: 'sw1:9464' is no host name"),
+    ("[\"SW1.example\"]", "\"sw1\"", "[http]: hosts: must be a list of strings, is string"),
+    ("\"SW1.example\"", "7", "[http]: hosts: must be a list of strings, is integer"),
     ("[http]", "[html]", "unknown key 'html' in the file; did you mean 'http'?"),
     ("[http]", "[http", "f:"),
 ];

@@ -11,11 +11,12 @@ use vfio::{CardCapabilities, Config, Embedded, Ledger, MemoryWire, Wire};
 use super::lan::Lan;
 use super::replay::{Player, Timed};
 use crate::clock::Clock;
+use crate::config::Http;
 use crate::control::{Context, log::Log};
 use crate::engine::{Budget, ByRate, Engine, Fault, Settings};
 use crate::request::{Handle, Request};
 use crate::runtime::{self, Parts, Running};
-use crate::surface::{Surface, listen};
+use crate::surface::{Listening, Surface};
 use crate::wire::{PortWire, WireHandle};
 
 /// Everything that runs.
@@ -142,6 +143,6 @@ impl Rig {
 /// The page and the metrics: on the usual port, or on a free one.
 fn page(handle: &Handle) -> io::Result<Surface> {
     let context = Context { handle: handle.clone(), log: Log::detached() };
-    let at = |port| listen(([127, 0, 0, 1], port).into());
+    let at = |port| Listening::at(&Http::at(([127, 0, 0, 1], port).into()));
     Surface::start(&context, None, Some(at(9464).or_else(|_| at(0))?))
 }

@@ -1,7 +1,9 @@
 //! What every request passes: only reading, only for us, nothing that a browser may run.
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -9,17 +11,20 @@ use axum::response::{IntoResponse, Response};
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
-/// What scrapers and load balancers ask for, by whatever name they know us; it says numbers.
-const OPEN: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
-
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+/// `hosts` are the names of `[http] hosts`.
+pub(super) async fn guard(
+    State(hosts): State<Arc<[String]>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = if request.method() != Method::GET && request.method() != Method::HEAD {
         let allow = [(header::ALLOW, "GET, HEAD")];
         (StatusCode::METHOD_NOT_ALLOWED, allow, "this listener only reads\n").into_response()
-    } else if OPEN.contains(&request.uri().path()) || is_ours(&request) {
+    } else if is_ours(&request, &hosts) {
         next.run(request).await
     } else {
-        let why = "unknown Host: use the address, localhost or the machine's name\n";
+        let why = "unknown Host: use the address, localhost or the machine's name, or add the \
+                   name to hosts in [http] of the configuration\n";
         (StatusCode::MISDIRECTED_REQUEST, why).into_response()
     };
     harden(response.headers_mut());
@@ -38,15 +43,21 @@ fn harden(headers: &mut HeaderMap) {
 }
 
 /// A page elsewhere can make a browser look its own name up as our address; it can't make the
-/// browser say another name than its own. An address or our own name is therefore us.
-fn is_ours(request: &Request) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+/// browser say another name than its own. An address or a name of ours is therefore us. What says
+/// no name is no browser, but a health check that speaks HTTP/1.0.
+fn is_ours(request: &Request, hosts: &[String]) -> bool {
+    let is_our_name = |host: &str| is_our_name(host, hosts);
     let in_line = request.uri().authority().is_none_or(|authority| is_our_name(authority.as_str()));
-    in_line && host.to_str().is_ok_and(is_our_name)
+    let mut said = request.headers().get_all(header::HOST).iter();
+    in_line
+        && match (said.next(), said.next()) {
+            (Some(host), None) => host.to_str().is_ok_and(is_our_name),
+            (None, _) => request.version() == Version::HTTP_10,
+            (Some(_), Some(_)) => false,
+        }
 }
 
-fn is_our_name(host: &str) -> bool {
+fn is_our_name(host: &str, hosts: &[String]) -> bool {
     if host.parse::<std::net::SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok() {
         return true;
     }
@@ -60,6 +71,7 @@ fn is_our_name(host: &str) -> bool {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let machine = machine.trim();
     name.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|host| name.eq_ignore_ascii_case(host))
         || (!machine.is_empty() && name.eq_ignore_ascii_case(machine))
 }
 
@@ -69,11 +81,23 @@ mod tests {
 
     #[test]
     fn names_of_others_are_not_ours() {
+        let hosts = ["sw1.example".to_owned()];
         for ours in ["127.0.0.1", "127.0.0.1:80", "[::1]:80", "[::1]", "LOCALHOST:9464"] {
-            assert!(is_our_name(ours), "{ours}");
+            assert!(is_our_name(ours, &hosts), "{ours}");
         }
-        for other in ["", "evil.example", "localhost.evil.example", "localhost:x", "[evil]:80"] {
-            assert!(!is_our_name(other), "{other}");
+        for ours in ["sw1.example", "SW1.example:9464"] {
+            assert!(is_our_name(ours, &hosts) && !is_our_name(ours, &[]), "{ours}");
+        }
+        for other in [
+            "",
+            "sw1.example.evil",
+            "sw1",
+            "evil.example",
+            "localhost.evil.example",
+            "localhost:x",
+            "[evil]:80",
+        ] {
+            assert!(!is_our_name(other, &hosts), "{other}");
         }
     }
 }

@@ -10,11 +10,12 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hostdp::port::LinkState;
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::control::{Context, methods};
+use crate::surface::Listening;
 
 /// A running listener. Dropping it closes it.
 pub struct Server {
@@ -31,11 +33,11 @@ pub struct Server {
 
 impl Server {
     /// Answers from now on. Needs a tokio runtime around it.
-    pub fn start(listener: std::net::TcpListener, context: Context) -> io::Result<Server> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+    pub fn start(web: Listening, context: Context) -> io::Result<Server> {
+        web.listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(web.listener)?;
         let address = listener.local_addr()?;
-        let routes = routes(context);
+        let routes = routes(context, web.hosts.into());
         let task = tokio::spawn(async move {
             let listener = listener::Bounded::new(listener);
             if let Err(error) = axum::serve(listener, routes).await {
@@ -58,7 +60,7 @@ impl Drop for Server {
     }
 }
 
-fn routes(context: Context) -> Router {
+fn routes(context: Context, hosts: Arc<[String]>) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/style.css", get(page::style))
@@ -68,7 +70,7 @@ fn routes(context: Context) -> Router {
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/flows", get(api::flows))
         .route("/api/v1/explain", get(api::explain))
-        .layer(from_fn(guard::guard))
+        .layer(from_fn_with_state(hosts, guard::guard))
         .with_state(context)
 }
 

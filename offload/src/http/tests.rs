@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::config::Http;
 use crate::control::testing::{HOSTILE, context, fill};
 
 struct Lab {
@@ -17,8 +18,10 @@ impl Lab {
     fn new() -> Lab {
         let runtime = Runtime::new().unwrap();
         let context = context();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = runtime.block_on(async { Server::start(listener, context.clone()) }).unwrap();
+        let hosts = vec!["sw1.example".to_owned()];
+        let http = Http { listen: "127.0.0.1:0".parse().unwrap(), hosts };
+        let web = Listening::at(&http).unwrap();
+        let server = runtime.block_on(async { Server::start(web, context.clone()) }).unwrap();
         Lab { context, server, _runtime: runtime }
     }
 
@@ -100,9 +103,17 @@ fn it_only_reads_and_only_for_us() {
         assert_eq!(code, 405, "{method}");
         assert!(head.contains("allow: GET, HEAD"), "{head}");
     }
-    for host in ["Host: evil.example", "Host: a\r\nHost: localhost", "X: y"] {
-        let (code, ..) = lab.send(&format!("GET /api/v1/flows HTTP/1.1\r\n{host}"));
-        assert!(code == 421 || code == 400, "{host}: {code}");
+    for path in ["/metrics", "/healthz", "/readyz", "/api/v1/flows", "/style.css", "/", "/other"] {
+        for host in ["Host: evil.example", "Host: localhost\r\nHost: localhost", "X: y"] {
+            let (code, _, body) = lab.send(&format!("GET {path} HTTP/1.1\r\n{host}"));
+            assert!(code == 421 || code == 400, "{path} {host}: {code}");
+            assert!(body.contains("add the name to hosts in [http]"), "{path} {host}: {body}");
+        }
+        let ours = ["Host: sw1.example:9464", "Host: [::1]:9464"];
+        for lines in ours.map(|host| format!("GET {path} HTTP/1.1\r\n{host}")) {
+            assert_ne!(lab.send(&lines).0, 421, "{lines}");
+        }
+        assert_ne!(lab.send(&format!("GET {path} HTTP/1.0\r\nX: y")).0, 421, "a health check");
     }
     let absolute = "GET http://evil.example/ HTTP/1.1\r\nHost: localhost";
     assert_eq!(lab.send(absolute).0, 421);
