@@ -71,6 +71,7 @@ impl Engine {
                 provider: "fpga".to_owned(),
                 plan: decide(&flow).map(|()| "exact slot, output 2".to_owned()),
             }]),
+            Request::Dump(_) => Response::Dump(Vec::new()),
             Request::FdbShow => Response::Text(" port  VLAN  MAC                Age\n".to_owned()),
             Request::Receive(..) => {
                 self.received += 1;
