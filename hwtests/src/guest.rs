@@ -72,6 +72,11 @@ pub(crate) fn namespace(name: &str, dev: &str, address: &str) -> Outcome {
         name,
         "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1",
     )?;
+    move_into(name, dev, address)
+}
+
+/// Moves a netdev into a network namespace, up, with this IPv4 address.
+pub(crate) fn move_into(name: &str, dev: &str, address: &str) -> Outcome {
     run(&format!("ip link set {dev} netns {name}"))?;
     run(&format!("ip -n {name} addr add {address} dev {dev}"))?;
     run(&format!("ip -n {name} link set {dev} up")).map(drop)

@@ -68,11 +68,16 @@ fn set_up() -> Outcome {
     for (number, (namespace, dev)) in (1..).zip(FUNCTIONS) {
         guest::run(&format!("ip link set {dev} address 02:00:00:00:00:0{number}"))?;
         guest::namespace(namespace, dev, &format!("10.0.0.{number}/24"))?;
-        // An address that was resolved stays so: a request in between would be a miss, right
-        // where a check wants none.
-        for time in ["base_reachable_time_ms=3600000", "delay_first_probe_time=3600"] {
-            guest::run_in(namespace, &format!("sysctl -qw net.ipv4.neigh.{dev}.{time}"))?;
-        }
+        keep_neighbours(namespace, dev)?;
+    }
+    Ok(())
+}
+
+/// An address that was resolved stays so: a request in between would be a miss, right where a
+/// check wants none.
+fn keep_neighbours(namespace: &str, dev: &str) -> Outcome {
+    for time in ["base_reachable_time_ms=3600000", "delay_first_probe_time=3600"] {
+        guest::run_in(namespace, &format!("sysctl -qw net.ipv4.neigh.{dev}.{time}"))?;
     }
     Ok(())
 }

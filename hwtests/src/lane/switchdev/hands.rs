@@ -7,7 +7,7 @@ use offload::control::view::Flow;
 
 use super::books::{self, Books};
 use super::traffic;
-use super::{Running, SOON, config};
+use super::{DEBUG, FUNCTIONS, Running, SOON, config};
 use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
 use crate::daemon::Daemon;
 use crate::guest;
@@ -47,6 +47,9 @@ pub(super) fn run(checks: &mut Checks) {
     });
     checks.check("tc filter replace under our cookie is said and put right", || {
         altered(running.get()?, books_of()?)
+    });
+    checks.check("a VF that is made again: no redirect to nowhere, counters kept", || {
+        made_again(running.get()?, books_of()?)
     });
     checks.check("exit leaves nothing of it", || {
         running.take()?.exit()?;
@@ -142,4 +145,30 @@ fn altered(daemon: &Daemon, books: Books) -> Outcome {
     contains(&pings, " 0% packet loss")?;
     let (offered, accounted) = (books.offered()?, books.accounted(daemon)?);
     equal("counted more than was sent", &(accounted.packets > offered.packets), &false)
+}
+
+fn made_again(daemon: &Daemon, books: Books) -> Outcome {
+    traffic::ping("f0", "10.0.0.2", 2)?;
+    books::all_in_hardware(daemon, SOON)?;
+    let before = books.accounted(daemon)?;
+    guest::write(&format!("{DEBUG}/recreate"), "1")?;
+    let (namespace, dev) = FUNCTIONS[1];
+    guest::run("ip link set swrep1 up")?;
+    guest::run(&format!("ip link set {dev} address 02:00:00:00:00:02"))?;
+    guest::move_into(namespace, dev, "10.0.0.2/24")?;
+    super::keep_neighbours(namespace, dev)?;
+    guest::wait_for("no filter sends to nowhere", SOON, || {
+        let filters = guest::run("tc filter show dev swrep0 ingress")?;
+        Ok(filters.contains("cookie 4df1") && !filters.contains("device *"))
+    })?;
+    guest::wait_for("the hosts reach each other", SOON, || {
+        Ok(traffic::ping("f0", "10.0.0.2", 1).is_ok())
+    })?;
+    books::all_in_hardware(daemon, SOON)?;
+    let pings = guest::run_in("f0", "ping -n -q -c 20 -i 0.05 -W 2 10.0.0.2")?;
+    contains(&pings, " 0% packet loss")?;
+    // The client forgets what it knew of the port, so megaflows may be new ones; the sum is not.
+    guest::wait_for("all that was counted stays counted", SOON, || {
+        Ok(books.accounted(daemon)?.packets >= before.packets + 40)
+    })
 }
