@@ -2,8 +2,8 @@
 //! client's.
 //!
 //! An operator's megaflow takes the place of the client's that it overlaps: it waits *behind* them
-//! until they are gone from every table. A client's is *narrowed* until it is disjoint from all that
-//! are there. Where the operator's goes, what was narrowed because of it is asked for again.
+//! until they are gone from every table. A client's is *narrowed* until it is disjoint from all
+//! that are there. Where the operator's goes, what was narrowed because of it is asked for again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
