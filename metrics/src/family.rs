@@ -58,7 +58,7 @@ families! {
     "process_start_time_seconds" Gauge []
         "Start of the process in seconds since 1970." start;
     "config_last_reload_successful" Gauge []
-        "1 if the configuration that was read last was taken over." config;
+        "1 if the configuration that was read last was applied." config;
     "flows" Gauge ["placement"]
         "Megaflows that live now, by where they live." flows;
     "flow_placement_changes_total" Counter ["from", "to", "cause"]

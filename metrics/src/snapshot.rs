@@ -14,7 +14,7 @@ pub struct Snapshot {
     pub version: String,
     /// Start of the process, seconds since 1970.
     pub start_seconds: f64,
-    /// Was the configuration that was read last taken over?
+    /// True if the configuration that was read last was applied.
     pub config_ok: bool,
     /// Megaflows that live now; a placement that is not here has none.
     pub flows: BTreeMap<Placement, u64>,
@@ -69,7 +69,7 @@ pub struct Transition {
 /// What is counted for one hardware provider.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ProviderMetrics {
-    /// Does the device answer?
+    /// True if the device answers.
     pub up: bool,
     /// Megaflows that admission let through.
     pub admitted: u64,

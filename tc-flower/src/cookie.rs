@@ -60,7 +60,7 @@ impl Cookie {
         })
     }
 
-    /// Does it belong to that megaflow?
+    /// Returns true if the cookie belongs to that megaflow.
     pub(crate) fn is_of(&self, ufid: Ufid) -> bool {
         self.prefix == prefix(ufid)
     }

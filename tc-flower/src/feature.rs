@@ -64,7 +64,7 @@ pub(crate) fn of(rule: &Rule) -> Vec<Feature> {
     features
 }
 
-/// Does the mask cover all bits that the field has? TCP's flags have twelve.
+/// Returns true if the mask covers all bits of the field. TCP's flags have twelve.
 fn is_whole(key: &FlowerKey) -> bool {
     match key.kind {
         table::TCP_FLAGS => key.mask() == [0x0f, 0xff],
@@ -122,7 +122,7 @@ impl Features {
         self.unknown || self.known.get(&feature).is_some_and(Result::is_ok)
     }
 
-    /// Does the driver take all that the filter asks for?
+    /// Returns true if the driver takes everything that the filter asks for.
     pub(crate) fn admit(&self, rule: &Rule) -> Result<(), Refusal> {
         if self.unknown {
             return Ok(());

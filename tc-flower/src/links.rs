@@ -39,7 +39,7 @@ pub enum DeviceSelector {
 }
 
 impl DeviceSelector {
-    /// Is it this interface?
+    /// Returns true if the selector names this interface.
     #[must_use]
     pub fn selects(&self, device: &Device) -> bool {
         match self {

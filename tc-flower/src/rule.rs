@@ -17,7 +17,7 @@ pub struct Rule {
     /// In order; never empty.
     pub actions: Vec<TcAction>,
     /// Which fields the megaflow's mask covers that the filter implies without naming them (no
-    /// tag under an EtherType that is none of a tag's): the cookie carries it, so that the
+    /// tag under an EtherType that is not a VLAN tag's): the cookie carries it, so that the
     /// very same mask can be read back.
     pub implied: u16,
 }

@@ -202,7 +202,7 @@ fn decode_set(id: u16, body: &[u8], out: &mut Vec<CardAction>) -> Option<()> {
     Some(())
 }
 
-/// May both be in one `set`?
+/// Returns true if both fields can be in one `set`.
 fn same_header(a: Attr, b: Attr) -> bool {
     let with = |ip: Attr| matches!((a, b), (Attr::Ip, y) | (y, Attr::Ip) if y == ip);
     a == b || with(Attr::Ipv4) || with(Attr::Ipv6)

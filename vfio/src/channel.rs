@@ -85,13 +85,13 @@ impl Channel {
             let completion = Completion::of(&record);
             if completion.epoch != self.epoch & 0xffff {
                 self.stale = self.stale.checked_sub(1).ok_or_else(|| {
-                    Error::Unusable("it goes on with completions of another epoch".into())
+                    Error::Unusable("the card keeps sending completions of another epoch".into())
                 })?;
                 continue;
             }
             if completion.sequence != self.completed {
                 let why =
-                    format!("completion {} where {} was due", completion.sequence, self.completed);
+                    format!("completion {} came; expected {}", completion.sequence, self.completed);
                 return Err(Error::Unusable(why));
             }
             self.completed = self.completed.wrapping_add(1);
@@ -137,7 +137,7 @@ impl Channel {
         if self.push(&mut command)? {
             return self.wait();
         }
-        Err(Error::Unusable("it has completed its commands and keeps their ring full".into()))
+        Err(Error::Unusable("the card has completed its commands and keeps their ring full".into()))
     }
 
     /// The same for one that has to succeed.

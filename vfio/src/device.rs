@@ -36,7 +36,7 @@ impl Device {
         Device { ctrl, err, debug, gone, broken, _arena: arena, _keep: keep }
     }
 
-    /// Is the card still there and alive?
+    /// Fails if the card is gone or no longer answers.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.gone.load(Ordering::Relaxed) {
             return Err(Error::Gone);

@@ -112,7 +112,7 @@ impl Driver {
         let named = config.ports.len();
         if named > capabilities.ports as usize {
             let has = capabilities.ports;
-            return Err(Error::Unusable(format!("{named} ports are named, the card has {has}")));
+            return Err(Error::Unusable(format!("{named} ports are named; the card has {has}")));
         }
         let ctrl = Ctrl(blocks.need(Kind::Ctrl)?);
         ctrl.check_scratch()?;
@@ -174,7 +174,7 @@ impl Driver {
         self.ports.iter_mut().find(|(id, _)| *id == port)?.1.take()
     }
 
-    /// Is the card there and alive?
+    /// Fails if the card is gone or no longer answers.
     pub fn check(&self) -> Result<(), Error> {
         self.device.check()
     }

@@ -28,7 +28,7 @@ pub(super) struct ConfigSpace {
 }
 
 impl ConfigSpace {
-    /// Of a card with that many MSI-X vectors, 1 to 2,048.
+    /// The configuration space of a card with the given number of MSI-X vectors, 1 to 2,048.
     pub(super) fn new(vectors: u16) -> ConfigSpace {
         let mut bytes = [0; CONFIG_BYTES as usize];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);

@@ -37,7 +37,7 @@ impl Slot {
         self.registers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Is there a card that answers?
+    /// Returns true if no card answers.
     pub(super) fn is_empty(&self) -> bool {
         self.read32(0) == u32::MAX
     }

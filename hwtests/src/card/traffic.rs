@@ -52,7 +52,7 @@ impl Running {
     }
 }
 
-/// Pings: that many requests in that distance, each waited for a second.
+/// Sends the given number of pings at the given interval and waits a second for each reply.
 pub(super) fn ping(
     hosts: &Hosts,
     from: u8,

@@ -17,7 +17,7 @@ pub(super) fn cookie(action: Attrs<'_>) -> Result<Option<Cookie>, Malformed> {
     Ok(cookie.and_then(|cookie| Cookie::from_bytes(cookie.payload)))
 }
 
-/// All actions of a filter; None if one is none of those that we write.
+/// All actions of a filter; None if the filter has an action that we never write.
 pub(super) fn list(actions: Attrs<'_>) -> Option<Vec<TcAction>> {
     actions
         .map(|attr| {

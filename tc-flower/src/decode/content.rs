@@ -30,8 +30,8 @@ impl Content {
         hasher.finish()
     }
 
-    /// Does it send packets to an interface that was taken away? The kernel shows such a redirect
-    /// as one to interface 0, and never attaches it to an interface again.
+    /// Returns true if the filter sends packets to an interface that was deleted. The kernel shows
+    /// such a redirect as one to interface 0, and never attaches it to an interface again.
     pub(crate) fn is_headless(&self) -> bool {
         self.actions.iter().any(|action| {
             matches!(action, TcAction::Redirect { ifindex: 0 } | TcAction::Mirror { ifindex: 0 })
@@ -45,8 +45,8 @@ pub(crate) struct Foreign {
     pub(crate) at: Location,
     pub(crate) protocol: u16,
     pub(crate) kind: String,
-    /// Does the kernel say that it is in hardware? One that is not takes no packet from a filter
-    /// of ours, which the hardware handles before tc sees the packet.
+    /// True if the kernel says that the filter is in hardware. A filter that is not takes no packet
+    /// from a filter of ours in hardware, which handles the packet before tc sees it.
     pub(crate) in_hw: bool,
     /// Every packet that it matches, and perhaps more: what is not understood is taken as wild.
     pub(crate) matching: Match,

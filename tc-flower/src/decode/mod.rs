@@ -40,9 +40,9 @@ pub(crate) struct Filter<'a> {
 pub(crate) struct Summary {
     /// None if it is not ours.
     pub(crate) cookie: Option<Cookie>,
-    /// Does the kernel say that it is in hardware?
+    /// True if the kernel says that the filter is in hardware.
     pub(crate) in_hw: bool,
-    /// Did the driver answer when it was asked for statistics of this filter?
+    /// True if the driver answered when it was asked for statistics of this filter.
     pub(crate) answered: bool,
     pub(crate) counted: Counted,
 }

@@ -29,7 +29,7 @@ impl State {
         self.notify(message(kind, 0, 0, SOMEBODY, |w| stored.show(w, at)));
     }
 
-    /// One more install: does somebody delete a qdisc right before it?
+    /// Counts one more install; deletes a qdisc right before it when that install's turn has come.
     pub(super) fn count_down(&mut self) {
         let Some((installs, ifindex)) = self.cut.front_mut() else { return };
         if *installs > 0 {

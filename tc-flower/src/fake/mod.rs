@@ -40,7 +40,7 @@ pub(crate) struct State {
     pub(crate) interrupt: usize,
     /// What somebody does in the midst of each of the next dumps, which the kernel does not mark.
     pub(crate) meanwhile: VecDeque<Change>,
-    /// After so many more installs somebody deletes that interface's qdisc, each time.
+    /// Each time this number of installs has passed, somebody deletes that interface's qdisc.
     pub(crate) cut: VecDeque<(usize, u32)>,
     /// Interfaces with `hw-tc-offload` off.
     pub(crate) offload_off: BTreeSet<u32>,

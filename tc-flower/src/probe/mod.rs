@@ -30,8 +30,8 @@ pub(crate) struct Probed {
     pub(crate) features: Features,
     /// The highest priority that the driver takes.
     pub(crate) top: u16,
-    /// Does the driver answer when it is asked for statistics? Then a filter for which it does
-    /// not has been lost by the hardware.
+    /// True if the driver answers when it is asked for statistics. The hardware has then lost
+    /// every filter for which the driver does not answer.
     pub(crate) answers: bool,
     /// Why nothing can be offloaded there.
     pub(crate) unusable: Option<Refusal>,

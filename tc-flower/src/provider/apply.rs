@@ -71,7 +71,7 @@ pub(super) struct Echo {
     /// Of what it does, and whether a port that it sends to is gone.
     pub(super) digest: Option<u64>,
     pub(super) headless: bool,
-    /// Of a new filter: is it what was asked for?
+    /// For a new filter: true if the kernel shows the filter that was asked for.
     pub(super) same: bool,
 }
 
@@ -198,14 +198,14 @@ impl<T: Transport> Tc<T> {
         let priorities = self.table.priorities(rule.ifindex, rule.chain);
         let priority = priorities.take(&signature, before).ok_or_else(|| {
             let refusal = Refusal::new(Reason::TableFull, "tc priorities");
-            ProviderError::Full(refusal.detail("every priority has another mask already"))
+            ProviderError::Full(refusal.detail("every priority is already taken by another mask"))
         })?;
         Ok((rule, priority))
     }
 
-    /// What is removed without being in the books, because it was taken for somebody's or for a
-    /// rest, or where others were seen, is looked at again right before: is it still there as it
-    /// is known, and is it nobody else's?
+    /// Looks again, right before the removal, at each filter that is removed without being in the
+    /// books (it was taken for somebody else's or for a leftover), or where other tools were seen:
+    /// it must still be there as it is known, and must not belong to anybody else.
     fn look_again(&mut self, jobs: &mut Vec<Job>, results: &mut Results) {
         let doubtful = |job: &Job| match job {
             Job::Drop { placed } => Some(*placed),

@@ -46,7 +46,7 @@ pub(super) fn of_install(nack: &Nack) -> ProviderError {
     }
 }
 
-/// Does the refusal of a removal mean that the filter is not there?
+/// Returns true if the refusal of a removal means that the filter does not exist.
 pub(super) fn is_absent(nack: &Nack) -> bool {
     // EINVAL: the qdisc that the filter hung on is not there.
     matches!(nack.errno, libc::ENOENT | libc::ENODEV | libc::EINVAL)

@@ -178,7 +178,8 @@ impl<T: Transport> Tc<T> {
         let there = |ifindex: &u32| self.by_ifindex.contains_key(ifindex);
         self.features.retain(|ifindex, _| there(ifindex));
         let unusable = self.ports.iter().filter_map(|(port, state)| {
-            let gone = || Refusal::new(Reason::Port, "in_port").detail("its interface is gone");
+            let gone =
+                || Refusal::new(Reason::Port, "in_port").detail("the port's interface is gone");
             let why = state.unusable.clone().or_else(|| state.gone.then(gone))?;
             Some((*port, why))
         });
@@ -196,7 +197,7 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// Does the driver of that interface answer for its filters?
+    /// Returns true if the interface's driver answers for its filters.
     pub(super) fn answers(&self, ifindex: u32) -> bool {
         self.ports.values().any(|state| state.device.ifindex == ifindex && state.answers)
     }
@@ -206,7 +207,7 @@ impl PortState {
     pub(super) fn new(selector: DeviceSelector, device: Device) -> PortState {
         let unusable = device.switch_id.is_none().then(|| {
             Refusal::new(Reason::Port, "in_port")
-                .detail(format!("{} is no port of a switchdev NIC", device.name))
+                .detail(format!("{} is not a port of a switchdev NIC", device.name))
         });
         PortState {
             selector,

@@ -80,7 +80,7 @@ impl Priorities {
         self.ours.remove(&priority);
     }
 
-    /// Do we have filters there?
+    /// Returns true if we have filters at this priority.
     pub(super) fn is_ours(&self, priority: u16) -> bool {
         self.ours.contains_key(&priority)
     }

@@ -79,13 +79,13 @@ impl<T: Transport> Tc<T> {
     }
 }
 
-/// Are there no filters at all, on the way in and out?
+/// Returns true if the interface has no filters, neither at ingress nor at egress.
 fn is_empty<T: Transport>(client: &mut Client<T>, ifindex: u32) -> Result<bool, WireError> {
     Ok(no_filters(client, ifindex, TC_H_INGRESS_FILTERS)?
         && no_filters(client, ifindex, TC_H_EGRESS_FILTERS)?)
 }
 
-/// Are there no filters on the way out?
+/// Returns true if the interface has no filters at egress.
 pub(super) fn is_egress_empty<T: Transport>(
     client: &mut Client<T>,
     ifindex: u32,

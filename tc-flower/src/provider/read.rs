@@ -105,7 +105,7 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// Whose filter is it, and does it still do what it is to do?
+    /// Tells whose filter it is, and if it is ours, whether it still does what we installed.
     fn judge(&mut self, listed: &Listed) -> Seen {
         let Listed { placed, summary, .. } = listed;
         let stats = summary.counted.stats((self.clock)());

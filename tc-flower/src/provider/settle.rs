@@ -62,7 +62,7 @@ impl<T: Transport> Tc<T> {
         self.last_words_of(placed).ok_or(ProviderError::NotFound)
     }
 
-    /// The kernel took a filter: is it what was asked for, and in hardware?
+    /// Checks that a filter which the kernel took is the one asked for, and is in hardware.
     fn added(&mut self, add: &Adding, echo: &Echo, results: &mut Results, left: &mut Left) {
         let cookie = echo.summary.cookie.unwrap_or(add.cookie);
         let placed = Placed { at: echo.at, protocol: add.rule.protocol, cookie };
@@ -241,9 +241,9 @@ impl<T: Transport> Tc<T> {
     fn refused(&mut self, nack: &Nack, cause: Cause, qdisc_was_lost: bool) -> ProviderError {
         match cause {
             Cause::Place if qdisc_was_lost => {
-                ProviderError::Busy("its qdisc was taken away while it went in".into())
+                ProviderError::Busy("the qdisc was deleted while the filter was installed".into())
             }
-            Cause::Taken => ProviderError::Busy("a filter that is not ours has its key".into()),
+            Cause::Taken => ProviderError::Busy("another tool's filter has the same key".into()),
             Cause::Place | Cause::Lasting => {
                 self.refused = true;
                 of_install(nack)
@@ -257,7 +257,8 @@ impl<T: Transport> Tc<T> {
             match job {
                 Job::Add(add) => {
                     self.give_back(&add);
-                    results[add.op] = Err(ProviderError::Busy("others kept changing it".into()));
+                    results[add.op] =
+                        Err(ProviderError::Busy("other tools kept changing the filter".into()));
                 }
                 // Its result is what it was at the beginning: no answer.
                 Job::Remove { .. } => {}

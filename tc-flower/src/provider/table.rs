@@ -24,7 +24,7 @@ pub(super) struct Entry {
     pub(super) placed: Placed,
     /// As last read: what is final if the filter is lost.
     pub(super) last: Stats,
-    /// Has the driver answered for this filter? If it no longer does, the hardware lost it.
+    /// True once the driver answered for this filter. If it stops, the hardware lost the filter.
     pub(super) answered: bool,
     /// Of what it does (see `Content::digest`): another one is not what we put there.
     pub(super) digest: Option<u64>,
@@ -37,7 +37,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Does it send packets there?
+    /// Returns true if the rule sends packets to that interface.
     pub(super) fn outputs_to(&self, port: PortId) -> bool {
         let actions = self.flow.iter().flat_map(|flow| flow.actions.iter());
         actions.into_iter().any(|action| *action == Action::Output(port))
@@ -87,7 +87,7 @@ impl Table {
         self.entries.get_mut(&ufid)
     }
 
-    /// Whose filter is there?
+    /// Tells whose filter is in this place.
     pub(super) fn at(&self, at: &Location) -> Option<Ufid> {
         self.at.get(at).copied()
     }

@@ -102,7 +102,7 @@ fn opening_leaves_no_probe_and_knows_the_ports() {
     let refusal = ports[2].unusable.clone().unwrap();
     assert_eq!(refusal.reason, Reason::Port);
     let refusal = tc.admission.admit(&flow("in_port(3),eth_type(0x0800)", "1")).unwrap_err();
-    assert_eq!(refusal.to_string(), "port in_port 3: eth0 is no port of a switchdev NIC");
+    assert_eq!(refusal.to_string(), "port in_port 3: eth0 is not a port of a switchdev NIC");
     let capabilities = tc.admission.capabilities();
     assert_eq!(capabilities.ports, [PortId(1), PortId(2)].into());
     assert_eq!(capabilities.fields[&flow::Field::Ipv4Src], flow::FieldSupport::Masked);
@@ -425,7 +425,7 @@ fn a_representor_that_goes_takes_its_megaflows_and_comes_back_under_another_numb
     assert_eq!(tc.events(), [ProviderEvent::Changed]);
     assert!(stats(&mut tc).is_empty(), "the other one sends into nothing");
     let refusal = tc.admission.admit(&station(1, "2")).unwrap_err();
-    assert_eq!(refusal.to_string(), "port in_port 1: its interface is gone");
+    assert_eq!(refusal.to_string(), "port in_port 1: the port's interface is gone");
     kernel.lock().links.push((21, "renamed".into(), link.2, link.3));
     kernel.notify(RTM_NEWLINK, 0, shown(21));
     assert_eq!(tc.events(), [ProviderEvent::Changed]);

@@ -59,7 +59,7 @@ pub struct PortDevice {
 pub struct Target {
     /// The ports that have an interface on a switch.
     pub ports: BTreeMap<PortId, PortDevice>,
-    /// May chains be used for recirculation ids?
+    /// True if chains can be used for recirculation ids.
     pub recirculation: bool,
 }
 
@@ -79,11 +79,11 @@ pub fn translate(flow: &Megaflow, target: &Target) -> Result<Rule, Refusal> {
 /// How many VLAN tags the match requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Tags {
-    /// Nothing is said of tags.
+    /// The match does not say how many tags the packet has.
     Unknown,
-    /// That many.
+    /// Exactly this number of tags.
     Exactly(u8),
-    /// That many, and more may be behind them.
+    /// This number of tags or more.
     AtLeast(u8),
 }
 

@@ -42,7 +42,7 @@ const INNER: Place = Place {
     implied_tpid: implied::CVLAN_TPID,
 };
 
-/// Is it the EtherType of a tag?
+/// Returns true if it is the EtherType of a VLAN tag.
 pub(crate) fn is_tpid(eth_type: u16) -> bool {
     matches!(eth_type, ETH_P_8021Q | ETH_P_8021AD)
 }

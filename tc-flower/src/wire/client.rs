@@ -291,7 +291,7 @@ impl Batch {
     }
 }
 
-/// Does the error mean that answers are missing, while the socket goes on?
+/// Returns true if the error means that answers were lost but the socket still works.
 fn is_loss(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOBUFS)
         || matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData)

@@ -118,7 +118,7 @@ impl Writer {
         self.buf.len()
     }
 
-    /// Did an attribute outgrow its 16-bit length? Then the buffer is not to be sent.
+    /// True if an attribute outgrew its 16-bit length. The buffer must then not be sent.
     pub(crate) fn is_too_long(&self) -> bool {
         self.too_long
     }

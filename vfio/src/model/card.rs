@@ -193,7 +193,7 @@ impl Card {
         u32::try_from(micros).unwrap_or(0)
     }
 
-    /// Is the ring on?
+    /// Returns true if the ring is enabled.
     pub(super) fn ring(&mut self, number: usize) -> bool {
         self.rings[number].refresh(&self.registers)
     }

@@ -112,7 +112,7 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).flows.clone()
     }
 
-    /// Does [`Ledger::flows`] have all of them? Not after a million lives of megaflows.
+    /// Returns true if [`Ledger::flows`] has every life: false after a million lives of megaflows.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.state.lock().unwrap_or_else(PoisonError::into_inner).incomplete

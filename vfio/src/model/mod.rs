@@ -51,7 +51,7 @@ impl ModelCard {
     ) -> Result<ModelCard, Error> {
         capabilities.ports = crate::int::to_u32(wires.len());
         if !(1..=64).contains(&wires.len()) {
-            return Err(Error::Unusable(format!("a card has 1 to 64 wires, not {}", wires.len())));
+            return Err(Error::Unusable(format!("expected 1 to 64 wires, got {}", wires.len())));
         }
         let registers = Registers::new(&capabilities)?;
         let card =
@@ -90,7 +90,7 @@ impl ModelCard {
         self.registers.wake();
     }
 
-    /// Loses that many counter updates from now on: a fault that an audit must find.
+    /// Loses the given number of counter updates from now on: a fault that an audit must find.
     pub fn lose_counts(&self, count: u32) {
         self.lost_counts.store(count, Ordering::SeqCst);
     }

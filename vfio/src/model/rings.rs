@@ -22,7 +22,7 @@ pub(super) struct CardRing {
 
 /// What the host's index says.
 pub(super) enum Doorbell {
-    /// That many records wait (host produces) or fit (card produces).
+    /// The number of records that wait (host produces) or fit (card produces).
     Room(u16),
     /// It can't be; nothing waits and nothing fits until it is right. `true` the first time.
     Bad(bool),
@@ -138,7 +138,7 @@ impl CardRing {
         Ok(true)
     }
 
-    /// Is an interrupt due?
+    /// The vector to raise if an interrupt is due.
     pub(super) fn interrupt(&self, registers: &Registers) -> Option<u32> {
         (self.enabled && registers.take_arm(self.number, self.index))
             .then(|| registers.ring(self.number, ring::VECTOR))

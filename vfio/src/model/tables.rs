@@ -111,7 +111,7 @@ impl Tables {
         slots.get(slot as usize).map(Option::as_deref).ok_or(Status::Range)
     }
 
-    /// Does an entry belong there?
+    /// Returns true if an entry belongs in this place.
     fn placed_right(&self, entry: &Entry, slot: u32) -> bool {
         let hashes = self.toeplitz.hashes(&entry.key, entry.mask_id);
         let side = usize::from(slot >= self.caps.em_slots() / 2);

@@ -19,7 +19,7 @@ pub trait Wire: Send {
     /// Takes a frame to send; `Ok(false)` if the wire has no room for it now (the card drops it).
     fn transmit(&mut self, frame: &[u8]) -> io::Result<bool>;
 
-    /// Does it carry frames? The card shows it as the port's link.
+    /// Returns true if the wire carries frames. The card shows this as the port's link.
     fn is_up(&self) -> bool {
         true
     }
@@ -85,7 +85,7 @@ pub struct MemoryWire {
 }
 
 impl MemoryWire {
-    /// Both ends; each direction holds that many frames.
+    /// Both ends of a wire; each direction holds up to the given number of frames.
     pub fn pair(capacity: usize) -> Result<(MemoryWire, MemoryWire), Error> {
         let (a, b) = (Lane::new(capacity)?, Lane::new(capacity)?);
         let end = |incoming: &Arc<Lane>, outgoing: &Arc<Lane>| MemoryWire {

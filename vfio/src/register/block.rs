@@ -149,12 +149,12 @@ impl Blocks {
             }
             let kind = Kind::of(window.read(header::TYPE)?);
             if at == 0 && kind != Some(Kind::Fwid) {
-                return Err(Error::Unusable("it has no FWID block at offset 0".into()));
+                return Err(Error::Unusable("the card has no FWID block at offset 0".into()));
             }
             if let Some(kind) = kind {
                 let major = window.read(header::VERSION)? >> 24;
                 if major != 1 {
-                    let why = format!("block {kind:?} has major version {major}, not 1");
+                    let why = format!("block {kind:?} has major version {major}; expected 1");
                     return Err(Error::Unusable(why));
                 }
                 found.entry(kind).or_insert_with(|| window.clone());
@@ -172,7 +172,7 @@ impl Blocks {
 
     /// A block that must be there.
     pub fn need(&self, kind: Kind) -> Result<Window, Error> {
-        let missing = || Error::Unusable(format!("it has no {kind:?} block"));
+        let missing = || Error::Unusable(format!("the card has no {kind:?} block"));
         self.found.get(&kind).cloned().ok_or_else(missing)
     }
 }

@@ -57,7 +57,7 @@ impl Features {
     /// Everything above.
     pub const ALL: Features = Features(0xff | 1 << 16);
 
-    /// Are all bits of the other set here?
+    /// Returns true if this set has all bits of the other set.
     #[must_use]
     pub fn has(self, other: Features) -> bool {
         self.0 & other.0 == other.0
@@ -139,20 +139,24 @@ impl CardCapabilities {
         ];
         for (name, value, want) in fixed {
             if value != want {
-                return Err(Error::Unusable(format!("{name} is {value}, this driver has {want}")));
+                return Err(Error::Unusable(format!(
+                    "{name} is {value}; this driver expects {want}"
+                )));
             }
         }
         let ranged = |name, value, low, high| {
             if (low..=high).contains(&value) {
                 return Ok(value);
             }
-            Err(Error::Unusable(format!("{name} is {value}, not {low} to {high}")))
+            Err(Error::Unusable(format!("{name} is {value}; expected {low} to {high}")))
         };
         let get =
             |word: crate::layout::Word, low, high| ranged(word.name, block.read(word)?, low, high);
         let buckets = get(cap::EM_BUCKETS, 1, 1 << 22)?;
         if !buckets.is_power_of_two() {
-            return Err(Error::Unusable(format!("EM_BUCKETS is {buckets}, no power of two")));
+            return Err(Error::Unusable(format!(
+                "EM_BUCKETS is {buckets}; expected a power of two"
+            )));
         }
         Ok(CardCapabilities {
             masks: get(cap::N_MASK, 1, 256)?,

@@ -66,7 +66,7 @@ impl Ctrl {
         self.0.read(ctrl::BOOT_EPOCH)
     }
 
-    /// Do writes arrive and come back?
+    /// Fails unless a value that was written is read back.
     pub fn check_scratch(&self) -> Result<(), Error> {
         for value in [0x5555_aaaa, 0xaaaa_5555, 0] {
             self.0.write(ctrl::SCRATCH, value);

@@ -18,10 +18,10 @@ layout! {
 /// "MFC1".
 pub const MAGIC: u32 = 0x4d46_4331;
 
-/// Is it a card of this text?
+/// Fails unless the card implements the ABI that this crate is written for.
 pub fn check(block: &Window) -> Result<(), Error> {
     match block.read(fwid::MAGIC)? {
         MAGIC => Ok(()),
-        other => Err(Error::Unusable(format!("MAGIC is {other:#x}, not {MAGIC:#x}"))),
+        other => Err(Error::Unusable(format!("MAGIC is {other:#x}; expected {MAGIC:#x}"))),
     }
 }

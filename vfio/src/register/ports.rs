@@ -110,7 +110,7 @@ impl PortWindow {
         RingRegisters(self.0.at(port::TX.offset as u64))
     }
 
-    /// Is the wire up?
+    /// Returns true if the wire is up.
     pub fn link(&self) -> Result<bool, Error> {
         Ok(self.0.read(port::LINK)? == 1)
     }

@@ -217,7 +217,7 @@ impl Command {
         command::CRC.put(&mut self.bytes, u64::from(crc));
     }
 
-    /// Is the CRC right?
+    /// Returns true if the CRC is right.
     #[must_use]
     pub fn intact(&self) -> bool {
         command::CRC.get32(&self.bytes) == crc32c(&self.bytes[..command::CRC.offset])

@@ -49,7 +49,7 @@ impl Consumer {
         self.ring.config.stride
     }
 
-    /// Done with that many records.
+    /// Gives the given number of records back to the card.
     pub fn advance(&mut self, count: u16) {
         self.next = self.next.wrapping_add(count);
     }

@@ -28,7 +28,7 @@ impl Producer {
         Ok(Producer { ring: Shared::new(registers, arena, config)?, next: 0, rung: 0, taken: 0 })
     }
 
-    /// Room for how many more records? The card can take those that it was told of.
+    /// The number of further records that fit. The card can take only records that it was told of.
     pub fn room(&mut self) -> Result<u16, Error> {
         if self.next.wrapping_sub(self.taken) == self.ring.entries() {
             let told = self.rung.wrapping_sub(self.taken);

@@ -68,7 +68,7 @@ impl Shared {
             return Ok(ahead);
         }
         let last = from.wrapping_add(possible);
-        Err(Error::Unusable(format!("a ring's index is {index}, it can be {from} to {last}")))
+        Err(Error::Unusable(format!("a ring's index is {index}; expected {from} to {last}")))
     }
 
     fn at(&self, number: u16) -> usize {

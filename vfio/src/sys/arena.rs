@@ -13,7 +13,7 @@ const LOCAL_IOVA: u64 = 0x1000_0000;
 
 /// Who makes memory reachable by the card.
 pub trait DmaSource: Send + Sync {
-    /// An arena of at least that many bytes, mapped for the card.
+    /// An arena of at least the given number of bytes, mapped for the card.
     fn arena(&self, bytes: usize) -> Result<Arc<Arena>, Error>;
 }
 
@@ -92,7 +92,7 @@ impl Region {
         self.length
     }
 
-    /// Is there nothing in it?
+    /// Returns true if the length is zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0

@@ -38,7 +38,7 @@ impl Interrupt {
         let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
     }
 
-    /// Takes it back; was it raised?
+    /// Clears the interrupt; returns true if it was raised.
     pub fn clear(&self) -> bool {
         rustix::io::read(&self.fd, &mut [0u8; 8]).is_ok()
     }

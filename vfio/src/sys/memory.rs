@@ -55,7 +55,7 @@ impl Mapping {
         self.length
     }
 
-    /// Is there nothing in it?
+    /// Returns true if the length is zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0

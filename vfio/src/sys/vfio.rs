@@ -203,7 +203,7 @@ fn master(device: &VfioDevice) {
 fn map_bar(device: &Arc<VfioDevice>, index: u32) -> Result<Box<dyn Bar>, Error> {
     let size = to_usize(device.get_region_size(index));
     if size == 0 {
-        return Err(Error::Unusable(format!("it has no BAR{index}")));
+        return Err(Error::Unusable(format!("the device has no BAR{index}")));
     }
     if device.get_region_flags(index) & FLAG_MMAP == 0 {
         return Ok(Box::new(TrappedBar { device: device.clone(), index }));
@@ -218,7 +218,7 @@ fn map_bar(device: &Arc<VfioDevice>, index: u32) -> Result<Box<dyn Bar>, Error> 
     }
 }
 
-/// Enables the first vectors of an interrupt index, as many as there are.
+/// Enables the first vectors of an interrupt index, one for each event descriptor.
 fn enable_interrupts(
     device: &VfioDevice,
     index: u32,

@@ -52,7 +52,7 @@ pub struct Cuckoo {
 }
 
 impl Cuckoo {
-    /// An empty table of two hashes with that many buckets (a power of two) and ways.
+    /// An empty table of two hashes, with the given number of buckets (a power of two) and ways.
     #[must_use]
     pub fn new(buckets: u32, ways: u32) -> Cuckoo {
         let slots = vec![None; (2 * buckets * ways) as usize];

@@ -100,9 +100,9 @@ impl Bench {
         self.ask(&format!("send {wire} {}", hex(frame))).map(drop)
     }
 
-    /// The frames that the host at a wire received since the last call, when there are that many;
-    /// fails with fewer after a while, or with more. The hosts' own kernels ask each other for
-    /// addresses when they like: that is not counted.
+    /// The `count` frames that the host at a wire received since the last call. Waits for them, and
+    /// fails with fewer at the end of the wait, or with more. ARP frames, which the hosts' own
+    /// kernels send at any time, are not counted.
     pub(super) fn frames(&mut self, wire: u8, count: usize) -> Outcome<Vec<String>> {
         let mut frames = Vec::new();
         let begin = Instant::now();
@@ -140,7 +140,7 @@ pub(super) fn ready(fd: BorrowedFd<'_>, what: PollFlags, time: Duration) -> Outc
     }
 }
 
-/// Is the frame, in hex, one of the address resolution protocol?
+/// Returns true if the frame, in hex, is an ARP frame.
 fn is_arp(frame: &str) -> bool {
     frame.get(24..28) == Some("0806")
 }

@@ -89,8 +89,8 @@ impl Daemon {
         serde_json::from_str(&self.ask("offload/status", &[])?).context("offload/status")
     }
 
-    /// The megaflows of IPv4 packets that come in by a wire and leave by the other, of which
-    /// there have to be that many.
+    /// The megaflows of IPv4 packets that come in by one wire and leave by the other. Fails unless
+    /// there are exactly `count` of them.
     pub(super) fn between_wires(&self, count: usize) -> Outcome<Vec<Flow>> {
         let mut flows = self.flows()?;
         flows.retain(|flow| {

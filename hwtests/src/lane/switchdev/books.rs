@@ -96,7 +96,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Is it of that megaflow? Its cookie has the first half of the ufid.
+    /// Returns true if the rule is that megaflow's: its cookie has the first half of the ufid.
     pub(super) fn is_of(&self, flow: &Flow) -> bool {
         let digits: String = flow.ufid.chars().filter(char::is_ascii_hexdigit).collect();
         // "ufid:" has two hex digits of its own.

@@ -124,7 +124,7 @@ impl Stream {
         Ok(Stream { stop, arrived, ends: Some([client, server]) })
     }
 
-    /// Waits until so many more bytes have arrived.
+    /// Waits until the given number of further bytes has arrived.
     pub(super) fn goes_on(&self, bytes: u64) -> Outcome {
         let begin = self.arrived.load(Ordering::Relaxed);
         let what = format!("{bytes} bytes more than {begin} arrive");

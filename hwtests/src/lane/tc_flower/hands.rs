@@ -28,7 +28,7 @@ fn outputs(socket: &RawSocket) -> Outcome<Vec<String>> {
     Ok(send(socket, &[frame])?.into_iter().map(|(dev, _)| dev).collect())
 }
 
-/// So many megaflows under each of four masks.
+/// The given number of megaflows under each of four masks.
 fn megaflows(each: u8) -> Outcome<Vec<Arc<Megaflow>>> {
     let stations = (0..each).map(|n| format!("02:00:00:00:00:{n:02x}"));
     let of_station = |station: String| {

@@ -31,9 +31,9 @@ pub(crate) struct Context<'t> {
     pub(crate) l3: L3,
     /// The IP protocol if it is matched.
     pub(crate) protocol: Option<u8>,
-    /// Is it matched that the packet is no fragment?
+    /// True if the match demands that the packet is not a fragment.
     pub(crate) whole: bool,
-    /// Is the outermost network header an MPLS label?
+    /// True if the outermost network header is an MPLS label.
     pub(crate) mpls: bool,
     /// Where it came in.
     pub(crate) device: &'t PortDevice,

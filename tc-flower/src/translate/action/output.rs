@@ -32,7 +32,7 @@ impl List<'_> {
         }
         if id.0 == 0 || id.0 > TC_ACT_EXT_VAL_MASK {
             return Err(Refusal::new(Reason::Recirculation, "recirc")
-                .detail(format!("{id} is no chain: 1 to {TC_ACT_EXT_VAL_MASK:#x}")));
+                .detail(format!("chain {id}: expected 1 to {TC_ACT_EXT_VAL_MASK:#x}")));
         }
         self.out.push(TcAction::Goto { chain: id.0 });
         Ok(())

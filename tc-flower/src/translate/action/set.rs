@@ -20,7 +20,7 @@ fn places(header: Header) -> impl Iterator<Item = &'static Place> {
 impl List<'_> {
     pub(super) fn set(&mut self, set: &SetFields) -> Result<(), Refusal> {
         let Some(first) = set.mask.fields().next() else {
-            return Err(Refusal::new(Reason::Action, "set").detail("it sets nothing"));
+            return Err(Refusal::new(Reason::Action, "set").detail("the action sets no field"));
         };
         let header = self.header(set, first)?;
         let covered = |field| places(header).any(|place| place.field == field);
