@@ -77,6 +77,8 @@ families! {
         "Operations that may wait for the provider." queue_limit;
     "provider_up" Gauge ["provider"]
         "1 if the device answers." up;
+    "provider_ports" Gauge ["provider"]
+        "Ports whose megaflows the provider can hold; 0: it offloads nothing." provider_ports;
     "hw_table_entries" Gauge ["provider", "table"]
         "Entries in use." table_entries;
     "hw_table_capacity_entries" Gauge ["provider", "table"]

@@ -71,6 +71,8 @@ pub struct Transition {
 pub struct ProviderMetrics {
     /// True if the device answers.
     pub up: bool,
+    /// Ports whose megaflows it can hold; `None` where every port's can live (the host table).
+    pub ports: Option<u64>,
     /// Megaflows that admission let through.
     pub admitted: u64,
     /// Megaflows that were refused, by reason; a reason that is not here never was.

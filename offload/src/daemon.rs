@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::{self, Card, ClientKind, Config, Device, PortKind, ProviderKind};
 use crate::control::{Context, Place, log::Log};
 use crate::engine::{Budget, ByRate, Engine, Settings};
+use crate::host::{self, kernel::Kernel};
 use crate::limits;
 use crate::request::Request;
 use crate::runtime::{self, Parts};
@@ -175,8 +177,9 @@ fn open_card(config: &Config) -> io::Result<Option<OpenCard>> {
     let mut settings = CardConfig::new(&ids);
     match card {
         Card::Pci(address) => {
-            let named = |e| io::Error::other(format!("card {address}: {e}"));
-            let driver = Driver::open_vfio(address, &settings).map_err(named)?;
+            let explained = |e| host::card::explained(Path::new("/"), address, &e);
+            let driver = Driver::open_vfio(address, &settings)
+                .map_err(|e| io::Error::other(explained(e)))?;
             Ok(Some(OpenCard { driver, plugs: BTreeMap::new(), _model: None }))
         }
         Card::Model => {
@@ -275,5 +278,10 @@ fn open_tc(config: &Config, clock: Clock) -> io::Result<Box<dyn Provider>> {
         })
         .collect();
     let provider = TcProvider::open(&ports, Box::new(move || clock.now()));
-    Ok(Box::new(provider.map_err(io::Error::other)?))
+    let provider = provider.map_err(io::Error::other)?;
+    let kernel = Kernel::read(Path::new("/"));
+    if let Some(why) = host::nic::without_offload(&provider.ports(), &kernel) {
+        tracing::warn!("{why}");
+    }
+    Ok(Box::new(provider))
 }

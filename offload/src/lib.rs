@@ -8,6 +8,7 @@ pub mod control;
 pub mod daemon;
 pub mod demo;
 pub mod engine;
+pub mod host;
 pub mod http;
 pub mod limits;
 pub mod request;

@@ -348,3 +348,22 @@ fn a_daemon_leaves_nothing_and_comes_back_after_kill_9() {
     // The folder stays: the life that had made it was killed.
     assert_eq!(std::fs::read_dir(daemon.folder.path().join("run")).unwrap().count(), 0);
 }
+
+#[test]
+fn doctor_ends_with_a_verdict_and_its_status() {
+    for goal in ["tc", "fpga", "demo", "tests"] {
+        let output = megaflow(&["doctor", "--for", goal]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let last = text.lines().last().unwrap();
+        let can = last == format!("verdict for {goal}: can work on this host");
+        let cannot = format!("verdict for {goal}: can't work on this host: ");
+        assert!(can || last.starts_with(&cannot), "{text}");
+        assert_eq!(output.status.code(), Some(i32::from(!can)), "{text}");
+        let json = megaflow(&["doctor", "--json", "--for", goal]);
+        let findings: Vec<Value> = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(findings.last().unwrap()["ok"], can, "{findings:?}");
+    }
+    // The demo replays captures where it can't make hosts.
+    assert_eq!(megaflow(&["doctor", "--for", "demo"]).status.code(), Some(0));
+    assert!(says(&["doctor"]).contains("verdict for tests: "));
+}

@@ -237,6 +237,26 @@ fn what_can_not_be_started_is_one_line_and_leaves_nothing() {
     drop(taken);
 }
 
+#[test]
+fn tc_without_a_switchdev_nic_says_at_start_that_it_offloads_nothing() {
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let config = format!(
+        "[datapath]\nname = 'br0'\n\
+         [[port]]\nname = 'left'\ntype = 'system'\ndevice = 'mf-a'\n\
+         [[provider]]\nkind = 'tc'\n\
+         [control]\nsocket = '{}'\n",
+        folder.socket(),
+    );
+    let daemon = Daemon::start(&lan.switch, &folder, &config);
+    let log = daemon.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("tc offloads nothing")).collect();
+    let why = "mf-a is no port of a switchdev NIC";
+    assert!(matches!(told[..], [line] if line.contains("WARN") && line.contains(why)), "{log}");
+    let ports = samples(&daemon.appctl(&["metrics/show"]));
+    assert_eq!(ports["megaflow_provider_ports{provider=\"tc\"}"], 0.0);
+}
+
 /// Ports of every kind that needs no card, and no hardware provider at all.
 #[test]
 fn hostdp_alone_forwards_between_ports_of_every_kind() {

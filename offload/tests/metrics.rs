@@ -32,8 +32,15 @@ fn every_series_is_there_from_the_start_and_at_zero() {
     assert!(at_start.head.contains("content-type: text/plain; version=0.0.4"), "{at_start:?}");
     assert_eq!(lint(&at_start.body), "");
     let at_start = samples(&at_start.body);
-    let not_zero =
-        ["_info", "_up", "_limit", "_capacity_entries", "_reload_successful", "_port_state"];
+    let not_zero = [
+        "_info",
+        "_up",
+        "_limit",
+        "_capacity_entries",
+        "_reload_successful",
+        "_port_state",
+        "_provider_ports",
+    ];
     for (series, value) in at_start.iter().filter(|(series, _)| !is_a_time(series)) {
         let name = series.split('{').next().unwrap();
         let is_one = not_zero.iter().any(|end| name.ends_with(end));

@@ -94,6 +94,14 @@ pub(crate) fn up(snapshot: &Snapshot, rows: &mut Rows) {
     each_provider(snapshot, rows, |provider| u64::from(provider.up));
 }
 
+pub(crate) fn provider_ports(snapshot: &Snapshot, rows: &mut Rows) {
+    for (name, provider) in &snapshot.providers {
+        if let Some(ports) = provider.ports {
+            rows.count(&[name], ports);
+        }
+    }
+}
+
 pub(crate) fn drift(snapshot: &Snapshot, rows: &mut Rows) {
     each_provider(snapshot, rows, |provider| provider.drift_packets);
 }

@@ -13,7 +13,8 @@ fn full() -> Snapshot {
     let mut operation = OperationMetrics { ok: 3, ..OperationMetrics::default() };
     operation.errors.insert("full", 2);
     operation.duration.observe(0.5e-6);
-    let mut provider = ProviderMetrics { up: true, admitted: 9, ..ProviderMetrics::default() };
+    let mut provider =
+        ProviderMetrics { up: true, ports: Some(2), admitted: 9, ..ProviderMetrics::default() };
     provider.refused.insert(Reason::TableFull, 4);
     provider.operations.insert(OpKind::Install, operation);
     provider.corrections.insert("missing", 1);
@@ -56,6 +57,7 @@ fn every_metric_of_the_table_is_in_the_text() {
         "megaflow_fdb_entries 17",
         "megaflow_fdb_evicted_total{port=\"vf\\\"0\\n\"} 19",
         "megaflow_provider_up{provider=\"fpga\"} 1",
+        "megaflow_provider_ports{provider=\"fpga\"} 2",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }

@@ -70,11 +70,11 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let (name, outcome) = match &cli.command {
-        // These two say themselves how it went.
+        // These say themselves how it went.
         Command::Demo(args) => return demo::run(args),
         Command::Run(args) => return run::run(args),
+        Command::Doctor(args) => return doctor::run(args),
         Command::CheckConfig(args) => ("check-config", check_config::run(args)),
-        Command::Doctor(args) => ("doctor", doctor::run(args)),
         Command::Flows(args) => ("flows", flows::run(args)),
         Command::Explain(args) => ("explain", explain::run(args)),
         Command::Top(args) => ("top", top::run(args)),

@@ -37,6 +37,12 @@ impl Hardware {
         self.crowded || self.said_full
     }
 
+    /// Ports whose megaflows it can hold now.
+    pub(super) fn ports(&self) -> u64 {
+        let ports = self.admission.capabilities().ports.len();
+        if self.up { ports as u64 } else { 0 }
+    }
+
     /// Is it there, and is it known what it holds?
     pub(super) fn is_ready(&self) -> bool {
         self.up && self.known

@@ -77,6 +77,7 @@ impl Engine {
         for hardware in &self.hardware {
             let metrics = snapshot.providers.entry(hardware.name.to_string()).or_default();
             metrics.up = hardware.up;
+            metrics.ports = Some(hardware.ports());
             metrics.queue_length = hardware.queued as u64;
             metrics.tables = hardware.tables.clone();
         }

@@ -10,7 +10,7 @@ use pci_driver::config::PciConfig;
 use pci_driver::config::caps::MsiXCapability;
 use pci_driver::regions::{BackedByPciSubregion, PciMemoryRegion, PciRegion};
 use rustix::event::{PollFd, PollFlags, poll};
-use vfio_ioctls::{VfioContainer, VfioDevice, VfioOps};
+use vfio_ioctls::{VfioContainer, VfioDevice, VfioError, VfioOps};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::arena::{Arena, DmaSource};
@@ -85,13 +85,8 @@ impl VfioCard {
     /// `vfio-pci`; turns memory space and bus mastering on.
     pub fn open(address: &str) -> Result<VfioCard, Error> {
         let path = PathBuf::from("/sys/bus/pci/devices").join(address);
-        if !path.exists() {
-            let why = format!("no PCI device {address}");
-            return Err(Error::Unusable(why));
-        }
-        let refused = |what: &str, error: vfio_ioctls::VfioError| {
-            let source = std::io::Error::other(error.to_string());
-            Error::host(format!("{address}: {what} (is it bound to vfio-pci?)"), source)
+        let refused = |what: &str, error: VfioError| {
+            Error::host(what, std::io::Error::other(explained(&error)))
         };
         let container = VfioContainer::new(None).map_err(|e| refused("opening VFIO", e))?;
         let container = Arc::new(container);
@@ -174,6 +169,24 @@ fn watch(
     thread.map(Some).map_err(|e| Error::host("starting a thread", e))
 }
 
+/// What the kernel refused, and what its errno means there: `vfio-ioctls` names only the call.
+fn explained(error: &VfioError) -> String {
+    let errno = |source: &std::io::Error, errno| source.raw_os_error() == Some(errno);
+    let meaning = match error {
+        VfioError::ContainerSetIOMMU(errno) if errno.errno() == libc::EPERM => {
+            "interrupts are not remapped, and allow_unsafe_interrupts is not set"
+        }
+        VfioError::OpenContainer(e) if errno(e, libc::ENOENT) => "vfio is not loaded",
+        VfioError::OpenGroup(e, _) if errno(e, libc::ENOENT) => "it is not bound to vfio-pci",
+        VfioError::OpenGroup(e, _) if errno(e, libc::EBUSY) => "another process has it",
+        VfioError::GroupViable => "another device of its IOMMU group has a driver of its own",
+        VfioError::VfioExtension => "vfio_iommu_type1 is not loaded",
+        VfioError::InvalidPath => "it has no IOMMU group",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {meaning}")
+}
+
 fn identity(device: &VfioDevice) -> Result<Identity, Error> {
     let mut bytes = [0xff; 256];
     device.region_read(CONFIG_REGION, &mut bytes, 0);
@@ -223,7 +236,7 @@ fn enable_interrupts(
     device: &VfioDevice,
     index: u32,
     vectors: u16,
-) -> Result<Vec<Interrupt>, vfio_ioctls::VfioError> {
+) -> Result<Vec<Interrupt>, VfioError> {
     let known = device.get_irq_info(index).map_or(0, |info| info.count);
     let count = u32::from(vectors).min(known);
     let mut interrupts = Vec::new();
@@ -278,5 +291,35 @@ impl DmaSource for VfioMemory {
         })?;
         let unmap = Unmap { container: self.container.clone(), iova, length };
         Ok(Arc::new(Arena::new(mapping, iova, Box::new(unmap))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_refuses_is_said_with_its_meaning() {
+        let group =
+            |errno| VfioError::OpenGroup(std::io::Error::from_raw_os_error(errno), "7".to_owned());
+        let attach = |errno| VfioError::ContainerSetIOMMU(vmm_sys_util::errno::Error::new(errno));
+        for (error, want) in [
+            (attach(libc::EPERM), "interrupts are not remapped"),
+            (attach(libc::ENODEV), "(os error 19)"),
+            (group(libc::ENOENT), "not bound to vfio-pci"),
+            (group(libc::EBUSY), "another process has it"),
+            (group(libc::EACCES), "Permission denied (os error 13)"),
+            (VfioError::GroupViable, "another device of its IOMMU group"),
+            (VfioError::InvalidPath, "it has no IOMMU group"),
+        ] {
+            let text = explained(&error);
+            assert!(text.contains(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_device_is_an_error() {
+        let error = VfioCard::open("0000:ff:1f.7").err().unwrap();
+        assert!(error.to_string().starts_with("opening"), "{error}");
     }
 }

@@ -1,0 +1,163 @@
+//! What this host has of what Megaflow needs, as the kernel's files under a root tell it (`/`, or a
+//! tree of a test): the same for `doctor`, which looks before a start, and for the start itself.
+
+pub mod card;
+pub mod kernel;
+pub mod nic;
+mod programs;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use kernel::Kernel;
+
+/// What somebody wants this host for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// A provider of kind tc on a switchdev NIC
+    Tc,
+    /// A provider of kind fpga on a real card
+    Fpga,
+    /// megaflow demo
+    Demo,
+    /// ./test.sh of the source tree
+    Tests,
+}
+
+impl Goal {
+    /// All of them.
+    pub const ALL: [Goal; 4] = [Goal::Tc, Goal::Fpga, Goal::Demo, Goal::Tests];
+
+    /// The word for it on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Goal::Tc => "tc",
+            Goal::Fpga => "fpga",
+            Goal::Demo => "demo",
+            Goal::Tests => "tests",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// What it is.
+    pub what: &'static str,
+    /// Is it there?
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// The command or the step that changes it; `None` where nothing has to change.
+    pub fix: Option<String>,
+    /// What can't work without it.
+    pub needed_for: &'static [Goal],
+    /// What works without it, but not all of it.
+    pub used_for: &'static [Goal],
+}
+
+impl Finding {
+    fn there(what: &'static str, found: impl Into<String>) -> Finding {
+        let (ok, found, fix) = (true, found.into(), None);
+        Finding { what, ok, found, fix, needed_for: &[], used_for: &[] }
+    }
+
+    fn missing(what: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+        let fix = Some(fix.into());
+        Finding { ok: false, fix, ..Finding::there(what, found) }
+    }
+
+    fn needed_for(self, needed_for: &'static [Goal]) -> Finding {
+        Finding { needed_for, ..self }
+    }
+
+    fn used_for(self, used_for: &'static [Goal]) -> Finding {
+        Finding { used_for, ..self }
+    }
+
+    /// Does that goal have to do with it?
+    #[must_use]
+    pub fn concerns(&self, goal: Goal) -> bool {
+        self.needed_for.contains(&goal) || self.used_for.contains(&goal)
+    }
+}
+
+/// Everything that files under `root` tell; `path` is where programs are looked for, as in `$PATH`.
+#[must_use]
+pub fn look(root: &Path, path: &OsStr) -> Vec<Finding> {
+    let kernel = Kernel::read(root);
+    let mut findings = vec![kernel.release(), privilege(root), namespaces(root)];
+    findings.extend(kernel.features());
+    findings.extend([card::iommu(root), card::interrupt_remapping(root)]);
+    findings.extend(card::bound(root));
+    findings.extend([hugepages(root), nic::representors(root), programs::of_tests(root, path)]);
+    findings
+}
+
+fn read(root: &Path, path: &str) -> Option<String> {
+    fs::read_to_string(root.join(path)).ok().map(|text| text.trim().to_owned())
+}
+
+fn names(root: &Path, path: &str) -> Vec<String> {
+    let entries = fs::read_dir(root.join(path)).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// The last part of what a symbolic link leads to: sysfs names a device's driver and group so.
+fn link(root: &Path, path: &str) -> Option<String> {
+    let target = fs::read_link(root.join(path)).ok()?;
+    Some(target.file_name()?.to_str()?.to_owned())
+}
+
+fn is_root(root: &Path) -> bool {
+    let status = read(root, "proc/self/status").unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    // Real, effective, saved, of the file system.
+    uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0")
+}
+
+fn privilege(root: &Path) -> Finding {
+    let finding = if is_root(root) {
+        Finding::there("privilege", "root")
+    } else {
+        Finding::missing("privilege", "not root", "start it with sudo")
+    };
+    finding.needed_for(&[Goal::Tc, Goal::Fpga])
+}
+
+/// Network namespaces: root makes them, everybody else in a user namespace.
+fn namespaces(root: &Path) -> Finding {
+    let number = |path| read(root, path).and_then(|text| text.parse::<u64>().ok());
+    let some = number("proc/sys/user/max_user_namespaces").is_some_and(|most| most > 0);
+    let allowed = number("proc/sys/kernel/unprivileged_userns_clone").unwrap_or(1) == 1;
+    let what = "namespaces";
+    let finding = if is_root(root) {
+        Finding::there(what, "as root")
+    } else if some && allowed {
+        Finding::there(what, "in a user namespace")
+    } else {
+        let fix = "sysctl -w user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1";
+        Finding::missing(what, "none: the demo replays captures instead", fix)
+    };
+    finding.needed_for(&[Goal::Tests]).used_for(&[Goal::Demo])
+}
+
+fn hugepages(root: &Path) -> Finding {
+    let memory = read(root, "proc/meminfo").unwrap_or_default();
+    let number = |name: &str| {
+        let line = memory.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let (total, size) = (number("HugePages_Total:"), number("Hugepagesize:"));
+    Finding::there("hugepages", format!("{total} of {size} kB; Megaflow needs none"))
+}
