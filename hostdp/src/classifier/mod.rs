@@ -117,16 +117,20 @@ impl Classifier {
 
     /// The number of the megaflow that the key hits.
     pub fn lookup(&mut self, key: &Key) -> Option<u32> {
+        let mut visited = 0;
+        let slot = self.find(key, &mut visited);
         self.counters.lookups += 1;
+        self.counters.hits += u64::from(slot.is_some());
+        self.counters.visited += visited;
+        slot
+    }
+
+    /// Like [`Classifier::lookup`], but leaves the counters as they are; adds the subtables that
+    /// it visits to `visited`.
+    pub(crate) fn find(&mut self, key: &Key, visited: &mut u64) -> Option<u32> {
         let hash = self.hash;
-        for scope in scopes_of(key, self.wild) {
-            let Some(partition) = self.partitions.get_mut(&scope) else { continue };
-            if let Some(slot) = partition.lookup(hash, key, &mut self.counters.visited) {
-                self.counters.hits += 1;
-                return Some(slot);
-            }
-        }
-        None
+        scopes_of(key, self.wild)
+            .find_map(|scope| self.partitions.get_mut(&scope)?.lookup(hash, key, visited))
     }
 
     /// How many subtables there are: one per mask in each partition.

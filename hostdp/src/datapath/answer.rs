@@ -3,7 +3,7 @@
 use flow::packet::{self, Packet};
 use flow::{Action, Counters, Key, Moment, PortId};
 
-use super::{Datapath, ETHERNET_HEADER, OnMiss, Origin};
+use super::{Datapath, ETHERNET_HEADER, Origin};
 use crate::drops::DropReason;
 use crate::port::{Batch, Frame};
 use crate::upcall::{Pending, Resolution, Upcall, UpcallId};
@@ -72,11 +72,18 @@ impl Datapath {
 
     fn reinject(&mut self, pending: Pending, now: Moment) {
         self.credits.clear();
+        // These packets are counted as missed already, and a packet is counted once, as in OVS.
+        let slot = self.table.lookup_again(&pending.key);
         for waiting in pending.packets {
-            self.unwait(waiting.origin, Counters::packet(waiting.packet.len()));
-            let packet = self.start(waiting.packet, pending.key, waiting.origin);
-            let on_miss = OnMiss::Drop(DropReason::ClientMismatch);
-            self.forward(vec![packet], waiting.depth, on_miss, now);
+            let what = Counters::packet(waiting.packet.len());
+            self.unwait(waiting.origin, what);
+            if let Some(slot) = slot {
+                let packet = self.start(waiting.packet, pending.key, waiting.origin);
+                self.hit(slot, vec![packet], waiting.depth, now);
+            } else {
+                let (reason, port) = (DropReason::ClientMismatch, pending.key.port());
+                self.drop_packet(reason, waiting.origin, port, what);
+            }
         }
     }
 

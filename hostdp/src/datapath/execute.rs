@@ -4,7 +4,7 @@
 use flow::packet::{self, Packet};
 use flow::{Action, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
 
-use super::{Datapath, ETHERNET_HEADER, InFlight, OnMiss, Origin};
+use super::{Datapath, ETHERNET_HEADER, InFlight, Origin};
 use crate::drops::DropReason;
 use crate::hash::split_mix;
 use crate::upcall::Upcall;
@@ -84,7 +84,7 @@ impl Datapath {
             false
         });
         if !packets.is_empty() {
-            self.forward(packets, depth + 1, OnMiss::Upcall, now);
+            self.forward(packets, depth + 1, now);
         }
     }
 

@@ -2,19 +2,13 @@
 
 use flow::{Counters, Moment};
 
-use super::{Datapath, InFlight, OnMiss, Origin};
+use super::{Datapath, InFlight, Origin};
 use crate::upcall::Waiting;
 
 impl Datapath {
     /// Looks packets up that have `depth` recirculations behind them, and carries out what they
     /// hit. Packets of one megaflow stay in order.
-    pub(super) fn forward(
-        &mut self,
-        work: Vec<InFlight>,
-        depth: usize,
-        on_miss: OnMiss,
-        now: Moment,
-    ) {
+    pub(super) fn forward(&mut self, work: Vec<InFlight>, depth: usize, now: Moment) {
         if let Some(count) = self.lookups_at_depth.get_mut(depth) {
             *count += work.len() as u64;
         }
@@ -26,7 +20,7 @@ impl Datapath {
                     Some(group) => group.1.push(packet),
                     None => groups.push((slot, vec![packet])),
                 },
-                None => self.miss(packet, depth, on_miss, now),
+                None => self.miss(packet, depth, now),
             }
         }
         for (slot, packets) in groups {
@@ -34,7 +28,8 @@ impl Datapath {
         }
     }
 
-    fn hit(&mut self, slot: u32, mut packets: Vec<InFlight>, depth: usize, now: Moment) {
+    /// Counts packets on the megaflow that they hit, and carries out its actions.
+    pub(super) fn hit(&mut self, slot: u32, mut packets: Vec<InFlight>, depth: usize, now: Moment) {
         let mut sum = Counters::default();
         let mut tcp_flags = 0;
         for packet in &mut packets {
@@ -54,17 +49,10 @@ impl Datapath {
         }
     }
 
-    fn miss(&mut self, packet: InFlight, depth: usize, on_miss: OnMiss, now: Moment) {
+    fn miss(&mut self, packet: InFlight, depth: usize, now: Moment) {
         let InFlight { packet, key, origin, .. } = packet;
         let what = Counters::packet(packet.len());
-        let refused = match on_miss {
-            OnMiss::Drop(reason) => Err(reason),
-            OnMiss::Upcall => {
-                let waiting = Waiting { packet, origin, depth };
-                self.upcalls.miss(&key, waiting, now)
-            }
-        };
-        match refused {
+        match self.upcalls.miss(&key, Waiting { packet, origin, depth }, now) {
             Err(reason) => self.drop_packet(reason, origin, key.port(), what),
             Ok(()) => {
                 if let Some(account) = self.ledger.of(origin) {

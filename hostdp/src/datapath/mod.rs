@@ -89,13 +89,6 @@ struct InFlight {
     cut: usize,
 }
 
-/// What to do with a packet that hits nothing.
-#[derive(Clone, Copy)]
-enum OnMiss {
-    Upcall,
-    Drop(DropReason),
-}
-
 impl Datapath {
     /// A datapath without ports and megaflows.
     #[must_use]
@@ -170,7 +163,7 @@ impl Datapath {
             key.dp_hash = frame.dp_hash;
             work.push(self.start(frame.packet, key, origin));
         }
-        self.forward(work, 0, OnMiss::Upcall, now);
+        self.forward(work, 0, now);
         self.flush();
     }
 

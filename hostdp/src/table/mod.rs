@@ -123,6 +123,15 @@ impl FlowTable {
         Some(slot)
     }
 
+    /// The slot of the megaflow that the key hits, for packets whose lookup missed and which
+    /// waited for an answer since: they are counted as missed, so this lookup is not counted.
+    pub(crate) fn lookup_again(&mut self, key: &Key) -> Option<u32> {
+        let slot = self.classifier.find(key, &mut 0)?;
+        let life = self.slots.get(slot as usize).map_or(0, |slot| slot.life);
+        self.cache.insert(key, Place { slot, life });
+        Some(slot)
+    }
+
     /// Counts packets that hit, and says what happens to them.
     pub(crate) fn hit(
         &mut self,
