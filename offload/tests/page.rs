@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use common::daemon::{Daemon, Folder, HTTP};
+use common::daemon::{Daemon, Folder, HTTP, http};
 use common::net::{Lan, RIGHT};
 use common::until;
 use serde_json::Value;
@@ -62,6 +62,13 @@ fn a_browser_shows_where_each_megaflow_is_and_why() {
     let some = browse(&lan, &folder, "/?where=refused&filter=eth_type%3D0x88b5");
     assert_eq!((rows(&some, "refused"), rows(&some, "nic")), (1, 0), "{some}");
     assert!(some.contains("<option value=\"refused\" selected=\"\">"), "{some}");
+
+    // What the empty field proposes shows some of them.
+    let example = all.split("placeholder=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let path = format!("/api/v1/flows?filter={}", example.unwrap());
+    lan.left.ping(RIGHT);
+    let shown = http(&lan.switch, "GET", &path, "localhost").body;
+    assert!(shown.contains("eth_type(0x0800)"), "{path}: {shown}");
 
     // Text from outside stays text.
     let hostile =

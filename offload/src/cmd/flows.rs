@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// Only those that live there
     #[arg(long = "where", value_name = "PLACE", value_enum)]
     place: Option<Place>,
-    /// Only those with these values: in_port=1,tcp,nw_dst=10.0.0.0/8, or ODP text
+    /// Only those that such a packet can hit: in_port=1,tcp,nw_dst=10.0.0.0/8, or ODP text
     filter: Option<String>,
     /// Print JSON
     #[arg(long)]

@@ -1,52 +1,14 @@
-//! Which flows a dump shows: `filter=…` in ODP text or in the short words of `ovs-ofctl`.
+//! Which flows a dump shows: `filter=…` in ODP text or in the words of `ovs-ofctl`.
+
+mod names;
 
 use flow::{Field, Key, MacAddr, Mask, Match, odp};
 
-/// Words that stand for an EtherType, and those that name a protocol in it.
-const PROTOCOLS: [(&str, u16, Option<u8>); 13] = [
-    ("ip", 0x0800, None),
-    ("ipv6", 0x86dd, None),
-    ("arp", 0x0806, None),
-    ("mpls", 0x8847, None),
-    ("mplsm", 0x8848, None),
-    ("icmp", 0x0800, Some(1)),
-    ("tcp", 0x0800, Some(6)),
-    ("udp", 0x0800, Some(17)),
-    ("sctp", 0x0800, Some(132)),
-    ("icmp6", 0x86dd, Some(58)),
-    ("tcp6", 0x86dd, Some(6)),
-    ("udp6", 0x86dd, Some(17)),
-    ("sctp6", 0x86dd, Some(132)),
-];
+use names::{FIELDS, Named, Needs, PROTOCOLS};
 
-/// Names of fields.
-const FIELDS: [(&str, Field); 22] = [
-    ("dl_src", Field::EthSrc),
-    ("dl_dst", Field::EthDst),
-    ("eth_src", Field::EthSrc),
-    ("eth_dst", Field::EthDst),
-    ("dl_type", Field::EthType),
-    ("eth_type", Field::EthType),
-    ("recirc_id", Field::RecircId),
-    ("nw_src", Field::Ipv4Src),
-    ("nw_dst", Field::Ipv4Dst),
-    ("ip_src", Field::Ipv4Src),
-    ("ip_dst", Field::Ipv4Dst),
-    ("ipv6_src", Field::Ipv6Src),
-    ("ipv6_dst", Field::Ipv6Dst),
-    ("arp_spa", Field::ArpSip),
-    ("arp_tpa", Field::ArpTip),
-    ("nw_proto", Field::IpProto),
-    ("nw_tos", Field::IpTos),
-    ("nw_ttl", Field::IpTtl),
-    ("tp_src", Field::TpSrc),
-    ("tp_dst", Field::TpDst),
-    ("icmp_type", Field::TpSrc),
-    ("icmp_code", Field::TpDst),
-];
-
-/// A filter: a flow passes if its key has these values in these bits, as in OVS. What the flow
-/// leaves wild counts as zero there.
+/// A filter: the packets that have these values in these bits. As in OVS it shows every megaflow
+/// that such a packet can hit, so a megaflow that leaves a field wild passes whatever the filter
+/// says of that field.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
     key: Key,
@@ -54,97 +16,182 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads `in_port(1),eth_type(0x0800)` or `in_port=1,tcp,nw_dst=10.0.0.0/8`.
+    /// Reads `in_port=1,tcp,nw_dst=10.0.0.0/8` as OVS does, masks and prefixes besides, or ODP
+    /// text such as `in_port(1),eth_type(0x0800)`. What a filter does not speak of is wild, the
+    /// VLAN tag included. An error names the word at fault.
     pub fn parse(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
-        if text.contains('(') {
-            return odp::parse_masked(text, ports)
-                .map(|(key, mask)| Filter { key: key.masked(&mask), mask })
-                .map_err(|error| format!("filter '{text}': {error}"));
-        }
-        let mut filter = Filter::default();
-        for word in text.split([',', ' ']).filter(|word| !word.is_empty()) {
-            filter.word(word, ports).map_err(|why| format!("filter '{text}': {why}"))?;
-        }
-        Ok(filter)
+        let filter = match words(text, ports) {
+            // OVS reads `in_port(1),tcp` as well; more parentheses than that are ODP text.
+            Err(_) if text.contains('(') => odp_text(text, ports),
+            read => read,
+        };
+        filter.map_err(|why| format!("filter '{text}': {why}"))
     }
 
-    /// Does the flow pass?
+    /// Is there a packet of the filter that hits the megaflow?
     #[must_use]
     pub fn passes(&self, matching: &Match) -> bool {
-        matching.key().masked(&self.mask) == self.key
+        let both = self.mask.masked(matching.mask());
+        self.key.masked(&both) == matching.key().masked(&both)
     }
 
-    fn set(&mut self, field: Field, value: u128, mask: u128) {
-        self.key.set(field, value & mask);
-        self.mask.set(field, mask);
+    /// Adds a condition; one that contradicts what was said before is an error.
+    fn set(&mut self, field: Field, value: u128, mask: u128) -> Result<(), String> {
+        let (old, said) = (self.key.get(field), self.mask.get(field));
+        if (old ^ value) & said & mask != 0 {
+            return Err(format!("contradicts what is said of {} before", field.name()));
+        }
+        self.key.set(field, old | value & mask);
+        self.mask.set(field, said | mask);
+        Ok(())
     }
 
-    fn word(&mut self, word: &str, ports: odp::Ports<'_>) -> Result<(), String> {
-        let Some((name, value)) = word.split_once('=') else {
-            let Some((_, eth_type, protocol)) = PROTOCOLS.iter().find(|(name, ..)| *name == word)
-            else {
-                return Err(format!("'{word}' is no protocol and no field=value"));
-            };
-            self.set(Field::EthType, u128::from(*eth_type), 0xffff);
-            if let Some(protocol) = protocol {
-                self.set(Field::IpProto, u128::from(*protocol), 0xff);
-            }
-            return Ok(());
-        };
-        match name {
-            "in_port" => {
-                let number = number(value).or_else(|| ports(value).map(|port| port.0.into()));
-                let number = number.ok_or_else(|| format!("no port '{value}'"))?;
-                self.set(Field::InPort, number, u128::from(u32::MAX));
-            }
-            "dl_vlan" => {
-                let vid = number(value).filter(|vid| *vid < 4096);
-                let vid = vid.ok_or_else(|| format!("'{value}' is no VLAN id"))?;
-                let present = u128::from(flow::VLAN_PRESENT);
-                self.set(Field::VlanTci, vid | present, 0xfff | present);
-            }
-            _ => {
-                let known = FIELDS.iter().find(|(field, _)| *field == name);
-                let (_, field) = known.ok_or_else(|| format!("no field '{name}'"))?;
-                let (value, mask) = masked(*field, value)
-                    .ok_or_else(|| format!("'{value}' is no value of {name}"))?;
-                self.set(*field, value, mask);
+    /// The headers that a field is in: implied where there is one choice, an error where there are
+    /// several and the filter has none of them.
+    fn require(&mut self, needs: &Needs) -> Result<(), String> {
+        let wants = || format!("needs {} beside it", needs.words);
+        let protocols: Vec<u16> = needs.protocols.iter().map(|one| u16::from(*one)).collect();
+        for (field, choices) in [(Field::EthType, needs.types), (Field::IpProto, &protocols)] {
+            let said = self.mask.get(field) == field.full_mask();
+            match choices {
+                [] => {}
+                _ if said && choices.iter().any(|one| u128::from(*one) == self.key.get(field)) => {}
+                [one] => {
+                    let set = self.set(field, u128::from(*one), field.full_mask());
+                    set.map_err(|_| wants())?;
+                }
+                _ => return Err(wants()),
             }
         }
         Ok(())
     }
 }
 
-/// `VALUE`, `VALUE/MASK` or, for addresses, `VALUE/LENGTH`.
-fn masked(field: Field, text: &str) -> Option<(u128, u128)> {
-    let full = field.full_mask();
-    let (value, mask) = match text.split_once('/') {
-        None => (value(field, text)?, full),
-        Some((address, mask)) => {
-            let is_address =
-                matches!(field, Field::ArpSip | Field::ArpTip | Field::Ipv4Src | Field::Ipv4Dst)
-                    || matches!(field, Field::Ipv6Src | Field::Ipv6Dst);
-            let length = mask.parse::<u32>().ok().filter(|_| is_address);
-            let mask = match length {
-                Some(length) => full & !full.checked_shr(length).unwrap_or(0),
-                None => value(field, mask)?,
-            };
-            (value(field, address)?, mask)
-        }
-    };
-    (value <= full && mask <= full).then_some((value, mask))
+fn odp_text(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
+    let (key, mut mask) = odp::parse_masked(text, ports).map_err(|error| error.to_string())?;
+    if !text.contains("vlan(") {
+        mask.vlan_tci = 0;
+    }
+    Ok(Filter { key: key.masked(&mask), mask })
 }
 
-fn value(field: Field, text: &str) -> Option<u128> {
-    match field {
-        Field::EthSrc | Field::EthDst => text.parse::<MacAddr>().ok().map(u128::from),
-        Field::Ipv4Src | Field::Ipv4Dst | Field::ArpSip | Field::ArpTip => {
-            text.parse::<std::net::Ipv4Addr>().ok().map(|address| u128::from(address.to_bits()))
+fn words(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
+    let mut filter = Filter::default();
+    let mut needed = Vec::new();
+    for word in text.split(|c: char| c == ',' || c.is_whitespace()).filter(|w| !w.is_empty()) {
+        let needs = add(&mut filter, word, ports).map_err(|why| format!("'{word}' {why}"))?;
+        needed.extend(needs.map(|needs| (word, needs)));
+    }
+    for (word, needs) in needed {
+        filter.require(needs).map_err(|why| format!("'{word}' {why}"))?;
+    }
+    Ok(filter)
+}
+
+/// Adds one word; returns what headers it needs.
+fn add(
+    filter: &mut Filter,
+    word: &str,
+    ports: odp::Ports<'_>,
+) -> Result<Option<&'static Needs>, String> {
+    let in_parentheses = || word.strip_suffix(')')?.split_once('(');
+    let Some((name, text)) = word.split_once('=').or_else(in_parentheses) else {
+        let found = PROTOCOLS.iter().find(|(name, ..)| *name == word);
+        let (_, eth_type, protocol) = found.ok_or("is no protocol and no field=value")?;
+        filter.set(Field::EthType, u128::from(*eth_type), 0xffff)?;
+        if let Some(protocol) = protocol {
+            filter.set(Field::IpProto, u128::from(*protocol), 0xff)?;
         }
-        Field::Ipv6Src | Field::Ipv6Dst => {
-            text.parse::<std::net::Ipv6Addr>().ok().map(std::net::Ipv6Addr::to_bits)
+        return Ok(None);
+    };
+    let found = FIELDS.iter().find(|field| field.names.contains(&name));
+    let named = found.ok_or_else(|| format!("is no condition: there is no field '{name}'"))?;
+    let (value, mask) = match named.field {
+        Field::InPort => {
+            let port = number(text).or_else(|| ports(text).map(|port| port.0.into()));
+            let port = port.filter(|port| *port <= named.field.full_mask());
+            (port.ok_or("names no port")?, named.field.full_mask())
         }
-        _ => number(text),
+        Field::TcpFlags => tcp_flags(text, ports)?,
+        Field::IpFrag => match text {
+            "no" => (0, 0xff),
+            "first" => (1, 0xff),
+            "later" => (2, 0xff),
+            "yes" => return Err("is not one kind of fragment: no, first or later".to_owned()),
+            _ => return Err("is none of no, first and later".to_owned()),
+        },
+        // OpenFlow 1.0's word for "no tag".
+        Field::VlanTci if name == "dl_vlan" && number(text) == Some(0xffff) => (0, 0xffff),
+        _ => named.condition(text)?,
+    };
+    filter.set(named.field, value, mask)?;
+    Ok(named.needs)
+}
+
+/// Flags by name or number, as `tcp_flags(…)` has them.
+fn tcp_flags(text: &str, ports: odp::Ports<'_>) -> Result<(u128, u128), String> {
+    let text = format!("eth_type(0x0800),ipv4(proto=6),tcp_flags({text})");
+    let (key, mask) = odp::parse_masked(&text, ports).map_err(|error| error.message)?;
+    Ok((key.tcp_flags.into(), mask.tcp_flags.into()))
+}
+
+impl Named {
+    /// `VALUE`, `VALUE/MASK` or, for IP addresses, `VALUE/LENGTH`, placed in the field.
+    fn condition(&self, text: &str) -> Result<(u128, u128), String> {
+        let full = u128::MAX >> (128 - self.bits);
+        let (value, mask) = match text.split_once('/') {
+            None => (self.value(text, full)?, full),
+            Some((value, mask)) => {
+                let length = mask.parse::<u32>().ok().filter(|_| self.is_address());
+                let mask = match length {
+                    Some(length) if length > self.bits => {
+                        let most = self.bits;
+                        return Err(format!("has a prefix of {length} bits: at most {most}"));
+                    }
+                    Some(length) => full & !full.checked_shr(length).unwrap_or(0),
+                    None => self.value(mask, full)?,
+                };
+                (self.value(value, full)?, mask)
+            }
+        };
+        let place = |bits: u128| (bits << self.shift) & self.cover | self.always;
+        Ok((place(value & mask), place(mask)))
+    }
+
+    /// A value or mask in the form that the field's values have, of at most so much.
+    fn value(&self, text: &str, most: u128) -> Result<u128, String> {
+        let wrong = |form: &str| format!("has '{text}', which is no {form}");
+        let value = match self.field {
+            Field::EthSrc | Field::EthDst | Field::ArpSha | Field::ArpTha => {
+                let address = text.parse::<MacAddr>();
+                address.map(u128::from).map_err(|_| wrong("Ethernet address"))?
+            }
+            Field::Ipv6Src | Field::Ipv6Dst => {
+                let address = text.parse::<std::net::Ipv6Addr>();
+                address.map(std::net::Ipv6Addr::to_bits).map_err(|_| wrong("IPv6 address"))?
+            }
+            _ if self.is_address() => {
+                let address = text.parse::<std::net::Ipv4Addr>();
+                address.map(|a| a.to_bits().into()).map_err(|_| wrong("IPv4 address"))?
+            }
+            _ => number(text).ok_or_else(|| wrong("number"))?,
+        };
+        if value > most {
+            return Err(format!("has '{text}', which is too large: at most {most} ({most:#x})"));
+        }
+        Ok(value)
+    }
+
+    fn is_address(&self) -> bool {
+        matches!(
+            self.field,
+            Field::Ipv4Src
+                | Field::Ipv4Dst
+                | Field::ArpSip
+                | Field::ArpTip
+                | Field::Ipv6Src
+                | Field::Ipv6Dst
+        )
     }
 }
 
@@ -156,54 +203,4 @@ fn number(text: &str) -> Option<u128> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use flow::PortId;
-
-    fn ports(name: &str) -> Option<PortId> {
-        (name == "vf0").then_some(PortId(1))
-    }
-
-    #[test]
-    fn both_ways_of_writing_say_the_same() {
-        let text = "in_port(1),eth_type(0x0800),ipv4(dst=10.1.2.3,proto=6),tcp(dst=80)";
-        let flow = odp::parse_match(text).unwrap();
-        for (filter, passes) in [
-            ("", true),
-            ("in_port(1)", true),
-            ("in_port(2)", false),
-            ("eth_type(0x0800),ipv4(dst=10.0.0.0/255.0.0.0)", true),
-            ("in_port=vf0", true),
-            ("in_port=2", false),
-            ("tcp,nw_dst=10.0.0.0/8", true),
-            ("tcp,nw_dst=10.0.0.0/255.0.0.0,tp_dst=80", true),
-            ("tcp tp_dst=0x51", false),
-            ("nw_dst=0.0.0.0/0", true),
-            ("udp", false),
-            ("ipv6", false),
-            ("dl_vlan=5", false),
-        ] {
-            let filter_ = Filter::parse(filter, &ports).unwrap();
-            assert_eq!(filter_.passes(&flow), passes, "{filter}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_filter_is_an_error() {
-        for bad in [
-            "foo",
-            "foo=1",
-            "in_port=x",
-            "tp_dst=65536",
-            "nw_dst=10.0",
-            "dl_vlan=4096",
-            "in_port(",
-            "eth_src=1:2",
-            "tp_dst=1/2/3",
-        ] {
-            let error = Filter::parse(bad, &ports).unwrap_err();
-            assert!(error.starts_with("filter '"), "{error}");
-            assert_eq!(error.lines().count(), 1);
-        }
-    }
-}
+mod tests;

@@ -108,11 +108,12 @@ fn flow_section(
         };
         let _ = write!(out, "<option value='{value}'{mark}>{label}{count}</option>");
     }
+    let example = state.ports.first().map_or("ip".to_owned(), |p| format!("in_port={},ip", p.name));
     let _ = writeln!(
         out,
-        "</select> <input name=filter value='{}' placeholder='in_port=1,tcp'> \
-         <button>show</button></form>",
-        Text(&selection.filter)
+        "</select> <input name=filter value='{}' placeholder='{}'> <button>show</button></form>",
+        Text(&selection.filter),
+        Text(&example)
     );
     let flows = match flows {
         Ok(flows) => flows,

@@ -10,6 +10,7 @@
 pub(crate) mod daemon;
 pub(crate) mod metrics;
 pub(crate) mod net;
+pub(crate) mod ovs;
 pub(crate) mod pcap;
 
 use std::io::Write;

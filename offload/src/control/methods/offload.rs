@@ -13,23 +13,26 @@ use crate::request::{FlowView, Request, Response};
 
 /// The megaflows as a JSON list: `[all|host|nic|refused] [FILTER]`.
 pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String> {
-    let place = |word: &str| Placement::ALL.into_iter().find(|place| place.name() == word);
     let (place, filter) = match params {
         [] => (None, ""),
-        [word] => match place(word) {
-            Some(place) => (Some(place), ""),
-            None => (None, *word),
-        },
-        ["all", filter, ..] => (None, *filter),
+        [word] => place(word).map_or((None, *word), |place| (place, "")),
         [word, filter, ..] => {
             let place = place(word);
             let place =
                 place.ok_or_else(|| format!("'{word}' is none of all, host, nic, refused"))?;
-            (Some(place), *filter)
+            (place, *filter)
         }
     };
     let flows: Vec<Flow> = select(context, place, filter)?.iter().map(Flow::from).collect();
     json(&flows)
+}
+
+/// A place by its word; `None` inside stands for all of them.
+fn place(word: &str) -> Option<Option<Placement>> {
+    if word == "all" {
+        return Some(None);
+    }
+    Placement::ALL.into_iter().find(|place| place.name() == word).map(Some)
 }
 
 /// The megaflows that live there and pass the filter, by ufid.

@@ -3,8 +3,7 @@
 use flow::Placement;
 
 use super::{options, without_datapath};
-use crate::control::filter::Filter;
-use crate::control::methods::{Context, all_flows, port_names, status};
+use crate::control::methods::{Context, select};
 use crate::control::render::flow_line;
 use crate::request::FlowView;
 
@@ -25,18 +24,9 @@ pub(in crate::control::methods) fn dump(
     }
     without_datapath(context, "dump-flows", &rest, 0)?;
     let types = Types::parse(types.unwrap_or("all"))?;
-    let filter = {
-        let status = status(context)?;
-        Filter::parse(filter.unwrap_or(""), &port_names(&status))?
-    };
-    let mut text = String::new();
-    for view in all_flows(context)? {
-        if types.has(&view) && filter.passes(&view.flow.matching) {
-            text += &flow_line(&view, options.more);
-            text.push('\n');
-        }
-    }
-    Ok(text)
+    let mut flows = select(context, None, filter.unwrap_or(""))?;
+    flows.retain(|view| types.has(view));
+    Ok(flows.iter().map(|view| flow_line(view, options.more) + "\n").collect())
 }
 
 fn once<'a>(slot: &mut Option<&'a str>, value: &'a str, what: &str) -> Result<(), String> {
