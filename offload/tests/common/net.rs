@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -76,11 +76,16 @@ impl Namespace {
     /// Waits for answers to a few echo requests, one at least; fails without.
     #[track_caller]
     pub(crate) fn ping(&self, to: &str) {
-        let mut ping = Command::new("ping");
-        ping.args(["-n", "-q", "-c", "3", "-i", "0.1", "-W", "5", to]);
-        let output = self.run(|| tool(&mut ping, "iputils-ping"));
+        let output = self.try_ping(to);
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "ping {to}: {said}");
+    }
+
+    /// The same, whatever comes of it.
+    pub(crate) fn try_ping(&self, to: &str) -> Output {
+        let mut ping = Command::new("ping");
+        ping.args(["-n", "-q", "-c", "3", "-i", "0.1", "-W", "5", to]);
+        self.run(|| tool(&mut ping, "iputils-ping"))
     }
 }
 
