@@ -39,9 +39,10 @@ fn an_interface_goes_and_comes_back() {
         until("it is ready", || ready().code == 200);
         lan.left.ping(RIGHT);
         lan.switch.ip("link del mf-b");
-        until("it tells", || ready().code == 503);
+        // On its way out an interface is seen set down first.
         let why = "gone: there is no interface mf-b any more";
-        assert_eq!(ready().body, format!("port right is {why}\n"));
+        until("it tells", || ready().body == format!("port right is {why}\n"));
+        assert_eq!(ready().code, 503);
         assert!(daemon.appctl(&["dpctl/show"]).contains(", gone)"));
         assert!(get(&lan.switch, "/").body.contains(why));
         let metrics = samples(&get(&lan.switch, "/metrics").body);
