@@ -251,7 +251,7 @@ fn tc_without_a_switchdev_nic_says_at_start_that_it_offloads_nothing() {
     let daemon = Daemon::start(&lan.switch, &folder, &config);
     let log = daemon.log();
     let told: Vec<&str> = log.lines().filter(|line| line.contains("tc offloads nothing")).collect();
-    let why = "mf-a is no port of a switchdev NIC";
+    let why = "mf-a is not a port of a switchdev NIC";
     assert!(matches!(told[..], [line] if line.contains("WARN") && line.contains(why)), "{log}");
     let ports = samples(&daemon.appctl(&["metrics/show"]));
     assert_eq!(ports["megaflow_provider_ports{provider=\"tc\"}"], 0.0);
