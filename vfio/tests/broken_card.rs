@@ -402,7 +402,7 @@ fn an_index_ahead_of_the_producers_makes_no_room() {
     for wrong in [4, 5, 200, u16::MAX] {
         says(&dma, &registers, wrong);
         let error = ring.push(&[b"overwrites"]).unwrap_err().to_string();
-        assert!(error.contains("it can be 0 to 3"), "{error}");
+        assert!(error.contains("expected 0 to 3"), "{error}");
     }
     says(&dma, &registers, 2);
     assert_eq!(ring.room().unwrap(), 2);
