@@ -77,8 +77,9 @@ fn whole(mask: &Mask, key: &Key) -> Mask {
         }
         let [present, vid, pcp] = [VLAN_PRESENT, 0x0fff, 0xe000].map(u128::from);
         if key.get(tci) & present == 0 {
-            // As text says "untagged".
+            // As text says "untagged". A match on a TPID matches on the tag's presence as well.
             mask.set(tci, tci.full_mask());
+            mask.set(tpid, 0);
             continue;
         }
         mask.set(tpid, tpid.full_mask());

@@ -131,7 +131,8 @@ fn explain_without_a_daemon_plans_or_refuses() {
     let flow = "in_port(1),eth_type(0x0800),ipv4(dst=10.0.0.1,frag=no)";
     let plan = says(&["explain", "--target", "tc", flow, "2"]);
     assert!(plan.starts_with("tc filter add dev port1 "), "{plan}");
-    let refused = says(&["explain", "--target", "tc", "in_port(1),dp_hash(1)", "2"]);
+    let refused =
+        says(&["explain", "--target", "tc", "in_port(1),dp_hash(1),eth_type(0x0800)", "2"]);
     assert!(refused.starts_with("refused: match-field dp_hash"), "{refused}");
     let json = says(&["explain", "--json", "--target", "fpga", flow, "trunc(100),2"]);
     let json: Value = serde_json::from_str(&json).unwrap();

@@ -73,14 +73,14 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("tc", TCP, "sample(sample=50%,actions(2))", "action sample"),
     ("tc", TCP, "hash(l4(0)),recirc(0x2)", "action hash"),
     ("tc", LABEL, "2", "match-field ipv6_label"),
-    ("tc", "in_port(1),dp_hash(1)", "2", "match-field dp_hash"),
+    ("tc", "in_port(1),dp_hash(1),eth_type(0x0800)", "2", "match-field dp_hash"),
     ("tc", ARP, "set(arp(sip=1.2.3.4)),2", "set-field arp_sip"),
     ("tc", MPLS, "pop_mpls(eth_type=0x800),recirc(0x1)", "recirculation recirc_id"),
     ("tc", INNER, "set(ipv4(ttl=63)),2", "recirculation recirc_id"),
     ("fpga", TCP, "trunc(100),2", "action trunc"),
     ("fpga", TCP, "userspace(pid=1)", "action userspace"),
     ("fpga", TCP, "sample(sample=50%,actions(2))", "action sample"),
-    ("fpga", "in_port(1),dp_hash(1)", "2", "match-field dp_hash"),
+    ("fpga", "in_port(1),dp_hash(1),eth_type(0x0800)", "2", "match-field dp_hash"),
 ];
 
 #[test]
@@ -288,7 +288,7 @@ fn a_replay_does_what_the_flows_say() {
     assert_eq!(of("packets"), ["1", "1", "0", "1", "3"]);
     // The label is gone at the second lookup; frames are counted as they came.
     assert_eq!(of("bytes"), ["50", "46", "0", "46", "162"]);
-    assert_eq!(of("tcp_flags"), ["\"0\"", "\"0\"", "\"0\"", "\"0\"", "\"FS.\""]);
+    assert_eq!(of("tcp_flags"), ["\"0\"", "\"0\"", "\"0\"", "\"0\"", "\"SF.\""]);
     assert_eq!((&summary["upcalls"], &summary["recirculations"]), (&2.into(), &1.into()));
     assert_eq!(
         (&summary["explicit_drops"], &summary["drops"]),
@@ -297,4 +297,24 @@ fn a_replay_does_what_the_flows_say() {
     assert_eq!(summary["received"]["packets"], 7);
     let error = fails(&["replay", "--flows", CAPTURE, "--in", &inputs, "--out", "/nonexistent"], 2);
     assert!(error.contains("mixed.pcap"), "{error}");
+}
+
+/// "No tag" is part of every match that does not speak of one, in every place alike.
+#[test]
+fn a_wild_ether_type_takes_no_tagged_frame() {
+    const WILD: &str = "in_port(3),eth(),eth_type(0x1234/0)";
+    let folder = Folder::new();
+    let [plain, tagged] = ["1234", "8100 0005 1234"].map(|eth| frame(eth, &[0; 46]));
+    std::fs::write(folder.file("in.pcap"), capture(&[plain.clone(), tagged.clone()])).unwrap();
+    let flows = folder.write("flows", &format!("{WILD},actions:2\n"));
+    let inputs = format!("3={}", folder.file("in.pcap"));
+    says(&["replay", "--flows", &flows, "--in", &inputs, "--out", &folder.file("out")]);
+    for (file, want) in [("2.pcap", plain), ("upcall.pcap", tagged)] {
+        let bytes = std::fs::read(folder.path().join("out").join(file)).unwrap();
+        assert_eq!(frames(&bytes), [want], "{file}");
+    }
+    let plan = says(&["explain", "--target", "fpga", WILD, "2"]);
+    assert!(plan.contains(" (64 of 640 bits) "), "port, recirculation id and TCI: {plan}");
+    let refused = says(&["explain", "--target", "tc", WILD, "2"]);
+    assert!(refused.contains("tc can match \"no tag\" by the EtherType only"), "{refused}");
 }

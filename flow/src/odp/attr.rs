@@ -236,7 +236,7 @@ fn parse_value(
 ) -> Result<(), OdpError> {
     let what = format!("{attr}({}=)", part.name);
     let value = parse_form(lexer, part, &what)?;
-    let bits = match (lexer.eat("/"), part.form) {
+    let bits = match (lexer.eat_mask()?, part.form) {
         (false, _) => part.full(),
         (true, Form::Frag) => lexer.number(&format!("the mask of {what}"), part.full())?,
         (true, _) => parse_mask(lexer, part, &format!("the mask of {what}"))?,

@@ -1,7 +1,7 @@
 //! Whole flows as dumps print them: ufid, keys, statistics, actions.
 
 use super::action::parse_list;
-use super::keys::parse_keys;
+use super::keys::{Of, parse_keys};
 use super::lexer::Lexer;
 use super::{OdpError, Ports};
 use crate::{Actions, Match, Ufid};
@@ -20,7 +20,7 @@ pub fn parse_flow_with(
     let mut lexer = Lexer::new(text);
     lexer.skip_delimiters();
     let ufid = parse_ufid(&mut lexer)?;
-    let keys = parse_keys(&mut lexer, ports, false)?;
+    let keys = parse_keys(&mut lexer, ports, Of::Match)?;
     let actions = parse_rest(&mut lexer, ports)?;
     Ok((ufid, keys.into_match(&lexer)?, actions))
 }

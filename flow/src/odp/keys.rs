@@ -14,21 +14,21 @@ pub fn parse_match(text: &str) -> Result<Match, OdpError> {
 /// The same with names of ports.
 pub fn parse_match_with(text: &str, ports: Ports<'_>) -> Result<Match, OdpError> {
     let mut lexer = Lexer::new(text);
-    let keys = parse_keys(&mut lexer, ports, false)?;
+    let keys = parse_keys(&mut lexer, ports, Of::Match)?;
     end(&lexer)?;
     keys.into_match(&lexer)
 }
 
-/// Reads a key and a mask as they stand there: `in_port` may be missing or masked, and is then
-/// wild. What filters are made of.
+/// Reads a key and a mask as they stand there, as filters have them: what the text does not speak
+/// of is wild, `in_port` and the VLAN tag included.
 pub fn parse_masked(text: &str, ports: Ports<'_>) -> Result<(Key, Mask), OdpError> {
     let mut lexer = Lexer::new(text);
-    let keys = parse_keys(&mut lexer, ports, false)?;
+    let keys = parse_keys(&mut lexer, ports, Of::Filter)?;
     end(&lexer)?;
     Ok((keys.key, keys.mask))
 }
 
-/// Reads the key of a packet, without masks. No `eth_type(…)` is an 802.2 frame; keys that we
+/// Reads the key of a packet; a mask is an error. No `eth_type(…)` is an 802.2 frame; keys that we
 /// do not have may be there with the value zero.
 pub fn parse_key(text: &str) -> Result<Key, OdpError> {
     parse_key_with(text, &|_| None)
@@ -36,8 +36,8 @@ pub fn parse_key(text: &str) -> Result<Key, OdpError> {
 
 /// The same with names of ports.
 pub fn parse_key_with(text: &str, ports: Ports<'_>) -> Result<Key, OdpError> {
-    let mut lexer = Lexer::new(text);
-    let mut keys = parse_keys(&mut lexer, ports, true)?;
+    let mut lexer = Lexer::without_masks(text);
+    let mut keys = parse_keys(&mut lexer, ports, Of::Packet)?;
     end(&lexer)?;
     if keys.mask.eth_type == 0 {
         keys.key.eth_type = ETH_TYPE_NONE;
@@ -52,6 +52,17 @@ fn end(lexer: &Lexer<'_>) -> Result<(), OdpError> {
     Err(lexer.error(format!("expected a key, found {}", lexer.found())))
 }
 
+/// Whose key list it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A megaflow's: where it does not speak of a tag there is none.
+    Match,
+    /// A filter's: what it does not speak of is wild.
+    Filter,
+    /// A packet's: all fields exact, no masks.
+    Packet,
+}
+
 /// What a key list said.
 pub(super) struct Keys {
     key: Key,
@@ -59,25 +70,25 @@ pub(super) struct Keys {
     /// Attributes that were there, by name, with their depth and place.
     seen: Vec<(&'static str, usize, usize)>,
     levels: Vec<Level>,
-    /// Is it the key of a packet: all fields exact, no masks?
-    exact: bool,
+    of: Of,
 }
 
 /// Reads keys up to the end, or up to a `word:` that does not belong to them.
 pub(super) fn parse_keys(
     lexer: &mut Lexer<'_>,
     ports: Ports<'_>,
-    exact: bool,
+    of: Of,
 ) -> Result<Keys, OdpError> {
     let mut keys = Keys {
         key: Key::default(),
         mask: Mask::default(),
         seen: Vec::new(),
         levels: vec![Level::default()],
-        exact,
+        of,
     };
     keys.parse_list(lexer, ports, 0)?;
-    vlan::put_levels(lexer, &keys.levels, &mut keys.key, &mut keys.mask)?;
+    let no_tag = of != Of::Filter;
+    vlan::put_levels(lexer, &keys.levels, no_tag, &mut keys.key, &mut keys.mask)?;
     keys.key = keys.key.masked(&keys.mask);
     keys.check(lexer)?;
     Ok(keys)
@@ -132,7 +143,7 @@ impl Keys {
         place: usize,
     ) -> Result<(), OdpError> {
         if unsupported::is_key(name) {
-            return unsupported::skip_key(lexer, name, place, self.exact);
+            return unsupported::skip_key(lexer, name, place, self.of == Of::Packet);
         }
         if name == "encap" {
             return self.parse_encap(lexer, ports, depth, place);
@@ -151,7 +162,7 @@ impl Keys {
         let level = &mut self.levels[depth];
         let (key, mask) = (&mut self.key, &mut self.mask);
         match name {
-            "eth_type" => level.eth_type = Some(parse_eth_type(lexer)?),
+            "eth_type" => level.eth_type = Some(parse_key_eth_type(lexer)?),
             "vlan" => {
                 level.vlan = Some(vlan::parse_vlan(lexer)?);
                 level.place = place;
@@ -288,7 +299,7 @@ const KNOWN: &[&str] = &[
 /// Reads `value/mask)`.
 pub(super) fn parse_u32(lexer: &mut Lexer<'_>, name: &str) -> Result<(u32, u32), OdpError> {
     let value = lexer.number(name, u32::MAX.into())?;
-    let mask = match lexer.eat("/") {
+    let mask = match lexer.eat_mask()? {
         true => lexer.number(&format!("the mask of {name}"), u32::MAX.into())?,
         false => u32::MAX.into(),
     };
@@ -310,7 +321,22 @@ pub(super) fn parse_port(lexer: &mut Lexer<'_>, ports: Ports<'_>) -> Result<(u32
     Ok((port.0, u32::MAX))
 }
 
-/// Reads the inside of `eth_type(…)`.
+/// Reads the inside of `eth_type(…)` in a key. A number below 0x600 is the length of an 802.2
+/// frame, which has no EtherType: OVS writes `0/0xffff` for those.
+fn parse_key_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
+    let start = lexer.clone();
+    let masked = parse_eth_type(lexer)?;
+    if masked.mask == 0xffff && masked.value < ETH_TYPE_NONE {
+        return Err(start.error(format!(
+            "eth_type {:#06x} is a length: EtherTypes begin at 0x0600, and 802.2 frames are \
+             eth_type(0/0xffff)",
+            masked.value
+        )));
+    }
+    Ok(masked)
+}
+
+/// Reads the inside of `eth_type(…)`; `0/0xffff` is an 802.2 frame.
 pub(super) fn parse_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
     let value = narrow(lexer.number("eth_type", 0xffff)?);
     let explicit = lexer.eat("/");
@@ -332,7 +358,7 @@ pub(super) fn parse_tcp_flags(lexer: &mut Lexer<'_>) -> Result<(u16, u16), OdpEr
     let (mut value, mut mask) = (0, 0);
     if lexer.rest().starts_with(|c: char| c.is_ascii_digit()) {
         value = narrow(lexer.number("tcp_flags", 0xfff)?);
-        mask = match lexer.eat("/") {
+        mask = match lexer.eat_mask()? {
             true => narrow(lexer.number("the mask of tcp_flags", 0xfff)?),
             false => 0xfff,
         };

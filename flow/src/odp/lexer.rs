@@ -7,11 +7,26 @@ use super::OdpError;
 pub(super) struct Lexer<'a> {
     text: &'a str,
     place: usize,
+    /// False in the key of a packet, whose values have no masks.
+    masks: bool,
 }
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str) -> Lexer<'a> {
-        Lexer { text, place: 0 }
+        Lexer { text, place: 0, masks: true }
+    }
+
+    /// A text in which a mask is an error.
+    pub(super) fn without_masks(text: &'a str) -> Lexer<'a> {
+        Lexer { text, place: 0, masks: false }
+    }
+
+    /// Reads the `/` in front of a mask; false where there is none.
+    pub(super) fn eat_mask(&mut self) -> Result<bool, OdpError> {
+        if !self.masks && self.rest().starts_with('/') {
+            return Err(self.error("a mask in the key of a packet: a key has values alone"));
+        }
+        Ok(self.eat("/"))
     }
 
     /// What has not been read yet.

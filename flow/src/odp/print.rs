@@ -121,8 +121,7 @@ fn print_level(out: &mut String, key: &Key, mask: &Mask, depth: usize) {
         out.push_str(CUT_TAG);
         return print_payload(out, key, mask);
     }
-    let implied = if mask.eth_type == 0xffff { says_untagged } else { tci_mask == 0 };
-    if !implied {
+    if !says_untagged {
         open(out, "vlan");
         print_vlan(out, tci_value, tci_mask, false);
         out.push(')');

@@ -17,6 +17,13 @@ pub(super) struct Masked {
     pub(super) mask: u16,
 }
 
+impl Masked {
+    /// Does this TCI say that there is no tag?
+    fn excludes_tag(self) -> bool {
+        self.mask & VLAN_PRESENT != 0 && self.value & VLAN_PRESENT == 0
+    }
+}
+
 /// No tag. Beside the EtherType of one: a tag that was cut off, as OVS prints it.
 pub(super) const UNTAGGED: Masked = Masked { value: 0, mask: 0xffff };
 
@@ -48,7 +55,7 @@ pub(super) fn is_tpid(eth_type: u16) -> bool {
 pub(super) fn parse_vlan(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
     if lexer.eat("tci=") {
         let value = lexer.number("vlan(tci=)", 0xffff)?;
-        let mask = match lexer.eat("/") {
+        let mask = match lexer.eat_mask()? {
             true => lexer.number("the mask of vlan(tci=)", 0xffff)?,
             false => 0xffff,
         };
@@ -81,13 +88,18 @@ pub(super) fn print_vlan(out: &mut String, value: u16, mask: u16, whole: bool) {
     }
 }
 
-/// Puts the tags and the EtherType of a text's levels, outermost first, into key and mask.
+/// Puts the tags and the EtherType of a text's levels, outermost first, into key and mask. Where
+/// the innermost level has no `vlan(…)`, `no_tag` says that there is no tag, as in OVS and the
+/// kernel; otherwise the text leaves it open.
 pub(super) fn put_levels(
     lexer: &Lexer<'_>,
     levels: &[Level],
+    no_tag: bool,
     key: &mut Key,
     mask: &mut Mask,
 ) -> Result<(), OdpError> {
+    // There is no tag behind one that is not there.
+    let mut ended = false;
     for (depth, level) in levels.iter().enumerate() {
         let tag = TAGS.get(depth);
         if level.encap || level.vlan.is_some() {
@@ -96,16 +108,18 @@ pub(super) fn put_levels(
                 return Err(lexer.error_at(level.place, message));
             };
             put_tag(lexer, level, (*tpid, *tci), key, mask)?;
+            ended = level.vlan.is_some_and(Masked::excludes_tag);
             if level.encap {
                 continue;
             }
         }
-        let Some(eth_type) = level.eth_type else { continue };
-        if level.vlan.is_some() && is_tpid(eth_type.value) {
-            continue;
+        if let Some(eth_type) = level.eth_type {
+            if level.vlan.is_some() && is_tpid(eth_type.value) {
+                continue;
+            }
+            put(key, mask, Field::EthType, eth_type);
         }
-        put(key, mask, Field::EthType, eth_type);
-        if let (None, 0xffff, Some((_, tci))) = (level.vlan, eth_type.mask, tag) {
+        if let (None, true, Some((_, tci))) = (level.vlan, no_tag && !ended, tag) {
             put(key, mask, *tci, UNTAGGED);
         }
     }
@@ -125,7 +139,7 @@ fn put_tag(
     };
     put(key, mask, tci, vlan);
     match level.eth_type {
-        Some(eth_type) if vlan == UNTAGGED && is_tpid(eth_type.value) => {
+        Some(eth_type) if vlan.excludes_tag() && is_tpid(eth_type.value) => {
             put(key, mask, Field::EthType, eth_type);
             Ok(())
         }

@@ -14,6 +14,9 @@ enum Tag {
 /// Known headers; `None` is not known.
 #[derive(Clone, Copy)]
 pub(super) struct Layers {
+    /// Tags that were pushed and are still there.
+    pushed: usize,
+    /// Behind those: the packet's own.
     outer: Tag,
     inner: Tag,
     /// Behind the tags.
@@ -50,6 +53,7 @@ impl Layers {
         let labels = [mask.mpls0, mask.mpls1, mask.mpls2];
         let labels = labels.iter().rposition(|mask| *mask != 0).map_or(1, |last| last + 1);
         Layers {
+            pushed: 0,
             outer,
             inner,
             eth_type,
@@ -66,12 +70,16 @@ impl Layers {
         if tci & VLAN_PRESENT == 0 {
             return Err("cfi=0: a tag that is pushed is present".to_owned());
         }
-        (self.inner, self.outer) = (self.outer, Tag::Yes);
+        self.pushed += 1;
         Ok(())
     }
 
     /// Taking off what is not there is no error in the kernel, and does nothing.
     pub(super) fn pop_vlan(&mut self) -> Result<(), String> {
+        if self.pushed > 0 {
+            self.pushed -= 1;
+            return Ok(());
+        }
         self.outer = self.inner;
         // A third tag may come up behind two.
         self.inner = if self.inner == Tag::No { Tag::No } else { Tag::Unknown };
@@ -109,12 +117,15 @@ impl Layers {
 
     fn no_tag(&self) -> Result<(), String> {
         match self.outer {
+            _ if self.pushed > 0 => Err(IN_FRONT.to_owned()),
             Tag::No => Ok(()),
-            Tag::Yes => Err("there is a VLAN tag in front of the label".to_owned()),
+            Tag::Yes => Err(IN_FRONT.to_owned()),
             Tag::Unknown => Err("the match leaves open whether there is a VLAN tag".to_owned()),
         }
     }
 }
+
+const IN_FRONT: &str = "there is a VLAN tag in front of the label";
 
 /// The EtherType is wild, or is what was under a label.
 pub(super) const UNKNOWN: &str =

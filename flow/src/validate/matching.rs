@@ -8,17 +8,42 @@ use crate::{VLAN_PRESENT, odp};
 
 pub(super) fn check(matching: &Match) -> Result<(), Invalid> {
     let (key, mask) = (matching.key(), matching.mask());
+    if key.in_port >= super::MAX_PORTS {
+        return Err(Invalid::new("in_port", super::no_port()));
+    }
     check_tag(key.vlan_tpid, mask.vlan_tpid, key.vlan_tci, mask.vlan_tci, "vlan")?;
     check_tag(key.cvlan_tpid, mask.cvlan_tpid, key.cvlan_tci, mask.cvlan_tci, "cvlan")?;
     if key.cvlan_tci & VLAN_PRESENT != 0 && key.vlan_tci & VLAN_PRESENT == 0 {
         return Err(Invalid::new("cvlan_tci", "an inner tag needs an outer one in the match"));
     }
+    let untagged = mask.vlan_tci & VLAN_PRESENT != 0 && key.vlan_tci & VLAN_PRESENT == 0;
+    if untagged && (mask.cvlan_tci != 0 || mask.cvlan_tpid != 0) {
+        return Err(Invalid::new("cvlan_tci", "there is no inner tag where there is no outer one"));
+    }
+    check_behind_tags(key, mask).map_err(|why| Invalid::new("eth_type", why))?;
     if !matches!(mask.ip_frag, 0 | 0xff) || key.ip_frag > 2 {
         return Err(Invalid::new("ip_frag", "a fragment is matched as no, first or later, whole"));
     }
     mask.fields().try_for_each(|field| {
         check_header(field, key, mask).map_err(|why| Invalid::new(field.name(), why))
     })
+}
+
+/// A TPID is the EtherType of a packet whose next tag is cut off, or behind two tags. A match
+/// that leaves open whether there is that tag would take packets of two kinds.
+fn check_behind_tags(key: &Key, mask: &Mask) -> Result<(), String> {
+    if mask.eth_type != 0xffff || !matches!(key.eth_type, 0x8100 | 0x88a8) {
+        return Ok(());
+    }
+    let open = |mask: u16| mask & VLAN_PRESENT == 0;
+    let untagged = !open(mask.vlan_tci) && key.vlan_tci & VLAN_PRESENT == 0;
+    if !untagged && (open(mask.vlan_tci) || open(mask.cvlan_tci)) {
+        return Err(format!(
+            "{:#06x} is a tag's, and the match leaves open whether there is a tag",
+            key.eth_type
+        ));
+    }
+    Ok(())
 }
 
 fn check_tag(
@@ -36,7 +61,11 @@ fn check_tag(
         let why = "no packet has VLAN bits without a tag";
         return Err(Invalid::new(format!("{name}_tci"), why));
     }
-    if tpid_mask == 0xffff && !matches!(tpid, 0 | 0x8100 | 0x88a8) {
+    if tpid_mask != 0 && tci & VLAN_PRESENT == 0 {
+        let why = "a match on a tag's TPID has to match on its presence (TCI bit 0x1000) too";
+        return Err(Invalid::new(format!("{name}_tpid"), why));
+    }
+    if tpid_mask == 0xffff && !matches!(tpid, 0x8100 | 0x88a8) {
         let why = format!("TPID {tpid:#06x} is neither 0x8100 nor 0x88a8");
         return Err(Invalid::new(format!("{name}_tpid"), why));
     }

@@ -22,6 +22,9 @@ use crate::matching::Match;
 /// Deepest nesting of action lists: the outermost list is depth 0.
 pub const MAX_DEPTH: usize = 16;
 
+/// Ports are 0 to 65,534, as in OVS's datapaths (`DP_MAX_PORTS`).
+pub const MAX_PORTS: u32 = 65_535;
+
 /// Shortest length that `trunc` can cut at: an Ethernet header.
 pub const MIN_TRUNC: u32 = 14;
 
@@ -64,8 +67,13 @@ fn check_list(mut layers: Layers, actions: &[Action], depth: usize) -> Result<()
     Ok(())
 }
 
+fn no_port() -> String {
+    format!("a port's number is at most {}", MAX_PORTS - 1)
+}
+
 fn check_action(layers: &mut Layers, action: &Action) -> Result<(), String> {
     match action {
+        Action::Output(port) if port.0 >= MAX_PORTS => Err(no_port()),
         Action::Userspace(Userspace { pid: 0, .. }) => Err("pid 0 is nobody".to_owned()),
         Action::Userspace(userspace) if userspace.userdata.len() > crate::odp::MAX_USERDATA => {
             let most = crate::odp::MAX_USERDATA;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Key, Mask, odp};
+use crate::{Key, Mask, VLAN_PRESENT, odp};
 
 fn check(matching: &str, actions: &str) -> Result<(), String> {
     let matching = odp::parse_match(&format!("in_port(1),{matching}")).unwrap();
@@ -16,6 +16,13 @@ const TAGGED: &str = "eth_type(0x8100),vlan(vid=5,pcp=0),encap(eth_type(0x0800))
 fn good_flows_are_taken() {
     let cases = [
         ("eth()", "drop"),
+        (TCP, "65534"),
+        (TCP, "set(dp_hash(0x5)),recirc(0x1)"),
+        (
+            TCP,
+            "push_vlan(vid=1,pcp=0),push_vlan(vid=2,pcp=0),pop_vlan,pop_vlan,\
+               push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x8847),1",
+        ),
         ("eth()", "1,set(eth(src=00:01:02:03:04:05)),push_vlan(vid=1,pcp=0),2,pop_vlan"),
         (TCP, "set(ipv4(src=1.2.3.4,ttl=9)),set(tcp(src=1)),1"),
         (TCP, "push_vlan(vid=1,pcp=0),set(ipv4(ttl=1)),1"),
@@ -49,7 +56,16 @@ fn bad_actions_are_named() {
         (TCP, "push_vlan(vid=1,pcp=0,cfi=0)", "push_vlan(vid=1,pcp=0,cfi=0): cfi=0"),
         (TAGGED, push, "there is a VLAN tag"),
         ("eth_type(0x0800),vlan(cfi=0/0)", push, "leaves open whether there is a VLAN tag"),
-        ("eth()", push, "leaves open"),
+        ("vlan(cfi=0/0)", push, "leaves open"),
+        ("eth()", push, "the EtherType is not known here"),
+        (
+            TCP,
+            "push_vlan(vid=1,pcp=0),push_vlan(vid=2,pcp=0),pop_vlan,push_mpls(label=1,tc=0,\
+               ttl=1,bos=1,eth_type=0x8847)",
+            "there is a VLAN tag",
+        ),
+        (TCP, "65535", "65535: a port's number is at most 65534"),
+        (TCP, "sample(sample=1.0%,actions(4294967295))", "4294967295: a port's number"),
         ("eth_type(0x88cc)", push, "can't stand in front of 0x88cc"),
         (TCP, "push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x800)", "no EtherType of MPLS"),
         (TCP, pop, "no label in a packet of 0x0800"),
@@ -90,6 +106,8 @@ fn nesting_ends_at_sixteen() {
 fn bad_matches_are_named() {
     let full = u16::MAX;
     let ipv4 = Key { eth_type: 0x0800, ip_proto: 6, ip_frag: 2, ..Key::default() };
+    let tag = |tpid| Key { vlan_tpid: tpid, vlan_tci: VLAN_PRESENT | 5, ..ipv4 };
+    let exact_type = Mask { eth_type: full, ..Mask::default() };
     let exact = Mask { eth_type: full, ip_proto: 0xff, ..Mask::default() };
     let cases = [
         (ipv4, Mask { eth_type: 0xfff0, ip_ttl: 1, ..Mask::default() }, "ip_ttl: needs an exact"),
@@ -102,7 +120,10 @@ fn bad_matches_are_named() {
         (Key { ip_proto: 17, ..ipv4 }, Mask { tcp_flags: 1, ..exact }, "tcp_flags: needs"),
         (ipv4, Mask { vlan_tci: 0x0fff, ..exact }, "vlan_tci: a match on a tag's bits"),
         (Key { vlan_tci: 5, ..ipv4 }, Mask { vlan_tci: full, ..exact }, "without a tag"),
-        (Key { vlan_tpid: 0x9100, ..ipv4 }, Mask { vlan_tpid: full, ..exact }, "TPID 0x9100"),
+        (tag(0x9100), Mask { vlan_tpid: full, vlan_tci: full, ..exact }, "TPID 0x9100"),
+        (tag(0x8100), Mask { vlan_tpid: full, ..exact }, "vlan_tpid: a match on a tag's TPID"),
+        (Key { in_port: 65_535, ..ipv4 }, Mask { in_port: u32::MAX, ..exact }, "in_port: a port's"),
+        (Key { eth_type: 0x8100, ..ipv4 }, exact_type, "eth_type: 0x8100 is a tag's"),
         (Key { cvlan_tci: 0x1005, ..ipv4 }, Mask { cvlan_tci: full, ..exact }, "needs an outer"),
         (
             Key { ip_proto: 1, ip_frag: 0, tp_src: 0x100, ..ipv4 },

@@ -83,7 +83,8 @@ impl Made {
 /// A match that text can say (and that `validate` takes).
 pub(crate) fn matching(rng: &mut Rng) -> Match {
     let mut made = Made { key: Key::default(), mask: Mask::default() };
-    made.put(Field::InPort, u128::from(rng.u32() >> rng.below(32)), u128::from(u32::MAX));
+    let port = (rng.u32() % 65_535) >> rng.below(16);
+    made.put(Field::InPort, port.into(), u128::from(u32::MAX));
     let recirc = if rng.one_in(2) { 0 } else { rng.u32() };
     made.put(Field::RecircId, recirc.into(), u128::from(u32::MAX));
     made.any(rng, &[Field::EthSrc, Field::EthDst]);

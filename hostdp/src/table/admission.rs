@@ -22,7 +22,7 @@ const MAX_USERDATA: usize = 65_512;
 
 impl Default for HostAdmission {
     fn default() -> HostAdmission {
-        let metadata = [Field::InPort, Field::RecircId, Field::DpHash];
+        let metadata = [Field::InPort, Field::RecircId];
         let masked = |field: &Field| (*field, FieldSupport::Masked);
         HostAdmission {
             capabilities: Capabilities {

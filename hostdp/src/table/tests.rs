@@ -120,7 +120,7 @@ fn actions_that_cannot_be_carried_out_are_refused_by_name() {
         assert_eq!(explained, Err(error.to_string()));
     }
     let plan = table.admission().explain(&flow(1, &[Action::Output(PortId(2))])).unwrap();
-    assert_eq!(plan, "host: recirc_id(0),in_port(1),eth() actions:2");
+    assert_eq!(plan, "host: recirc_id(0),in_port(1),eth(),vlan(cfi=0/0) actions:2");
     let fine = flow(1, &[Action::Sample { probability: 1, actions: deep[0..0].into() }]);
     assert!(table.admission().admit(&fine).is_ok());
     assert!(table.is_empty());

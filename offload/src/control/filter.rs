@@ -68,11 +68,8 @@ impl Filter {
 }
 
 fn odp_text(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
-    let (key, mut mask) = odp::parse_masked(text, ports).map_err(|error| error.to_string())?;
-    if !text.contains("vlan(") {
-        mask.vlan_tci = 0;
-    }
-    Ok(Filter { key: key.masked(&mask), mask })
+    let (key, mask) = odp::parse_masked(text, ports).map_err(|error| error.to_string())?;
+    Ok(Filter { key, mask })
 }
 
 fn words(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {

@@ -53,17 +53,25 @@ pub fn statistics(view: &FlowView) -> String {
 /// TCP flags as OVS writes them: a letter each, the reserved ones in brackets; `0` for none.
 #[must_use]
 pub fn tcp_flags(flags: u16) -> String {
-    const NAMES: [&str; 12] =
-        ["F", "S", "R", "P", ".", "U", "E", "C", "N", "[200]", "[400]", "[800]"];
+    /// Bit and name, in OVS's order.
+    const NAMES: [(u16, &str); 12] = [
+        (0x002, "S"),
+        (0x001, "F"),
+        (0x008, "P"),
+        (0x004, "R"),
+        (0x020, "U"),
+        (0x010, "."),
+        (0x040, "E"),
+        (0x080, "C"),
+        (0x100, "N"),
+        (0x200, "[200]"),
+        (0x400, "[400]"),
+        (0x800, "[800]"),
+    ];
     if flags == 0 {
         return "0".to_owned();
     }
-    NAMES
-        .iter()
-        .enumerate()
-        .filter(|(bit, _)| flags >> bit & 1 == 1)
-        .map(|(_, name)| *name)
-        .collect()
+    NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect()
 }
 
 /// A table of megaflows, the busiest first: where each lives or why it is not in hardware.
@@ -200,7 +208,8 @@ mod tests {
     #[test]
     fn flags_are_letters() {
         assert_eq!(tcp_flags(0), "0");
-        assert_eq!(tcp_flags(0x013), "FS.");
+        assert_eq!(tcp_flags(0x013), "SF.");
+        assert_eq!(tcp_flags(0x1ff), "SFPRU.ECN");
         assert_eq!(tcp_flags(0xa80), "C[200][800]");
     }
 

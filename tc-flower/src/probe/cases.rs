@@ -5,7 +5,7 @@
 /// address of the case's own that no station has (its group bit is set), so that no packet hits
 /// it. `#` in an action is a port of the switch.
 pub(super) const CASES: &[(&str, &str)] = &[
-    ("", ""),
+    ("vlan(cfi=0/0)", ""),
     ("eth_type(0x88b5)", ""),
     ("eth(src=@,dst=02:00:00:00:00:01),eth_type(0x88b5)", ""),
     ("eth(src=@/ff:ff:ff:ff:ff:fe),eth_type(0x88b5)", ""),

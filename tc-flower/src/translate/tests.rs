@@ -44,8 +44,10 @@ fn keys(keys: &str) -> Vec<(u16, Vec<u8>, Vec<u8>)> {
 fn untagged_is_implied_by_the_ethertype_and_wild_is_every_protocol() {
     let untagged = rule("eth_type(0x0800)", "2");
     assert_eq!((untagged.protocol, untagged.keys.len()), (0x0800, 1));
-    let wild = rule("eth(dst=02:00:00:00:00:01)", "2");
+    let wild = rule("eth(dst=02:00:00:00:00:01),vlan(cfi=0/0)", "2");
     assert_eq!((wild.protocol, wild.keys.len()), (3, 1));
+    // Every EtherType, but no tag: tc has no filter for that.
+    assert!(refusal("eth(dst=02:00:00:00:00:01)", "2").contains("tc can match \"no tag\" by"));
 }
 
 #[test]
