@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use super::daemon::Folder;
 use super::{Ended, tool, until};
 
-/// A switch `br0` with the ports 1 and 2, `left` and `right`, that no packet ever comes to; ended
-/// with this value.
+/// A switch `br0` with the ports 1 and 2, `left` and `right`, which receive what a test gives them;
+/// ended with this value.
 pub(crate) struct Ovs {
     folder: Folder,
     children: Vec<Child>,
@@ -49,12 +49,20 @@ impl Ovs {
         vsctl(&[&["--timeout=20", "add-br", "br0", "--"], &bridge[..]].concat());
         for (number, port) in [("1", "left"), ("2", "right")] {
             let number = format!("ofport_request={number}");
-            let set = ["--", "set", "interface", port, "type=dummy", &number];
+            let file = format!("options:tx_pcap={}", ovs.folder.file(port));
+            let set = ["--", "set", "interface", port, "type=dummy", &number, &file];
             vsctl(&[&["--timeout=20", "add-port", "br0", port], &set[..]].concat());
         }
+        // A key has two tags, as ours.
+        vsctl(&["set", "Open_vSwitch", ".", "other_config:vlan-limit=2"]);
         // It would take out flows that its own tables do not have.
         ovs.appctl(&["revalidator/pause"]);
         ovs
+    }
+
+    /// The capture of what port 2 sent.
+    pub(crate) fn sent(&self) -> String {
+        self.folder.file("right")
     }
 
     fn start(&mut self, command: &mut Command) {
