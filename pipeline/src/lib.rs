@@ -1,7 +1,7 @@
 //! The clients that answer upcalls.
 //!
 //! - [`l2::Switch`]: a MAC-learning switch.
-//! - [`none::NoClient`]: nobody; flows come over the control socket only.
+//! - [`none::NoClient`]: drops every upcall; flows come over the control socket only.
 #![forbid(unsafe_code)]
 
 pub mod l2;

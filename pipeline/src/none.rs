@@ -1,11 +1,11 @@
-//! No client: what no megaflow matches is dropped.
+//! The client that installs nothing: a packet that no megaflow matches is dropped.
 
 use std::sync::Arc;
 
 use flow::{Answer, Client, Megaflow, Moment, PortLink, Upcall, Verdict};
 
-/// Answers every upcall by dropping the packet, installs nothing and leaves all flows alone:
-/// they come over the control socket.
+/// Answers every upcall by dropping the packet, installs nothing and keeps all megaflows: they come
+/// over the control socket.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct NoClient;
 

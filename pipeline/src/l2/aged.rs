@@ -7,8 +7,8 @@ use flow::{MacAddr, Moment};
 /// VLAN and address.
 pub(super) type Address = (u16, MacAddr);
 
-/// Addresses with something known of each; the one that was not seen for longest is found at
-/// once. Every operation costs the logarithm of how many there are.
+/// A map from addresses to values that finds the address that was not seen for longest at once.
+/// Every operation costs the logarithm of the number of addresses.
 #[derive(Debug)]
 pub(super) struct Aged<T> {
     known: BTreeMap<Address, (Moment, T)>,
@@ -31,7 +31,7 @@ impl<T: Copy> Aged<T> {
         self.known.get(&address).copied()
     }
 
-    /// Puts an address in, or what is known of it anew.
+    /// Inserts an address, or replaces its moment and value.
     pub(super) fn put(&mut self, address: Address, seen: Moment, what: T) {
         if let Some((before, _)) = self.known.insert(address, (seen, what)) {
             self.order.remove(&(before, address));
@@ -45,12 +45,12 @@ impl<T: Copy> Aged<T> {
         Some((seen, what))
     }
 
-    /// The one that was not seen for longest.
+    /// The address that was not seen for longest, with the moment when it was seen last.
     pub(super) fn oldest(&self) -> Option<(Moment, Address)> {
         self.order.first().copied()
     }
 
-    /// All, longest unseen first.
+    /// All addresses with their moments and values, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Moment, Address, T)> + '_ {
         let with_what = |(seen, address): &(Moment, Address)| {
             self.known.get(address).map(|(_, what)| (*seen, *address, *what))

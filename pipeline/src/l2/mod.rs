@@ -1,11 +1,12 @@
 //! A MAC-learning switch.
 //!
-//! Per packet it learns where the source is, then sends to where the destination was learnt, or
-//! to all other ports. Its megaflows make the datapath do the same without asking, so what each
-//! depends on is in its mask: `in_port` and `eth_src` (learning), `eth_dst` and the VLAN ID
-//! (forwarding), and the EtherType with the presence of every tag before it, because the kernel
-//! and tc can only match what is behind an EtherType that they know. PCP is wild: nothing
-//! depends on it, and the kernel and tc take VID and PCP separately.
+//! For each packet the switch learns the port of the source address, then sends the packet to the
+//! port where the destination was learnt, or to all other ports. The switch's megaflows make the
+//! datapath do the same without asking, so the mask of a megaflow covers everything that its
+//! actions depend on: `in_port` and `eth_src` (learning), `eth_dst` and the VLAN ID (forwarding),
+//! and the EtherType with the presence of every tag before it, because the kernel and tc can only
+//! match fields behind an EtherType that they know. PCP is wild: no action depends on it, and the
+//! kernel and tc match VID and PCP separately.
 
 mod aged;
 mod mask;
@@ -32,10 +33,10 @@ use table::{Sighting, Table};
 /// How much a switch remembers, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// An address that was not seen for that long is forgotten.
+    /// Time after which an address that was not seen again is forgotten.
     pub ageing: Duration,
-    /// That many addresses are remembered; then each new one takes the place of the oldest
-    /// behind the port that has the most.
+    /// Largest number of addresses that are remembered. When the table is full, each new address
+    /// takes the place of the oldest one behind the port that has the most.
     pub max_entries: usize,
 }
 
@@ -46,15 +47,15 @@ impl Default for Settings {
     }
 }
 
-/// The client.
+/// A MAC-learning switch: the client `l2`.
 #[derive(Debug)]
 pub struct Switch {
-    /// Those that exist, and whether each has a link.
+    /// The ports that exist; true for a port that has a link.
     ports: BTreeMap<PortId, bool>,
     table: Table,
-    /// Something changed since the last tick that existing megaflows may depend on.
+    /// True if something that existing megaflows may depend on has changed since the last tick.
     changed: bool,
-    /// The latest moment that a call told.
+    /// The latest moment that a caller has passed in.
     now: Moment,
 }
 
@@ -66,7 +67,7 @@ impl Switch {
         Switch { ports: BTreeMap::new(), table, changed: false, now: Moment::default() }
     }
 
-    /// What happens to a packet with this key, as far as is known now.
+    /// The actions for a packet with this key, by the addresses and ports that are known now.
     fn decide(&self, key: &Key) -> Actions {
         let flood = || -> Actions {
             let others = self.ports.keys().filter(|port| **port != key.port());
@@ -85,7 +86,7 @@ impl Switch {
         }
     }
 
-    /// Notes where a source is.
+    /// Notes that the key's source address is behind the key's port.
     fn learn(&mut self, key: &Key, at: Moment) {
         if learns(key) && self.has_link(key.port()) {
             let source = address(key, key.eth_src);
@@ -102,8 +103,8 @@ impl Switch {
     }
 }
 
-/// Does a packet with this key tell where its source is? Neither a group nor the zero address
-/// can be one, and what is sent to a reserved address is not ours to learn from, as in OVS.
+/// Returns true if the source address of a packet with this key is to be learnt. As in OVS, a group
+/// or the zero address is no source, and frames to a reserved address are not learnt from.
 fn learns(key: &Key) -> bool {
     let is_station = !key.eth_src.is_multicast() && key.eth_src != MacAddr::default();
     is_station && !is_reserved(key.eth_dst)
@@ -120,8 +121,8 @@ impl Client for Switch {
         "l2"
     }
 
-    /// Floods still go to ports without a link, as in OVS: a port that gets its link back has the
-    /// floods at once.
+    /// Floods still go to ports without a link, as in OVS, so a port whose link comes back receives
+    /// them at once.
     fn ports(&mut self, ports: &[PortLink]) {
         let ports: BTreeMap<PortId, bool> = ports.iter().map(|port| (port.id, port.up)).collect();
         if ports != self.ports {
@@ -132,9 +133,9 @@ impl Client for Switch {
         }
     }
 
-    /// A copy that an `userspace` action sent up is nothing to a switch; a packet from a port that
-    /// is gone is dropped. One from a port without a link was received before the loss, or after
-    /// a return that is not known yet: it is forwarded alone, and tells nothing of its source.
+    /// Drops copies that an `userspace` action sent up, and packets from a port that is gone. A
+    /// packet from a port without a link was received before the link was lost, or after a return
+    /// that is not known yet: it is forwarded without a megaflow, and its source is not learnt.
     fn upcall(&mut self, upcall: Upcall<'_>, now: Moment) -> Answer {
         self.at(now);
         let key = upcall.key;
@@ -155,10 +156,10 @@ impl Client for Switch {
         std::mem::take(&mut self.changed)
     }
 
-    /// A megaflow whose source is not (or no longer) known to be behind its port goes, so that
-    /// the next packet comes up and is learnt from. The exception is one whose source was never
-    /// seen, as all are after a restart: it is learnt from the megaflow. One that this client
-    /// would not have made, with a wider mask or from a port that is gone or has no link, goes too.
+    /// Removes a megaflow whose source is known elsewhere or was forgotten, so that the next packet
+    /// comes up and its source is learnt again. A source that was never seen, as after a restart,
+    /// is learnt from the megaflow itself, which stays. A megaflow that this client would not have
+    /// made (its mask is wider, or its port is gone or has no link) is removed too.
     fn revalidate(&mut self, flow: &Megaflow, now: Moment) -> Verdict {
         self.at(now);
         let key = flow.matching.key();
@@ -176,8 +177,8 @@ impl Client for Switch {
         if actions == flow.actions { Verdict::Keep } else { Verdict::Replace(actions) }
     }
 
-    /// Refreshes the source's age. Does not move an address: of two ports the one whose packet
-    /// came up last is right, while counters of the old one may be read late.
+    /// Refreshes the source's age, but never moves an address to another port: only a packet that
+    /// comes up does, because the counters of a megaflow at the old port may be read late.
     fn used(&mut self, flow: &Megaflow, at: Moment) {
         self.at(at);
         let key = flow.matching.key();

@@ -1,4 +1,4 @@
-//! Where addresses are.
+//! The table of learnt addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,34 +11,35 @@ use super::aged::{Address, Aged};
 /// What is known of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Sighting {
-    /// It is behind that port.
+    /// The address is behind this port.
     At(PortId),
-    /// It was known until then.
+    /// The address was known until this moment.
     Forgotten(Moment),
-    /// Nothing, or it was forgotten long ago.
+    /// The address was never seen, or was forgotten longer ago than the ageing time.
     Never,
 }
 
 /// Addresses with their ports and ages.
 ///
-/// A newcomer always gets in. When the table is full, the port with the most addresses gives up
-/// the one that it has not seen for longest, as in OVS: a flood of source addresses pushes out
-/// its own, and every port can count on its share.
+/// A new address is always taken in. When the table is full, the port with the most addresses gives
+/// up the one that was not seen for longest, as in OVS: a flood of source addresses on one port
+/// pushes out that port's own addresses, and every port can count on its share.
 #[derive(Debug)]
 pub(super) struct Table {
     settings: Settings,
     entries: Aged<PortId>,
-    /// The same by port.
+    /// The addresses of `entries`, by port.
     by_port: BTreeMap<PortId, Aged<()>>,
-    /// The ports of `by_port` by how many addresses each has.
+    /// The ports of `by_port`, ordered by their number of addresses.
     by_size: BTreeSet<(usize, PortId)>,
-    /// What was forgotten, and when, so that megaflows of before can be told from those that
-    /// another life of the daemon made. Kept for the ageing time, at most as many as entries.
+    /// Addresses that were forgotten, each with the moment, so that a megaflow from before that
+    /// moment can be told from one that an earlier run of the daemon made. An address stays here
+    /// for the ageing time; the limit is `max_entries`.
     forgotten: Aged<()>,
-    /// When the latest one was forgotten that `forgotten` had no room for: until the ageing time
-    /// has passed since, any address that is not known may be such a one.
+    /// The latest moment of an address that `forgotten` had no room for. Until the ageing time has
+    /// passed since then, any unknown address may have been forgotten at that moment.
     let_go: Option<Moment>,
-    /// The numbers that only grow.
+    /// The counters that only grow, and the capacity.
     learning: Learning,
 }
 
@@ -73,7 +74,8 @@ impl Table {
         }
     }
 
-    /// Notes that an address was behind a port at a moment, now or before; true if that is news.
+    /// Notes that an address was behind a port at the moment `seen`, which may be before `now`.
+    /// Returns true if the address was unknown or behind another port.
     pub(super) fn learn(
         &mut self,
         address: Address,
@@ -98,8 +100,8 @@ impl Table {
         known.is_none_or(|(_, before)| before != port)
     }
 
-    /// Makes room for an address behind a port: the port with the most gives up its oldest. Where
-    /// none has more than the newcomer's own port, that one does.
+    /// Makes room for a new address behind the port `newcomer`: the port with the most addresses
+    /// gives up its oldest one. If no port has more than `newcomer`, `newcomer` gives up its own.
     fn evict(&mut self, newcomer: PortId, now: Moment) {
         let Some((most, largest)) = self.by_size.last().copied() else { return };
         let own = self.by_port.get(&newcomer).map_or(0, Aged::len);
@@ -111,7 +113,7 @@ impl Table {
         }
     }
 
-    /// Forgets what was not seen for too long; true if there was something.
+    /// Forgets the addresses that were not seen for the ageing time; true if there were any.
     pub(super) fn expire(&mut self, now: Moment) -> bool {
         let ageing = self.settings.ageing;
         let old = |(seen, address)| (now.since(seen) >= ageing).then_some(address);
@@ -128,7 +130,8 @@ impl Table {
         expired > 0
     }
 
-    /// Forgets the addresses behind some ports; true if there were any.
+    /// Forgets the addresses behind the ports for which `gone` is true; returns true if there were
+    /// any.
     pub(super) fn forget_ports(&mut self, now: Moment, gone: impl Fn(PortId) -> bool) -> bool {
         let gone: Vec<PortId> = self.by_port.keys().copied().filter(|port| gone(*port)).collect();
         for port in &gone {
@@ -142,7 +145,7 @@ impl Table {
     fn forget(&mut self, address: Address, now: Moment) {
         self.take(address);
         self.forgotten.put(address, now, ());
-        // Many floods or flushes must not pile up.
+        // Bounds the memory that repeated floods and flushes can take.
         if self.forgotten.len() > self.settings.max_entries
             && let Some((when, oldest)) = self.forgotten.oldest()
         {
@@ -164,7 +167,7 @@ impl Table {
         }
     }
 
-    /// Changes what a port has; one that has nothing is in neither index.
+    /// Changes the addresses of a port. A port without addresses is in neither index.
     fn of_port(&mut self, port: PortId, change: impl FnOnce(&mut Aged<()>)) {
         let share = self.by_port.entry(port).or_default();
         self.by_size.remove(&(share.len(), port));
@@ -176,7 +179,7 @@ impl Table {
         }
     }
 
-    /// What is known, longest unseen first, with ages.
+    /// The known addresses with their ports and ages, oldest first.
     pub(super) fn list(&self, now: Moment) -> impl Iterator<Item = (PortId, Address, Duration)> {
         let aged = self.entries.iter().map(move |(seen, at, port)| (port, at, now.since(seen)));
         aged.filter(|(_, _, age)| *age < self.settings.ageing)

@@ -1,4 +1,4 @@
-//! The switch against a naive one that decides per packet, and its rules one by one.
+//! The switch compared with a naive one that decides per packet, and each rule by itself.
 
 use flow::packet::{Packet, extract};
 use flow::reference::{Effect, Table as FlowTable, execute};
@@ -16,7 +16,7 @@ fn mac(last: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0, last])
 }
 
-/// An IPv4 frame (so far as a switch looks) with tags, outermost first.
+/// The part of an IPv4 frame that a switch looks at, with tags, outermost first.
 fn frame(src: MacAddr, dst: MacAddr, tags: &[(u16, u16)]) -> Vec<u8> {
     let mut frame = [dst.0, src.0].concat();
     for (tpid, tci) in tags {
@@ -51,7 +51,7 @@ impl Bench {
         Bench { switch, flows: BTreeMap::new(), upcalls: 0 }
     }
 
-    /// Time passes; returns whether the client wanted a revalidation.
+    /// Lets time pass; returns true if the client asked for a revalidation.
     fn tick(&mut self, now: Moment) -> bool {
         let changed = self.switch.tick(now);
         if changed {
@@ -76,7 +76,7 @@ impl Bench {
         });
     }
 
-    /// The table rebuilt: a megaflow that overlaps another fails here.
+    /// A table of all megaflows; fails if two of them overlap.
     fn table(&self) -> FlowTable {
         let mut table = FlowTable::default();
         for flow in self.flows.values() {
@@ -85,7 +85,7 @@ impl Bench {
         table
     }
 
-    /// A packet comes in: where does it leave?
+    /// Lets a frame come in by a port; returns the ports by which it leaves.
     fn packet(&mut self, port: u32, frame: &[u8], now: Moment) -> Vec<PortId> {
         self.tick(now);
         let key = key(port, frame);
@@ -126,8 +126,7 @@ impl Bench {
     }
 }
 
-/// The same switch without megaflows and without indexes: everything is decided anew for each
-/// packet, and looked for one by one.
+/// A switch without megaflows and indexes: it decides anew for each packet, by a linear search.
 struct Naive {
     ports: Vec<PortLink>,
     limit: usize,
@@ -135,7 +134,7 @@ struct Naive {
     evicted: usize,
 }
 
-/// As OVS's documentation of `forward-bpdu` lists them.
+/// Addresses of each kind that OVS's documentation of `forward-bpdu` lists.
 const RESERVED: [&str; 8] = [
     "01:80:c2:00:00:00",
     "01:80:c2:00:00:0e",
@@ -203,7 +202,7 @@ impl Rng {
         of[usize::try_from(self.below(of.len() as u64)).unwrap()].clone()
     }
 
-    /// Any frame; if `calm`, an untagged one from the address whose home the port is, mostly.
+    /// A random frame; if `calm`, mostly an untagged one from the station whose home the port is.
     fn frame(&mut self, port: u32, calm: bool) -> Vec<u8> {
         let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
         let macs = [mac(1), mac(2), mac(3), mac(4)];
@@ -227,7 +226,7 @@ impl Rng {
         frame(src, dst, &tags)
     }
 
-    /// Something happens that is no packet: silence, a flush, ports and links that come and go.
+    /// Lets something other than a packet happen: silence, a flush, ports and links that change.
     fn disturb(&mut self, bench: &mut Bench, naive: &mut Naive, now: &mut Moment) {
         match self.below(100) {
             0 => {
@@ -285,7 +284,7 @@ fn megaflows_do_what_a_switch_does_packet_by_packet() {
         upcalls += bench.upcalls;
         evicted += naive.evicted;
     }
-    // Megaflows were really used, and really went away.
+    // The run means something: some packets hit megaflows, and some megaflows were removed.
     assert!(
         upcalls * 10 > packets && upcalls * 10 < packets * 8,
         "{upcalls} upcalls of {packets} packets"
@@ -407,7 +406,7 @@ fn a_port_without_a_link_loses_its_addresses() {
     assert_eq!(bench.switch.table.find((0, mac(1))), None);
     // The station may be elsewhere by now.
     assert_eq!(bench.packet(2, &to_it, second(1)), [PortId(1), PortId(3)]);
-    // A frame of before the loss comes late: it is forwarded, and tells nothing.
+    // A frame from before the loss comes late: it is forwarded, and its source is not learnt.
     let late = frame(mac(1), mac(2), &[]);
     assert_eq!(bench.packet(1, &late, second(1)), [PortId(2)]);
     assert_eq!(bench.switch.table.find((0, mac(1))), None);
@@ -429,7 +428,7 @@ fn no_source_no_lesson() {
         assert_eq!(bench.packet(1, &to_neighbour, second(1)), [], "{dst}");
     }
     assert_eq!(bench.learning().learned, 0);
-    // Neighbours of the reserved ones are groups or stations like all.
+    // Addresses next to the reserved ones are ordinary groups or stations.
     for dst in ["01:80:c2:00:00:10", "00:e0:2b:00:00:05", "01:00:0c:cc:cc:c8", "01:00:0c:cc:cc:ce"]
     {
         let sent = bench.packet(1, &frame(mac(1), dst.parse().unwrap(), &[]), second(1));
