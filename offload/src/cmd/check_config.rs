@@ -7,11 +7,11 @@ use serde_json::json;
 use super::{Failure, Outcome, print, print_json};
 use crate::config::load;
 
-/// Reads and checks a configuration; touches nothing.
+/// Reads and checks a configuration file; opens nothing else and changes nothing.
 #[derive(clap::Args)]
 #[command(after_help = "Example: megaflow check-config /etc/megaflow/megaflow.toml")]
 pub(super) struct Args {
-    /// The configuration
+    /// The configuration file
     #[arg(value_name = "F")]
     config: PathBuf,
     /// Print JSON

@@ -1,4 +1,4 @@
-//! The way to a running daemon, for the commands that ask one.
+//! The connection to a running daemon, for the commands that are its clients.
 
 use std::io::{BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Failure;
 
-/// Which daemon.
+/// The daemon that a command talks to.
 #[derive(clap::Args)]
 pub(super) struct Daemon {
     /// The daemon's control socket
@@ -19,7 +19,7 @@ pub(super) struct Daemon {
     socket: PathBuf,
 }
 
-/// Longest wait for an answer; the daemon itself gives its engine 10 s.
+/// Longest wait for the daemon's answer; the daemon itself waits 10 s for its engine.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize)]
@@ -29,7 +29,8 @@ struct Reply {
 }
 
 impl Daemon {
-    /// What a method answers. An error of the method is wrong input; no answer is a failed job.
+    /// The text that a method answers. An error that the method returns counts as wrong input, a
+    /// daemon that does not answer as a failed job.
     pub(super) fn call(&self, method: &str, params: &[&str]) -> Result<String, Failure> {
         let socket = self.socket.display();
         let lost = |error: std::io::Error| {
@@ -57,7 +58,7 @@ impl Daemon {
         }
     }
 
-    /// What a method answers in JSON.
+    /// The JSON that a method answers, parsed.
     pub(super) fn data<T: DeserializeOwned>(
         &self,
         method: &str,

@@ -9,9 +9,9 @@ use super::{Outcome, print};
 pub(super) struct Args {
     #[command(flatten)]
     daemon: Daemon,
-    /// The method; list-commands names all
+    /// The method's name; the method list-commands lists all names
     method: String,
-    /// Its parameters
+    /// The method's parameters
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
     params: Vec<String>,
 }

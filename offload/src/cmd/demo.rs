@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use crate::demo::{DemoArgs, main};
 use crate::engine::Fault;
 
-/// Real traffic through the embedded card, every packet accounted for; needs no hardware.
+/// Sends real traffic through the embedded card and accounts for every packet; needs no hardware.
 #[derive(clap::Args)]
 #[command(after_help = "Example: megaflow demo --seconds 10")]
 pub(super) struct Args {
-    /// How long the bulk traffic runs
+    /// Seconds of bulk traffic
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// A capture to replay besides the bundled one (repeatable)

@@ -7,17 +7,18 @@ use super::{Outcome, fail, print, print_json};
 use crate::control::render::table;
 use crate::host::{self, Finding, Goal};
 
-/// What this host can do for Megaflow, and the command for each step that is missing.
+/// Checks what this host has for Megaflow, and prints the fix for each thing that is missing.
 ///
-/// With --for: only what that needs, and exit status 1 where it can't work.
+/// With --for, the command checks only what that goal needs, and its exit status is 1 if the goal
+/// can't work on this host.
 #[derive(clap::Args)]
 #[command(after_help = "Example: sudo megaflow doctor --for tc")]
 pub(super) struct Args {
-    /// What this host is wanted for
+    /// Check only what this goal needs
     #[arg(long = "for", value_name = "GOAL")]
     goal: Option<Goal>,
 
-    /// Print JSON: the findings, and at the end a verdict for each goal
+    /// Print JSON: the findings, then a verdict for each goal
     #[arg(long)]
     json: bool,
 }
@@ -66,7 +67,7 @@ fn row(finding: &Finding) -> [String; 4] {
     [mark.to_owned(), (*what).to_owned(), goals.join(", "), format!("{found}{fix}")]
 }
 
-/// Can it work on this host?
+/// Whether the goal can work on this host, and what is missing if it can't.
 fn verdict(goal: Goal, findings: &[Finding]) -> Finding {
     let missing = findings.iter().filter(|f| !f.ok && f.needed_for.contains(&goal));
     let why: Vec<String> = missing.map(|f| format!("{}: {}", f.what, f.found)).collect();

@@ -9,7 +9,7 @@ use super::client::Daemon;
 use super::{Failure, Outcome, print, print_json};
 use crate::control::view::{Explained, Plan, Refusal};
 
-/// Why a megaflow is, or is not, in hardware: the plan, or the refusal.
+/// Explains why a megaflow is or is not in hardware: prints the plan or the refusal.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  megaflow explain ufid:7113e3d4-1285-36d9-8b24-9a6592c1ae3e\n  \
@@ -18,13 +18,14 @@ use crate::control::view::{Explained, Plan, Refusal};
 pub(super) struct Args {
     #[command(flatten)]
     daemon: Daemon,
-    /// Ask no daemon: a backend as it is by default, with every port that the flow names
+    /// Ask no daemon: assume a provider of this kind that has its default capabilities and every
+    /// port of the flow
     #[arg(long, value_enum)]
     target: Option<Target>,
-    /// The flow as ODP text (with actions:… if it is not installed), or its ufid
+    /// The flow's ufid, or the flow as ODP text, with or without actions:…
     #[arg(value_name = "FLOW|UFID")]
     flow: String,
-    /// Its actions, if the flow is without
+    /// The flow's actions, if FLOW does not contain them
     actions: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -87,12 +88,12 @@ fn parse(text: &str, actions: Option<&str>) -> Result<Megaflow, String> {
 /// A switch with an interface for each port.
 fn switch(ports: &[PortId]) -> tc_flower::Target {
     let device = |port: &PortId| PortDevice {
-        // Only has to differ: nothing is sent anywhere.
+        // The indices only have to differ: nothing is sent to the kernel.
         ifindex: port.0.saturating_add(1),
         name: format!("port{port}"),
         switch_id: "00".to_owned(),
     };
     let ports = ports.iter().map(|port| (*port, device(port))).collect();
-    // As the daemon opens it.
+    // The daemon opens tc with this setting.
     tc_flower::Target { ports, recirculation: false }
 }

@@ -9,20 +9,20 @@ use serde_json::json;
 
 use super::{Failure, Outcome};
 
-/// The key of each packet of a capture, as the datapath extracts it, one a line.
+/// Prints the key of each packet of a capture, one per line, as the datapath extracts it.
 #[derive(clap::Args)]
 #[command(after_help = "Example: megaflow extract --format ofctl trace.pcap")]
 pub(super) struct Args {
-    /// The capture
+    /// The capture file
     #[arg(value_name = "F.pcap")]
     capture: PathBuf,
-    /// ODP text, or that of ovs-ofctl parse-pcap
+    /// The format of a key: ODP text, or the text of ovs-ofctl parse-pcap
     #[arg(long, value_enum, default_value_t = Format::Odp)]
     format: Format,
-    /// The port that the packets come in by; ofctl text has no port
+    /// The in_port of every key; ofctl text always has in_port=ANY
     #[arg(long, default_value_t = 0, value_name = "N")]
     port: u32,
-    /// Print a JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let reader = pcap::open(&args.capture).map_err(|error| wrong(&error))?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     for (number, record) in reader.enumerate() {
-        // What came before a broken record stands printed.
+        // The keys of the packets before a broken record are printed.
         let record = record.map_err(|error| {
             let _ = out.flush();
             wrong(&error)

@@ -5,16 +5,17 @@ use super::{Outcome, print, print_json};
 use crate::control::render::flow_table;
 use crate::control::view::Flow;
 
-/// The megaflows of a running daemon: where each lives, or why it is not in hardware.
+/// Lists the megaflows of a running daemon: where each one lives, or why it is not in hardware.
 #[derive(clap::Args)]
 #[command(after_help = "Example: megaflow flows --where refused in_port=1,tcp")]
 pub(super) struct Args {
     #[command(flatten)]
     daemon: Daemon,
-    /// Only those that live there
+    /// List only megaflows with this placement
     #[arg(long = "where", value_name = "PLACE", value_enum)]
     place: Option<Place>,
-    /// Only those that such a packet can hit: in_port=1,tcp,nw_dst=10.0.0.0/8, or ODP text
+    /// List only megaflows that a packet of this description can hit:
+    /// in_port=1,tcp,nw_dst=10.0.0.0/8, or ODP text
     filter: Option<String>,
     /// Print JSON
     #[arg(long)]

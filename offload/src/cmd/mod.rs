@@ -22,7 +22,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-/// Pushes OVS-style megaflows into NIC hardware and forwards the rest on the host.
+/// Pushes OVS-style megaflows into NIC hardware, and forwards on the host what the NIC can't.
 #[derive(Parser)]
 #[command(name = "megaflow", version, propagate_version = false, max_term_width = 100)]
 #[command(color = clap::ColorChoice::Never, disable_help_subcommand = true)]
@@ -70,7 +70,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let (name, outcome) = match &cli.command {
-        // These say themselves how it went.
+        // These commands print their own failures.
         Command::Demo(args) => return demo::run(args),
         Command::Run(args) => return run::run(args),
         Command::Doctor(args) => return doctor::run(args),
@@ -100,12 +100,12 @@ fn fail(name: &str, failure: &Failure) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Help goes to stdout whole; what is wrong with the usage is one line on stderr.
+/// Prints help to stdout as it is, and a usage error as one line on stderr.
 fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Nobody is left to tell that stdout is closed.
+            // Where stdout is closed nobody is left to be told.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }

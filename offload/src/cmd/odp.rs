@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::{Failure, Outcome};
 
-/// ODP texts on stdin, one a line: the canonical form of each, or `error: …`.
+/// Reads ODP text from stdin, and prints each line's canonical form or `error: …`.
 #[derive(clap::Args)]
 #[command(after_help = "Example: echo 'push_vlan(vid=5,pcp=0),1' | megaflow odp actions")]
 pub(super) struct Args {
-    /// What the lines are: the keys of packets, matches with masks, or lists of actions
+    /// What each line is: the key of a packet, a match with masks, or a list of actions
     #[arg(value_enum)]
     kind: Kind,
-    /// Print a JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }

@@ -7,11 +7,11 @@ use super::{Failure, fail};
 use crate::config::load;
 use crate::control::log::Log;
 
-/// The daemon: forwards until it is told to stop.
+/// Runs the daemon, which forwards packets until it is told to stop.
 #[derive(clap::Args)]
 #[command(after_help = "Example: megaflow run --config /etc/megaflow/megaflow.toml")]
 pub(super) struct Args {
-    /// The configuration
+    /// The configuration file
     #[arg(long, value_name = "F")]
     config: PathBuf,
 }

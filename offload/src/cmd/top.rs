@@ -11,22 +11,22 @@ use super::{Outcome, print, print_json};
 use crate::control::render::{conservation, table};
 use crate::control::view::{Flow, State};
 
-/// The busiest megaflows of a running daemon, and the whole in numbers.
+/// Shows the busiest megaflows of a running daemon, its tables and its packet totals.
 #[derive(clap::Args)]
 #[command(after_help = "Example: megaflow top --once --seconds 2")]
 pub(super) struct Args {
     #[command(flatten)]
     daemon: Daemon,
-    /// One look, not one after the other until interrupted
+    /// Print one report and exit; without it, reports follow each other until interrupted
     #[arg(long)]
     once: bool,
-    /// What rates are taken over
+    /// Seconds over which rates are measured
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// So many megaflows
+    /// Number of megaflows to show
     #[arg(long, default_value_t = 20)]
     flows: usize,
-    /// Print JSON, one object a look
+    /// Print JSON, one object per report
     #[arg(long)]
     json: bool,
 }
@@ -77,7 +77,8 @@ fn look(args: &Args) -> Result<Look, super::Failure> {
     Ok(Look { status: args.daemon.data("offload/status", &[])?, flows })
 }
 
-/// A flow that was not there before, or is another one by now, has all its hits in this time.
+/// The rates of a flow over `time` seconds. All hits of a flow count if the flow is new, or if it
+/// was removed and installed again meanwhile, so that its total is less than before.
 #[allow(clippy::cast_precision_loss, reason = "rates for people")]
 fn rate(before: &BTreeMap<String, Flow>, flow: Flow, time: f64) -> Rated {
     let old = before.get(&flow.ufid).map(|old| old.total).unwrap_or_default();

@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-/// Copying the frame in and taking it out again is in the time.
+/// The measured time includes copying each frame in and taking it out again.
 fn forward(flows: u16, masks: u16, cached: bool) -> Result<Work, String> {
     let mut config = Config::default();
     if !cached {

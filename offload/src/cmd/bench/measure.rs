@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// Does a little of the work and says how many units that were.
+/// Does a little of the work and returns the number of units done.
 pub(super) type Work = Box<dyn FnMut() -> u64>;
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ pub(super) fn measure(
     }
     if progress {
         eprint!("\r{:60}\r", "");
-        // Only the cursor is at stake.
+        // A failure leaves the cursor at the wrong place and does no other harm.
         let _ = std::io::stderr().flush();
     }
     Ok(Measured { windows, cpu_ns: spread(cpu_ns), rate: spread(rate) })
@@ -61,8 +61,8 @@ fn window(work: &mut Work, length: Duration) -> Result<(f64, f64), String> {
     Ok((cpu as f64 / units, units / wall))
 }
 
-/// Nanoseconds that this thread has run. The kernel updates it at each tick or switch: up to some
-/// milliseconds late.
+/// Nanoseconds that this thread has run. The kernel updates the number at each tick and at each
+/// context switch, so it can be some milliseconds late.
 fn cpu_time() -> Result<u64, String> {
     let path = "/proc/thread-self/schedstat";
     let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;

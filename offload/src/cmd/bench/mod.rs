@@ -13,23 +13,23 @@ use super::{Failure, Outcome, print, print_json};
 use crate::control::render::table;
 use measure::{Measured, Work, measure};
 
-/// CPU time per packet or lookup, on this machine, in this process.
+/// Measures CPU time per packet or lookup, in this process on this machine.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  megaflow bench host --case forward-1000-flows --windows 9\n  \
     megaflow bench classifier --list"
 )]
 pub(super) struct Args {
-    /// What is measured
+    /// The part to measure
     #[arg(value_enum)]
     part: Part,
-    /// Name the cases
+    /// List the cases of the part and measure nothing
     #[arg(long)]
     list: bool,
-    /// Only these cases
+    /// Measure only these cases
     #[arg(long = "case", value_name = "C", value_delimiter = ',')]
     cases: Vec<String>,
-    /// Measured so often, after one window that does not count
+    /// Number of windows to measure, after one window that does not count
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     windows: u64,
     /// Length of a window in seconds
@@ -46,10 +46,10 @@ enum Part {
     Classifier,
 }
 
-/// One thing that is measured.
+/// One measurement.
 struct Case {
     name: &'static str,
-    /// What is counted.
+    /// The unit of work that is counted.
     unit: &'static str,
     what: &'static str,
     setup: fn() -> Result<Work, String>,

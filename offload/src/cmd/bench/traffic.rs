@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use flow::{Action, Key, Mask, Match, Megaflow, PortId};
 
-/// Where the traffic comes in, and where it goes.
+/// The port that receives the traffic, and the port that sends it.
 pub(super) const IN: PortId = PortId(1);
 pub(super) const OUT: PortId = PortId(2);
 
 const SRC: u32 = 0x0a01_0203;
 const DST: u32 = 0x0a04_0506;
 
-/// A UDP frame of 60 bytes to that port.
+/// A UDP frame of 60 bytes to UDP port `to`.
 pub(super) fn frame(to: u16) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
     frame.extend([0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0]);
@@ -24,8 +24,8 @@ pub(super) fn frame(to: u16) -> Vec<u8> {
     frame
 }
 
-/// The megaflow of such a frame, under the mask of that number: prefixes of the addresses make the
-/// masks differ, the UDP port keeps their megaflows apart. There are 1,024 masks.
+/// The megaflow that matches `frame(to)`, under mask number `mask` of 1,024. The masks differ in
+/// the prefix lengths of the two addresses; the UDP port keeps the megaflows disjoint.
 pub(super) fn megaflow(to: u16, mask: u16) -> Arc<Megaflow> {
     let prefix = |length: u16| u32::MAX << (31 - u32::from(length % 32));
     let mask = Mask {
@@ -41,7 +41,7 @@ pub(super) fn megaflow(to: u16, mask: u16) -> Arc<Megaflow> {
     Arc::new(Megaflow::new(Match::new(&key(to), &mask), actions))
 }
 
-/// The key of such a frame.
+/// The key of `frame(to)`.
 pub(super) fn key(to: u16) -> Key {
     let mut key = flow::packet::extract(&frame(to));
     key.in_port = IN.0;

@@ -10,23 +10,24 @@ use flow::{Megaflow, PortId, odp};
 
 use super::{Failure, Outcome, print_json};
 
-/// Captures through the host datapath, with fixed megaflows and no client.
+/// Runs captures through the host datapath, with fixed megaflows and no client.
 ///
-/// Packets go in in the order of their times. What each port sends is written to DIR/PORT.pcap,
-/// what comes up to DIR/upcall.pcap; the summary is JSON on stdout.
+/// The datapath receives the packets of all captures in the order of their timestamps. Packets that
+/// a port sends are written to DIR/PORT.pcap, upcalls to DIR/upcall.pcap. The summary is JSON on
+/// stdout.
 #[derive(clap::Args)]
 #[command(after_help = "Example: megaflow replay --flows flows.txt --in 1=a.pcap --out /tmp/out")]
 pub(super) struct Args {
-    /// The megaflows as ODP text, one a line: FLOW,actions:… or FLOW ACTIONS
+    /// A file of megaflows in ODP text, one per line: FLOW,actions:… or FLOW ACTIONS
     #[arg(long, value_name = "F")]
     flows: PathBuf,
-    /// What a port receives (repeatable)
+    /// A port, and the capture of what it receives (repeatable)
     #[arg(long = "in", value_name = "PORT=F.pcap", required = true, value_parser = input)]
     inputs: Vec<Input>,
-    /// Where captures are written; made if missing
+    /// The folder that captures are written to; made if missing
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The summary is JSON in any case
+    /// No effect: the summary is always JSON
     #[arg(long)]
     json: bool,
 }

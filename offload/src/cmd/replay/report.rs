@@ -1,4 +1,4 @@
-//! What a replay says at the end.
+//! The summary of a replay.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::control::render::tcp_flags;
 use crate::control::view::Count;
 
-/// Packets that came up.
+/// Packets that were sent up, by cause.
 #[derive(Default, Serialize)]
 pub(super) struct Upcalls {
-    /// That hit no megaflow.
+    /// Packets that hit no megaflow.
     pub(super) miss: u64,
-    /// That an action sent.
+    /// Packets that a `userspace` action sent up.
     pub(super) action: u64,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Summary {
     flows: Vec<Flow>,
     ports: BTreeMap<String, Port>,
     received: Count,
-    /// Packets by reason. Misses are not here: they are upcalls.
+    /// Dropped packets by reason. A miss is counted as an upcall, not here.
     drops: BTreeMap<&'static str, u64>,
     /// Packets that hit a megaflow without actions.
     explicit_drops: u64,
@@ -72,8 +72,8 @@ impl Summary {
             let counted = Port { received: port.received.into(), sent: port.sent.into() };
             (port.id.to_string(), counted)
         });
-        // Nobody answers here: a miss ends as an upcall, and its packet is "dropped by the
-        // client" because the datapath has to be told something.
+        // A replay has no client. The datapath wants an answer to each miss, and the answer is
+        // "drop"; so the reason `Client` counts misses, which are reported as upcalls.
         let dropped = snapshot.drops.iter().filter(|(reason, _)| *reason != DropReason::Client);
         let dropped = dropped.filter(|(_, count)| count.packets > 0);
         Summary {

@@ -1,4 +1,4 @@
-//! Packets in, packets out.
+//! The replay itself: packets of captures in, packets of ports out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
@@ -15,7 +15,7 @@ use super::{Failure, Input};
 
 /// One packet can leave a port more often than once: copies, recirculation.
 const ROOM: usize = 4096;
-/// Upcalls taken at a time.
+/// Largest number of upcalls that are taken at a time.
 const UPCALLS: usize = 64;
 
 type Records = Peekable<pcap::Input>;
@@ -55,11 +55,12 @@ fn open(inputs: &[Input]) -> Result<Vec<Source>, Failure> {
     inputs.iter().map(open).collect()
 }
 
-/// The earliest packet of all captures; of equal times that of the capture named first.
+/// The earliest packet of all captures; of packets with equal times, the one whose capture was named
+/// first.
 fn next(sources: &mut [Source]) -> Result<Option<(PortId, Record)>, Failure> {
     let time = |source: &mut Source| match source.records.peek() {
         None => None,
-        // An error is met at once, not when its time would have come: it has none.
+        // A broken record has no time: it is reported before any other packet.
         Some(Err(_)) => Some(0),
         Some(Ok(record)) => Some(record.time),
     };
@@ -73,7 +74,7 @@ fn next(sources: &mut [Source]) -> Result<Option<(PortId, Record)>, Failure> {
     }
 }
 
-/// The datapath and what is written.
+/// The datapath, and the captures that are written.
 struct Lab {
     datapath: Datapath,
     outputs: BTreeMap<PortId, (MemoryPeer, Output)>,
@@ -98,7 +99,8 @@ impl Lab {
         Ok(Lab { datapath, outputs, upcall_file, upcalls: Upcalls::default() })
     }
 
-    /// One packet through the datapath; what comes of it has the packet's own time.
+    /// Runs one packet through the datapath. The packets that this one causes are written with its
+    /// time.
     fn packet(&mut self, port: PortId, record: &Record, now: Moment) -> Result<(), Failure> {
         let written = |error: std::io::Error| Failure::Job(format!("writing captures: {error}"));
         self.datapath.receive(port, &record.frame, now);
