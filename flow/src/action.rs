@@ -1,4 +1,4 @@
-//! What happens to the packets of a megaflow.
+//! Actions: what a datapath does to the packets that hit a megaflow.
 
 use std::sync::Arc;
 
@@ -35,32 +35,32 @@ pub enum Action {
         /// 0x8847 or 0x8848.
         eth_type: u16,
     },
-    /// Take the outermost entry off; the EtherType becomes this one.
+    /// Take the outermost label stack entry off and change the EtherType.
     PopMpls {
-        /// What is under the label.
+        /// The new EtherType: that of the header or label under the entry.
         eth_type: u16,
     },
-    /// Look the packet, as it is now, up again in another scope.
+    /// Look up the packet, with its rewrites so far, again in the scope of this id.
     Recirc(RecircId),
     /// Compute `dp_hash` from the packet's key.
     Hash {
-        /// Over what.
+        /// The fields that the hash covers.
         algorithm: HashAlgorithm,
-        /// Seed.
+        /// The seed of the hash.
         basis: u32,
     },
-    /// Cut the packet at that many bytes for the next output or userspace action only.
+    /// Cut the packet to this number of bytes, for the next output or userspace action only.
     Trunc(u32),
     /// Execute the nested actions on a copy, for a share of the packets.
     Sample {
-        /// Of 2³²−1: `u32::MAX` is always, 0 is never.
+        /// The share, out of 2³²−1: `u32::MAX` is always, 0 is never.
         probability: u32,
-        /// Executed on a copy: the packet itself stays as it was.
+        /// The nested actions. They work on a copy: the packet itself stays as it was.
         actions: Actions,
     },
 }
 
-/// An `userspace` action.
+/// The arguments of a `userspace` action.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Userspace {
     /// The netlink port id that OVS names; kept for the text, not zero.
@@ -69,27 +69,29 @@ pub struct Userspace {
     pub userdata: Vec<u8>,
 }
 
-/// What `hash` computes over.
+/// The fields that a `hash` action covers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HashAlgorithm {
     /// Addresses, protocol and ports, in order.
     L4,
-    /// The same for both directions of a connection.
+    /// The same fields without an order of source and destination, so that both directions of a
+    /// connection get one value.
     SymL4,
 }
 
 /// A `set` action: the masked bits of `value` replace those of the packet. All fields belong to
-/// one attribute of the text. A whole attribute is a `set`, anything less a masked set: one form.
+/// one attribute of the text. One form serves for a `set` of a whole attribute and a masked set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SetFields {
     /// The attribute that the text names.
     pub attr: Attr,
-    /// IP protocol for [`Attr::Transport`] (6 tcp, 17 udp, 132 sctp, 1 icmp, 58 icmpv6), which
-    /// one field does not tell; 4 or 6 for what [`Attr::Ipv4`] and [`Attr::Ipv6`] share; else 0.
+    /// For [`Attr::Transport`] the IP protocol (6 tcp, 17 udp, 132 sctp, 1 icmp, 58 icmpv6), which
+    /// the fields alone do not tell; for [`Attr::Ipv4`] 4 and for [`Attr::Ipv6`] 6, since the two
+    /// share fields; otherwise 0.
     pub protocol: u8,
-    /// New bits; none outside the mask.
+    /// The new bits. No bit outside the mask is set.
     pub value: Key,
-    /// Which bits are replaced.
+    /// The bits that are replaced.
     pub mask: Mask,
 }
 

@@ -1,4 +1,4 @@
-//! What a provider can do, as data, and the pure function that decides by it.
+//! What a provider can do, as data, and the pure function that decides about a megaflow by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::id::PortId;
 use crate::megaflow::Megaflow;
 use crate::refusal::{Reason, Refusal};
 
-/// How a field can be matched on.
+/// The masks under which a field can be matched or set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum FieldSupport {
     /// The whole field or nothing of it.
@@ -17,18 +17,19 @@ pub enum FieldSupport {
     Masked,
 }
 
-/// What a provider can do: probed from the device, printed by `megaflow doctor`, decided upon by
-/// [`Capabilities::admit`]. A provider whose device has rules beyond this (an order of actions, a
-/// combination of fields) decides them in its own translation, behind the same [`Admission`].
+/// What a provider can do, probed from the device. `megaflow doctor` prints it, and
+/// [`Capabilities::admit`] decides by it. A provider whose device has rules beyond this (an order
+/// of actions, a combination of fields) checks them in its own translation, behind the same
+/// [`Admission`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Capabilities {
-    /// Fields that it can match on; a field that is not here must be wild.
+    /// Fields that the provider can match on. Every other field must be wild.
     pub fields: BTreeMap<Field, FieldSupport>,
-    /// Actions that it can execute.
+    /// Actions that the provider can execute.
     pub actions: BTreeSet<ActionKind>,
-    /// Fields that it can rewrite, with any mask if [`FieldSupport::Masked`].
+    /// Fields that the provider can rewrite, with any mask if [`FieldSupport::Masked`].
     pub set: BTreeMap<Field, FieldSupport>,
-    /// Ports that are on the device: an `in_port` or output elsewhere is refused.
+    /// Ports of the device. A megaflow with another `in_port` or output is refused.
     pub ports: BTreeSet<PortId>,
     /// Longest list of actions.
     pub max_actions: usize,
@@ -98,8 +99,8 @@ impl Capabilities {
     }
 }
 
-/// The decision whether a provider's device can hold a megaflow: a pure function over a snapshot
-/// of what was probed. The same function decides (in the engine) and explains (to people), so
+/// The decision whether a provider's device can hold a megaflow: a pure function of a snapshot of
+/// the probed capabilities. The same function decides for the engine and explains to people, so
 /// what `explain` says is what happens.
 pub trait Admission: Send + Sync {
     /// What was probed, for `doctor` and reports.

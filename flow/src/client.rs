@@ -14,48 +14,50 @@ use crate::stats::Moment;
 pub enum UpcallReason {
     /// No megaflow matched.
     Miss,
-    /// An `userspace` action sent it; its bytes.
+    /// A `userspace` action with these bytes sent the packet up.
     Action(Vec<u8>),
 }
 
 /// A packet that came up.
 #[derive(Clone, Copy, Debug)]
 pub struct Upcall<'a> {
-    /// Its key, as the lookup saw it.
+    /// The key that the lookup used.
     pub key: &'a Key,
-    /// The frame, as it was at that point.
+    /// The frame as it was at the lookup or at the action.
     pub frame: &'a [u8],
-    /// Why.
+    /// Why the packet came up.
     pub reason: &'a UpcallReason,
 }
 
-/// What to do about an upcall.
+/// A client's answer to an upcall.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// Install the megaflow, then let the packet (and those that wait with it) look up again:
-    /// they are counted on it once, as every other packet. It must match the upcall's key.
+    /// Install the megaflow, then look the packet, and those that wait with it, up again: each of
+    /// them is counted on the megaflow once, as every other packet. The megaflow must match the
+    /// upcall's key.
     Install(Arc<Megaflow>),
-    /// Only do this to the packet; empty drops it (counted as dropped by the client).
+    /// Only execute these actions on the packet. An empty list drops the packet, which is counted
+    /// as dropped by the client.
     Execute(Actions),
 }
 
-/// What a client says of an existing megaflow.
+/// A client's verdict on an existing megaflow.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Still right.
+    /// The megaflow is still right.
     Keep,
-    /// The match is right, the actions are now these.
+    /// The match is still right; the actions have to be these.
     Replace(Actions),
-    /// No longer right.
+    /// The megaflow is no longer right.
     Remove,
 }
 
 /// A port, as a client sees it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PortLink {
-    /// Which.
+    /// The port's number.
     pub id: PortId,
-    /// Has it a link? One without neither receives nor sends.
+    /// True if the port has a link. A port without a link neither receives nor sends.
     pub up: bool,
 }
 
@@ -77,13 +79,15 @@ pub struct Learning {
     pub evicted: BTreeMap<PortId, u64>,
 }
 
-/// Who answers upcalls: pure in its arguments, no I/O. One thread owns it.
+/// A client answers upcalls. One thread owns it; it is a function of the calls' arguments and does
+/// no I/O.
 pub trait Client: Send {
-    /// Its name in the configuration.
+    /// The client's name in the configuration.
     fn name(&self) -> &'static str;
 
-    /// The ports that exist now, with their links; called before the first upcall and at each
-    /// change. What was learnt behind a port that is gone or has no link is forgotten.
+    /// Tells the client the ports that exist now, with their links. It is called before the first
+    /// upcall and at each change. The client forgets what it learnt behind a port that is gone or
+    /// has no link.
     fn ports(&mut self, ports: &[PortLink]);
 
     /// Answers an upcall.
@@ -93,16 +97,17 @@ pub trait Client: Send {
     /// megaflows wrong: the caller then revalidates all of them.
     fn tick(&mut self, now: Moment) -> bool;
 
-    /// Is the megaflow still what this client would install?
+    /// Compares the megaflow with the one that this client would install now.
     fn revalidate(&mut self, flow: &Megaflow, now: Moment) -> Verdict;
 
-    /// The megaflow was hit, in hardware or on the host: what was learnt from it is alive.
+    /// Tells the client that the megaflow was hit, in hardware or on the host, at the moment `at`,
+    /// so that what was learnt from its packets does not age.
     fn used(&mut self, flow: &Megaflow, at: Moment);
 
     /// The learnt addresses as `fdb/show` prints them; empty for a client without any.
     fn show(&self, now: Moment) -> String;
 
-    /// What was learnt, in numbers; `None` for a client that learns nothing.
+    /// Counts of what was learnt; `None` for a client that learns nothing.
     fn learning(&self) -> Option<Learning> {
         None
     }

@@ -1,6 +1,6 @@
-//! The exception path of a card: packets that its table did not finish, and packets from the
-//! host into the wire. The card's driver implements it, hostdp's `fpga` port uses it; neither
-//! knows the other.
+//! The exception path of a card: packets that the card's table did not finish go up to the host,
+//! and packets from the host go down to the wire. The card's driver implements the path and
+//! hostdp's `fpga` port uses it; neither of the two knows the other.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -18,48 +18,50 @@ pub enum MissReason {
     RecircLimit,
 }
 
-/// What comes with a packet from the card.
+/// What the card says about a packet that it hands up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MissDescriptor {
-    /// Why.
+    /// Why the card handed the packet up.
     pub reason: MissReason,
-    /// The scope in which the host looks it up: 0 unless the card had begun the chain.
+    /// The scope in which the host looks the packet up: 0 unless the card had begun a chain.
     pub recirc_id: RecircId,
-    /// `dp_hash` as the card had computed it; 0 if it had not.
+    /// The `dp_hash` that the card computed; 0 if it computed none.
     pub dp_hash: u32,
-    /// Bytes of the frame as it came off the wire; the packet at hand may be changed since.
+    /// Length in bytes of the frame as it came off the wire. Rewrites in the card may have changed
+    /// the length since.
     pub original_len: u32,
 }
 
 /// The rings of one wire port of a card.
 pub trait CardPort: Send {
-    /// Takes at most `max` packets off the receive ring, each as modified so far; returns how
-    /// many. An error means that the card is gone.
+    /// Takes at most `max` packets off the receive ring, each with the card's rewrites so far;
+    /// returns their number. An error means that the card is gone.
     fn receive(
         &mut self,
         max: usize,
         sink: &mut dyn FnMut(MissDescriptor, &[u8]),
     ) -> io::Result<usize>;
 
-    /// Puts a frame on the transmit ring, straight to the wire. `Ok(false)`: the ring is full
-    /// and the frame was not taken.
+    /// Puts a frame on the transmit ring, which leads straight to the wire. Returns `Ok(false)` if
+    /// the ring is full; then the frame was not taken.
     fn transmit(&mut self, frame: &[u8]) -> io::Result<bool>;
 
-    /// Longest frame that it sends, bytes without FCS.
+    /// Length in bytes, without FCS, of the longest frame that the port sends.
     fn longest(&self) -> usize;
 
-    /// Rings the doorbell for what was put on the transmit ring since the last call.
+    /// Rings the doorbell for the frames put on the transmit ring since the last call.
     fn kick(&mut self) -> io::Result<()>;
 
-    /// Becomes readable when the receive ring has packets, if interrupts are on.
+    /// The descriptor that becomes readable when the receive ring has packets; `None` if interrupts
+    /// are off.
     fn readable(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Clears `readable` and arms the next interrupt; packets that came meanwhile make it
-    /// readable again at once.
+    /// Clears the descriptor and arms the next interrupt. Packets that came meanwhile make the
+    /// descriptor readable again at once.
     fn arm(&mut self) -> io::Result<()>;
 
-    /// Is the wire up? Slow: to be asked a few times a second. An error means that the card is
-    /// gone.
+    /// Returns true if the wire is up. The call is slow: callers ask a few times a second. An error
+    /// means that the card is gone.
     fn link(&mut self) -> io::Result<bool>;
 
     /// Packets that the card dropped because the receive ring was full, absolute.

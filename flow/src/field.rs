@@ -1,8 +1,8 @@
-//! The fields of a key, as data: what a translator or a printer walks instead of knowing each.
+//! The fields of a key as data, so that a translator or a printer can walk them in a loop.
 
 use crate::key::Key;
 
-/// The ODP attribute that a field is printed under; also what a `set` action names.
+/// An attribute of ODP text: a field is printed under one, and a `set` action names one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Attr {
     /// `recirc_id(…)`
@@ -15,7 +15,7 @@ pub enum Attr {
     Eth,
     /// `vlan(vid=…,pcp=…)`, the outer tag, with its `eth_type`
     Vlan,
-    /// The same inside `encap(…)`: the inner tag
+    /// `vlan(vid=…,pcp=…)` inside `encap(…)`, the inner tag
     Cvlan,
     /// `eth_type(…)` behind all tags
     EthType,
@@ -51,7 +51,7 @@ macro_rules! fields {
                 match self { $(Field::$variant => $name,)* }
             }
 
-            /// Width in bits: a full mask is that many ones.
+            /// The field's width in bits.
             #[must_use]
             pub fn bits(self) -> u32 {
                 match self { $(Field::$variant => $bits,)* }
@@ -103,9 +103,9 @@ fields! {
     EthType eth_type 16 EthType "eth_type";
     /// Outermost MPLS label stack entry.
     Mpls0 mpls0 32 Mpls "mpls0";
-    /// Second one, 0 below the bottom of the stack.
+    /// Second MPLS label stack entry, 0 below the bottom of the stack.
     Mpls1 mpls1 32 Mpls "mpls1";
-    /// Third one.
+    /// Third MPLS label stack entry, 0 below the bottom of the stack.
     Mpls2 mpls2 32 Mpls "mpls2";
     /// ARP opcode.
     ArpOp arp_op 16 Arp "arp_op";
@@ -151,7 +151,7 @@ impl Field {
     }
 }
 
-/// From 128 bits to a field's own type, cutting off what is above it.
+/// Converts 128 bits to a field's own type by cutting off the higher bits.
 trait Cut {
     fn cut(value: u128) -> Self;
 }

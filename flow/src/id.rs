@@ -1,4 +1,4 @@
-//! Checked newtypes for the things that are told apart by a number.
+//! Newtypes for the things that a number identifies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ impl fmt::Display for PortId {
     }
 }
 
-/// A recirculation id: scopes a lookup. 0 is a packet fresh from its port.
+/// A recirculation id, which is the scope of a lookup. A packet fresh from its port has 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct RecircId(pub u32);
 
@@ -51,7 +51,7 @@ impl MacAddr {
     /// ff:ff:ff:ff:ff:ff, also the exact mask.
     pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 
-    /// Group bit: broadcast and multicast.
+    /// Returns true if the group bit is set, as in broadcast and multicast addresses.
     #[must_use]
     pub fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
@@ -87,11 +87,11 @@ impl FromStr for MacAddr {
             let part = parts.next().filter(|p| (1..=2).contains(&p.len()));
             *byte = part
                 .and_then(|p| u8::from_str_radix(p, 16).ok())
-                .ok_or_else(|| format!("'{text}' is no Ethernet address"))?;
+                .ok_or_else(|| format!("'{text}' is not an Ethernet address"))?;
         }
         match parts.next() {
             None => Ok(MacAddr(bytes)),
-            Some(_) => Err(format!("'{text}' is no Ethernet address")),
+            Some(_) => Err(format!("'{text}' is not an Ethernet address")),
         }
     }
 }
@@ -126,7 +126,7 @@ impl FromStr for Ufid {
         let lengths = uuid.split('-').map(str::len);
         let digits = uuid.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit());
         if !lengths.eq([8, 4, 4, 4, 12]) || !digits {
-            return Err(format!("'{text}' is no ufid (want ufid:8-4-4-4-12 hex digits)"));
+            return Err(format!("'{text}' is not a ufid: expected ufid:8-4-4-4-12 hex digits"));
         }
         u128::from_str_radix(&uuid.replace('-', ""), 16).map(Ufid).map_err(|e| e.to_string())
     }

@@ -5,15 +5,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::field::Field;
 use crate::id::{MacAddr, PortId, RecircId};
 
-/// How many 64-bit words a key has.
+/// Number of 64-bit words in a key.
 pub const WORDS: usize = size_of::<Key>() / 8;
 
 /// The fields of one packet, in host byte order (addresses of more than 4 bytes: integers whose
-/// highest byte is the first on the wire). What each field means stands in [`Field`].
+/// highest byte is the first on the wire). [`Field`] says what each field means.
 ///
-/// Widest fields first, so that there is no padding between them: the whole key is plain words
-/// that can be compared, masked and hashed without looking at fields. To add a field of OVS's
-/// key (tunnel, conntrack, ND, NSH): one line here by width, one in `field.rs`, and its text.
+/// The widest fields come first, so that there is no padding between fields: the whole key is plain
+/// words that can be compared, masked and hashed without looking at fields. A new field of OVS's
+/// key (tunnel, conntrack, ND, NSH) takes one line here, by width, one in `field.rs`, and its text.
 #[derive(
     Clone, Copy, PartialEq, Eq, Hash, Default, IntoBytes, FromBytes, Immutable, KnownLayout,
 )]
@@ -55,7 +55,7 @@ pub struct Key {
     pub reserved: [u8; 6],
 }
 
-/// Which bits of a key count: a set bit is compared, a clear one is wild.
+/// The bits of a key that a match compares: a set bit is compared, a clear bit is wild.
 pub type Mask = Key;
 
 impl Key {
@@ -83,13 +83,14 @@ impl Key {
         self.zip(other, |a, b| a | b)
     }
 
-    /// Bits of this mask that the other does not have: what a translator left over.
+    /// The bits of this mask that are not set in the other, for example those that a translator
+    /// left over.
     #[must_use]
     pub fn without(&self, other: &Mask) -> Mask {
         self.zip(other, |a, b| a & !b)
     }
 
-    /// No bit set.
+    /// Returns true if no bit is set.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.words().iter().all(|word| *word == 0)

@@ -10,8 +10,8 @@ pub struct Match {
 }
 
 impl Match {
-    /// Key bits outside the mask are cleared. `in_port` and `recirc_id` of a megaflow are always
-    /// whole: a lookup is scoped by both, so the mask gets them in any case.
+    /// The match of the key's bits under the mask; the others are cleared. The mask always gets the
+    /// whole of `in_port` and `recirc_id`, which are the scope of a lookup.
     #[must_use]
     pub fn new(key: &Key, mask: &Mask) -> Match {
         let mut mask = *mask;
@@ -32,13 +32,13 @@ impl Match {
         &self.mask
     }
 
-    /// Does a packet with this key match?
+    /// Returns true if a packet with this key matches.
     #[must_use]
     pub fn hits(&self, key: &Key) -> bool {
         key.masked(&self.mask) == self.key
     }
 
-    /// Is there a packet that both match? (They agree on every bit that both compare.)
+    /// Returns true if some packet matches both: they agree on every bit that both compare.
     #[must_use]
     pub fn overlaps(&self, other: &Match) -> bool {
         let both = self.mask.masked(&other.mask);

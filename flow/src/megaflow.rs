@@ -13,11 +13,11 @@ use crate::matching::Match;
 /// megaflows of the same match are the same flow, whatever their actions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Megaflow {
-    /// Identity: over key and mask.
+    /// The identity, computed from the match's key and mask.
     pub ufid: Ufid,
-    /// Which packets.
+    /// The packets that hit.
     pub matching: Match,
-    /// What happens to them; empty is drop.
+    /// The actions on these packets; an empty list drops them.
     pub actions: Actions,
 }
 

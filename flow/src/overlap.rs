@@ -1,7 +1,8 @@
-//! Overlap: two matches that one packet can hit both of. No two megaflows of a table may.
+//! Overlap: two matches overlap if one packet can hit both. No two megaflows of a table may
+//! overlap.
 //!
-//! [`Match::overlaps`] is the question for two of them, [`Match::narrowed`] what to do about it,
-//! [`OverlapIndex`] the question for one match and a whole table.
+//! [`Match::overlaps`] tells whether two matches overlap, [`Match::narrowed`] makes one of them
+//! disjoint, and [`OverlapIndex`] finds the megaflows of a table that a match overlaps.
 
 #[cfg(test)]
 mod tests;
@@ -20,14 +21,15 @@ use crate::matching::Match;
 use crate::megaflow::Megaflow;
 
 impl Match {
-    /// This match without the packets that `against` hits: the mask takes in the bits by which
-    /// `key`, a packet of this match, is none of them. `None` if `against` hits the packet too.
+    /// A narrower match that the packet `key` of this match still hits and that is disjoint from
+    /// `against`: its mask also has the bits by which `key` differs from `against`. `None` if
+    /// `against` hits `key` too.
     ///
-    /// The bits are those of `against` in packet order up to the first that differs, so what
-    /// different packets make of one `against` is disjoint among itself. A header's field is
-    /// reached only behind the fields that say which header it is, so a match that made sense
-    /// still does. What hardware compares as a whole is taken whole: an EtherType, a protocol, a
-    /// fragment type, a VLAN ID, a PCP.
+    /// The added bits are those of `against` in packet order, up to the first bit that differs. So
+    /// the matches that different packets make against one `against` are equal or disjoint. A
+    /// header's field is added only after the fields that say which header it is, so a valid match
+    /// stays valid. A field that hardware compares as a whole is added whole: an EtherType, a
+    /// protocol, a fragment type, a VLAN ID, a PCP.
     #[must_use]
     pub fn narrowed(&self, key: &Key, against: &Match) -> Option<Match> {
         let mut mask = *self.mask();
@@ -44,7 +46,7 @@ impl Match {
         None
     }
 
-    /// Why the two overlap, in words: the bits that one compares and the other does not.
+    /// The bits that only one of the two matches compares, as text: these could separate the two.
     #[must_use]
     pub fn overlap_with(&self, other: &Match) -> String {
         let either = self.mask().union(other.mask());
@@ -62,7 +64,7 @@ impl Match {
     }
 }
 
-/// The mask with those fields whole that hardware compares as a whole.
+/// The mask, extended to the whole of each field that hardware compares as a whole.
 fn whole(mask: &Mask, key: &Key) -> Mask {
     let mut mask = *mask;
     for field in [Field::EthType, Field::IpProto, Field::IpFrag] {
@@ -77,7 +79,8 @@ fn whole(mask: &Mask, key: &Key) -> Mask {
         }
         let [present, vid, pcp] = [VLAN_PRESENT, 0x0fff, 0xe000].map(u128::from);
         if key.get(tci) & present == 0 {
-            // As text says "untagged". A match on a TPID matches on the tag's presence as well.
+            // This is "untagged" in flow text. A match on a TPID also matches on the tag's
+            // presence.
             mask.set(tci, tci.full_mask());
             mask.set(tpid, 0);
             continue;
@@ -89,14 +92,15 @@ fn whole(mask: &Mask, key: &Key) -> Mask {
     mask
 }
 
-/// Megaflows, and which of them a match would overlap, whichever is the wider one.
+/// An index of megaflows that finds those that a match overlaps, whether wider or narrower.
 ///
-/// Megaflows of one port, scope and mask are a group. A group is asked about the bits that its mask
-/// and the match both compare: under those, two matches overlap exactly if they are equal. So it
-/// has its members by their bits under its own mask, which answers for every match that is at
-/// least as narrow, and, once asked, under other masks. A group whose members all have a bit that
-/// the match has not is passed over at once. What one question costs grows with the number
-/// of groups, not with the number of megaflows.
+/// Megaflows of one port, scope and mask are a group. Two matches overlap exactly if they are equal
+/// in the bits that both compare. So a group has its members in hash tables (views): one by the
+/// bits of the group's own mask, which serves every match that is at least as narrow, and further
+/// ones by the bits that wider matches have in common with the group, each made when it is first
+/// needed. A group is skipped at once if all its members differ from the match in a bit that they
+/// have in common. The cost of a question grows with the number of groups, not with the number of
+/// megaflows.
 #[derive(Default)]
 pub struct OverlapIndex {
     hasher: RandomState,
@@ -105,10 +109,10 @@ pub struct OverlapIndex {
 
 /// Megaflows of one mask.
 struct Group {
-    /// The bits that all members (and some that are gone) have the same, and their values.
+    /// The bits in which all members, past ones included, are equal, and the values of these bits.
     common: Mask,
     values: Key,
-    /// The first one is that under the group's own mask.
+    /// The hash tables of the members; the first one is under the group's own mask.
     views: Vec<View>,
 }
 
@@ -118,13 +122,14 @@ struct View {
     members: HashTable<(u64, Arc<Megaflow>)>,
 }
 
-/// A smaller group is looked through; a larger one gets another view.
+/// Up to this number of members, a group without a fitting view is searched linearly. A larger
+/// group gets another view.
 const SCAN: usize = 64;
-/// Views of a group; beyond, it is looked through.
+/// Most views of a group. A group that has them all is searched linearly.
 const VIEWS: usize = 32;
 
 impl OverlapIndex {
-    /// Adds a megaflow; that it overlaps none, and is not there yet, is for the caller to see to.
+    /// Adds a megaflow. The caller makes sure that it is new to the index and overlaps no other.
     pub fn insert(&mut self, flow: &Arc<Megaflow>) {
         let (key, mask) = (*flow.matching.key(), *flow.matching.mask());
         let scope = self.scopes.entry(scope_of(&flow.matching)).or_default();
@@ -141,7 +146,7 @@ impl OverlapIndex {
         }
     }
 
-    /// Takes the megaflow of that match out, if it is there.
+    /// Removes the megaflow with this match, if the index has it.
     pub fn remove(&mut self, matching: &Match) {
         let Some(scope) = self.scopes.get_mut(&scope_of(matching)) else { return };
         let Some(group) = scope.get_mut(matching.mask()) else { return };
@@ -160,7 +165,8 @@ impl OverlapIndex {
         }
     }
 
-    /// All megaflows that the match overlaps, by ufid; one of the same match among them.
+    /// All megaflows that the match overlaps, in order of their ufids. A megaflow with the same
+    /// match is among them.
     pub fn overlapping(&mut self, matching: &Match) -> Vec<Arc<Megaflow>> {
         let mut found = Vec::new();
         let hasher = &self.hasher;
@@ -215,7 +221,8 @@ fn scope_of(matching: &Match) -> (u32, u32) {
     (matching.key().in_port, matching.key().recirc_id)
 }
 
-/// Why a megaflow can't stand beside another: names both, and the bits that would separate them.
+/// Why a match can't be installed beside another megaflow: the text names the other megaflow and
+/// the bits that would separate the two.
 #[must_use]
 pub fn explain(matching: &Match, other: &Megaflow) -> String {
     let ufid: Ufid = other.ufid;

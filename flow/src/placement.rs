@@ -7,7 +7,7 @@ pub enum Placement {
     Host,
     /// In hardware.
     Nic,
-    /// In the host table only, because hardware can't or won't take it: there is a refusal.
+    /// In the host table only, because of a refusal: hardware can't or won't take it.
     Refused,
 }
 

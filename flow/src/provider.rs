@@ -15,21 +15,21 @@ pub enum Op {
     /// Install a megaflow that is not there. `generation` tells apart the lives of one ufid: the
     /// device carries it in its cookie, a dump returns it.
     Install {
-        /// What to install.
+        /// The megaflow to install.
         flow: Arc<Megaflow>,
         /// Which life of the ufid.
         generation: u32,
     },
-    /// Change the actions of one that is there. Make before break where the device can.
+    /// Change the actions of an installed megaflow, make-before-break where the device can.
     Replace {
         /// The same match with new actions.
         flow: Arc<Megaflow>,
         /// Which life the new one is.
         generation: u32,
     },
-    /// Take it out.
+    /// Remove an installed megaflow.
     Remove {
-        /// Which.
+        /// The ufid of the megaflow.
         ufid: Ufid,
     },
 }
@@ -47,7 +47,7 @@ impl OpKind {
     /// All kinds.
     pub const ALL: [OpKind; 3] = [OpKind::Install, OpKind::Replace, OpKind::Remove];
 
-    /// The word for it in metrics and logs.
+    /// The word for the operation in metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl OpKind {
 }
 
 impl Op {
-    /// What it does.
+    /// The kind of the operation.
     #[must_use]
     pub fn kind(&self) -> OpKind {
         match self {
@@ -69,7 +69,7 @@ impl Op {
         }
     }
 
-    /// To which megaflow.
+    /// The ufid of the operation's megaflow.
     #[must_use]
     pub fn ufid(&self) -> Ufid {
         match self {
@@ -82,20 +82,21 @@ impl Op {
 /// The result of one operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Completion {
-    /// Which megaflow.
+    /// The ufid of the operation's megaflow.
     pub ufid: Ufid,
-    /// What was asked.
+    /// The kind of the operation.
     pub kind: OpKind,
-    /// For `Remove` and `Replace` the final statistics of the life that ended, every hit in
-    /// it included; for `Install` zero. On an error the table is as it was before the op, and
-    /// the life that was there goes on; after a failed `Replace` too.
+    /// For `Remove` and `Replace` the final statistics of the life that ended, with every hit in
+    /// it; for `Install` zero. After an error the table is as it was before the operation: a life
+    /// that was to be removed or replaced goes on.
     pub result: Result<Stats, ProviderError>,
 }
 
 /// Why an operation failed: each variant is the caller's next move.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// The device can't do it: keep the megaflow on the host, don't retry unless it changes.
+    /// The device can't do this: keep the megaflow on the host, and don't retry unless the megaflow
+    /// changes.
     #[error("{0}")]
     Unsupported(Refusal),
     /// No room: evict something or wait.
@@ -107,8 +108,8 @@ pub enum ProviderError {
     /// A megaflow of this ufid is there already.
     #[error("the megaflow is installed already")]
     Exists,
-    /// A megaflow of this ufid is not there: it was lost or removed behind our back.
-    #[error("the megaflow is not there")]
+    /// No megaflow of this ufid is installed: it was lost, or somebody else removed it.
+    #[error("the megaflow is not installed")]
     NotFound,
     /// The install would overlap another megaflow: the contract forbids it.
     #[error("overlaps {0}")]
@@ -157,9 +158,9 @@ pub struct Dumped {
     /// The megaflow, decoded from the device; `None` where the device can't tell or holds
     /// something that we would not have written.
     pub flow: Option<Arc<Megaflow>>,
-    /// Its statistics.
+    /// The megaflow's statistics.
     pub stats: Stats,
-    /// Is it really forwarding in the device (for tc: the kernel says `in_hw`)?
+    /// True if the megaflow really forwards in the device (for tc: the kernel says `in_hw`).
     pub active: bool,
 }
 
@@ -168,8 +169,8 @@ pub struct Dumped {
 pub struct TableUsage {
     /// Its name, stable.
     pub table: &'static str,
-    /// Do megaflows live in it? Not in what they share: masks, action lists, counters. A
-    /// megaflow fits while any of the tables that it can live in has room.
+    /// True for a table of megaflows, false for a table of things that megaflows share: masks,
+    /// action lists, counters. A megaflow fits while any of the tables that can hold it has room.
     pub holds_megaflows: bool,
     /// Entries in use.
     pub entries: u64,
@@ -177,31 +178,32 @@ pub struct TableUsage {
     pub capacity: Option<u64>,
 }
 
-/// What happened on a provider without being asked.
+/// Something that happened on a provider without an operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProviderEvent {
     /// The device is gone; every entry in it with it.
     Gone(String),
-    /// Somebody changed the table behind our back, or a notification was lost, or the device can
-    /// do other things than before: read its statistics, and try again what it refused.
+    /// Somebody else changed the table, or a notification was lost, or the device's capabilities
+    /// changed: the receiver reads the statistics, and tries again what the device refused.
     Changed,
-    /// Others did something to megaflows in the device, which the statistics leave out since.
+    /// Somebody else changed or shadowed megaflows in the device. From then on the statistics leave
+    /// these megaflows out.
     Corrected {
-        /// What.
+        /// The kind of the change.
         kind: Correction,
-        /// To how many.
+        /// Number of megaflows concerned.
         megaflows: u64,
-        /// The first of them, and what is known about it, for people.
+        /// The first of these megaflows, and what is known about it, as text for people.
         first: String,
     },
 }
 
-/// What others do to megaflows in a device.
+/// A change that somebody else made to megaflows in a device.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Correction {
-    /// Another rule was put in the place of ours under our cookie.
+    /// Somebody put another rule in the place of ours, under our cookie.
     Altered,
-    /// A rule that is not ours is looked up first and takes its packets.
+    /// The device looks up somebody else's rule before ours, which takes the packets of ours.
     Shadowed,
 }
 
@@ -209,7 +211,7 @@ impl Correction {
     /// All kinds.
     pub const ALL: [Correction; 2] = [Correction::Altered, Correction::Shadowed];
 
-    /// The word for it in metrics.
+    /// The word for the change in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -218,12 +220,12 @@ impl Correction {
         }
     }
 
-    /// What happened, for the log: "of what we had put there, …".
+    /// A sentence for the log that says what happened.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
             Correction::Altered => {
-                "somebody changed rules of ours in the device; they are put right"
+                "somebody changed rules of ours in the device; the daemon restores them"
             }
             Correction::Shadowed => {
                 "rules that are not ours come first in the device; the host forwards instead"
@@ -234,44 +236,44 @@ impl Correction {
 
 /// A place where megaflows can live: the host table, tc, the FPGA card.
 ///
-/// Owned by one thread, takes batches, never calls back. Operations of one batch take effect in
-/// their order where they concern one ufid; a failed one does not stop those behind it.
+/// A provider is owned by one thread, takes batches and never calls back. Operations of one batch
+/// on one ufid take effect in their order; a failed operation does not stop the later ones.
 pub trait Provider: Send {
-    /// Its name in metrics, CLI and logs (`tc`, `fpga`, `host`).
+    /// The provider's name in metrics, CLI and logs (`tc`, `fpga`, `host`).
     fn name(&self) -> &str;
 
-    /// The decision function, a snapshot that may be used from any thread.
+    /// A snapshot of the function that decides about megaflows. Any thread may use it.
     fn admission(&self) -> Arc<dyn Admission>;
 
     /// Carries out a batch, pipelined on the device; pushes exactly one completion per op, in
     /// the order of the ops.
     fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>);
 
-    /// Statistics of all entries that live in the device, absolute since their install, as one
-    /// pass over the device. An entry of ours that is not among them is not in the device.
+    /// Reads the statistics of all megaflows in the device, absolute since their install, in one
+    /// pass over the device. A megaflow of ours that is not among them is not in the device.
     fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError>;
 
-    /// Everything in the device that carries our cookie, read from the device, not from memory.
+    /// Reads everything in the device that carries our cookie, from the device, not from memory.
     fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError>;
 
-    /// Takes entries over that a dump returned, as if this process had installed them; returns
-    /// those that it could take.
+    /// Adopts megaflows that a dump returned, as if this process had installed them; returns the
+    /// ufids of those that it could adopt.
     fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid>;
 
     /// How full the tables are.
     fn tables(&self) -> Vec<TableUsage>;
 
-    /// What the device's ports count; nothing for a device that does not tell.
+    /// Reads the counters of the device's ports; empty for a device that has none.
     fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
         Ok(Vec::new())
     }
 
-    /// What happened since the last call; never blocks.
+    /// The events since the last call; never blocks.
     fn events(&mut self) -> Vec<ProviderEvent>;
 
-    /// The end, on purpose: takes out what is still there and what was made to put it on, so that
-    /// nothing is left behind. Merely dropping a provider, as a process that dies does, may leave
-    /// the device forwarding.
+    /// Ends the provider on purpose: removes our megaflows and everything that was made to hold
+    /// them, so that the device has nothing of ours. A provider that is merely dropped, as when its
+    /// process dies, may leave the device forwarding.
     fn close(&mut self) -> Result<(), ProviderError> {
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The slow obvious twins: what everything fast is compared with.
+//! Slow and obvious versions of the flow table and of the executor, with which the fast ones are
+//! compared.
 
 use std::sync::Arc;
 
@@ -15,8 +16,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Adds a megaflow, or returns the one that it overlaps with (exactly: is there any packet
-    /// that both match?).
+    /// Adds a megaflow, or returns an installed one that it overlaps: some packet matches both.
     pub fn install(&mut self, flow: Arc<Megaflow>) -> Result<(), Arc<Megaflow>> {
         match self.flows.iter().find(|other| other.matching.overlaps(&flow.matching)) {
             Some(other) => Err(other.clone()),
@@ -27,7 +27,7 @@ impl Table {
         }
     }
 
-    /// Takes a megaflow out; was it there?
+    /// Removes a megaflow; returns true if it was installed.
     pub fn remove(&mut self, ufid: crate::Ufid) -> bool {
         let before = self.flows.len();
         self.flows.retain(|flow| flow.ufid != ufid);
@@ -41,7 +41,7 @@ impl Table {
     }
 }
 
-/// What executing a list of actions comes to, in order.
+/// One effect of a list of actions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// This frame leaves by the port.
@@ -52,14 +52,16 @@ pub enum Effect {
     Recirc(RecircId, Key, Packet),
 }
 
-/// Executes actions on a copy of the packet. `key` is the packet's, with its metadata. `sample`
-/// decides a share that is neither always nor never (`probability` out of `u32::MAX`).
+/// Executes actions on a copy of the packet and returns their effects in order. `key` is the
+/// packet's, with its metadata. `sample` decides for a probability (out of `u32::MAX`) that is
+/// neither always nor never.
 ///
-/// - `trunc` is remembered as bytes to cut off the end (what is pushed later is not cut, as in
-///   the kernel) and holds for the next output or userspace action, or for a later `trunc`; a
-///   frame keeps its first 14 bytes. A nested list starts with it and leaves it as it was.
-/// - `sample` works on a copy: its rewrites and its hash are not seen behind it.
-/// - `recirc` hands on the packet as it is at that point, whole; the list goes on behind it.
+/// - `trunc` cuts bytes off the end of the frame in the next output or userspace action, unless
+///   another `trunc` comes first. As in the kernel, the number of bytes is fixed at the `trunc`: a
+///   header that is pushed later is not cut. A frame keeps its first 14 bytes. A nested list
+///   starts with the truncation in force and does not change it for the list around it.
+/// - `sample` works on a copy: the actions behind it do not see its rewrites and its hash.
+/// - `recirc` hands on the whole packet with the rewrites so far; the list goes on behind it.
 #[must_use]
 pub fn execute(
     actions: &[Action],
@@ -112,7 +114,7 @@ fn run(
                     recirc_id: id.0,
                     ..packet::extract(state.packet.bytes())
                 };
-                // As it came: where its headers are is looked at anew.
+                // A recirculated packet is parsed anew, like one that was just received.
                 let packet = Packet::new(state.packet.bytes());
                 effects.push(Effect::Recirc(*id, key, packet));
             }

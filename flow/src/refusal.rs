@@ -24,31 +24,32 @@ macro_rules! reasons {
 reasons! {
     /// A field that the provider cannot match on at all.
     MatchField "match-field";
-    /// A field that it can match on, but not under this mask.
+    /// A field that the provider can match on, but not under this mask.
     MatchMask "match-mask";
-    /// A field, mask and value that it can match on, but not together with the rest.
+    /// A field that the provider can match on under this mask, but not with this value or not
+    /// together with the rest of the match.
     MatchValue "match-value";
-    /// An action that it does not have.
+    /// An action that the provider does not have.
     Action "action";
-    /// A `set` of a field that it cannot rewrite.
+    /// A `set` of a field that the provider cannot rewrite.
     SetField "set-field";
-    /// Actions that it has, but not in this order or number.
+    /// Actions that the provider has, but not in this order or number.
     ActionList "action-list";
     /// A port of the match or of an output that is not on this device.
     Port "port";
     /// The recirculation chain leaves what the provider can follow.
     Recirculation "recirculation";
-    /// No room: the table, the masks, the counters or the action memory are full.
+    /// There is no room: the table, the masks, the counters or the action memory are full.
     TableFull "table-full";
-    /// The device or the kernel refused for a reason of its own: the detail has its text.
+    /// The device or the kernel refused for a reason of its own, whose text is in the detail.
     Device "device";
     /// The device does not answer or is gone.
     DeviceGone "device-gone";
-    /// What the device echoed is not what was asked for.
+    /// The device echoed something other than what was asked for.
     Echo "echo";
-    /// A rule of somebody else is in the device, and is looked up first.
+    /// Somebody else's rule in the device is looked up first.
     Shadowed "shadowed";
-    /// The operator or a policy keeps it on the host.
+    /// The operator or a policy keeps the megaflow on the host.
     Policy "policy";
 }
 

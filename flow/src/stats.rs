@@ -33,14 +33,14 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// One packet of that many bytes.
+    /// The counters of one packet with the given number of bytes.
     #[must_use]
     pub fn packet(bytes: usize) -> Counters {
         Counters { packets: 1, bytes: bytes as u64 }
     }
 
-    /// Growth since an earlier reading, or `None` where a counter went back: the device was
-    /// reset or the entry is another one.
+    /// Growth since an earlier reading. `None` if a counter went back: then the device was reset,
+    /// or the entry is not the one that was read earlier.
     #[must_use]
     pub fn since(self, earlier: Counters) -> Option<Counters> {
         Some(Counters {
@@ -49,7 +49,7 @@ impl Counters {
         })
     }
 
-    /// Nothing counted.
+    /// Returns true if neither packets nor bytes were counted.
     #[must_use]
     pub fn is_zero(self) -> bool {
         self == Counters::default()
@@ -60,7 +60,7 @@ impl std::ops::Add for Counters {
     type Output = Counters;
 
     fn add(self, other: Counters) -> Counters {
-        // Devices can say anything: a sum stays where it ends.
+        // A device can report any number: a sum stops at the largest value and never wraps.
         Counters {
             packets: self.packets.saturating_add(other.packets),
             bytes: self.bytes.saturating_add(other.bytes),
@@ -80,13 +80,14 @@ impl std::iter::Sum for Counters {
     }
 }
 
-/// What a place knows of a megaflow that lives there. Absolute since the install there.
+/// Statistics of a megaflow in one place (the host table or a device), absolute since its install
+/// there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
     /// Hits.
     pub counters: Counters,
-    /// Last hit, where the place can tell; `None` if never or not known.
+    /// Moment of the last hit; `None` if there was none, or if the place does not know it.
     pub used: Option<Moment>,
-    /// Union of the TCP flags of all hits; 0 where the place does not see them.
+    /// Union of the TCP flags of all hits; 0 if the place does not see TCP flags.
     pub tcp_flags: u16,
 }

@@ -1,43 +1,44 @@
-//! What a device's ports count by themselves.
+//! The counters that the ports of a device keep.
 
 use crate::{Counters, PortId};
 
-/// What a device's own port counts, absolute since the device's start: the other end of the
-/// conservation of packets, counted where they come in and not where they hit.
+/// The counters of a device's port, absolute since the device's start. They are the other side of
+/// the conservation of packets: they count packets where they come in, not where they hit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortTraffic {
-    /// Which port.
+    /// The port.
     pub port: PortId,
-    /// Off the wire.
+    /// Packets received from the wire.
     pub received: Counters,
-    /// Onto the wire.
+    /// Packets sent to the wire.
     pub sent: Counters,
-    /// Of those received, handed to the host (bytes as received). Read after `received`.
+    /// Received packets that were handed to the host (bytes as received). Read after `received`.
     pub to_host: Counters,
-    /// Of those sent, given by the host. Read after `sent`.
+    /// Sent packets that came from the host. Read after `sent`.
     pub from_host: Counters,
-    /// Received and neither hit nor handed to the host, by reason (a stable word).
+    /// Received packets that neither hit nor were handed to the host, by reason (a stable word).
     pub receive_drops: Vec<(&'static str, Counters)>,
-    /// Hit, and lost on the way out, by reason.
+    /// Packets that hit and were lost on the way out, by reason.
     pub transmit_drops: Vec<(&'static str, Counters)>,
 }
 
 impl PortTraffic {
-    /// Received and not handed to the host: what the device forwarded or dropped by itself. While
-    /// frames come it is rather too small than too large, by those between the two readings.
+    /// Received packets that were not handed to the host: the device forwarded or dropped them
+    /// itself. Packets that arrive between the two readings can make the number too small, never
+    /// too large.
     #[must_use]
     pub fn received_alone(&self) -> Counters {
         less(self.received, self.to_host)
     }
 
-    /// Sent and not given by the host, read as carefully.
+    /// Sent packets that did not come from the host; too small, never too large, likewise.
     #[must_use]
     pub fn sent_alone(&self) -> Counters {
         less(self.sent, self.from_host)
     }
 
-    /// Takes the next reading of the port. What the device did alone never goes back: a reading
-    /// that came out smaller is corrected to what is known.
+    /// Takes the next reading of the port. [`Self::received_alone`] and [`Self::sent_alone`] never
+    /// go back: a reading that would make them smaller is corrected to their last value.
     pub fn update(&mut self, next: PortTraffic) {
         let (received, sent) = (self.received_alone(), self.sent_alone());
         *self = next;

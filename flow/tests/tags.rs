@@ -51,7 +51,7 @@ fn the_key_of_a_packet_has_no_masks() {
     ] {
         let error = odp::parse_key(text).unwrap_err();
         assert_eq!(error.column, column, "{text}: {error}");
-        assert!(error.message.contains("a mask in the key of a packet"), "{text}: {error}");
+        assert!(error.message.contains("the key of a packet has no masks"), "{text}: {error}");
     }
     assert_eq!(odp::parse_key("in_port(1),eth_type(0/0xffff)").unwrap().eth_type, 0x05ff);
 }

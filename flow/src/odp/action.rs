@@ -130,7 +130,8 @@ fn parse_userspace(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
             userdata.push(u8::try_from(high << 4 | low).unwrap_or(u8::MAX));
         }
         if userdata.len() > MAX_USERDATA {
-            let message = format!("{} bytes of userdata, at most {MAX_USERDATA}", userdata.len());
+            let message =
+                format!("userdata has {} bytes, more than {MAX_USERDATA}", userdata.len());
             return Err(start.error(message));
         }
         lexer.expect(")")?;
@@ -163,7 +164,7 @@ fn parse_numbers<const N: usize>(
             return Err(start.error(message));
         };
         if values[index].is_some() {
-            return Err(start.error(format!("{action}({name}=) is there twice")));
+            return Err(start.error(format!("{action}({name}=) appears twice")));
         }
         values[index] = Some(lexer.number(&format!("{action}({name}=)"), names[index].1)?);
         super::attr::end_of_part(lexer)?;
@@ -176,7 +177,7 @@ fn parse_push_vlan(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
     let start = lexer.clone();
     let [tpid, vid, pcp, cfi] = parse_numbers(lexer, "push_vlan", names)?;
     let Some(vid) = vid else {
-        return Err(start.error("push_vlan(…) without vid="));
+        return Err(start.error("push_vlan(…) needs vid="));
     };
     let present = if cfi == Some(0) { 0 } else { VLAN_PRESENT };
     let tci = narrow(vid | pcp.unwrap_or(0) << 13) | present;
@@ -226,7 +227,8 @@ fn parse_sample(lexer: &mut Lexer<'_>, ports: Ports<'_>, depth: usize) -> Result
     Ok(Action::Sample { probability, actions })
 }
 
-/// A percentage to a share of 2³²−1, rounded to the nearest; at most 12 decimals.
+/// Converts a percentage of at most 12 decimals to the nearest share of 2³²−1. `None` if the text
+/// is not a number from 0 to 100.
 fn parse_percent(text: &str) -> Option<u32> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     if whole.is_empty() || whole.len() > 3 || decimals.len() > 12 {

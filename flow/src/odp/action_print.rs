@@ -85,7 +85,8 @@ fn print_userspace(out: &mut String, userspace: &Userspace) {
     out.push(')');
 }
 
-/// One decimal as OVS prints it, or as many as tell this probability from all others: eight do.
+/// Prints a probability in percent with one decimal, as OVS does, or with the fewest decimals that
+/// give the same probability back (eight at most).
 fn percent(probability: u32) -> String {
     let mut digits = 1;
     loop {

@@ -1,4 +1,5 @@
-//! Attributes that are lists of `name=value/mask`: what stands in them, read and written alike.
+//! Attributes that are lists of `name=value/mask`: one description of their parts serves for
+//! reading and for printing.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -7,7 +8,7 @@ use super::OdpError;
 use super::lexer::Lexer;
 use crate::{Attr, Field, Key, MacAddr, Mask};
 
-/// How a value looks.
+/// The form of a value in the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Decimal with a hexadecimal mask.
@@ -32,7 +33,7 @@ pub(super) struct Part {
     pub(super) form: Form,
     /// Lowest bit of the field.
     pub(super) shift: u32,
-    /// How many bits.
+    /// Number of bits.
     pub(super) bits: u32,
 }
 
@@ -55,7 +56,8 @@ impl Part {
         key.get(self.field) >> self.shift & self.full()
     }
 
-    /// Puts a value and its mask in. Exact ICMP types and codes are exact in the whole field.
+    /// Sets the part's value and mask in a key and a mask. An exact ICMP type or code becomes exact
+    /// in the whole field.
     fn put(&self, key: &mut Key, mask: &mut Mask, value: u128, bits: u128) {
         let place = self.full() << self.shift;
         let whole = bits == self.full() && self.bits == 8 && self.field.bits() == 16;
@@ -65,7 +67,7 @@ impl Part {
     }
 }
 
-/// An attribute of that kind.
+/// An attribute that is a list of parts.
 pub(super) struct Layout {
     pub(super) name: &'static str,
     pub(super) attr: Attr,
@@ -79,7 +81,7 @@ pub(super) fn by_name(name: &str) -> Option<&'static Layout> {
     LAYOUTS.iter().find(|layout| layout.name == name)
 }
 
-/// All but VLAN and MPLS, which print in ways of their own.
+/// The layouts of all attributes except VLAN and MPLS, whose texts have forms of their own.
 pub(super) const LAYOUTS: &[Layout] = &[
     Layout {
         name: "eth",
@@ -167,7 +169,7 @@ pub(super) fn parse_parts(
         let start = lexer.place();
         let (index, part) = parse_name(lexer, attr, parts)?;
         if seen & 1 << index != 0 {
-            return Err(lexer.error_at(start, format!("{attr}({}=) is there twice", part.name)));
+            return Err(lexer.error_at(start, format!("{attr}({}=) appears twice", part.name)));
         }
         seen |= 1 << index;
         parse_value(lexer, attr, part, key, mask)?;
@@ -176,7 +178,7 @@ pub(super) fn parse_parts(
     Ok(())
 }
 
-/// Reads the entries of `mpls(…)`: a name that was there already begins the next entry.
+/// Reads the entries of `mpls(…)`. A name that the entry already has begins the next entry.
 pub(super) fn parse_mpls(
     lexer: &mut Lexer<'_>,
     key: &mut Key,
@@ -191,7 +193,7 @@ pub(super) fn parse_mpls(
             (seen, entry) = (0, entry + 1);
         }
         let Some(parts) = LSES.get(entry).filter(|_| entry < most) else {
-            return Err(lexer.error_at(start, format!("mpls(…) with more than {most} label(s)")));
+            return Err(lexer.error_at(start, format!("mpls(…) has more than {most} label(s)")));
         };
         seen |= 1 << index;
         parse_value(lexer, "mpls", &parts[index], key, mask)?;
@@ -200,7 +202,7 @@ pub(super) fn parse_mpls(
     Ok(())
 }
 
-/// A comma, or the parenthesis that the caller will see.
+/// Reads the comma behind a part; a closing parenthesis is left for the caller.
 pub(super) fn end_of_part(lexer: &mut Lexer<'_>) -> Result<(), OdpError> {
     if lexer.rest().starts_with(')') || lexer.eat(",") {
         return Ok(());
@@ -245,7 +247,8 @@ fn parse_value(
     Ok(())
 }
 
-/// A mask looks like a value; those of IP addresses can be prefix lengths too.
+/// Reads a mask, which has the form of a value; the mask of an IP address can also be a prefix
+/// length.
 fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: &str) -> Result<u128, OdpError> {
     if matches!(part.form, Form::Ip4 | Form::Ip6) {
         let mut ahead = lexer.clone();
@@ -291,7 +294,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Prints the parts that have a mask; `None` prints all of them as exact.
+/// Prints the parts that are not wild. Without a mask it prints all parts as exact.
 pub(super) fn print_parts(out: &mut String, parts: &[Part], key: &Key, mask: Option<&Mask>) {
     let mut first = true;
     for part in parts {
@@ -315,8 +318,8 @@ pub(super) fn print_parts(out: &mut String, parts: &[Part], key: &Key, mask: Opt
     }
 }
 
-/// Prints `mpls(…)`'s content up to the last entry that has a mask: OVS prints every mask of an
-/// attribute that is not wholly exact.
+/// Prints the content of `mpls(…)` up to the last entry that is not wild. If a part of these
+/// entries is not exact, every part is printed with its mask, as OVS does.
 pub(super) fn print_mpls(out: &mut String, key: &Key, mask: &Mask) {
     let used = LSES.iter().rposition(|parts| mask.get(parts[0].field) != 0).map_or(0, |at| at + 1);
     let exact = LSES[..used].iter().all(|p| mask.get(p[0].field) == p[0].field.full_mask());

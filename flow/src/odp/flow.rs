@@ -34,7 +34,7 @@ fn parse_ufid(lexer: &mut Lexer<'_>) -> Result<Option<Ufid>, OdpError> {
     Ok(Some(ufid))
 }
 
-/// The parts of a dumped line behind the keys that are `name:value`.
+/// Names of the `name:value` parts that follow the keys of a dumped line.
 const STATISTICS: &[&str] =
     &["packets", "bytes", "used", "flags", "offloaded", "dp", "dp-extra-info"];
 

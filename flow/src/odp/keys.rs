@@ -19,8 +19,8 @@ pub fn parse_match_with(text: &str, ports: Ports<'_>) -> Result<Match, OdpError>
     keys.into_match(&lexer)
 }
 
-/// Reads a key and a mask as they stand there, as filters have them: what the text does not speak
-/// of is wild, `in_port` and the VLAN tag included.
+/// Reads a key and a mask for a filter: every field that the text does not mention is wild,
+/// `in_port` and the VLAN tag included.
 pub fn parse_masked(text: &str, ports: Ports<'_>) -> Result<(Key, Mask), OdpError> {
     let mut lexer = Lexer::new(text);
     let keys = parse_keys(&mut lexer, ports, Of::Filter)?;
@@ -28,8 +28,8 @@ pub fn parse_masked(text: &str, ports: Ports<'_>) -> Result<(Key, Mask), OdpErro
     Ok((keys.key, keys.mask))
 }
 
-/// Reads the key of a packet; a mask is an error. No `eth_type(…)` is an 802.2 frame; keys that we
-/// do not have may be there with the value zero.
+/// Reads the key of a packet; a mask is an error. A text without `eth_type(…)` is the key of an
+/// 802.2 frame. Keys that only OVS has may appear with the value zero.
 pub fn parse_key(text: &str) -> Result<Key, OdpError> {
     parse_key_with(text, &|_| None)
 }
@@ -52,18 +52,18 @@ fn end(lexer: &Lexer<'_>) -> Result<(), OdpError> {
     Err(lexer.error(format!("expected a key, found {}", lexer.found())))
 }
 
-/// Whose key list it is.
+/// The kind of a key list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
-    /// A megaflow's: where it does not speak of a tag there is none.
+    /// The match of a megaflow: it matches untagged packets only, unless it mentions a tag.
     Match,
-    /// A filter's: what it does not speak of is wild.
+    /// A filter: every field that it does not mention is wild.
     Filter,
-    /// A packet's: all fields exact, no masks.
+    /// The key of a packet: all fields are exact, and there are no masks.
     Packet,
 }
 
-/// What a key list said.
+/// The content of a key list.
 pub(super) struct Keys {
     key: Key,
     mask: Mask,
@@ -95,7 +95,7 @@ pub(super) fn parse_keys(
 }
 
 impl Keys {
-    /// The match, if it can be one.
+    /// Returns the match; an error if `in_port(…)` is missing or not exact.
     pub(super) fn into_match(self, lexer: &Lexer<'_>) -> Result<Match, OdpError> {
         let message = match self.mask.in_port {
             u32::MAX => return Ok(Match::new(&self.key, &self.mask)),
@@ -153,7 +153,7 @@ impl Keys {
         };
         let tag = matches!(name, "eth_type" | "vlan");
         if self.seen.iter().any(|(seen, at, _)| seen == known && (!tag || *at == depth)) {
-            return Err(lexer.error_at(place, format!("{name}(…) is there twice")));
+            return Err(lexer.error_at(place, format!("{name}(…) appears twice")));
         }
         if depth > 0 && TOP.contains(&name) {
             return Err(lexer.error_at(place, format!("{name}(…) can't be inside encap(…)")));
@@ -207,7 +207,7 @@ impl Keys {
             return Err(lexer.error_at(place, message));
         }
         if self.levels.len() > depth + 1 {
-            return Err(lexer.error_at(place, "encap(…) is there twice"));
+            return Err(lexer.error_at(place, "encap(…) appears twice"));
         }
         let level = &mut self.levels[depth];
         level.encap = true;
@@ -219,8 +219,8 @@ impl Keys {
         lexer.expect(")")
     }
 
-    /// What is behind the tags is in the innermost `encap(…)`, and its attributes are there only
-    /// with the EtherType and protocol that they mean.
+    /// Checks that the attributes behind the tags are in the innermost `encap(…)`, and that each
+    /// has the EtherType and protocol that it needs beside it.
     fn check(&self, lexer: &Lexer<'_>) -> Result<(), OdpError> {
         for (name, depth, place) in &self.seen {
             if TOP.contains(name) || matches!(*name, "eth_type" | "vlan") {
@@ -274,7 +274,7 @@ impl Keys {
     }
 }
 
-/// Attributes of a list that only the outermost can have.
+/// Attributes that are allowed in the outermost list only.
 const TOP: &[&str] = &["recirc_id", "dp_hash", "in_port", "eth"];
 
 const KNOWN: &[&str] = &[
@@ -392,12 +392,12 @@ fn parse_flag(lexer: &mut Lexer<'_>, seen: u16) -> Result<u16, OdpError> {
         return Err(start.error(format!("there is no TCP flag {}", start.found())));
     };
     if seen & 1 << bit != 0 {
-        return Err(start.error(format!("the TCP flag {name} is there twice")));
+        return Err(start.error(format!("the TCP flag {name} appears twice")));
     }
     Ok(1 << bit)
 }
 
-/// 32 bits that were checked to be no more.
+/// Converts a number that was checked to fit into 32 bits.
 pub(super) fn wide(value: u128) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }

@@ -1,8 +1,8 @@
-//! Characters to tokens: words, numbers, addresses, and where an error is.
+//! The lexer of flow text: it reads words, numbers and other tokens, and places errors.
 
 use super::OdpError;
 
-/// A place in a text. Every read either moves on or leaves the place as it was.
+/// A text and a place in it. A read moves the place forward, or leaves it where it was.
 #[derive(Clone)]
 pub(super) struct Lexer<'a> {
     text: &'a str,
@@ -24,7 +24,7 @@ impl<'a> Lexer<'a> {
     /// Reads the `/` in front of a mask; false where there is none.
     pub(super) fn eat_mask(&mut self) -> Result<bool, OdpError> {
         if !self.masks && self.rest().starts_with('/') {
-            return Err(self.error("a mask in the key of a packet: a key has values alone"));
+            return Err(self.error("the key of a packet has no masks: expected a value alone"));
         }
         Ok(self.eat("/"))
     }
@@ -84,7 +84,7 @@ impl<'a> Lexer<'a> {
         self.place += rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len();
     }
 
-    /// As many characters as are like that, perhaps none.
+    /// Reads characters as long as `like` is true for them; the result may be empty.
     pub(super) fn take(&mut self, like: impl Fn(char) -> bool) -> &'a str {
         let rest = self.rest();
         let end = rest.find(|c| !like(c)).unwrap_or(rest.len());
@@ -102,8 +102,8 @@ impl<'a> Lexer<'a> {
         self.take(|c| !matches!(c, ',' | '(' | ')' | ' ' | '\t' | '\r' | '\n'))
     }
 
-    /// A decimal or 0x number of at most `max`; `what` names it in errors. A leading zero is an
-    /// error: C would read octal, people mean decimal.
+    /// Reads a decimal or 0x number of at most `max`; `what` names the number in errors. A leading
+    /// zero is an error, because C would read the number as octal and people mean decimal.
     pub(super) fn number(&mut self, what: &str, max: u128) -> Result<u128, OdpError> {
         let start = self.place;
         let token = self.take(|c| c.is_ascii_alphanumeric());
@@ -126,9 +126,9 @@ impl<'a> Lexer<'a> {
             (Err(_), digits)
                 if !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit()) =>
             {
-                format!("{what} {token} is no decimal number of at most {max}")
+                format!("{what} {token}: expected a decimal or 0x number of at most {max}")
             }
-            (Err(_), _) => format!("{what} '{token}' is no number"),
+            (Err(_), _) => format!("{what} '{token}' is not a number"),
         };
         self.place = start;
         Err(self.error(message))

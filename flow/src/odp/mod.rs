@@ -1,24 +1,24 @@
 //! Flow text: the ODP form of OVS, parsed and printed.
 //!
-//! What is printed is what `ovs-appctl dpctl/dump-flows` prints, and parsing it gives the value
-//! that was printed. Conventions where OVS's own text leaves something open:
+//! The printed text is that of `ovs-appctl dpctl/dump-flows`, and parsing it gives the value that
+//! was printed. Conventions where OVS's own text leaves something open:
 //!
 //! - **VLAN.** An exact `eth_type` with no `vlan(…)` beside it matches untagged packets only
 //!   (`vlan_tci` exact 0; inside `encap(…)` the same for the inner tag), as the kernel and OVS
 //!   read it. With a wild or partly masked `eth_type` and no `vlan(…)` the tag is wild. An exact
 //!   `eth_type` under a wild tag is `eth_type(0x0800),vlan(cfi=0/0)`. With `encap(…)` the
 //!   `eth_type(…)` beside `vlan(…)` is the tag's TPID. `vlan(tci=V/M)` is read too.
-//! - **No tag.** `vlan_tpid`, `cvlan_tpid` and `cvlan_tci` of an untagged packet are zero anyway;
-//!   a match that asks for that again is printed without it.
+//! - **No tag.** In an untagged packet `vlan_tpid`, `cvlan_tpid` and `cvlan_tci` are always zero;
+//!   a match on these zeros is printed without them.
 //! - **Masks.** A value without `/mask` is exact; a field that is not mentioned is wild, in a
-//!   match as in a masked `set`. Bits of a value outside its mask are read over.
+//!   match as in a masked `set`. Bits of a value outside its mask are ignored.
 //! - **802.2.** `eth_type(0/0xffff)` is `eth_type` 0x05ff, as OVS prints and reads it.
 //! - **ICMP.** Type and code are eight bits in the text; exact ones are exact in all 16 bits of
 //!   `tp_src` and `tp_dst`.
-//! - **`in_port`** has to be there and exact, `recirc_id` is 0 where it is missing.
-//! - **`sample`.** OVS prints one decimal of the percentage; more follow where one decimal would
+//! - **`in_port`** has to be present and exact; a missing `recirc_id` is 0.
+//! - **`sample`.** OVS prints one decimal of the percentage; more decimals follow where one would
 //!   be another probability.
-//! - **`drop`** is the empty list, and nothing else can stand beside it.
+//! - **`drop`** is the empty list, so no other action can be in a list with it.
 //! - `set(ipv4(…))` has [`crate::Attr::Ipv4`] and protocol 4, `set(ipv6(…))` [`crate::Attr::Ipv6`]
 //!   and 6, whichever of their fields are set.
 //!
@@ -57,12 +57,12 @@ pub type Ports<'a> = &'a dyn Fn(&str) -> Option<PortId>;
 /// Lists and attributes may be nested that deep in a text.
 pub const MAX_NESTING: usize = 32;
 
-/// Why a text is no flow: one line.
+/// Why a text can't be read as a flow, in one line.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("column {column}: {message}")]
 pub struct OdpError {
-    /// Where, in bytes from the start of the text, the first being 1.
+    /// The place of the error, in bytes from the start of the text; the first byte is 1.
     pub column: usize,
-    /// What is wrong there, and what would be right.
+    /// The error at this place, and what was expected.
     pub message: String,
 }

@@ -8,9 +8,9 @@ use super::set::{print_eth_type, print_u32};
 use super::vlan::{TAGS, is_tpid, print_vlan};
 use crate::{Field, Key, Mask, Match, VLAN_PRESENT};
 
-/// Prints a match as `dump-flows` does: wild fields are not there. Fields that mean nothing under
-/// the match's EtherType or protocol ([`crate::validate()`] refuses them) are printed under the
-/// attribute that is likeliest.
+/// Prints a match as `dump-flows` does, without wild fields. Fields that mean nothing under the
+/// match's EtherType or protocol ([`crate::validate()`] refuses them) are printed under the most
+/// likely attribute.
 #[must_use]
 pub fn format_match(matching: &Match) -> String {
     let (key, mask) = (matching.key(), matching.mask());
@@ -59,7 +59,7 @@ pub fn format_key(key: &Key) -> String {
     out
 }
 
-/// Behind the EtherType of a tag that the frame is too short for.
+/// Printed behind the EtherType of a tag that the frame is too short to hold.
 const CUT_TAG: &str = ",vlan(vid=0,pcp=0,cfi=0),encap()";
 
 /// A comma, unless something was just opened.
@@ -129,7 +129,7 @@ fn print_level(out: &mut String, key: &Key, mask: &Mask, depth: usize) {
     print_payload(out, key, mask);
 }
 
-/// What a match says of what is behind the tags.
+/// Prints the part of a match behind the tags.
 fn print_payload(out: &mut String, key: &Key, mask: &Mask) {
     if mask.mpls0 != 0 || mask.mpls1 != 0 || mask.mpls2 != 0 {
         open(out, "mpls");
@@ -187,7 +187,7 @@ fn by_protocol(key: &Key) -> Option<&'static str> {
     }
 }
 
-/// What a packet of this kind has behind its EtherType.
+/// Prints the fields that a packet of this kind has behind its EtherType.
 fn print_packet(out: &mut String, key: &Key) {
     match key.eth_type {
         0x0800 | 0x86dd => {

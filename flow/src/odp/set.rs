@@ -101,7 +101,7 @@ pub(super) fn print_set(out: &mut String, set: &SetFields) {
     out.push(')');
 }
 
-/// The layout that a set names: by attribute, and by protocol where several share one.
+/// The layout of a set's attribute, chosen by protocol where several layouts share one attribute.
 fn layout_of(set: &SetFields) -> Option<&'static Layout> {
     attr::LAYOUTS.iter().find(|layout| match set.attr {
         Attr::Ip => layout.protocol == set.protocol && matches!(layout.name, "ipv4" | "ipv6"),
@@ -110,7 +110,7 @@ fn layout_of(set: &SetFields) -> Option<&'static Layout> {
     })
 }
 
-/// OVS prints a whole TCI with both parts, a masked one with those that count.
+/// Prints a TCI as OVS does: a whole one with both parts, a masked one without its wild parts.
 fn print_tci(out: &mut String, value: u16, mask: u16) {
     out.push_str("vlan(");
     print_vlan(out, value, mask, mask == 0xffff);

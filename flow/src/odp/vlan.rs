@@ -1,4 +1,4 @@
-//! `vlan(…)` and what `eth_type(…)`, `vlan(…)` and `encap(…)` say together about the tags.
+//! `vlan(…)`, and the tags that `eth_type(…)`, `vlan(…)` and `encap(…)` together describe.
 
 use std::fmt::Write as _;
 
@@ -18,21 +18,22 @@ pub(super) struct Masked {
 }
 
 impl Masked {
-    /// Does this TCI say that there is no tag?
+    /// Returns true if this TCI says that there is no tag.
     fn excludes_tag(self) -> bool {
         self.mask & VLAN_PRESENT != 0 && self.value & VLAN_PRESENT == 0
     }
 }
 
-/// No tag. Beside the EtherType of one: a tag that was cut off, as OVS prints it.
+/// The TCI that says "no tag". Beside the EtherType of a tag it stands for a tag that was cut off,
+/// as OVS prints it.
 pub(super) const UNTAGGED: Masked = Masked { value: 0, mask: 0xffff };
 
-/// What one level of a text said about tags.
+/// The `eth_type(…)`, `vlan(…)` and `encap(…)` of one level of a text.
 #[derive(Clone, Default)]
 pub(super) struct Level {
     pub(super) eth_type: Option<Masked>,
     pub(super) vlan: Option<Masked>,
-    /// Where `vlan(…)`, or else the level, is in the text.
+    /// The place of `vlan(…)` in the text; without `vlan(…)` the place of the level.
     pub(super) place: usize,
     pub(super) encap: bool,
 }
@@ -41,12 +42,12 @@ pub(super) struct Level {
 pub(super) const TAGS: [(Field, Field); 2] =
     [(Field::VlanTpid, Field::VlanTci), (Field::CvlanTpid, Field::CvlanTci)];
 
-/// The parts of a TCI in that field.
+/// The parts of the TCI in the given field.
 pub(super) const fn parts(tci: Field) -> [Part; 3] {
     [Part::bits("vid", tci, 0, 12), Part::bits("pcp", tci, 13, 3), Part::bits("cfi", tci, 12, 1)]
 }
 
-/// Is that EtherType a tag's TPID?
+/// Returns true if the EtherType is the TPID of a tag.
 pub(super) fn is_tpid(eth_type: u16) -> bool {
     matches!(eth_type, 0x8100 | 0x88a8)
 }
@@ -68,7 +69,7 @@ pub(super) fn parse_vlan(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
     Ok(Masked { value: key.vlan_tci, mask: mask.vlan_tci })
 }
 
-/// Prints the inside of `vlan(…)`; with `whole` VID and PCP are there even if they are wild.
+/// Prints the inside of `vlan(…)`; with `whole`, VID and PCP are printed even if they are wild.
 pub(super) fn print_vlan(out: &mut String, value: u16, mask: u16, whole: bool) {
     let mut comma = "";
     for (name, shift, bits) in [("vid", 0, 0xfff), ("pcp", 13, 7)] {
@@ -98,7 +99,7 @@ pub(super) fn put_levels(
     key: &mut Key,
     mask: &mut Mask,
 ) -> Result<(), OdpError> {
-    // There is no tag behind one that is not there.
+    // A packet without an outer tag has no inner tag.
     let mut ended = false;
     for (depth, level) in levels.iter().enumerate() {
         let tag = TAGS.get(depth);
@@ -126,7 +127,7 @@ pub(super) fn put_levels(
     Ok(())
 }
 
-/// One tag: its TCI, and the TPID that `eth_type(…)` gives.
+/// Puts one tag into key and mask: its TCI, and the TPID from `eth_type(…)`.
 fn put_tag(
     lexer: &Lexer<'_>,
     level: &Level,
@@ -148,8 +149,8 @@ fn put_tag(
             Ok(())
         }
         Some(_) if vlan.value & VLAN_PRESENT != 0 => {
-            let message = "vlan(…) needs eth_type(0x8100) or eth_type(0x88a8), and what is behind \
-                           the tag in encap(…)";
+            let message = "vlan(…) needs eth_type(0x8100) or eth_type(0x88a8) beside it, and \
+                           encap(…) around the keys behind the tag";
             Err(lexer.error_at(level.place, message))
         }
         Some(_) | None => Ok(()),
@@ -161,7 +162,7 @@ fn put(key: &mut Key, mask: &mut Mask, field: Field, masked: Masked) {
     mask.set(field, u128::from(masked.mask));
 }
 
-/// 16 bits that were checked to be no more.
+/// Converts a number that was checked to fit into 16 bits.
 pub(super) fn narrow(value: u128) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }

@@ -84,7 +84,7 @@ proptest! {
         }
     }
 
-    /// What packets make of one match is disjoint among itself, or the same.
+    /// The narrowed matches that different packets make of one match are equal or disjoint.
     #[test]
     fn narrowed_matches_stand_side_by_side(
         keys in prop::collection::vec(packet(), 2..20), against in matching(),
@@ -99,7 +99,7 @@ proptest! {
         }
     }
 
-    /// Installs in any order, removals, and questions: as looking at each in turn.
+    /// After any installs and removals the index finds what a linear search finds.
     #[test]
     fn the_index_finds_what_looking_at_each_finds(
         steps in prop::collection::vec((matching(), 0..4_u8, any::<prop::sample::Index>()), 1..400),

@@ -19,7 +19,7 @@ const THA: usize = 18;
 const TIP: usize = 24;
 const HEADER: usize = 28;
 
-/// Fills in a whole header of the right kind.
+/// Adds the fields of a whole header to the key, if it is one for IPv4 over Ethernet.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
     layers.header = Some(start);
@@ -27,7 +27,7 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
         return;
     }
     layers.network = Some(start);
-    // OVS keeps the opcode in eight bits and takes a larger one for none.
+    // OVS keeps the opcode in eight bits and reads a larger one as 0.
     key.arp_op = wire::be16(&header, OP).filter(|op| *op <= 0xff).unwrap_or_default();
     key.arp_sha = MacAddr(wire::bytes(&header, SHA).unwrap_or_default());
     key.arp_sip = wire::be32(&header, SIP).unwrap_or_default();

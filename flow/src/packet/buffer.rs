@@ -11,7 +11,7 @@ pub const HEADROOM: usize = 128;
 pub struct Packet {
     buffer: Vec<u8>,
     start: usize,
-    /// Where the headers are, from the last look at them on; `None` after any other change.
+    /// Where the headers were found; `None` if the frame has to be parsed again.
     layers: Option<Layers>,
 }
 
@@ -34,17 +34,18 @@ impl Packet {
         self.layers = None;
     }
 
-    /// The key of the frame, see [`super::extract`]. Rewrites find the headers where this call did,
-    /// whatever is pushed in front of them or popped: as in OVS and the kernel, so that what a
-    /// match saw can be rewritten, a third tag in front of it or not.
+    /// The key of the frame, see [`super::extract`]. As in OVS and the kernel, later rewrites use
+    /// the headers that this call found, whatever is pushed in front of them or popped. So a header
+    /// that a match saw can be rewritten even behind a third tag.
     pub fn extract(&mut self) -> Key {
         let (key, layers) = super::parse(self.bytes());
         self.layers = Some(layers);
         key
     }
 
-    /// Where the headers are: as the last [`Packet::extract`] found them, or as they are now where
-    /// there was none since the frame came or was changed by anything but a rewrite.
+    /// Where the headers are: as the last [`Packet::extract`] found them. The frame is parsed now
+    /// if there was no such call since the frame came, or since a change other than a rewrite or a
+    /// pushed or popped VLAN tag.
     pub fn layers(&mut self) -> Layers {
         let layers = self.layers.unwrap_or_else(|| super::layers(self.bytes()));
         self.layers = Some(layers);
@@ -75,14 +76,14 @@ impl Packet {
         self.buffer.len() - self.start
     }
 
-    /// Not a single byte.
+    /// Returns true if the frame has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Puts `N` bytes in at an offset; what is in front of them moves into the headroom. An
-    /// offset behind the end appends.
+    /// Inserts `N` bytes at an offset; the bytes in front of the offset move into the headroom. An
+    /// offset behind the end of the frame appends.
     pub fn insert<const N: usize>(&mut self, at: usize, new: [u8; N]) {
         self.layers = None;
         let at = at.min(self.len());
@@ -100,7 +101,7 @@ impl Packet {
         }
     }
 
-    /// Takes up to `count` bytes out at an offset; what is in front of them moves back.
+    /// Removes up to `count` bytes at an offset; the bytes in front of the offset move back.
     pub fn remove(&mut self, at: usize, count: usize) {
         self.layers = None;
         let at = at.min(self.len());

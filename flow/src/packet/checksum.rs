@@ -1,16 +1,17 @@
 //! Internet checksums by increments (RFC 1624, equation 3) and the CRC-32C of SCTP.
 //!
-//! Increments keep a right checksum right and a wrong one wrong by the same difference: nothing
-//! that was broken on the wire looks sound behind us.
+//! An increment keeps a right checksum right, and a wrong one wrong by the same difference, so a
+//! packet that was damaged on the wire never leaves with a right checksum.
 
 use super::wire;
 
-/// What rewritten 16-bit words add to a one's complement sum: complement of the old, plus new.
+/// The amount that rewritten 16-bit words add to a one's complement sum: the complement of the old
+/// words plus the new ones.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Delta(u32);
 
 impl Delta {
-    /// Whole 16-bit words that are replaced; equal ones count for nothing.
+    /// Adds the replacement of whole 16-bit words; equal words add nothing.
     pub(super) fn replace(&mut self, old: &[u8], new: &[u8]) {
         for (old, new) in old.chunks_exact(2).zip(new.chunks_exact(2)) {
             if let ([a, b], [c, d]) = (old, new)
@@ -22,7 +23,7 @@ impl Delta {
         }
     }
 
-    /// No word was really changed.
+    /// Returns true if no word was really changed.
     pub(super) fn is_zero(self) -> bool {
         self.0 == 0
     }
@@ -36,7 +37,8 @@ impl Delta {
         }
     }
 
-    /// The same for UDP, where 0 means "none" and a computed 0 is written as its twin 0xffff.
+    /// Updates the checksum of UDP, where 0 means "no checksum" and a computed 0 is written as
+    /// 0xffff.
     pub(super) fn apply_udp(self, frame: &mut [u8], at: usize) {
         if let Some(old) = wire::be16(frame, at)
             && !self.is_zero()
@@ -59,8 +61,8 @@ fn fold(sum: u32) -> u16 {
     u16::from_be_bytes([a, b])
 }
 
-/// How the CRC-32C of a message changes if these bits change in its first bytes and `tail`
-/// unchanged bytes follow. The CRC is linear, so the message itself does not matter.
+/// The bits of a message's CRC-32C that change if the bits `changed` of its first bytes change and
+/// `tail` unchanged bytes follow. The CRC is linear, so the message itself is not needed.
 pub(super) fn crc32c_delta(changed: &[u8], tail: usize) -> u32 {
     let head = changed.iter().fold(0, |crc, byte| crc32c_byte(crc, *byte));
     (0..tail).fold(head, |crc, _| crc32c_byte(crc, 0))

@@ -5,15 +5,15 @@ use crate::action::{Action, SetFields};
 use crate::field::Attr;
 use crate::key::Key;
 
-/// Executes a header-changing action; any other has no effect. Checksums that were right stay
-/// right, and `key` is again what [`extract`] gives (with `in_port`, `recirc_id` and `dp_hash` as
-/// they were; [`Action::Hash`] sets `dp_hash`).
+/// Executes an action that changes headers; any other action has no effect. Right checksums stay
+/// right. Afterwards `key` is again the key that [`extract`] gives, except that `in_port`,
+/// `recirc_id` and `dp_hash` stay as they were; [`Action::Hash`] sets `dp_hash`.
 ///
-/// A field whose header is not in the packet is not set: a later fragment has no ports, a
-/// truncated header has none either. Fields that `set` can't reach in OVS (`in_port`,
-/// `recirc_id`, `eth_type`, tags, protocol, fragment, TCP flags) stay as they are.
+/// A field whose header is not in the packet is not set: neither a later fragment nor a truncated
+/// header has ports. Fields that `set` can't change in OVS (`in_port`, `recirc_id`, `eth_type`,
+/// tags, protocol, fragment, TCP flags) stay as they are.
 ///
-/// The headers are found where [`Packet::extract`] found them, not by a second look.
+/// The action uses the headers that [`Packet::extract`] found; the frame is not parsed again.
 pub fn edit(packet: &mut Packet, key: &mut Key, action: &Action) {
     let layers = packet.layers();
     match action {
@@ -34,7 +34,8 @@ pub fn edit(packet: &mut Packet, key: &mut Key, action: &Action) {
             let by = ethernet::pop_vlan(packet);
             packet.set_layers(layers.moved(by));
         }
-        // What is behind a label, and nobody has looked at, is looked at now.
+        // These two forget where the headers are, so that the next action parses the frame again:
+        // the headers behind a label were not parsed before.
         Action::PushMpls { lse, eth_type } => mpls::push(packet, &layers, *lse, *eth_type),
         Action::PopMpls { eth_type } => mpls::pop(packet, &layers, *eth_type),
         Action::Hash { algorithm, basis } => {

@@ -16,7 +16,8 @@ const TYPE_MIN: u16 = 0x600;
 /// 802.2 LLC (DSAP, SSAP, control) and SNAP organisation 0, in front of the SNAP type.
 const SNAP: [u8; 6] = [0xaa, 0xaa, 0x03, 0, 0, 0];
 
-/// Fills in the link layer; returns where its payload starts, or `None` without a whole header.
+/// Adds the fields of the link layer to the key; returns the offset of the payload, or `None` if
+/// the header is not whole.
 pub(super) fn parse(frame: &[u8], key: &mut Key, layers: &mut Layers) -> Option<usize> {
     let header: [u8; HEADER] = wire::bytes(frame, 0)?;
     key.eth_dst = MacAddr(wire::bytes(&header, 0)?);
@@ -67,7 +68,8 @@ pub(super) fn set(frame: &mut [u8], set: &SetFields) {
     }
 }
 
-/// Puts a tag in front of those that are there, without the presence bit; how many bytes it took.
+/// Inserts a tag, without the presence bit, in front of the existing ones; returns the number of
+/// inserted bytes.
 pub(super) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) -> isize {
     if packet.len() < HEADER {
         return 0;
@@ -78,7 +80,7 @@ pub(super) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) -> isize {
     TAG.cast_signed()
 }
 
-/// Takes the outer tag off; how many bytes that gave, as a negative number.
+/// Removes the outer tag; returns the number of removed bytes as a negative number.
 pub(super) fn pop_vlan(packet: &mut Packet) -> isize {
     if tag(packet.bytes(), TYPE).is_none() {
         return 0;
@@ -87,8 +89,8 @@ pub(super) fn pop_vlan(packet: &mut Packet) -> isize {
     -TAG.cast_signed()
 }
 
-/// Rewrites EtherType for what is put under it or taken from under it; an 802.3 length grows by
-/// `growth` bytes, modulo its own width.
+/// Rewrites the EtherType after a header behind it was inserted or removed; an 802.3 length grows
+/// by `growth` bytes, modulo 2¹⁶.
 pub(super) fn set_type(frame: &mut [u8], layers: &Layers, eth_type: u16, growth: u16) {
     if let Some(at) = layers.eth_type {
         wire::put(frame, at, eth_type.to_be_bytes());
@@ -97,7 +99,7 @@ pub(super) fn set_type(frame: &mut [u8], layers: &Layers, eth_type: u16, growth:
         && let Some(length) = wire::be16(frame, at)
     {
         let new = length.wrapping_add(growth);
-        // A length that would turn into an EtherType stays: it is a lie already.
+        // A length that would turn into an EtherType stays: it was wrong before.
         if new < TYPE_MIN {
             wire::put(frame, at, new.to_be_bytes());
         }

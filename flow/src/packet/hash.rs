@@ -1,15 +1,16 @@
-//! What the `hash` action computes.
+//! The hash that the `hash` action computes.
 
 use super::transport::{SCTP, TCP, UDP};
 use super::{ipv4, ipv6};
 use crate::action::HashAlgorithm;
 use crate::key::Key;
 
-/// A hash over a packet's connection, never 0 ("no hash"). Host and card compute the same.
+/// The hash of a packet's connection, never 0 ("no hash"). Host and card compute the same value.
 ///
-/// IP: addresses, protocol and, for TCP, UDP and SCTP outside fragments (all fragments of a packet
-/// get one hash), ports. Else: Ethernet addresses, VIDs and EtherType. OVS leaves the function
-/// to the datapath; what counts is that equal connections get equal values.
+/// For IP the hash covers addresses and protocol, and for TCP, UDP and SCTP also the ports, except
+/// in fragments, so that all fragments of a packet get one hash. For other packets it covers
+/// Ethernet addresses, VIDs and EtherType. OVS leaves the function to the datapath; equal
+/// connections have to get equal values.
 #[must_use]
 pub fn hash(key: &Key, algorithm: HashAlgorithm, basis: u32) -> u32 {
     let mut words = Words { hash: basis, symmetric: algorithm == HashAlgorithm::SymL4 };
@@ -42,7 +43,7 @@ struct Words {
 }
 
 impl Words {
-    /// Both ends of a connection: in order, or as one value that does not know the order.
+    /// Adds both ends of a connection: in order, or, if symmetric, independent of the order.
     fn pair(&mut self, src: u128, dst: u128) {
         let (a, b) = if self.symmetric { (src.min(dst), src.max(dst)) } else { (src, dst) };
         for value in [a, b] {

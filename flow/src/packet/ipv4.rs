@@ -24,8 +24,8 @@ const MORE: u16 = 0x2000;
 /// In the fragment word: offset in units of 8 bytes.
 const OFFSET: u16 = 0x1fff;
 
-/// Fills in a header whose lengths can be true. The version nibble is not looked at: OVS takes
-/// EtherType's word for it.
+/// Adds the fields of a header to the key, if the header's lengths are possible in this frame. As
+/// in OVS, the EtherType alone says that the header is IPv4; the version nibble is not checked.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
     layers.header = Some(start);

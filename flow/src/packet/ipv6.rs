@@ -23,8 +23,8 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 
-/// Fills in a header whose length can be true; more than the addresses only if the extension
-/// headers hold together.
+/// Adds the fields of a header to the key, if the header's length is possible in this frame. If the
+/// extension headers are broken, only the addresses are added.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
     layers.header = Some(start);
@@ -53,7 +53,7 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
     }
 }
 
-/// What the extension headers come to.
+/// The result of a walk through the extension headers.
 struct Chain {
     protocol: u8,
     fragment: u8,
@@ -61,8 +61,8 @@ struct Chain {
     routed: bool,
 }
 
-/// Walks to the first header that is no extension, or to a later fragment's. `None` if a header
-/// is not whole. `body` ends where the payload does.
+/// Walks to the first header that is not an extension, or to the fragment header of a later
+/// fragment. `None` if a header is not whole. `body` ends at the end of the payload.
 fn extensions(body: &[u8], start: usize, next: u8) -> Option<Chain> {
     let mut chain = Chain { protocol: next, fragment: 0, at: start, routed: false };
     loop {

@@ -1,7 +1,8 @@
-//! Bytes and keys: what a frame's key is, and how actions change its bytes.
+//! Frames: how a key is extracted from a frame, and how actions change the frame's bytes.
 //!
 //! One file per layer holds that layer's offsets, its part of the key and its rewrites. A
-//! truncated or lying header gives the key that OVS's userspace gives; nothing here panics.
+//! truncated header, or one with a false length, gives the key that OVS's userspace gives. No
+//! frame causes a panic.
 
 use crate::key::Key;
 
@@ -29,23 +30,25 @@ pub use hash::hash;
 pub const ETH_TYPE_NONE: u16 = 0x05ff;
 
 /// The key of a frame (Ethernet, without FCS), as OVS's userspace extracts it. `in_port`,
-/// `recirc_id` and `dp_hash` are 0: the caller knows them. Any bytes are fine:
+/// `recirc_id` and `dp_hash` are 0: the caller sets them. Every sequence of bytes has a key:
 ///
-/// - less than 14 bytes: the zero key;
-/// - a VLAN tag that does not end in a whole EtherType is no tag; at most two count;
-/// - MPLS: up to three whole entries, nothing behind the stack;
-/// - IPv4 whose IHL or total length can't be: nothing but Ethernet; padding is not looked into;
-/// - IPv6 whose payload length can't be: the same; broken extension headers: addresses only;
-/// - a transport header that is not whole: `tp_src`, `tp_dst` and `tcp_flags` 0;
-/// - a later fragment has no transport header; in IPv6 its `ip_proto` is 44;
-/// - ARP and RARP: only Ethernet over IPv4; an opcode above 255 reads as 0;
-/// - IGMP: type and code in `tp_src` and `tp_dst`, as ICMP.
+/// - A frame of less than 14 bytes has the zero key.
+/// - A VLAN tag without a whole EtherType behind it is not a tag; the key has at most two tags.
+/// - MPLS: the key has up to three whole entries, and no field from behind the label stack.
+/// - IPv4 whose IHL or total length is impossible: the key has the Ethernet fields only. Padding
+///   behind the packet is ignored.
+/// - IPv6 whose payload length is impossible: likewise. If the extension headers are broken, the
+///   key has the IPv6 addresses only.
+/// - If a transport header is not whole, `tp_src`, `tp_dst` and `tcp_flags` are 0.
+/// - A later fragment has no transport header; its `ip_proto` in IPv6 is 44.
+/// - ARP and RARP are read only for IPv4 over Ethernet; an opcode above 255 reads as 0.
+/// - IGMP has type and code in `tp_src` and `tp_dst`, as ICMP has.
 #[must_use]
 pub fn extract(frame: &[u8]) -> Key {
     parse(frame).0
 }
 
-/// Where the headers of a frame are, as far as [`extract`] believes them.
+/// Where the headers of a frame are, by the rules of [`extract`].
 #[must_use]
 pub fn layers(frame: &[u8]) -> Layers {
     parse(frame).1
@@ -75,37 +78,36 @@ pub fn parse(frame: &[u8]) -> (Key, Layers) {
     (key, layers)
 }
 
-/// Byte offsets from the start of the frame, and what is there.
+/// The headers of a frame: their offsets in bytes from the start of the frame, and their kinds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Layers {
-    /// The two bytes that `eth_type` was read from: behind the tags, in a SNAP frame the SNAP
-    /// type. `None` for 802.2 without one and for less than a whole Ethernet header.
+    /// The two bytes of the EtherType behind the tags; in a SNAP frame those of the SNAP type.
+    /// `None` for 802.2 without SNAP and for less than a whole Ethernet header.
     pub eth_type: Option<usize>,
     /// The length field of an 802.3 frame.
     pub length: Option<usize>,
-    /// The first byte behind EtherType: the label stack or the network header.
+    /// The first byte behind the EtherType: the label stack or the network header.
     pub payload: usize,
-    /// Whole label stack entries that the key shows, 0 to 3; the first is at `payload`.
+    /// Number of whole label stack entries in the key, 0 to 3; the first is at `payload`.
     pub labels: usize,
-    /// [`Key::eth_type`].
+    /// The EtherType, as in [`Key::eth_type`].
     pub kind: u16,
-    /// The IPv4, IPv6 or ARP header that the EtherType speaks of, if the frame has all its bytes:
-    /// what a rewrite finds, also where a length in it is a lie.
+    /// The IPv4, IPv6 or ARP header that the EtherType announces, if the frame has all its bytes.
+    /// Rewrites use this header even if a length in it is false.
     pub header: Option<usize>,
     /// The same header, if the key has fields of it.
     pub network: Option<usize>,
-    /// [`Key::ip_proto`].
+    /// The IP protocol, as in [`Key::ip_proto`].
     pub protocol: u8,
     /// The IP payload behind options and extension headers; `None` in a later fragment.
     pub transport: Option<Transport>,
-    /// An IPv6 routing header has segments left: the destination is not the one that transport
-    /// checksums cover.
+    /// True if an IPv6 routing header has segments left: then transport checksums cover another
+    /// address than the header's destination.
     pub routed: bool,
 }
 
 impl Layers {
-    /// The same headers in a frame that has as many bytes more in front of them (or, negative,
-    /// fewer).
+    /// The same headers after `by` bytes were inserted in front of them (or removed, if negative).
     fn moved(self, by: isize) -> Layers {
         let moved = |at: usize| at.saturating_add_signed(by);
         let transport = |t: Transport| Transport { start: moved(t.start), end: moved(t.end) };
@@ -124,8 +126,8 @@ impl Layers {
 /// An IP payload that is not a later fragment. It may be shorter than the protocol's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transport {
-    /// First byte.
+    /// Offset of the first byte.
     pub start: usize,
-    /// Behind the last byte, by the IP header's length; padding follows.
+    /// Offset behind the last byte by the IP header's length. Padding may follow.
     pub end: usize,
 }

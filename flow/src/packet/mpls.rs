@@ -37,8 +37,8 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     }
 }
 
-/// Puts an entry in front of the stack or the network header, behind all tags. No effect on a
-/// frame without an EtherType to say so.
+/// Inserts an entry in front of the stack or the network header, behind all tags. A frame without
+/// an EtherType stays as it is.
 pub(super) fn push(packet: &mut Packet, layers: &Layers, lse: u32, eth_type: u16) {
     if layers.eth_type.is_some() {
         ethernet::set_type(packet.bytes_mut(), layers, eth_type, 4);
@@ -46,7 +46,7 @@ pub(super) fn push(packet: &mut Packet, layers: &Layers, lse: u32, eth_type: u16
     }
 }
 
-/// Takes the outermost entry off, whatever is under it: EtherType becomes what the action says.
+/// Removes the outermost entry and sets the EtherType that the action names, whatever follows.
 pub(super) fn pop(packet: &mut Packet, layers: &Layers, eth_type: u16) {
     if layers.labels > 0 {
         ethernet::set_type(packet.bytes_mut(), layers, eth_type, 4u16.wrapping_neg());

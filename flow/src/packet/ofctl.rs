@@ -8,11 +8,11 @@ use super::{arp, ipv4, ipv6, mpls};
 use crate::id::VLAN_PRESENT;
 use crate::key::Key;
 
-/// OVS prints its IP fields with NSH, too: zeros.
+/// EtherType of NSH, for which OVS prints the IP fields too, as zeros.
 const ETH_TYPE_NSH: u16 = 0x894f;
 
-/// One line, without the newline, of a packet whose port nobody knows (`in_port=ANY`). What OVS
-/// prints and a [`Key`] does not have is left out: `nd_target`, `nd_sll`, `nd_tll`, `nsh_…`.
+/// Prints a key as one line without a newline; the port is unknown (`in_port=ANY`). Fields that OVS
+/// prints and a [`Key`] does not have are left out: `nd_target`, `nd_sll`, `nd_tll`, `nsh_…`.
 #[must_use]
 pub fn format(key: &Key) -> String {
     let mut parts = Vec::new();
@@ -33,7 +33,7 @@ pub fn format(key: &Key) -> String {
     parts.join(",")
 }
 
-/// The protocol's short name; was there one for EtherType?
+/// Adds the short name of the packet's protocol; returns true if the name implies the EtherType.
 fn push_type(parts: &mut Vec<String>, key: &Key) -> bool {
     let name = match (key.eth_type, key.ip_proto) {
         (ipv4::ETH_TYPE, ICMP) => "icmp",
@@ -56,7 +56,7 @@ fn push_type(parts: &mut Vec<String>, key: &Key) -> bool {
     true
 }
 
-/// Each tag, and the first place where there is none.
+/// Adds each tag, and a TCI of 0 for the first absent one.
 fn push_vlans(parts: &mut Vec<String>, key: &Key) {
     for (index, tci) in ["", "1"].into_iter().zip([key.vlan_tci, key.cvlan_tci]) {
         if tci & VLAN_PRESENT == 0 {
@@ -148,7 +148,7 @@ fn tcp_flags(flags: u16) -> String {
     if set.is_empty() { "0".to_owned() } else { set.join("|") }
 }
 
-/// As inet_ntop of the C library, which differs from Rust's in one form: the old
+/// Prints an address as the C library's inet_ntop does. It differs from Rust in one form: the old
 /// "IPv4-compatible" addresses end in dotted decimals.
 fn ipv6_text(address: u128) -> String {
     let [a, b, c, d] = [96, 64, 32, 0].map(|shift| address >> shift & 0xffff_ffff);

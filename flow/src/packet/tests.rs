@@ -1,5 +1,5 @@
-//! What neither Open vSwitch's tool nor the built frames can show: see `tests/parse_pcap.rs` and
-//! `tests/edits.rs` for those.
+//! Tests of cases that neither the comparison with Open vSwitch's tool (`tests/parse_pcap.rs`) nor
+//! the built frames (`tests/edits.rs`) can show.
 
 use super::*;
 use crate::{Action, Attr, HashAlgorithm, Key, SetFields};
@@ -37,8 +37,8 @@ fn a_runt_has_the_zero_key() {
     }
 }
 
-/// OVS counts padding in 16 bits and takes a packet with more for broken; its capture reader
-/// takes no frame that long, so the comparison can't show it.
+/// OVS counts padding in 16 bits and takes a packet with more padding as broken. OVS's capture
+/// reader refuses frames of this length, so the comparison can't show the rule.
 #[test]
 fn padding_has_an_end() {
     let ipv4 = format!("{ADDRESSES}0800 4500001400010000402f0000 0a000001 0a000002");
@@ -88,7 +88,7 @@ fn a_label_counts_in_the_length_of_snap() {
     assert_eq!(wire::be16(packet.bytes(), 12), Some(0x14));
     edited(&mut packet, &Action::PopMpls { eth_type: 0x88cc });
     assert_eq!(packet.bytes(), plain);
-    // Without SNAP there is no place to say what follows.
+    // Without SNAP the frame has no EtherType that could announce a label.
     let mut llc = Packet::new(&frame(&format!("{ADDRESSES} 0008 424203 0000000000")));
     let before = llc.clone();
     edited(&mut llc, &Action::PushMpls { lse: 0x0006_4140, eth_type: 0x8847 });
@@ -167,8 +167,8 @@ fn fragments_of_a_packet_have_one_hash() {
     }
 }
 
-/// Computed once and written down: host and card have to agree, and a bond's members must not
-/// change with a version.
+/// The hash was computed once and written down: host and card have to agree, and a version must not
+/// move connections between a bond's members.
 #[test]
 fn hash_is_pinned_and_never_zero() {
     assert_eq!(hash(&tcp4(), HashAlgorithm::L4, 0), PINNED_L4);
@@ -227,7 +227,7 @@ fn a_tag_that_is_pushed_hides_no_header() {
     assert_eq!(checksum(&packet.bytes()[ip..ip + 20]), 0, "the header's checksum is right");
     edit(&mut packet, &mut key, &Action::PopVlan);
     assert_eq!((key.eth_type, key.ip_ttl, key.tp_dst), (0x0800, 9, 80));
-    // A recirculation looks anew.
+    // A recirculation parses the frame anew.
     edit(&mut packet, &mut key, &Action::PushVlan { tpid: 0x8100, tci: 0x7003 });
     assert_eq!(packet.extract().eth_type, 0x8100);
     edit(&mut packet, &mut key, &set_ipv4("ttl=3"));
@@ -239,7 +239,7 @@ fn checksum(header: &[u8]) -> u16 {
     !((sum & 0xffff) + (sum >> 16)) as u16
 }
 
-/// A total length that can't be evades the match on fields, but not the rewrite.
+/// An impossible total length hides the IP fields from the match, but not from the rewrite.
 #[test]
 fn a_lying_length_does_not_evade_a_rewrite() {
     for total in [0, 19, 33, 1500, u16::MAX] {

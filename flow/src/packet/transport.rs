@@ -31,7 +31,7 @@ fn header_len(protocol: u8) -> Option<usize> {
     }
 }
 
-/// The header's place, if it is whole: for TCP with the options that it announces.
+/// The offset of the header, if the packet has all of it; a TCP header includes its options.
 fn whole(frame: &[u8], transport: Transport, protocol: u8) -> Option<usize> {
     let need = header_len(protocol)?;
     let have = transport.end.checked_sub(transport.start)?;
@@ -81,7 +81,7 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     let (value, mask) = (ports(&set.value), ports(&set.mask));
     match set.protocol {
         TCP | UDP | SCTP => set_ports(frame, set.protocol, transport, value, mask),
-        // Type and code are the low bytes of the two.
+        // Type and code are the low bytes of `tp_src` and `tp_dst`.
         ICMP | ICMPV6 => {
             let low = |bytes: [u8; 4]| [bytes[1], bytes[3]];
             set_icmp(frame, set.protocol, at..transport.end, low(value), low(mask));
@@ -101,8 +101,8 @@ fn set_ports(frame: &mut [u8], protocol: u8, transport: Transport, value: [u8; 4
         TCP => delta.apply(frame, at + TCP_CHECKSUM),
         UDP => delta.apply_udp(frame, at + UDP_CHECKSUM),
         _ => {
-            // The CRC covers the message of all fragments: of a first fragment nobody knows it,
-            // so it comes out wrong there, as in the kernel.
+            // The CRC covers all fragments of the message, of which a first fragment is only one,
+            // so the CRC comes out wrong there, as in the kernel.
             let changed = std::array::from_fn::<u8, 4, _>(|i| old[i] ^ new[i]);
             let tail = transport.end - at - changed.len();
             if let Some(crc) = wire::bytes(frame, at + SCTP_CHECKSUM)
@@ -123,7 +123,8 @@ fn set_icmp(frame: &mut [u8], protocol: u8, message: Range<usize>, value: [u8; 2
     let mut delta = Delta::default();
     delta.replace(&old, &new);
     delta.apply(frame, at + ICMP_CHECKSUM);
-    // Increments can't tell the two zeros apart: a message of nothing but zeros needs 0xffff.
+    // An increment can't tell the two one's complement zeros apart: an all-zero message needs
+    // 0xffff.
     let zeros = frame.get(message).is_some_and(|message| message.iter().all(|byte| *byte == 0));
     if zeros && !delta.is_zero() && protocol == ICMP {
         wire::put(frame, at + ICMP_CHECKSUM, [0xff; 2]);

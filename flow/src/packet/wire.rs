@@ -13,7 +13,7 @@ pub(super) fn be32(frame: &[u8], at: usize) -> Option<u32> {
     bytes(frame, at).map(u32::from_be_bytes)
 }
 
-/// Writes what fits whole; the caller has read the same place before.
+/// Writes bytes at an offset, if all of them fit; the caller has read the same place before.
 pub(super) fn put<const N: usize>(frame: &mut [u8], at: usize, new: [u8; N]) {
     if let Some(place) = frame.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *place = new;

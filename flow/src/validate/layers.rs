@@ -1,9 +1,9 @@
-//! What is known of a packet's headers along a list of actions.
+//! The headers that a packet is known to have along a list of actions.
 
 use crate::VLAN_PRESENT;
 use crate::matching::Match;
 
-/// Is there a tag?
+/// Whether a packet has a tag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tag {
     No,
@@ -11,19 +11,19 @@ enum Tag {
     Unknown,
 }
 
-/// Known headers; `None` is not known.
+/// The known headers of a packet; `None` stands for an unknown value.
 #[derive(Clone, Copy)]
 pub(super) struct Layers {
-    /// Tags that were pushed and are still there.
+    /// Number of tags that were pushed and not popped.
     pushed: usize,
-    /// Behind those: the packet's own.
+    /// The packet's own tags, behind the pushed ones.
     outer: Tag,
     inner: Tag,
-    /// Behind the tags.
+    /// The EtherType behind the tags.
     pub(super) eth_type: Option<u16>,
     pub(super) protocol: Option<u8>,
     pub(super) fragment: Option<u8>,
-    /// MPLS labels that are certainly there.
+    /// Number of MPLS labels that the packet certainly has.
     labels: usize,
 }
 
@@ -31,7 +31,7 @@ pub(super) fn is_mpls(eth_type: u16) -> bool {
     matches!(eth_type, 0x8847 | 0x8848)
 }
 
-/// A tag's presence as a TCI and its mask tell it.
+/// The presence of a tag, by the match's TCI and its mask.
 fn tag(tci: u16, mask: u16) -> Tag {
     match (mask & VLAN_PRESENT, tci & VLAN_PRESENT) {
         (0, _) => Tag::Unknown,
@@ -41,7 +41,7 @@ fn tag(tci: u16, mask: u16) -> Tag {
 }
 
 impl Layers {
-    /// What a match says exactly.
+    /// The headers that a match says exactly.
     pub(super) fn of(matching: &Match) -> Layers {
         let (key, mask) = (matching.key(), matching.mask());
         let outer = tag(key.vlan_tci, mask.vlan_tci);
@@ -68,13 +68,14 @@ impl Layers {
             return Err(format!("TPID {tpid:#06x} is neither 0x8100 nor 0x88a8"));
         }
         if tci & VLAN_PRESENT == 0 {
-            return Err("cfi=0: a tag that is pushed is present".to_owned());
+            return Err("cfi=0 means no tag, but a pushed tag is present".to_owned());
         }
         self.pushed += 1;
         Ok(())
     }
 
-    /// Taking off what is not there is no error in the kernel, and does nothing.
+    /// Pops a tag. As in the kernel, a pop from a packet without a tag does nothing and is no
+    /// error.
     pub(super) fn pop_vlan(&mut self) -> Result<(), String> {
         if self.pushed > 0 {
             self.pushed -= 1;
@@ -88,12 +89,15 @@ impl Layers {
 
     pub(super) fn push_mpls(&mut self, eth_type: u16) -> Result<(), String> {
         if !is_mpls(eth_type) {
-            return Err(format!("{eth_type:#06x} is no EtherType of MPLS (0x8847, 0x8848)"));
+            let message = "is not an EtherType of MPLS: expected 0x8847 or 0x8848";
+            return Err(format!("{eth_type:#06x} {message}"));
         }
         self.no_tag()?;
         match self.eth_type {
             Some(0x0800 | 0x86dd | 0x0806 | 0x8035 | 0x8847 | 0x8848) => {}
-            Some(other) => return Err(format!("a label can't stand in front of {other:#06x}")),
+            Some(other) => {
+                return Err(format!("a label can't be pushed in front of EtherType {other:#06x}"));
+            }
             None => return Err(UNKNOWN.to_owned()),
         }
         self.eth_type = Some(eth_type);
@@ -105,11 +109,11 @@ impl Layers {
         self.no_tag()?;
         match self.eth_type {
             Some(known) if is_mpls(known) && self.labels > 0 => {}
-            Some(other) => return Err(format!("there is no label in a packet of {other:#06x}")),
+            Some(other) => return Err(format!("a packet of EtherType {other:#06x} has no label")),
             None => return Err(UNKNOWN.to_owned()),
         }
         self.labels -= 1;
-        // Nobody has looked at what is under the last label: a recirculation does.
+        // The header under the last label is unknown until a recirculation parses it.
         self.eth_type = (self.labels > 0).then_some(eth_type);
         (self.protocol, self.fragment) = (None, None);
         Ok(())
@@ -127,6 +131,6 @@ impl Layers {
 
 const IN_FRONT: &str = "there is a VLAN tag in front of the label";
 
-/// The EtherType is wild, or is what was under a label.
+/// The error where the EtherType is unknown: it is wild, or was under a label.
 pub(super) const UNKNOWN: &str =
     "the EtherType is not known here: match it exactly, or recirculate after the last pop_mpls";

@@ -1,4 +1,4 @@
-//! Matches that make sense: each field only under the header that has it.
+//! Checks of a match: a field may be matched only together with the header that has the field.
 
 use super::Invalid;
 use crate::field::{Attr, Field};
@@ -14,23 +14,23 @@ pub(super) fn check(matching: &Match) -> Result<(), Invalid> {
     check_tag(key.vlan_tpid, mask.vlan_tpid, key.vlan_tci, mask.vlan_tci, "vlan")?;
     check_tag(key.cvlan_tpid, mask.cvlan_tpid, key.cvlan_tci, mask.cvlan_tci, "cvlan")?;
     if key.cvlan_tci & VLAN_PRESENT != 0 && key.vlan_tci & VLAN_PRESENT == 0 {
-        return Err(Invalid::new("cvlan_tci", "an inner tag needs an outer one in the match"));
+        return Err(Invalid::new("cvlan_tci", "an inner tag needs an outer tag in the match"));
     }
     let untagged = mask.vlan_tci & VLAN_PRESENT != 0 && key.vlan_tci & VLAN_PRESENT == 0;
     if untagged && (mask.cvlan_tci != 0 || mask.cvlan_tpid != 0) {
-        return Err(Invalid::new("cvlan_tci", "there is no inner tag where there is no outer one"));
+        return Err(Invalid::new("cvlan_tci", "a packet without an outer tag has no inner tag"));
     }
     check_behind_tags(key, mask).map_err(|why| Invalid::new("eth_type", why))?;
     if !matches!(mask.ip_frag, 0 | 0xff) || key.ip_frag > 2 {
-        return Err(Invalid::new("ip_frag", "a fragment is matched as no, first or later, whole"));
+        return Err(Invalid::new("ip_frag", "expected an exact match on no, first or later"));
     }
     mask.fields().try_for_each(|field| {
         check_header(field, key, mask).map_err(|why| Invalid::new(field.name(), why))
     })
 }
 
-/// A TPID is the EtherType of a packet whose next tag is cut off, or behind two tags. A match
-/// that leaves open whether there is that tag would take packets of two kinds.
+/// A key has a TPID as its EtherType if the packet's next tag is cut off, or is behind two others.
+/// A match on a TPID that leaves the presence of tags open would hit packets of both kinds.
 fn check_behind_tags(key: &Key, mask: &Mask) -> Result<(), String> {
     if mask.eth_type != 0xffff || !matches!(key.eth_type, 0x8100 | 0x88a8) {
         return Ok(());
@@ -39,7 +39,7 @@ fn check_behind_tags(key: &Key, mask: &Mask) -> Result<(), String> {
     let untagged = !open(mask.vlan_tci) && key.vlan_tci & VLAN_PRESENT == 0;
     if !untagged && (open(mask.vlan_tci) || open(mask.cvlan_tci)) {
         return Err(format!(
-            "{:#06x} is a tag's, and the match leaves open whether there is a tag",
+            "{:#06x} is the EtherType of a tag, but the match leaves open whether there is a tag",
             key.eth_type
         ));
     }
@@ -72,7 +72,7 @@ fn check_tag(
     Ok(())
 }
 
-/// Is the header that has the field matched exactly?
+/// Checks that the match is exact on the EtherType and protocol of the header that has the field.
 fn check_header(field: Field, key: &Key, mask: &Mask) -> Result<(), String> {
     let types: &[u16] = match field.attr() {
         Attr::Mpls => &[0x8847, 0x8848],

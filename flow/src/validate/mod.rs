@@ -1,11 +1,11 @@
-//! Is a flow one that a datapath can mean? The rules by which the kernel takes or refuses a flow,
-//! where our keys and actions are concerned.
+//! Validation: checks whether a flow is meaningful. These are the rules by which the kernel takes
+//! or refuses a flow, for the keys and actions that we have.
 //!
-//! Actions are checked against what the match says exactly: what it leaves open is not known. In
-//! two places this is stricter than the kernel, which takes an open tag for none: an MPLS label
-//! goes on, or comes off, only where the match (or the actions before) rule a VLAN tag out. In
-//! one it is wider: `set` of ICMP, ARP and `dp_hash`, which OVS's userspace datapath has and we
-//! have too.
+//! Actions are checked against the headers that the match says exactly; what the match leaves open
+//! is unknown. The rules differ from the kernel's in two points. A label may be pushed or popped
+//! only if the match (or the actions before) exclude a VLAN tag; the kernel takes a tag that is
+//! left open as absent. And `set` of ICMP, ARP and `dp_hash` is allowed, as in OVS's userspace
+//! datapath.
 
 mod layers;
 mod matching;
@@ -19,13 +19,13 @@ use layers::Layers;
 use crate::action::{Action, Userspace};
 use crate::matching::Match;
 
-/// Deepest nesting of action lists: the outermost list is depth 0.
+/// Deepest nesting of action lists; the outermost list has depth 0.
 pub const MAX_DEPTH: usize = 16;
 
 /// Ports are 0 to 65,534, as in OVS's datapaths (`DP_MAX_PORTS`).
 pub const MAX_PORTS: u32 = 65_535;
 
-/// Shortest length that `trunc` can cut at: an Ethernet header.
+/// Shortest length in bytes to which `trunc` can cut: that of an Ethernet header.
 pub const MIN_TRUNC: u32 = 14;
 
 /// Why a flow is refused: the field or action at fault, and the reason.
@@ -34,7 +34,7 @@ pub const MIN_TRUNC: u32 = 14;
 pub struct Invalid {
     /// The field by its name, or the action as ODP text.
     pub subject: String,
-    /// What is wrong with it.
+    /// What is wrong with the field or action.
     pub why: String,
 }
 
@@ -44,13 +44,14 @@ impl Invalid {
     }
 }
 
-/// Checks a match, and the actions against it.
+/// Checks a match, and actions on the packets that hit it. The error names the first field or
+/// action at fault.
 pub fn validate(matching: &Match, actions: &[Action]) -> Result<(), Invalid> {
     matching::check(matching)?;
     check_list(Layers::of(matching), actions, 0)
 }
 
-/// Checks a list; the layers are as they are in front of it.
+/// Checks a list of actions; `layers` are the headers known in front of it.
 fn check_list(mut layers: Layers, actions: &[Action], depth: usize) -> Result<(), Invalid> {
     if depth > MAX_DEPTH {
         return Err(Invalid::new("sample", format!("nested more than {MAX_DEPTH} deep")));
@@ -74,10 +75,10 @@ fn no_port() -> String {
 fn check_action(layers: &mut Layers, action: &Action) -> Result<(), String> {
     match action {
         Action::Output(port) if port.0 >= MAX_PORTS => Err(no_port()),
-        Action::Userspace(Userspace { pid: 0, .. }) => Err("pid 0 is nobody".to_owned()),
+        Action::Userspace(Userspace { pid: 0, .. }) => Err("pid 0 has no receiver".to_owned()),
         Action::Userspace(userspace) if userspace.userdata.len() > crate::odp::MAX_USERDATA => {
             let most = crate::odp::MAX_USERDATA;
-            Err(format!("{} bytes of userdata, at most {most}", userspace.userdata.len()))
+            Err(format!("userdata has {} bytes, more than {most}", userspace.userdata.len()))
         }
         Action::Trunc(length) if *length < MIN_TRUNC => {
             Err(format!("shorter than an Ethernet header of {MIN_TRUNC} bytes"))

@@ -1,4 +1,4 @@
-//! `set` against what is known of the packet.
+//! Checks of a `set` action against the headers that the packet is known to have.
 
 use super::layers::{Layers, UNKNOWN, is_mpls};
 use crate::action::SetFields;
@@ -38,7 +38,8 @@ pub(super) fn check(layers: &Layers, set: &SetFields) -> Result<(), String> {
     Ok(())
 }
 
-/// The value is under the mask, and the mask inside the attribute.
+/// Checks that the mask is not empty and inside the attribute, and that the value is inside the
+/// mask.
 fn check_bits(set: &SetFields) -> Result<(), String> {
     if set.mask.is_zero() {
         return Err("nothing is set".to_owned());
@@ -52,7 +53,8 @@ fn check_bits(set: &SetFields) -> Result<(), String> {
             return Err(format!("{} belongs to another attribute", field.name()));
         }
         if set.mask.get(field) & !field.full_mask() != 0 {
-            return Err(format!("{} has {} bits", field.name(), field.bits()));
+            let (name, bits) = (field.name(), field.bits());
+            return Err(format!("the mask is too wide: {name} has {bits} bits"));
         }
     }
     Ok(())
@@ -61,13 +63,13 @@ fn check_bits(set: &SetFields) -> Result<(), String> {
 fn check_type(layers: &Layers, types: &[u16]) -> Result<(), String> {
     match layers.eth_type {
         Some(known) if types.contains(&known) => Ok(()),
-        Some(known) if is_mpls(known) => Err("there is a label in front of it".to_owned()),
-        Some(known) => Err(format!("a packet of EtherType {known:#06x} does not have it")),
+        Some(known) if is_mpls(known) => Err("a label is in front of this header".to_owned()),
+        Some(known) => Err(format!("a packet of EtherType {known:#06x} has no such header")),
         None => Err(UNKNOWN.to_owned()),
     }
 }
 
-/// Protocol and fragment can stand in a whole attribute, but say what is there already.
+/// Checks that protocol and fragment, which a whole attribute contains, stay as they are.
 fn check_ip(layers: &Layers, set: &SetFields) -> Result<(), String> {
     check_type(layers, if set.protocol == 4 { &[0x0800] } else { &[0x86dd] })?;
     let addresses: &[Field] = match set.protocol {

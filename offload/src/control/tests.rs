@@ -182,7 +182,7 @@ fn wrong_input_exits_2_with_a_line_and_changes_nothing() {
         (&["dpctl/mod-flow", "in_port(9),eth_type(0x0800)", "3"], "no flow ufid:"),
         (&["dpctl/del-flow", missing], "no flow ufid:0000"),
         (&["dpctl/get-flow", missing], "no flow ufid:0000"),
-        (&["dpctl/get-flow", "ufid:zz"], "'ufid:zz' is no ufid"),
+        (&["dpctl/get-flow", "ufid:zz"], "'ufid:zz' is not a ufid"),
         (&["dpctl/dump-flows", "type=foo"], "type 'foo' is none of"),
         (&["dpctl/dump-flows", "filter=foo"], "filter 'foo': 'foo' is no protocol"),
         (&["dpctl/add-flows", "/nonexistent"], "/nonexistent: No such file"),
