@@ -1,8 +1,8 @@
 //! The exact-match cache: whole keys that were looked up before, in front of the classifier.
 //!
-//! Two-way set-associative. A line is believed only if the whole key is equal and the slot that
-//! it names still holds the same life of a megaflow, so nothing is ever flushed: a removed
-//! megaflow's lines go stale by themselves, a replaced one's stay right.
+//! The cache is two-way set-associative. A line counts only if its whole key is equal and its slot
+//! still holds the same life of a megaflow. So the cache is never flushed: the lines of a removed
+//! megaflow go stale by themselves, and those of a replaced megaflow stay right.
 
 use flow::Key;
 
@@ -10,7 +10,7 @@ use crate::hash::Hash;
 
 pub(crate) struct Cache {
     hash: Hash,
-    /// A power of two of sets, or none: the cache is off.
+    /// The sets; their number is a power of two, or 0 while the cache is off.
     sets: Vec<[Line; 2]>,
     counters: CacheCounters,
 }
@@ -24,7 +24,7 @@ pub struct CacheCounters {
     pub hits: u64,
 }
 
-/// A slot of the flow table in one of its lives; life 0 is none.
+/// A slot of the flow table in one of its lives. Life 0 stands for an empty cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) slot: u32,
@@ -38,13 +38,13 @@ struct Line {
 }
 
 impl Cache {
-    /// For about that many keys; 0 turns it off.
+    /// A cache for about the given number of keys; 0 turns the cache off.
     pub(crate) fn new(hash: Hash, keys: usize) -> Cache {
         let sets = if keys == 0 { 0 } else { keys.div_ceil(2).next_power_of_two() };
         Cache { hash, sets: vec![Default::default(); sets], counters: CacheCounters::default() }
     }
 
-    /// Where the key hit before, if `lives` says that the slot's life is still that one.
+    /// The slot that the key hit before, if the slot's life by `lives` is still the same.
     pub(crate) fn lookup(&mut self, key: &Key, lives: impl Fn(u32) -> u32) -> Option<u32> {
         if self.sets.is_empty() {
             return None;
@@ -58,7 +58,7 @@ impl Cache {
         Some(line.place.slot)
     }
 
-    /// Remembers; the older line of the set goes.
+    /// Remembers where the key hit; the older line of the set is overwritten.
     pub(crate) fn insert(&mut self, key: &Key, place: Place) {
         if self.sets.is_empty() {
             return;

@@ -22,21 +22,21 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Shorter than an Ethernet header, or with an offload header that can't be followed.
+    /// The frame is shorter than an Ethernet header, or its offload header does not fit it.
     Malformed "malformed";
-    /// The port's device lost it before it was received: not among the packets received.
+    /// The port's device lost the packet before it was received; it is not among those received.
     RxOverrun "rx-overrun";
     /// The upcall queue of the port, or the special one, was full.
     UpcallQueueFull "upcall-queue-full";
-    /// Too many packets waited for the answer to the same upcall already, or to all of them.
+    /// Too many packets were already waiting for the same upcall's answer, or for all answers.
     UpcallPendingFull "upcall-pending-full";
     /// The upcall was not answered in time.
     PendingTimeout "pending-timeout";
-    /// The client said so.
+    /// The client's answer was to drop the packet.
     Client "client";
-    /// The client installed a megaflow for the packet that the packet does not hit.
+    /// The megaflow that the client installed for the packet does not match it.
     ClientMismatch "client-mismatch";
-    /// The port that it came in by was removed while it waited.
+    /// The packet's port was removed while the packet waited.
     PortRemoved "port-removed";
     /// More recirculations in a row than the limit.
     RecircLimit "recirc-limit";
@@ -46,11 +46,11 @@ reasons! {
     NoSuchPort "no-such-port";
     /// Output to a port that is down or gone.
     PortDown "port-down";
-    /// Longer than the port's device can send.
+    /// The frame is longer than the port's device can send.
     TxTooLong "tx-too-long";
-    /// The port's device had no room.
+    /// The port's device had no room for the frame.
     TxFull "tx-full";
-    /// The port's device refused it.
+    /// The port's device refused the frame.
     TxError "tx-error";
 }
 
@@ -71,7 +71,7 @@ impl Default for Drops {
 }
 
 impl Drops {
-    /// Counts.
+    /// Adds packets and bytes to a reason.
     pub fn count(&mut self, reason: DropReason, what: Counters) {
         self.0[reason as usize] += what;
     }

@@ -1,5 +1,5 @@
-//! The seeded hash of the caches and the classifier. Keys are chosen by whoever sends packets, so
-//! the seed is per process and secret: without it nobody can aim at one bucket.
+//! The seeded hash of the cache and the classifier. Anybody who sends packets chooses keys, so each
+//! process has a secret seed of its own: without the seed nobody can aim at one bucket.
 
 /// A keyed hash over 64-bit words.
 #[derive(Clone, Copy, Debug)]

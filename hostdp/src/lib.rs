@@ -1,4 +1,4 @@
-//! The host datapath: what forwards every packet that hardware does not.
+//! The host datapath: it forwards every packet that hardware does not forward.
 #![deny(unsafe_code)]
 #![cfg_attr(
     test,

@@ -1,4 +1,4 @@
-//! What the tests of several modules share: small worlds in which random keys collide.
+//! Test data that several modules share: keys, masks and frames with few values, which collide.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ pub(crate) fn frame(kind: u8, n: u8, payload: usize) -> Vec<u8> {
     frame
 }
 
-/// IPv4 with TCP or UDP, both without a checksum that anyone checks.
+/// Adds an IPv4 header with TCP or UDP; their checksums are left 0, since no test checks them.
 fn ipv4(frame: &mut Vec<u8>, protocol: u8, n: u8, payload: usize) {
     let header = if protocol == 6 { 20 } else { 8 };
     let length = u16::try_from(20 + header + payload).unwrap().to_be_bytes();

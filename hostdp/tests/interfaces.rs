@@ -224,7 +224,7 @@ fn an_interface_goes_down_away_and_comes_back() {
             "port nothing: there is no interface nothing: make it, or correct the port's device"
         );
         let error = SystemPort::open("a name").map(drop).unwrap_err().to_string();
-        assert!(error.starts_with("port a name: a name of an interface has"), "{error}");
+        assert!(error.starts_with("port a name: the name of an interface has"), "{error}");
     });
 }
 
@@ -385,7 +385,7 @@ fn a_tap_and_an_internal_port_talk_to_the_kernel() {
         assert_eq!(transmit(&mut port, 1523), Err("tx-too-long"));
 
         let twin = TapPort::open("br7").map(drop).unwrap_err().to_string();
-        assert!(twin.starts_with("port br7: make the interface: "), "{twin}");
+        assert!(twin.starts_with("port br7: can't make the interface: "), "{twin}");
         ip("link del br7");
         assert_eq!(transmit(&mut port, 60), Err("port-down"));
         receive(&mut port, 0, 0);

@@ -182,7 +182,7 @@ fn a_file_that_is_no_capture_is_named_for_what_it_is() {
     let cases: [(&str, &[u8], &str); 6] = [
         ("empty", &[], "the file is empty"),
         ("header", &good[..23], "the file ends after 23 bytes, in the middle of its header of 24"),
-        ("record", &good[..30], "record 1: the file ends in the middle of it"),
+        ("record", &good[..30], "record 1: the file ends in the middle of the record"),
         ("packed", &[0x1f, 0x8b, 8, 0, 0, 0], "compressed by gzip: unpack it first with gunzip"),
         ("next", &[0x0a, 0x0d, 0x0d, 0x0a, 28, 0], "a pcapng file; only pcap is read: convert it"),
         ("zeros", &zeros, "record 1: a packet of 0 bytes"),
@@ -213,8 +213,8 @@ fn named_by_all(folder: &Folder, flows: &str, file: &str, want: &str) {
         return;
     }
     let error = fails(&["run", "--config", &folder.file("megaflow.toml")], 1);
-    let want = if file.starts_with("/dev/") { "no regular file" } else { want };
-    assert!(error.contains(&format!("port p: read the input: {file}: {want}")), "{error}");
+    let want = if file.starts_with("/dev/") { "not a regular file" } else { want };
+    assert!(error.contains(&format!("port p: can't read the input: {file}: {want}")), "{error}");
 }
 
 /// A valid capture that never ends, and text that never ends.

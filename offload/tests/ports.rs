@@ -111,7 +111,7 @@ fn an_interface_belongs_to_one_daemon() {
                 fails(&lan.switch, &file),
                 format!(
                     "megaflow run: port again: interface mf-b belongs to the datapath of process \
-                     {}: stop that one first",
+                     {}: stop that process first",
                     daemon.pid()
                 )
             );

@@ -1,15 +1,15 @@
-//! The audit: every pair of megaflows that some packet could hit both of.
+//! The audit: finds every pair of megaflows that overlap.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use flow::{Key, Mask, Megaflow, Ufid};
 
-/// All overlapping pairs, each once. The table refuses an install that would make one, by other
-/// means: this is what it is held against.
+/// All overlapping pairs, each once. The table refuses overlapping installs by another method,
+/// which this one verifies.
 ///
-/// Two masks at a time: under the bits that both compare, flows overlap exactly when they are
-/// equal, so each pair of masks of one port and scope is a join. Costs masks × flows, not flows².
+/// Flows of two masks overlap exactly if they are equal in the bits that both masks have, so each
+/// pair of masks of one port and scope is a join. The cost is masks × flows, not flows².
 #[must_use]
 pub fn overlaps(flows: &[Arc<Megaflow>]) -> Vec<(Ufid, Ufid)> {
     let mut scopes: HashMap<(u32, u32), HashMap<Mask, Vec<&Megaflow>>> = HashMap::new();

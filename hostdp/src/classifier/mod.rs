@@ -1,21 +1,22 @@
-//! The classifier: which megaflow does a key hit, under any set of masks.
+//! The classifier: it finds the megaflow that a key hits, under any set of masks.
 //!
-//! Tuple space search: one hash table per mask (a *subtable*), in partitions. `in_port` and
+//! It is a tuple space search: one hash table per mask (a *subtable*), in partitions. `in_port` and
 //! `recirc_id` are whole in every mask, so each pair of them has a partition of its own, split
-//! again by EtherType: one per type, and one for the masks that leave it wild.
+//! again by EtherType: one per type, and one for the masks that leave the EtherType wild.
 //!
-//! What a lookup costs:
-//! * Only the masks of its own partitions count. Masks that somebody makes on another port, in
-//!   another scope or for another EtherType cost nothing.
-//! * A hit costs the subtables that stand before its own. A subtable that is hit climbs: it
+//! The cost of a lookup:
+//! * Only the masks of the lookup's own partitions count. Masks that somebody makes on another
+//!   port, in another scope or for another EtherType cost nothing.
+//! * A hit visits the subtables in front of the one that is hit. A subtable that is hit climbs: it
 //!   changes places with the one at half its position when it has more hits. A flow with traffic
-//!   is thus near the front after a few packets, and a mask that an attacker makes (an upcall
-//!   each, few hits) stays behind it: 1,000 such masks do not slow the flow down.
-//! * A subtable with more than two mask words rejects on a hash of the two with the most bits,
-//!   by one load from a small filter, before it hashes the rest.
-//! * A miss, and a hit on a rarely hit mask, still visit every subtable of the partition, two
-//!   words and a load each: linear in its masks. The exact-match cache in front takes repeated
-//!   keys off this path; upcall quotas bound the misses. Install and remove are linear likewise.
+//!   is thus near the front after a few packets, and a mask that an attacker makes (one upcall and
+//!   few hits each) stays behind it: 1,000 such masks do not slow the flow down.
+//! * A subtable with more than two mask words hashes the two words with the most bits and loads
+//!   one count of a small filter. It can reject a key there, before it hashes the other words.
+//! * A miss, and a hit on a rarely hit mask, still visit every subtable of the partition, at two
+//!   words and a load each: the cost is linear in the partition's masks. The exact-match cache in
+//!   front takes repeated keys off this path; upcall quotas bound the misses. Install and remove
+//!   are linear too.
 
 mod audit;
 mod subtable;
@@ -33,11 +34,11 @@ use subtable::Subtable;
 
 pub use audit::overlaps;
 
-/// Megaflows by match, each with the caller's number for it.
+/// A table that finds megaflows by key, each with a number of the caller's.
 pub struct Classifier {
     hash: Hash,
     partitions: HashMap<Scope, Partition, FixedState>,
-    /// Partitions whose masks leave the EtherType wild; with none there is one probe less.
+    /// Number of partitions whose masks leave the EtherType wild. At 0 a lookup skips them.
     wild: usize,
     counters: ClassifierCounters,
 }
@@ -53,12 +54,12 @@ pub struct ClassifierCounters {
     pub visited: u64,
 }
 
-/// What a partition is for.
+/// The port, recirculation id and EtherType of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Scope {
     in_port: u32,
     recirc_id: u32,
-    /// `None`: the masks do not compare the whole of it.
+    /// `None` if the partition's masks do not compare the whole EtherType.
     eth_type: Option<u16>,
 }
 
@@ -68,7 +69,7 @@ struct Partition {
 }
 
 impl Classifier {
-    /// An empty one. The seed keeps its buckets from being predictable.
+    /// An empty classifier. The seed makes its buckets unpredictable.
     #[must_use]
     pub fn new(seed: u64) -> Classifier {
         Classifier {
@@ -79,8 +80,8 @@ impl Classifier {
         }
     }
 
-    /// Adds a megaflow under the caller's number. That its match is not there yet and overlaps
-    /// with none is for the caller to see to.
+    /// Adds a megaflow under the caller's number. The caller makes sure that the match is new and
+    /// overlaps no other.
     pub fn insert(&mut self, flow: &Arc<Megaflow>, slot: u32) {
         let scope = Scope::of(&flow.matching);
         let hash = self.hash;
@@ -133,7 +134,7 @@ impl Classifier {
             .find_map(|scope| self.partitions.get_mut(&scope)?.lookup(hash, key, visited))
     }
 
-    /// How many subtables there are: one per mask in each partition.
+    /// Number of subtables: one per mask in each partition.
     #[must_use]
     pub fn subtables(&self) -> usize {
         self.partitions.values().map(|partition| partition.subtables.len()).sum()
@@ -157,7 +158,8 @@ impl Scope {
     }
 }
 
-/// The scopes in which a key can hit: its EtherType's, and the one of the wild masks if any.
+/// The scopes in which a key can hit: that of its EtherType, and that of the masks with a wild
+/// EtherType if there are any.
 fn scopes_of(key: &Key, wild: usize) -> impl Iterator<Item = Scope> + use<> {
     let (in_port, recirc_id) = (key.in_port, key.recirc_id);
     let types = [Some(key.eth_type), None];
@@ -181,7 +183,7 @@ impl Partition {
         if half < position && self.subtables[position].hits() > self.subtables[half].hits() {
             self.subtables.swap(position, half);
         }
-        // Old merits fade, or a subtable that was busy once would stand in the way for ever.
+        // Old hits fade, or a subtable that was busy once would stay in front for ever.
         if self.subtables[half].hits() >= FADE {
             self.subtables.iter_mut().for_each(Subtable::fade);
         }

@@ -1,4 +1,4 @@
-//! One mask's megaflows, in a hash table over the words that the mask has bits in.
+//! The megaflows of one mask, in a hash table over the words in which the mask has bits.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ struct Entry {
     flow: Arc<Megaflow>,
 }
 
-/// The mask's words that are not zero, those with the most bits first: they reject soonest.
+/// The mask's words that are not zero. Those with the most bits come first, since they reject most
+/// keys.
 struct Words {
     count: usize,
     index: [u8; WORDS],
@@ -34,7 +35,8 @@ struct Words {
 }
 
 impl Subtable {
-    /// `typed`: the partition compares the EtherType, so the subtable need not.
+    /// An empty subtable. With `typed` the partition compares the EtherType, so the subtable does
+    /// not.
     pub(super) fn new(mask: &Mask, typed: bool) -> Subtable {
         let words = Words::of(mask, typed);
         let filter = (words.count > STAGE).then(Filter::default);
@@ -120,7 +122,7 @@ impl Subtable {
 
 impl Words {
     fn of(mask: &Mask, typed: bool) -> Words {
-        // The partition has compared these already.
+        // The partition compares these fields.
         let mut rest = Mask { in_port: 0, recirc_id: 0, ..*mask };
         if typed {
             rest.eth_type = 0;
@@ -150,9 +152,11 @@ impl Words {
     }
 }
 
-/// A counting filter over first-stage hashes: "not there" is certain, "there" is likely.
+/// A counting filter over first-stage hashes. A count of 0 means that no entry has the hash;
+/// another count means that an entry may have it.
 struct Filter {
-    /// A power of two of them. One that reached its maximum stays there: it only lets pass.
+    /// The counts; their number is a power of two. A count that reached its maximum stays there,
+    /// and from then on lets every key pass.
     counts: Box<[u16]>,
 }
 
@@ -171,7 +175,8 @@ impl Filter {
         entries * 4 > self.counts.len()
     }
 
-    /// By the high half: the low bits pick the group in the hash table.
+    /// The index of a hash's count. It comes from the high half, because the low bits pick the
+    /// group in the hash table.
     #[allow(clippy::cast_possible_truncation, reason = "cut to the filter's size in any case")]
     fn place(&self, hash: u64) -> usize {
         (hash >> 32) as usize & (self.counts.len() - 1)

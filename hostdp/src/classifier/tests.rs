@@ -25,8 +25,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever is installed and removed, in whatever order: the classifier hits what the table
-    /// that looks at every megaflow hits.
+    /// After any installs and removals in any order, the classifier hits the same megaflows as a
+    /// table that looks at every megaflow.
     #[test]
     fn equals_the_reference(steps in prop::collection::vec(step(), 1..120), seed: u64) {
         let mut slow = Table::default();
@@ -67,7 +67,7 @@ proptest! {
         prop_assert_eq!(fast.wild, 0);
     }
 
-    /// The audit finds exactly the pairs that comparing each with each finds.
+    /// The audit finds exactly the pairs that a comparison of every two megaflows finds.
     #[test]
     fn the_audit_finds_every_overlap(all in prop::collection::vec((key(), mask()), 0..40)) {
         let mut flows: Vec<Arc<Megaflow>> = all

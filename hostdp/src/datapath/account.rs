@@ -10,45 +10,46 @@ use crate::drops::Drops;
 pub struct Account {
     /// Received on a port.
     pub received: Counters,
-    /// Hit a megaflow at their first lookup; one without actions included.
+    /// Packets that hit a megaflow, with or without actions, at their first lookup.
     pub hits_first_pass: Counters,
-    /// The client said what to do with them, without a megaflow.
+    /// Packets for which the client answered with actions and no megaflow.
     pub executed: Counters,
-    /// Dropped before they hit anything, by reason.
+    /// Packets dropped before they hit a megaflow, by reason.
     pub drops_before_hit: Drops,
-    /// Waiting for an answer.
+    /// Packets that wait for an answer.
     pub pending: Counters,
 }
 
 impl Account {
-    /// What became of them, summed up.
+    /// The sum of all fields except `received`.
     #[must_use]
     pub fn accounted(&self) -> Counters {
         self.hits_first_pass + self.executed + self.drops_before_hit.total() + self.pending
     }
 
-    /// Is every packet and byte accounted for, once?
+    /// Returns true if every packet and byte is accounted for exactly once.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         self.accounted() == self.received
     }
 }
 
-/// Two accounts, because a packet that a card hands up in the middle of a chain was received and
-/// counted by the card already: adding it to the fresh ones would count it twice.
+/// Two accounts of received packets. A packet that a card hands up in the middle of a chain has an
+/// account of its own, because the card has counted it already: in the account of fresh packets it
+/// would be counted twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ledger {
-    /// Packets that nobody counted on a megaflow before: from the wire, from the system, and
-    /// those that missed in the card at once (`recirc_id` 0).
+    /// Packets that were not counted on a megaflow before: from the wire, from the system, and
+    /// those that missed in the card at their first lookup (`recirc_id` 0).
     pub fresh: Account,
-    /// Packets that hit something in the card and go on here: with a `recirc_id`, or sent up by
-    /// an action. `hits_first_pass` is then their first hit on the host; bytes are those of the
-    /// frame as it was handed up.
+    /// Packets that hit an entry in the card and go on here: with a `recirc_id`, or sent up by an
+    /// action. `hits_first_pass` is then their first hit on the host; bytes are those of the frame
+    /// as the card handed it up.
     pub continued: Account,
 }
 
 impl Ledger {
-    /// Are both accounts exact?
+    /// Returns true if both accounts are exact.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         self.fresh.is_exact() && self.continued.is_exact()
@@ -63,11 +64,11 @@ impl Ledger {
     }
 }
 
-/// Which account a packet is still owed in.
+/// The account in which a packet is still to be counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Origin {
     Fresh,
     Continued,
-    /// None: it has had its hit, or it never was received.
+    /// Neither account: the packet was counted at its hit, or it was never received.
     Counted,
 }

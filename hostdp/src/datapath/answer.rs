@@ -1,4 +1,4 @@
-//! Answers: upcalls to the client, and what it decides about their packets.
+//! Upcalls to the client, and the answers that decide about their packets.
 
 use flow::packet::{self, Packet};
 use flow::{Action, Counters, Key, Moment, PortId};
@@ -14,13 +14,13 @@ impl Datapath {
         self.upcalls.next(max)
     }
 
-    /// Upcalls handed out and not answered yet, and those in the queues.
+    /// Number of upcalls that were handed out and not answered yet, and of those in the queues.
     #[must_use]
     pub fn upcalls_waiting(&self) -> (usize, usize) {
         (self.upcalls.outstanding(), self.upcalls.queued())
     }
 
-    /// Answers an upcall: its packets go on. False if nothing waits for it any more.
+    /// Answers an upcall, so that its packets go on. Returns false if no packet waits any more.
     pub fn resolve(&mut self, id: UpcallId, resolution: &Resolution, now: Moment) -> bool {
         let Some(pending) = self.upcalls.take(id) else { return false };
         match resolution {
@@ -36,8 +36,8 @@ impl Datapath {
         true
     }
 
-    /// Carries actions out on a frame of the client's, as if it had come in by `in_port`. It
-    /// was not received: the ledger leaves it out, [`super::Snapshot::injected`] counts it.
+    /// Carries out actions on a frame that the caller gives, as if it had come in by `in_port`. The
+    /// frame was not received: the ledger leaves it out, [`super::Snapshot::injected`] counts it.
     pub fn execute(&mut self, frame: &[u8], in_port: PortId, actions: &[Action], now: Moment) {
         let what = Counters::packet(frame.len());
         self.injected += what;
@@ -54,7 +54,7 @@ impl Datapath {
         self.flush();
     }
 
-    /// Takes a frame in as if the port had received it; false if there is no such port.
+    /// Processes a frame as if the port had received it; returns false if no such port exists.
     pub fn receive(&mut self, port: PortId, frame: &[u8], now: Moment) -> bool {
         if !self.ports.contains_key(&port) {
             return false;
@@ -65,14 +65,15 @@ impl Datapath {
         true
     }
 
-    /// Empty is a drop, and so is what no megaflow may do.
+    /// Returns true if the actions can be executed. An empty list, and a list that the host table
+    /// would refuse, are drops.
     fn can_execute(&self, actions: &[Action]) -> bool {
         !actions.is_empty() && self.table.can_execute(actions)
     }
 
     fn reinject(&mut self, pending: Pending, now: Moment) {
         self.credits.clear();
-        // These packets are counted as missed already, and a packet is counted once, as in OVS.
+        // These packets were counted as missed. As in OVS, each packet is counted once.
         let slot = self.table.lookup_again(&pending.key);
         for waiting in pending.packets {
             let what = Counters::packet(waiting.packet.len());

@@ -1,5 +1,5 @@
-//! Actions, carried out on groups of packets: each action on all of them before the next one, so
-//! that recirculated packets are sent before those of the actions behind, as in OVS.
+//! Executes actions on groups of packets: each action on all packets before the next action, so
+//! that the frames of a recirculation are sent before those of later actions, as in OVS.
 
 use flow::packet::{self, Packet};
 use flow::{Action, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
@@ -10,7 +10,7 @@ use crate::hash::split_mix;
 use crate::upcall::Upcall;
 
 impl Datapath {
-    /// Carries a list out on packets that are counted already.
+    /// Carries out a list of actions on packets that were counted before.
     pub(super) fn execute_list(
         &mut self,
         actions: &[Action],
@@ -114,7 +114,7 @@ impl Datapath {
         }
     }
 
-    /// True for that share of the calls.
+    /// Returns true for a share of the calls: `probability` out of `u32::MAX`.
     fn roll(&mut self, probability: u32) -> bool {
         match probability {
             0 => false,

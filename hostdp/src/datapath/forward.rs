@@ -15,7 +15,7 @@ impl Datapath {
         let mut groups: Vec<(u32, Vec<InFlight>)> = Vec::new();
         for packet in work {
             match self.table.lookup(&packet.key) {
-                // From the end: the packets of a flow come in a row.
+                // The search starts at the end, because the packets of a flow come in a row.
                 Some(slot) => match groups.iter_mut().rev().find(|group| group.0 == slot) {
                     Some(group) => group.1.push(packet),
                     None => groups.push((slot, vec![packet])),

@@ -1,6 +1,6 @@
 //! The host datapath of one worker thread: ports in, table, actions, ports out.
 //!
-//! Single-threaded and without a clock: who owns it passes the time in. Per burst: keys →
+//! A datapath is single-threaded and has no clock: its owner passes the time in. Per burst: keys →
 //! exact-match cache → classifier → groups of one megaflow each → actions → a burst per port.
 
 mod account;
@@ -27,22 +27,22 @@ pub(crate) use account::Origin;
 pub use account::{Account, Ledger};
 pub use snapshot::{PortSnapshot, Snapshot};
 
-/// What is fixed when a datapath is made.
+/// The settings of a datapath, which are fixed when it is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Of the hashes and of the sample action's dice. Should be secret where packets are
-    /// somebody else's.
+    /// Seed of the hashes and of the sample action's dice. The seed should be secret if somebody
+    /// else sends the packets.
     pub seed: u64,
-    /// Keys in the exact-match cache; 0 turns it off.
+    /// Number of keys in the exact-match cache; 0 turns the cache off.
     pub cached_keys: usize,
-    /// Most megaflows.
+    /// Largest number of megaflows.
     pub flow_limit: usize,
-    /// Bounds of the upcalls.
+    /// Limits of the upcalls.
     pub upcalls: UpcallLimits,
     /// Recirculations in a row that a packet may make; OVS allows 8.
     pub recirc_limit: usize,
-    /// Recirculations that a received packet and all its copies may make together. (The kernel
-    /// bounds the deferred ones of a packet, for the same reason: copies multiply.)
+    /// Recirculations that a received packet and all its copies may make together. The kernel has a
+    /// similar limit on the deferred actions of a packet, because copies multiply.
     pub deferred_limit: usize,
 }
 
@@ -69,23 +69,24 @@ pub struct Datapath {
     drops: Drops,
     explicit_drops: Counters,
     injected: Counters,
-    /// By how many recirculations were behind them: packets looked up.
+    /// Number of packets looked up, indexed by their number of recirculations before the lookup.
     lookups_at_depth: Vec<u64>,
     dice: u64,
-    /// Per packet of the burst at work: recirculations that it and its copies may still make.
+    /// For each packet of the current burst the recirculations that it and its copies may still
+    /// make.
     credits: Vec<usize>,
     batch: Batch,
 }
 
-/// A packet at work.
+/// A packet that is being processed.
 #[derive(Clone)]
 struct InFlight {
     packet: Packet,
     key: Key,
     origin: Origin,
-    /// Its place in `credits`.
+    /// The index of the packet's number in `credits`.
     credit: usize,
-    /// Bytes that the next output or userspace action leaves off.
+    /// Number of bytes that the next output or userspace action cuts off the end.
     cut: usize,
 }
 
@@ -109,7 +110,7 @@ impl Datapath {
         }
     }
 
-    /// What was fixed when it was made.
+    /// The datapath's settings.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -120,7 +121,7 @@ impl Datapath {
         &mut self.table
     }
 
-    /// One burst from every port; returns how many packets there were.
+    /// Processes one burst from every port; returns the number of packets.
     pub fn poll(&mut self, now: Moment) -> usize {
         let mut batch = std::mem::take(&mut self.batch);
         let mut count = 0;
@@ -140,7 +141,7 @@ impl Datapath {
         count
     }
 
-    /// Forwards what a port received, and sends what comes of it. Empties the batch.
+    /// Forwards the frames that a port received, and sends the resulting frames. Empties the batch.
     pub fn process(&mut self, port: PortId, batch: &mut Batch, now: Moment) {
         let (frames, dropped) = batch.take();
         let mut work = Vec::with_capacity(frames.len());
@@ -199,5 +200,5 @@ impl Datapath {
     }
 }
 
-/// Without a whole one there is no frame.
+/// Length of an Ethernet header in bytes: a shorter frame is malformed.
 const ETHERNET_HEADER: usize = 14;

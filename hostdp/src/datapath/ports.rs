@@ -80,8 +80,8 @@ impl Datapath {
         Ok(())
     }
 
-    /// Takes a port out and gives it back. Its packets that wait for answers are dropped;
-    /// megaflows that name it stay.
+    /// Removes a port and returns it; `None` if no port has the number. The port's packets that
+    /// wait for answers are dropped; megaflows that name the port stay.
     pub fn remove_port(&mut self, id: PortId) -> Option<Box<dyn Port>> {
         let slot = self.ports.remove(&id)?;
         for pending in self.upcalls.remove_port(id) {
@@ -95,8 +95,8 @@ impl Datapath {
         self.ports.iter().map(|(id, slot)| (*id, &*slot.port))
     }
 
-    /// Lets the ports look at their devices, and drops what waited too long for an answer. To
-    /// be called a few times a second.
+    /// Lets the ports check their devices, and drops packets that waited too long for an answer.
+    /// Callers call this a few times a second.
     pub fn check(&mut self, now: Moment) {
         for slot in self.ports.values_mut() {
             slot.port.check();

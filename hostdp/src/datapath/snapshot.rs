@@ -15,17 +15,18 @@ pub struct Snapshot {
     pub ledger: Ledger,
     /// All drops, those after a hit and those of copies included.
     pub drops: Drops,
-    /// Packets that hit a megaflow without actions, at any depth: a hit, not among the drops.
+    /// Packets that hit a megaflow without actions, at any depth. These are hits, not among
+    /// `drops`.
     pub explicit_drops: Counters,
-    /// Frames that the client gave to execute, answers to upcalls not included.
+    /// Frames that callers gave to execute; answers to upcalls are not included.
     pub injected: Counters,
-    /// Packets looked up, by how many recirculations were behind them.
+    /// Number of packets looked up, indexed by their number of recirculations before the lookup.
     pub lookups_at_depth: Vec<u64>,
-    /// How lookups went.
+    /// Counters of the lookups.
     pub lookups: LookupCounters,
-    /// Megaflows.
+    /// Number of megaflows.
     pub flows: usize,
-    /// Masks, one per port, scope and EtherType that it is used with.
+    /// Number of masks; a mask counts once for each port, scope and EtherType that it is used with.
     pub subtables: usize,
     /// Upcalls that wait for the client's answer.
     pub upcalls_outstanding: usize,
@@ -38,19 +39,19 @@ pub struct Snapshot {
 /// A copy of one port's counters.
 #[derive(Clone, Debug)]
 pub struct PortSnapshot {
-    /// Its number.
+    /// The port's number.
     pub id: PortId,
-    /// Its name.
+    /// The port's name.
     pub name: String,
-    /// What it is.
+    /// The port's kind.
     pub kind: PortKind,
-    /// Whether it works.
+    /// The port's state.
     pub state: LinkState,
-    /// Why not.
+    /// Why the port does not work, or what else is wrong with it.
     pub trouble: Option<String>,
-    /// Longest payload that it sends, where it knows.
+    /// Longest payload in bytes that the port sends; `None` if the port does not know it.
     pub mtu: Option<u32>,
-    /// Packets received that nobody had counted before.
+    /// Packets received that were not counted on a megaflow before.
     pub received: Counters,
     /// Packets that a card handed up in the middle of a chain.
     pub continued: Counters,
@@ -58,9 +59,9 @@ pub struct PortSnapshot {
     pub sent: Counters,
     /// Packets that came in here and were dropped.
     pub receive_drops: Drops,
-    /// Packets that should have gone out here.
+    /// Packets that were to leave by this port and were dropped.
     pub transmit_drops: Drops,
-    /// Its upcall queue.
+    /// The port's upcall queue.
     pub queue: QueueCounters,
 }
 

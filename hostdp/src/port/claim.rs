@@ -1,10 +1,10 @@
-//! The claim on an interface: it belongs to one datapath, since two on one interface would
-//! forward every frame twice.
+//! The claim on an interface. An interface belongs to one datapath, since two datapaths on one
+//! interface would forward every frame twice.
 //!
-//! Whoever opens an interface first listens at an abstract Unix address with the interface's
-//! number. Such an address belongs to a network namespace, as the number does, and is free again
-//! when its process is gone, however it ended. Who finds it taken connects and learns from the
-//! kernel whose it is.
+//! The first process that opens an interface listens at an abstract Unix address with the
+//! interface's number. Such an address belongs to a network namespace, as the number does, and is
+//! free again when its process has ended in any way. A process that finds the address taken
+//! connects to it and learns the owner's pid from the kernel.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,16 +14,16 @@ use rustix::net::{SocketAddrUnix, accept, bind, connect, listen};
 
 use super::sys;
 
-/// An interface that is this process's; free again when dropped.
+/// This process's claim on an interface. The interface is free again when the claim is dropped.
 pub(super) struct Claim {
     listener: OwnedFd,
 }
 
-/// An interface that could not be claimed.
+/// Why an interface could not be claimed.
 pub(super) enum Refused {
-    /// It belongs to a process, where the kernel says which.
+    /// The interface belongs to the process with this pid; `None` if the kernel does not tell it.
     Taken(Option<u32>),
-    /// The system refused.
+    /// The system refused a call.
     System(io::Error),
 }
 
@@ -33,7 +33,7 @@ impl<E: Into<io::Error>> From<E> for Refused {
     }
 }
 
-/// How many may ask at one moment whose an interface is.
+/// Number of processes that can ask for an interface's owner at one moment.
 const BACKLOG: i32 = 64;
 
 impl Claim {
@@ -47,7 +47,7 @@ impl Claim {
                 listen(&listener, BACKLOG)?;
                 Ok(Claim { listener })
             }
-            // Not bound, so it can still ask.
+            // The socket was not bound, so it can still connect to the owner's.
             Err(Errno::ADDRINUSE) => {
                 let owner = connect(&listener, &address).ok();
                 let owner = owner.and_then(|()| sys::peer_pid(listener.as_fd()).ok().flatten());
@@ -57,7 +57,8 @@ impl Claim {
         }
     }
 
-    /// Hangs up on those who have asked: else nobody could ask when enough have.
+    /// Closes the connections of processes that have asked. Otherwise the backlog would fill up,
+    /// and nobody else could ask.
     pub(super) fn hang_up(&self) {
         while accept(&self.listener).is_ok() {}
     }

@@ -1,7 +1,7 @@
 //! The `fpga` port: a wire port of a card, through its exception rings.
 //!
-//! What comes up missed in the card's table or was sent by an action; what goes down leaves by
-//! the wire at once, without another lookup.
+//! Packets that come up missed in the card's table or were sent by an action. Packets that go down
+//! leave by the wire at once, without another lookup.
 
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,19 +26,19 @@ pub struct FpgaPort {
     seen: Seen,
 }
 
-/// What this process knows of the interface that a card's wire ends at. Whoever moves frames
-/// between the two says it, the `fpga` port shows it; clones share it.
+/// The shared state of the interface at the end of a card's wire. The mover of frames between wire
+/// and interface writes it, the `fpga` port shows it; clones share it.
 #[derive(Clone, Default)]
 pub struct Plug(Arc<Mutex<Seen>>);
 
-/// How an interface at the end of a wire was when somebody looked.
+/// The state of an interface at the end of a wire when it was read last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
-    /// Whether it works.
+    /// Whether the interface works.
     pub state: LinkState,
-    /// Why not, or what else is wrong with it, for people.
+    /// Why the interface does not work, or what else is wrong with it, for people.
     pub trouble: Option<String>,
-    /// Longest payload of a frame that it sends, where that is known.
+    /// Longest payload in bytes of a frame that the interface sends; `None` if it is not known.
     pub mtu: Option<u32>,
 }
 
@@ -56,8 +56,8 @@ impl Seen {
         Seen { state: port.state(), trouble, mtu: port.mtu() }
     }
 
-    /// Does the interface send a frame of that size? On top of the payload it takes an Ethernet
-    /// header and one VLAN tag.
+    /// Returns true if the frame is short enough for the interface. On top of the payload a frame
+    /// may have an Ethernet header and one VLAN tag.
     fn sends(&self, frame: &Packet) -> bool {
         let headers = if frame.bytes().get(12..14) == Some(&[0x81, 0x00]) { 18 } else { 14 };
         self.mtu.is_none_or(|mtu| frame.len() <= mtu as usize + headers)
@@ -65,7 +65,7 @@ impl Seen {
 }
 
 impl Plug {
-    /// Tells how the interface is.
+    /// Replaces the state of the interface.
     pub fn tell(&self, seen: Seen) {
         *self.lock() = seen;
     }
@@ -84,7 +84,7 @@ impl FpgaPort {
         FpgaPort { name: name.into(), card, trouble, overruns: 0, link: true, plug, seen }
     }
 
-    /// The same on a wire whose other end is known.
+    /// This port on a wire whose other end is known.
     #[must_use]
     pub fn plugged(self, plug: Plug) -> FpgaPort {
         FpgaPort { plug: Some(plug), ..self }

@@ -16,8 +16,8 @@ pub struct MemoryPort {
     shared: Arc<Shared>,
 }
 
-/// The other end: what it sends the port receives, what the port sends it receives. Clones
-/// share the queues.
+/// The other end of the queues: the port receives the frames that the peer sends, and the peer
+/// those that the port sends. Clones share the queues.
 #[derive(Clone)]
 pub struct MemoryPeer {
     shared: Arc<Shared>,
@@ -49,7 +49,8 @@ pub fn open(name: &str, limit: usize) -> Result<(MemoryPort, MemoryPeer), PortEr
 }
 
 impl Shared {
-    /// A panic elsewhere leaves the queues usable: each change is a single push or pop.
+    /// Locks the queues. A panic elsewhere leaves them usable, because each change is a single push
+    /// or pop.
     fn lock(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,7 +62,7 @@ impl MemoryPeer {
         self.send_frame(Frame::fresh(Packet::new(frame)))
     }
 
-    /// The same with what a card says of it.
+    /// Hands a frame with a card's metadata to the port, like [`MemoryPeer::send`].
     pub fn send_frame(&self, frame: Frame) -> bool {
         let mut queues = self.shared.lock();
         if queues.inbound.len() >= self.shared.limit || queues.state != LinkState::Up {
@@ -110,7 +111,7 @@ impl Port for MemoryPort {
         let count = batch.room().min(queues.inbound.len());
         queues.inbound.drain(..count).for_each(|frame| batch.push(frame));
         if queues.inbound.is_empty() && count > 0 {
-            // Under the lock, so that it is never clear while a frame waits.
+            // The lock is held, so that the descriptor is never clear while a frame waits.
             let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
         }
     }

@@ -20,55 +20,58 @@ use crate::drops::DropReason;
 /// Packets per burst.
 pub const BURST: usize = 32;
 
-/// A place where packets come in and leave. Owned by the worker's thread; no call blocks.
+/// A place where packets come in and leave. The worker's thread owns it; no call blocks.
 ///
 /// Failures are states, not errors: a port whose device is down or gone receives nothing, drops
-/// what it is given to send with a reason, and says so in [`Port::state`].
+/// the frames that it is given to send with a reason, and says so in [`Port::state`].
 pub trait Port: Send {
-    /// Its name, unique in a datapath.
+    /// The port's name, unique in a datapath.
     fn name(&self) -> &str;
 
-    /// What it is.
+    /// The port's kind.
     fn kind(&self) -> PortKind;
 
-    /// Adds what has come in to the batch, as far as it has room.
+    /// Adds frames that have come in to the batch, as long as the batch has room.
     fn receive(&mut self, batch: &mut Batch);
 
     /// Sends the frames in order and leaves `frames` empty; reports each as sent or dropped.
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport);
 
-    /// Whether it works, as far as the last call could tell.
+    /// The port's state, as far as the last call could tell.
     fn state(&self) -> LinkState;
 
-    /// Why it is down or gone, or that its interface has another name now, for people.
+    /// Why the port is down or gone, or that its interface has another name now, for people.
     fn trouble(&self) -> Option<&str> {
         None
     }
 
-    /// Looks at the device itself and tries to bring a lost one back. Called a few times a
-    /// second.
+    /// Checks the device itself and tries to bring a lost device back. Callers call this a few
+    /// times a second.
     fn check(&mut self) {}
 
-    /// Readable while there may be something to receive; `None` for a port that has to be polled.
+    /// A descriptor that is readable while there may be something to receive; `None` for a port
+    /// that has to be polled.
     fn readable(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Called before a sleep on [`Port::readable`], after a receive that got nothing.
+    /// Prepares [`Port::readable`]. Callers call this before they sleep on the descriptor, after a
+    /// receive that got nothing.
     fn arm(&mut self) {}
 
-    /// Packets that the device lost before they were received, since the last call.
+    /// Number of packets that the device lost before they were received, since the last call.
     fn overruns(&mut self) -> u64 {
         0
     }
 
-    /// Longest payload of a frame that it sends, where it knows.
+    /// Longest payload in bytes of a frame that the port sends; `None` if the port does not know
+    /// it.
     fn mtu(&self) -> Option<u32> {
         None
     }
 }
 
-/// What a port is.
+/// The kind of a port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[allow(missing_docs, reason = "each is described in its own file")]
 pub enum PortKind {
@@ -104,16 +107,16 @@ impl std::fmt::Display for PortKind {
 /// Whether a port works.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LinkState {
-    /// It does.
+    /// The port works.
     Up,
-    /// Its device is there but does not pass packets now.
+    /// The port's device exists but does not pass packets now.
     Down,
-    /// Its device is not there; it may come back.
+    /// The port's device does not exist; it may come back.
     Gone,
 }
 
 impl LinkState {
-    /// The word for it.
+    /// The word for the state.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -124,7 +127,7 @@ impl LinkState {
     }
 }
 
-/// What is wrong with a port whose interface has another name than when the port got it.
+/// The trouble of a port whose interface was renamed since the port got it; `None` if it was not.
 fn renamed(then: &str, now: &str) -> Option<String> {
     (then != now).then(|| format!("interface {then} is called {now} now"))
 }
@@ -132,12 +135,12 @@ fn renamed(then: &str, now: &str) -> Option<String> {
 /// A port could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// The system refused; what was tried, and its error.
+    /// The system refused a step; with the step and the system's error.
     #[error("port {port}: {what}: {source}")]
     System {
         /// The port's name.
         port: String,
-        /// What was tried.
+        /// The step that failed.
         what: &'static str,
         /// The system's error.
         source: std::io::Error,
@@ -157,14 +160,14 @@ pub enum PortError {
         port: String,
         /// The interface's name.
         interface: String,
-        /// Whose it is.
+        /// The process that owns the interface.
         owner: Owner,
     },
     /// The name can't be the name of a network interface.
-    #[error("port {0}: a name of an interface has 1 to 15 bytes, no '/' and no blank")]
+    #[error("port {0}: the name of an interface has 1 to 15 bytes without '/', ':' or blanks")]
     Name(String),
-    /// A datapath has a port of that number or name already.
-    #[error("port {0}: number or name is taken")]
+    /// The datapath already has a port with this number or name.
+    #[error("port {0}: another port has the same number or name")]
     Taken(String),
 }
 
@@ -184,7 +187,7 @@ impl PortError {
     }
 }
 
-/// The process that has an interface, where the kernel names it.
+/// The process that owns an interface: its pid, or `None` if the kernel does not tell the pid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner(pub Option<u32>);
 
@@ -192,7 +195,7 @@ impl std::fmt::Display for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Some(pid) if pid == std::process::id() => f.write_str("another port of this process"),
-            Some(pid) => write!(f, "the datapath of process {pid}: stop that one first"),
+            Some(pid) => write!(f, "the datapath of process {pid}: stop that process first"),
             None => f.write_str("the datapath of a process that is not visible from here"),
         }
     }
@@ -201,13 +204,13 @@ impl std::fmt::Display for Owner {
 /// A frame that came in.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// Its bytes.
+    /// The frame's bytes.
     pub packet: Packet,
-    /// The scope of its first lookup; 0 unless a card had begun a chain.
+    /// The scope of the frame's first lookup; 0 unless a card had begun a chain.
     pub recirc_id: RecircId,
-    /// As the card had computed it.
+    /// The `dp_hash` that the card computed; 0 if it computed none.
     pub dp_hash: u32,
-    /// A card has counted it on a megaflow already: it is not new here.
+    /// True if a card has counted the frame on a megaflow, so that the frame is not new here.
     pub continued: bool,
 }
 
@@ -218,8 +221,8 @@ impl Frame {
         Frame { packet, recirc_id: RecircId(0), dp_hash: 0, continued: false }
     }
 
-    /// A frame that a card handed up. It is continued if it hit something in the card: it is in
-    /// the middle of a chain, or an action sent it.
+    /// A frame that a card handed up. The frame is continued if it hit an entry in the card: it is
+    /// in the middle of a chain, or an action sent it.
     #[must_use]
     pub fn from_card(packet: Packet, miss: &MissDescriptor) -> Frame {
         Frame {
@@ -231,7 +234,7 @@ impl Frame {
     }
 }
 
-/// What came in at one port in one burst.
+/// The frames that came in at one port in one burst.
 #[derive(Default, Debug)]
 pub struct Batch {
     frames: Vec<Frame>,
@@ -255,7 +258,8 @@ impl Batch {
         self.dropped.push((reason, Counters::packet(bytes)));
     }
 
-    /// How many more frames a port should add. A large frame cut in segments may exceed it.
+    /// Number of frames that a port should still add. The segments of one large frame may exceed
+    /// it.
     #[must_use]
     pub fn room(&self) -> usize {
         BURST.saturating_sub(self.frames.len())
@@ -267,7 +271,7 @@ impl Batch {
         &self.frames
     }
 
-    /// Neither a frame nor a drop.
+    /// Returns true if the batch has neither a frame nor a drop.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty() && self.dropped.is_empty()
@@ -284,24 +288,24 @@ impl Batch {
 /// What became of the frames given to [`Port::transmit`].
 #[derive(Default, Debug)]
 pub struct TxReport {
-    /// Sent.
+    /// Frames that were sent.
     pub sent: Counters,
-    /// Not sent, and why.
+    /// Frames that were not sent, with the reasons.
     pub dropped: Vec<(DropReason, Counters)>,
 }
 
 impl TxReport {
-    /// One frame was sent.
+    /// Reports one frame as sent.
     pub fn sent(&mut self, bytes: usize) {
         self.sent += Counters::packet(bytes);
     }
 
-    /// One frame was not sent.
+    /// Reports one frame as not sent.
     pub fn drop(&mut self, reason: DropReason, bytes: usize) {
         self.dropped.push((reason, Counters::packet(bytes)));
     }
 
-    /// None of the frames was sent.
+    /// Reports all frames as not sent, and empties `frames`.
     pub fn drop_all(&mut self, reason: DropReason, frames: &mut Vec<Packet>) {
         frames.drain(..).for_each(|frame| self.drop(reason, frame.len()));
     }

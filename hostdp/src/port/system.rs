@@ -1,15 +1,15 @@
 //! The `system` port: a network interface of the kernel through a raw packet socket.
 //!
-//! The socket sees what the interface receives (never what it sends), whole: VLAN tags that the
-//! kernel strips come back, missing checksums are completed, large frames are cut in segments.
-//! The kernel's own stack sees the same packets; an interface that is a port should have no
-//! addresses of its own.
+//! The socket sees the frames that the interface receives, never those that it sends. The port
+//! makes the frames whole: it puts VLAN tags back that the kernel has stripped, completes missing
+//! checksums and cuts large frames in segments. The kernel's own stack sees the same packets, so an
+//! interface that is a port should have no addresses of its own.
 //!
 //! The socket belongs to the network namespace of the thread that opened it and stays there,
-//! whichever thread uses it. When the interface goes down the port is down and recovers with it.
-//! When it is deleted or leaves the namespace the kernel unbinds the socket: then the port is gone
-//! and takes the next interface of the same name. An interface that gets another name stays the
-//! port's. While the port has an interface no other datapath gets it (`claim.rs`).
+//! whichever thread uses it. While the interface is down, the port is down. When the interface is
+//! deleted or leaves the namespace, the kernel unbinds the socket: then the port is gone, and takes
+//! the next interface of the same name. An interface that gets another name stays the port's. While
+//! the port has an interface, no other datapath gets it (`claim.rs`).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -46,13 +46,13 @@ struct Attached {
 const SOCKET_BUFFER: i32 = 8 << 20;
 
 impl SystemPort {
-    /// Opens the interface of that name in the calling thread's network namespace, as a port of
-    /// the same name. Needs `CAP_NET_RAW` there.
+    /// Opens an interface in the calling thread's network namespace, as a port of the same name.
+    /// Needs `CAP_NET_RAW` in that namespace.
     pub fn open(interface: &str) -> Result<SystemPort, PortError> {
         SystemPort::open_as(interface, interface)
     }
 
-    /// The same as a port of another name.
+    /// Like [`SystemPort::open`], as a port of another name.
     pub fn open_as(name: &str, interface: &str) -> Result<SystemPort, PortError> {
         if !sys::is_interface_name(interface) {
             return Err(PortError::Name(interface.into()));
@@ -102,23 +102,24 @@ impl SystemPort {
             Some(libc::ENODEV | libc::ENXIO) => {
                 PortError::NoInterface { port: port.clone(), interface: interface.clone() }
             }
-            _ => system("interface")(error),
+            _ => system("can't find the interface")(error),
         })?;
         let claim = Claim::take(socket, index).map_err(|refused| match refused {
             Refused::Taken(pid) => {
                 let owner = Owner(pid);
                 PortError::Claimed { port: port.clone(), interface: interface.clone(), owner }
             }
-            Refused::System(error) => system("claim the interface")(error),
+            Refused::System(error) => system("can't claim the interface")(error),
         })?;
-        // First, so that nothing comes in between that the filter of addresses takes out.
+        // Promiscuous mode comes before the bind, so that no frame is lost to the interface's
+        // address filter in between.
         sys::set_promiscuous(socket, index).map_err(system("promiscuous mode"))?;
         sys::bind_interface(socket, index).map_err(system("bind"))?;
         self.attached = Some(Attached { name, claim });
         Ok(())
     }
 
-    /// Asks the kernel how the interface is that the socket is bound to.
+    /// Asks the kernel for the state of the interface that the socket is bound to.
     fn look(&mut self) {
         let socket = self.socket.as_fd();
         let looked = sys::bound_interface(socket).and_then(|index| {
@@ -128,7 +129,7 @@ impl SystemPort {
         });
         let (Ok((flags, mtu, name)), Some(attached)) = (looked, &self.attached) else {
             let trouble = format!("there is no interface {} any more", self.interface);
-            // Its number is free: the next interface that gets it may be anybody's.
+            // The interface's number is free: another datapath may get the next interface with it.
             self.attached = None;
             return self.become_state(LinkState::Gone, Some(trouble));
         };
@@ -148,7 +149,7 @@ impl SystemPort {
         (self.state, self.trouble) = (state, trouble);
     }
 
-    /// What an error of the socket means for the frame that it was given.
+    /// The drop reason of a frame that the socket refused with an error.
     fn failed(&mut self, error: &io::Error) -> DropReason {
         match error.raw_os_error() {
             Some(libc::EMSGSIZE) => DropReason::TxTooLong,
@@ -176,10 +177,10 @@ impl Port for SystemPort {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                // A frame whose offloads the kernel can't describe in a header; it is lost.
+                // The kernel can't describe the frame's offloads in a header: the frame is lost.
                 return batch.drop(DropReason::Malformed, 0);
             }
-            // The interface went down; reading the error has cleared it.
+            // The interface went down; the failed read has cleared the socket's error.
             Err(_) => return self.look(),
         }
         for message in self.messages.iter() {
@@ -218,7 +219,8 @@ impl Port for SystemPort {
                     let reason = self.failed(&error);
                     let is_old = reason == DropReason::PortDown && self.state == LinkState::Up;
                     if is_old && !std::mem::replace(&mut has_failed, true) {
-                        // It went down and up again since the last call: the socket kept that.
+                        // The interface went down and up again since the last call: the error is
+                        // an old one.
                         continue;
                     }
                     let count = if reason == DropReason::PortDown { rest.len() } else { 1 };
@@ -243,7 +245,7 @@ impl Port for SystemPort {
         self.look();
         match &self.attached {
             Some(attached) => attached.claim.hang_up(),
-            // The next one of the name: by the same socket, so that it stays in its namespace.
+            // The next interface of the name gets the same socket, which stays in its namespace.
             None => match self.attach() {
                 Ok(()) => self.look(),
                 Err(PortError::NoInterface { .. }) => {}

@@ -1,14 +1,14 @@
 //! The `tap` and `internal` ports: interfaces that exist because a process has them open.
 //!
-//! A `tap` port is the other end of a TAP interface: what a VM or the kernel sends into the
-//! interface the port receives. An `internal` port is the same, named like the port and set up
-//! at once: it is how the host itself takes part in its datapath's network. Both are gone when
-//! the port is closed. The kernel finishes checksums and cuts large frames before it hands a
-//! frame to a TAP without offloads, so there is nothing to complete here.
+//! A `tap` port is the other end of a TAP interface: the port receives the frames that a VM or the
+//! kernel sends into the interface. An `internal` port is the same, but its interface has the
+//! port's name and is set up at once, so that the host itself takes part in its datapath's network.
+//! Both interfaces are gone when the port is closed. The kernel finishes checksums and cuts large
+//! frames before it hands a frame to a TAP without offloads, so the port has nothing to complete.
 //!
-//! Whether the interface is there, is set up and what it is called is asked of the descriptor: it
-//! keeps its interface under another name and in another network namespace. One that was deleted
-//! is made again.
+//! The port asks its descriptor whether the interface exists, whether it is set up, and for its
+//! name: the descriptor keeps its interface under another name and in another network namespace.
+//! An interface that was deleted is made again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -39,19 +39,18 @@ pub struct TapPort {
 const FRAME: usize = (1 << 16) + 64;
 
 impl TapPort {
-    /// Makes the TAP interface of that name in the calling thread's network namespace, or
-    /// attaches to the persistent one that is there, as a port of the same name. Needs
-    /// `CAP_NET_ADMIN`.
+    /// Makes a TAP interface in the calling thread's network namespace, or attaches to the
+    /// persistent one of that name, as a port of the same name. Needs `CAP_NET_ADMIN`.
     pub fn open(interface: &str) -> Result<TapPort, PortError> {
         TapPort::open_as(interface, interface)
     }
 
-    /// The same as a port of another name.
+    /// Like [`TapPort::open`], as a port of another name.
     pub fn open_as(name: &str, interface: &str) -> Result<TapPort, PortError> {
         TapPort::new(name, interface, PortKind::Tap)
     }
 
-    /// The same as an `internal` port: set up at once.
+    /// Like [`TapPort::open`], as an `internal` port: the interface is set up at once.
     pub fn open_internal(name: &str) -> Result<TapPort, PortError> {
         TapPort::new(name, name, PortKind::Internal)
     }
@@ -80,7 +79,7 @@ impl TapPort {
             trouble: None,
             buffer: vec![0; FRAME],
         };
-        port.attach().map_err(system("make the interface"))?;
+        port.attach().map_err(system("can't make the interface"))?;
         port.look();
         Ok(port)
     }
@@ -100,7 +99,7 @@ impl TapPort {
             let trouble = format!("interface {} was deleted", self.interface);
             return self.become_state(LinkState::Gone, Some(trouble));
         };
-        // Unknown where the interface is in another namespace.
+        // The MTU is unknown while the interface is in another namespace.
         self.mtu = sys::mtu(self.socket.as_fd(), &name).ok();
         // The kernel takes frames while the interface is set up.
         if sys::is_writable(tun) {
@@ -164,8 +163,8 @@ impl Port for TapPort {
             return report.drop_all(DropReason::PortDown, frames);
         }
         for frame in frames.drain(..) {
-            // The kernel takes anything; an interface that could not have received it would
-            // pass it on all the same.
+            // The kernel takes frames of any length, and the interface would pass on a frame that
+            // is too long for it.
             let longest = self.mtu.map_or(FRAME, |mtu| mtu as usize + LINK_HEADERS);
             if frame.len() > longest {
                 report.drop(DropReason::TxTooLong, frame.len());
@@ -213,5 +212,5 @@ impl Port for TapPort {
     }
 }
 
-/// What may come on top of the MTU: an Ethernet header and two VLAN tags.
+/// Bytes that a frame may have on top of the MTU: an Ethernet header and two VLAN tags.
 const LINK_HEADERS: usize = 14 + 8;

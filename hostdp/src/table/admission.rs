@@ -1,4 +1,5 @@
-//! What the host table takes: every key and mask, and every action that can be carried out.
+//! The admission of the host table: it takes every key and mask, and every action that the host
+//! datapath can carry out.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +8,18 @@ use flow::{
     VLAN_PRESENT, odp,
 };
 
-/// The decision function of the host table. Unlike hardware's it knows no set of ports: an
-/// output to a port that is not there is a counted drop, and the port may come later.
+/// The function that decides which megaflows the host table takes. Unlike that of hardware it has
+/// no set of ports: an output to a port that does not exist is a counted drop, and the port may
+/// come later.
 pub struct HostAdmission {
     capabilities: Capabilities,
 }
 
-/// As the kernel: how deep lists of actions may nest.
+/// Deepest nesting of action lists, as in the kernel.
 const MAX_DEPTH: usize = 16;
-/// Longest list of actions, nested ones included: the kernel's 32 KiB hold about as many.
+/// Longest list of actions, nested ones included. The kernel's limit of 32 KiB is about the same.
 const MAX_ACTIONS: usize = 4096;
-/// As OVS: longest user data.
+/// Longest user data in bytes, as in OVS.
 const MAX_USERDATA: usize = 65_512;
 
 impl Default for HostAdmission {
@@ -37,7 +39,7 @@ impl Default for HostAdmission {
 }
 
 impl HostAdmission {
-    /// Can the list be carried out?
+    /// Checks that the list can be carried out; the refusal names the action at fault.
     pub fn check_actions(&self, actions: &[Action]) -> Result<(), Refusal> {
         let mut left = self.capabilities.max_actions;
         self.check_list(actions, MAX_DEPTH, &mut left)
@@ -54,7 +56,7 @@ impl HostAdmission {
         left: &mut usize,
     ) -> Result<(), Refusal> {
         if depth == 0 {
-            let detail = format!("lists nest deeper than {MAX_DEPTH}");
+            let detail = format!("action lists nest deeper than {MAX_DEPTH}");
             return Err(Refusal::new(Reason::ActionList, "nesting").detail(detail));
         }
         for action in actions {
@@ -83,7 +85,7 @@ impl HostAdmission {
             }
             Action::PushVlan { tpid, tci } => match tpid {
                 0x8100 | 0x88a8 if tci & VLAN_PRESENT != 0 => Ok(()),
-                0x8100 | 0x88a8 => refuse("the tci lacks the bit for 'present'".into()),
+                0x8100 | 0x88a8 => refuse("the tci lacks the presence bit 0x1000".into()),
                 _ => refuse(format!("tpid {tpid:#06x} is neither 0x8100 nor 0x88a8")),
             },
             Action::PushMpls { eth_type, .. } if !matches!(eth_type, 0x8847 | 0x8848) => {
@@ -93,7 +95,8 @@ impl HostAdmission {
                 refuse(format!("{max} bytes are less than an Ethernet header"))
             }
             Action::Userspace(userspace) if userspace.userdata.len() > MAX_USERDATA => {
-                refuse(format!("{} bytes of user data", userspace.userdata.len()))
+                let length = userspace.userdata.len();
+                refuse(format!("user data has {length} bytes, more than {MAX_USERDATA}"))
             }
             Action::Sample { actions, .. } => self.check_list(actions, depth - 1, left),
             Action::Output(_)

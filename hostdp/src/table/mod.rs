@@ -32,7 +32,8 @@ pub struct FlowTable {
     admission: Arc<HostAdmission>,
 }
 
-/// A place for one megaflow, and how many it has held: what tells stale references apart.
+/// A slot for one megaflow. `life` counts the megaflows that the slot has held, so that a stale
+/// reference to an earlier one can be recognised.
 struct Slot {
     life: u32,
     entry: Option<Entry>,
@@ -70,19 +71,19 @@ impl FlowTable {
         }
     }
 
-    /// How many megaflows there are.
+    /// Number of megaflows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_ufid.len()
     }
 
-    /// None at all.
+    /// Returns true if the table has no megaflow.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_ufid.is_empty()
     }
 
-    /// One mask of one port, scope and EtherType each.
+    /// Number of subtables: one for each mask of one port, scope and EtherType.
     #[must_use]
     pub fn subtables(&self) -> usize {
         self.classifier.subtables()
@@ -106,7 +107,7 @@ impl FlowTable {
         LookupCounters { cache: self.cache.counters(), classifier: self.classifier.counters() }
     }
 
-    /// May a megaflow have these actions?
+    /// Returns true if a megaflow can have these actions.
     pub(crate) fn can_execute(&self, actions: &[flow::Action]) -> bool {
         self.admission.check_actions(actions).is_ok()
     }
@@ -123,8 +124,8 @@ impl FlowTable {
         Some(slot)
     }
 
-    /// The slot of the megaflow that the key hits, for packets whose lookup missed and which
-    /// waited for an answer since: they are counted as missed, so this lookup is not counted.
+    /// The slot of the megaflow that the key hits. The lookup is not counted: it is for packets
+    /// that waited for an answer since their first lookup, which counted them as missed.
     pub(crate) fn lookup_again(&mut self, key: &Key) -> Option<u32> {
         let slot = self.classifier.find(key, &mut 0)?;
         let life = self.slots.get(slot as usize).map_or(0, |slot| slot.life);
@@ -132,7 +133,7 @@ impl FlowTable {
         Some(slot)
     }
 
-    /// Counts packets that hit, and says what happens to them.
+    /// Counts packets that hit, and returns the megaflow's actions.
     pub(crate) fn hit(
         &mut self,
         slot: u32,
@@ -153,7 +154,8 @@ impl FlowTable {
 
     fn install(&mut self, flow: &Arc<Megaflow>, generation: u32) -> Result<Stats, ProviderError> {
         self.admission.check(flow).map_err(ProviderError::Unsupported)?;
-        // Of the same match or, by a collision of ufids, of another: refused either way.
+        // The installed megaflow has the same match or, by a collision of ufids, another one.
+        // Either is refused.
         if self.by_ufid.contains_key(&flow.ufid) {
             return Err(ProviderError::Exists);
         }
@@ -162,7 +164,7 @@ impl FlowTable {
         }
         if self.len() >= self.limit {
             let refusal = Refusal::new(Reason::TableFull, "host table");
-            let detail = format!("{} megaflows, the limit", self.limit);
+            let detail = format!("the table has {} megaflows, its limit", self.limit);
             return Err(ProviderError::Full(refusal.detail(detail)));
         }
         let entry = Entry { flow: flow.clone(), generation, stats: Stats::default() };
@@ -202,7 +204,7 @@ impl FlowTable {
         let slot = self.by_ufid.remove(&ufid).ok_or(ProviderError::NotFound)?;
         let place = &mut self.slots[slot as usize];
         let entry = place.entry.take().ok_or(ProviderError::NotFound)?;
-        // Ended now, not when the slot is used again: the cache must not name it meanwhile.
+        // The life ends now, not when the slot is used again, so that no cache line names it.
         place.life = place.life.checked_add(1).unwrap_or(1);
         self.free.push(slot);
         self.classifier.remove(&entry.flow.matching);
@@ -211,5 +213,5 @@ impl FlowTable {
     }
 }
 
-/// Cache and classifier must not share a hash: their low bits would be the same.
+/// Gives the cache another hash than the classifier's, whose low bits would be the same.
 const CACHE_SEED: u64 = 0x0ca_c4e5_eed0_f00d;

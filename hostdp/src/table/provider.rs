@@ -47,7 +47,7 @@ impl Provider for FlowTable {
         Ok(())
     }
 
-    /// The host table dies with its process: what is there was installed by this one.
+    /// The host table dies with its process, so this process has installed all its megaflows.
     fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
         let ours = |dumped: &&Dumped| {
             let slot = self.by_ufid.get(&dumped.ufid).and_then(|slot| self.entry(*slot));

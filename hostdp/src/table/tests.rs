@@ -78,7 +78,7 @@ fn refused_installs_change_nothing() {
     assert_eq!(apply(&mut table, install(&taken)), Err(ProviderError::Exists));
     let other = Op::Replace { flow: taken, generation: 3 };
     assert_eq!(apply(&mut table, other), Err(ProviderError::NotFound));
-    // The other way round too, which the kernel does not see.
+    // The order narrow, then wide is refused too; the kernel's check misses that order.
     let mut other = FlowTable::new(1, 0, 10);
     apply(&mut other, install(&narrow)).unwrap();
     assert_eq!(apply(&mut other, install(&wide)), Err(ProviderError::Overlap(narrow.ufid)));
@@ -107,7 +107,7 @@ fn actions_that_cannot_be_carried_out_are_refused_by_name() {
         (Action::PushMpls { lse: 0, eth_type: 0x800 }, "push_mpls: eth_type 0x0800"),
         (
             Action::Userspace(Userspace { pid: 1, userdata: vec![0; 65_513] }),
-            "userspace: 65513 bytes",
+            "userspace: user data has 65513 bytes, more than 65512",
         ),
     ];
     let mut table = table();
@@ -129,9 +129,9 @@ fn actions_that_cannot_be_carried_out_are_refused_by_name() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The same installs, removals and lookups with a small cache, so that lines are pushed out
-    /// and go stale, and with none: the same megaflows are hit. Exactly what overlaps is refused,
-    /// and names one that it overlaps.
+    /// The same installs, removals and lookups hit the same megaflows without a cache and with a
+    /// small one, whose lines are overwritten and go stale. An install is refused exactly if it
+    /// overlaps, and the refusal names a megaflow that it overlaps.
     #[test]
     fn the_cache_changes_nothing(
         steps in prop::collection::vec((0..4_u8, key(), mask(), any::<usize>()), 1..150),

@@ -1,9 +1,9 @@
 //! Upcalls: packets on their way to the client, in bounded queues.
 //!
-//! One queue per port and a special one, served round robin with a quota, so that no port can
-//! starve another. A miss makes one upcall per key: packets of the same key that come before it
-//! is answered wait beside it (a few; the rest are dropped and counted) and share its answer.
-//! An `userspace` action's upcall is a copy: nothing waits for its answer.
+//! There is one queue per port and a special one, served round robin with a quota, so that no port
+//! can starve another. Misses of one key make one upcall: packets with this key that come before
+//! the answer wait with the first packet (a few; the rest are dropped and counted) and share the
+//! answer. The upcall of a `userspace` action is a copy: no packet waits for its answer.
 
 mod queue;
 #[cfg(test)]
@@ -22,11 +22,11 @@ use crate::datapath::Origin;
 use crate::drops::DropReason;
 use queue::{Item, Queue};
 
-/// An `userspace` action with this pid goes to the special queue, as dpif has it: what must not
-/// be lost even if its port is busy.
+/// The upcall of a `userspace` action with this pid goes to the special queue, as in OVS's dpif, so
+/// that it is not lost when its port is busy.
 pub const SPECIAL_PID: u32 = u32::MAX;
 
-/// Which upcall an answer is for. Never reused within a process.
+/// The id of an upcall whose answer packets wait for. Ids are never reused within a process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct UpcallId {
     index: u32,
@@ -36,32 +36,33 @@ pub struct UpcallId {
 /// A packet for the client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Upcall {
-    /// For [`crate::Datapath::resolve`]; `None` for an action's upcall: nothing waits for it.
+    /// The id for [`crate::Datapath::resolve`]; `None` for the upcall of an action, since no packet
+    /// waits for its answer.
     pub id: Option<UpcallId>,
     /// The port that the packet came in by.
     pub port: PortId,
-    /// Its key, as the lookup saw it.
+    /// The key that the lookup used.
     pub key: Key,
-    /// The frame, as it was at that point.
+    /// The frame as it was at the lookup or at the action.
     pub frame: Vec<u8>,
-    /// Why.
+    /// Why the packet goes to the client.
     pub reason: UpcallReason,
-    /// Since when it waits.
+    /// The moment since which the upcall waits.
     pub queued_at: Moment,
 }
 
-/// What to do with the packets that wait for an upcall's answer.
+/// The answer to an upcall: what happens to the packets that wait for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Resolution {
-    /// Look them up again: a megaflow that they hit was installed.
+    /// The packets are looked up again: a megaflow that they hit was installed.
     Reinject,
-    /// Do this to each; empty is [`Resolution::Drop`].
+    /// These actions are executed on each packet. An empty list is [`Resolution::Drop`].
     Execute(Actions),
-    /// Drop them, counted as dropped by the client.
+    /// The packets are dropped, and counted as dropped by the client.
     Drop,
 }
 
-/// How much may wait, and how long.
+/// Limits of the upcalls and packets that wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UpcallLimits {
     /// Upcalls in each port's queue.
@@ -76,7 +77,7 @@ pub struct UpcallLimits {
     pub outstanding: usize,
     /// Upcalls that a queue hands out before the next one has its turn.
     pub quota: usize,
-    /// After that long without an answer the packets are dropped.
+    /// Time after which packets without an answer are dropped.
     pub timeout: Duration,
 }
 
@@ -111,7 +112,7 @@ pub struct QueueCounters {
 pub(crate) struct Waiting {
     pub(crate) packet: Packet,
     pub(crate) origin: Origin,
-    /// Recirculations that it has behind it.
+    /// Number of recirculations of the packet so far.
     pub(crate) depth: usize,
 }
 
@@ -119,7 +120,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Pending {
     pub(crate) port: PortId,
     pub(crate) key: Key,
-    /// The first is the one that the client sees.
+    /// The packets; the client sees the first one.
     pub(crate) packets: Vec<Waiting>,
     queued_at: Moment,
     serial: u32,
@@ -156,13 +157,14 @@ impl Upcalls {
         self.ports.entry(port).or_insert_with(|| Queue::new(self.limits.queue));
     }
 
-    /// Forgets the port's queue; returns what waited for answers.
+    /// Removes the port's queue; returns the unanswered upcalls with their packets.
     pub(crate) fn remove_port(&mut self, port: PortId) -> Vec<Pending> {
         self.ports.remove(&port);
         self.take_where(|pending| pending.port == port)
     }
 
-    /// Takes a packet that missed; says why not where there is no room.
+    /// Queues an upcall for a packet that missed, or lets the packet wait with one of the same key.
+    /// An error if there is no room.
     pub(crate) fn miss(
         &mut self,
         key: &Key,
@@ -203,7 +205,7 @@ impl Upcalls {
         Ok(())
     }
 
-    /// Takes the copy that an `userspace` action makes; false where there is no room.
+    /// Queues the copy that a `userspace` action makes; returns false if there is no room.
     pub(crate) fn action(&mut self, pid: u32, upcall: Upcall) -> bool {
         let queue = if pid == SPECIAL_PID {
             Some(&mut self.special)
@@ -219,8 +221,8 @@ impl Upcalls {
         false
     }
 
-    /// At most `max` upcalls: the special queue first in each round, then the ports in turn,
-    /// each at most its quota a round.
+    /// Takes at most `max` upcalls off the queues. In each round the special queue comes first,
+    /// then the ports in turn; each queue gives at most its quota.
     pub(crate) fn next(&mut self, max: usize) -> Vec<Upcall> {
         let mut out = Vec::new();
         loop {
@@ -250,7 +252,7 @@ impl Upcalls {
         }
     }
 
-    /// `None` for one that timed out in the queue.
+    /// Makes the upcall of a queued item; `None` if it timed out in the queue.
     fn deliver(&mut self, item: Item) -> Option<Upcall> {
         let (index, serial) = match item {
             Item::Action(upcall) => return Some(*upcall),
@@ -269,14 +271,14 @@ impl Upcalls {
         })
     }
 
-    /// Takes a delivered upcall's packets for its answer; `None` if it is not waiting any more.
+    /// Takes a delivered upcall with its packets; `None` if it does not wait any more.
     pub(crate) fn take(&mut self, id: UpcallId) -> Option<Pending> {
         let index = id.index as usize;
         self.pending.get(index).filter(|p| p.serial == id.serial && p.delivered)?;
         self.forget(index)
     }
 
-    /// Takes those that have waited too long.
+    /// Takes the upcalls that have waited too long, with their packets.
     pub(crate) fn expire(&mut self, now: Moment) -> Vec<Pending> {
         let timeout = self.limits.timeout;
         self.take_where(|pending| now.since(pending.queued_at) >= timeout)

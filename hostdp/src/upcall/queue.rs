@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use super::{QueueCounters, Upcall};
 
 pub(super) enum Item {
-    /// A place among the pending ones; stale if another serial is there now.
+    /// The index of a pending upcall; stale if the upcall there has another serial now.
     Miss { index: usize, serial: u32 },
-    /// The whole upcall: nothing waits for it.
+    /// The whole upcall of an action: no packet waits for its answer.
     Action(Box<Upcall>),
 }
 
@@ -15,7 +15,7 @@ pub(super) struct Queue {
     items: VecDeque<Item>,
     limit: usize,
     counters: QueueCounters,
-    /// Packets of the port that wait for answers, delivered upcalls' included.
+    /// Number of the port's packets that wait for answers, those of delivered upcalls included.
     pub(super) waiting: usize,
 }
 

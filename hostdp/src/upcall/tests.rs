@@ -83,7 +83,7 @@ fn what_timed_out_in_the_queue_is_not_delivered() {
     upcalls.miss(&key(1, 0), waiting(), Moment(0)).unwrap();
     upcalls.miss(&key(1, 1), waiting(), Moment(0) + Duration::from_secs(3)).unwrap();
     assert_eq!(upcalls.expire(Moment(0) + Duration::from_secs(5)).len(), 1);
-    // Its place among the pending is used again: the queue must not mix them up.
+    // A new upcall takes the old one's index: the queue must not mix the two up.
     upcalls.miss(&key(1, 2), waiting(), Moment(9)).unwrap();
     let keys: Vec<u16> = upcalls.next(9).iter().map(|upcall| upcall.key.tp_src).collect();
     assert_eq!(keys, [1, 2]);

@@ -17,7 +17,7 @@ use crate::upcall::{Resolution, UpcallId};
 #[error("the datapath's worker has stopped")]
 pub struct WorkerGone;
 
-/// Where an answer goes. It is called on the worker's thread and must not block.
+/// A function that takes an answer. The worker calls it on its own thread; it must not block.
 pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
 
 impl<T: Send + 'static> Reply<T> {
@@ -29,7 +29,7 @@ impl<T: Send + 'static> Reply<T> {
         })
     }
 
-    /// To a function, say one that wraps it and sends it on.
+    /// Calls a function with the answer, for example one that wraps the answer and sends it on.
     #[must_use]
     pub fn with(function: impl FnOnce(T) + Send + 'static) -> Reply<T> {
         Reply(Box::new(function))
@@ -46,7 +46,7 @@ impl<T: Send + 'static> Reply<T> {
     }
 }
 
-/// Commands a worker. None of the calls blocks; commands of one thread are carried out in order.
+/// Commands a worker. The calls never block; the commands of one thread are carried out in order.
 #[derive(Clone)]
 pub struct WorkerHandle {
     commands: Sender<Command>,
@@ -59,7 +59,7 @@ impl WorkerHandle {
         WorkerHandle { commands, wake, admission: Arc::new(HostAdmission::default()) }
     }
 
-    /// What the host table takes: the same function that decides in it.
+    /// The function that decides which megaflows the host table takes.
     #[must_use]
     pub fn admission(&self) -> Arc<dyn Admission> {
         self.admission.clone()
@@ -70,12 +70,12 @@ impl WorkerHandle {
         self.send(Command::Apply(ops, reply))
     }
 
-    /// Answers an upcall. One that nothing waits for any more is passed over.
+    /// Answers an upcall. If no packet waits for the answer any more, the call has no effect.
     pub fn resolve(&self, id: UpcallId, resolution: Resolution) -> Result<(), WorkerGone> {
         self.send(Command::Resolve(id, resolution))
     }
 
-    /// Carries actions out on a frame of the caller's.
+    /// Carries out actions on a frame that the caller gives.
     pub fn execute(
         &self,
         frame: Vec<u8>,
@@ -85,7 +85,8 @@ impl WorkerHandle {
         self.send(Command::Execute { frame, in_port, actions })
     }
 
-    /// Takes a frame in as if the port had received it; answers whether there is such a port.
+    /// Processes a frame as if the port had received it; the answer is false if no such port
+    /// exists.
     pub fn receive(
         &self,
         port: PortId,
@@ -105,7 +106,7 @@ impl WorkerHandle {
         self.send(Command::AddPort { id, port, reply })
     }
 
-    /// Takes a port out and gives it back; dropping it closes its device.
+    /// Removes a port; the answer is the port itself. Dropping the port closes its device.
     pub fn remove_port(
         &self,
         id: PortId,

@@ -31,37 +31,39 @@ use command::Command;
 
 pub use handle::{Reply, WorkerGone, WorkerHandle};
 
-/// Where the time comes from.
+/// A function that returns the time.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
-/// What a worker tells without being asked.
+/// A message from a worker that nobody asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A packet for the client. With an id it has to be resolved; without, nothing waits.
+    /// A packet for the client. An upcall with an id has to be resolved; without an id nothing
+    /// waits for an answer.
     Upcall(Box<Upcall>),
-    /// A port came, or works differently than before.
+    /// A port was added, or its state or trouble changed.
     Port {
-        /// Which.
+        /// The port's number.
         id: PortId,
-        /// Its name.
+        /// The port's name.
         name: String,
-        /// How it works now.
+        /// The port's state now.
         state: LinkState,
-        /// Why it does not, or what else is wrong with it.
+        /// Why the port does not work, or what else is wrong with it.
         trouble: Option<String>,
     },
     /// A port was removed.
     PortRemoved(PortId),
 }
 
-/// A running worker. Dropping it, and all handles, stops the thread.
+/// A running worker. The thread stops when the worker and all its handles are dropped.
 pub struct Worker {
     handle: WorkerHandle,
     events: Receiver<Event>,
     thread: JoinHandle<Datapath>,
 }
 
-/// Starts a thread for the datapath, on one core if told.
+/// Starts a thread for the datapath, on the given core if there is one. An error if the thread
+/// can't be started or pinned to the core.
 pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Result<Worker> {
     let wake = Arc::new(Wake {
         fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -91,7 +93,7 @@ pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Resul
 fn pin(core: Option<usize>) -> io::Result<()> {
     let Some(core) = core else { return Ok(()) };
     let failed = |error: io::Error| {
-        io::Error::new(error.kind(), format!("workers: core {core} can't be had: {error}"))
+        io::Error::new(error.kind(), format!("workers: can't run on core {core}: {error}"))
     };
     if core >= CpuSet::MAX_CPU {
         return Err(failed(io::ErrorKind::InvalidInput.into()));
@@ -102,13 +104,13 @@ fn pin(core: Option<usize>) -> io::Result<()> {
 }
 
 impl Worker {
-    /// How to command it, from any thread.
+    /// The handle by which any thread commands the worker.
     #[must_use]
     pub fn handle(&self) -> &WorkerHandle {
         &self.handle
     }
 
-    /// What it tells.
+    /// The worker's events.
     #[must_use]
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
@@ -123,17 +125,17 @@ impl Worker {
     }
 }
 
-/// How a sleeping worker is woken.
+/// Wakes a sleeping worker.
 struct Wake {
     fd: OwnedFd,
     is_asleep: AtomicBool,
 }
 
 impl Wake {
-    /// To be called after what the worker is to see was sent.
+    /// Wakes the worker. Callers send their command first, so that the worker sees it.
     fn wake(&self) {
         if self.is_asleep.swap(false, Ordering::SeqCst) {
-            // It can only fail by overflow, and then it is readable anyway.
+            // The write fails only by overflow, and then the descriptor is readable anyway.
             let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
         }
     }
@@ -146,24 +148,24 @@ struct Loop {
     inbox: Receiver<Command>,
     events: Sender<Event>,
     wake: Arc<Wake>,
-    /// As told last.
+    /// The states and troubles of the ports that the last events told.
     ports: BTreeMap<PortId, (LinkState, Option<String>)>,
     checked_at: Option<Moment>,
-    /// Wakes in a row that brought neither packet nor command.
+    /// Number of wakes in a row without a packet or a command.
     idle_wakes: u32,
 }
 
-/// Between two looks at the ports' devices.
+/// Time between two checks of the ports' devices.
 const CHECK: Duration = Duration::from_millis(250);
-/// Sleep while a port has no descriptor to sleep on.
+/// Longest sleep while a port has no descriptor to sleep on.
 const POLLING: Duration = Duration::from_micros(50);
-/// Sleep while upcalls wait for room at the client.
+/// Longest sleep while upcalls wait for room at the client.
 const CLIENT: Duration = Duration::from_millis(1);
-/// Sleep when descriptors are readable again and again, but for nothing.
+/// Longest sleep while descriptors are readable again and again without a packet.
 const DEAF: Duration = Duration::from_millis(5);
-/// Wakes for nothing in a row that are still no pattern.
+/// Number of wakes in a row without a packet or a command after which descriptors are ignored.
 const IDLE_WAKES: u32 = 8;
-/// Commands between two bursts.
+/// Most commands between two bursts.
 const COMMANDS: usize = 64;
 
 impl Loop {
@@ -194,7 +196,7 @@ impl Loop {
         }
     }
 
-    /// Hands upcalls out as far as the client has room.
+    /// Sends upcalls to the client as long as the client has room.
     fn deliver(&mut self) {
         let limit = self.datapath.config().upcalls.outstanding;
         let (outstanding, queued) = self.datapath.upcalls_waiting();
@@ -203,12 +205,12 @@ impl Loop {
             return;
         }
         for upcall in self.datapath.next_upcalls(room) {
-            // With nobody there the packets time out.
+            // If nobody receives the events, the waiting packets time out.
             let _ = self.events.send(Event::Upcall(Box::new(upcall)));
         }
     }
 
-    /// Tells which ports came, went or changed.
+    /// Sends an event for each port that was added, was removed or changed.
     fn tell_ports(&mut self) {
         let mut told = std::mem::take(&mut self.ports);
         for (id, port) in self.datapath.ports() {
@@ -247,7 +249,7 @@ impl Loop {
         let mut all: Vec<PollFd<'_>> =
             all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
-        // Interrupted or failed: then it was a short sleep.
+        // A poll that was interrupted or failed was a short sleep.
         let ready = rustix::event::poll(&mut all, Some(&timeout)).unwrap_or(0);
         let is_commanded = all.first().is_some_and(|fd| !fd.revents().is_empty());
         self.wake.is_asleep.store(false, Ordering::SeqCst);

@@ -148,7 +148,7 @@ fn an_idle_worker_sleeps() {
     drop(worker.stop());
 }
 
-/// Clock ticks that the worker's thread has used: answers are given on it.
+/// Clock ticks that the worker's thread has used. The reply function runs on that thread.
 fn cpu_of(worker: &Worker) -> u64 {
     let (reply, answer) = unbounded();
     let read = move |_| {
@@ -165,6 +165,6 @@ fn a_core_that_is_not_there_is_an_error() {
     for core in [1000, 1 << 20] {
         let error = spawn(Datapath::new(Config::default()), clock(), Some(core));
         let text = error.err().expect("an error").to_string();
-        assert!(text.starts_with(&format!("workers: core {core} can't be had: ")), "{text}");
+        assert!(text.starts_with(&format!("workers: can't run on core {core}: ")), "{text}");
     }
 }

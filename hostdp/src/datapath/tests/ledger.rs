@@ -74,7 +74,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        // Everything small, so that every limit is reached.
+        // The limits are small, so that each of them is reached.
         let upcalls = UpcallLimits {
             queue: 6,
             special: 3,
@@ -184,7 +184,7 @@ impl World {
                 self.install(upcall.key.recirc_id, &upcall.frame, &[output(2)]);
                 Resolution::Reinject
             }
-            // Without a megaflow: the client is wrong, and nothing loops.
+            // The client installed no megaflow. That is its mistake, and must not cause a loop.
             _ => Resolution::Reinject,
         };
         let id = upcall.id.unwrap();
@@ -213,7 +213,7 @@ proptest! {
             world.step(step);
             world.is_exact()?;
         }
-        // Once everything has timed out nothing waits, and it still adds up.
+        // After all timeouts no packet waits, and the accounts still add up.
         world.step(Step::Check(10));
         world.is_exact()?;
         let ledger = world.datapath.ledger();

@@ -77,7 +77,7 @@ fn megaflow() -> impl Strategy<Value = Arc<Megaflow>> {
     )
 }
 
-/// What the slow datapath did.
+/// The results of the slow datapath.
 #[derive(Default)]
 struct Slow {
     table: Table,
@@ -161,8 +161,8 @@ impl Worlds {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// One packet at a time: the same frames on each port in the same order, the same upcalls
-    /// with the same keys, the same statistics.
+    /// Packets that come one at a time give the same frames on each port in the same order, the
+    /// same upcalls with the same keys, and the same statistics.
     #[test]
     fn each_packet_goes_where_the_reference_sends_it(
         flows in prop::collection::vec(megaflow(), 0..14),
@@ -204,7 +204,7 @@ proptest! {
         worlds.compare_stats()?;
     }
 
-    /// In bursts: the order between megaflows may differ, nothing else.
+    /// Packets that come in bursts give the same, except for the order between megaflows.
     #[test]
     fn a_burst_sends_what_its_packets_send(
         flows in prop::collection::vec(megaflow(), 0..14),

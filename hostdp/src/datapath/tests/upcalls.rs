@@ -1,4 +1,4 @@
-//! Upcalls end to end: one per key, answers, what recirculates.
+//! Upcalls end to end: one per key, answers, and upcalls of recirculated packets.
 
 use flow::{RecircId, UpcallReason};
 
@@ -29,7 +29,7 @@ fn one_upcall_per_key_and_all_its_packets_are_counted_on_the_new_megaflow() {
     assert!(datapath.ledger().is_exact());
 }
 
-/// As in OVS: a packet whose lookup missed counts as missed, whatever its upcall is answered.
+/// As in OVS, a packet whose lookup missed counts as missed, whatever the answer to its upcall.
 #[test]
 fn a_packet_that_waited_is_counted_as_one_lookup() {
     for cached in [0, 64] {

@@ -5,8 +5,8 @@ use super::Unfinishable;
 /// `csum_offset` of SCTP, which no protocol with an Internet checksum has.
 const SCTP_OFFSET: usize = 8;
 
-/// Completes a partial checksum: the field at `start + offset` holds the sum of the pseudo
-/// header, the rest is the sum from `start` to the end. For SCTP it is a CRC instead.
+/// Completes a partial checksum: to the sum of the pseudo header, in the field at `start + offset`,
+/// comes the sum from `start` to the end of the frame. The checksum of SCTP is a CRC instead.
 pub(super) fn complete(frame: &mut [u8], start: usize, offset: usize) -> Result<(), Unfinishable> {
     let size = if offset == SCTP_OFFSET { 4 } else { 2 };
     let field = start + offset;
@@ -24,7 +24,7 @@ pub(super) fn complete(frame: &mut [u8], start: usize, offset: usize) -> Result<
     Ok(())
 }
 
-/// A 0 would mean "no checksum" in UDP; its twin means the same sum everywhere.
+/// Returns 0xffff for 0, which would mean "no checksum" in UDP. Both stand for the same sum.
 pub(super) fn not_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }

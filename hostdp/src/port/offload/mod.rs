@@ -1,8 +1,9 @@
-//! Offload headers: what the kernel left for a device to do, done before a frame is forwarded.
+//! Offload headers: the work that the kernel left to a device is done before a frame is forwarded.
 //!
 //! A local sender's frame may come without a transport checksum (`CHECKSUM_PARTIAL`) or as one
-//! frame of up to 64 KiB (GSO). The next hop may be a card, a capture or a peer without
-//! offloads, so both are finished here: the datapath sees only what could be on a wire.
+//! frame of up to 64 KiB (GSO). The next hop may be a card, a capture or a peer without offloads,
+//! so the checksum and the segments are made here: the datapath sees only frames that a wire could
+//! carry.
 
 mod checksum;
 mod segment;
@@ -11,7 +12,7 @@ mod tests;
 
 use flow::packet::Packet;
 
-/// Why a frame can't be finished: its header says what the frame is not.
+/// The error for a frame that can't be finished, because its offload header does not fit it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unfinishable;
 
@@ -30,7 +31,7 @@ const GSO_NONE: u8 = 0;
 const GSO_TCP4: u8 = 1;
 const GSO_TCP6: u8 = 4;
 const GSO_UDP: u8 = 5;
-/// Beside a type: the sender uses explicit congestion notification.
+/// A bit beside the GSO type: the sender uses explicit congestion notification.
 const GSO_ECN: u8 = 0x80;
 
 impl Header {
@@ -46,8 +47,8 @@ impl Header {
         })
     }
 
-    /// The frames that the header and the frame stand for, each whole and with its checksums,
-    /// behind the VLAN tag that the kernel had taken out.
+    /// Gives `sink` the frames that the header and the frame stand for, each whole, with its
+    /// checksums and with the VLAN tag that the kernel had taken out.
     pub(super) fn finish(
         self,
         frame: &[u8],

@@ -5,7 +5,7 @@ use flow::packet::{self, Packet};
 use super::Unfinishable;
 use super::checksum::{add, fold, not_zero};
 
-/// Where the headers of a large frame are, and what they are.
+/// A large frame, with the places and kinds of its headers.
 struct Large<'a> {
     frame: &'a [u8],
     network: usize,
@@ -58,7 +58,7 @@ impl Large<'_> {
         };
         let is_short = is_tcp && header < 20;
         let payload = transport + header;
-        // What the IP length leaves out is padding, and a large frame has none.
+        // Bytes beyond the IP length would be padding, and a large frame has no padding.
         let is_whole = layers.transport?.end == frame.len() && payload <= frame.len();
         let is_fragment = key.ip_frag != 0;
         if is_short || !is_whole || is_fragment || layers.routed {
@@ -67,7 +67,7 @@ impl Large<'_> {
         Some(Large { frame, network, is_ipv6, transport, is_tcp, payload })
     }
 
-    /// Makes a segment's headers right; `None` if a length does not fit.
+    /// Corrects the lengths and checksums in a segment's headers; `None` if a length does not fit.
     fn finish(&self, bytes: &mut [u8], n: usize, start: usize, is_last: bool) -> Option<()> {
         let transport_length = bytes.len() - self.transport;
         if self.is_tcp {
@@ -115,7 +115,7 @@ impl Large<'_> {
     }
 }
 
-/// Offsets are within the headers, which [`Large::parse`] found whole.
+/// Writes bytes at an offset within the headers, which [`Large::parse`] found whole.
 fn put<const N: usize>(bytes: &mut [u8], at: usize, new: [u8; N]) {
     if let Some(place) = bytes.get_mut(at..at + N) {
         place.copy_from_slice(&new);

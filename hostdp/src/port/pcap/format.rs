@@ -1,5 +1,6 @@
-//! The classic capture format: a header of 24 bytes, then records of 16 bytes and a frame. Either
-//! byte order, times in microseconds or nanoseconds; written in ours with nanoseconds.
+//! The classic capture format: a header of 24 bytes, then records of 16 bytes and a frame. Captures
+//! are read in either byte order, with microseconds or nanoseconds; they are written in the
+//! machine's byte order with nanoseconds.
 //! Source: the manual page pcap-savefile(5).
 
 use std::io::{self, Read, Write};
@@ -10,7 +11,7 @@ pub enum PcapError {
     /// Reading failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// There is nothing in it.
+    /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
     /// The file ends within its header.
@@ -19,31 +20,31 @@ pub enum PcapError {
     /// The newer format of captures.
     #[error("a pcapng file; only pcap is read: convert it with editcap -F pcap IN OUT")]
     PcapNg,
-    /// Packed; by what, and what unpacks it.
+    /// The file is compressed; by which program, and the program that unpacks it.
     #[error("compressed by {0}: unpack it first with {1}")]
     Compressed(&'static str, &'static str),
     /// The first bytes are those of no capture.
     #[error("not a pcap file: it begins with {0:#010x}")]
     Magic(u32),
-    /// Other than 2.4.
-    #[error("version {0}.{1} of the format; only 2.4 is known")]
+    /// A version of the format other than 2.4.
+    #[error("version {0}.{1} of the pcap format; only 2.4 is supported")]
     Version(u16, u16),
     /// Frames of another link layer.
     #[error("link type {0}; only Ethernet (1) is supported")]
     LinkType(u32),
-    /// A record longer than any capture has.
+    /// A record that is longer than records of captures can be.
     #[error("record {record}: {length} bytes, more than {MAX_FRAME}")]
     Length {
-        /// Which, from 1.
+        /// The number of the record, from 1.
         record: u64,
-        /// What it says.
+        /// The length that the record's header says.
         length: u32,
     },
-    /// No packet has no bytes: the file is damaged, or was padded with zeros.
+    /// A record without bytes. Packets have bytes, so the file is damaged or was padded with zeros.
     #[error("record {0}: a packet of 0 bytes")]
     Hollow(u64),
     /// The file ends within a record or its header.
-    #[error("record {0}: the file ends in the middle of it")]
+    #[error("record {0}: the file ends in the middle of the record")]
     Cut(u64),
 }
 
@@ -65,7 +66,7 @@ const NANOSECONDS: u32 = 0xa1b2_3c4d;
 const ETHERNET: u32 = 1;
 /// The first block of a pcapng file, the same in either byte order.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// How files begin that a packer has made, which, and what undoes it.
+/// Compressed files: their first bytes, the program that compresses, and the one that unpacks.
 const PACKED: [(&[u8], &str, &str); 4] = [
     (&[0x1f, 0x8b], "gzip", "gunzip"),
     (&[0x28, 0xb5, 0x2f, 0xfd], "zstd", "unzstd"),
@@ -78,7 +79,7 @@ const PACKED: [(&[u8], &str, &str); 4] = [
 pub struct Record {
     /// Nanoseconds since the epoch of the capture.
     pub time: u64,
-    /// Bytes on the wire; more than there are here if the capture cut it.
+    /// Length of the frame on the wire in bytes; more than `frame` has if the capture cut it.
     pub original_len: u32,
     /// The frame, without FCS.
     pub frame: Vec<u8>,
@@ -88,7 +89,7 @@ pub struct Record {
 pub struct Reader<R> {
     input: R,
     is_big_endian: bool,
-    /// Nanoseconds in the unit of the records' fractions.
+    /// Length in nanoseconds of the unit of the records' fractions of a second.
     unit: u64,
     records: u64,
 }
@@ -172,7 +173,7 @@ impl<R: Read> Iterator for Reader<R> {
     }
 }
 
-/// Fills the buffer unless the input ends before; returns how far.
+/// Fills the buffer, unless the input ends before; returns the number of bytes read.
 fn read_fully(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {

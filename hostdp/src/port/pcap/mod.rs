@@ -1,5 +1,5 @@
-//! The `pcap` port: frames out of one capture file and into another. The files are the classic
-//! format of libpcap; [`Reader`] and [`Writer`] serve whoever needs the times too.
+//! The `pcap` port: frames out of one capture file and into another. The files have the classic
+//! format of libpcap; callers that need the times of frames use [`Reader`] and [`Writer`].
 
 mod format;
 #[cfg(test)]
@@ -26,13 +26,13 @@ pub type Input = Reader<BufReader<File>>;
 /// A capture that is being written.
 pub type Output = Writer<BufWriter<File>>;
 
-/// Opens a capture and reads its header. Waits for a pipe's writer.
+/// Opens a capture and reads its header. Opening a pipe waits for its writer.
 pub fn open(path: &Path) -> Result<Input, PcapError> {
     Reader::new(BufReader::new(File::open(path)?))
 }
 
-/// Begins a capture, over what is there. Packets are nobody else's business: a file is readable
-/// by its owner alone, also one that was there.
+/// Creates a capture, or overwrites an existing file. In either case the file is readable by its
+/// owner alone, since packets are private.
 pub fn create(path: &Path) -> io::Result<Output> {
     let mut options = File::options();
     let file = options.write(true).create(true).truncate(true).mode(OWNER).open(path)?;
@@ -45,11 +45,11 @@ pub fn create(path: &Path) -> io::Result<Output> {
 /// To be read and written by the owner.
 const OWNER: u32 = 0o600;
 
-/// Where a port's times come from.
+/// A function that returns the time.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
-/// A port over capture files. It receives each frame of its input once, as fast as it is asked,
-/// and writes what it sends with the clock's time.
+/// A port over capture files. It receives each frame of its input once, as fast as the worker asks,
+/// and writes each frame that it sends with the clock's time.
 pub struct PcapPort {
     name: String,
     input: Option<Source>,
@@ -66,9 +66,9 @@ struct Source {
 }
 
 impl PcapPort {
-    /// A port that receives what is in `input`, if any, and writes what it sends to `output`,
-    /// if any: an existing file is overwritten. The worker must not wait for others, so neither
-    /// may be a pipe or a device.
+    /// A port that receives the frames of `input`, if given, and writes the frames that it sends to
+    /// `output`, if given. An existing output is overwritten. Neither file can be a pipe or a
+    /// device, because the worker must not wait for others.
     pub fn open(
         name: &str,
         input: Option<&Path>,
@@ -85,7 +85,7 @@ impl PcapPort {
         let input = input.map(|path| {
             let reader = is_regular(path)
                 .and_then(|()| open(path).map_err(io::Error::from))
-                .map_err(|error| refused("read the input", path, error))?;
+                .map_err(|error| refused("can't read the input", path, error))?;
             Ok(Source { path: path.into(), reader })
         });
         let output = output.map(|path| {
@@ -93,13 +93,13 @@ impl PcapPort {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => create(path),
             };
-            made.map_err(|error| refused("write the output", path, error))
+            made.map_err(|error| refused("can't write the output", path, error))
         });
         let (input, output) = (input.transpose()?, output.transpose()?);
         Ok(PcapPort { name: name.into(), input, output, clock, readable, trouble: None })
     }
 
-    /// The input is at its end, or unreadable from here on.
+    /// Closes the input, which has ended or can't be read any further.
     fn end(&mut self, error: Option<&PcapError>) {
         let input = self.input.take();
         if let (Some(input), Some(error)) = (input, error) {
@@ -113,10 +113,10 @@ fn is_regular(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.is_file() {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
-/// The error with the file that it is about.
+/// Adds the path of a file to an error about it.
 fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
@@ -145,7 +145,7 @@ impl Port for PcapPort {
         let time = (self.clock)().0;
         for frame in frames.drain(..) {
             match &mut self.output {
-                // Nobody listens at the other end, as on a cable that ends in the air.
+                // Without an output the frame counts as sent, as on a cable with an open end.
                 None => report.sent(frame.len()),
                 Some(output) => match output.write(time, frame.bytes()) {
                     Ok(()) => report.sent(frame.len()),

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A capture of one frame of `frame`, with the given magic and order.
+/// A capture of one frame, with the given magic number and byte order.
 fn capture(magic: u32, is_big: bool, fraction: u32, frame: &[u8]) -> Vec<u8> {
     let word = |n: u32| if is_big { n.to_be_bytes() } else { n.to_le_bytes() };
     let half = |n: u16| if is_big { n.to_be_bytes() } else { n.to_le_bytes() };
@@ -63,13 +63,13 @@ fn hostile_files_are_errors() {
             format!("the file ends after {length} bytes, in the middle of its header of 24");
         assert_eq!(read(&good[..length]).unwrap_err().to_string(), wanted);
     }
-    assert_eq!(changed(4, &[3]), "version 3.4 of the format; only 2.4 is known");
+    assert_eq!(changed(4, &[3]), "version 3.4 of the pcap format; only 2.4 is supported");
     assert_eq!(changed(20, &[101]), "link type 101; only Ethernet (1) is supported");
     assert_eq!(changed(32, &[0xff; 4]), "record 1: 4294967295 bytes, more than 262144");
-    assert_eq!(changed(32, &[61]), "record 1: the file ends in the middle of it");
+    assert_eq!(changed(32, &[61]), "record 1: the file ends in the middle of the record");
     for length in 0..good.len() {
         let result = read(&good[..length]);
-        // Whole only at the end of the file's header: a capture of nothing.
+        // The only whole shorter file ends with the file's header: a capture without frames.
         assert_eq!(result.is_ok(), length == 24, "{length}");
     }
 }
@@ -98,18 +98,18 @@ fn the_port_replays_its_input_and_keeps_its_output() {
     assert_eq!(counts, [32, 8, 0]);
     assert_eq!(port.state(), LinkState::Down);
     let trouble = port.trouble().unwrap();
-    assert!(trouble.ends_with("in.pcap: record 41: the file ends in the middle of it"));
+    assert!(trouble.ends_with("in.pcap: record 41: the file ends in the middle of the record"));
     let written = read(&std::fs::read(&output).unwrap()).unwrap();
     assert_eq!((written.len(), written[39].time), (40, 42));
 
     std::fs::write(&input, b"no capture").unwrap();
     let error = PcapPort::open("p", Some(&input), None, clock.clone()).map(drop).unwrap_err();
-    assert!(error.to_string().starts_with("port p: read the input: "), "{error}");
-    // The worker would wait there, or read for ever.
+    assert!(error.to_string().starts_with("port p: can't read the input: "), "{error}");
+    // With these files the worker would wait, or read for ever.
     let device = Path::new("/dev/zero");
     for (input, output) in [(Some(device), None), (None, Some(device))] {
         let error = PcapPort::open("p", input, output, clock.clone()).map(drop).unwrap_err();
-        assert!(error.to_string().ends_with("/dev/zero: no regular file"), "{error}");
+        assert!(error.to_string().ends_with("/dev/zero: not a regular file"), "{error}");
     }
 }
 

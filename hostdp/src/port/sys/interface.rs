@@ -1,4 +1,4 @@
-//! What the kernel knows of network interfaces, by ioctl in the socket's own namespace.
+//! Requests about network interfaces, by ioctl in the namespace of a socket.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -8,7 +8,7 @@ use super::check;
 /// Longest name of an interface, its final zero included.
 const NAME: usize = libc::IFNAMSIZ;
 
-/// Can this be the name of an interface? (The kernel's rule.)
+/// Returns true if an interface can have this name, by the kernel's rule.
 pub(in crate::port) fn is_interface_name(name: &str) -> bool {
     let is_bad = |b: u8| b == b'/' || b == b':' || b == 0 || b.is_ascii_whitespace();
     !name.is_empty()
@@ -59,8 +59,8 @@ pub(in crate::port) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32
     Ok(u32::try_from(mtu).unwrap_or(0))
 }
 
-/// Makes an opened `/dev/net/tun` the other end of a TAP interface of that name, without a
-/// packet information header; the interface is made if it is not there. Returns its name.
+/// Makes an opened `/dev/net/tun` the other end of the TAP interface with the given name, without a
+/// packet information header. If there is no such interface, it is made. Returns its name.
 pub(in crate::port) fn tun_attach(device: BorrowedFd<'_>, name_wanted: &str) -> io::Result<String> {
     let mut request = request(name_wanted)?;
     let flags = libc::IFF_TAP | libc::IFF_NO_PI;
@@ -69,8 +69,8 @@ pub(in crate::port) fn tun_attach(device: BorrowedFd<'_>, name_wanted: &str) -> 
     Ok(name(&request))
 }
 
-/// The name that the interface behind an attached `/dev/net/tun` has now, in whichever namespace
-/// it is. An error once it was deleted.
+/// The name that the interface behind an attached `/dev/net/tun` has now, in any namespace. An
+/// error if the interface was deleted.
 pub(in crate::port) fn tun_name(device: BorrowedFd<'_>) -> io::Result<String> {
     let mut request = request("")?;
     call(device, libc::TUNGETIFF, &mut request)?;

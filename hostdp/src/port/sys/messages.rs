@@ -17,7 +17,7 @@ const SLOT: usize = VNET_HEADER + FRAME;
 /// Ancillary data: one `tpacket_auxdata` and its header, in aligned words.
 const CONTROL: usize = 8;
 
-/// Room for one burst, and what the last receive left in it.
+/// Buffers for one burst, with the frames of the last receive.
 pub(in crate::port) struct Messages {
     buffer: Vec<u8>,
     metas: Vec<Meta>,
@@ -32,12 +32,12 @@ struct Meta {
 
 /// One received frame.
 pub(in crate::port) struct Message<'a> {
-    /// As the kernel wrote it.
+    /// The offload header as the kernel wrote it.
     pub(in crate::port) header: &'a [u8],
     pub(in crate::port) frame: &'a [u8],
     /// TPID and TCI of the tag that the kernel took out of the frame.
     pub(in crate::port) vlan: Option<(u16, u16)>,
-    /// The frame was longer than there is room for.
+    /// True if the frame was longer than its buffer.
     pub(in crate::port) is_cut: bool,
 }
 
@@ -46,8 +46,8 @@ impl Messages {
         Messages { buffer: vec![0; BURST * SLOT], metas: Vec::with_capacity(BURST) }
     }
 
-    /// Receives at most `max` frames without waiting; returns how many. They stay until the
-    /// next call.
+    /// Receives at most `max` frames without waiting; returns their number. The frames stay in the
+    /// buffers until the next call.
     pub(in crate::port) fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -125,7 +125,7 @@ fn stripped_tag(header: &libc::msghdr) -> Option<(u16, u16)> {
 }
 
 /// Sends frames in order without waiting, each behind an offload header that asks for nothing;
-/// returns how many the kernel took. An error is that of the first frame.
+/// returns the number of frames that the kernel took. An error is that of the first frame.
 pub(in crate::port) fn send(socket: BorrowedFd<'_>, frames: &[Packet]) -> io::Result<usize> {
     let count = frames.len().min(BURST);
     let nothing = [0_u8; VNET_HEADER];

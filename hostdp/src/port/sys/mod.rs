@@ -43,8 +43,8 @@ pub(super) fn bind_interface(socket: BorrowedFd<'_>, index: i32) -> io::Result<(
     check(result)
 }
 
-/// The number of the interface that a bound socket still has. `None` once that interface was
-/// deleted or has moved to another namespace, whatever has its number or name since.
+/// The number of the interface that a bound socket still has. `None` after that interface was
+/// deleted or moved to another namespace, even if another interface has its number or name now.
 pub(super) fn bound_interface(socket: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     // SAFETY: sockaddr_ll is integers and an array of them: all zeroes is a value of it.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
@@ -72,7 +72,8 @@ pub(super) fn set_int(
     check(result)
 }
 
-/// Lets the interface pass frames to any address up, as long as the socket is open.
+/// Makes the interface promiscuous, so that it receives frames to any address, as long as the
+/// socket is open.
 pub(super) fn set_promiscuous(socket: BorrowedFd<'_>, index: i32) -> io::Result<()> {
     let kind = u16::try_from(libc::PACKET_MR_PROMISC).unwrap_or(0);
     let request =
@@ -91,7 +92,7 @@ pub(super) fn set_promiscuous(socket: BorrowedFd<'_>, index: i32) -> io::Result<
     check(result)
 }
 
-/// Does the descriptor take a write now?
+/// Returns true if the descriptor takes a write now.
 pub(super) fn is_writable(fd: BorrowedFd<'_>) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
@@ -99,14 +100,14 @@ pub(super) fn is_writable(fd: BorrowedFd<'_>) -> bool {
     poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
 }
 
-/// Packets lost because the socket's buffer was full, since the last call.
+/// Number of packets lost since the last call because the socket's buffer was full.
 pub(super) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
     option(socket, libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut stats)?;
     Ok(stats.tp_drops)
 }
 
-/// Reads an option into a value that any bytes are one of.
+/// Reads an option into a value of a type for which all bytes are valid.
 fn option<T: Plain>(
     socket: BorrowedFd<'_>,
     level: i32,

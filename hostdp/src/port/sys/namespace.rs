@@ -1,4 +1,4 @@
-//! Sockets in the network namespace of another socket, and who is at the other end of them.
+//! Sockets in the network namespace of another socket, and the process at their other end.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -8,15 +8,15 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{check, option};
 
-/// A Unix socket in the network namespace of another socket, whichever the calling thread is in.
-/// Where they differ it needs `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
+/// Opens a Unix socket in the network namespace of another socket. If the calling thread is in a
+/// different namespace, this needs `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
 pub(in crate::port) fn unix_socket_beside(other: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let here = unix_socket()?;
     if cookie(here.as_fd())? == cookie(other)? {
         return Ok(here);
     }
     let namespace = namespace_of(other)?;
-    // A thread of its own goes there: the caller's stays where it is.
+    // A new thread enters the namespace, so that the calling thread stays in its own.
     let made = std::thread::scope(|scope| {
         let there = || {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
@@ -32,7 +32,7 @@ fn unix_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// Tells the socket's network namespace from all others since boot.
+/// A number that identifies the socket's network namespace among all since boot.
 fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     let mut cookie = 0_u64;
     option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut cookie)?;
@@ -50,8 +50,8 @@ fn namespace_of(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// Opens a socket's network namespace.
 const SIOCGSKNS: libc::Ioctl = 0x894c;
 
-/// The process that listens at the other end of a connected Unix socket; `None` where it is not
-/// among those that this process can see.
+/// The process that listens at the other end of a connected Unix socket; `None` if this process
+/// can't see that process.
 pub(in crate::port) fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut peer)?;
