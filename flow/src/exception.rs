@@ -63,7 +63,4 @@ pub trait CardPort: Send {
     /// Returns true if the wire is up. The call is slow: callers ask a few times a second. An error
     /// means that the card is gone.
     fn link(&mut self) -> io::Result<bool>;
-
-    /// Packets that the card dropped because the receive ring was full, absolute.
-    fn overruns(&mut self) -> u64;
 }

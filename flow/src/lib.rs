@@ -7,6 +7,7 @@
 pub mod action;
 pub mod capability;
 pub mod client;
+pub mod conservation;
 pub mod exception;
 pub mod field;
 pub mod id;

@@ -22,7 +22,7 @@ mod testing;
 pub mod upcall;
 pub mod worker;
 
-pub use datapath::{Account, Config, Datapath, Ledger, PortSnapshot, Snapshot};
+pub use datapath::{Account, Config, Datapath, Ends, Ledger, PortSnapshot, Snapshot};
 pub use drops::{DropReason, Drops};
 pub use table::FlowTable;
 pub use upcall::{Resolution, SPECIAL_PID, Upcall, UpcallId, UpcallLimits};

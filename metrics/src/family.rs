@@ -124,6 +124,17 @@ families! {
         "Packets sent, by who forwarded them (nic or host)." port_transmit_packets;
     "port_transmit_bytes_total" Counter ["port", "path"]
         "Bytes sent: whole Ethernet frames without FCS." port_transmit_bytes;
+    "conservation_state" Gauge ["unit", "state"]
+        "1 for what can be said of packets and of bytes: holds, not-checked (no port counts what \
+         the NIC does), not-at-rest, does-not-hold." conservation_state;
+    "conservation_packets" Gauge ["term", "reason"]
+        "Packets by term of the conservation line: offered + copies = sent-nic + sent-host + \
+         consumed + lost-nic + lost-host + in-flight, and offered + recirculated = hit-nic + \
+         hit-host + unmatched + went-on."
+        conservation_packets;
+    "conservation_bytes" Gauge ["term", "reason"]
+        "The same in bytes; those that action lists added (rewritten) count as offered."
+        conservation_bytes;
     "port_drops_total" Counter ["port", "direction", "reason"]
         "Packets dropped, by direction and reason." port_drops;
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flow::conservation::Conservation;
 use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage};
 
 use crate::histogram::Histogram;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub providers: BTreeMap<String, ProviderMetrics>,
     /// The ports, by name.
     pub ports: BTreeMap<String, PortMetrics>,
+    /// Packets and bytes from where they were offered to where they ended.
+    pub conservation: Conservation,
     /// What the client learnt; `None` where it learns nothing.
     pub learning: Option<Learning>,
     /// From the upcall to the answer carried out.
@@ -46,6 +49,7 @@ impl Default for Snapshot {
             placement_changes: BTreeMap::new(),
             providers: BTreeMap::new(),
             ports: BTreeMap::new(),
+            conservation: Conservation::default(),
             learning: None,
             upcall_duration: Histogram::durations(),
             recirculation_depth: Histogram::depths(),

@@ -132,42 +132,8 @@ pub struct Status {
     pub client: &'static str,
     /// Its ports, by number.
     pub ports: Vec<PortView>,
-    /// Everything that is exported as a metric.
+    /// Everything that is exported as a metric, the conservation of packets included.
     pub metrics: metrics::Snapshot,
-    /// Packets and where they went, as of the last reconciliation.
-    pub conservation: Conservation,
-}
-
-/// The conservation of packets and bytes: offered = nic + host + dropped, once all is at rest.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Conservation {
-    /// What came in by all ports, counted there: by the card's wire ports where it has them.
-    pub offered: Counters,
-    /// First-pass hits of megaflows in hardware.
-    pub nic: Counters,
-    /// First-pass hits of megaflows on the host, and what a client did to single packets.
-    pub host: Counters,
-    /// Dropped before any megaflow was hit, by reason.
-    pub dropped: Vec<(String, Counters)>,
-    /// Waiting for an answer.
-    pub in_flight: Counters,
-    /// Nothing came between the readings that this is made of: only then it has to hold.
-    pub at_rest: bool,
-}
-
-impl Conservation {
-    /// All that is accounted for.
-    #[must_use]
-    pub fn accounted(&self) -> Counters {
-        let dropped: Counters = self.dropped.iter().map(|(_, counters)| *counters).sum();
-        self.nic + self.host + dropped + self.in_flight
-    }
-
-    /// Does it add up, to the packet and the byte?
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        self.offered == self.accounted()
-    }
 }
 
 /// Why a request was not carried out; nothing was changed.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flow::packet::{self, Packet};
@@ -31,8 +31,6 @@ pub struct Lane {
 pub struct WireHandle {
     closed: Arc<AtomicBool>,
     plug: Plug,
-    lost_packets: Arc<AtomicU64>,
-    lost_bytes: Arc<AtomicU64>,
 }
 
 impl WireHandle {
@@ -46,20 +44,6 @@ impl WireHandle {
     pub fn plug(&self) -> Plug {
         self.plug.clone()
     }
-
-    fn count_lost(&self, counters: Counters) {
-        self.lost_packets.fetch_add(counters.packets, Ordering::Relaxed);
-        self.lost_bytes.fetch_add(counters.bytes, Ordering::Relaxed);
-    }
-
-    /// Frames that the interfaces could not give to the card whole.
-    #[must_use]
-    pub fn lost(&self) -> Counters {
-        Counters {
-            packets: self.lost_packets.load(Ordering::Relaxed),
-            bytes: self.lost_bytes.load(Ordering::Relaxed),
-        }
-    }
 }
 
 /// A wire with interfaces on it.
@@ -71,6 +55,8 @@ pub struct PortWire {
     received: VecDeque<Packet>,
     current: Option<Packet>,
     to_send: Vec<Vec<Packet>>,
+    /// What the interfaces lost, or could not give whole, since the card asked.
+    lost: Counters,
     checked: Instant,
 }
 
@@ -98,6 +84,7 @@ impl PortWire {
             batch: Batch::new(),
             received: VecDeque::new(),
             current: None,
+            lost: Counters::default(),
             checked: Instant::now(),
         };
         wire.tell();
@@ -121,6 +108,7 @@ impl PortWire {
         for lane in &mut self.lanes {
             if is_due {
                 lane.port.check();
+                self.lost += Counters { packets: lane.port.overruns(), bytes: 0 };
             }
             lane.port.receive(&mut self.batch);
             if self.batch.is_empty() {
@@ -128,7 +116,7 @@ impl PortWire {
             }
             let (frames, dropped) = self.batch.take();
             self.received.extend(frames.map(|frame| tagged(frame.packet, lane.vid)));
-            dropped.for_each(|(_, counters)| self.handle.count_lost(counters));
+            self.lost += dropped.map(|(_, counters)| counters).sum();
         }
         if is_due {
             self.tell();
@@ -152,6 +140,10 @@ impl Wire for PortWire {
         }
         self.current = self.received.pop_front();
         Ok(self.current.as_ref().map(Packet::bytes))
+    }
+
+    fn lost(&mut self) -> Counters {
+        std::mem::take(&mut self.lost)
     }
 
     fn transmit(&mut self, frame: &[u8]) -> io::Result<bool> {

@@ -57,7 +57,10 @@ fn a_browser_shows_where_each_megaflow_is_and_why() {
         assert_eq!(rows(&all, place), there(place), "{place}: {all}");
         assert!(all.contains(&format!("<option value=\"{place}\">")), "{all}");
     }
-    assert!(all.contains("<em>action trunc</em>") && all.contains("<pre class=\"good\">"), "{all}");
+    assert!(
+        all.contains("<em>action trunc</em>") && all.contains("<pre class=\"holds\">"),
+        "{all}"
+    );
 
     let some = browse(&lan, &folder, "/?where=refused&filter=eth_type%3D0x88b5");
     assert_eq!((rows(&some, "refused"), rows(&some, "nic")), (1, 0), "{some}");

@@ -29,7 +29,6 @@ pub struct RingPort {
     longest: usize,
     frame: Vec<u8>,
     checked: Instant,
-    overruns: u64,
 }
 
 impl RingPort {
@@ -53,7 +52,6 @@ impl RingPort {
             longest,
             frame: Vec::new(),
             checked: Instant::now(),
-            overruns: 0,
         }
     }
 
@@ -151,16 +149,6 @@ impl CardPort for RingPort {
     fn link(&mut self) -> io::Result<bool> {
         self.device.check()?;
         Ok(self.window.link()?)
-    }
-
-    fn overruns(&mut self) -> u64 {
-        if self.device.check().is_ok() {
-            match self.window.overruns() {
-                Ok(overruns) => self.overruns = overruns,
-                Err(error) => self.device.distrust(&error),
-            }
-        }
-        self.overruns
     }
 }
 

@@ -217,10 +217,7 @@ impl Rig {
                 Some(ProviderEvent::Gone(why)) => (1, Err(why)),
                 _ => (1, Ok(())),
             },
-            4 => {
-                let _ = self.port.overruns();
-                (1, self.port.link().map(drop).map_err(text))
-            }
+            4 => (1, self.port.link().map(drop).map_err(text)),
             5 => (1, self.port.arm().map_err(text)),
             6..8 => {
                 let _ = vfio::Wire::transmit(&mut self.wire, &udp_frame(1, 2, 3, 100)).unwrap();

@@ -171,7 +171,6 @@ fn what_finds_no_room_is_dropped_by_reason_and_nothing_is_lost_unseen() {
     assert_eq!(drops(DropReason::Oversize), 1);
     let dropped: Counters = ledger.drops.values().copied().sum();
     assert_eq!(ledger.rx, ledger.nic + ledger.host + dropped, "packets and bytes");
-    assert_eq!(rig.ports[0].overruns(), 13);
     assert_eq!(take(&mut rig.ports[0], 8).len(), 8);
     let traffic = rig.provider.traffic().unwrap().remove(0);
     let told: Counters = traffic.receive_drops.iter().map(|(_, counters)| *counters).sum();

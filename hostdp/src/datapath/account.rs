@@ -1,6 +1,7 @@
 //! The ledger: where every received packet went.
 
 use flow::Counters;
+use flow::conservation::Forks;
 
 use crate::drops::Drops;
 
@@ -62,6 +63,21 @@ impl Ledger {
             Origin::Counted => None,
         }
     }
+}
+
+/// Where packets and their copies ended, whatever account they were received in. Together with
+/// the drops it is exact: received, overruns, injected and copies, as rewritten, are the sum of
+/// what megaflows dropped, what went up, what was sent, what was lost and what waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ends {
+    /// What action lists made of the packets.
+    pub forks: Forks,
+    /// Sent up to the client by an action.
+    pub userspace: Counters,
+    /// Sent by ports, those that are not there any more included.
+    pub sent: Counters,
+    /// Waiting for an answer, whatever their origin.
+    pub waiting: Counters,
 }
 
 /// The account in which a packet is still to be counted.

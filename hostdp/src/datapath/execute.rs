@@ -1,6 +1,7 @@
 //! Executes actions on groups of packets: each action on all packets before the next action, so
 //! that the frames of a recirculation are sent before those of later actions, as in OVS.
 
+use flow::conservation::Ways;
 use flow::packet::{self, Packet};
 use flow::{Action, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
 
@@ -18,19 +19,24 @@ impl Datapath {
         depth: usize,
         now: Moment,
     ) {
+        let mut ways = Ways::new(whole(&packets));
         for (n, action) in actions.iter().enumerate() {
             let is_last = n + 1 == actions.len();
             match action {
                 Action::Output(port) if is_last => {
+                    ways.way(kept(&packets));
                     packets.drain(..).for_each(|packet| self.output(*port, packet.into_frame()));
                 }
                 Action::Output(port) => {
+                    ways.way(kept(&packets));
                     packets.iter_mut().for_each(|packet| self.output(*port, packet.frame()));
                 }
                 Action::Userspace(userspace) => {
+                    ways.way(kept(&packets));
                     packets.iter_mut().for_each(|packet| self.send_up(userspace, packet, now));
                 }
                 Action::Recirc(id) => {
+                    ways.way(whole(&packets));
                     let copies =
                         if is_last { std::mem::take(&mut packets) } else { packets.clone() };
                     self.recirculate(*id, copies, depth, now);
@@ -45,6 +51,7 @@ impl Datapath {
                     let chosen = packets.iter().filter(|_| self.roll(*probability));
                     let chosen: Vec<InFlight> = chosen.cloned().collect();
                     if !chosen.is_empty() {
+                        ways.copy(whole(&chosen));
                         self.execute_list(actions, chosen, depth, now);
                     }
                 }
@@ -60,6 +67,7 @@ impl Datapath {
                 }
             }
         }
+        self.ends.forks += ways.end(whole(&packets));
     }
 
     fn recirculate(&mut self, id: RecircId, mut packets: Vec<InFlight>, depth: usize, now: Moment) {
@@ -100,7 +108,9 @@ impl Datapath {
             reason: UpcallReason::Action(userspace.userdata.clone()),
             queued_at: now,
         };
-        if !self.upcalls.action(userspace.pid, upcall) {
+        if self.upcalls.action(userspace.pid, upcall) {
+            self.ends.userspace += what;
+        } else {
             self.drop_packet(DropReason::UpcallQueueFull, Origin::Counted, port, what);
         }
     }
@@ -122,6 +132,16 @@ impl Datapath {
             _ => split_mix(&mut self.dice) >> 32 <= u64::from(probability),
         }
     }
+}
+
+/// The packets as they are.
+fn whole(packets: &[InFlight]) -> Counters {
+    packets.iter().map(|packet| Counters::packet(packet.packet.len())).sum()
+}
+
+/// The packets as the next output or userspace action sends them.
+fn kept(packets: &[InFlight]) -> Counters {
+    packets.iter().map(|packet| Counters::packet(packet.kept())).sum()
 }
 
 impl InFlight {

@@ -44,6 +44,7 @@ impl Datapath {
         let Some(actions) = self.table.hit(slot, sum, tcp_flags, now) else { return };
         if actions.is_empty() {
             self.explicit_drops += sum;
+            self.ends.forks.dropped += sum;
         } else {
             self.execute_list(&actions, packets, depth, now);
         }
@@ -55,6 +56,7 @@ impl Datapath {
         match self.upcalls.miss(&key, Waiting { packet, origin, depth }, now) {
             Err(reason) => self.drop_packet(reason, origin, key.port(), what),
             Ok(()) => {
+                self.ends.waiting += what;
                 if let Some(account) = self.ledger.of(origin) {
                     account.pending += what;
                 }

@@ -24,7 +24,7 @@ use crate::upcall::{UpcallLimits, Upcalls};
 use ports::PortSlot;
 
 pub(crate) use account::Origin;
-pub use account::{Account, Ledger};
+pub use account::{Account, Ends, Ledger};
 pub use snapshot::{PortSnapshot, Snapshot};
 
 /// The settings of a datapath, which are fixed when it is made.
@@ -66,6 +66,7 @@ pub struct Datapath {
     ports: BTreeMap<PortId, PortSlot>,
     upcalls: Upcalls,
     ledger: Ledger,
+    ends: Ends,
     drops: Drops,
     explicit_drops: Counters,
     injected: Counters,
@@ -100,6 +101,7 @@ impl Datapath {
             ports: BTreeMap::new(),
             upcalls: Upcalls::new(config.seed, config.upcalls),
             ledger: Ledger::default(),
+            ends: Ends::default(),
             drops: Drops::default(),
             explicit_drops: Counters::default(),
             injected: Counters::default(),

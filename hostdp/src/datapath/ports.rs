@@ -55,12 +55,14 @@ impl PortSlot {
         self.receive_drops.count(reason, what);
     }
 
-    fn flush(&mut self, drops: &mut Drops) {
+    fn flush(&mut self, drops: &mut Drops, sent: &mut Counters) {
         if self.queue.is_empty() {
             return;
         }
         self.port.transmit(&mut self.queue, &mut self.report);
-        self.sent += std::mem::take(&mut self.report.sent);
+        let now_sent = std::mem::take(&mut self.report.sent);
+        self.sent += now_sent;
+        *sent += now_sent;
         for (reason, what) in self.report.dropped.drain(..) {
             self.transmit_drops.count(reason, what);
             drops.count(reason, what);
@@ -133,7 +135,7 @@ impl Datapath {
     /// Sends what is queued.
     pub(super) fn flush(&mut self) {
         for slot in self.ports.values_mut() {
-            slot.flush(&mut self.drops);
+            slot.flush(&mut self.drops, &mut self.ends.sent);
         }
     }
 
@@ -148,6 +150,7 @@ impl Datapath {
 
     /// The packet waits no longer.
     pub(super) fn unwait(&mut self, origin: Origin, what: Counters) {
+        self.ends.waiting = self.ends.waiting.since(what).unwrap_or_default();
         if let Some(account) = self.ledger.of(origin) {
             account.pending = account.pending.since(what).unwrap_or_default();
         }

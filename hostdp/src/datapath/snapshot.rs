@@ -2,7 +2,7 @@
 
 use flow::{Counters, PortId};
 
-use super::{Datapath, Ledger};
+use super::{Datapath, Ends, Ledger};
 use crate::drops::Drops;
 use crate::port::{LinkState, PortKind};
 use crate::table::LookupCounters;
@@ -13,6 +13,8 @@ use crate::upcall::QueueCounters;
 pub struct Snapshot {
     /// Where every received packet went.
     pub ledger: Ledger,
+    /// Where packets and their copies ended.
+    pub ends: Ends,
     /// All drops, those after a hit and those of copies included.
     pub drops: Drops,
     /// Packets that hit a megaflow without actions, at any depth. These are hits, not among
@@ -85,6 +87,7 @@ impl Datapath {
         });
         Snapshot {
             ledger: self.ledger,
+            ends: self.ends,
             drops: self.drops,
             explicit_drops: self.explicit_drops,
             injected: self.injected,

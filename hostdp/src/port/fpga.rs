@@ -18,7 +18,6 @@ pub struct FpgaPort {
     card: Box<dyn CardPort>,
     /// Why the card is gone. It does not come back to this port: its driver makes a new one.
     trouble: Option<String>,
-    overruns: u64,
     /// The card's wire carries frames, as seen last.
     link: bool,
     plug: Option<Plug>,
@@ -81,7 +80,7 @@ impl FpgaPort {
     #[must_use]
     pub fn new(name: &str, card: Box<dyn CardPort>) -> FpgaPort {
         let (trouble, plug, seen) = (None, None, Seen::default());
-        FpgaPort { name: name.into(), card, trouble, overruns: 0, link: true, plug, seen }
+        FpgaPort { name: name.into(), card, trouble, link: true, plug, seen }
     }
 
     /// This port on a wire whose other end is known.
@@ -184,11 +183,6 @@ impl Port for FpgaPort {
     fn mtu(&self) -> Option<u32> {
         self.seen.mtu
     }
-
-    fn overruns(&mut self) -> u64 {
-        let all = self.card.overruns();
-        all.saturating_sub(std::mem::replace(&mut self.overruns, all))
-    }
 }
 
 #[cfg(test)]
@@ -207,7 +201,6 @@ mod tests {
         inbound: VecDeque<(MissDescriptor, Vec<u8>)>,
         sent: Vec<Vec<u8>>,
         kicks: usize,
-        overruns: u64,
         is_gone: bool,
         is_unplugged: bool,
     }
@@ -262,10 +255,6 @@ mod tests {
 
         fn link(&mut self) -> io::Result<bool> {
             Ok(!self.alive()?.is_unplugged)
-        }
-
-        fn overruns(&mut self) -> u64 {
-            self.0.lock().unwrap().overruns
         }
     }
 
@@ -343,8 +332,6 @@ mod tests {
         let frames = || vec![Packet::new(&[0; 60]); 3];
         port.transmit(&mut frames(), &mut report);
         assert_eq!((report.sent.packets, card.0.lock().unwrap().kicks), (2, 1));
-        card.0.lock().unwrap().overruns = 5;
-        assert_eq!((port.overruns(), port.overruns()), (5, 0));
         card.0.lock().unwrap().is_gone = true;
         port.transmit(&mut frames(), &mut report);
         port.receive(&mut Batch::new());

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::Counters;
-use offload::wire::WireHandle;
 use serde_json::{Value, json};
 use vfio::ModelCard;
 use vfio::model::PortLedger;
@@ -24,18 +23,12 @@ pub(super) struct Bench {
     slot: Arc<Slot>,
     card: ModelCard,
     hosts: Hosts,
-    wires: Vec<WireHandle>,
     running: Option<Running>,
 }
 
 impl Bench {
-    pub(super) fn new(
-        slot: Arc<Slot>,
-        card: ModelCard,
-        hosts: Hosts,
-        wires: Vec<WireHandle>,
-    ) -> Bench {
-        Bench { slot, card, hosts, wires, running: None }
+    pub(super) fn new(slot: Arc<Slot>, card: ModelCard, hosts: Hosts) -> Bench {
+        Bench { slot, card, hosts, running: None }
     }
 
     /// Carries out a command line; returns what was asked for, on one line.
@@ -118,9 +111,7 @@ impl Bench {
         if self.slot.is_empty() {
             // An interface belongs to one port: the card that was pulled out lets go of it first.
             drop(self.card.stop());
-            let (wires, handles) = self.hosts.wires()?;
-            self.card = self.slot.insert(wires)?;
-            self.wires = handles;
+            self.card = self.slot.insert(self.hosts.wires()?)?;
             self.hosts.forget_neighbours()?;
         }
         Ok(())
@@ -151,11 +142,9 @@ impl Bench {
                 })
             })
             .collect();
-        let lost: Vec<Value> = self.wires.iter().map(|wire| counters(wire.lost())).collect();
         json!({
             "ports": ledger.ports().iter().map(port).collect::<Vec<_>>(),
             "flows": flows,
-            "lost_behind_wires": lost,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use hostdp::port::system::SystemPort;
 use hostdp::port::{Batch, Port};
-use offload::wire::{Lane, PortWire, WireHandle};
+use offload::wire::{Lane, PortWire};
 use vfio::Wire;
 
 use super::namespace::Namespace;
@@ -16,9 +16,6 @@ struct Host {
     /// Sees what comes in at `eth0`, and sends whole frames there.
     tap: SystemPort,
 }
-
-/// The wires of a card, and for each a handle that counts what its interface did not take.
-pub(super) type Wires = (Vec<Box<dyn Wire>>, Vec<WireHandle>);
 
 /// All hosts, and the card's ends of their cables.
 pub(super) struct Hosts {
@@ -47,18 +44,16 @@ impl Hosts {
     }
 
     /// The wires for the card.
-    pub(super) fn wires(&self) -> Outcome<Wires> {
+    pub(super) fn wires(&self) -> Outcome<Vec<Box<dyn Wire>>> {
         let mut wires: Vec<Box<dyn Wire>> = Vec::new();
-        let mut handles = Vec::new();
         for number in (0u8..).take(self.hosts.len()) {
             let name = cable(number);
             let port = self.card.run(move || SystemPort::open(&name).context(&name))?;
             let lanes = vec![Lane { port: Box::new(port), vid: None }];
-            let (wire, handle) = PortWire::new(lanes).context("plugging a wire in")?;
+            let (wire, _) = PortWire::new(lanes).context("plugging a wire in")?;
             wires.push(Box::new(wire));
-            handles.push(handle);
         }
-        Ok((wires, handles))
+        Ok(wires)
     }
 
     /// The namespace of a host.

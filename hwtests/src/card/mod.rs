@@ -56,10 +56,9 @@ fn serve(args: &CardArgs) -> Outcome {
     namespace::become_root_of_our_own()?;
     let control = listen(&args.control)?;
     let hosts = Hosts::new(args.wires)?;
-    let (wires, handles) = hosts.wires()?;
-    let (slot, card) = Slot::new(wires)?;
+    let (slot, card) = Slot::new(hosts.wires()?)?;
     Device::new(slot.clone(), card.vector_count()).serve(&args.socket)?;
-    let mut bench = Bench::new(slot, card, hosts, handles);
+    let mut bench = Bench::new(slot, card, hosts);
     std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {

@@ -1,5 +1,6 @@
 //! Where the values of each metric stand in the snapshot; one function per line of the table.
 
+use flow::conservation::{Conservation, State};
 use flow::{Counters, Learning, OpKind, Placement, Reason};
 
 use super::Rows;
@@ -248,4 +249,46 @@ pub(crate) fn port_drops(snapshot: &Snapshot, rows: &mut Rows) {
             rows.count(&[name, direction.name(), reason], *count);
         }
     }
+}
+
+pub(crate) fn conservation_state(snapshot: &Snapshot, rows: &mut Rows) {
+    let all = &snapshot.conservation;
+    for (unit, said) in [("packets", all.packets()), ("bytes", all.bytes())] {
+        for state in State::ALL {
+            rows.count(&[unit, state.name()], u64::from(said.state == state));
+        }
+    }
+}
+
+fn conservation(all: &Conservation, mut row: impl FnMut(&[&str], Counters)) {
+    for (term, what) in [
+        ("offered", all.offered),
+        ("hit-nic", all.nic),
+        ("hit-host", all.host),
+        ("unmatched", all.unmatched),
+        ("recirculated", all.recirculated),
+        ("went-on", all.went_on),
+        ("copies", all.forks.copies),
+        ("sent-nic", all.sent_nic),
+        ("sent-host", all.sent_host),
+        ("in-flight", all.in_flight),
+    ] {
+        row(&[term, ""], what);
+    }
+    for (how, what) in all.consumed() {
+        row(&["consumed", how], what);
+    }
+    for ((side, reason), what) in &all.lost {
+        row(&[&format!("lost-{}", side.name()), reason], *what);
+    }
+}
+
+pub(crate) fn conservation_packets(snapshot: &Snapshot, rows: &mut Rows) {
+    conservation(&snapshot.conservation, |labels, what| rows.count(labels, what.packets));
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn conservation_bytes(snapshot: &Snapshot, rows: &mut Rows) {
+    conservation(&snapshot.conservation, |labels, what| rows.count(labels, what.bytes));
+    rows.value(&["rewritten", ""], snapshot.conservation.forks.rewritten as f64);
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::client::Daemon;
 use super::{Outcome, print, print_json};
-use crate::control::render::{conservation, table};
+use crate::control::render::table;
 use crate::control::view::{Flow, State};
 
 /// Shows the busiest megaflows of a running daemon, its tables and its packet totals.
@@ -108,7 +108,7 @@ fn text(look: &Look) -> String {
         }
         text.push('\n');
     }
-    text += &conservation(&state.conservation);
+    text += &state.conservation.lines();
     let header = ["packets/s", "bytes/s", "packets", "where", "megaflow"].map(str::to_owned);
     let mut rows = vec![header];
     for rated in &look.flows {

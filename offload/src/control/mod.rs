@@ -6,6 +6,7 @@
 //! connection, `methods` what can be asked.
 
 mod address;
+pub mod balance;
 mod client;
 pub mod filter;
 mod framing;

@@ -1,10 +1,10 @@
-//! Text as operators read it: OVS's line of a flow, tables, the conservation lines.
+//! Text as operators read it: OVS's line of a flow, tables.
 
 use std::fmt::Write;
 
 use flow::{Placement, odp};
 
-use super::view::{Balance, Count, Flow};
+use super::view::Flow;
 use crate::request::FlowView;
 
 /// The layer that OVS would name for megaflows on the host.
@@ -130,39 +130,6 @@ pub fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
     text
 }
 
-/// Two lines, packets and bytes: `offered = nic + host + dropped by reason + in flight`, and
-/// whether that is exact.
-#[must_use]
-pub fn conservation(balance: &Balance) -> String {
-    let line = |unit: &str, of: fn(&Count) -> u64| {
-        let dropped: u64 = balance.dropped.values().map(of).sum();
-        let [nic, host] = [of(&balance.nic), of(&balance.host)];
-        let [offered, waiting] = [of(&balance.offered), of(&balance.in_flight)];
-        let mut text = format!("{unit:<8}offered {offered} = nic {nic} + host {host} + ");
-        let _ = write!(text, "dropped {dropped}");
-        let reasons = balance.dropped.iter().filter(|(_, count)| of(count) > 0);
-        let reasons: Vec<String> =
-            reasons.map(|(reason, count)| format!("{reason} {}", of(count))).collect();
-        if !reasons.is_empty() {
-            let _ = write!(text, " ({})", reasons.join(", "));
-        }
-        let _ = write!(text, " + in flight {waiting}: ");
-        let accounted = nic + host + dropped + waiting;
-        match offered.cmp(&accounted) {
-            std::cmp::Ordering::Equal => text.push_str("exact"),
-            _ if !balance.at_rest => text.push_str("not at rest"),
-            std::cmp::Ordering::Greater => {
-                let _ = write!(text, "{} not accounted for", offered - accounted);
-            }
-            std::cmp::Ordering::Less => {
-                let _ = write!(text, "{} counted that were not offered", accounted - offered);
-            }
-        }
-        text
-    };
-    format!("{}\n{}\n", line("packets", |c| c.packets), line("bytes", |c| c.bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -211,29 +178,6 @@ mod tests {
         assert_eq!(tcp_flags(0x013), "SF.");
         assert_eq!(tcp_flags(0x1ff), "SFPRU.ECN");
         assert_eq!(tcp_flags(0xa80), "C[200][800]");
-    }
-
-    #[test]
-    fn the_conservation_says_what_is_missing() {
-        let count = |packets, bytes| Count { packets, bytes };
-        let mut balance = Balance {
-            offered: count(10, 1000),
-            nic: count(6, 600),
-            host: count(3, 300),
-            dropped: [("client".to_owned(), count(1, 90))].into(),
-            at_rest: true,
-            ..Balance::default()
-        };
-        assert_eq!(
-            conservation(&balance),
-            "packets offered 10 = nic 6 + host 3 + dropped 1 (client 1) + in flight 0: exact\n\
-             bytes   offered 1000 = nic 600 + host 300 + dropped 90 (client 90) + in flight 0: \
-             10 not accounted for\n"
-        );
-        balance.nic.bytes += 20;
-        assert!(conservation(&balance).ends_with("10 counted that were not offered\n"));
-        balance.at_rest = false;
-        assert!(conservation(&balance).ends_with("not at rest\n"));
     }
 
     #[test]

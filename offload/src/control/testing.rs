@@ -9,8 +9,7 @@ use flow::{Counters, Megaflow, OpKind, Placement, PortId, Reason, Refusal, Table
 use super::Context;
 use super::log::Log;
 use crate::request::{
-    Conservation, Explanation, FlowView, Handle, PortView, Request, RequestError, Response, Status,
-    StopFlag,
+    Explanation, FlowView, Handle, PortView, Request, RequestError, Response, Status, StopFlag,
 };
 
 /// Starts the engine on a thread of its own; it ends with the last handle, or by `exit`.
@@ -114,7 +113,6 @@ impl Engine {
             client: "l2",
             ports: vec![port(1, "vf0"), port(2, HOSTILE)],
             metrics,
-            conservation: Conservation::default(),
         }
     }
 }

@@ -6,8 +6,9 @@ use flow::{Counters, odp};
 use hostdp::port::LinkState;
 use serde::{Deserialize, Serialize};
 
+use super::balance::Balance;
 use super::render::tcp_flags;
-use crate::request::{Conservation, Explanation, FlowView, Status};
+use crate::request::{Explanation, FlowView, Status};
 
 /// Packets and bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -227,45 +228,6 @@ pub struct Table {
     pub capacity: Option<u64>,
 }
 
-/// Where packets and bytes went.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Balance {
-    /// What came in by all ports.
-    pub offered: Count,
-    /// First hits in hardware.
-    pub nic: Count,
-    /// First hits on the host.
-    pub host: Count,
-    /// Dropped before any megaflow was hit, by reason.
-    pub dropped: BTreeMap<String, Count>,
-    /// Waiting for an answer.
-    pub in_flight: Count,
-    /// Nothing came between the readings that this is made of: only then it has to hold.
-    pub at_rest: bool,
-    /// Does it add up, to the packet and the byte?
-    pub holds: bool,
-}
-
-impl From<&Conservation> for Balance {
-    fn from(from: &Conservation) -> Balance {
-        let mut dropped: BTreeMap<String, Count> = BTreeMap::new();
-        for (reason, counters) in &from.dropped {
-            let sum = dropped.entry(reason.clone()).or_default();
-            sum.packets += counters.packets;
-            sum.bytes += counters.bytes;
-        }
-        Balance {
-            offered: from.offered.into(),
-            nic: from.nic.into(),
-            host: from.host.into(),
-            dropped,
-            in_flight: from.in_flight.into(),
-            at_rest: from.at_rest,
-            holds: from.holds(),
-        }
-    }
-}
-
 impl From<&Status> for State {
     fn from(status: &Status) -> State {
         let metrics = &status.metrics;
@@ -280,7 +242,7 @@ impl From<&Status> for State {
             flows: flows.collect(),
             ports: status.ports.iter().map(|port| port_of(port, metrics)).collect(),
             providers: metrics.providers.iter().map(|(name, p)| provider_of(name, p)).collect(),
-            conservation: (&status.conservation).into(),
+            conservation: (&metrics.conservation).into(),
             cache_lookups: tiers.collect(),
         }
     }

@@ -111,8 +111,7 @@ fn run(args: &DemoArgs, frames: Vec<Timed>) -> io::Result<Outcome> {
     rig.close_wires();
     let (flows, status) = quiet(&rig.handle)?;
     let verdict = Verdict::new(&flows, &status, bulk, &rig.ledger);
-    let Status { conservation, metrics, .. } = status;
-    let outcome = Outcome { facts, flows, conservation, metrics, verdict };
+    let outcome = Outcome { facts, flows, metrics: status.metrics, verdict };
     rig.stop()?;
     Ok(outcome)
 }
@@ -188,11 +187,11 @@ fn quiet(handle: &Handle) -> io::Result<(Vec<FlowView>, Status)> {
         std::thread::sleep(Duration::from_millis(100));
         let flows = flows_of(handle)?;
         let status = status_of(handle)?;
-        let still = last.as_ref() == Some(&status.conservation);
-        if still && status.conservation.in_flight.is_zero() {
+        let now = &status.metrics.conservation;
+        if last.as_ref() == Some(now) && now.at_rest && now.in_flight.is_zero() {
             return Ok((flows, status));
         }
-        last = Some(status.conservation);
+        last = Some(status.metrics.conservation);
     }
     Err(io::Error::other("packets are still moving 5 s after the last wire was closed"))
 }

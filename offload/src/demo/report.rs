@@ -2,17 +2,18 @@
 
 use std::fmt::Write;
 
+use flow::conservation::State;
 use flow::{Counters, odp};
 use serde_json::{Value, json};
 use vfio::Ledger;
 
-use crate::request::{Conservation, FlowView, Status};
+use crate::control::balance::Balance;
+use crate::request::{FlowView, Status};
 
 /// Everything that the demo found.
 pub(super) struct Outcome {
     pub(super) facts: Vec<String>,
     pub(super) flows: Vec<FlowView>,
-    pub(super) conservation: Conservation,
     /// What the page showed last.
     pub(super) metrics: metrics::Snapshot,
     pub(super) verdict: Verdict,
@@ -38,12 +39,10 @@ impl Verdict {
         ledger: &Ledger,
     ) -> Verdict {
         let mut complaints = Vec::new();
-        if !status.conservation.holds() {
-            complaints.push(format!(
-                "does not add up: offered {}, accounted for {}",
-                counters(status.conservation.offered),
-                counters(status.conservation.accounted()),
-            ));
+        let conservation = &status.metrics.conservation;
+        if conservation.state() != State::Holds {
+            let lines = Balance::from(conservation).lines();
+            complaints.push(format!("does not add up: {}", lines.trim_end().replace('\n', " | ")));
         }
         if !ledger.is_complete() {
             complaints
@@ -103,31 +102,22 @@ pub(super) fn text(outcome: &Outcome) -> String {
             let _ = writeln!(out, "{:<30}  refused: {refusal}", "");
         }
     }
-    let Conservation { offered, nic, host, dropped, .. } = &outcome.conservation;
-    for (unit, pick) in UNITS {
-        let reasons: Vec<String> =
-            dropped.iter().map(|(reason, c)| format!("{} {reason}", pick(c))).collect();
-        let dropped: u64 = dropped.iter().map(|(_, c)| pick(c)).sum();
-        let reasons =
-            if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
-        let _ = write!(out, "\n{unit}: offered {} = ", pick(offered));
-        let _ = write!(out, "NIC {} + host {} + dropped {dropped}{reasons}", pick(nic), pick(host));
-    }
+    let balance = Balance::from(&outcome.metrics.conservation);
+    let _ = write!(out, "\n{}", balance.lines());
     if let Some((nic, host)) = outcome.verdict.bulk {
         let all = (nic.bytes + host.bytes).max(1);
         let tenths = nic.bytes.saturating_mul(1000) / all;
-        let _ = write!(out, "\nbulk TCP: {}.{} % of the bytes", tenths / 10, tenths % 10);
-        let _ = write!(out, " went through the NIC");
+        let _ = write!(out, "bulk TCP: {}.{} % of the bytes", tenths / 10, tenths % 10);
+        let _ = writeln!(out, " went through the NIC");
     }
     for complaint in &outcome.verdict.complaints {
-        let _ = write!(out, "\n{complaint}");
+        let _ = writeln!(out, "{complaint}");
     }
-    let _ = writeln!(out, "{}", if outcome.verdict.passed() { "\nit all adds up" } else { "" });
+    if outcome.verdict.passed() {
+        out += "it all adds up\n";
+    }
     out
 }
-
-type Pick = fn(&Counters) -> u64;
-const UNITS: [(&str, Pick); 2] = [("packets", |c| c.packets), ("bytes", |c| c.bytes)];
 
 /// The same for machines.
 pub(super) fn json(outcome: &Outcome) -> Value {
@@ -143,18 +133,10 @@ pub(super) fn json(outcome: &Outcome) -> Value {
             "host": counters(view.host),
         })
     });
-    let conservation = &outcome.conservation;
-    let dropped = conservation.dropped.iter().map(|(reason, c)| (reason.clone(), counters(*c)));
     json!({
         "facts": outcome.facts,
         "flows": flows.collect::<Vec<_>>(),
-        "conservation": {
-            "offered": counters(conservation.offered),
-            "nic": counters(conservation.nic),
-            "host": counters(conservation.host),
-            "dropped": dropped.collect::<serde_json::Map<_, _>>(),
-            "holds": conservation.holds(),
-        },
+        "conservation": Balance::from(&outcome.metrics.conservation),
         "bulk_tcp": outcome.verdict.bulk.map(|(nic, host)| {
             json!({"nic_bytes": nic.bytes, "host_bytes": host.bytes})
         }),

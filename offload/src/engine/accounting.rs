@@ -34,12 +34,13 @@ impl Engine {
             let used = stats.used.unwrap_or(now);
             entry.used = entry.used.max(Some(used));
             let flow = entry.flow.clone();
-            if entry.scope() == 0 {
-                match place {
-                    Place::Host => self.first_pass_host += reading.delta,
-                    Place::Nic(provider) => {
-                        *self.first_pass_nic.entry(provider).or_default() += reading.delta;
-                    }
+            match place {
+                Place::Host if entry.scope() == 0 => self.first_pass_host += reading.delta,
+                Place::Host => {}
+                Place::Nic(provider) => {
+                    let actions = entry.nic.installed.as_ref().unwrap_or(&flow.actions);
+                    let hits = self.nic_hits.entry(provider).or_default();
+                    hits.count(entry.scope(), actions, reading.delta);
                 }
             }
             self.client.used(&flow, used);

@@ -52,20 +52,14 @@ impl Engine {
         let scopes = residence.scopes();
         residence.life = before.completed(completion.result.as_ref().err());
         let sent = residence.sent.take();
-        match &completion.result {
-            Ok(_) => residence.installed.clone_from(&sent),
-            Err(_) if residence.life == Life::Absent => residence.installed = None,
-            Err(_) => {}
+        // What a life had counted last was done by its own actions, not by those that follow.
+        if let Ok(stats) = &completion.result
+            && before != Life::Installing
+        {
+            self.read(place, ufid, *stats, now);
         }
-        if let Ok(stats) = &completion.result {
-            if before != Life::Installing {
-                self.read(place, ufid, *stats, now);
-            }
-            // Only what was done begins at zero: what is found there, and believed to be lost
-            // or refused, has counted on.
-            if let Some(entry) = self.flows.get_mut(&ufid) {
-                entry.residence_mut(place).account.life_ended();
-            }
+        if let Some(entry) = self.flows.get_mut(&ufid) {
+            entry.residence_mut(place).carried_out(completion.result.is_ok(), sent.as_ref());
         }
         if let Err(error) = &completion.result {
             self.failed(place, ufid, error, sent, now);

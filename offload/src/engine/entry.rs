@@ -51,6 +51,18 @@ impl Residence {
         lists.flat_map(|actions| scopes_of(actions)).collect()
     }
 
+    /// An operation was carried out, or failed; `sent` are the actions that it brought, if any.
+    /// Only what was done begins at zero: what is found there, and believed to be lost or
+    /// refused, has counted on.
+    pub(super) fn carried_out(&mut self, is_done: bool, sent: Option<&Actions>) {
+        if is_done {
+            self.installed = sent.cloned();
+            self.account.life_ended();
+        } else if self.life == Life::Absent {
+            self.installed = None;
+        }
+    }
+
     /// Are packets sent on to that scope from there?
     #[must_use]
     pub(super) fn points_at(&self, scope: u32) -> bool {

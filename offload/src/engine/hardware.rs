@@ -152,9 +152,8 @@ impl Engine {
                 entry.want_nic = true;
                 entry.generation = dumped.generation;
                 entry.used = dumped.stats.used.or(Some(now));
-                if entry.scope() == 0 {
-                    *self.first_pass_nic.entry(provider).or_default() += dumped.stats.counters;
-                }
+                let hits = self.nic_hits.entry(provider).or_default();
+                hits.count(entry.scope(), &flow.actions, dumped.stats.counters);
                 self.insert(entry, &BTreeSet::new());
                 // What the client can learn from them it learns from all of them, before it is
                 // asked whether each is still right.

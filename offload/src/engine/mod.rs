@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flow::conservation::Hits;
 use flow::{Client, Counters, Moment, PortLink, Ufid};
 
 pub use event::{Answered, Cause, Command, Event, Place, ProviderId};
@@ -121,9 +122,9 @@ pub struct Engine {
     stale: bool,
     next_revalidation: Moment,
     next_placing: Moment,
-    /// First-pass hits of everything that ever was, by place.
+    /// First-pass hits of everything that ever was on the host, and all hits in hardware.
     first_pass_host: Counters,
-    first_pass_nic: BTreeMap<ProviderId, Counters>,
+    nic_hits: BTreeMap<ProviderId, Hits>,
     ports: Vec<PortLink>,
     tally: Tally,
     /// Megaflows whose next operation is not due yet, and when it is.
@@ -158,7 +159,7 @@ impl Engine {
             next_revalidation: Moment::default(),
             next_placing: Moment::default(),
             first_pass_host: Counters::default(),
-            first_pass_nic: BTreeMap::new(),
+            nic_hits: BTreeMap::new(),
             ports: Vec::new(),
             tally: Tally::default(),
             held: BTreeSet::new(),

@@ -1,5 +1,6 @@
 //! What the engine shows of itself.
 
+use flow::conservation::Hits;
 use flow::{Counters, Learning, Megaflow, Moment, Ufid};
 use metrics::Snapshot;
 
@@ -44,13 +45,13 @@ impl Engine {
         self.hardware.iter().map(explain).collect()
     }
 
-    /// First-pass hits of everything that ever was, in a hardware provider.
+    /// Hits of everything that ever was in a hardware provider, and what was made of them.
     #[must_use]
-    pub fn first_pass_nic(&self, provider: ProviderId) -> Counters {
-        self.first_pass_nic.get(&provider).copied().unwrap_or_default()
+    pub fn hits(&self, provider: ProviderId) -> Hits {
+        self.nic_hits.get(&provider).copied().unwrap_or_default()
     }
 
-    /// The same on the host.
+    /// First-pass hits of everything that ever was on the host.
     #[must_use]
     pub fn first_pass_host(&self) -> Counters {
         self.first_pass_host

@@ -10,7 +10,7 @@ use super::api::{Flows, Selection};
 use super::blocking;
 use super::query::encode;
 use crate::control::view::{Count, Flow, State};
-use crate::control::{Context, methods, render};
+use crate::control::{Context, methods};
 
 /// So many flows on one page.
 const ROWS: usize = 200;
@@ -77,9 +77,7 @@ fn render_page(state: &State, selection: &Selection, flows: &Result<Flows, Strin
         Text(&state.client)
     );
     let balance = &state.conservation;
-    let class = if balance.holds || !balance.at_rest { "good" } else { "bad" };
-    let lines = render::conservation(&state.conservation);
-    let _ = writeln!(out, "<pre class={class}>{}</pre>", Text(&lines));
+    let _ = writeln!(out, "<pre class={}>{}</pre>", Text(&balance.state), Text(&balance.lines()));
     flow_section(&mut out, state, selection, flows);
     ports(&mut out, state);
     providers(&mut out, state);

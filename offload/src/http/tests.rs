@@ -86,7 +86,8 @@ fn the_page_shows_flows_and_no_markup_of_others() {
     assert_eq!(code, 200);
     assert_eq!(page.matches("<tr class='nic'>").count(), 200);
     assert!(page.contains("200 of 300 · <a href='/?where=&amp;filter=&amp;offset=200'>"));
-    assert!(page.contains("packets offered 0 = nic 0"), "{page}");
+    assert!(page.contains("packets offered 0 + copies 0 = sent nic 0"), "{page}");
+    assert!(page.contains("<pre class=not-at-rest>") && page.contains(": not at rest\n"), "{page}");
     assert!(!page.contains(HOSTILE) && page.contains("&lt;script&gt;alert(1)"), "{page}");
     assert_eq!(lab.get("/?offset=200&filter=").1.matches("<tr class='nic'>").count(), 100);
     let (_, wrong) = lab.get("/?filter=%27%3E%3Cb%3E");

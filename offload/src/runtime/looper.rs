@@ -7,9 +7,10 @@ use crossbeam_channel::{Receiver, Sender, select};
 use flow::{Counters, Moment, PortId, ProviderError, Ufid};
 use hostdp::port::LinkState;
 use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
-use hostdp::{Ledger, Resolution, Upcall, UpcallId};
+use hostdp::{Resolution, Upcall, UpcallId};
 use metrics::Histogram;
 
+use super::conservation::Reading;
 use super::floods::Floods;
 use super::ports::Ports;
 use super::provider::{self, Job, News};
@@ -31,7 +32,7 @@ pub(super) struct Loop {
     /// Devices whose ports had counted on at their last reading.
     pub(super) moving: BTreeSet<ProviderId>,
     /// What the host had counted at its last statistics pass.
-    pub(super) at_last_pass: Ledger,
+    pub(super) at_last_pass: Reading,
     /// What was put in by hand, which no device's port has seen.
     pub(super) by_hand: BTreeMap<PortId, Counters>,
     pub(super) upcalls: Upcalls,
@@ -143,8 +144,8 @@ impl Loop {
                 let now = self.now();
                 self.engine.set_admission(provider, admission, now);
             }
-            News::Pass(ledger) => {
-                self.at_last_pass = *ledger;
+            News::Pass(reading) => {
+                self.at_last_pass = *reading;
                 self.warn_of_floods();
             }
             News::Snapshot(token, snapshot) => {
@@ -154,7 +155,8 @@ impl Loop {
                     upcall_duration: &self.upcalls.duration,
                     traffic: &self.traffic,
                     by_hand: &self.by_hand,
-                    at_rest: self.moving.is_empty() && self.at_last_pass == snapshot.ledger,
+                    at_rest: self.moving.is_empty()
+                        && self.at_last_pass == Reading::from(&*snapshot),
                 };
                 let status = status(&self.about, &self.engine, &counted);
                 // Whoever asked may have given up: nobody is waiting then.
@@ -268,7 +270,7 @@ impl Loop {
                 let _ = self.host.stats(done);
                 let news = self.news.clone();
                 let done = HostReply::with(move |snapshot: Box<hostdp::Snapshot>| {
-                    let _ = news.send(News::Pass(Box::new(snapshot.ledger)));
+                    let _ = news.send(News::Pass(Box::new(Reading::from(&*snapshot))));
                 });
                 let _ = self.host.snapshot(done);
             }

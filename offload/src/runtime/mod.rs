@@ -3,6 +3,7 @@
 //! One thread owns the engine and its client; one each the host datapath and every hardware
 //! provider. They talk by channels only. Nothing here decides anything.
 
+mod conservation;
 mod floods;
 mod looper;
 mod ports;
@@ -83,7 +84,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         news,
         traffic: Traffic::new(),
         moving: BTreeSet::new(),
-        at_last_pass: hostdp::Ledger::default(),
+        at_last_pass: conservation::Reading::default(),
         by_hand: BTreeMap::new(),
         upcalls: Upcalls::default(),
         ports,

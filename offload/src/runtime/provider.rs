@@ -10,6 +10,7 @@ use flow::{
     Counters, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderError, ProviderEvent,
 };
 
+use super::conservation::Reading;
 use crate::clock::Clock;
 use crate::engine::{Event, Place, ProviderId};
 use crate::request::Token;
@@ -33,7 +34,7 @@ pub(super) enum News {
     /// What the device can do now.
     Admission(ProviderId, Arc<dyn Admission>),
     /// What the host datapath had counted when its statistics were read.
-    Pass(Box<hostdp::Ledger>),
+    Pass(Box<Reading>),
     /// The host datapath's counters, for a request.
     Snapshot(Token, Box<hostdp::Snapshot>),
     /// What a table or device holds, for a request.

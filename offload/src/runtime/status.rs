@@ -6,9 +6,10 @@ use flow::{Counters, PortId, PortTraffic};
 use hostdp::drops::DropReason;
 use metrics::{Direction, Histogram, PortMetrics, Snapshot};
 
+use super::conservation::conservation;
 use crate::clock::Clock;
 use crate::engine::{Engine, ProviderId};
-use crate::request::{Conservation, PortView, Status};
+use crate::request::{PortView, Status};
 
 /// What the daemon calls itself; the datapath's name, and the clock for times of day.
 pub(super) struct About {
@@ -50,6 +51,7 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
     }
     metrics.upcall_duration = (*upcall_duration).clone();
     host_metrics(&mut metrics, host);
+    metrics.conservation = conservation(engine, counted);
     let evicted = metrics.learning.as_ref().map(|learning| learning.evicted.clone());
     for port in &host.ports {
         let mut of_port = port_metrics(port, &devices);
@@ -64,13 +66,12 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
         state: port.state,
         trouble: port.trouble.clone(),
         received: port.received + port.continued,
-        sent: port.sent,
+        sent: sent(port, &devices),
     });
     Status {
         name: about.name.clone(),
         client: engine.client_name(),
         ports: ports.collect(),
-        conservation: conservation(engine, counted),
         metrics,
     }
 }
@@ -89,11 +90,17 @@ fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
     ]);
 }
 
+/// What the host sent by a port: on a device, what the device put on the wire of it.
+fn sent(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> Counters {
+    let device = traffic.iter().find(|device| device.port == port.id);
+    device.map_or(port.sent, |device| device.from_host)
+}
+
 fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMetrics {
     let (upcalls, state) = (port.queue.queued, port.state.name());
     let mut metrics = PortMetrics { upcalls, state, ..PortMetrics::default() };
     metrics.host.received = port.received + port.continued;
-    metrics.host.sent = port.sent;
+    metrics.host.sent = sent(port, traffic);
     for (reason, what) in port.receive_drops.iter() {
         let reason_is_upcalls = matches!(
             reason,
@@ -122,35 +129,4 @@ fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMet
         }
     }
     metrics
-}
-
-/// Offered, and where it went. A device whose ports count is the witness of what was offered
-/// there; elsewhere what the host received and what hardware hit is all that anybody knows.
-fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservation {
-    let Counted { host, traffic, by_hand, .. } = counted;
-    let devices = || traffic.values().flatten();
-    let nic_of = |provider| engine.first_pass_nic(provider);
-    let fresh = &host.ledger.fresh;
-    let witnessed = |port: &&hostdp::PortSnapshot| devices().any(|device| device.port == port.id);
-    let by_hand = |port| by_hand.get(port).copied().unwrap_or_default();
-    let there: Counters = devices().map(|device| device.received + by_hand(&device.port)).sum();
-    let elsewhere: Counters =
-        host.ports.iter().filter(|port| !witnessed(port)).map(|port| port.received).sum();
-    let witnesses = |provider: &ProviderId| traffic.get(provider).is_some_and(|t| !t.is_empty());
-    let unwitnessed: Counters = engine.hardware().filter(|p| !witnesses(p)).map(nic_of).sum();
-    let mut dropped: BTreeMap<String, Counters> = BTreeMap::new();
-    for (reason, what) in fresh.drops_before_hit.iter() {
-        *dropped.entry(reason.name().to_owned()).or_default() += what;
-    }
-    for (reason, what) in devices().flat_map(|device| &device.receive_drops) {
-        *dropped.entry(format!("nic-{reason}")).or_default() += *what;
-    }
-    Conservation {
-        offered: there + elsewhere + unwitnessed,
-        nic: engine.hardware().map(nic_of).sum(),
-        host: engine.first_pass_host() + fresh.executed,
-        dropped: dropped.into_iter().filter(|(_, what)| !what.is_zero()).collect(),
-        in_flight: fresh.pending,
-        at_rest: counted.at_rest,
-    }
 }

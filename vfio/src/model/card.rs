@@ -335,6 +335,7 @@ impl Card {
                 (port::TX_PACKETS, port::TX_BYTES, counts.tx),
                 (port::TO_HOST_PACKETS, port::TO_HOST_BYTES, counts.to_host),
                 (port::FROM_HOST_PACKETS, port::FROM_HOST_BYTES, counts.from_host),
+                (port::DROP_RX_WIRE, port::DROP_RX_WIRE_BYTES, drops(Drop::RxWire)),
                 (port::DROP_RX_RING_FULL, port::DROP_RX_RING_FULL_BYTES, drops(Drop::RxRingFull)),
                 (port::DROP_RX_RING_OFF, port::DROP_RX_RING_OFF_BYTES, drops(Drop::RxRingOff)),
                 (port::DROP_OVERSIZE, port::DROP_OVERSIZE_BYTES, drops(Drop::Oversize)),

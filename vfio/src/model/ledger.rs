@@ -27,6 +27,8 @@ macro_rules! drops {
 }
 
 drops! {
+    /// The wire lost it before the card took it.
+    RxWire "rx-wire";
     /// For the host, but its ring was full.
     RxRingFull "rx-ring-full";
     /// For the host, but there is no ring.
@@ -44,7 +46,8 @@ drops! {
 }
 
 /// One wire port. Of every frame of `rx` exactly one of `nic`, `host` and the drops on the way in
-/// (`RxRingFull`, `RxRingOff`, `Oversize`, `Halted`) counts it, with its bytes as received:
+/// (`RxWire`, `RxRingFull`, `RxRingOff`, `Oversize`,
+/// `Halted`) counts it, with its bytes as received:
 /// `rx = nic + host + those drops`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PortLedger {

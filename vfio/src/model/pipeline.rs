@@ -102,7 +102,13 @@ impl Card {
             self.one_frame(port, &mut packet, ledger);
         }
         self.scratch = packet;
-        count > 0
+        let lost = self.ports[port].wire.lost();
+        if !lost.is_zero() {
+            ledger.ports[port].rx += lost;
+            self.ports[port].counts.rx += lost;
+            self.drop(ledger, port, Drop::RxWire, lost);
+        }
+        count > 0 || !lost.is_zero()
     }
 
     fn one_frame(&mut self, port: usize, packet: &mut Packet, ledger: &mut LedgerState) {

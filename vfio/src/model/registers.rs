@@ -133,7 +133,7 @@ impl Registers {
         ];
         for (i, (at, kind, length)) in blocks.iter().enumerate() {
             self.put(*at, header::TYPE, *kind);
-            let minor = if *at == PORTS { 1 << 16 } else { 0 };
+            let minor = if *at == PORTS { 2 << 16 } else { 0 };
             self.put(*at, header::VERSION, 1 << 24 | minor);
             self.put(*at, header::NEXT, blocks.get(i + 1).map_or(0, |b| crate::int::low32(b.0)));
             self.put(*at, header::LENGTH, crate::int::low32(*length));

@@ -16,6 +16,12 @@ pub trait Wire: Send {
     /// the wire is broken: the card takes its link down and asks no more.
     fn receive(&mut self) -> io::Result<Option<&[u8]>>;
 
+    /// Frames that came in and were lost before [`Wire::receive`] could give them, since the last
+    /// call. Bytes are those that are known.
+    fn lost(&mut self) -> Counters {
+        Counters::default()
+    }
+
     /// Takes a frame to send; `Ok(false)` if the wire has no room for it now (the card drops it).
     fn transmit(&mut self, frame: &[u8]) -> io::Result<bool>;
 

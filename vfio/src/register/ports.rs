@@ -45,6 +45,8 @@ layout! {
         FROM_HOST_BYTES 0x118 8;
         DROP_TX_TOO_LONG 0x120 8;
         DROP_TX_TOO_LONG_BYTES 0x128 8;
+        DROP_RX_WIRE 0x130 8;
+        DROP_RX_WIRE_BYTES 0x138 8;
     }
 }
 
@@ -79,7 +81,8 @@ impl Ports {
 }
 
 /// Drops on the way in: the word for the reason, frames, bytes.
-pub const RECEIVE_DROPS: [(&str, Word, Word); 4] = [
+pub const RECEIVE_DROPS: [(&str, Word, Word); 5] = [
+    ("rx-wire", port::DROP_RX_WIRE, port::DROP_RX_WIRE_BYTES),
     ("rx-ring-full", port::DROP_RX_RING_FULL, port::DROP_RX_RING_FULL_BYTES),
     ("rx-ring-off", port::DROP_RX_RING_OFF, port::DROP_RX_RING_OFF_BYTES),
     ("oversize", port::DROP_OVERSIZE, port::DROP_OVERSIZE_BYTES),
@@ -118,10 +121,5 @@ impl PortWindow {
     /// A counter of frames and its counter of bytes.
     pub fn counters(&self, frames: Word, bytes: Word) -> Result<Counters, Error> {
         Ok(Counters { packets: self.0.read64(frames)?, bytes: self.0.read64(bytes)? })
-    }
-
-    /// Packets for the host that found its ring full.
-    pub fn overruns(&self) -> Result<u64, Error> {
-        self.0.read64(port::DROP_RX_RING_FULL)
     }
 }

@@ -1,7 +1,7 @@
 //! Every packet received is accounted for exactly once, whatever happens to it.
 
 use flow::exception::{MissDescriptor, MissReason};
-use flow::{RecircId, Userspace};
+use flow::{RecircId, Userspace, VLAN_PRESENT};
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::time::Duration;
@@ -32,6 +32,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         output(1),
         output(2),
         output(77),
+        Action::Trunc(40),
+        Action::PushVlan { tpid: 0x8100, tci: VLAN_PRESENT | 7 },
         Action::Recirc(RecircId(1)),
         Action::Recirc(RecircId(2)),
         Action::PopVlan,
@@ -198,6 +200,19 @@ impl World {
         prop_assert_eq!(ledger.continued.received, self.continued);
         prop_assert_eq!(ledger.fresh.accounted(), ledger.fresh.received);
         prop_assert_eq!(ledger.continued.accounted(), ledger.continued.received);
+        self.ends_are_exact()
+    }
+
+    /// Every packet and every copy of one ended once, or waits.
+    fn ends_are_exact(&self) -> Result<(), TestCaseError> {
+        let snapshot = self.datapath.snapshot();
+        let Ends { forks, userspace, sent, waiting } = snapshot.ends;
+        let began = self.received + self.continued + snapshot.injected + forks.copies;
+        let ended = forks.dropped + userspace + sent + snapshot.drops.total() + waiting;
+        prop_assert_eq!(began.packets, ended.packets);
+        prop_assert_eq!(began.bytes.saturating_add_signed(forks.rewritten), ended.bytes);
+        let waited = snapshot.ledger.fresh.pending + snapshot.ledger.continued.pending;
+        prop_assert!(waiting.packets >= waited.packets);
         Ok(())
     }
 }
@@ -219,6 +234,7 @@ proptest! {
         let ledger = world.datapath.ledger();
         prop_assert!(ledger.fresh.pending.is_zero() && ledger.continued.pending.is_zero());
         prop_assert_eq!(world.datapath.upcalls_waiting().0, 0);
+        prop_assert!(world.datapath.snapshot().ends.waiting.is_zero());
         let snapshot = world.datapath.snapshot();
         let ports: Counters = snapshot.ports.iter().map(|port| port.received).sum();
         // A removed port takes its counters along.

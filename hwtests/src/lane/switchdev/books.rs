@@ -63,11 +63,10 @@ impl Books {
         })
     }
 
-    /// Hits in the NIC and on the host, drops, what waits.
+    /// Hits in the NIC and on the host, and what hit nothing.
     pub(super) fn accounted(&self, daemon: &Daemon) -> Outcome<Counters> {
         let balance = daemon.state()?.conservation;
-        let dropped: Counters = balance.dropped.values().copied().map(count).sum();
-        Ok(count(balance.nic) + count(balance.host) + count(balance.in_flight) + dropped)
+        Ok(count(balance.nic) + count(balance.host) + count(balance.unmatched))
     }
 }
 

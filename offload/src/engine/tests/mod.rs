@@ -45,7 +45,7 @@ fn a_lost_counter_update_is_seen_in_the_sum() {
     world.drain();
     world.flows();
     assert_eq!(world.engine.settings.fault, None, "the fault was never reached");
-    assert_ne!(world.engine.first_pass_nic(ProviderId(0)) + world.unreadable, world.truth[0]);
+    assert_ne!(world.engine.hits(ProviderId(0)).first + world.unreadable, world.truth[0]);
 }
 
 #[test]

@@ -120,7 +120,21 @@ fn a_rule_that_a_reading_left_out_is_not_counted_twice() {
     assert_eq!(desk.done(NIC, Ok(counted(120))), (OpKind::Replace, flow.ufid));
     desk.stats(NIC, vec![(flow.ufid, counted(5))]);
     assert_eq!(desk.total(&flow), 125);
-    assert_eq!(desk.engine.first_pass_nic(ProviderId(0)).packets, 125);
+    assert_eq!(desk.engine.hits(ProviderId(0)).first.packets, 125);
+}
+
+/// What a life had counted last was done by its own actions, not by those that follow.
+#[test]
+fn the_last_hits_before_a_replacement_are_of_the_old_actions() {
+    let mut desk = Desk::new(1);
+    let flow = flow_of(0, 1, &[OUT, OUT, OUT]);
+    desk.put(&flow);
+    desk.ask(1, Request::Replace(flow.ufid, Arc::new([OUT])));
+    desk.done(Place::Host, Ok(Stats::default()));
+    assert_eq!(desk.done(NIC, Ok(counted(10))), (OpKind::Replace, flow.ufid));
+    desk.stats(NIC, vec![(flow.ufid, counted(5))]);
+    let hits = desk.engine.hits(ProviderId(0));
+    assert_eq!((hits.all.packets, hits.forks.copies.packets), (15, 20));
 }
 
 /// What may be there after all is not left behind, nor what it counted.
@@ -133,7 +147,7 @@ fn a_rule_that_a_reading_left_out_is_taken_out_when_it_is_to_go() {
     assert_eq!(desk.done(NIC, Err(ProviderError::Busy("later".to_owned()))).0, OpKind::Replace);
     desk.ask(1, Request::Remove(flow.ufid));
     assert_eq!(desk.done(NIC, Ok(counted(3))), (OpKind::Remove, flow.ufid));
-    assert_eq!(desk.engine.first_pass_nic(ProviderId(0)).packets, 3);
+    assert_eq!(desk.engine.hits(ProviderId(0)).first.packets, 3);
     desk.settle();
     assert!(desk.engine.is_empty());
 }
@@ -179,7 +193,7 @@ fn what_was_done_before_a_device_went_is_counted() {
     let completions = results.map(done).to_vec();
     desk.nic.clear();
     desk.step(Event::Completed { place: NIC, completions, took: Duration::ZERO });
-    assert_eq!(desk.engine.first_pass_nic(ProviderId(0)).packets, 9);
+    assert_eq!(desk.engine.hits(ProviderId(0)).first.packets, 9);
     assert!(desk.replies.is_empty(), "they are still on the host");
     desk.settle();
     assert!(matches!(desk.replies.remove(&Token(1)), Some(Ok(Response::Done))));

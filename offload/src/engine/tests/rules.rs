@@ -44,7 +44,7 @@ fn what_is_adopted_goes_on_counting_and_what_is_not_goes() {
     desk.settle();
     desk.stats(NIC, vec![(known.ufid, counted(103)), (twice.ufid, counted(1))]);
     assert_eq!((desk.total(&known), desk.total(&twice)), (103, 1));
-    assert_eq!(desk.engine.first_pass_nic(provider).packets, 104);
+    assert_eq!(desk.engine.hits(provider).first.packets, 104);
     assert_eq!(desk.engine.flows.len(), 2);
 }
 
@@ -277,7 +277,7 @@ fn what_a_lost_nic_had_counted_stays_counted() {
     desk.later(Duration::from_secs(1));
     desk.settle();
     assert_eq!((desk.placement(&flow), desk.total(&flow)), (Placement::Refused, 8));
-    assert_eq!(desk.engine.first_pass_nic(ProviderId(0)), Counters { packets: 8, bytes: 480 });
+    assert_eq!(desk.engine.hits(ProviderId(0)).first, Counters { packets: 8, bytes: 480 });
     assert_eq!(desk.reads, [Place::Host], "nobody reads it any more");
 }
 

@@ -443,7 +443,7 @@ impl World {
                 assert_eq!(installed.actions, view.flow.actions, "seed {seed}: (I5) nic");
             }
         }
-        let nic = self.engine.first_pass_nic(ProviderId(0));
+        let nic = self.engine.hits(ProviderId(0)).first;
         let host = self.engine.first_pass_host();
         assert_eq!(host, self.truth[1], "seed {seed}: (I2) host");
         assert_eq!(nic + self.unreadable, self.truth[0], "seed {seed}: (I2) nic");

@@ -1,0 +1,91 @@
+//! The conservation of packets, put together from what the engine, the host and devices count.
+
+use flow::conservation::{Conservation, Side};
+use flow::{Counters, PortTraffic};
+use hostdp::drops::{DropReason, Drops};
+use hostdp::{Ends, Ledger, Snapshot};
+
+use super::status::Counted;
+use crate::engine::Engine;
+
+/// All that the host has counted: two readings that are equal had nothing between them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Reading {
+    ledger: Ledger,
+    ends: Ends,
+    drops: Drops,
+    injected: Counters,
+}
+
+impl From<&Snapshot> for Reading {
+    fn from(host: &Snapshot) -> Reading {
+        let Snapshot { ledger, ends, drops, injected, .. } = *host;
+        Reading { ledger, ends, drops, injected }
+    }
+}
+
+/// Where everything came in and where it ended. A device whose ports count is the witness of what
+/// it did; of another, what its megaflows hit is all that anybody knows.
+pub(super) fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservation {
+    let host = counted.host;
+    let mut all = of_host(engine.first_pass_host(), host);
+    all.at_rest = counted.at_rest;
+    for provider in engine.hardware() {
+        let hits = engine.hits(provider);
+        all.nic += hits.first;
+        all.forks += hits.forks;
+        all.recirculated += hits.recirculated;
+        all.went_on += hits.all.since(hits.first).unwrap_or_default();
+        match counted.traffic.get(&provider) {
+            Some(ports) if !ports.is_empty() => {
+                ports.iter().for_each(|port| device_port(&mut all, port, counted));
+            }
+            _ => {
+                all.offered += hits.first;
+                all.sent_nic += hits.promised();
+                all.unwitnessed += hits.all;
+            }
+        }
+    }
+    all.went_on += host.ledger.continued.received;
+    all
+}
+
+/// The host datapath alone.
+fn of_host(first_hits: Counters, host: &Snapshot) -> Conservation {
+    let Snapshot { ledger, ends, drops, injected, .. } = host;
+    let fresh = &ledger.fresh;
+    let overruns = drops.get(DropReason::RxOverrun);
+    let mut all = Conservation {
+        offered: fresh.received + overruns + *injected,
+        host: first_hits + fresh.executed + *injected,
+        unmatched: fresh.drops_before_hit.total() + overruns + fresh.pending,
+        forks: ends.forks,
+        sent_host: ends.sent,
+        userspace: ends.userspace,
+        in_flight: ends.waiting,
+        ..Conservation::default()
+    };
+    for (reason, what) in drops.iter() {
+        all.lose(Side::Host, reason.name(), what);
+    }
+    all
+}
+
+/// A device's port counts itself what the host believes to have received and sent there.
+fn device_port(all: &mut Conservation, device: &PortTraffic, counted: &Counted<'_>) {
+    let port = counted.host.ports.iter().find(|port| port.id == device.port);
+    let (received, sent) = port.map_or_else(Default::default, |port| (port.received, port.sent));
+    let by_hand = counted.by_hand.get(&device.port).copied().unwrap_or_default();
+    let instead = |sum: Counters, of: Counters| sum.since(of).unwrap_or_default();
+    all.offered = instead(all.offered, received) + device.received + by_hand;
+    all.sent_host = instead(all.sent_host, sent) + device.from_host;
+    all.sent_nic += device.sent_alone();
+    for (reason, what) in &device.receive_drops {
+        all.unmatched += *what;
+        all.lose(Side::Nic, reason, *what);
+    }
+    for (reason, what) in &device.transmit_drops {
+        all.lose(Side::Nic, reason, *what);
+    }
+}
