@@ -1,4 +1,4 @@
-//! The conservation of packets and bytes: what was offered is where it ended.
+//! The conservation of packets and bytes: every packet that was offered ended somewhere, once.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,16 @@ use crate::{Action, Counters};
 /// Bytes of a VLAN tag, and of an entry of an MPLS label stack.
 const TAG: i64 = 4;
 
-/// What action lists made of the packets that they were carried out on.
+/// The copies, drops and rewrites that action lists made of the packets they were executed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Forks {
-    /// Packets that were made: a list that sends a packet n ways makes n − 1 copies. Ways are
-    /// outputs, userspace and recirculation.
+    /// Copies of packets: a list that sends a packet n ways makes n − 1 copies. Outputs, userspace
+    /// actions and recirculations are ways.
     pub copies: Counters,
-    /// Packets that a list sent no way: their megaflow dropped them.
+    /// Packets that a list sent no way, so that their megaflow dropped them.
     pub dropped: Counters,
-    /// Bytes that tags and truncation added to the packets themselves (less than 0: took away).
+    /// Bytes that tags, labels and truncation added to the packets themselves; negative if they
+    /// removed more than they added.
     pub rewritten: i64,
 }
 
@@ -27,7 +28,7 @@ impl std::ops::AddAssign for Forks {
     }
 }
 
-/// A list at work on packets: notes each way that it sends them.
+/// Collects the ways that one action list sends its packets, and makes [`Forks`] of them.
 #[derive(Debug)]
 pub struct Ways {
     began: Counters,
@@ -36,24 +37,24 @@ pub struct Ways {
 }
 
 impl Ways {
-    /// The packets as the list gets them.
+    /// Starts with the packets as they are in front of the list.
     #[must_use]
     pub fn new(began: Counters) -> Ways {
         Ways { began, last: None, copies: Counters::default() }
     }
 
-    /// All packets went that way, with so many bytes: so far it is the last one, and the way
-    /// before it took copies.
+    /// Notes that all packets went one way, as `what`. If another way follows, this one took
+    /// copies.
     pub fn way(&mut self, what: Counters) {
         self.copies += self.last.replace(what).unwrap_or_default();
     }
 
-    /// Some were copied, and the packets themselves stay.
+    /// Notes copies of some packets; the packets themselves stay in the list.
     pub fn copy(&mut self, what: Counters) {
         self.copies += what;
     }
 
-    /// The list is over; the packets as they are now, for those that went no way.
+    /// Ends the list. `now` are the packets behind it: they are dropped if they went no way.
     #[must_use]
     pub fn end(self, now: Counters) -> Forks {
         let last = self.last.unwrap_or(now);
@@ -63,22 +64,23 @@ impl Ways {
     }
 }
 
-/// What the megaflows of a device made of their hits: what its ports' counters are held against.
+/// The hits of a device's megaflows and what their actions made of them. The counters of the
+/// device's ports are compared with these numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Hits {
     /// Hits at the first lookup.
     pub first: Counters,
     /// All hits.
     pub all: Counters,
-    /// Copies, drops and rewrites of all of them.
+    /// Copies, drops and rewrites of all hits.
     pub forks: Forks,
-    /// Sent into another lookup.
+    /// Packets sent into another lookup.
     pub recirculated: Counters,
 }
 
 impl Hits {
-    /// Takes hits of a megaflow in, in the scope of that recirculation id. Of actions that no
-    /// device carries out by itself (truncation, sampling) nothing is known in advance.
+    /// Adds the hits of one megaflow with the given recirculation id and actions. Truncation and
+    /// sampling are ignored, since no device carries them out by itself.
     pub fn count(&mut self, recirc_id: u32, actions: &[Action], hits: Counters) {
         let mut ways = Ways::new(hits);
         let mut grown = 0_i64;
@@ -106,8 +108,8 @@ impl Hits {
         }
     }
 
-    /// What went out by a port if nothing was lost: the promise of the megaflows themselves, for
-    /// a device whose ports' counters nobody can read. It recirculates nothing.
+    /// The packets that left by ports if none was lost, computed from the megaflows alone. It
+    /// serves a device whose port counters can't be read and which recirculates nothing.
     #[must_use]
     pub fn promised(&self) -> Counters {
         let Forks { copies, dropped, rewritten } = self.forks;
@@ -117,7 +119,7 @@ impl Hits {
     }
 }
 
-/// Who had a packet.
+/// The side that had a packet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Side {
     /// A device, by itself.
@@ -127,7 +129,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// The word for it.
+    /// The word for the side.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -137,25 +139,25 @@ impl Side {
     }
 }
 
-/// What can be said of an equation.
+/// Whether the equations of a [`Conservation`] hold.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum State {
-    /// All is at rest and it adds up.
+    /// No packet came between the readings of the counters, and the equations hold.
     Holds,
-    /// It adds up, but nobody has counted independently what hardware did.
+    /// The equations hold, but no independent counter confirms what hardware did.
     NotChecked,
-    /// Packets came between the readings that it is made of: nothing can be said.
+    /// Packets came between the readings of the counters, so nothing can be concluded.
     NotAtRest,
-    /// All is at rest and it does not add up.
+    /// No packet came between the readings, and an equation does not hold.
     DoesNotHold,
 }
 
 impl State {
-    /// All of them.
+    /// All states, from the best to the worst.
     pub const ALL: [State; 4] =
         [State::Holds, State::NotChecked, State::NotAtRest, State::DoesNotHold];
 
-    /// The stable word: metrics and JSON use it.
+    /// The stable word for the state in metrics and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -167,14 +169,14 @@ impl State {
     }
 }
 
-/// What can be said of packets, or of bytes.
+/// The result of the two equations, for packets or for bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// In one word.
+    /// Whether the equations hold.
     pub state: State,
-    /// Sent into a lookup, less what came of a lookup.
+    /// Left side minus right side of the first equation; 0 if it holds.
     pub lookups: i64,
-    /// Offered and copied, less what ended somewhere or is in flight.
+    /// Left side minus right side of the second equation; 0 if it holds.
     pub ends: i64,
 }
 
@@ -186,62 +188,64 @@ pub struct Verdict {
 ///   copy of one, ended once.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Conservation {
-    /// What came in by all ports, counted there, and what a client put in.
+    /// Packets that came in by a port, as the ports count them, and packets that a client injected.
     pub offered: Counters,
-    /// First hits of megaflows in hardware.
+    /// Packets whose first hit was a megaflow in hardware.
     pub nic: Counters,
-    /// First hits of megaflows on the host, and what a client did to single packets.
+    /// Packets whose first hit was a megaflow on the host, or for which the client answered with
+    /// actions and no megaflow.
     pub host: Counters,
-    /// Lost before they hit anything, or in the middle of a chain on the way to the host; or
-    /// waiting for an answer to the first lookup.
+    /// Packets that were lost before a hit, or on the way to the host in the middle of a chain, or
+    /// that wait for an answer to their first lookup.
     pub unmatched: Counters,
-    /// Sent into another lookup by megaflows in hardware.
+    /// Packets that megaflows in hardware sent into another lookup.
     pub recirculated: Counters,
-    /// Of them: hit there in hardware, or came up to the host in the middle of their chain.
+    /// Recirculated packets that hit again in hardware, or came up to the host in the middle of
+    /// their chain.
     pub went_on: Counters,
-    /// What action lists made of the hits, in hardware and on the host.
+    /// Copies, drops and rewrites of the hits, in hardware and on the host.
     pub forks: Forks,
-    /// Sent by hardware alone, as its ports count it.
+    /// Packets that hardware sent by itself, as its ports count them.
     pub sent_nic: Counters,
-    /// Sent by the host; by a device's port as the device counts it.
+    /// Packets that the host sent. Those sent by a device's port are counted by the device.
     pub sent_host: Counters,
-    /// Sent up to the client by an action.
+    /// Packets that an action sent up to the client.
     pub userspace: Counters,
-    /// Lost, by who lost them and why.
+    /// Packets that were lost, by the side that lost them and the reason.
     pub lost: BTreeMap<(Side, &'static str), Counters>,
-    /// Waiting for an answer, at whatever lookup.
+    /// Packets that wait for an answer, to their first or a later lookup.
     pub in_flight: Counters,
-    /// Of what hardware did: what no port's own counter confirms.
+    /// Hits in hardware that no counter of a port confirms.
     pub unwitnessed: Counters,
-    /// Nothing came between the readings that this is made of.
+    /// True if no packet came between the readings of the counters.
     pub at_rest: bool,
 }
 
 impl Conservation {
-    /// Packets that ended because somebody wanted them to, by whom.
+    /// Packets that ended on purpose: by a drop action, or by a userspace action.
     #[must_use]
     pub fn consumed(&self) -> [(&'static str, Counters); 2] {
         [("drop", self.forks.dropped), ("userspace", self.userspace)]
     }
 
-    /// Counts losses; a reason that never had one stands there with 0.
+    /// Adds losses. A reason without losses is listed with 0.
     pub fn lose(&mut self, side: Side, reason: &'static str, what: Counters) {
         *self.lost.entry((side, reason)).or_default() += what;
     }
 
-    /// What can be said of the packets.
+    /// The verdict on the packets.
     #[must_use]
     pub fn packets(&self) -> Verdict {
         self.verdict(|counters| counters.packets, 0)
     }
 
-    /// What can be said of the bytes.
+    /// The verdict on the bytes.
     #[must_use]
     pub fn bytes(&self) -> Verdict {
         self.verdict(|counters| counters.bytes, self.forks.rewritten)
     }
 
-    /// The worse of both: so nothing is said to hold of which one does not.
+    /// The worse state of packets and bytes.
     #[must_use]
     pub fn state(&self) -> State {
         self.packets().state.max(self.bytes().state)
@@ -276,7 +280,7 @@ mod tests {
         Counters { packets, bytes }
     }
 
-    /// One of each: a packet is sent, one is copied and tagged, one is dropped, one is lost.
+    /// A sum with each kind: packets are sent, copied and tagged, dropped, and lost.
     fn exact() -> Conservation {
         let mut hits = Hits::default();
         let out = |port| Action::Output(PortId(port));

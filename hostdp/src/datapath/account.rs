@@ -65,18 +65,19 @@ impl Ledger {
     }
 }
 
-/// Where packets and their copies ended, whatever account they were received in. Together with
-/// the drops it is exact: received, overruns, injected and copies, as rewritten, are the sum of
-/// what megaflows dropped, what went up, what was sent, what was lost and what waits.
+/// Where packets and their copies ended, in whichever account they were received. Together with the
+/// drops the numbers are exact: packets received, lost in overruns, injected and copied, with the
+/// bytes of rewrites, are the sum of packets that megaflows dropped, that went up to the client,
+/// that were sent, that were lost and that wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ends {
-    /// What action lists made of the packets.
+    /// Copies, drops and rewrites that action lists made of the packets.
     pub forks: Forks,
-    /// Sent up to the client by an action.
+    /// Packets that an action sent up to the client.
     pub userspace: Counters,
-    /// Sent by ports, those that are not there any more included.
+    /// Packets that ports sent, with those of ports that were removed since.
     pub sent: Counters,
-    /// Waiting for an answer, whatever their origin.
+    /// Packets that wait for an answer, of any origin.
     pub waiting: Counters,
 }
 
