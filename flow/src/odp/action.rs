@@ -2,9 +2,10 @@
 
 use super::keys::wide;
 use super::lexer::Lexer;
+use super::unsupported::{Unsupported, take_closed};
 use super::vlan::narrow;
-use super::{MAX_NESTING, OdpError, Ports, set, unsupported};
-use crate::{Action, Actions, HashAlgorithm, PortId, RecircId, Userspace, VLAN_PRESENT};
+use super::{MAX_NESTING, OdpError, Ports, set};
+use crate::{Action, Actions, HashAlgorithm, PortId, RecircId, Refusal, Userspace, VLAN_PRESENT};
 
 /// Reads a list of actions; `drop` and nothing at all are the empty list.
 pub fn parse_actions(text: &str) -> Result<Actions, OdpError> {
@@ -13,20 +14,40 @@ pub fn parse_actions(text: &str) -> Result<Actions, OdpError> {
 
 /// The same with names of ports.
 pub fn parse_actions_with(text: &str, ports: Ports<'_>) -> Result<Actions, OdpError> {
-    let mut lexer = Lexer::new(text);
-    let actions = parse_list(&mut lexer, ports, 0)?;
+    let (actions, unsupported) = parse_text(text, ports)?;
+    match unsupported.first() {
+        Some(first) => Err(first.error(&Lexer::new(text))),
+        None => Ok(actions.into()),
+    }
+}
+
+/// The same for a plan: what only OVS has is a reason and is left out, not an error.
+pub fn plan_actions_with(
+    text: &str,
+    ports: Ports<'_>,
+) -> Result<(Actions, Vec<Refusal>), OdpError> {
+    let (actions, unsupported) = parse_text(text, ports)?;
+    Ok((actions.into(), unsupported.into_iter().map(Unsupported::into_refusal).collect()))
+}
+
+fn parse_text(text: &str, ports: Ports<'_>) -> Result<(Vec<Action>, Vec<Unsupported>), OdpError> {
+    let (mut lexer, mut unsupported) = (Lexer::new(text), Vec::new());
+    let actions = parse_list(&mut lexer, ports, 0, &mut unsupported)?;
     if lexer.at_end() {
-        return Ok(actions.into());
+        return Ok((actions, unsupported));
     }
     Err(lexer.error(format!("expected an action, found {}", lexer.found())))
 }
 
-/// Reads actions up to the end, a closing parenthesis or `, dp-extra-info:`.
+/// Reads actions up to the end, a closing parenthesis or `, dp-extra-info:`. Those that only OVS
+/// has are noted.
 pub(super) fn parse_list(
     lexer: &mut Lexer<'_>,
     ports: Ports<'_>,
     depth: usize,
+    unsupported: &mut Vec<Unsupported>,
 ) -> Result<Vec<Action>, OdpError> {
+    let begin = unsupported.len();
     let mut actions = Vec::new();
     let mut dropped = None;
     loop {
@@ -40,12 +61,13 @@ pub(super) fn parse_list(
             lexer.word();
             dropped = Some(place);
         } else {
-            actions.push(parse_action(lexer, ports, depth)?);
+            actions.extend(parse_action(lexer, ports, depth, unsupported)?);
             if !lexer.rest().starts_with([',', ' ', '\t', '\r', '\n', ')']) && !lexer.at_end() {
                 return Err(lexer.error(format!("expected ',', found {}", lexer.found())));
             }
         }
-        if let (Some(place), false) = (dropped, actions.is_empty()) {
+        let is_alone = actions.is_empty() && unsupported.len() == begin;
+        if let (Some(place), false) = (dropped, is_alone) {
             return Err(
                 lexer.error_at(place, "drop stands alone: it has no other actions beside it")
             );
@@ -58,26 +80,36 @@ fn is_drop(rest: &str) -> bool {
     word && rest[4..].chars().next().is_none_or(|c| ", \t\r\n)".contains(c))
 }
 
-fn parse_action(lexer: &mut Lexer<'_>, ports: Ports<'_>, depth: usize) -> Result<Action, OdpError> {
+fn parse_action(
+    lexer: &mut Lexer<'_>,
+    ports: Ports<'_>,
+    depth: usize,
+    unsupported: &mut Vec<Unsupported>,
+) -> Result<Option<Action>, OdpError> {
     if lexer.rest().starts_with(|c: char| c.is_ascii_digit()) {
-        return Ok(Action::Output(PortId(wide(lexer.number("the port", u32::MAX.into())?))));
+        let port = wide(lexer.number("the port", u32::MAX.into())?);
+        return Ok(Some(Action::Output(PortId(port))));
     }
     let start = lexer.clone();
     let name = lexer.token();
-    match name {
-        "pop_vlan" => return Ok(Action::PopVlan),
-        "ct_clear" | "pop_eth" => return Err(not_supported(&start, name)),
-        _ => {}
+    if let Some(action) = Unsupported::action(name, start.place()) {
+        unsupported.push(action);
+        return skip_action(lexer, name, ports, depth, unsupported).map(|()| None);
+    }
+    if name == "pop_vlan" {
+        return Ok(Some(Action::PopVlan));
     }
     if !lexer.eat("(") {
         return match ports(name) {
-            Some(port) => Ok(Action::Output(port)),
+            Some(port) => Ok(Some(Action::Output(port))),
             None => Err(start.error(format!("there is no action or port {}", start.found()))),
         };
     }
-    match name {
-        "userspace" => parse_userspace(lexer),
-        "set" => set::parse_set(lexer, ports),
+    if name == "set" {
+        return set::parse_set(lexer, ports, unsupported);
+    }
+    let action = match name {
+        "userspace" => parse_userspace(lexer, unsupported),
         "push_vlan" => parse_push_vlan(lexer),
         "push_mpls" => parse_push_mpls(lexer),
         "pop_mpls" => {
@@ -94,14 +126,53 @@ fn parse_action(lexer: &mut Lexer<'_>, ports: Ports<'_>, depth: usize) -> Result
             closed(lexer, action)
         }
         "hash" => parse_hash(lexer),
-        "sample" => parse_sample(lexer, ports, depth),
-        name if unsupported::is_action(name) => Err(not_supported(&start, name)),
+        "sample" => parse_sample(lexer, ports, depth, unsupported),
         _ => Err(start.error(format!("there is no action {}", start.found()))),
-    }
+    };
+    action.map(Some)
 }
 
-fn not_supported(start: &Lexer<'_>, name: &str) -> OdpError {
-    start.error(format!("action {name} is not supported"))
+/// Reads over what follows the name of an action that only OVS has; lists inside it are read.
+fn skip_action(
+    lexer: &mut Lexer<'_>,
+    name: &str,
+    ports: Ports<'_>,
+    depth: usize,
+    unsupported: &mut Vec<Unsupported>,
+) -> Result<(), OdpError> {
+    if matches!(name, "ct_clear" | "pop_eth") || name == "ct" && !lexer.rest().starts_with('(') {
+        return Ok(());
+    }
+    lexer.expect("(")?;
+    let mut list = |lexer: &mut Lexer<'_>, before: &str| {
+        lexer.expect(before)?;
+        nest(lexer, name, depth)?;
+        parse_list(lexer, ports, depth + 1, unsupported)?;
+        lexer.expect(")")
+    };
+    match name {
+        "clone" => return list(lexer, ""),
+        "check_pkt_len" => {
+            lexer.expect("size=")?;
+            lexer.number("check_pkt_len(size=)", u16::MAX.into())?;
+            list(lexer, ",gt(")?;
+            list(lexer, ",le(")?;
+        }
+        "dec_ttl" => list(lexer, "le_1(")?,
+        "meter" | "lb_output" | "tnl_pop" => {
+            lexer.number(name, u32::MAX.into())?;
+        }
+        _ => return take_closed(lexer, name).map(drop),
+    }
+    lexer.expect(")")
+}
+
+/// Refuses lists that are nested too deep.
+fn nest(lexer: &Lexer<'_>, name: &str, depth: usize) -> Result<(), OdpError> {
+    if depth + 1 < MAX_NESTING {
+        return Ok(());
+    }
+    Err(lexer.error(format!("{name}(…) is nested more than {MAX_NESTING} deep")))
 }
 
 fn closed(lexer: &mut Lexer<'_>, action: Action) -> Result<Action, OdpError> {
@@ -113,8 +184,11 @@ fn closed(lexer: &mut Lexer<'_>, action: Action) -> Result<Action, OdpError> {
 pub(crate) const MAX_USERDATA: usize = 65_512;
 
 /// Reads `pid=N[,userdata(hex)])`. The cookies of OVS's own userspace (`sFlow(…)` and so on) and
-/// its two options have no place in our action: named, not lost.
-fn parse_userspace(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
+/// its two options have no place in our action: noted, not lost.
+fn parse_userspace(
+    lexer: &mut Lexer<'_>,
+    unsupported: &mut Vec<Unsupported>,
+) -> Result<Action, OdpError> {
     lexer.expect("pid=")?;
     let pid = wide(lexer.number("userspace(pid=)", u32::MAX.into())?);
     let mut userdata = Vec::new();
@@ -136,15 +210,27 @@ fn parse_userspace(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
         }
         lexer.expect(")")?;
     }
-    if lexer.eat(")") {
-        return Ok(Action::Userspace(Userspace { pid, userdata }));
+    while lexer.eat(",") {
+        let start = lexer.clone();
+        let name = lexer.word();
+        let Some(part) = Unsupported::part_of_userspace(name, start.place()) else {
+            let message = format!("there is nothing like {} in userspace(…)", start.found());
+            return Err(start.error(message));
+        };
+        unsupported.push(part);
+        match name {
+            "actions" => {}
+            "tunnel_out_port" => {
+                lexer.expect("=")?;
+                lexer.number("userspace(tunnel_out_port=)", u32::MAX.into())?;
+            }
+            _ => {
+                lexer.expect("(")?;
+                take_closed(lexer, name)?;
+            }
+        }
     }
-    lexer.expect(",")?;
-    let start = lexer.clone();
-    match lexer.word() {
-        "" => Err(start.error(format!("expected ')', found {}", start.found()))),
-        name => Err(start.error(format!("userspace({name}) is not supported: only userdata is"))),
-    }
+    closed(lexer, Action::Userspace(Userspace { pid, userdata }))
 }
 
 /// Reads `name=value,…)` of numbers, each at most once, in any order.
@@ -210,10 +296,13 @@ fn parse_hash(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
     closed(lexer, Action::Hash { algorithm, basis })
 }
 
-fn parse_sample(lexer: &mut Lexer<'_>, ports: Ports<'_>, depth: usize) -> Result<Action, OdpError> {
-    if depth + 1 >= MAX_NESTING {
-        return Err(lexer.error(format!("sample(…) is nested more than {MAX_NESTING} deep")));
-    }
+fn parse_sample(
+    lexer: &mut Lexer<'_>,
+    ports: Ports<'_>,
+    depth: usize,
+    unsupported: &mut Vec<Unsupported>,
+) -> Result<Action, OdpError> {
+    nest(lexer, "sample", depth)?;
     lexer.expect("sample=")?;
     let start = lexer.clone();
     let text = lexer.take(|c| c.is_ascii_digit() || c == '.');
@@ -222,7 +311,7 @@ fn parse_sample(lexer: &mut Lexer<'_>, ports: Ports<'_>, depth: usize) -> Result
         return Err(start.error(message));
     };
     lexer.expect("%,actions(")?;
-    let actions = parse_list(lexer, ports, depth + 1)?.into();
+    let actions = parse_list(lexer, ports, depth + 1, unsupported)?.into();
     lexer.expect("))")?;
     Ok(Action::Sample { probability, actions })
 }

@@ -3,8 +3,9 @@
 use super::action::parse_list;
 use super::keys::{Of, parse_keys};
 use super::lexer::Lexer;
+use super::unsupported::Unsupported;
 use super::{OdpError, Ports};
-use crate::{Actions, Match, Ufid};
+use crate::{Actions, Match, Refusal, Ufid};
 
 /// Reads `[ufid:…,] keys [, packets:…, bytes:…, used:…, …] [, actions:…]`. The ufid is the one in
 /// the text, which need not be the one that follows from the match; statistics are passed over.
@@ -17,12 +18,44 @@ pub fn parse_flow_with(
     text: &str,
     ports: Ports<'_>,
 ) -> Result<(Option<Ufid>, Match, Option<Actions>), OdpError> {
+    let (ufid, matching, actions, unsupported) = parse_text(text, ports)?;
+    match unsupported.first() {
+        Some(first) => Err(first.error(&Lexer::new(text))),
+        None => Ok((ufid, matching, actions)),
+    }
+}
+
+/// A flow as a text says it, for a plan: where OVS has something that Megaflow does not, the flow
+/// is there without it, and none to be installed.
+#[derive(Clone, Debug)]
+pub struct PlanText {
+    /// The ufid in the text, which need not be the one that follows from the match.
+    pub ufid: Option<Ufid>,
+    /// The match, without what Megaflow does not have.
+    pub matching: Match,
+    /// The actions, likewise; `None` if the text has no `actions:`.
+    pub actions: Option<Actions>,
+    /// What is left out, and why Megaflow does not have it.
+    pub unsupported: Vec<Refusal>,
+}
+
+/// Reads the same texts as [`parse_flow_with`] for a plan.
+pub fn plan_flow_with(text: &str, ports: Ports<'_>) -> Result<PlanText, OdpError> {
+    let (ufid, matching, actions, unsupported) = parse_text(text, ports)?;
+    let unsupported = unsupported.into_iter().map(Unsupported::into_refusal).collect();
+    Ok(PlanText { ufid, matching, actions, unsupported })
+}
+
+type Parsed = (Option<Ufid>, Match, Option<Actions>, Vec<Unsupported>);
+
+fn parse_text(text: &str, ports: Ports<'_>) -> Result<Parsed, OdpError> {
     let mut lexer = Lexer::new(text);
     lexer.skip_delimiters();
     let ufid = parse_ufid(&mut lexer)?;
-    let keys = parse_keys(&mut lexer, ports, Of::Match)?;
-    let actions = parse_rest(&mut lexer, ports)?;
-    Ok((ufid, keys.into_match(&lexer)?, actions))
+    let mut keys = parse_keys(&mut lexer, ports, Of::Match)?;
+    let mut unsupported = std::mem::take(&mut keys.unsupported);
+    let actions = parse_rest(&mut lexer, ports, &mut unsupported)?;
+    Ok((ufid, keys.into_match(&lexer)?, actions, unsupported))
 }
 
 fn parse_ufid(lexer: &mut Lexer<'_>) -> Result<Option<Ufid>, OdpError> {
@@ -38,7 +71,11 @@ fn parse_ufid(lexer: &mut Lexer<'_>) -> Result<Option<Ufid>, OdpError> {
 const STATISTICS: &[&str] =
     &["packets", "bytes", "used", "flags", "offloaded", "dp", "dp-extra-info"];
 
-fn parse_rest(lexer: &mut Lexer<'_>, ports: Ports<'_>) -> Result<Option<Actions>, OdpError> {
+fn parse_rest(
+    lexer: &mut Lexer<'_>,
+    ports: Ports<'_>,
+    unsupported: &mut Vec<Unsupported>,
+) -> Result<Option<Actions>, OdpError> {
     let mut actions = None;
     loop {
         lexer.skip_delimiters();
@@ -50,7 +87,7 @@ fn parse_rest(lexer: &mut Lexer<'_>, ports: Ports<'_>) -> Result<Option<Actions>
         match (name, lexer.eat(":")) {
             ("actions", true) if actions.is_none() => {
                 lexer.skip_space();
-                actions = Some(parse_list(lexer, ports, 0)?.into());
+                actions = Some(parse_list(lexer, ports, 0, unsupported)?.into());
             }
             ("dp-extra-info", true) => {
                 lexer.take(|_| true);

@@ -2,8 +2,9 @@
 
 use super::attr::{self, parse_mpls, parse_parts};
 use super::lexer::Lexer;
+use super::unsupported::{self, Unsupported};
 use super::vlan::{self, ETH_TYPE_NONE, Level, Masked, narrow};
-use super::{MAX_NESTING, OdpError, Ports, unsupported};
+use super::{MAX_NESTING, OdpError, Ports};
 use crate::{Attr, Field, Key, Mask, Match};
 
 /// Reads a match: `recirc_id(0),in_port(1),eth(…),eth_type(0x0800),…`.
@@ -16,6 +17,7 @@ pub fn parse_match_with(text: &str, ports: Ports<'_>) -> Result<Match, OdpError>
     let mut lexer = Lexer::new(text);
     let keys = parse_keys(&mut lexer, ports, Of::Match)?;
     end(&lexer)?;
+    keys.check_supported(&lexer)?;
     keys.into_match(&lexer)
 }
 
@@ -25,6 +27,7 @@ pub fn parse_masked(text: &str, ports: Ports<'_>) -> Result<(Key, Mask), OdpErro
     let mut lexer = Lexer::new(text);
     let keys = parse_keys(&mut lexer, ports, Of::Filter)?;
     end(&lexer)?;
+    keys.check_supported(&lexer)?;
     Ok((keys.key, keys.mask))
 }
 
@@ -39,6 +42,7 @@ pub fn parse_key_with(text: &str, ports: Ports<'_>) -> Result<Key, OdpError> {
     let mut lexer = Lexer::without_masks(text);
     let mut keys = parse_keys(&mut lexer, ports, Of::Packet)?;
     end(&lexer)?;
+    keys.check_supported(&lexer)?;
     if keys.mask.eth_type == 0 {
         keys.key.eth_type = ETH_TYPE_NONE;
     }
@@ -71,6 +75,8 @@ pub(super) struct Keys {
     seen: Vec<(&'static str, usize, usize)>,
     levels: Vec<Level>,
     of: Of,
+    /// What there is in it that no key of ours has.
+    pub(super) unsupported: Vec<Unsupported>,
 }
 
 /// Reads keys up to the end, or up to a `word:` that does not belong to them.
@@ -85,6 +91,7 @@ pub(super) fn parse_keys(
         seen: Vec::new(),
         levels: vec![Level::default()],
         of,
+        unsupported: Vec::new(),
     };
     keys.parse_list(lexer, ports, 0)?;
     let no_tag = of != Of::Filter;
@@ -95,6 +102,11 @@ pub(super) fn parse_keys(
 }
 
 impl Keys {
+    /// Returns an error for the first key that OVS has and Megaflow does not.
+    fn check_supported(&self, lexer: &Lexer<'_>) -> Result<(), OdpError> {
+        self.unsupported.first().map_or(Ok(()), |first| Err(first.error(lexer)))
+    }
+
     /// Returns the match; an error if `in_port(…)` is missing or not exact.
     pub(super) fn into_match(self, lexer: &Lexer<'_>) -> Result<Match, OdpError> {
         let message = match self.mask.in_port {
@@ -142,8 +154,10 @@ impl Keys {
         depth: usize,
         place: usize,
     ) -> Result<(), OdpError> {
-        if unsupported::is_key(name) {
-            return unsupported::skip_key(lexer, name, place, self.of == Of::Packet);
+        if let Some(key) = Unsupported::key(name, place) {
+            let is_packet = self.of == Of::Packet;
+            self.unsupported.extend(unsupported::read_key(lexer, key, is_packet)?);
+            return Ok(());
         }
         if name == "encap" {
             return self.parse_encap(lexer, ports, depth, place);

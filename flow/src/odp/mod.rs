@@ -23,7 +23,9 @@
 //!   and 6, whichever of their fields are set.
 //!
 //! Keys that OVS has and we do not (`skb_mark`, `ct_state`, `tunnel`, …) are errors unless their
-//! mask is zero, as `dump-flows -m` prints them. `packet_type(ns=0,id=0)` is what every packet is.
+//! mask is zero, as `dump-flows -m` prints them; so are such actions (`ct`, `meter`, …). Where a
+//! plan is asked for ([`plan_flow_with`]) they are reasons. `packet_type(ns=0,id=0)` is what every
+//! packet is.
 
 mod action;
 mod action_print;
@@ -40,9 +42,9 @@ mod vlan;
 mod tests;
 
 pub(crate) use action::MAX_USERDATA;
-pub use action::{parse_actions, parse_actions_with};
+pub use action::{parse_actions, parse_actions_with, plan_actions_with};
 pub use action_print::format_actions;
-pub use flow::{parse_flow, parse_flow_with};
+pub use flow::{PlanText, parse_flow, parse_flow_with, plan_flow_with};
 pub use keys::{parse_key, parse_key_with, parse_masked, parse_match, parse_match_with};
 pub use print::{format_key, format_match};
 

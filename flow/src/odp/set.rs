@@ -8,16 +8,27 @@ use super::attr::{
 use super::keys::{TCP_FLAGS, parse_eth_type, parse_port, parse_tcp_flags, parse_u32};
 use super::lexer::Lexer;
 use super::print::print_tcp_flags;
+use super::unsupported::{Unsupported, take_closed};
 use super::vlan::{Masked, parse_vlan, print_vlan};
-use super::{OdpError, Ports, unsupported};
+use super::{OdpError, Ports};
 use crate::{Action, Attr, Field, Key, Mask, SetFields};
 
-/// Reads `attr(…))`, the `set(` being read already.
-pub(super) fn parse_set(lexer: &mut Lexer<'_>, ports: Ports<'_>) -> Result<Action, OdpError> {
+/// Reads `attr(…))`, the `set(` being read already. One that only OVS has is noted.
+pub(super) fn parse_set(
+    lexer: &mut Lexer<'_>,
+    ports: Ports<'_>,
+    unsupported: &mut Vec<Unsupported>,
+) -> Result<Option<Action>, OdpError> {
     let start = lexer.clone();
     let name = lexer.word();
     if name.is_empty() || !lexer.eat("(") {
         return Err(start.error(format!("expected a key in set(…), found {}", start.found())));
+    }
+    if let Some(key) = Unsupported::set(name, start.place()) {
+        take_closed(lexer, name)?;
+        lexer.expect(")")?;
+        unsupported.push(key);
+        return Ok(None);
     }
     let (mut value, mut mask) = (Key::default(), Mask::default());
     let (attr, protocol) = match (name, attr::by_name(name)) {
@@ -41,7 +52,7 @@ pub(super) fn parse_set(lexer: &mut Lexer<'_>, ports: Ports<'_>) -> Result<Actio
         return Err(start.error(format!("set({name}()) sets nothing")));
     }
     let value = value.masked(&mask);
-    Ok(Action::Set(Box::new(SetFields { attr, protocol, value, mask })))
+    Ok(Some(Action::Set(Box::new(SetFields { attr, protocol, value, mask }))))
 }
 
 /// Attributes that are one value: attribute, field, value and mask.
@@ -61,9 +72,6 @@ fn parse_single(
         "vlan" => (Attr::Vlan, Field::VlanTci, pair(parse_vlan(lexer)?)),
         "eth_type" => (Attr::EthType, Field::EthType, pair(parse_eth_type(lexer)?)),
         "tcp_flags" => (Attr::TcpFlags, Field::TcpFlags, narrow(parse_tcp_flags(lexer)?)),
-        name if unsupported::is_key(name) || name == "encap" => {
-            return Err(start.error(format!("set({name}(…)) is not supported")));
-        }
         name => return Err(start.error(format!("there is no key '{name}'"))),
     };
     Ok((attr, field, value, mask))

@@ -1,65 +1,125 @@
-//! Keys and actions that OVS has and we do not: they are named, never overlooked.
+//! Keys and actions that OVS has and we do not: read over and named, never overlooked.
 
 use super::OdpError;
 use super::lexer::Lexer;
+use crate::{Reason, Refusal};
 
-const KEYS: &[&str] = &[
-    "skb_priority",
-    "skb_mark",
-    "ct_state",
-    "ct_zone",
-    "ct_mark",
-    "ct_label",
-    "ct_tuple4",
-    "ct_tuple6",
-    "tunnel",
-    "nd",
-    "nd_ext",
-    "nsh",
-    "packet_type",
-];
-
-const ACTIONS: &[&str] = &[
-    "ct",
-    "ct_clear",
-    "meter",
-    "clone",
-    "check_pkt_len",
-    "tnl_push",
-    "tnl_pop",
-    "push_eth",
-    "pop_eth",
-    "push_nsh",
-    "pop_nsh",
-    "dec_ttl",
-    "add_mpls",
-    "psample",
-    "lb_output",
-];
-
-/// Is that the name of an action that OVS has and we do not?
-pub(super) fn is_action(name: &str) -> bool {
-    ACTIONS.contains(&name)
-}
-
-/// Is that the name of a key that OVS has and we do not?
-pub(super) fn is_key(name: &str) -> bool {
-    KEYS.contains(&name)
-}
-
-/// Reads over the inside of such a key, up to its closing parenthesis, if it says nothing: all
-/// masks are zero, or, where `zero_value` allows it, the value is.
-pub(super) fn skip_key(
-    lexer: &mut Lexer<'_>,
-    name: &str,
+/// Something in a text that is right in OVS and that Megaflow does not have.
+#[derive(Clone, Debug)]
+pub(super) struct Unsupported {
+    /// Where it is.
     place: usize,
-    zero_value: bool,
-) -> Result<(), OdpError> {
-    let mut inside = lexer.clone();
-    let text = take_nested(&mut inside);
-    if !inside.eat(")") {
-        return Err(lexer.error(format!("{name}( is not closed")));
+    /// What it is, and why there is none.
+    refusal: Refusal,
+}
+
+impl Unsupported {
+    /// A key of a match, if that is the name of one.
+    pub(super) fn key(name: &str, place: usize) -> Option<Unsupported> {
+        Unsupported::find(KEYS, Reason::MatchField, name, place)
     }
+
+    /// A key of a `set`, if that is the name of one.
+    pub(super) fn set(name: &str, place: usize) -> Option<Unsupported> {
+        let of_headers = [("encap", "Megaflow sets fields, not headers")];
+        let of = |table| Unsupported::find(table, Reason::SetField, name, place);
+        of(KEYS).or_else(|| of(&of_headers))
+    }
+
+    /// An action, if that is the name of one.
+    pub(super) fn action(name: &str, place: usize) -> Option<Unsupported> {
+        Unsupported::find(ACTIONS, Reason::Action, name, place)
+    }
+
+    /// A part of `userspace(…)`, if that is the name of one: what OVS's own userspace asks for.
+    pub(super) fn part_of_userspace(name: &str, place: usize) -> Option<Unsupported> {
+        let is_known = OF_USERSPACE.contains(&name);
+        let why = "Megaflow sends up packets with userdata(…) and nothing else";
+        let refusal = Refusal::new(Reason::Action, format!("userspace({name})")).detail(why);
+        is_known.then_some(Unsupported { place, refusal })
+    }
+
+    fn find(
+        table: &[(&str, &str)],
+        reason: Reason,
+        name: &str,
+        place: usize,
+    ) -> Option<Unsupported> {
+        let (_, why) = table.iter().find(|(known, _)| *known == name)?;
+        Some(Unsupported { place, refusal: Refusal::new(reason, name).detail(*why) })
+    }
+
+    /// The error where a flow is to be installed.
+    pub(super) fn error(&self, lexer: &Lexer<'_>) -> OdpError {
+        let Refusal { reason, subject, detail } = &self.refusal;
+        let what = match reason {
+            Reason::Action => format!("action {subject}"),
+            Reason::SetField => format!("set({subject}(…))"),
+            _ => subject.clone(),
+        };
+        lexer.error_at(self.place, format!("{what} is not supported: {detail}"))
+    }
+
+    /// The reason where a plan is asked for.
+    pub(super) fn into_refusal(self) -> Refusal {
+        self.refusal
+    }
+}
+
+const CONNECTIONS: &str = "Megaflow has no connection tracking";
+const TUNNELS: &str = "Megaflow has no tunnels";
+const NEIGHBOURS: &str = "Megaflow's keys have no fields of neighbour discovery";
+const SERVICE_HEADERS: &str = "Megaflow has no network service headers";
+const ETHERNET: &str = "every packet of Megaflow begins with an Ethernet header";
+const KERNEL: &str = "Megaflow's packets have no fields of the kernel's own";
+const LISTS: &str = "Megaflow has no nested list of actions but that of sample";
+
+const KEYS: &[(&str, &str)] = &[
+    ("skb_priority", KERNEL),
+    ("skb_mark", KERNEL),
+    ("ct_state", CONNECTIONS),
+    ("ct_zone", CONNECTIONS),
+    ("ct_mark", CONNECTIONS),
+    ("ct_label", CONNECTIONS),
+    ("ct_tuple4", CONNECTIONS),
+    ("ct_tuple6", CONNECTIONS),
+    ("tunnel", TUNNELS),
+    ("nd", NEIGHBOURS),
+    ("nd_ext", NEIGHBOURS),
+    ("nsh", SERVICE_HEADERS),
+    ("packet_type", ETHERNET),
+];
+
+const ACTIONS: &[(&str, &str)] = &[
+    ("ct", CONNECTIONS),
+    ("ct_clear", CONNECTIONS),
+    ("meter", "Megaflow has no meters"),
+    ("clone", LISTS),
+    ("check_pkt_len", LISTS),
+    ("dec_ttl", LISTS),
+    ("tnl_push", TUNNELS),
+    ("tnl_pop", TUNNELS),
+    ("push_eth", ETHERNET),
+    ("pop_eth", ETHERNET),
+    ("push_nsh", SERVICE_HEADERS),
+    ("pop_nsh", SERVICE_HEADERS),
+    ("add_mpls", "Megaflow pushes labels in front of a network header alone: push_mpls"),
+    ("psample", "Megaflow samples to ports and userspace alone: sample"),
+    ("lb_output", "Megaflow has no bonds"),
+];
+
+const OF_USERSPACE: &[&str] =
+    &["sFlow", "slow_path", "flow_sample", "ipfix", "controller", "actions", "tunnel_out_port"];
+
+/// Reads over the inside of such a key, up to its closing parenthesis. It is nothing if it says
+/// nothing: all masks are zero, or, where `zero_value` allows it, the value is.
+pub(super) fn read_key(
+    lexer: &mut Lexer<'_>,
+    key: Unsupported,
+    zero_value: bool,
+) -> Result<Option<Unsupported>, OdpError> {
+    let name = key.refusal.subject.as_str();
+    let text = take_closed(lexer, name)?;
     let ethernet = name == "packet_type" && matches!(text, "ns=0,id=0" | "ns=0,id=0x0");
     let says_nothing = !text.contains(['(', '{'])
         && text.split(',').all(|part| match part.split_once('/') {
@@ -69,11 +129,7 @@ pub(super) fn skip_key(
                     || part.is_empty() && name != "tunnel"
             }
         });
-    if ethernet || says_nothing {
-        *lexer = inside;
-        return Ok(());
-    }
-    Err(lexer.error_at(place, format!("{name} is not supported: no key of a packet has it")))
+    Ok(if ethernet || says_nothing { None } else { Some(key) })
 }
 
 /// Zero in any of the forms that masks have.
@@ -82,10 +138,11 @@ fn is_zero(text: &str) -> bool {
     !digits.is_empty() && digits.chars().all(|c| matches!(c, '0' | ':' | '.'))
 }
 
-/// Everything up to the parenthesis that closes what is open, which is left unread.
-fn take_nested<'a>(lexer: &mut Lexer<'a>) -> &'a str {
+/// Everything inside the parenthesis of that name, which is open, and the one that closes it.
+pub(super) fn take_closed<'a>(lexer: &mut Lexer<'a>, name: &str) -> Result<&'a str, OdpError> {
+    let start = lexer.clone();
     let depth = std::cell::Cell::new(0_usize);
-    lexer.take(|c| {
+    let text = lexer.take(|c| {
         match c {
             '(' => depth.set(depth.get() + 1),
             ')' if depth.get() == 0 => return false,
@@ -93,5 +150,122 @@ fn take_nested<'a>(lexer: &mut Lexer<'a>) -> &'a str {
             _ => {}
         }
         true
-    })
+    });
+    if lexer.eat(")") { Ok(text) } else { Err(start.error(format!("{name}( is not closed"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{parse_actions, parse_flow, parse_match, plan_actions_with, plan_flow_with};
+    use super::{ACTIONS, KEYS, OF_USERSPACE};
+    use crate::odp::{format_actions, format_match};
+
+    /// Each of [`ACTIONS`] as OVS writes it, and what is wrong with it in OVS.
+    const FORMS: &[(&str, &[&str], &[&str])] = &[
+        ("ct", &["ct", "ct()", "ct(commit,zone=5,nat(src=10.0.0.1))"], &["ct(", "ct(commit"]),
+        ("ct_clear", &["ct_clear"], &["ct_clear(1)"]),
+        ("meter", &["meter(5)"], &["meter", "meter(x)", "meter(5", "meter()"]),
+        ("clone", &["clone(1,2)", "clone()", "clone(clone(drop))"], &["clone", "clone(foo)"]),
+        (
+            "check_pkt_len",
+            &["check_pkt_len(size=200,gt(1),le(drop))"],
+            &["check_pkt_len(size=200,gt(1))", "check_pkt_len(size=x,gt(1),le(2))"],
+        ),
+        ("dec_ttl", &["dec_ttl(le_1(1))"], &["dec_ttl", "dec_ttl(1)"]),
+        (
+            "tnl_push",
+            &["tnl_push(tnl_port(6),header(size=50,type=4,eth(dl_type=0x0800)),out_port(1))"],
+            &["tnl_push(tnl_port(6)"],
+        ),
+        ("tnl_pop", &["tnl_pop(4)"], &["tnl_pop(vxlan)", "tnl_pop"]),
+        ("push_eth", &["push_eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02)"], &["push_eth"]),
+        ("pop_eth", &["pop_eth"], &["pop_eth(1)"]),
+        ("push_nsh", &["push_nsh(flags=0,ttl=63,mdtype=2,np=1,spi=0x1,si=255)"], &["push_nsh"]),
+        ("pop_nsh", &["pop_nsh()"], &["pop_nsh"]),
+        ("add_mpls", &["add_mpls(label=1,tc=0,ttl=64,bos=1,eth_type=0x8847)"], &["add_mpls"]),
+        ("psample", &["psample(group=1,cookie=0102)"], &["psample"]),
+        ("lb_output", &["lb_output(5)"], &["lb_output(bond)"]),
+    ];
+
+    #[test]
+    fn each_action_of_ovs_is_named_wherever_it_stands() {
+        let named: Vec<_> = FORMS.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(named, ACTIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        for (name, right, wrong) in FORMS {
+            for form in *right {
+                for text in [form.to_string(), format!("sample(sample=50.0%,actions(1,{form})),2")]
+                {
+                    let (_, why) = plan_actions_with(&text, &|_| None).expect(&text);
+                    let why = why.first().expect(&text).to_string();
+                    assert!(why.starts_with(&format!("action {name}: ")), "{text}: {why}");
+                    // No such thing is installed.
+                    let error = parse_actions(&text).expect_err(&text);
+                    let words = format!("action {name} is not supported: ");
+                    assert!(error.message.starts_with(&words), "{text}: {error}");
+                    assert_eq!(error.column, text.rfind(form).unwrap() + 1, "{text}: {error}");
+                }
+            }
+            for text in *wrong {
+                let error = plan_actions_with(text, &|_| None).expect_err(text);
+                assert!(!error.message.contains("not supported"), "{text}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_key_of_ovs_is_named_in_a_match_and_in_a_set() {
+        for (name, why) in KEYS {
+            let text = format!("in_port(1),{name}(x=0x1/0x3,flags(+a-b)),eth_type(0x0800)");
+            let plan = plan_flow_with(&text, &|_| None).expect(&text);
+            let said: Vec<_> = plan.unsupported.iter().map(ToString::to_string).collect();
+            assert_eq!(said, [format!("match-field {name}: {why}")]);
+            let rest = "recirc_id(0),in_port(1),eth(),eth_type(0x0800)";
+            assert_eq!(format_match(&plan.matching), rest);
+            let error = parse_match(&text).expect_err(&text);
+            assert_eq!(error.column, 12, "{error}");
+            let text = format!("1,set({name}(x=0x1/0x3,flags(+a-b))),2");
+            let (rest, why) = plan_actions_with(&text, &|_| None).expect(&text);
+            assert!(why[0].to_string().starts_with(&format!("set-field {name}: ")), "{why:?}");
+            assert_eq!(format_actions(&rest), "1,2");
+            let error = parse_actions(&text).expect_err(&text);
+            assert!(error.message.starts_with(&format!("set({name}(…)) is not")), "{error}");
+        }
+        assert!(parse_actions("set(encap())").expect_err("encap").message.contains("not headers"));
+        for part in OF_USERSPACE {
+            let inside = match *part {
+                "actions" => "actions".to_owned(),
+                "tunnel_out_port" => "tunnel_out_port=5".to_owned(),
+                part => format!("{part}(a=1,b(2))"),
+            };
+            let text = format!("userspace(pid=1,{inside}),2");
+            let (rest, why) = plan_actions_with(&text, &|_| None).expect(&text);
+            assert_eq!(why[0].subject, format!("userspace({part})"));
+            assert_eq!(format_actions(&rest), "userspace(pid=1),2");
+        }
+    }
+
+    #[test]
+    fn all_of_them_are_reasons_and_an_error_behind_them_is_one() {
+        let keys = "in_port(1),ct_state(+trk),tunnel(tun_id=0x1),nd(target=::1),skb_mark(0/0)";
+        let actions = "ct(commit),set(tunnel(ttl=1)),clone(meter(3),2),recirc(0x1)";
+        let text = format!("{keys}, packets:0, actions:{actions}");
+        let plan = plan_flow_with(&text, &|_| None).unwrap();
+        let subjects: Vec<_> = plan.unsupported.iter().map(|why| why.subject.as_str()).collect();
+        assert_eq!(subjects, ["ct_state", "tunnel", "nd", "ct", "tunnel", "clone", "meter"]);
+        assert_eq!(format_actions(&plan.actions.unwrap()), "recirc(0x1)");
+        assert!(parse_flow(&text).unwrap_err().message.starts_with("ct_state is not supported"));
+        let error = plan_flow_with(&format!("{text},foo"), &|_| None).unwrap_err();
+        assert!(error.message.contains("there is no action or port 'foo'"), "{error}");
+        for (text, message) in [
+            ("ct(commit),drop", "drop stands alone"),
+            ("drop,ct", "drop stands alone"),
+            ("userspace(pid=1,foo)", "there is nothing like 'foo)' in userspace"),
+        ] {
+            let error = plan_actions_with(text, &|_| None).unwrap_err();
+            assert!(error.message.contains(message), "{text}: {error}");
+        }
+        let deep = "clone(".repeat(100_000);
+        let error = plan_actions_with(&deep, &|_| None).unwrap_err();
+        assert!(error.message.contains("clone(…) is nested more than 32 deep"), "{error}");
+    }
 }
