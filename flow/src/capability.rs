@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::action::{Action, ActionKind};
 use crate::field::Field;
 use crate::id::PortId;
+use crate::key::Mask;
 use crate::megaflow::Megaflow;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Reason, Reasons, Refusal, Refusals};
 
 /// The masks under which a field can be matched or set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -36,65 +37,73 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Can the device hold this megaflow? The refusal names the first field, action or port that
-    /// it can't do. A mask bit is never ignored and never widened.
-    pub fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
+    /// Can the device hold this megaflow? The refusals name every field, action and port that it
+    /// can't do. A mask bit is never ignored and never widened.
+    pub fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
+        let mut reasons = Reasons::default();
         let mask = flow.matching.mask();
         for field in mask.fields() {
             match self.fields.get(&field) {
-                None => return Err(Refusal::new(Reason::MatchField, field.name())),
+                None => reasons.add(Refusal::new(Reason::MatchField, field.name())),
                 Some(FieldSupport::Exact) if mask.get(field) != field.full_mask() => {
                     let detail = format!(
                         "mask {:#x} is partial; the device takes the whole field or nothing",
                         mask.get(field)
                     );
-                    return Err(Refusal::new(Reason::MatchMask, field.name()).detail(detail));
+                    reasons.add(Refusal::new(Reason::MatchMask, field.name()).detail(detail));
                 }
                 Some(_) => {}
             }
         }
-        self.admit_port(flow.matching.key().port(), "in_port")?;
+        self.admit_port(flow.matching.key().port(), "in_port", &mut reasons);
         if flow.actions.len() > self.max_actions {
             let detail = format!("{} actions, at most {}", flow.actions.len(), self.max_actions);
-            return Err(Refusal::new(Reason::ActionList, "number of actions").detail(detail));
+            reasons.add(Refusal::new(Reason::ActionList, "number of actions").detail(detail));
         }
-        flow.actions.iter().try_for_each(|action| self.admit_action(action))
+        self.admit_actions(&flow.actions, &mut reasons);
+        reasons.into_result(())
     }
 
-    fn admit_port(&self, port: PortId, what: &str) -> Result<(), Refusal> {
-        if self.ports.contains(&port) {
-            return Ok(());
+    fn admit_port(&self, port: PortId, what: &str, reasons: &mut Reasons) {
+        if !self.ports.contains(&port) {
+            let refusal = Refusal::new(Reason::Port, format!("{what} {port}"));
+            reasons.add(refusal.detail("the port is not on this device"));
         }
-        let subject = format!("{what} {port}");
-        Err(Refusal::new(Reason::Port, subject).detail("the port is not on this device"))
     }
 
-    fn admit_action(&self, action: &Action) -> Result<(), Refusal> {
-        if !self.actions.contains(&action.kind()) {
-            return Err(Refusal::new(Reason::Action, action.kind().name()));
+    fn admit_actions(&self, actions: &[Action], reasons: &mut Reasons) {
+        for action in actions {
+            if !self.actions.contains(&action.kind()) {
+                reasons.add(Refusal::new(Reason::Action, action.kind().name()));
+                continue;
+            }
+            match action {
+                Action::Output(port) => self.admit_port(*port, "output", reasons),
+                Action::Set(set) => self.admit_set(&set.mask, reasons),
+                Action::Sample { actions, .. } => self.admit_actions(actions, reasons),
+                Action::Userspace(_)
+                | Action::PushVlan { .. }
+                | Action::PopVlan
+                | Action::PushMpls { .. }
+                | Action::PopMpls { .. }
+                | Action::Recirc(_)
+                | Action::Hash { .. }
+                | Action::Trunc(_) => {}
+            }
         }
-        match action {
-            Action::Output(port) => self.admit_port(*port, "output"),
-            Action::Set(set) => {
-                set.mask.fields().try_for_each(|field| match self.set.get(&field) {
-                    Some(FieldSupport::Masked) => Ok(()),
-                    Some(FieldSupport::Exact) if set.mask.get(field) == field.full_mask() => Ok(()),
-                    Some(FieldSupport::Exact) => Err(Refusal::new(Reason::SetField, field.name())
-                        .detail("the device rewrites the whole field or nothing")),
-                    None => Err(Refusal::new(Reason::SetField, field.name())),
-                })
+    }
+
+    fn admit_set(&self, mask: &Mask, reasons: &mut Reasons) {
+        for field in mask.fields() {
+            let refusal = Refusal::new(Reason::SetField, field.name());
+            match self.set.get(&field) {
+                Some(FieldSupport::Masked) => {}
+                Some(FieldSupport::Exact) if mask.get(field) == field.full_mask() => {}
+                Some(FieldSupport::Exact) => {
+                    reasons.add(refusal.detail("the device rewrites the whole field or nothing"));
+                }
+                None => reasons.add(refusal),
             }
-            Action::Sample { actions, .. } => {
-                actions.iter().try_for_each(|action| self.admit_action(action))
-            }
-            Action::Userspace(_)
-            | Action::PushVlan { .. }
-            | Action::PopVlan
-            | Action::PushMpls { .. }
-            | Action::PopMpls { .. }
-            | Action::Recirc(_)
-            | Action::Hash { .. }
-            | Action::Trunc(_) => Ok(()),
         }
     }
 }
@@ -106,9 +115,52 @@ pub trait Admission: Send + Sync {
     /// What was probed, for `doctor` and reports.
     fn capabilities(&self) -> &Capabilities;
 
-    /// Can the device hold it? No side effect, no device access, no room considered.
-    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal>;
+    /// Can the device hold it, or what are all the reasons why not? No side effect, no device
+    /// access, no room considered.
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusals>;
 
     /// The plan in the device's own words (for tc the equivalent `tc filter add …` line).
-    fn explain(&self, flow: &Megaflow) -> Result<String, Refusal>;
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusals>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::odp;
+
+    #[test]
+    fn every_fault_is_a_reason_and_each_is_said_once() {
+        let capabilities = Capabilities {
+            fields: [(Field::InPort, FieldSupport::Exact), (Field::EthType, FieldSupport::Exact)]
+                .into(),
+            actions: [ActionKind::Output, ActionKind::Set].into(),
+            set: [(Field::EthSrc, FieldSupport::Exact)].into(),
+            ports: [PortId(1)].into(),
+            max_actions: 5,
+        };
+        let why = |matching: &str, actions: &str| {
+            let matching = odp::parse_match(matching).unwrap();
+            let flow = Megaflow::new(matching, odp::parse_actions(actions).unwrap());
+            let refusals = capabilities.admit(&flow).expect_err("refused");
+            refusals.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let mac = "01:00:00:00:00:00/01:00:00:00:00:00";
+        let matching = format!("recirc_id(0),in_port(2),eth(dst={mac}),eth_type(0x0800/0xff00)");
+        assert_eq!(
+            why(&matching, &format!("trunc(99),3,set(eth(src={mac},dst={mac})),trunc(98),3,1")),
+            [
+                "match-field recirc_id",
+                "match-field eth_dst",
+                "match-field vlan_tci",
+                "match-mask eth_type: mask 0xff00 is partial; the device takes the whole field or \
+                 nothing",
+                "port in_port 2: the port is not on this device",
+                "action-list number of actions: 6 actions, at most 5",
+                "action trunc",
+                "port output 3: the port is not on this device",
+                "set-field eth_dst",
+                "set-field eth_src: the device rewrites the whole field or nothing",
+            ]
+        );
+    }
 }

@@ -38,7 +38,7 @@ pub use placement::Placement;
 pub use provider::{
     Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
 };
-pub use refusal::{Reason, Refusal};
+pub use refusal::{Reason, Reasons, Refusal, Refusals};
 pub use stats::{Counters, Moment, Stats};
 pub use traffic::PortTraffic;
 pub use validate::{Invalid, validate};

@@ -92,3 +92,92 @@ impl fmt::Display for Refusal {
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
 }
+
+/// All reasons why a megaflow is not in hardware, in the order in which they were found.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Refusals {
+    /// There is one at least.
+    pub first: Refusal,
+    /// The others.
+    pub more: Vec<Refusal>,
+}
+
+impl Refusals {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Refusal> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+}
+
+impl From<Refusal> for Refusals {
+    fn from(first: Refusal) -> Refusals {
+        Refusals { first, more: Vec::new() }
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(f)?;
+        self.more.iter().try_for_each(|refusal| write!(f, "; {refusal}"))
+    }
+}
+
+/// Collects the reasons while a megaflow is looked at: nobody has to mend one fault to hear of the
+/// next.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reasons(Vec<Refusal>);
+
+impl Reasons {
+    /// Adds a reason, unless it says nothing that is not there already.
+    pub fn add(&mut self, refusal: Refusal) {
+        let about = |said: &&mut Refusal| {
+            (said.reason, &said.subject) == (refusal.reason, &refusal.subject)
+                && (said.detail.is_empty()
+                    || refusal.detail.is_empty()
+                    || said.detail == refusal.detail)
+        };
+        match self.0.iter_mut().find(about) {
+            Some(said) if said.detail.is_empty() => *said = refusal,
+            Some(_) => {}
+            None => self.0.push(refusal),
+        }
+    }
+
+    /// The value, or the reason why there is none, which is added.
+    pub fn keep<T>(&mut self, result: Result<T, impl Into<Refusals>>) -> Option<T> {
+        result.map_err(|refusals| self.extend(refusals.into())).ok()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The reasons; `None` if there are none.
+    #[must_use]
+    pub fn into_refusals(self) -> Option<Refusals> {
+        let mut reasons = self.0.into_iter();
+        Some(Refusals { first: reasons.next()?, more: reasons.collect() })
+    }
+
+    /// The value if there is no reason against it.
+    pub fn into_result<T>(self, value: T) -> Result<T, Refusals> {
+        self.into_refusals().map_or(Ok(value), Err)
+    }
+}
+
+impl Extend<Refusal> for Reasons {
+    fn extend<I: IntoIterator<Item = Refusal>>(&mut self, refusals: I) {
+        refusals.into_iter().for_each(|refusal| self.add(refusal));
+    }
+}
+
+impl IntoIterator for Refusals {
+    type Item = Refusal;
+    type IntoIter = std::iter::Chain<std::iter::Once<Refusal>, std::vec::IntoIter<Refusal>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self.first).chain(self.more)
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
-use flow::{Actions, Counters, Dumped, Megaflow, Placement, PortId, Refusal, Ufid};
+use flow::{Actions, Counters, Dumped, Megaflow, Placement, PortId, Refusals, Ufid};
 use hostdp::port::LinkState;
 
 /// Names a request whose answer comes later.
@@ -69,8 +69,32 @@ pub enum Response {
 pub struct Explanation {
     /// The provider's name.
     pub provider: String,
-    /// The plan in the provider's words, or why not.
-    pub plan: Result<String, Refusal>,
+    /// The plan in the provider's words; `None` if it can't do it.
+    pub plan: Option<String>,
+    /// Where the megaflow stands with it.
+    pub standing: Standing,
+}
+
+/// Where a megaflow stands with a hardware provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is in there.
+    Holds,
+    /// It is not in there, and nothing is in its way.
+    Takes,
+    /// It can't go in there now: all that it waits for.
+    Waits(Refusals),
+    /// It can't go in there: all the reasons.
+    Refuses(Refusals),
+}
+
+/// Why a megaflow is not in hardware.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// All the reasons.
+    pub why: Refusals,
+    /// For how long it has been refused for the first of them.
+    pub lasting: Duration,
 }
 
 /// One megaflow as an operator sees it.
@@ -83,7 +107,7 @@ pub struct FlowView {
     /// In which hardware provider, if in any.
     pub provider: Option<String>,
     /// Why it is not in hardware.
-    pub refusal: Option<Refusal>,
+    pub refused: Option<Refused>,
     /// Which life in hardware it is; in the device's cookie.
     pub generation: u32,
     /// Hits in hardware, over all its lives there.

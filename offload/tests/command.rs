@@ -136,7 +136,7 @@ fn explain_without_a_daemon_plans_or_refuses() {
     assert!(refused.starts_with("refused: match-field dp_hash"), "{refused}");
     let json = says(&["explain", "--json", "--target", "fpga", flow, "trunc(100),2"]);
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["refusal"]["reason"], "action", "{json}");
+    assert_eq!(json["refusals"][0]["reason"], "action", "{json}");
     assert!(json["plan"].is_null());
 }
 

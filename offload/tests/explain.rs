@@ -48,7 +48,8 @@ fn tc_plans_are_the_command_that_an_operator_would_type() {
         assert_eq!(says(&["explain", "--target", "tc", &whole]), plan);
         let json = says(&["explain", "--target", "tc", "--json", &whole]);
         let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!((&json["plan"], &json["refusal"]), (&plan.trim_end().into(), &Value::Null));
+        assert_eq!((&json["plan"], &json["standing"]), (&plan.trim_end().into(), &"takes".into()));
+        assert_eq!(json["refusals"], serde_json::json!([]));
     }
 }
 
@@ -92,7 +93,7 @@ fn refusals_name_what_is_at_fault() {
         assert!(rest == "\n" || rest.starts_with(": "), "{said}");
         let json = says(&["explain", "--target", target, "--json", flow, actions]);
         let json: Value = serde_json::from_str(&json).unwrap();
-        let refusal = &json["refusal"];
+        let refusal = &json["refusals"][0];
         let [reason, subject] = ["reason", "subject"].map(|key| refusal[key].as_str().unwrap());
         assert_eq!((format!("{reason} {subject}").as_str(), &json["plan"]), (*want, &Value::Null));
     }
@@ -100,6 +101,135 @@ fn refusals_name_what_is_at_fault() {
     assert!(error.starts_with("megaflow explain: flow: column "), "{error}");
     let error = fails(&["explain", "--target", "moon", "in_port(1)", "2"], 2);
     assert!(error.contains("invalid value 'moon'"), "{error}");
+}
+
+/// Actions that OVS has and Megaflow does not, and keys.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("ct", "ct(commit,zone=5)"),
+    ("ct_clear", "ct_clear"),
+    ("meter", "meter(5)"),
+    ("clone", "clone(1,2)"),
+    ("check_pkt_len", "check_pkt_len(size=200,gt(1),le(2))"),
+    ("tnl_pop", "tnl_pop(4)"),
+    ("push_nsh", "push_nsh(flags=0,ttl=63,mdtype=2,np=1,spi=0x1,si=255)"),
+    ("pop_nsh", "pop_nsh()"),
+    ("add_mpls", "add_mpls(label=1,tc=0,ttl=64,bos=1,eth_type=0x8847)"),
+    ("lb_output", "lb_output(5)"),
+    ("userspace(slow_path)", "userspace(pid=1,slow_path(cfm))"),
+    ("userspace(sFlow)", "userspace(pid=1,sFlow(vid=1,pcp=0,output=1))"),
+    ("tunnel", "set(tunnel(tun_id=0x1,src=1.1.1.1,dst=2.2.2.2,ttl=64,flags(df|key)))"),
+    ("skb_mark", "set(skb_mark(0x5))"),
+    ("ct_mark", "set(ct_mark(0x1))"),
+    ("nd", "set(nd(target=::1))"),
+];
+/// What is no action in OVS either.
+const NO_ACTIONS: &[&str] =
+    &["foo", "foo(1)", "meter", "meter(x)", "ct(commit", "clone(foo)", "lb_output(x)", "pop_nsh"];
+const FOREIGN_KEYS: &[(&str, &str)] = &[
+    ("ct_state", "ct_state(+trk+est)"),
+    ("ct_label", "ct_label(0x1/0xf)"),
+    ("tunnel", "tunnel(tun_id=0x1,src=1.1.1.1,flags(+key))"),
+    ("nd", "nd(target=::1)"),
+    ("skb_priority", "skb_priority(5)"),
+    ("packet_type", "packet_type(ns=1,id=0x800)"),
+];
+
+/// A flow that Megaflow can't have is a refusal where a plan is asked for, and an error where it is
+/// to be installed; what OVS can't read is an error in both.
+#[test]
+fn what_only_ovs_has_is_refused_with_a_reason() {
+    let ovs = |actions: &str| {
+        let mut dpctl = Command::new("ovs-dpctl");
+        tool(dpctl.args(["parse-actions", actions]), "openvswitch-switch").stdout
+    };
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let daemon = Daemon::on_card(&lan, &folder);
+    let before = daemon.status()["flows"].clone();
+    for (name, actions) in UNSUPPORTED {
+        assert!(!ovs(actions).is_empty(), "OVS does not take {actions}");
+        // With what else is wrong with it.
+        let with = format!("{actions},trunc(100),2");
+        for target in ["tc", "fpga"] {
+            let said = says(&["explain", "--target", target, TCP, &with]);
+            let (first, second) = said.split_once('\n').unwrap();
+            assert!(first.contains(&format!(" {name}: Megaflow")), "{said}");
+            assert!(second.contains("refused: action trunc"), "{said}");
+        }
+        let said = daemon.appctl(&["offload/explain", TCP, &with]);
+        let head = format!("{TCP} {with}\nplacement: not installed\nrefused: ");
+        assert!(said.starts_with(&head), "{said}");
+        assert!(said.contains(&format!(" {name}: Megaflow")), "{said}");
+        assert!(said.ends_with("\nfpga: refused: action trunc\n"), "{said}");
+        // Nothing is said to hold what is left of it.
+        let alone = daemon.appctl(&["offload/explain", TCP, actions]);
+        assert!(!alone.contains("can hold it"), "{alone}");
+        let error = daemon.try_appctl(&["dpctl/add-flow", TCP, actions]).err;
+        assert!(error.contains("is not supported: Megaflow"), "{error}");
+    }
+    for (name, key) in FOREIGN_KEYS {
+        let flow = format!("in_port(1),{key},eth_type(0x86dd),ipv6(label=5,frag=no)");
+        let said = says(&["explain", "--target", "tc", &flow, "2"]);
+        let (first, second) = said.split_once('\n').unwrap();
+        assert!(first.starts_with(&format!("refused: match-field {name}: ")), "{said}");
+        assert!(second.starts_with("refused: match-field ipv6_label"), "{said}");
+        let error = daemon.try_appctl(&["dpctl/add-flow", &flow, "2"]).err;
+        assert!(error.contains(&format!("{name} is not supported: ")), "{error}");
+        let json = daemon.appctl(&["offload/explain", "--json", &flow, "2"]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["ufid"], &json["installed"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&json["refusals"][0]["subject"], &json["plans"]),
+            (&(*name).into(), &Value::Array(Vec::new()))
+        );
+    }
+    for actions in NO_ACTIONS {
+        assert!(ovs(actions).is_empty(), "OVS takes {actions}");
+        let error = fails(&["explain", "--target", "fpga", TCP, actions], 2);
+        assert!(error.starts_with("megaflow explain: actions: column "), "{error}");
+        assert!(!error.contains("not supported"), "{error}");
+    }
+    assert_eq!(daemon.status()["flows"], before);
+}
+
+/// All that is wrong with a flow, before it is there and when it is; and where it is refused by the
+/// moment, the moment.
+#[test]
+fn every_reason_is_given_at_once() {
+    let flow = "in_port(1),dp_hash(1),eth_type(0x0800),ipv4(proto=6,frag=no)";
+    let actions = "trunc(100),2";
+    let (tc, card) = (
+        "refused: match-field dp_hash: tc has no key for it in such packets\n\
+         refused: action trunc: tc has none\n",
+        "refused: match-field dp_hash\nrefused: action trunc\n",
+    );
+    assert_eq!(says(&["explain", "--target", "tc", flow, actions]), tc);
+    assert_eq!(says(&["explain", "--target", "fpga", flow, actions]), card);
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let daemon = Daemon::on_card(&lan, &folder);
+    let of_daemon = card.replace("refused: ", "fpga: refused: ");
+    let before = daemon.appctl(&["offload/explain", flow, actions]);
+    assert!(before.ends_with(&format!("\nplacement: not installed\n{of_daemon}")), "{before}");
+    daemon.appctl(&["dpctl/add-flow", flow, actions]);
+    until("the flow has its place", || daemon.status()["flows"]["refused"] == 1);
+    let after = daemon.appctl(&["offload/explain", flow]);
+    assert!(after.contains("\nplacement: refused for ") && after.ends_with(&of_daemon), "{after}");
+    let table = daemon.says("flows", &[]);
+    assert!(table.contains("because: match-field dp_hash\n"), "{table}");
+    assert!(table.contains("because: action trunc\n"), "{table}");
+    let reasons = daemon.appctl(&["offload/reasons"]);
+    assert_eq!(reasons, "action: 1 (trunc 1)\nmatch-field: 1 (dp_hash 1)\n");
+    // A chain whose next lookup is not there.
+    let parent = "in_port(1),eth(),eth_type(0x88b5)";
+    daemon.appctl(&["dpctl/add-flow", parent, "recirc(0x7)"]);
+    let waits = "\nfpga: not now: recirculation chain: waiting: no megaflow with recirc_id 0x7 is in \
+                 hardware yet\n  ENTRY_WRITE ";
+    until("it waits", || daemon.appctl(&["offload/explain", parent]).contains(waits));
+    let child = "recirc_id(0x7),in_port(1),eth(),eth_type(0x88b5)";
+    daemon.appctl(&["dpctl/add-flow", child, "2"]);
+    let holds = "\nfpga: holds it\n  ENTRY_WRITE ";
+    until("it goes in", || daemon.appctl(&["offload/explain", parent]).contains(holds));
 }
 
 /// What is explained beforehand is what happens: for each flow, the daemon's words before it is
@@ -131,12 +261,13 @@ fn what_is_explained_is_what_happens() {
         let now = &daemon.flows()[0];
         assert_eq!(now["placement"], place);
         let subject = refusal.map(|_| {
-            let [reason, subject] = ["reason", "subject"].map(|k| now["refusal"][k].as_str());
+            let [reason, subject] = ["reason", "subject"].map(|k| now["refusals"][0][k].as_str());
             format!("{} {}", reason.unwrap(), subject.unwrap())
         });
         assert_eq!(subject.as_deref(), refusal);
         let plan = before.split("\nfpga: ").nth(1).unwrap();
         let after = daemon.says("explain", &[now["ufid"].as_str().unwrap()]);
+        let plan = plan.replacen("can hold it", "holds it", 1);
         assert!(after.ends_with(&format!("\nfpga: {plan}")), "{before}{after}");
         daemon.appctl(&["dpctl/del-flow", flow]);
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flow::{Admission, Capabilities, Megaflow, PortId, Reason, Refusal};
+use flow::{Admission, Capabilities, Megaflow, PortId, Reason, Reasons, Refusal, Refusals};
 
 use crate::decode::Foreign;
 use crate::explain;
 use crate::feature::{self, Features};
 use crate::probe;
 use crate::rule::Rule;
-use crate::translate::{MAX_ACTIONS, Target, translate};
+use crate::translate::{MAX_ACTIONS, PortDevice, Target, translate_from};
 
 /// A snapshot of ports and drivers.
 #[derive(Clone, Debug)]
@@ -68,21 +68,26 @@ impl TcAdmission {
         Some(Refusal::new(Reason::Shadowed, "tc filter").detail(detail))
     }
 
-    fn plan(&self, flow: &Megaflow) -> Result<Rule, Refusal> {
-        let port = flow.matching.key().port();
+    fn plan(&self, flow: &Megaflow) -> Result<Rule, Refusals> {
+        let mut reasons = Reasons::default();
+        let device = reasons.keep(self.device(flow.matching.key().port()));
+        let rule = translate_from(device, flow, &self.target, &mut reasons);
+        if let Some(features) = self.features.get(&rule.ifindex) {
+            features.admit(&rule, &mut reasons);
+        }
+        reasons.extend(self.shadow(rule.ifindex, flow));
+        reasons.into_result(rule)
+    }
+
+    /// The interface of a port that packets come in by, if filters can be put there.
+    fn device(&self, port: PortId) -> Result<&PortDevice, Refusal> {
+        let refuse = |reason| Refusal::new(reason, format!("in_port {port}"));
         if let Some(refusal) = self.unusable.get(&port) {
-            let subject = format!("in_port {port}");
-            return Err(Refusal::new(refusal.reason, subject).detail(&*refusal.detail));
+            return Err(refuse(refusal.reason).detail(&*refusal.detail));
         }
-        let rule = translate(flow, &self.target)?;
-        match self.features.get(&rule.ifindex) {
-            Some(features) => features.admit(&rule)?,
-            None => return Err(Refusal::new(Reason::Port, format!("in_port {port}"))),
-        }
-        match self.shadow(rule.ifindex, flow) {
-            Some(refusal) => Err(refusal),
-            None => Ok(rule),
-        }
+        let device = self.target.device(port)?;
+        let is_probed = self.features.contains_key(&device.ifindex);
+        if is_probed { Ok(device) } else { Err(refuse(Reason::Port)) }
     }
 }
 
@@ -91,11 +96,11 @@ impl Admission for TcAdmission {
         &self.capabilities
     }
 
-    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
         self.plan(flow).map(drop)
     }
 
-    fn explain(&self, flow: &Megaflow) -> Result<String, Refusal> {
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusals> {
         self.plan(flow).map(|rule| explain::line(&rule, &self.target))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flow::{ActionKind, Capabilities, Field, FieldSupport, PortId, Reason, Refusal};
+use flow::{ActionKind, Capabilities, Field, FieldSupport, PortId, Reason, Reasons, Refusal};
 
 use crate::rule::{FlowerKey, Rule, TcAction};
 use crate::translate::{table, words_to_fields};
@@ -122,16 +122,18 @@ impl Features {
         self.unknown || self.known.get(&feature).is_some_and(Result::is_ok)
     }
 
-    /// Returns true if the driver takes everything that the filter asks for.
-    pub(crate) fn admit(&self, rule: &Rule) -> Result<(), Refusal> {
+    /// Refuses what the filter asks for and the driver does not take.
+    pub(crate) fn admit(&self, rule: &Rule, reasons: &mut Reasons) {
         if self.unknown {
-            return Ok(());
+            return;
         }
-        of(rule).into_iter().try_for_each(|feature| match self.known.get(&feature) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(text)) => Err(refusal(feature).detail(text)),
-            None => Err(refusal(feature).detail("the driver was not asked for it")),
-        })
+        for feature in of(rule) {
+            match self.known.get(&feature) {
+                Some(Ok(())) => {}
+                Some(Err(text)) => reasons.add(refusal(feature).detail(text)),
+                None => reasons.add(refusal(feature).detail("the driver was not asked for it")),
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flow::{
     Action, ActionKind, Admission, Attr, Capabilities, Field, FieldSupport, Match, Megaflow,
-    PortId, Reason, Refusal, SetFields,
+    PortId, Reason, Reasons, Refusal, Refusals, SetFields,
 };
 
 use crate::action::{self, SETTABLE, Settable, Writer};
@@ -85,56 +85,62 @@ impl CardAdmission {
         self.ports.get(usize::from(wire)).copied()
     }
 
-    /// Translates; each bit of the mask is consumed, or the refusal names its field.
-    pub fn encode(&self, flow: &Megaflow) -> Result<CardEntry, Refusal> {
-        self.capabilities.admit(flow)?;
-        let (key, mask) = self.encode_match(&flow.matching)?;
-        Ok(CardEntry { key, mask, actions: self.encode_actions(flow)? })
+    /// Translates; each bit of the mask is consumed, or a refusal names its field.
+    pub fn encode(&self, flow: &Megaflow) -> Result<CardEntry, Refusals> {
+        let mut reasons = Reasons::default();
+        reasons.keep(self.capabilities.admit(flow));
+        let (key, mask) = self.encode_match(&flow.matching, &mut reasons);
+        let actions = self.encode_actions(flow, &mut reasons);
+        reasons.into_result(CardEntry { key, mask, actions })
     }
 
-    fn encode_match(&self, matching: &Match) -> Result<(CardKey, CardKey), Refusal> {
+    /// What the card has no place for is a reason, and is left out.
+    fn encode_match(&self, matching: &Match, reasons: &mut Reasons) -> (CardKey, CardKey) {
         let (from, bits) = (matching.key(), matching.mask());
         let exact_type = bits.eth_type == u16::MAX;
         let family = if exact_type { Family::of(from.eth_type) } else { Family::Other };
-        let wire = self
-            .wire(from.port())
-            .ok_or_else(|| Refusal::new(Reason::Port, format!("in_port {}", from.in_port)))?;
         let mut left = *bits;
         left.in_port = 0;
         let placed = key::FIXED.iter().copied().chain(key::family_fields(family));
         placed.for_each(|(field, _)| left.set(field, 0));
-        for field in left.fields().collect::<Vec<_>>() {
-            if !exact_type {
-                let detail = format!("{} has no place without an exact eth_type", field.name());
-                return Err(Refusal::new(Reason::MatchMask, "eth_type").detail(detail));
-            }
+        // What the card has in no packet at all is refused by its capabilities.
+        let elsewhere = |field: &Field| self.capabilities.fields.contains_key(field);
+        for field in left.fields().filter(elsewhere) {
             // A packet of another family has 0 there, so a match on 0 is always true: nothing
             // is widened by leaving it out. Any other value can't be hit.
-            if from.get(field) != 0 {
+            let refusal = if !exact_type {
+                let detail = format!("{} has no place without an exact eth_type", field.name());
+                Refusal::new(Reason::MatchMask, "eth_type").detail(detail)
+            } else if from.get(field) != 0 {
                 let detail = format!("no packet of eth_type {:#06x} has it", from.eth_type);
-                return Err(Refusal::new(Reason::MatchValue, field.name()).detail(detail));
-            }
-            left.set(field, 0);
+                Refusal::new(Reason::MatchValue, field.name()).detail(detail)
+            } else {
+                continue;
+            };
+            reasons.add(refusal);
         }
-        if let Some(field) = left.fields().next() {
-            return Err(Refusal::new(Reason::MatchField, field.name()));
-        }
+        let wire = reasons.keep(self.wire_of(from.port(), "in_port")).unwrap_or_default();
         let mask = key::encode(bits, family, u16::MAX);
-        Ok((masked(&key::encode(from, family, wire), &mask), mask))
+        (masked(&key::encode(from, family, wire), &mask), mask)
     }
 
-    fn encode_actions(&self, flow: &Megaflow) -> Result<Vec<u8>, Refusal> {
+    /// The wire port of a datapath port that is named as `what`.
+    fn wire_of(&self, port: PortId, what: &str) -> Result<u16, Refusal> {
+        self.wire(port).ok_or_else(|| Refusal::new(Reason::Port, format!("{what} {port}")))
+    }
+
+    fn encode_actions(&self, flow: &Megaflow, reasons: &mut Reasons) -> Vec<u8> {
         let mut writer = Writer::default();
         let mut known = Known::of(&flow.matching);
         let last = flow.actions.len().saturating_sub(1);
         for (index, action) in flow.actions.iter().enumerate() {
             match action {
-                Action::Output(port) => writer.output(
-                    self.wire(*port)
-                        .ok_or_else(|| Refusal::new(Reason::Port, format!("output {port}")))?,
-                ),
+                Action::Output(port) => {
+                    let wire = reasons.keep(self.wire_of(*port, "output"));
+                    writer.output(wire.unwrap_or_default());
+                }
                 Action::Set(set) => {
-                    known.admit(set)?;
+                    reasons.keep(known.admit(set));
                     encode_set(set, &mut writer);
                 }
                 Action::PushVlan { tpid, tci } => writer.push_vlan(*tpid, *tci),
@@ -150,22 +156,22 @@ impl CardAdmission {
                 Action::Recirc(id) if index == last && id.0 != 0 => writer.recirc(id.0),
                 Action::Recirc(_) => {
                     let detail = "the card recirculates only at the end, to an id other than 0";
-                    return Err(Refusal::new(Reason::ActionList, "recirc").detail(detail));
+                    reasons.add(Refusal::new(Reason::ActionList, "recirc").detail(detail));
                 }
                 Action::Userspace(_)
                 | Action::Hash { .. }
                 | Action::Trunc(_)
                 | Action::Sample { .. } => {
-                    return Err(Refusal::new(Reason::Action, action.kind().name()));
+                    reasons.add(Refusal::new(Reason::Action, action.kind().name()));
                 }
             }
         }
         let bytes = writer.finish();
         if bytes.len() > self.action_bytes {
             let detail = format!("{} bytes, the card has {}", bytes.len(), self.action_bytes);
-            return Err(Refusal::new(Reason::ActionList, "action bytes").detail(detail));
+            reasons.add(Refusal::new(Reason::ActionList, "action bytes").detail(detail));
         }
-        Ok(bytes)
+        bytes
     }
 
     /// An entry as the card shows it, as a megaflow; `None` if we would not have written it.
@@ -262,11 +268,11 @@ impl Admission for CardAdmission {
         &self.capabilities
     }
 
-    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
-        self.encode(flow).map(|_| ())
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
+        self.encode(flow).map(drop)
     }
 
-    fn explain(&self, flow: &Megaflow) -> Result<String, Refusal> {
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusals> {
         let entry = self.encode(flow)?;
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let list = if entry.actions.is_empty() { "drop".into() } else { hex(&entry.actions) };
@@ -283,5 +289,47 @@ impl Admission for CardAdmission {
 impl std::fmt::Debug for CardAdmission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CardAdmission(features {:#x}, ports {:?})", self.features.0, self.ports)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flow::odp;
+
+    fn why(card: &CardCapabilities, matching: &str, actions: &str) -> Vec<String> {
+        let matching = odp::parse_match(matching).unwrap();
+        let flow = Megaflow::new(matching, odp::parse_actions(actions).unwrap());
+        let admission = CardAdmission::new(card, &[PortId(1), PortId(2)]);
+        let refusals = admission.admit(&flow).expect_err("refused");
+        assert_eq!(admission.explain(&flow).expect_err("refused"), refusals);
+        refusals.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_fault_is_a_reason_and_each_is_said_once() {
+        let whole = CardCapabilities::default();
+        let tcp = "in_port(7),dp_hash(1),eth_type(0x0800),ipv4(proto=6,frag=no)";
+        assert_eq!(
+            why(&whole, tcp, "trunc(99),set(udp(src=5)),recirc(1),9,trunc(98),1"),
+            [
+                "match-field dp_hash",
+                "port in_port 7: the port is not on this device",
+                "action trunc",
+                "port output 9: the port is not on this device",
+                "set-field tp_src: needs a match on the exact eth_type and ip_proto, no MPLS",
+                "action-list recirc: the card recirculates only at the end, to an id other than 0",
+            ]
+        );
+        let bare = CardCapabilities { features: Features(0), ..whole };
+        assert_eq!(
+            why(&bare, "in_port(1),eth_type(0x0806)", "pop_vlan,set(ipv4(ttl=1)),recirc(1)"),
+            [
+                "action pop_vlan",
+                "action set",
+                "action recirc",
+                "set-field ip_ttl: needs a match on the exact eth_type, and no MPLS action",
+            ]
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use flow::{
     Action, ActionKind, Admission, Capabilities, Field, FieldSupport, Megaflow, Reason, Refusal,
-    VLAN_PRESENT, odp,
+    Refusals, VLAN_PRESENT, odp,
 };
 
 /// The function that decides which megaflows the host table takes. Unlike that of hardware it has
@@ -116,11 +116,11 @@ impl Admission for HostAdmission {
         &self.capabilities
     }
 
-    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
-        self.check(flow)
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
+        Ok(self.check(flow)?)
     }
 
-    fn explain(&self, flow: &Megaflow) -> Result<String, Refusal> {
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusals> {
         self.check(flow)?;
         let matching = odp::format_match(&flow.matching);
         Ok(format!("host: {matching} actions:{}", odp::format_actions(&flow.actions)))

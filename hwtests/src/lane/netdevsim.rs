@@ -113,7 +113,6 @@ fn refused() -> Outcome {
     let daemon = start()?;
     let text = two_packets(&daemon)?;
     contains(&text, "placement: refused")?;
-    contains(&text, &format!("because: device in_port 1: netdevsim: {WORDS}"))?;
     contains(&text, &format!("tc: refused: device in_port 1: netdevsim: {WORDS}"))?;
     contains(&daemon.ctl("dpctl/dump-flows", &["-m"])?, "dp:ovs, actions:2")?;
     contains(&guest::run("megaflow doctor")?, WORDS)?;

@@ -1,15 +1,17 @@
 //! `megaflow explain`
 
-use flow::{Admission, Megaflow, PortId, odp};
+use flow::{Admission, Megaflow, PortId, Reasons};
 use tc_flower::{PortDevice, TcAdmission};
 use vfio::CardAdmission;
 use vfio::register::CardCapabilities;
 
 use super::client::Daemon;
 use super::{Failure, Outcome, print, print_json};
-use crate::control::view::{Explained, Plan, Refusal};
+use crate::control::plan::read;
+use crate::control::view::{Explained, Plan};
+use crate::request::{Explanation, Standing};
 
-/// Explains why a megaflow is or is not in hardware: prints the plan or the refusal.
+/// Explains why a megaflow is or is not in hardware: prints the plan or every reason against it.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  megaflow explain ufid:7113e3d4-1285-36d9-8b24-9a6592c1ae3e\n  \
@@ -49,7 +51,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         return print(&args.daemon.call("offload/explain", &params)?);
     };
-    let flow = parse(&args.flow, args.actions.as_deref()).map_err(Failure::Input)?;
+    let asked = read(&args.flow, args.actions.as_deref(), &|_| None).map_err(Failure::Input)?;
+    // As in a flow of a datapath: no actions is drop.
+    let flow = Megaflow::new(asked.matching, asked.actions.unwrap_or_default());
     let ports: Vec<PortId> = flow.ports().into_iter().collect();
     let (provider, plan) = match target {
         Target::Fpga => {
@@ -57,32 +61,23 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         Target::Tc => ("tc", TcAdmission::unprobed(switch(&ports)).explain(&flow)),
     };
-    let plan = Plan {
-        provider: provider.to_owned(),
-        refusal: plan.as_ref().err().map(Refusal::from),
-        plan: plan.ok(),
+    let mut reasons = Reasons::default();
+    reasons.extend(asked.unsupported);
+    let plan = reasons.keep(plan).unwrap_or_default();
+    let (plan, standing) = match reasons.into_refusals() {
+        None => (Some(plan), Standing::Takes),
+        Some(why) => (None, Standing::Refuses(why)),
     };
-    match (&plan.plan, &plan.refusal) {
-        _ if args.json => print_json(&plan),
-        (Some(plan), _) => print(&format!("{}\n", plan.trim_end())),
-        (None, Some(refusal)) => print(&format!("refused: {refusal}\n")),
-        (None, None) => Ok(()),
+    let plan = Plan::from(&Explanation { provider: provider.to_owned(), plan, standing });
+    if args.json {
+        return print_json(&plan);
     }
-}
-
-fn parse(text: &str, actions: Option<&str>) -> Result<Megaflow, String> {
-    let (_, matching, own) = odp::parse_flow(text).map_err(|error| format!("flow: {error}"))?;
-    let actions = match (own, actions) {
-        (Some(_), Some(_)) => return Err("the flow has actions already".to_owned()),
-        (Some(own), None) => own,
-        (None, Some(text)) => {
-            odp::parse_actions(text).map_err(|error| format!("actions: {error}"))?
+    match &plan.plan {
+        Some(plan) => print(&format!("{}\n", plan.trim_end())),
+        None => {
+            print(&plan.refusals.iter().map(|why| format!("refused: {why}\n")).collect::<String>())
         }
-        // As in a flow of a datapath: no actions is drop.
-        (None, None) => [].into(),
-    };
-    flow::validate(&matching, &actions).map_err(|error| error.to_string())?;
-    Ok(Megaflow::new(matching, actions))
+    }
 }
 
 /// A switch with an interface for each port.

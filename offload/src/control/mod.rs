@@ -13,6 +13,7 @@ mod framing;
 pub mod log;
 pub mod methods;
 mod pidfile;
+pub(crate) mod plan;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod testing;

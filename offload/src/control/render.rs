@@ -88,7 +88,7 @@ pub fn flow_table(flows: &[Flow]) -> String {
             _ => flow.placement.clone(),
         };
         let mut what = format!("{} actions:{}", flow.matching, flow.actions);
-        if let Some(refusal) = &flow.refusal {
+        for refusal in &flow.refusals {
             let _ = write!(what, "\n  because: {refusal}");
         }
         let [nic, host] = [flow.nic, flow.host];
@@ -148,7 +148,7 @@ mod tests {
             placement: Placement::Nic,
             provider: Some("fpga".into()),
             generation: 1,
-            refusal: None,
+            refused: None,
             nic: Counters { packets: 3, bytes: 300 },
             host: Counters { packets: 1, bytes: 60 },
             used: Some(Duration::from_millis(1234)),

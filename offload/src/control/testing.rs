@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Counters, Megaflow, OpKind, Placement, PortId, Reason, Refusal, TableUsage, Ufid, odp};
+use flow::{
+    Counters, Megaflow, OpKind, Placement, PortId, Reason, Refusal, Refusals, TableUsage, Ufid, odp,
+};
 
 use super::Context;
 use super::log::Log;
 use crate::request::{
-    Explanation, FlowView, Handle, PortView, Request, RequestError, Response, Status, StopFlag,
+    Explanation, FlowView, Handle, PortView, Refused, Request, RequestError, Response, Standing,
+    Status, StopFlag,
 };
 
 /// Starts the engine on a thread of its own; it ends with the last handle, or by `exit`.
@@ -68,7 +71,12 @@ impl Engine {
             }
             Request::Explain(flow) => Response::Explanation(vec![Explanation {
                 provider: "fpga".to_owned(),
-                plan: decide(&flow).map(|()| "exact slot, output 2".to_owned()),
+                plan: decide(&flow).is_ok().then(|| "exact slot, output 2".to_owned()),
+                standing: match decide(&flow) {
+                    Err(why) => Standing::Refuses(why),
+                    Ok(()) if self.flows.contains_key(&flow.ufid) => Standing::Holds,
+                    Ok(()) => Standing::Takes,
+                },
             }]),
             Request::Dump(_) => Response::Dump(Vec::new()),
             Request::FdbShow => Response::Text(" port  VLAN  MAC                Age\n".to_owned()),
@@ -120,22 +128,23 @@ impl Engine {
 /// A port name that wants to be markup.
 pub(crate) const HOSTILE: &str = "<script>alert(1)</script>";
 
-fn decide(flow: &Megaflow) -> Result<(), Refusal> {
+fn decide(flow: &Megaflow) -> Result<(), Refusals> {
     if flow.matching.mask().dp_hash == 0 {
         return Ok(());
     }
-    Err(Refusal::new(Reason::MatchField, "dp_hash").detail("the card has no such key"))
+    Err(Refusal::new(Reason::MatchField, "dp_hash").detail("the card has no such key").into())
 }
 
 fn view(flow: &Arc<Megaflow>) -> FlowView {
-    let refusal = decide(flow).err();
-    let nic = refusal.is_none();
+    let lasting = Duration::from_secs(3);
+    let refused = decide(flow).err().map(|why| Refused { why, lasting });
+    let nic = refused.is_none();
     FlowView {
         flow: flow.clone(),
         placement: if nic { Placement::Nic } else { Placement::Refused },
         provider: nic.then(|| "fpga".to_owned()),
         generation: 1,
-        refusal,
+        refused,
         nic: Counters { packets: 7, bytes: 700 },
         host: Counters { packets: 1, bytes: 60 },
         used: Some(Duration::from_millis(1500)),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::Balance;
 use super::render::tcp_flags;
-use crate::request::{Explanation, FlowView, Status};
+use crate::request::{Explanation, FlowView, Standing, Status};
 
 /// Packets and bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -38,8 +38,10 @@ pub struct Flow {
     pub placement: String,
     /// In which hardware provider.
     pub provider: Option<String>,
-    /// Why it is not in hardware.
-    pub refusal: Option<Refusal>,
+    /// Why it is not in hardware: all the reasons.
+    pub refusals: Vec<Refusal>,
+    /// Seconds for which it has been refused for the first of them; null if it is not refused.
+    pub refused_seconds: Option<f64>,
     /// Hits on both sides.
     pub total: Count,
     /// Hits in hardware.
@@ -73,6 +75,11 @@ impl From<&flow::Refusal> for Refusal {
     }
 }
 
+/// All of them.
+pub(crate) fn listed(refusals: &flow::Refusals) -> Vec<Refusal> {
+    refusals.iter().map(Refusal::from).collect()
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.reason, self.subject)?;
@@ -88,7 +95,8 @@ impl From<&FlowView> for Flow {
             actions: odp::format_actions(&view.flow.actions),
             placement: view.placement.name().to_owned(),
             provider: view.provider.clone(),
-            refusal: view.refusal.as_ref().map(Refusal::from),
+            refusals: view.refused.as_ref().map(|r| listed(&r.why)).unwrap_or_default(),
+            refused_seconds: view.refused.as_ref().map(|r| r.lasting.as_secs_f64()),
             total: view.total().into(),
             nic: view.nic.into(),
             host: view.host.into(),
@@ -103,18 +111,28 @@ impl From<&FlowView> for Flow {
 pub struct Plan {
     /// The provider's name.
     pub provider: String,
+    /// `holds`: it is in there; `takes`: nothing keeps it from going in; `waits`: something does
+    /// now; `refuses`: it can't go in.
+    pub standing: String,
     /// The plan in its words, if it can hold the megaflow.
     pub plan: Option<String>,
-    /// Why it can't.
-    pub refusal: Option<Refusal>,
+    /// What the megaflow waits for, or why it is refused: all of it.
+    pub refusals: Vec<Refusal>,
 }
 
 impl From<&Explanation> for Plan {
     fn from(explanation: &Explanation) -> Plan {
+        let (standing, refusals) = match &explanation.standing {
+            Standing::Holds => ("holds", Vec::new()),
+            Standing::Takes => ("takes", Vec::new()),
+            Standing::Waits(why) => ("waits", listed(why)),
+            Standing::Refuses(why) => ("refuses", listed(why)),
+        };
         Plan {
             provider: explanation.provider.clone(),
-            plan: explanation.plan.as_ref().ok().cloned(),
-            refusal: explanation.plan.as_ref().err().map(Refusal::from),
+            standing: standing.to_owned(),
+            plan: explanation.plan.clone(),
+            refusals,
         }
     }
 }
@@ -122,16 +140,18 @@ impl From<&Explanation> for Plan {
 /// A megaflow, where it lives, and what each provider says of it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Explained {
-    /// `ufid:…`
-    pub ufid: String,
-    /// As ODP text.
+    /// `ufid:…`; null if Megaflow can't have it.
+    pub ufid: Option<String>,
+    /// As ODP text; as it was asked for if Megaflow can't have it.
     #[serde(rename = "match")]
     pub matching: String,
-    /// As ODP text.
+    /// Likewise.
     pub actions: String,
+    /// Why Megaflow can't have it, neither on the host nor in hardware: all the reasons.
+    pub refusals: Vec<Refusal>,
     /// As it is installed, if it is.
     pub installed: Option<Flow>,
-    /// One per hardware provider.
+    /// One per hardware provider; if Megaflow can't have it, only what more there is against it.
     pub plans: Vec<Plan>,
 }
 

@@ -98,7 +98,7 @@ pub(super) fn text(outcome: &Outcome) -> String {
             odp::format_match(&view.flow.matching),
             odp::format_actions(&view.flow.actions),
         );
-        if let Some(refusal) = &view.refusal {
+        for refusal in view.refused.iter().flat_map(|refused| refused.why.iter()) {
             let _ = writeln!(out, "{:<30}  refused: {refusal}", "");
         }
     }
@@ -128,7 +128,7 @@ pub(super) fn json(outcome: &Outcome) -> Value {
             "match": odp::format_match(&view.flow.matching),
             "actions": odp::format_actions(&view.flow.actions),
             "placement": view.placement.name(),
-            "refusal": view.refusal.as_ref().map(ToString::to_string),
+            "refusal": view.refused.as_ref().map(|refused| refused.why.to_string()),
             "nic": counters(view.nic),
             "host": counters(view.host),
         })

@@ -6,6 +6,7 @@ use flow::{Moment, ProviderError, ProviderEvent, Stats, TableUsage, Ufid};
 
 use super::entry::{Entry, Origin};
 use super::event::{Cause, Command, Place, ProviderId};
+use super::hardware::Hardware;
 use super::life::Life;
 use super::{Engine, Fault};
 use crate::request::Response;
@@ -61,7 +62,7 @@ impl Engine {
     ) {
         self.reading.remove(&place);
         if let Place::Nic(provider) = place
-            && !self.hardware.get(provider.0).is_some_and(|hardware| hardware.up)
+            && !self.hardware.get(provider.0).is_some_and(Hardware::is_up)
         {
             // Read before it went.
             return;

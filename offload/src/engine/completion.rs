@@ -60,6 +60,9 @@ impl Engine {
         }
         if let Some(entry) = self.flows.get_mut(&ufid) {
             entry.residence_mut(place).carried_out(completion.result.is_ok(), sent.as_ref());
+            if place != Place::Host && entry.nic.life == Life::Present && entry.want_nic {
+                entry.refused = None;
+            }
         }
         if let Err(error) = &completion.result {
             self.failed(place, ufid, error, sent, now);
@@ -143,13 +146,14 @@ impl Engine {
                 if let Some(hardware) = self.hardware.get_mut(provider.0) {
                     hardware.said_full = true;
                 }
-                self.refuse(ufid, refusal.clone(), Some(now + placement::RETRY_FULL));
+                self.refuse(ufid, refusal.clone().into(), Some(now + placement::RETRY_FULL), now);
             }
             (Place::Nic(_), ProviderError::Unsupported(refusal)) => {
-                self.refuse(ufid, refusal.clone(), None);
+                self.refuse(ufid, refusal.clone().into(), None, now);
             }
             (Place::Nic(_), ProviderError::Busy(_) | ProviderError::Overlap(_)) => {
-                self.refuse(ufid, error.refusal(), Some(now + placement::RETRY_FULL));
+                let retry = Some(now + placement::RETRY_FULL);
+                self.refuse(ufid, error.refusal().into(), retry, now);
             }
             // It is as we want it (installed already, or not there to be removed).
             (Place::Nic(_), ProviderError::Exists | ProviderError::NotFound) => {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flow::{Action, Actions, Megaflow, Moment, Placement, Refusal};
+use flow::{Action, Actions, Megaflow, Moment, Placement, Refusals};
 
 use super::event::{Cause, ProviderId};
 use super::life::{Account, Life};
@@ -70,6 +70,15 @@ impl Residence {
     }
 }
 
+/// Why a megaflow is not in the NIC.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    /// All the reasons.
+    pub why: Refusals,
+    /// Since when the first of them is of that kind.
+    pub since: Moment,
+}
+
 /// One megaflow.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -87,9 +96,10 @@ pub(super) struct Entry {
     pub provider: Option<ProviderId>,
     /// It is to be in the NIC.
     pub want_nic: bool,
-    /// Why it is not in the NIC.
-    pub refusal: Option<Refusal>,
-    /// When the refusal may be tried again; `None`: not unless something changes.
+    /// Why it is not in the NIC, or was not before it was sent there: until it is in, or other
+    /// actions are wanted.
+    pub refused: Option<Refused>,
+    /// When it may be tried again, refused as it is; `None`: not unless something changes.
     pub retry: Option<Moment>,
     /// Which life in the NIC; goes into the device's cookie.
     pub generation: u32,
@@ -128,7 +138,7 @@ impl Entry {
             nic: Residence::default(),
             provider: None,
             want_nic: false,
-            refusal: None,
+            refused: None,
             retry: None,
             generation: 0,
             created: now,
@@ -153,18 +163,30 @@ impl Entry {
     /// Where it lives, as an operator sees it.
     #[must_use]
     pub(super) fn placement(&self) -> Placement {
-        match (&self.refusal, self.nic.life.forwards()) {
+        match (self.refusal(), self.nic.life.forwards()) {
             (_, true) => Placement::Nic,
             (Some(_), false) => Placement::Refused,
             (None, false) => Placement::Host,
         }
     }
 
-    /// Is it not in the NIC and on its way there, and may it be?
+    /// Why it is not to be in the NIC; `None` while it is on its way there.
+    #[must_use]
+    pub(super) fn refusal(&self) -> Option<&Refused> {
+        self.refused.as_ref().filter(|_| !self.want_nic)
+    }
+
+    /// Is it neither in the NIC nor on its way there, and could it go there if there was room?
     #[must_use]
     pub(super) fn may_be_placed(&self) -> bool {
-        let refused = self.refusal.is_some() && self.retry.is_none();
+        let refused = self.refused.is_some() && self.retry.is_none();
         self.leaving.is_none() && !self.want_nic && !refused
+    }
+
+    /// Is it refused, and not to be tried again yet?
+    #[must_use]
+    pub(super) fn stays_refused(&self, now: Moment) -> bool {
+        self.refusal().is_some() && self.retry.is_none_or(|at| now < at)
     }
 
     /// Is no operation in flight, in either place?

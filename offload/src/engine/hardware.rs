@@ -16,7 +16,8 @@ use super::{Budget, Engine};
 pub(super) struct Hardware {
     pub(super) name: Arc<str>,
     pub(super) admission: Arc<dyn Admission>,
-    pub(super) up: bool,
+    /// Why it does not answer any more; `None` while it does.
+    pub(super) gone: Option<String>,
     /// What it held at start is known: before, nothing is put into it.
     pub(super) known: bool,
     /// When its counters were last read.
@@ -32,6 +33,11 @@ pub(super) struct Hardware {
 }
 
 impl Hardware {
+    /// Does it answer?
+    pub(super) fn is_up(&self) -> bool {
+        self.gone.is_none()
+    }
+
     /// Did it show or say that it is full?
     pub(super) fn short_of_room(&self) -> bool {
         self.crowded || self.said_full
@@ -40,12 +46,12 @@ impl Hardware {
     /// Ports whose megaflows it can hold now.
     pub(super) fn ports(&self) -> u64 {
         let ports = self.admission.capabilities().ports.len();
-        if self.up { ports as u64 } else { 0 }
+        if self.is_up() { ports as u64 } else { 0 }
     }
 
     /// Is it there, and is it known what it holds?
     pub(super) fn is_ready(&self) -> bool {
-        self.up && self.known
+        self.is_up() && self.known
     }
 
     /// May it be given newcomers now?
@@ -65,7 +71,7 @@ impl Engine {
         self.hardware.push(Hardware {
             name: name.into(),
             admission,
-            up: true,
+            gone: None,
             known: false,
             read_at: Moment::default(),
             budget,
@@ -99,14 +105,15 @@ impl Engine {
     /// A device is gone: its megaflows go on in the host table, with what was counted.
     pub(super) fn lost(&mut self, provider: ProviderId, why: &str, now: Moment) {
         let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
-        if !std::mem::replace(&mut hardware.up, false) {
+        if !hardware.is_up() {
             return;
         }
+        hardware.gone = Some(why.to_owned());
         hardware.queued = 0;
         hardware.tables.clear();
         self.reading.remove(&Place::Nic(provider));
         self.nobody_waits_for(Place::Nic(provider));
-        let another = self.hardware.iter().any(|hardware| hardware.up);
+        let another = self.hardware.iter().any(Hardware::is_up);
         let there: Vec<Ufid> = self
             .flows
             .iter()
@@ -123,7 +130,7 @@ impl Engine {
             }
             self.index(ufid);
             let refusal = Refusal::new(Reason::DeviceGone, "device").detail(why);
-            self.refuse(ufid, refusal, another.then_some(now));
+            self.refuse(ufid, refusal.into(), another.then_some(now), now);
             self.plan(ufid, now);
         }
     }

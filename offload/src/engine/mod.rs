@@ -10,6 +10,7 @@ mod accounting;
 mod completion;
 mod entry;
 mod event;
+mod explain;
 mod hardware;
 mod life;
 mod operator;
@@ -204,7 +205,7 @@ impl Engine {
 
     /// Asks every place for its statistics, unless it is being read already.
     fn read_stats(&mut self) {
-        let nics = self.hardware.iter().enumerate().filter(|(_, h)| h.up);
+        let nics = self.hardware.iter().enumerate().filter(|(_, h)| h.is_up());
         let places = nics.map(|(index, _)| Place::Nic(ProviderId(index))).chain([Place::Host]);
         for place in places.collect::<Vec<_>>() {
             if self.reading.insert(place) {

@@ -23,7 +23,7 @@ impl Engine {
             Request::Replace(ufid, actions) => self.replace(token, ufid, actions, now),
             Request::Remove(ufid) => self.remove(token, ufid, now),
             Request::RemoveAll => self.remove_all(token, now),
-            Request::Explain(flow) => Some(Ok(Response::Explanation(self.explain(&flow)))),
+            Request::Explain(flow) => Some(Ok(Response::Explanation(self.explain(&flow, now)))),
             Request::FdbShow => Some(Ok(Response::Text(self.client.show(now)))),
             Request::FdbFlush => {
                 self.client.flush();
@@ -216,7 +216,7 @@ impl Engine {
 
     /// A pass over all places that begins now; a pass that began before does not count.
     fn reconcile(&mut self, token: Token) {
-        let nics = self.hardware.iter().enumerate().filter(|(_, hardware)| hardware.up);
+        let nics = self.hardware.iter().enumerate().filter(|(_, hardware)| hardware.is_up());
         let places = nics.map(|(index, _)| Place::Nic(ProviderId(index))).chain([Place::Host]);
         let mut passes = BTreeMap::new();
         for place in places.collect::<Vec<_>>() {

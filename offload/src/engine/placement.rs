@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Admission, Moment, Reason, Refusal, Ufid};
+use flow::{Admission, Megaflow, Moment, Reason, Reasons, Refusal, Refusals, Ufid};
 
-use super::entry::Entry;
+use super::entry::{Entry, Refused};
 use super::event::ProviderId;
 use super::hardware::Hardware;
 use super::life::Life;
@@ -93,36 +93,27 @@ impl Engine {
     fn place_with(&mut self, ufid: Ufid, has_seat: bool, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
         let settled = entry.host.life == Life::Present && entry.nic.life == Life::Absent;
-        let refused = entry.refusal.is_some() && entry.retry.is_none_or(|at| now < at);
-        if entry.leaving.is_some() || !settled || entry.want_nic || refused {
+        if entry.leaving.is_some() || !settled || entry.want_nic || entry.stays_refused(now) {
             return;
         }
         match self.admit(ufid) {
             None => {}
-            Some(Err((provider, refusal))) => {
+            Some(Err((provider, why))) => {
                 let name = self.hardware_name(provider);
-                self.tally.decided(&name, refusal.reason.code());
-                self.refuse(ufid, refusal, None);
+                self.tally.decided(&name, why.first.reason.code());
+                self.refuse(ufid, why, None, now);
             }
             Some(Ok(provider)) => self.place_in(ufid, provider, has_seat, now),
         }
     }
 
     fn place_in(&mut self, ufid: Ufid, provider: ProviderId, has_seat: bool, now: Moment) {
-        let chain_is_in = self.chain_is_in(ufid, provider);
-        let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
+        let Some(entry) = self.flows.get(&ufid) else { return };
         // What may last has a reason; the device's start and the budget are a matter of moments.
-        if !chain_is_in {
-            // A parent never points at a child that is not there.
-            let why = "waits for a megaflow of the next lookup in the same table";
-            let refusal = Refusal::new(Reason::Recirculation, "chain").detail(why);
-            return self.refuse(ufid, refusal, Some(now));
+        if let Some(why) = self.obstacles(&entry.flow, provider, has_seat).into_refusals() {
+            return self.refuse(ufid, why, Some(now), now);
         }
-        if hardware.crowded && !has_seat {
-            let why = "nearly full: waits until it has room, or is faster than one in it";
-            let refusal = Refusal::new(Reason::TableFull, "crowded").detail(why);
-            return self.refuse(ufid, refusal, Some(now));
-        }
+        let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
         if !hardware.is_ready() || !hardware.budget.take(now) {
             self.waiting.insert(ufid);
             return;
@@ -132,22 +123,43 @@ impl Engine {
         if let Some(entry) = self.flows.get_mut(&ufid) {
             entry.provider = Some(provider);
             entry.want_nic = true;
-            entry.refusal = None;
-            entry.retry = None;
+            // Called back, it may be tried again.
+            entry.retry = entry.refused.is_some().then_some(now);
         }
         self.plan(ufid, now);
     }
 
-    /// The first provider that takes the megaflow, or the first one's refusal; `None` where
+    /// What keeps a megaflow that a device admits out of it until others come or go.
+    pub(super) fn obstacles(
+        &self,
+        flow: &Megaflow,
+        provider: ProviderId,
+        has_seat: bool,
+    ) -> Reasons {
+        let mut reasons = Reasons::default();
+        // A parent never points at a child that is not there.
+        for scope in self.scopes_without(flow, provider) {
+            let why = format!("waiting: no megaflow with recirc_id {scope:#x} is in hardware yet");
+            reasons.add(Refusal::new(Reason::Recirculation, "chain").detail(why));
+        }
+        let crowded = self.hardware.get(provider.0).is_some_and(|hardware| hardware.crowded);
+        if crowded && !has_seat {
+            let why = "waiting for room, or to be faster than a megaflow that is in the table";
+            reasons.add(Refusal::new(Reason::TableFull, "crowded").detail(why));
+        }
+        reasons
+    }
+
+    /// The first provider that takes the megaflow, or all the first one's reasons; `None` where
     /// there is no hardware that is up.
-    fn admit(&self, ufid: Ufid) -> Option<Result<ProviderId, (ProviderId, Refusal)>> {
+    fn admit(&self, ufid: Ufid) -> Option<Result<ProviderId, (ProviderId, Refusals)>> {
         let flow = &self.flows.get(&ufid)?.flow;
         let mut first = None;
-        for (index, hardware) in self.hardware.iter().enumerate().filter(|(_, h)| h.up) {
+        for (index, hardware) in self.hardware.iter().enumerate().filter(|(_, h)| h.is_up()) {
             match hardware.admission.admit(flow) {
                 Ok(()) => return Some(Ok(ProviderId(index))),
-                Err(refusal) => {
-                    first.get_or_insert((ProviderId(index), refusal));
+                Err(why) => {
+                    first.get_or_insert((ProviderId(index), why));
                 }
             }
         }
@@ -155,10 +167,12 @@ impl Engine {
     }
 
     /// Notes why a megaflow is not in the NIC.
-    pub(super) fn refuse(&mut self, ufid: Ufid, refusal: Refusal, retry: Option<Moment>) {
+    pub(super) fn refuse(&mut self, ufid: Ufid, why: Refusals, retry: Option<Moment>, now: Moment) {
         if let Some(entry) = self.flows.get_mut(&ufid) {
+            let before = entry.refused.take();
+            let goes_on = before.filter(|before| before.why.first.reason == why.first.reason);
             entry.want_nic = false;
-            entry.refusal = Some(refusal);
+            entry.refused = Some(Refused { why, since: goes_on.map_or(now, |b| b.since) });
             entry.retry = retry;
         }
         if retry.is_some() {
@@ -183,7 +197,7 @@ impl Engine {
             return;
         }
         hardware.admission = admission;
-        for (ufid, entry) in self.flows.iter_mut().filter(|(_, entry)| entry.refusal.is_some()) {
+        for (ufid, entry) in self.flows.iter_mut().filter(|(_, entry)| entry.refused.is_some()) {
             entry.retry.get_or_insert(now);
             self.waiting.insert(*ufid);
         }
@@ -253,7 +267,7 @@ impl Engine {
             let refusal = Refusal::new(Reason::TableFull, "evicted")
                 .detail("a faster megaflow took its place");
             self.tally.evictions += 1;
-            self.refuse(victim, refusal, Some(now + RETRY_FULL));
+            self.refuse(victim, refusal.into(), Some(now + RETRY_FULL), now);
             self.plan(victim, now);
             if let Some(entry) = self.flows.get_mut(&newcomer) {
                 entry.retry = Some(now);

@@ -119,9 +119,9 @@ impl Engine {
                 self.waiting.insert(ufid);
                 self.plan(ufid, now);
             }
-            Err(refusal) => {
-                self.tally.decided(&hardware.name.clone(), refusal.reason.code());
-                self.refuse(ufid, refusal, None);
+            Err(why) => {
+                self.tally.decided(&hardware.name.clone(), why.first.reason.code());
+                self.refuse(ufid, why, None, now);
                 self.plan(ufid, now);
             }
         }
@@ -220,12 +220,19 @@ impl Engine {
 
     /// Does each scope that the megaflow recirculates into have somebody in the NIC who stays?
     pub(super) fn chain_is_in(&self, ufid: Ufid, provider: ProviderId) -> bool {
-        let Some(entry) = self.flows.get(&ufid) else { return false };
+        let entry = self.flows.get(&ufid);
+        entry.is_some_and(|entry| self.scopes_without(&entry.flow, provider).is_empty())
+    }
+
+    /// The scopes that a megaflow recirculates into and that have nobody in the NIC who stays.
+    pub(super) fn scopes_without(&self, flow: &Megaflow, provider: ProviderId) -> Vec<u32> {
         let stays = |child: &Entry| {
             let wanted = child.want_nic && child.leaving.is_none();
             child.provider == Some(provider) && child.nic.stays() && wanted
         };
-        scopes_of(&entry.flow.actions).into_iter().all(|scope| self.has_another(scope, ufid, stays))
+        let mut scopes = scopes_of(&flow.actions);
+        scopes.retain(|scope| !self.has_another(*scope, flow.ufid, stays));
+        scopes
     }
 
     /// Is there another megaflow of that scope of which this is true?

@@ -1,14 +1,13 @@
 //! What the engine shows of itself.
 
 use flow::conservation::Hits;
-use flow::{Counters, Learning, Megaflow, Moment, Ufid};
+use flow::{Counters, Learning, Moment, Ufid};
 use metrics::Snapshot;
 
 use super::entry::Entry;
-use super::hardware::Hardware;
 use super::operator::no_such_flow;
 use super::{Engine, ProviderId};
-use crate::request::{Explanation, FlowView, RequestError};
+use crate::request::{FlowView, Refused, RequestError};
 
 impl Engine {
     /// All megaflows, by ufid.
@@ -27,22 +26,16 @@ impl Engine {
             flow: entry.flow.clone(),
             placement: entry.placement(),
             provider: provider.map(|provider| self.hardware_name(provider).to_string()),
-            refusal: entry.refusal.clone(),
+            refused: entry.refusal().map(|refused| Refused {
+                why: refused.why.clone(),
+                lasting: now.since(refused.since),
+            }),
             generation: entry.generation,
             nic: entry.nic.account.total(),
             host: entry.host.account.total(),
             used: entry.used.map(|used| now.since(used)),
             tcp_flags: entry.tcp_flags,
         }
-    }
-
-    /// What each hardware provider says of a megaflow, by the function that decides.
-    pub(super) fn explain(&self, flow: &Megaflow) -> Vec<Explanation> {
-        let explain = |hardware: &Hardware| Explanation {
-            provider: hardware.name.to_string(),
-            plan: hardware.admission.explain(flow),
-        };
-        self.hardware.iter().map(explain).collect()
     }
 
     /// Hits of everything that ever was in a hardware provider, and what was made of them.
@@ -60,7 +53,7 @@ impl Engine {
     /// The hardware provider of that name, if it is up.
     #[must_use]
     pub fn hardware_named(&self, name: &str) -> Option<ProviderId> {
-        self.hardware.iter().position(|h| h.up && &*h.name == name).map(ProviderId)
+        self.hardware.iter().position(|h| h.is_up() && &*h.name == name).map(ProviderId)
     }
 
     /// The hardware providers.
@@ -77,7 +70,7 @@ impl Engine {
         snapshot.learning = self.client.learning();
         for hardware in &self.hardware {
             let metrics = snapshot.providers.entry(hardware.name.to_string()).or_default();
-            metrics.up = hardware.up;
+            metrics.up = hardware.is_up();
             metrics.ports = Some(hardware.ports());
             metrics.queue_length = hardware.queued as u64;
             metrics.tables = hardware.tables.clone();

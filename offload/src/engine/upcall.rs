@@ -134,7 +134,7 @@ impl Engine {
         let children = again.filter_map(|scope| self.scopes.get(&scope)).flatten();
         self.due.extend(children.copied());
         entry.flow = Arc::new(Megaflow { actions, ..(*entry.flow).clone() });
-        entry.refusal = None;
+        entry.refused = None;
         entry.retry = None;
         self.index(ufid);
         self.waiting.insert(ufid);

@@ -151,7 +151,7 @@ fn flow_row(out: &mut String, flow: &Flow) {
         Text(&flow.ufid),
         Text(&flow.matching)
     );
-    if let Some(refusal) = &flow.refusal {
+    for refusal in &flow.refusals {
         let _ = write!(out, "<br><em>{}</em>", Text(&refusal.to_string()));
     }
     let _ = write!(out, "<td class=m>{}", Text(&flow.actions));

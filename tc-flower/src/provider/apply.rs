@@ -190,7 +190,8 @@ impl<T: Transport> Tc<T> {
         flow: &Megaflow,
         before: Option<u16>,
     ) -> Result<(Rule, u16), ProviderError> {
-        let rule = translate(flow, self.admission.target()).map_err(ProviderError::Unsupported)?;
+        let rule = translate(flow, self.admission.target())
+            .map_err(|why| ProviderError::Unsupported(why.first))?;
         if let Some(refusal) = self.admission.shadow(rule.ifindex, flow) {
             return Err(ProviderError::Unsupported(refusal));
         }

@@ -101,7 +101,7 @@ fn opening_leaves_no_probe_and_knows_the_ports() {
     assert_eq!(ports[1].unusable, None);
     let refusal = ports[2].unusable.clone().unwrap();
     assert_eq!(refusal.reason, Reason::Port);
-    let refusal = tc.admission.admit(&flow("in_port(3),eth_type(0x0800)", "1")).unwrap_err();
+    let refusal = tc.admission.admit(&flow("in_port(3),eth_type(0x0800)", "1")).unwrap_err().first;
     assert_eq!(refusal.to_string(), "port in_port 3: eth0 is not a port of a switchdev NIC");
     let capabilities = tc.admission.capabilities();
     assert_eq!(capabilities.ports, [PortId(1), PortId(2)].into());
@@ -180,9 +180,16 @@ fn what_the_driver_refused_in_the_probe_is_not_admitted() {
     kernel.lock().refuse_key = Some((73, "can't match the tos"));
     let tc = open(&kernel);
     let tos = flow("in_port(1),eth_type(0x0800),ipv4(tos=0x20)", "2");
-    let refusal = tc.admission.admit(&tos).unwrap_err();
+    let refusal = tc.admission.admit(&tos).unwrap_err().first;
     assert_eq!((refusal.reason, refusal.subject.as_str()), (Reason::MatchField, "ip_tos"));
     assert!(refusal.detail.contains("can't match the tos"), "{refusal}");
+    // The driver's reason stands beside those of the translation.
+    let more = flow("in_port(1),dp_hash(1),eth_type(0x0800),ipv4(tos=0x20)", "trunc(99),9");
+    let all = tc.admission.admit(&more).unwrap_err();
+    let all: Vec<_> = all.iter().map(|why| format!("{} {}", why.reason, why.subject)).collect();
+    let want = ["match-field dp_hash", "action trunc", "port output 9", "match-field ip_tos"];
+    assert_eq!(all, want);
+    assert_eq!(tc.admission.explain(&more), tc.admission.admit(&more).map(|()| String::new()));
     assert!(tc.admission.admit(&flow("in_port(1),eth_type(0x0800),ipv4(ttl=9)", "2")).is_ok());
     assert!(!tc.admission.capabilities().fields.contains_key(&flow::Field::IpTos));
 }
@@ -192,7 +199,7 @@ fn a_card_that_takes_nothing_is_no_error_but_a_reason() {
     let kernel = Kernel::new();
     kernel.lock().refuse_key = Some((6, "only BPF"));
     let mut tc = open(&kernel);
-    let refusal = tc.admission.admit(&station(1, "2")).unwrap_err();
+    let refusal = tc.admission.admit(&station(1, "2")).unwrap_err().first;
     assert_eq!(refusal.reason, Reason::Device);
     assert!(refusal.detail.contains("only BPF"), "{refusal}");
     tc.remove_all().unwrap();
@@ -424,7 +431,7 @@ fn a_representor_that_goes_takes_its_megaflows_and_comes_back_under_another_numb
     kernel.notify(RTM_DELLINK, 0, shown(11));
     assert_eq!(tc.events(), [ProviderEvent::Changed]);
     assert!(stats(&mut tc).is_empty(), "the other one sends into nothing");
-    let refusal = tc.admission.admit(&station(1, "2")).unwrap_err();
+    let refusal = tc.admission.admit(&station(1, "2")).unwrap_err().first;
     assert_eq!(refusal.to_string(), "port in_port 1: the port's interface is gone");
     kernel.lock().links.push((21, "renamed".into(), link.2, link.3));
     kernel.notify(RTM_NEWLINK, 0, shown(21));
@@ -450,7 +457,7 @@ fn recirculation_is_chains_where_it_is_asked_for() {
     assert!(kernel.locations().iter().any(|at| at.chain == 5));
     assert!(dump(&mut tc).iter().all(|d| d.flow.is_some()));
     let kernel = Kernel::new();
-    let refusal = open(&kernel).admission.admit(&parent).unwrap_err();
+    let refusal = open(&kernel).admission.admit(&parent).unwrap_err().first;
     assert_eq!(refusal.reason, Reason::Recirculation);
 }
 

@@ -10,23 +10,40 @@ use crate::rule::FlowerKey;
 pub(super) const FRAG_NO: u8 = 0;
 const FRAG_FIRST: u8 = 1;
 
+/// Fields behind the IP header.
+const PORTS: &[Field] = &[Field::TpSrc, Field::TpDst, Field::TcpFlags];
+
 impl Keys<'_> {
-    pub(super) fn ip(&mut self, addresses: &[Simple]) -> Result<(), Refusal> {
+    pub(super) fn ip(&mut self, addresses: &[Simple]) {
+        let protocol = self.protocol();
+        let protocol = self.part(&[Field::IpProto], protocol);
+        self.simple(addresses);
+        self.simple(table::IP_BITS);
+        let fragments = self.fragments();
+        let fragments = self.part(&[Field::IpFrag], fragments);
+        // What is refused there decides what ports there are.
+        if protocol.is_some() && fragments.is_some() {
+            let ports = self.transport();
+            self.part(PORTS, ports);
+        } else {
+            PORTS.iter().for_each(|field| self.take(*field));
+        }
+    }
+
+    fn protocol(&mut self) -> Result<(), Refusal> {
         self.whole(Field::IpProto)?;
-        self.whole(Field::IpFrag)?;
         if self.mask.ip_proto != 0 {
             self.out.push(FlowerKey::exact(table::IP_PROTO, &[self.key.ip_proto]));
             self.take(Field::IpProto);
         }
-        self.simple(addresses);
-        self.simple(table::IP_BITS);
-        if self.mask.ip_frag != 0 {
-            self.fragments()?;
-        }
-        self.transport()
+        Ok(())
     }
 
     fn fragments(&mut self) -> Result<(), Refusal> {
+        self.whole(Field::IpFrag)?;
+        if self.mask.ip_frag == 0 {
+            return Ok(());
+        }
         let later = table::FLAG_FRAGMENT | table::FLAG_FIRST;
         let (flags, mask) = match self.key.ip_frag {
             FRAG_NO => (0, table::FLAG_FRAGMENT),

@@ -14,7 +14,7 @@ mod transport;
 
 use std::collections::BTreeMap;
 
-use flow::{Field, Key, Mask, Megaflow, PortId, Reason, Refusal};
+use flow::{Field, Key, Mask, Megaflow, PortId, Reason, Reasons, Refusal, Refusals, VLAN_PRESENT};
 
 use crate::rule::{FlowerKey, Rule};
 use crate::wire::consts::{ETH_P_ARP, ETH_P_RARP, TC_ACT_EXT_VAL_MASK};
@@ -63,17 +63,44 @@ pub struct Target {
     pub recirculation: bool,
 }
 
-/// The filter that a megaflow becomes on that target.
-pub fn translate(flow: &Megaflow, target: &Target) -> Result<Rule, Refusal> {
-    let mut keys = Keys::new(flow.matching.key(), flow.matching.mask());
-    let device = keys.port(target)?;
-    let chain = keys.chain(target)?;
-    let (protocol, depth) = keys.translate()?;
-    keys.finish()?;
-    let context = Context::new(flow.matching.key(), flow.matching.mask(), depth, device);
-    let actions = action::translate(&flow.actions, target, context)?;
-    let ifindex = device.ifindex;
-    Ok(Rule { ifindex, chain, protocol, keys: keys.out, actions, implied: keys.implied })
+impl Target {
+    /// The interface of a port that packets come in by.
+    pub(crate) fn device(&self, port: PortId) -> Result<&PortDevice, Refusal> {
+        self.ports.get(&port).ok_or_else(|| {
+            Refusal::new(Reason::Port, format!("in_port {port}"))
+                .detail("the port has no interface on a switchdev NIC")
+        })
+    }
+}
+
+/// The filter that a megaflow becomes on that target, or all reasons why it becomes none.
+pub fn translate(flow: &Megaflow, target: &Target) -> Result<Rule, Refusals> {
+    let mut reasons = Reasons::default();
+    let device = reasons.keep(target.device(flow.matching.key().port()));
+    let rule = translate_from(device, flow, target, &mut reasons);
+    reasons.into_result(rule)
+}
+
+/// The filter on an interface, which is `None` where it is refused already. Once there is a reason
+/// against it, it is what could be translated, and not to be installed.
+pub(crate) fn translate_from(
+    device: Option<&PortDevice>,
+    flow: &Megaflow,
+    target: &Target,
+    reasons: &mut Reasons,
+) -> Rule {
+    let (key, mask) = (flow.matching.key(), flow.matching.mask());
+    let mut keys = Keys::new(key, mask, reasons);
+    keys.take(Field::InPort);
+    let chain = keys.chain(target);
+    let chain = keys.part(&[Field::RecircId], chain).unwrap_or_default();
+    let protocol = keys.translate().unwrap_or_default();
+    keys.finish();
+    let Keys { out, implied, .. } = keys;
+    let context = Context::new(key, mask, device);
+    let actions = action::translate(&flow.actions, target, context, reasons);
+    let ifindex = device.map_or(0, |device| device.ifindex);
+    Rule { ifindex, chain, protocol, keys: out, actions, implied }
 }
 
 /// How many VLAN tags the match requires.
@@ -87,44 +114,62 @@ pub(crate) enum Tags {
     AtLeast(u8),
 }
 
+impl Tags {
+    fn of(key: &Key, mask: &Mask) -> Tags {
+        let present =
+            |tci: u16, mask: u16| (mask & VLAN_PRESENT != 0).then_some(tci & VLAN_PRESENT != 0);
+        let outer = present(key.vlan_tci, mask.vlan_tci);
+        match (outer, present(key.cvlan_tci, mask.cvlan_tci)) {
+            (None, _) => Tags::Unknown,
+            (Some(false), _) => Tags::Exactly(0),
+            (Some(true), None) => Tags::AtLeast(1),
+            (Some(true), Some(false)) => Tags::Exactly(1),
+            // An EtherType is one behind two tags: tc has no key for a third.
+            (Some(true), Some(true)) if mask.eth_type != 0 => Tags::Exactly(2),
+            (Some(true), Some(true)) => Tags::AtLeast(2),
+        }
+    }
+}
+
 /// A match on its way to flower keys.
 struct Keys<'a> {
     key: &'a Key,
     mask: &'a Mask,
-    /// Bits that nobody translated yet.
+    /// Bits that nobody translated or refused yet.
     left: Mask,
     out: Vec<FlowerKey>,
     implied: u16,
+    reasons: &'a mut Reasons,
 }
 
 impl<'a> Keys<'a> {
-    fn new(key: &'a Key, mask: &'a Mask) -> Keys<'a> {
-        Keys { key, mask, left: *mask, out: Vec::with_capacity(12), implied: 0 }
+    fn new(key: &'a Key, mask: &'a Mask, reasons: &'a mut Reasons) -> Keys<'a> {
+        Keys { key, mask, left: *mask, out: Vec::with_capacity(12), implied: 0, reasons }
     }
 
-    /// All of it; returns protocol and tags.
-    fn translate(&mut self) -> Result<(u16, Tags), Refusal> {
+    /// All of it; returns the protocol.
+    fn translate(&mut self) -> Option<u16> {
         self.simple(table::ETHERNET);
-        let (protocol, tags) = self.tags()?;
+        let protocol = self.tags();
         if self.mask.eth_type == 0xffff {
             match self.key.eth_type {
-                ETH_P_ARP | ETH_P_RARP => self.arp()?,
-                table::IPV4_TYPE => self.ip(table::IPV4)?,
-                table::IPV6_TYPE => self.ip(table::IPV6)?,
-                mpls::UNICAST | mpls::MULTICAST => self.mpls()?,
+                ETH_P_ARP | ETH_P_RARP => self.arp(),
+                table::IPV4_TYPE => self.ip(table::IPV4),
+                table::IPV6_TYPE => self.ip(table::IPV6),
+                mpls::UNICAST | mpls::MULTICAST => self.mpls(),
                 _ => {}
             }
         }
-        Ok((protocol, tags))
+        protocol
     }
 
-    fn port<'t>(&mut self, target: &'t Target) -> Result<&'t PortDevice, Refusal> {
-        self.left.in_port = 0;
-        let port = self.key.port();
-        target.ports.get(&port).ok_or_else(|| {
-            Refusal::new(Reason::Port, format!("in_port {port}"))
-                .detail("the port has no interface on a switchdev NIC")
-        })
+    /// What the translation of these fields gave, or the reason why it gave nothing, which is kept:
+    /// a field that is refused is not left over.
+    fn part<T>(&mut self, fields: &[Field], result: Result<T, Refusal>) -> Option<T> {
+        if result.is_err() {
+            fields.iter().for_each(|field| self.take(*field));
+        }
+        self.reasons.keep(result)
     }
 
     fn chain(&mut self, target: &Target) -> Result<u32, Refusal> {
@@ -161,18 +206,24 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn arp(&mut self) -> Result<(), Refusal> {
-        if self.mask.arp_op != 0 {
-            self.whole(Field::ArpOp)?;
-            // The kernel's dissector looks into requests and replies only, and at eight bits.
-            let op = match self.key.arp_op {
-                op @ (1 | 2) => op.to_be_bytes()[1],
-                op => return Err(value(Field::ArpOp, format!("tc knows 1 and 2, not {op}"))),
-            };
-            self.out.push(FlowerKey::masked(table::ARP_OP, table::ARP_OP + 1, &[op], &[0xff]));
-            self.take(Field::ArpOp);
-        }
+    fn arp(&mut self) {
+        let op = self.arp_op();
+        self.part(&[Field::ArpOp], op);
         self.simple(table::ARP);
+    }
+
+    fn arp_op(&mut self) -> Result<(), Refusal> {
+        if self.mask.arp_op == 0 {
+            return Ok(());
+        }
+        self.whole(Field::ArpOp)?;
+        // The kernel's dissector looks into requests and replies only, and at eight bits.
+        let op = match self.key.arp_op {
+            op @ (1 | 2) => op.to_be_bytes()[1],
+            op => return Err(value(Field::ArpOp, format!("tc knows 1 and 2, not {op}"))),
+        };
+        self.out.push(FlowerKey::masked(table::ARP_OP, table::ARP_OP + 1, &[op], &[0xff]));
+        self.take(Field::ArpOp);
         Ok(())
     }
 
@@ -191,11 +242,10 @@ impl<'a> Keys<'a> {
     }
 
     /// Refuses what is left over.
-    fn finish(&mut self) -> Result<(), Refusal> {
-        match self.left.fields().next() {
-            None => Ok(()),
-            Some(field) => Err(Refusal::new(Reason::MatchField, field.name())
-                .detail("tc has no key for it in such packets")),
+    fn finish(&mut self) {
+        for field in self.left.fields() {
+            let refusal = Refusal::new(Reason::MatchField, field.name());
+            self.reasons.add(refusal.detail("tc has no key for it in such packets"));
         }
     }
 }

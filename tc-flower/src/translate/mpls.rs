@@ -10,7 +10,17 @@ pub(super) const MULTICAST: u16 = 0x8848;
 const BOS: u32 = 0x100;
 
 impl Keys<'_> {
-    pub(super) fn mpls(&mut self) -> Result<(), Refusal> {
+    pub(super) fn mpls(&mut self) {
+        let entry = self.outermost();
+        self.part(&[Field::Mpls0], entry);
+        // Below the bottom of the stack the other entries of a key are zero.
+        if self.key.mpls0 & self.mask.mpls0 & BOS != 0 {
+            self.below_bottom(Field::Mpls1, implied::MPLS1);
+            self.below_bottom(Field::Mpls2, implied::MPLS2);
+        }
+    }
+
+    fn outermost(&mut self) -> Result<(), Refusal> {
         let (key, mask) = (self.key.mpls0, self.mask.mpls0);
         for (kind, shift, bits) in [
             (table::MPLS_TTL, 0, 0xff),
@@ -31,11 +41,6 @@ impl Keys<'_> {
             }
         }
         self.take(Field::Mpls0);
-        // Below the bottom of the stack the other entries of a key are zero.
-        if key & mask & BOS != 0 {
-            self.below_bottom(Field::Mpls1, implied::MPLS1);
-            self.below_bottom(Field::Mpls2, implied::MPLS2);
-        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use flow::{Field, Refusal, VLAN_PRESENT};
 
 use super::table::{self, ETH_TYPE};
-use super::{Keys, Tags, implied, mask, partial, value};
+use super::{Keys, implied, mask, partial, value};
 use crate::rule::FlowerKey;
 use crate::wire::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
 
@@ -48,12 +48,28 @@ pub(crate) fn is_tpid(eth_type: u16) -> bool {
 }
 
 impl Keys<'_> {
-    /// Takes tags and EtherType; returns tc's protocol and the tags that are known.
-    pub(super) fn tags(&mut self) -> Result<(u16, Tags), Refusal> {
-        let eth_type = self.eth_type()?;
-        match self.outer()? {
+    /// Takes tags and EtherType; returns tc's protocol.
+    pub(super) fn tags(&mut self) -> Option<u16> {
+        let eth_type = self.eth_type();
+        let eth_type = self.part(&[Field::EthType], eth_type);
+        let outer = self.outer();
+        let outer = self.part(&[Field::VlanTci, Field::VlanTpid], outer);
+        let protocol = match (eth_type, outer) {
+            (Some(eth_type), Some(outer)) => self.stack(eth_type, outer).map(Some),
+            // What is refused there decides what is behind it.
+            _ => {
+                [Field::CvlanTci, Field::CvlanTpid].into_iter().for_each(|field| self.take(field));
+                self.check_parts(&INNER).map(|()| None)
+            }
+        };
+        self.part(&[Field::CvlanTci, Field::CvlanTpid], protocol).flatten()
+    }
+
+    /// The keys of tags and EtherType as they follow each other, and tc's protocol.
+    fn stack(&mut self, eth_type: Option<u16>, outer: Tag) -> Result<u16, Refusal> {
+        match outer {
             Tag::Wild => match eth_type {
-                None => Ok((ETH_P_ALL, Tags::Unknown)),
+                None => Ok(ETH_P_ALL),
                 Some(_) => Err(mask(
                     Field::VlanTci,
                     "tc matches an EtherType behind a known number of tags: match on whether \
@@ -69,12 +85,13 @@ impl Keys<'_> {
                 };
                 self.inner_of_untagged()?;
                 self.out.push(FlowerKey::exact(ETH_TYPE, &eth_type.to_be_bytes()));
-                Ok((eth_type, Tags::Exactly(0)))
+                Ok(eth_type)
             }
             Tag::Present { tpid, vid, pcp } => {
                 self.out.push(FlowerKey::exact(ETH_TYPE, &tpid.to_be_bytes()));
                 self.push_tag(&table::VLAN, vid, pcp);
-                Ok((tpid, self.inner(eth_type)?))
+                self.inner(eth_type)?;
+                Ok(tpid)
             }
         }
     }
@@ -103,12 +120,12 @@ impl Keys<'_> {
     }
 
     /// What is behind a tag that is there.
-    fn inner(&mut self, eth_type: Option<u16>) -> Result<Tags, Refusal> {
+    fn inner(&mut self, eth_type: Option<u16>) -> Result<(), Refusal> {
         let tag = self.tag(&INNER)?;
         self.take(Field::CvlanTci);
         self.take(Field::CvlanTpid);
         match (tag, eth_type) {
-            (Tag::Wild, None) => Ok(Tags::AtLeast(1)),
+            (Tag::Wild, None) => Ok(()),
             (Tag::Wild, Some(_)) => Err(mask(
                 Field::CvlanTci,
                 "tc matches an EtherType behind a known number of tags: match on whether there \
@@ -121,14 +138,15 @@ impl Keys<'_> {
             (Tag::Absent, Some(eth_type)) => {
                 self.implied |= implied::CVLAN_PRESENT;
                 self.out.push(FlowerKey::exact(table::VLAN[2], &eth_type.to_be_bytes()));
-                Ok(Tags::Exactly(1))
+                Ok(())
             }
             (Tag::Present { tpid, vid, pcp }, eth_type) => {
                 self.out.push(FlowerKey::exact(table::VLAN[2], &tpid.to_be_bytes()));
                 self.push_tag(&table::CVLAN, vid, pcp);
-                let Some(eth_type) = eth_type else { return Ok(Tags::AtLeast(2)) };
-                self.out.push(FlowerKey::exact(table::CVLAN[2], &eth_type.to_be_bytes()));
-                Ok(Tags::Exactly(2))
+                if let Some(eth_type) = eth_type {
+                    self.out.push(FlowerKey::exact(table::CVLAN[2], &eth_type.to_be_bytes()));
+                }
+                Ok(())
             }
         }
     }

@@ -96,12 +96,65 @@ fn a_filter_never_matches_other_packets_than_its_megaflow() {
 }
 
 #[test]
+fn every_fault_is_a_reason_and_each_is_said_once() {
+    let why = |matching: &str, actions: &str| {
+        let flow = Megaflow::new(
+            odp::parse_match(matching).unwrap(),
+            odp::parse_actions(actions).unwrap(),
+        );
+        let refusals = translate(&flow, &target()).unwrap_err();
+        refusals.iter().map(|refusal| refusal.to_string()).collect::<Vec<_>>()
+    };
+    let switch = "the port has no interface on a switchdev NIC";
+    assert_eq!(
+        why(
+            "in_port(9),dp_hash(1),eth_type(0x0800),ipv4(proto=6/4,ttl=3,frag=no)",
+            "trunc(99),pop_vlan,set(ipv4(ttl=1)),set(arp(sip=1.1.1.1,op=1)),4,trunc(98)",
+        ),
+        [
+            &format!("port in_port 9: {switch}"),
+            "match-mask ip_proto: mask 0x4 is partial; tc takes the whole field or nothing",
+            "match-field dp_hash: tc has no key for it in such packets",
+            "action trunc: tc has none",
+            "action-list pop_vlan: match on the tag that is taken off",
+            "set-field arp_op: tc does not rewrite it",
+            "set-field arp_sip: tc does not rewrite it",
+        ]
+    );
+    // Both tags in part, and actions that take them off as they are.
+    assert_eq!(
+        why(
+            "in_port(1),eth_type(0x88a8),vlan(vid=5/0xf00),encap(eth_type(0x8100),\
+             vlan(vid=6,pcp=1/1),encap(eth_type(0x86dd),ipv6(label=5,frag=later)))",
+            "pop_vlan,pop_vlan,pop_vlan,5,2",
+        ),
+        [
+            "match-mask vlan_tci: mask 0x1f00 is partial; tc takes the whole field or nothing",
+            "match-mask cvlan_tci: mask 0x3fff is partial; tc takes the whole field or nothing",
+            "match-value ip_frag: fragments of IPv6 are the host's",
+            "match-field ipv6_label: tc has no key for it in such packets",
+            "action-list pop_vlan: match on the tag that is taken off",
+            &format!("port output 5: {switch}"),
+        ]
+    );
+    assert_eq!(
+        why("in_port(1),recirc_id(1),eth_type(0x0806),arp(op=3)", "2,pop_vlan,recirc(2)"),
+        [
+            "recirculation recirc_id: chains are off: a packet that misses in a chain would come \
+             to the host without its recirculation id",
+            "match-value arp_op: tc knows 1 and 2, not 3",
+            "action-list pop_vlan: match on the tag that is taken off",
+        ]
+    );
+}
+
+#[test]
 fn ports_are_on_one_switch() {
     assert!(refusal("eth_type(0x0800)", "9").starts_with("port output 9: the port has no"));
     assert!(refusal("eth_type(0x0800)", "4").contains("on another switch"));
     let matching = odp::parse_match("in_port(9),eth_type(0x0800)").unwrap();
     let refused = translate(&Megaflow::new(matching, []), &target()).unwrap_err();
-    assert_eq!(refused.subject, "in_port 9");
+    assert_eq!(refused.first.subject, "in_port 9");
 }
 
 #[test]
@@ -134,12 +187,12 @@ fn chains_are_recirculation_ids_where_they_are_asked_for() {
     let parent = translate(&flow("eth_type(0x0800)", "2,recirc(9)"), &chained).unwrap();
     assert_eq!(parent.actions[1], TcAction::Goto { chain: 9 });
     let middle = translate(&flow("eth_type(0x0800)", "recirc(9),2"), &chained).unwrap_err();
-    assert_eq!(middle.reason, Reason::ActionList);
+    assert_eq!(middle.first.reason, Reason::ActionList);
     let flow = Megaflow::new(
         flow("eth_type(0x0800)", "2").matching,
         [Action::Recirc(RecircId(0x1000_0000))],
     );
-    assert_eq!(translate(&flow, &chained).unwrap_err().reason, Reason::Recirculation);
+    assert_eq!(translate(&flow, &chained).unwrap_err().first.reason, Reason::Recirculation);
 }
 
 #[test]

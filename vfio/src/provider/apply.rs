@@ -97,7 +97,7 @@ impl FpgaProvider {
     }
 
     fn encode(&self, flow: &Megaflow) -> Result<CardEntry, ProviderError> {
-        self.admission.encode(flow).map_err(ProviderError::Unsupported)
+        self.admission.encode(flow).map_err(|why| ProviderError::Unsupported(why.first))
     }
 
     fn install(

@@ -168,7 +168,7 @@ fn compare(ledger: &Ledger, flows: &[Flow], state: &State) -> Outcome {
 fn mixed(rig: &mut Rig) -> Outcome {
     guest::run_in("gh0", "ping -q -c 5 -i 0.1 -W 2 10.88.0.1")?;
     let refused = |flow: &&Flow| {
-        flow.refusal.as_ref().is_some_and(|refusal| refusal.reason == "port")
+        flow.refusals.first().is_some_and(|refusal| refusal.reason == "port")
             && flow.placement == "refused"
     };
     let flows = rig.daemon.flows()?;
@@ -299,7 +299,7 @@ fn pull(rig: &mut Rig) -> Outcome {
     lost(rig)?;
     rig.bench.ask("stop")?;
     for flow in rig.daemon.flows()?.iter().filter(|flow| in_card.contains(&flow.ufid)) {
-        let reason = flow.refusal.as_ref().map(|refusal| refusal.reason.as_str());
+        let reason = flow.refusals.first().map(|refusal| refusal.reason.as_str());
         equal(&format!("{} is refused for", flow.matching), &reason, &Some("device-gone"))?;
     }
     let status = other.wait().context("ping")?;

@@ -166,7 +166,7 @@ pub(super) fn all_in_hardware(daemon: &Daemon, limit: Duration) -> Outcome {
 }
 
 fn describe(flow: &Flow) -> String {
-    format!("{} {} {:?}\n", flow.placement, flow.matching, flow.refusal)
+    format!("{} {} {:?}\n", flow.placement, flow.matching, flow.refusals)
 }
 
 /// `tc -s filter show` and the megaflows: a filter for each one in the NIC with the same counters,

@@ -108,7 +108,7 @@ fn shadowed(daemon: &Daemon) -> Outcome {
         "tc filter add {theirs} flower skip_sw dst_mac 02:00:00:00:00:02 action drop"
     ))?;
     guest::wait_for("the refusal names it", SOON, || {
-        let refusal = ping_flow(daemon)?.refusal.map(|refusal| refusal.to_string());
+        let refusal = ping_flow(daemon)?.refusals.first().map(ToString::to_string);
         Ok(refusal.is_some_and(|text| {
             text.starts_with("shadowed tc filter: on swrep0 the flower filter chain 0 pref 5 ")
         }))

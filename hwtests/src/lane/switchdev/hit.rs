@@ -81,7 +81,7 @@ fn on_the_host(daemon: &Daemon, before: u64) -> Outcome<Stream> {
     equal("hits in the NIC", &books::hits(&flows).0.packets, &0)?;
     equal("packets came up", &(books::came_up()? > before + 60), &true)?;
     for flow in &flows {
-        let refusal = flow.refusal.as_ref().map(ToString::to_string).unwrap_or_default();
+        let refusal = flow.refusals.first().map(ToString::to_string).unwrap_or_default();
         equal("the refusal", &refusal.as_str(), &"table-full tc: swsim: flow table full")?;
     }
     Ok(stream)

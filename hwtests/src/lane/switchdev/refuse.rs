@@ -72,7 +72,7 @@ fn by_the_card(daemon: &Daemon) -> Outcome {
     daemon.ctl("dpctl/add-flow", &[TOO_MUCH, TOO_MUCH_ACTIONS])?;
     let text = daemon.ctl("offload/explain", &[TOO_MUCH])?;
     contains(&text, "placement: refused")?;
-    let words = "because: device tc: swsim: can't do MPLS actions behind a VLAN tag";
+    let words = "tc: refused: device tc: swsim: can't do MPLS actions behind a VLAN tag";
     contains(&text, words)?;
     let ip = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
         .single_vlan(etherparse::VlanId::try_new(7).context("VLAN 7")?)
@@ -104,12 +104,12 @@ fn by_admission(
     let explained = daemon.explain(flow)?;
     let installed = explained.installed.ok_or_else(|| Failure::new("it is not installed"))?;
     equal("placement", &installed.placement.as_str(), &"refused")?;
-    let refusal = installed.refusal.ok_or_else(|| Failure::new("there is no refusal"))?;
+    let refusal = installed.refusals.first().ok_or_else(|| Failure::new("there is no refusal"))?;
     equal("reason", &refusal.reason.as_str(), &reason)?;
     contains(&refusal.subject, subject)?;
     // The function that explains is the one that decided.
-    let plan = explained.plans.first().and_then(|plan| plan.refusal.clone());
-    equal("the plan's refusal", &plan, &Some(refusal))?;
+    let plan = explained.plans.first().map(|plan| &plan.refusals);
+    equal("the plan's refusals", &plan, &Some(&installed.refusals))?;
     daemon.ask("dpctl/del-flow", &[flow]).map(drop)
 }
 
@@ -126,7 +126,7 @@ fn full(daemon: &Daemon) -> Outcome {
     }
     let flows = daemon.flows()?;
     let refused: Vec<String> =
-        flows.iter().filter_map(|flow| Some(flow.refusal.as_ref()?.to_string())).collect();
+        flows.iter().filter_map(|flow| Some(flow.refusals.first()?.to_string())).collect();
     let words = "table-full tc: swsim: flow table full".to_owned();
     equal("refusals", &refused, &vec![words; STATIONS.len() - ROOM])?;
     equal("rules in the card", &rules()?, &ROOM)?;

@@ -121,7 +121,7 @@ mod tests {
             flow: Arc::new(Megaflow::new(matching, actions.unwrap())),
             placement: Placement::Nic,
             provider: Some("fpga".to_owned()),
-            refusal: None,
+            refused: None,
             generation: 3,
             nic: Counters::default(),
             host: Counters::default(),

@@ -3,6 +3,7 @@
 mod audit;
 mod coverage;
 mod dpctl;
+mod explain;
 mod fdb;
 mod general;
 mod offload;
@@ -10,7 +11,8 @@ mod port;
 
 use flow::PortId;
 
-pub(crate) use offload::{explained, select};
+pub(crate) use explain::explained;
+pub(crate) use offload::select;
 
 use super::Context;
 use crate::request::{FlowView, Request, Response, Status};
@@ -47,7 +49,7 @@ const METHODS: &[Method] = &[
     method("memory/show", "", (0, 0), coverage::memory),
     method("metrics/show", "", (0, 0), coverage::metrics),
     method("offload/audit", "", (0, 0), audit::audit),
-    method("offload/explain", "[--json] FLOW|UFID [ACTIONS]", (1, 3), offload::explain),
+    method("offload/explain", "[--json] FLOW|UFID [ACTIONS]", (1, 3), explain::explain),
     method("offload/flows", "[all|host|nic|refused] [FILTER]", (0, 2), offload::flows),
     method("offload/reasons", "", (0, 0), offload::reasons),
     method("offload/show", "", (0, 0), offload::show),

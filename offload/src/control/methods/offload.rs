@@ -1,15 +1,14 @@
 //! Where megaflows live, and why not elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::Arc;
 
-use flow::{Megaflow, Placement, Ufid, odp};
+use flow::Placement;
 
-use super::{Context, all_flows, ask, flows as ask_flows, port_names, status, unexpected};
+use super::{Context, all_flows, flows as ask_flows, port_names, status};
 use crate::control::filter::Filter;
-use crate::control::view::{Explained, Flow, Plan, State};
-use crate::request::{FlowView, Request, Response};
+use crate::control::view::{Flow, State};
+use crate::request::{FlowView, Request};
 
 /// The megaflows as a JSON list: `[all|host|nic|refused] [FILTER]`.
 pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String> {
@@ -57,140 +56,28 @@ pub(super) fn status_as_json(context: &Context, _: &[&str]) -> Result<String, St
     json(&State::from(&status(context)?))
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String, String> {
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String, String> {
     serde_json::to_string(value).map(|text| text + "\n").map_err(|error| error.to_string())
 }
 
-/// What each provider says of a megaflow that is installed, by its ufid or match, or of one that
-/// might be.
-pub(super) fn explain(context: &Context, params: &[&str]) -> Result<String, String> {
-    let (as_json, params) = match params {
-        ["--json", rest @ ..] => (true, rest),
-        other => (false, other),
-    };
-    let explained = match params {
-        [flow] => explained(context, flow, None)?,
-        [flow, actions] => explained(context, flow, Some(actions))?,
-        _ => return Err("offload/explain [--json] FLOW|UFID [ACTIONS]".to_owned()),
-    };
-    if as_json { json(&explained) } else { Ok(explanation(&explained)) }
-}
-
-/// The same as data.
-pub(crate) fn explained(
-    context: &Context,
-    text: &str,
-    actions: Option<&str>,
-) -> Result<Explained, String> {
-    let (flow, installed) = find(context, text, actions)?;
-    let plans = match ask(context, Request::Explain(flow.clone()))? {
-        Response::Explanation(plans) => plans.iter().map(Plan::from).collect(),
-        other => return Err(unexpected(&other)),
-    };
-    Ok(Explained {
-        ufid: flow.ufid.to_string(),
-        matching: odp::format_match(&flow.matching),
-        actions: odp::format_actions(&flow.actions),
-        installed: installed.as_ref().map(Flow::from),
-        plans,
-    })
-}
-
-fn find(
-    context: &Context,
-    text: &str,
-    actions: Option<&str>,
-) -> Result<(Arc<Megaflow>, Option<FlowView>), String> {
-    if let Ok(ufid) = text.parse::<Ufid>() {
-        if actions.is_some() {
-            return Err("a ufid is explained with the actions that it has".to_owned());
-        }
-        let view = installed(context, ufid)?;
-        let view = view.ok_or_else(|| format!("no flow {ufid}"))?;
-        return Ok((view.flow.clone(), Some(view)));
-    }
-    let status = status(context)?;
-    let ports = port_names(&status);
-    let (_, matching, own) =
-        odp::parse_flow_with(text, &ports).map_err(|error| format!("flow: {error}"))?;
-    let actions = match actions {
-        Some(_) if own.is_some() => return Err("the flow has actions already".to_owned()),
-        Some(text) => Some(
-            odp::parse_actions_with(text, &ports).map_err(|error| format!("actions: {error}"))?,
-        ),
-        None => own,
-    };
-    flow::validate(&matching, actions.as_deref().unwrap_or_default())
-        .map_err(|error| error.to_string())?;
-    let wanted = Megaflow::new(matching, actions.clone().unwrap_or_default());
-    let view = installed(context, wanted.ufid)?;
-    match (actions, view) {
-        // Other actions than it has: a question about a flow that might be.
-        (Some(actions), Some(view)) if view.flow.actions != actions => Ok((wanted.into(), None)),
-        (_, Some(view)) => Ok((view.flow.clone(), Some(view))),
-        (Some(_), None) => Ok((wanted.into(), None)),
-        (None, None) => {
-            Err(format!("{} is not installed: add its actions", odp::format_match(&matching)))
-        }
-    }
-}
-
-/// The flow of that ufid, if there is one.
-pub(super) fn installed(context: &Context, ufid: Ufid) -> Result<Option<FlowView>, String> {
-    match context.handle.ask(Request::Flow(ufid)) {
-        Err(crate::request::RequestError::Refused(_)) => Ok(None),
-        Err(error) => Err(error.to_string()),
-        Ok(Response::Flows(flows)) => Ok(flows.into_iter().next()),
-        Ok(other) => Err(unexpected(&other)),
-    }
-}
-
-/// As people read it.
-fn explanation(explained: &Explained) -> String {
-    let mut text = format!("{}\n", explained.ufid);
-    let _ = writeln!(text, "  {} actions:{}", explained.matching, explained.actions);
-    match &explained.installed {
-        None => text.push_str("placement: not installed\n"),
-        Some(flow) => {
-            let _ = write!(text, "placement: {}", flow.placement);
-            if let Some(provider) = &flow.provider {
-                let _ = write!(text, " ({provider})");
-            }
-            text.push('\n');
-            if let Some(refusal) = &flow.refusal {
-                let _ = writeln!(text, "because: {refusal}");
-            }
-            let [nic, host] = [flow.nic, flow.host];
-            let _ = writeln!(text, "nic: packets:{}, bytes:{}", nic.packets, nic.bytes);
-            let _ = writeln!(text, "host: packets:{}, bytes:{}", host.packets, host.bytes);
-        }
-    }
-    if explained.plans.is_empty() {
-        text.push_str("no hardware provider is configured\n");
-    }
-    for plan in &explained.plans {
-        let _ = match (&plan.plan, &plan.refusal) {
-            (_, Some(refusal)) => writeln!(text, "{}: refused: {refusal}", plan.provider),
-            (Some(words), None) => {
-                writeln!(text, "{}: can hold it\n  {}", plan.provider, words.replace('\n', "\n  "))
-            }
-            (None, None) => writeln!(text, "{}: can hold it", plan.provider),
-        };
-    }
-    text
-}
-
-/// How many megaflows are not in hardware, by reason and what is at fault.
+/// How many megaflows are not in hardware, by reason and what is at fault. One with several
+/// reasons is counted under each.
 pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
-    let mut counts: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, (u64, BTreeMap<&str, u64>)> = BTreeMap::new();
     let flows = ask_flows(context, Request::Flows)?;
-    for refusal in flows.iter().filter_map(|view| view.refusal.as_ref()) {
-        let subjects = counts.entry(refusal.reason.code()).or_default();
-        *subjects.entry(&refusal.subject).or_default() += 1;
+    for refused in flows.iter().filter_map(|view| view.refused.as_ref()) {
+        let mut of_flow: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for refusal in refused.why.iter() {
+            of_flow.entry(refusal.reason.code()).or_default().insert(&refusal.subject);
+        }
+        for (reason, subjects) in of_flow {
+            let (total, counts) = counts.entry(reason).or_default();
+            *total += 1;
+            subjects.into_iter().for_each(|subject| *counts.entry(subject).or_default() += 1);
+        }
     }
     let mut text = String::new();
-    for (reason, subjects) in &counts {
-        let total: u64 = subjects.values().sum();
+    for (reason, (total, subjects)) in &counts {
         let list: Vec<String> = subjects.iter().map(|(what, n)| format!("{what} {n}")).collect();
         let _ = writeln!(text, "{reason}: {total} ({})", list.join(", "));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use flow::{
     Action, Actions, Admission, Answer, Capabilities, Client, Completion, Counters, Key, Mask,
     Match, Megaflow, Moment, Op, OpKind, Placement, PortId, PortLink, ProviderError, Reason,
-    RecircId, Refusal, Stats, Ufid, Upcall, UpcallReason, Verdict,
+    RecircId, Refusal, Refusals, Stats, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;
@@ -19,12 +19,12 @@ impl Admission for TakesAll {
     fn capabilities(&self) -> &Capabilities {
         &self.0
     }
-    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
         let refused = flow.actions.contains(&REFUSED) && self.0.max_actions == 0;
-        if refused { Err(Refusal::new(Reason::Action, "output")) } else { Ok(()) }
+        if refused { Err(Refusal::new(Reason::Action, "output").into()) } else { Ok(()) }
     }
-    fn explain(&self, _flow: &Megaflow) -> Result<String, Refusal> {
-        Ok("plan".to_owned())
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusals> {
+        self.admit(flow).map(|()| "plan".to_owned())
     }
 }
 

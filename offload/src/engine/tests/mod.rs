@@ -1,6 +1,7 @@
 //! The engine in the simulated world of `world.rs`, and what else is told of it at length.
 
 mod desk;
+mod explain;
 mod races;
 mod ranks;
 mod refused;

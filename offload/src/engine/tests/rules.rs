@@ -134,7 +134,7 @@ fn a_crowded_nic_takes_nobody_in_until_it_has_room() {
     desk.put(&two);
     desk.later(Duration::from_millis(10));
     assert_eq!(desk.placement(&two), Placement::Refused);
-    assert_eq!(desk.engine.flows[&two.ufid].refusal.as_ref().unwrap().subject, "crowded");
+    assert_eq!(desk.engine.flows[&two.ufid].refused.as_ref().unwrap().why.first.subject, "crowded");
     usage(&mut desk, 14);
     desk.later(Duration::from_millis(10));
     desk.settle();
@@ -164,7 +164,8 @@ fn who_displaces_another_gets_its_seat_in_a_crowded_nic() {
     desk.step(Event::Stats { place: NIC, stats: there(2), tables: table() });
     desk.settle();
     assert_eq!((desk.placement(&slow), desk.engine.tally.evictions), (Placement::Nic, 0));
-    let why = desk.engine.flows[&chained.ufid].refusal.as_ref().unwrap();
+    let why = desk.engine.flows[&chained.ufid].refused.as_ref().unwrap();
+    let why = &why.why.first;
     assert_eq!((why.reason, why.subject.as_str()), (Reason::Recirculation, "chain"));
 
     desk.stats(Place::Host, on_host(5000));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use flow::{
     Action, Admission, Answer, Capabilities, Client, Completion, Counters, Key, Mask, Match,
     Megaflow, Moment, Op, Placement, PortId, PortLink, ProviderError, ProviderEvent, Reason,
-    Refusal, Stats, TableUsage, Ufid, Upcall, UpcallReason, Verdict,
+    Refusal, Refusals, Stats, TableUsage, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;
@@ -33,12 +33,12 @@ impl Admission for Picky {
         &self.0
     }
 
-    fn admit(&self, flow: &Megaflow) -> Result<(), Refusal> {
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
         let refused = flow.matching.key().tp_src.is_multiple_of(7);
-        if refused { Err(Refusal::new(Reason::MatchField, "tp_src")) } else { Ok(()) }
+        if refused { Err(Refusal::new(Reason::MatchField, "tp_src").into()) } else { Ok(()) }
     }
 
-    fn explain(&self, flow: &Megaflow) -> Result<String, Refusal> {
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusals> {
         self.admit(flow).map(|()| "plan".to_owned())
     }
 }

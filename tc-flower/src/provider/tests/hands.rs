@@ -241,7 +241,7 @@ fn a_filter_of_somebody_else_that_comes_first_keeps_megaflows_out_of_hardware() 
         let results = apply(&mut tc, &[replace(&flow, 2)]);
         let Err(ProviderError::Unsupported(refusal)) = &results[0] else { panic!("{results:?}") };
         assert_eq!(refusal.reason, Reason::Shadowed);
-        assert_eq!(tc.admission.explain(&flow), Err(refusal.clone()));
+        assert_eq!(tc.admission.explain(&flow), Err(refusal.clone().into()));
         assert!(tc.admission.admit(&arp).is_ok());
         let results = apply(&mut tc, &[remove(&flow)]);
         assert_eq!(results[0].as_ref().unwrap().counters, counters(3, 300));
@@ -318,7 +318,7 @@ fn offload_that_is_switched_off_and_on_is_noticed() {
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     let words = "TC offload is disabled on net device";
-    assert!(tc.admission.admit(&flow).unwrap_err().detail.contains(words));
+    assert!(tc.admission.admit(&flow).unwrap_err().first.detail.contains(words));
     for _ in 0..2 {
         kernel.set_offload(11, true);
         assert_eq!(tc.events(), [ProviderEvent::Changed]);
@@ -326,7 +326,7 @@ fn offload_that_is_switched_off_and_on_is_noticed() {
         apply(&mut tc, &[remove(&flow)]);
         kernel.set_offload(11, false);
         assert_eq!(tc.events(), [ProviderEvent::Changed]);
-        assert!(tc.admission.admit(&flow).unwrap_err().detail.contains(words));
+        assert!(tc.admission.admit(&flow).unwrap_err().first.detail.contains(words));
     }
 }
 
@@ -355,7 +355,7 @@ fn a_full_card_is_asked_again_without_forgetting_what_it_can_do() {
     kernel.set_offload(11, true);
     assert!(tc.events().is_empty());
     let tos = flow("in_port(1),eth_type(0x0800),ipv4(tos=0x20)", "2");
-    assert_eq!(tc.admission.admit(&tos).unwrap_err().reason, Reason::MatchField);
+    assert_eq!(tc.admission.admit(&tos).unwrap_err().first.reason, Reason::MatchField);
 }
 
 #[test]

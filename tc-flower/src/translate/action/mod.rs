@@ -5,7 +5,7 @@ mod output;
 pub(crate) mod set;
 mod tag;
 
-use flow::{Action, ActionKind, Key, Mask, Reason, Refusal};
+use flow::{Action, ActionKind, Key, Mask, Reason, Reasons, Refusal, Refusals};
 
 use super::{PortDevice, Tags, Target, table};
 use crate::rule::TcAction;
@@ -35,19 +35,19 @@ pub(crate) struct Context<'t> {
     pub(crate) whole: bool,
     /// True if the outermost network header is an MPLS label.
     pub(crate) mpls: bool,
-    /// Where it came in.
-    pub(crate) device: &'t PortDevice,
+    /// Where it came in; `None` where that is no port of a switch.
+    pub(crate) device: Option<&'t PortDevice>,
 }
 
 impl<'t> Context<'t> {
-    pub(super) fn new(key: &Key, mask: &Mask, tags: Tags, device: &'t PortDevice) -> Context<'t> {
+    pub(super) fn new(key: &Key, mask: &Mask, device: Option<&'t PortDevice>) -> Context<'t> {
         let l3 = match key.eth_type {
             table::IPV4_TYPE => L3::Ipv4,
             table::IPV6_TYPE => L3::Ipv6,
             _ => L3::Unknown,
         };
         Context {
-            tags,
+            tags: Tags::of(key, mask),
             l3,
             protocol: (mask.ip_proto == 0xff).then_some(key.ip_proto),
             whole: mask.ip_frag == 0xff && key.ip_frag == 0,
@@ -73,51 +73,67 @@ struct List<'t> {
     words: usize,
 }
 
-/// The tc actions of a list; an empty list is a drop.
+/// The tc actions of a list, without those that are refused; an empty list is a drop.
 pub(super) fn translate(
     actions: &[Action],
     target: &Target,
     context: Context<'_>,
-) -> Result<Vec<TcAction>, Refusal> {
-    let Some(last) = actions.last() else { return Ok(vec![TcAction::Drop]) };
-    if let Some(action) = actions.iter().find(|action| is_unknown_to_tc(action.kind())) {
-        return Err(Refusal::new(Reason::Action, action.kind().name()).detail("tc has none"));
-    }
-    if !matches!(last, Action::Output(_) | Action::Recirc(_)) {
-        return Err(order(last.kind(), "tc wants an output or recirc at the end of the list"));
+    reasons: &mut Reasons,
+) -> Vec<TcAction> {
+    if actions.is_empty() {
+        return vec![TcAction::Drop];
     }
     let out = Vec::with_capacity(actions.len() + 1);
     let mut list = List { target, context, out, stale: 0, words: 0 };
     for (at, action) in actions.iter().enumerate() {
-        list.action(action, at + 1 == actions.len())?;
+        reasons.keep(list.action(action, at + 1 == actions.len()));
     }
     if list.out.len() > MAX_ACTIONS {
         let detail = format!("{} tc actions, at most {MAX_ACTIONS}", list.out.len());
-        return Err(Refusal::new(Reason::ActionList, "number of actions").detail(detail));
+        reasons.add(Refusal::new(Reason::ActionList, "number of actions").detail(detail));
     }
-    Ok(list.out)
+    list.out
+}
+
+fn check_end(last: &Action) -> Result<(), Refusal> {
+    match last {
+        Action::Output(_) | Action::Recirc(_) => Ok(()),
+        Action::Userspace(_)
+        | Action::Set(_)
+        | Action::PushVlan { .. }
+        | Action::PopVlan
+        | Action::PushMpls { .. }
+        | Action::PopMpls { .. }
+        | Action::Hash { .. }
+        | Action::Trunc(_)
+        | Action::Sample { .. } => {
+            Err(order(last.kind(), "tc wants an output or recirc at the end of the list"))
+        }
+    }
 }
 
 impl List<'_> {
-    fn action(&mut self, action: &Action, last: bool) -> Result<(), Refusal> {
+    fn action(&mut self, action: &Action, last: bool) -> Result<(), Refusals> {
         if !matches!(action, Action::Set(_)) {
             self.repair();
         }
         match action {
-            Action::Output(port) => self.output(*port, last),
-            Action::Recirc(id) => self.recirc(*id, last),
-            Action::Set(fields) => self.set(fields),
-            Action::PushVlan { tpid, tci } => self.push_vlan(*tpid, *tci),
-            Action::PopVlan => self.pop_vlan(),
-            Action::PushMpls { lse, eth_type } => self.push_mpls(*lse, *eth_type),
-            Action::PopMpls { eth_type } => self.pop_mpls(*eth_type),
+            Action::Output(port) => self.output(*port, last)?,
+            Action::Recirc(id) => self.recirc(*id, last)?,
+            Action::Set(fields) => self.set(fields)?,
+            Action::PushVlan { tpid, tci } => self.push_vlan(*tpid, *tci)?,
+            Action::PopVlan => self.pop_vlan()?,
+            Action::PushMpls { lse, eth_type } => self.push_mpls(*lse, *eth_type)?,
+            Action::PopMpls { eth_type } => self.pop_mpls(*eth_type)?,
             Action::Userspace(_)
             | Action::Hash { .. }
             | Action::Trunc(_)
             | Action::Sample { .. } => {
-                Err(Refusal::new(Reason::Action, action.kind().name()).detail("tc has none"))
+                let refusal = Refusal::new(Reason::Action, action.kind().name());
+                return Err(refusal.detail("tc has none").into());
             }
         }
+        if last { Ok(check_end(action)?) } else { Ok(()) }
     }
 
     /// Makes the checksums right before the packet is looked at again.
@@ -126,19 +142,6 @@ impl List<'_> {
             self.out.push(TcAction::Csum(self.stale));
             self.stale = 0;
         }
-    }
-}
-
-fn is_unknown_to_tc(kind: ActionKind) -> bool {
-    match kind {
-        ActionKind::Userspace | ActionKind::Hash | ActionKind::Trunc | ActionKind::Sample => true,
-        ActionKind::Output
-        | ActionKind::Set
-        | ActionKind::PushVlan
-        | ActionKind::PopVlan
-        | ActionKind::PushMpls
-        | ActionKind::PopMpls
-        | ActionKind::Recirc => false,
     }
 }
 

@@ -14,7 +14,8 @@ impl List<'_> {
         let Some(device) = self.target.ports.get(&port) else {
             return refuse("the port has no interface on a switchdev NIC");
         };
-        if device.switch_id != self.context.device.switch_id {
+        let came_in = self.context.device;
+        if came_in.is_some_and(|came_in| device.switch_id != came_in.switch_id) {
             return refuse("the port is on another switch than in_port");
         }
         let ifindex = device.ifindex;

@@ -1,6 +1,6 @@
 //! `set`: words of headers, and the checksums that go with them.
 
-use flow::{Attr, Field, Reason, Refusal, SetFields};
+use flow::{Attr, Field, Reason, Reasons, Refusal, Refusals, SetFields};
 
 use super::header::Place;
 pub(crate) use super::header::fields as words_to_fields;
@@ -18,29 +18,31 @@ fn places(header: Header) -> impl Iterator<Item = &'static Place> {
 }
 
 impl List<'_> {
-    pub(super) fn set(&mut self, set: &SetFields) -> Result<(), Refusal> {
+    pub(super) fn set(&mut self, set: &SetFields) -> Result<(), Refusals> {
         let Some(first) = set.mask.fields().next() else {
-            return Err(Refusal::new(Reason::Action, "set").detail("the action sets no field"));
+            let refusal = Refusal::new(Reason::Action, "set").detail("the action sets no field");
+            return Err(refusal.into());
         };
+        let mut reasons = Reasons::default();
         let header = self.header(set, first)?;
-        let covered = |field| places(header).any(|place| place.field == field);
-        if let Some(field) = set.mask.fields().find(|field| !covered(*field)) {
-            return Err(refuse(field, "tc does not rewrite it"));
-        }
-        let stale = self.checksums(set, header)?;
+        let covered = |field: &Field| places(header).any(|place| place.field == *field);
+        let foreign = set.mask.fields().filter(|field| !covered(field));
+        reasons.extend(foreign.map(not_rewritten));
+        let stale = reasons.keep(self.checksums(set, header)).unwrap_or_default();
         let words = header::words(header, &set.value, &set.mask);
         self.words += words.len();
         if self.words > MAX_WORDS {
             let detail = format!("more than {MAX_WORDS} words are rewritten");
-            return Err(Refusal::new(Reason::ActionList, "set").detail(detail));
+            reasons.add(Refusal::new(Reason::ActionList, "set").detail(detail));
         }
+        reasons.into_result(())?;
         self.out.push(TcAction::Pedit(words));
         self.stale |= stale;
         Ok(())
     }
 
     /// The header that a set rewrites, if the match says that the packet has it.
-    fn header(&self, set: &SetFields, first: Field) -> Result<Header, Refusal> {
+    fn header(&self, set: &SetFields, first: Field) -> Result<Header, Refusals> {
         let ip = match set.attr {
             Attr::Eth => return Ok(Header::Ethernet),
             Attr::Ipv4 => L3::Ipv4,
@@ -48,7 +50,7 @@ impl List<'_> {
             Attr::Ip if set.protocol == 4 => L3::Ipv4,
             Attr::Ip if set.protocol == 6 => L3::Ipv6,
             Attr::Ip => self.context.l3,
-            Attr::Transport => return self.transport(set, first),
+            Attr::Transport => return Ok(self.transport(set, first)?),
             Attr::RecircId
             | Attr::DpHash
             | Attr::InPort
@@ -57,13 +59,14 @@ impl List<'_> {
             | Attr::EthType
             | Attr::Mpls
             | Attr::TcpFlags
-            | Attr::Arp => return Err(refuse(first, "tc does not rewrite it")),
+            | Attr::Arp => {
+                let more = set.mask.fields().skip(1).map(not_rewritten).collect();
+                return Err(Refusals { first: not_rewritten(first), more });
+            }
         };
-        if ip != self.context.l3 {
-            return Err(refuse(first, "match on the EtherType of the header that is rewritten"));
-        }
-        header::of(ip)
-            .ok_or_else(|| refuse(first, "match on the EtherType of the header that is rewritten"))
+        let header = header::of(ip).filter(|_| ip == self.context.l3);
+        let why = "match on the EtherType of the header that is rewritten";
+        Ok(header.ok_or_else(|| refuse(first, why))?)
     }
 
     fn transport(&self, set: &SetFields, first: Field) -> Result<Header, Refusal> {
@@ -112,6 +115,10 @@ impl List<'_> {
         }
         Err(refuse(field, "match frag=no: a fragment's checksum can't be made right"))
     }
+}
+
+fn not_rewritten(field: Field) -> Refusal {
+    refuse(field, "tc does not rewrite it")
 }
 
 fn refuse(field: Field, why: &str) -> Refusal {

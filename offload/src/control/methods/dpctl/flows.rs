@@ -3,7 +3,7 @@
 use flow::Ufid;
 
 use super::{megaflow, options, parse, without_datapath};
-use crate::control::methods::offload::installed;
+use crate::control::methods::explain::installed;
 use crate::control::methods::{Context, done, flows, status};
 use crate::control::render::{flow_line, statistics};
 use crate::request::Request;
