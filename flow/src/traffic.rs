@@ -20,6 +20,10 @@ pub struct PortTraffic {
     pub receive_drops: Vec<(&'static str, Counters)>,
     /// Packets that hit and were lost on the way out, by reason.
     pub transmit_drops: Vec<(&'static str, Counters)>,
+    /// The counters are of whole frames, from the device's start in this process on, and its
+    /// host is this process alone. Not so at an interface of the kernel: others send there too,
+    /// and only packets can be compared.
+    pub exact: bool,
 }
 
 impl PortTraffic {
@@ -72,6 +76,7 @@ mod tests {
             from_host: count(to_host),
             receive_drops: Vec::new(),
             transmit_drops: Vec::new(),
+            exact: true,
         }
     }
 

@@ -1,10 +1,15 @@
 //! Network interfaces as the kernel lists them, and how a port's interface is found: on a
 //! switchdev NIC by switch and port, because names change.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use flow::Counters;
+
 use crate::wire::consts::{
-    IFLA_IFNAME, IFLA_PHYS_PORT_NAME, IFLA_PHYS_SWITCH_ID, NLM_F_DUMP, RTM_GETLINK, RTM_NEWLINK,
+    IFLA_IFNAME, IFLA_OFFLOAD_XSTATS_CPU_HIT, IFLA_PHYS_PORT_NAME, IFLA_PHYS_SWITCH_ID,
+    IFLA_STATS_LINK_64, IFLA_STATS_LINK_OFFLOAD_XSTATS, NLM_F_DUMP, RTM_GETLINK, RTM_GETSTATS,
+    RTM_NEWLINK, RTM_NEWSTATS,
 };
 use crate::wire::{Attrs, Client, KernelSocket, Malformed, Transport, WireError, read};
 
@@ -115,6 +120,108 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Device, Malformed> {
 /// The interface's number in the payload of a link message.
 pub(crate) fn ifindex(payload: &[u8]) -> Result<u32, Malformed> {
     read::u32_at(payload, 4)
+}
+
+/// What an interface counts, of which the driver tells the CPU's share from the hardware's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LinkCounters {
+    /// All that came in.
+    pub(crate) received: Counters,
+    /// All that went out.
+    pub(crate) sent: Counters,
+    /// Packets that should have gone out and were dropped.
+    pub(crate) unsent: u64,
+    /// Of those received: what the CPU had.
+    pub(crate) to_cpu: Counters,
+    /// Of those sent or dropped: what the CPU gave.
+    pub(crate) from_cpu: Counters,
+}
+
+impl LinkCounters {
+    /// Growth since an earlier reading; `None` where a counter went back.
+    pub(crate) fn since(self, earlier: LinkCounters) -> Option<LinkCounters> {
+        Some(LinkCounters {
+            received: self.received.since(earlier.received)?,
+            sent: self.sent.since(earlier.sent)?,
+            unsent: self.unsent.checked_sub(earlier.unsent)?,
+            to_cpu: self.to_cpu.since(earlier.to_cpu)?,
+            from_cpu: self.from_cpu.since(earlier.from_cpu)?,
+        })
+    }
+}
+
+impl std::ops::Add for LinkCounters {
+    type Output = LinkCounters;
+
+    fn add(self, other: LinkCounters) -> LinkCounters {
+        LinkCounters {
+            received: self.received + other.received,
+            sent: self.sent + other.sent,
+            unsent: self.unsent.saturating_add(other.unsent),
+            to_cpu: self.to_cpu + other.to_cpu,
+            from_cpu: self.from_cpu + other.from_cpu,
+        }
+    }
+}
+
+/// Bytes of `struct if_stats_msg`.
+const STATSMSG: usize = 12;
+
+/// The counters of every interface whose driver tells the CPU's share, by number.
+pub(crate) fn counters<T: Transport>(
+    client: &mut Client<T>,
+) -> Result<BTreeMap<u32, LinkCounters>, WireError> {
+    let wanted = [IFLA_STATS_LINK_64, IFLA_STATS_LINK_OFFLOAD_XSTATS];
+    let wanted = wanted.iter().fold(0_u32, |mask, kind| mask | 1 << (kind - 1));
+    let mut request = [0; STATSMSG];
+    request[8..].copy_from_slice(&wanted.to_ne_bytes());
+    client.dump(
+        RTM_GETSTATS,
+        NLM_F_DUMP,
+        |w| w.raw(&request),
+        BTreeMap::new,
+        |all, message| {
+            if message.kind == RTM_NEWSTATS
+                && let Some(counters) = parse_counters(message.payload)?
+            {
+                all.insert(ifindex(message.payload)?, counters);
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Reads the payload of a message of statistics; `None` if the driver does not tell the CPU's
+/// share.
+fn parse_counters(payload: &[u8]) -> Result<Option<LinkCounters>, Malformed> {
+    let attrs = payload.get(STATSMSG..).ok_or(Malformed("a stats message is cut short"))?;
+    // The start of `struct rtnl_link_stats64`: packets, bytes, errors, drops; in and out each.
+    let pair = |bytes: &[u8], at| {
+        Ok(Counters { packets: read::u64_at(bytes, at)?, bytes: read::u64_at(bytes, at + 16)? })
+    };
+    let (mut all, mut cpu) = (None, None);
+    for attr in Attrs(attrs) {
+        let attr = attr?;
+        match attr.kind {
+            IFLA_STATS_LINK_64 => {
+                let both = (pair(attr.payload, 0)?, pair(attr.payload, 8)?);
+                all = Some((both, read::u64_at(attr.payload, 56)?));
+            }
+            IFLA_STATS_LINK_OFFLOAD_XSTATS => {
+                if let Some(hit) = attr.nested().find(IFLA_OFFLOAD_XSTATS_CPU_HIT)? {
+                    cpu = Some((pair(hit.payload, 0)?, pair(hit.payload, 8)?));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(all.zip(cpu).map(|(((received, sent), unsent), (to_cpu, from_cpu))| LinkCounters {
+        received,
+        sent,
+        unsent,
+        to_cpu,
+        from_cpu,
+    }))
 }
 
 #[cfg(test)]

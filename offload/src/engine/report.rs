@@ -61,6 +61,11 @@ impl Engine {
         (0..self.hardware.len()).map(ProviderId)
     }
 
+    /// Those of them that answer.
+    pub fn hardware_up(&self) -> impl Iterator<Item = ProviderId> + '_ {
+        self.hardware().filter(|id| self.hardware[id.0].gone.is_none())
+    }
+
     /// The engine's part of the metrics.
     #[must_use]
     pub fn metrics(&self) -> Snapshot {

@@ -1,16 +1,64 @@
 //! The conservation of packets, put together from what the engine, the host and devices count.
 
+use std::collections::BTreeSet;
+
 use flow::conservation::{Conservation, Side};
 use flow::{Counters, PortTraffic};
 use hostdp::drops::{DropReason, Drops};
 use hostdp::{Ends, Ledger, Snapshot};
 
 use super::status::Counted;
-use crate::engine::Engine;
+use crate::engine::{Engine, ProviderId};
+
+/// Whether anything has moved.
+#[derive(Default)]
+pub(super) struct Rest {
+    at_last_pass: Reading,
+    /// Devices whose ports had counted on at their last reading.
+    moving: BTreeSet<ProviderId>,
+    /// Devices that were read since the host stands where it does.
+    read: BTreeSet<ProviderId>,
+    /// All were, and nothing had moved.
+    was_still: bool,
+}
+
+impl Rest {
+    /// A device's ports were read, and are as they were, or not.
+    pub(super) fn traffic_read(&mut self, provider: ProviderId, is_still: bool) {
+        if is_still {
+            self.moving.remove(&provider);
+        } else {
+            self.moving.insert(provider);
+        }
+        self.read.insert(provider);
+    }
+
+    /// A statistics pass over the host; `devices` are those that answer. Returns true if the host
+    /// stands where it did, and every device was read meanwhile and does so too.
+    pub(super) fn passed(
+        &mut self,
+        host: &Snapshot,
+        mut devices: impl Iterator<Item = ProviderId>,
+    ) -> bool {
+        let now = Reading::from(host);
+        let has_moved = now != std::mem::replace(&mut self.at_last_pass, now);
+        let is_compared = devices.all(|id| self.read.contains(&id));
+        if has_moved || is_compared {
+            self.read.clear();
+            self.was_still = !has_moved && self.moving.is_empty();
+        }
+        is_compared && self.was_still
+    }
+
+    /// Is it still as it was at the last pass?
+    pub(super) fn lasts(&self, host: &Snapshot) -> bool {
+        self.was_still && self.moving.is_empty() && self.at_last_pass == Reading::from(host)
+    }
+}
 
 /// All that the host has counted: two readings that are equal had nothing between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Reading {
+struct Reading {
     ledger: Ledger,
     ends: Ends,
     drops: Drops,
@@ -36,16 +84,26 @@ pub(super) fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservati
         all.forks += hits.forks;
         all.recirculated += hits.recirculated;
         all.went_on += hits.all.since(hits.first).unwrap_or_default();
-        match counted.traffic.get(&provider) {
-            Some(ports) if !ports.is_empty() => {
-                ports.iter().for_each(|port| device_port(&mut all, port, counted));
-            }
-            _ => {
-                all.offered += hits.first;
-                all.sent_nic += hits.promised();
-                all.unwitnessed += hits.all;
-            }
+        let ports = counted.traffic.get(&provider).map_or(&[][..], Vec::as_slice);
+        if ports.iter().any(|port| port.exact) {
+            ports.iter().for_each(|port| device_port(&mut all, port, counted));
+            continue;
         }
+        // Of bytes no interface of the kernel knows what we do.
+        let promised = hits.promised();
+        let seen = counted.witnesses.seen(provider, ports, counted.host, counted.by_hand);
+        let packets = |seen: u64, bytes: u64| Counters { packets: seen, bytes };
+        let Some(seen) = seen else {
+            all.offered += hits.first;
+            all.sent_nic += promised;
+            all.unwitnessed += hits.all;
+            continue;
+        };
+        all.offered += packets(0, hits.first.bytes);
+        all.offered.packets = all.offered.packets.saturating_add_signed(seen.received);
+        all.sent_nic += packets(seen.sent, promised.bytes);
+        all.unwitnessed += packets(0, hits.all.bytes);
+        all.lose(Side::Nic, "tx-dropped", packets(seen.lost, 0));
     }
     all.went_on += host.ledger.continued.received;
     all

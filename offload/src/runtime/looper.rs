@@ -1,20 +1,21 @@
 //! The engine's thread: events in, commands out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 
 use crossbeam_channel::{Receiver, Sender, select};
-use flow::{Counters, Moment, PortId, ProviderError, Ufid};
+use flow::{Counters, Moment, PortId, PortTraffic, ProviderError, Ufid};
 use hostdp::port::LinkState;
 use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Resolution, Upcall, UpcallId};
 use metrics::Histogram;
 
-use super::conservation::Reading;
+use super::conservation::Rest;
 use super::floods::Floods;
 use super::ports::Ports;
 use super::provider::{self, Job, News};
 use super::status::{About, Counted, Traffic, status};
+use super::witness::Witnesses;
 use super::{STOP, TICK};
 use crate::engine::{Answered, Command, Commands, Engine, Event, Place, ProviderId};
 use crate::request::{Reply, Request, RequestError, Response, StopFlag, Token};
@@ -29,10 +30,9 @@ pub(super) struct Loop {
     /// Where all threads report: one channel, so that what one thread did first comes first.
     pub(super) news: Sender<News>,
     pub(super) traffic: Traffic,
-    /// Devices whose ports had counted on at their last reading.
-    pub(super) moving: BTreeSet<ProviderId>,
-    /// What the host had counted at its last statistics pass.
-    pub(super) at_last_pass: Reading,
+    /// Since when those of the kernel's interfaces are comparable.
+    pub(super) witnesses: Witnesses,
+    pub(super) rest: Rest,
     /// What was put in by hand, which no device's port has seen.
     pub(super) by_hand: BTreeMap<PortId, Counters>,
     pub(super) upcalls: Upcalls,
@@ -125,27 +125,19 @@ impl Loop {
     fn hear(&mut self, news: News) {
         match news {
             News::Event(event) => self.step(event),
-            News::Traffic(provider, traffic) => {
-                let known = self.traffic.entry(provider).or_default();
-                let before = known.clone();
-                for next in traffic {
-                    match known.iter_mut().find(|port| port.port == next.port) {
-                        Some(port) => port.update(next),
-                        None => known.push(next),
-                    }
-                }
-                if *known == before {
-                    self.moving.remove(&provider);
-                } else {
-                    self.moving.insert(provider);
-                }
+            News::Traffic(provider, traffic, event) => {
+                self.traffic_read(provider, traffic);
+                event.into_iter().for_each(|event| self.step(event));
             }
             News::Admission(provider, admission) => {
                 let now = self.now();
                 self.engine.set_admission(provider, admission, now);
             }
-            News::Pass(reading) => {
-                self.at_last_pass = *reading;
+            News::Pass(snapshot) => {
+                if self.rest.passed(&snapshot, self.engine.hardware_up()) {
+                    let (engine, traffic) = (&self.engine, &self.traffic);
+                    self.witnesses.start(engine, traffic, &snapshot, &self.by_hand);
+                }
                 self.warn_of_floods();
             }
             News::Snapshot(token, snapshot) => {
@@ -155,8 +147,8 @@ impl Loop {
                     upcall_duration: &self.upcalls.duration,
                     traffic: &self.traffic,
                     by_hand: &self.by_hand,
-                    at_rest: self.moving.is_empty()
-                        && self.at_last_pass == Reading::from(&*snapshot),
+                    witnesses: &self.witnesses,
+                    at_rest: self.rest.lasts(&snapshot),
                 };
                 let status = status(&self.about, &self.engine, &counted);
                 // Whoever asked may have given up: nobody is waiting then.
@@ -180,6 +172,19 @@ impl Loop {
                 }
             }
         }
+    }
+
+    fn traffic_read(&mut self, provider: ProviderId, traffic: Vec<PortTraffic>) {
+        let known = self.traffic.entry(provider).or_default();
+        let before = known.clone();
+        let is_whole = traffic.len() >= known.len();
+        for next in traffic {
+            match known.iter_mut().find(|port| port.port == next.port) {
+                Some(port) => port.update(next),
+                None => known.push(next),
+            }
+        }
+        self.rest.traffic_read(provider, is_whole && *known == before);
     }
 
     fn packet(&mut self, event: worker::Event) {
@@ -270,7 +275,7 @@ impl Loop {
                 let _ = self.host.stats(done);
                 let news = self.news.clone();
                 let done = HostReply::with(move |snapshot: Box<hostdp::Snapshot>| {
-                    let _ = news.send(News::Pass(Box::new(Reading::from(&*snapshot))));
+                    let _ = news.send(News::Pass(snapshot));
                 });
                 let _ = self.host.snapshot(done);
             }

@@ -9,8 +9,9 @@ mod looper;
 mod ports;
 mod provider;
 mod status;
+mod witness;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,10 +23,12 @@ use flow::Provider;
 use crate::clock::Clock;
 use crate::engine::{Engine, ProviderId};
 use crate::request::{Handle, StopFlag};
+use conservation::Rest;
 use floods::Floods;
 use looper::{Loop, Upcalls};
 use ports::Ports;
 use status::{About, Traffic};
+use witness::Witnesses;
 
 /// What the runtime is made of.
 pub struct Parts {
@@ -83,8 +86,8 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         providers,
         news,
         traffic: Traffic::new(),
-        moving: BTreeSet::new(),
-        at_last_pass: conservation::Reading::default(),
+        witnesses: Witnesses::default(),
+        rest: Rest::default(),
         by_hand: BTreeMap::new(),
         upcalls: Upcalls::default(),
         ports,

@@ -10,7 +10,6 @@ use flow::{
     Counters, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderError, ProviderEvent,
 };
 
-use super::conservation::Reading;
 use crate::clock::Clock;
 use crate::engine::{Event, Place, ProviderId};
 use crate::request::Token;
@@ -29,12 +28,13 @@ pub(super) enum Job {
 pub(super) enum News {
     /// For the engine.
     Event(Event),
-    /// What the device's ports count, read with each statistics pass.
-    Traffic(ProviderId, Vec<PortTraffic>),
+    /// What the device's ports count, and the statistics pass with which that was read: one piece
+    /// of news, so that nobody sees the one without the other.
+    Traffic(ProviderId, Vec<PortTraffic>, Option<Event>),
     /// What the device can do now.
     Admission(ProviderId, Arc<dyn Admission>),
     /// What the host datapath had counted when its statistics were read.
-    Pass(Box<Reading>),
+    Pass(Box<hostdp::Snapshot>),
     /// The host datapath's counters, for a request.
     Snapshot(Token, Box<hostdp::Snapshot>),
     /// What a table or device holds, for a request.
@@ -94,7 +94,8 @@ struct Owner {
 impl Owner {
     fn run(mut self, todo: &Receiver<Job>) {
         // Its counters are there from the start, each with its name.
-        self.traffic();
+        let traffic = self.traffic();
+        let _ = self.news.send(News::Traffic(self.id, traffic, None));
         self.dump();
         loop {
             match todo.recv_timeout(NEWS) {
@@ -131,10 +132,9 @@ impl Owner {
         }
     }
 
-    fn traffic(&mut self) {
-        if let Ok(traffic) = self.provider.traffic() {
-            let _ = self.news.send(News::Traffic(self.id, traffic));
-        }
+    /// Nothing of a device that does not answer now.
+    fn traffic(&mut self) -> Vec<PortTraffic> {
+        self.provider.traffic().unwrap_or_default()
     }
 
     fn dump(&mut self) {
@@ -160,9 +160,10 @@ impl Owner {
             Job::ReadStats => {
                 let mut all = Vec::new();
                 let stats = self.provider.stats(&mut all).map(|()| all);
-                self.traffic();
+                let traffic = self.traffic();
                 let tables = self.provider.tables();
-                self.tell(Event::Stats { place, stats, tables });
+                let event = Event::Stats { place, stats, tables };
+                let _ = self.news.send(News::Traffic(self.id, traffic, Some(event)));
             }
             Job::Dump(token) => {
                 let mut all = Vec::new();

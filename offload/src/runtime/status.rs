@@ -7,6 +7,7 @@ use hostdp::drops::DropReason;
 use metrics::{Direction, Histogram, PortMetrics, Snapshot};
 
 use super::conservation::conservation;
+use super::witness::Witnesses;
 use crate::clock::Clock;
 use crate::engine::{Engine, ProviderId};
 use crate::request::{PortView, Status};
@@ -32,6 +33,8 @@ pub(super) struct Counted<'a> {
     /// What was put into the host datapath by hand: it counts as received there, and no device's
     /// port has seen it.
     pub(super) by_hand: &'a BTreeMap<PortId, Counters>,
+    /// Since when what kernel interfaces count is comparable.
+    pub(super) witnesses: &'a Witnesses,
     /// Neither the devices' ports nor the host have counted on since they were last read.
     pub(super) at_rest: bool,
 }
@@ -90,10 +93,10 @@ fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
     ]);
 }
 
-/// What the host sent by a port: on a device, what the device put on the wire of it.
+/// What the host sent by a port: on a card, what the card put on the wire of it.
 fn sent(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> Counters {
-    let device = traffic.iter().find(|device| device.port == port.id);
-    device.map_or(port.sent, |device| device.from_host)
+    let card = traffic.iter().find(|device| device.port == port.id && device.exact);
+    card.map_or(port.sent, |card| card.from_host)
 }
 
 fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMetrics {

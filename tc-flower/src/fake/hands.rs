@@ -99,3 +99,9 @@ pub(super) fn show_link(w: &mut Writer, (ifindex, name, switch, phys): &Link) {
     switch.iter().for_each(|id| w.bytes(IFLA_PHYS_SWITCH_ID, id));
     phys.iter().for_each(|name| w.text(IFLA_PHYS_PORT_NAME, name));
 }
+
+/// The start of `struct rtnl_link_stats64`, each packet with 60 bytes.
+pub(super) fn show_counters(w: &mut Writer, kind: u16, [received, sent, unsent]: [u64; 3]) {
+    let numbers = [received, sent, received * 60, sent * 60, 0, 0, 0, unsent];
+    w.bytes(kind, &numbers.map(u64::to_ne_bytes).concat());
+}

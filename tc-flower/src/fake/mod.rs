@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) cut: VecDeque<(usize, u32)>,
     /// Interfaces with `hw-tc-offload` off.
     pub(crate) offload_off: BTreeSet<u32>,
+    /// Packets in and out and dropped on the way out, by interface: all, and the CPU's share.
+    pub(crate) counters: BTreeMap<u32, ([u64; 3], Option<[u64; 3]>)>,
     /// Requests of each kind so far.
     pub(crate) seen: BTreeMap<u16, usize>,
     next_handle: u32,
@@ -155,6 +157,7 @@ impl State {
         let dump = request.flags & NLM_F_DUMP == NLM_F_DUMP;
         match request.kind {
             RTM_GETLINK => self.dump_links(port, seq),
+            RTM_GETSTATS => self.dump_counters(port, seq),
             RTM_GETTFILTER if dump => {
                 let tc = TcMsg::parse(request.payload).unwrap();
                 self.dump_filters(port, seq, tc.ifindex, tc.parent);
@@ -216,6 +219,24 @@ impl State {
         for link in self.links.clone() {
             let link = message(RTM_NEWLINK, 2, seq, port, |w| hands::show_link(w, &link));
             self.push(port, link);
+        }
+        self.done(port, seq, 2);
+    }
+
+    fn dump_counters(&mut self, port: u32, seq: u32) {
+        for (ifindex, (all, cpu)) in self.counters.clone() {
+            let shown = message(RTM_NEWSTATS, 2, seq, port, |w| {
+                w.raw(&[0; 4]);
+                w.raw(&ifindex.to_ne_bytes());
+                w.raw(&9_u32.to_ne_bytes());
+                hands::show_counters(w, IFLA_STATS_LINK_64, all);
+                let nest = w.nest(IFLA_STATS_LINK_OFFLOAD_XSTATS);
+                if let Some(cpu) = cpu {
+                    hands::show_counters(w, IFLA_OFFLOAD_XSTATS_CPU_HIT, cpu);
+                }
+                w.end(nest);
+            });
+            self.push(port, shown);
         }
         self.done(port, seq, 2);
     }

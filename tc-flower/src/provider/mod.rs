@@ -11,12 +11,13 @@ mod qdisc;
 mod read;
 mod settle;
 mod table;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use flow::{
-    Admission, Completion, Correction, Dumped, Megaflow, Moment, Op, PortId, Provider,
+    Admission, Completion, Correction, Dumped, Megaflow, Moment, Op, PortId, PortTraffic, Provider,
     ProviderError, ProviderEvent, Refusal, Stats, TableUsage, Ufid,
 };
 
@@ -29,6 +30,7 @@ use crate::links::{Device, DeviceSelector};
 use crate::rule::Signature;
 use crate::wire::{Client, KernelSocket, Transport};
 use table::{Placed, Table};
+use witness::Witness;
 
 /// Tells the time in which statistics are dated.
 pub type Clock = Box<dyn Fn() -> Moment + Send>;
@@ -129,6 +131,10 @@ impl Provider for TcProvider {
         vec![TableUsage { table: "flower", holds_megaflows: true, entries, capacity: None }]
     }
 
+    fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
+        self.0.traffic()
+    }
+
     fn events(&mut self) -> Vec<ProviderEvent> {
         self.0.events()
     }
@@ -174,6 +180,8 @@ struct Tc<T> {
     /// What their drivers can do, by interface.
     features: BTreeMap<u32, Arc<Features>>,
     admission: Arc<TcAdmission>,
+    /// What the ports count by themselves.
+    witnesses: BTreeMap<PortId, Witness>,
     table: Table,
     /// What others have on the ports' interfaces.
     foreign: BTreeMap<Location, Foreign>,

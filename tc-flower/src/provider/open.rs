@@ -39,6 +39,7 @@ impl<T: Transport> Tc<T> {
             by_ifindex: BTreeMap::new(),
             features: BTreeMap::new(),
             admission: Arc::new(TcAdmission::unprobed(Target::default())),
+            witnesses: BTreeMap::new(),
             table: Table::default(),
             foreign: BTreeMap::new(),
             found: HashMap::new(),

@@ -8,6 +8,7 @@ use crate::fake::{Kernel, Socket};
 use crate::wire::consts::*;
 
 mod hands;
+mod witness;
 
 type FakeTc = Tc<Socket>;
 

@@ -30,12 +30,18 @@ pub(crate) const RTM_DELQDISC: u16 = 37;
 pub(crate) const RTM_NEWTFILTER: u16 = 44;
 pub(crate) const RTM_DELTFILTER: u16 = 45;
 pub(crate) const RTM_GETTFILTER: u16 = 46;
+pub(crate) const RTM_NEWSTATS: u16 = 92;
+pub(crate) const RTM_GETSTATS: u16 = 94;
 pub(crate) const RTNLGRP_LINK: u32 = 1;
 pub(crate) const RTNLGRP_TC: u32 = 4;
 
 pub(crate) const IFLA_IFNAME: u16 = 3;
 pub(crate) const IFLA_PHYS_SWITCH_ID: u16 = 36;
 pub(crate) const IFLA_PHYS_PORT_NAME: u16 = 38;
+
+pub(crate) const IFLA_STATS_LINK_64: u16 = 1;
+pub(crate) const IFLA_STATS_LINK_OFFLOAD_XSTATS: u16 = 4;
+pub(crate) const IFLA_OFFLOAD_XSTATS_CPU_HIT: u16 = 1;
 
 pub(crate) const TC_H_CLSACT: u32 = 0xffff_fff1;
 /// The handle of every ingress and clsact qdisc.

@@ -1,0 +1,258 @@
+//! Interfaces of the kernel as witnesses of what hardware did behind them.
+//!
+//! A port of a switchdev NIC counts all its packets, those that hardware forwarded included, and
+//! has done so since long before this process. What it shows is comparable from the first moment
+//! on at which nothing moved: what it had counted by then beyond what we had is left out for ever.
+
+use std::collections::BTreeMap;
+
+use flow::{Counters, PortId, PortTraffic};
+use hostdp::Snapshot;
+use hostdp::drops::DropReason;
+
+use super::status::Traffic;
+use crate::engine::{Engine, ProviderId};
+
+/// By device: by how much its ports differed when they began to be compared.
+#[derive(Default)]
+pub(super) struct Witnesses(BTreeMap<ProviderId, Alone>);
+
+/// Packets that a device handled by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Alone {
+    /// Came in and did not come up.
+    received: i128,
+    /// Should have gone out without the host having sent them.
+    sent: i128,
+    /// Of all that should have gone out: was dropped.
+    lost: i128,
+}
+
+/// What the ports of a device say that it did by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Seen {
+    /// Came in and did not come up; less than 0 where more came up than came in.
+    pub(super) received: i64,
+    /// Went out.
+    pub(super) sent: u64,
+    /// Should have gone out.
+    pub(super) lost: u64,
+}
+
+impl Witnesses {
+    /// Nothing moves: what devices' ports count is compared from now on, where it was not yet.
+    pub(super) fn start(
+        &mut self,
+        engine: &Engine,
+        traffic: &Traffic,
+        host: &Snapshot,
+        by_hand: &BTreeMap<PortId, Counters>,
+    ) {
+        for (provider, ports) in traffic.iter().filter(|(_, ports)| !ports.is_empty()) {
+            let hits = engine.hits(*provider);
+            self.0.entry(*provider).or_insert_with(|| {
+                let seen = alone(ports, host, by_hand);
+                Alone {
+                    received: seen.received - i128::from(hits.first.packets),
+                    sent: seen.sent - i128::from(hits.promised().packets),
+                    lost: seen.lost,
+                }
+            });
+        }
+    }
+
+    /// What a device did by itself, as its ports count it; `None` where that is not known.
+    pub(super) fn seen(
+        &self,
+        provider: ProviderId,
+        ports: &[PortTraffic],
+        host: &Snapshot,
+        by_hand: &BTreeMap<PortId, Counters>,
+    ) -> Option<Seen> {
+        let before = self.0.get(&provider)?;
+        let now = alone(ports, host, by_hand);
+        let narrow = |n: i128| u64::try_from(n.max(0)).unwrap_or(u64::MAX);
+        // Who had sent what was dropped on the way out is not told: as far as it can be, it was
+        // the device.
+        let out = narrow(now.sent - before.sent);
+        let lost = narrow(now.lost - before.lost).min(out);
+        let received = i64::try_from(now.received - before.received).unwrap_or(i64::MAX);
+        Some(Seen { received, sent: out - lost, lost })
+    }
+}
+
+/// What ports count beyond what the host has received and given.
+fn alone(ports: &[PortTraffic], host: &Snapshot, by_hand: &BTreeMap<PortId, Counters>) -> Alone {
+    let mut sum = Alone::default();
+    for device in ports {
+        let lost: Counters = device.transmit_drops.iter().map(|(_, what)| *what).sum();
+        let lost = i128::from(lost.packets);
+        let given = i128::from(device.from_host.packets);
+        sum.received += i128::from(device.received.packets);
+        sum.sent += i128::from(device.sent.packets) + lost - given;
+        sum.lost += lost;
+        if let Some(port) = host.ports.iter().find(|port| port.id == device.port) {
+            let overruns = port.receive_drops.get(DropReason::RxOverrun);
+            let came_up = i128::from((port.received + overruns).packets);
+            let by_hand = by_hand.get(&port.id).map_or(0, |by_hand| by_hand.packets);
+            sum.received -= came_up - i128::from(by_hand);
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use flow::conservation::{Conservation, State};
+    use flow::{Action, Dumped, Match, Megaflow, Moment, Stats, Ufid};
+    use hostdp::Datapath;
+    use metrics::Histogram;
+
+    use super::super::conservation::{Rest, conservation};
+    use super::super::status::Counted;
+    use super::*;
+    use crate::engine::{Budget, ByRate, Event, Place, Settings};
+
+    const NIC: ProviderId = ProviderId(0);
+
+    fn counters(packets: u64) -> Counters {
+        Counters { packets, bytes: packets * 60 }
+    }
+
+    /// A NIC whose only rule sends everything from port 1 to port 2; nothing comes up.
+    struct Bench {
+        engine: Engine,
+        ufid: Ufid,
+        host: Snapshot,
+        traffic: Traffic,
+        witnesses: Witnesses,
+        nobody: BTreeMap<PortId, Counters>,
+    }
+
+    impl Bench {
+        /// The rule, and the ports, have counted since before us.
+        fn new() -> Bench {
+            let mut datapath = Datapath::new(hostdp::Config::default());
+            let client = Box::new(pipeline::none::NoClient);
+            let mut engine = Engine::new(Settings::default(), client, Box::new(ByRate));
+            let admission = flow::Provider::admission(datapath.table());
+            engine.add_hardware("tc", admission, Budget::new(1_000));
+            let key = flow::Key { in_port: 1, ..flow::Key::default() };
+            let matching = Match::new(&key, &flow::Mask::default());
+            let flow = Arc::new(Megaflow::new(matching, vec![Action::Output(PortId(2))]));
+            let ufid = flow.ufid;
+            let stats = Stats { counters: counters(100), ..Stats::default() };
+            let found = Dumped { ufid, generation: 1, flow: Some(flow), stats, active: true };
+            engine.step(Event::Dumped { provider: NIC, found: vec![found] }, Moment(1));
+            let port = |id| PortTraffic {
+                port: PortId(id),
+                received: counters(0),
+                sent: counters(0),
+                to_host: counters(0),
+                // The system talks there.
+                from_host: counters(7),
+                receive_drops: Vec::new(),
+                transmit_drops: vec![("tx-dropped", counters(0))],
+                exact: false,
+            };
+            let traffic = BTreeMap::from([(NIC, vec![port(1), port(2)])]);
+            let (host, witnesses) = (datapath.snapshot(), Witnesses::default());
+            let nobody = BTreeMap::new();
+            let mut bench = Bench { engine, ufid, host, traffic, witnesses, nobody };
+            bench.count(5_000, 4_000, 9);
+            bench
+        }
+
+        /// What the ports show: received by port 1, sent by port 2 and dropped there.
+        fn count(&mut self, received: u64, sent: u64, dropped: u64) {
+            let ports = self.traffic.get_mut(&NIC).unwrap();
+            ports[0].received = counters(received);
+            // Each also carries what the system sends.
+            (ports[0].sent, ports[1].sent) = (counters(7), counters(sent + 7));
+            ports[1].transmit_drops[0].1 = counters(dropped);
+        }
+
+        /// What the rule shows.
+        fn hit(&mut self, packets: u64) {
+            let stats = Stats { counters: counters(packets), ..Stats::default() };
+            let stats = Ok(vec![(self.ufid, stats)]);
+            let event = Event::Stats { place: Place::Nic(NIC), stats, tables: Vec::new() };
+            self.engine.step(event, Moment(2));
+        }
+
+        fn start(&mut self) {
+            self.witnesses.start(&self.engine, &self.traffic, &self.host, &self.nobody);
+        }
+
+        fn all(&self) -> Conservation {
+            let counted = Counted {
+                host: &self.host,
+                upcall_duration: &Histogram::durations(),
+                traffic: &self.traffic,
+                by_hand: &self.nobody,
+                witnesses: &self.witnesses,
+                at_rest: true,
+            };
+            conservation(&self.engine, &counted)
+        }
+    }
+
+    #[test]
+    fn a_nic_is_held_against_what_its_ports_count_and_not_against_its_own_hits() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.all().packets().state, State::NotChecked, "{:?}", bench.all());
+        bench.start();
+        assert_eq!(bench.all().packets().state, State::Holds, "{:?}", bench.all());
+        bench.count(5_030, 4_030, 9);
+        bench.hit(130);
+        let all = bench.all();
+        assert_eq!((all.packets().state, all.offered.packets), (State::Holds, 130), "{all:?}");
+        assert_eq!(all.bytes().state, State::NotChecked, "no interface counts whole frames");
+        // Later moments at rest move nothing.
+        bench.start();
+        assert_eq!(bench.all(), all);
+        // A packet that should have gone out.
+        bench.count(5_040, 4_039, 10);
+        bench.hit(140);
+        let all = bench.all();
+        let lost = all.lost.values().copied().sum::<Counters>().packets;
+        assert_eq!((all.packets().state, lost), (State::Holds, 1), "{all:?}");
+        // Of each counter one that is wrong by one: the rule's, and those of the ports.
+        for (hits, received, sent, lookups, ends) in [
+            (149, 5_050, 4_049, 1, 0),
+            (151, 5_050, 4_049, -1, 0),
+            (150, 5_049, 4_049, -1, -1),
+            (150, 5_050, 4_048, 0, 1),
+            (150, 5_050, 4_050, 0, -1),
+        ] {
+            let mut bench = Bench::new();
+            bench.start();
+            bench.count(received, sent, 10);
+            bench.hit(hits);
+            let said = bench.all().packets();
+            assert_eq!(said.state, State::DoesNotHold, "{:?}", bench.all());
+            assert_eq!((said.lookups, said.ends), (lookups, ends), "{:?}", bench.all());
+        }
+    }
+
+    #[test]
+    fn at_rest_is_when_host_and_devices_stand_still_together() {
+        let (bench, mut rest) = (Bench::new(), Rest::default());
+        let passed = |rest: &mut Rest| rest.passed(&bench.host, [NIC].into_iter());
+        assert!(!passed(&mut rest), "the device was not read");
+        for (is_still, at_rest) in [(false, false), (true, true), (false, false), (true, true)] {
+            rest.traffic_read(NIC, is_still);
+            assert_eq!(passed(&mut rest), at_rest);
+            assert_eq!(rest.lasts(&bench.host), at_rest);
+            // A device that takes its time is waited for.
+            assert!(!passed(&mut rest));
+            assert_eq!(rest.lasts(&bench.host), at_rest);
+        }
+        let mut moved = bench.host.clone();
+        moved.ends.sent = counters(1);
+        assert!(!rest.lasts(&moved) && !rest.passed(&moved, std::iter::empty()));
+        assert!(rest.passed(&moved, std::iter::empty()) && rest.lasts(&moved));
+    }
+}
