@@ -69,6 +69,7 @@ fn wrong_usage_and_input_is_one_line_and_exit_2() {
     for (args, want) in [
         (&[][..], "a command is missing"),
         (&["explian"], "unrecognized subcommand 'explian'"),
+        (&["extract", "--pcap", "x"], "unexpected argument '--pcap' found; tip: to pass"),
         (&["run"], "required arguments were not provided: --config <F>; see --help"),
         (&["run", "--config", "/nonexistent"], "/nonexistent: can't be read"),
         (&["check-config", CAPTURE], "mixed.pcap: can't be read"),

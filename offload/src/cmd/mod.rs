@@ -116,9 +116,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         _ => {
             let ends = ["\n\nUsage:", "\n\nFor more information"];
             let end = ends.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
-            let text = &text[..end];
-            let text: Vec<&str> = text.split_whitespace().collect();
-            let text = text.join(" ");
+            // What clap says in paragraphs, a tip among them, becomes one line.
+            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let text = text[..end].split("\n\n").map(words).collect::<Vec<_>>().join("; ");
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             eprintln!("megaflow: {text}; see --help");
             ExitCode::from(2)
