@@ -55,8 +55,8 @@ fn open(inputs: &[Input]) -> Result<Vec<Source>, Failure> {
     inputs.iter().map(open).collect()
 }
 
-/// The earliest packet of all captures; of packets with equal times, the one whose capture was named
-/// first.
+/// The earliest packet of all captures; of packets with equal times, that of the capture that was
+/// named first.
 fn next(sources: &mut [Source]) -> Result<Option<(PortId, Record)>, Failure> {
     let time = |source: &mut Source| match source.records.peek() {
         None => None,
