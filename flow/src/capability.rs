@@ -37,8 +37,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Can the device hold this megaflow? The refusals name every field, action and port that it
-    /// can't do. A mask bit is never ignored and never widened.
+    /// Returns the refusals if the device can't hold this megaflow: they name every field, action
+    /// and port at fault. A mask bit is never ignored and never widened.
     pub fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
         let mut reasons = Reasons::default();
         let mask = flow.matching.mask();
@@ -115,8 +115,8 @@ pub trait Admission: Send + Sync {
     /// What was probed, for `doctor` and reports.
     fn capabilities(&self) -> &Capabilities;
 
-    /// Can the device hold it, or what are all the reasons why not? No side effect, no device
-    /// access, no room considered.
+    /// Returns all refusals if the device can't hold the megaflow. The call has no side effect and
+    /// no access to the device, and does not consider the room in the device's tables.
     fn admit(&self, flow: &Megaflow) -> Result<(), Refusals>;
 
     /// The plan in the device's own words (for tc the equivalent `tc filter add …` line).

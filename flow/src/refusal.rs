@@ -96,14 +96,14 @@ impl fmt::Display for Refusal {
 /// All reasons why a megaflow is not in hardware, in the order in which they were found.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Refusals {
-    /// There is one at least.
+    /// The first reason; there is at least one.
     pub first: Refusal,
-    /// The others.
+    /// The other reasons.
     pub more: Vec<Refusal>,
 }
 
 impl Refusals {
-    /// All of them.
+    /// All reasons in order.
     pub fn iter(&self) -> impl Iterator<Item = &Refusal> {
         std::iter::once(&self.first).chain(&self.more)
     }
@@ -122,13 +122,13 @@ impl fmt::Display for Refusals {
     }
 }
 
-/// Collects the reasons while a megaflow is looked at: nobody has to mend one fault to hear of the
+/// Collects all reasons against a megaflow, so that nobody has to correct one fault to learn of the
 /// next.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Reasons(Vec<Refusal>);
 
 impl Reasons {
-    /// Adds a reason, unless it says nothing that is not there already.
+    /// Adds a reason, unless the same reason and subject were added with the same or more detail.
     pub fn add(&mut self, refusal: Refusal) {
         let about = |said: &&mut Refusal| {
             (said.reason, &said.subject) == (refusal.reason, &refusal.subject)
@@ -143,12 +143,12 @@ impl Reasons {
         }
     }
 
-    /// The value, or the reason why there is none, which is added.
+    /// Returns the value of a result; adds the refusals of an error and returns `None`.
     pub fn keep<T>(&mut self, result: Result<T, impl Into<Refusals>>) -> Option<T> {
         result.map_err(|refusals| self.extend(refusals.into())).ok()
     }
 
-    /// How many there are.
+    /// Number of reasons.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
@@ -161,7 +161,7 @@ impl Reasons {
         Some(Refusals { first: reasons.next()?, more: reasons.collect() })
     }
 
-    /// The value if there is no reason against it.
+    /// Returns the value if there are no reasons, otherwise the reasons as an error.
     pub fn into_result<T>(self, value: T) -> Result<T, Refusals> {
         self.into_refusals().map_or(Ok(value), Err)
     }

@@ -21,7 +21,8 @@ pub fn parse_actions_with(text: &str, ports: Ports<'_>) -> Result<Actions, OdpEr
     }
 }
 
-/// The same for a plan: what only OVS has is a reason and is left out, not an error.
+/// Reads the same texts for a plan: an action that only OVS has is left out, and gives a refusal
+/// instead of an error.
 pub fn plan_actions_with(
     text: &str,
     ports: Ports<'_>,
@@ -132,7 +133,7 @@ fn parse_action(
     action.map(Some)
 }
 
-/// Reads over what follows the name of an action that only OVS has; lists inside it are read.
+/// Skips the arguments of an action that only OVS has; the actions of lists inside it are read.
 fn skip_action(
     lexer: &mut Lexer<'_>,
     name: &str,
@@ -214,7 +215,7 @@ fn parse_userspace(
         let start = lexer.clone();
         let name = lexer.word();
         let Some(part) = Unsupported::part_of_userspace(name, start.place()) else {
-            let message = format!("there is nothing like {} in userspace(…)", start.found());
+            let message = format!("userspace(…) has no part {}", start.found());
             return Err(start.error(message));
         };
         unsupported.push(part);

@@ -25,17 +25,17 @@ pub fn parse_flow_with(
     }
 }
 
-/// A flow as a text says it, for a plan: where OVS has something that Megaflow does not, the flow
-/// is there without it, and none to be installed.
+/// A flow that was read from a text for a plan. Keys and actions that only OVS has are left out, so
+/// the flow is not to be installed if there are any.
 #[derive(Clone, Debug)]
 pub struct PlanText {
     /// The ufid in the text, which need not be the one that follows from the match.
     pub ufid: Option<Ufid>,
-    /// The match, without what Megaflow does not have.
+    /// The match, without keys that only OVS has.
     pub matching: Match,
-    /// The actions, likewise; `None` if the text has no `actions:`.
+    /// The actions, without those that only OVS has; `None` if the text has no `actions:`.
     pub actions: Option<Actions>,
-    /// What is left out, and why Megaflow does not have it.
+    /// A refusal for each key and action that was left out.
     pub unsupported: Vec<Refusal>,
 }
 

@@ -75,7 +75,7 @@ pub(super) struct Keys {
     seen: Vec<(&'static str, usize, usize)>,
     levels: Vec<Level>,
     of: Of,
-    /// What there is in it that no key of ours has.
+    /// The keys of the list that only OVS has.
     pub(super) unsupported: Vec<Unsupported>,
 }
 

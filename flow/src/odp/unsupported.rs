@@ -1,40 +1,41 @@
-//! Keys and actions that OVS has and we do not: read over and named, never overlooked.
+//! Keys and actions that OVS has and Megaflow does not. They are read and named in an error or a
+//! refusal, never ignored.
 
 use super::OdpError;
 use super::lexer::Lexer;
 use crate::{Reason, Refusal};
 
-/// Something in a text that is right in OVS and that Megaflow does not have.
+/// A key, action or argument in a text that OVS has and Megaflow does not.
 #[derive(Clone, Debug)]
 pub(super) struct Unsupported {
-    /// Where it is.
+    /// Its place in the text.
     place: usize,
-    /// What it is, and why there is none.
+    /// Its name, and why Megaflow does not have it.
     refusal: Refusal,
 }
 
 impl Unsupported {
-    /// A key of a match, if that is the name of one.
+    /// The key of a match with this name; `None` if OVS has no such key or Megaflow has it.
     pub(super) fn key(name: &str, place: usize) -> Option<Unsupported> {
         Unsupported::find(KEYS, Reason::MatchField, name, place)
     }
 
-    /// A key of a `set`, if that is the name of one.
+    /// The key of a `set` with this name, likewise.
     pub(super) fn set(name: &str, place: usize) -> Option<Unsupported> {
         let of_headers = [("encap", "Megaflow sets fields, not headers")];
         let of = |table| Unsupported::find(table, Reason::SetField, name, place);
         of(KEYS).or_else(|| of(&of_headers))
     }
 
-    /// An action, if that is the name of one.
+    /// The action with this name, likewise.
     pub(super) fn action(name: &str, place: usize) -> Option<Unsupported> {
         Unsupported::find(ACTIONS, Reason::Action, name, place)
     }
 
-    /// A part of `userspace(…)`, if that is the name of one: what OVS's own userspace asks for.
+    /// The argument of `userspace(…)` with this name, likewise. OVS's own userspace uses these.
     pub(super) fn part_of_userspace(name: &str, place: usize) -> Option<Unsupported> {
         let is_known = OF_USERSPACE.contains(&name);
-        let why = "Megaflow sends up packets with userdata(…) and nothing else";
+        let why = "Megaflow's userspace action has no argument other than userdata(…)";
         let refusal = Refusal::new(Reason::Action, format!("userspace({name})")).detail(why);
         is_known.then_some(Unsupported { place, refusal })
     }
@@ -49,7 +50,7 @@ impl Unsupported {
         Some(Unsupported { place, refusal: Refusal::new(reason, name).detail(*why) })
     }
 
-    /// The error where a flow is to be installed.
+    /// The error if the flow is to be installed.
     pub(super) fn error(&self, lexer: &Lexer<'_>) -> OdpError {
         let Refusal { reason, subject, detail } = &self.refusal;
         let what = match reason {
@@ -60,7 +61,7 @@ impl Unsupported {
         lexer.error_at(self.place, format!("{what} is not supported: {detail}"))
     }
 
-    /// The reason where a plan is asked for.
+    /// The refusal if the text is read for a plan.
     pub(super) fn into_refusal(self) -> Refusal {
         self.refusal
     }
@@ -72,7 +73,7 @@ const NEIGHBOURS: &str = "Megaflow's keys have no fields of neighbour discovery"
 const SERVICE_HEADERS: &str = "Megaflow has no network service headers";
 const ETHERNET: &str = "every packet of Megaflow begins with an Ethernet header";
 const KERNEL: &str = "Megaflow's packets have no fields of the kernel's own";
-const LISTS: &str = "Megaflow has no nested list of actions but that of sample";
+const LISTS: &str = "Megaflow's only action with a nested list is sample";
 
 const KEYS: &[(&str, &str)] = &[
     ("skb_priority", KERNEL),
@@ -103,16 +104,16 @@ const ACTIONS: &[(&str, &str)] = &[
     ("pop_eth", ETHERNET),
     ("push_nsh", SERVICE_HEADERS),
     ("pop_nsh", SERVICE_HEADERS),
-    ("add_mpls", "Megaflow pushes labels in front of a network header alone: push_mpls"),
-    ("psample", "Megaflow samples to ports and userspace alone: sample"),
+    ("add_mpls", "Megaflow only pushes labels in front of a network header: use push_mpls"),
+    ("psample", "Megaflow only samples to ports and userspace: use sample"),
     ("lb_output", "Megaflow has no bonds"),
 ];
 
 const OF_USERSPACE: &[&str] =
     &["sFlow", "slow_path", "flow_sample", "ipfix", "controller", "actions", "tunnel_out_port"];
 
-/// Reads over the inside of such a key, up to its closing parenthesis. It is nothing if it says
-/// nothing: all masks are zero, or, where `zero_value` allows it, the value is.
+/// Skips the inside of the key with its closing parenthesis. Returns `None` if the key says
+/// nothing: all its masks are zero or, where `zero_value` allows it, its value is.
 pub(super) fn read_key(
     lexer: &mut Lexer<'_>,
     key: Unsupported,
@@ -132,13 +133,14 @@ pub(super) fn read_key(
     Ok(if ethernet || says_nothing { None } else { Some(key) })
 }
 
-/// Zero in any of the forms that masks have.
+/// Returns true if the text is zero in any of the forms that masks have.
 fn is_zero(text: &str) -> bool {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     !digits.is_empty() && digits.chars().all(|c| matches!(c, '0' | ':' | '.'))
 }
 
-/// Everything inside the parenthesis of that name, which is open, and the one that closes it.
+/// Reads everything inside the open parenthesis behind `name`, and the closing parenthesis; returns
+/// the inside.
 pub(super) fn take_closed<'a>(lexer: &mut Lexer<'a>, name: &str) -> Result<&'a str, OdpError> {
     let start = lexer.clone();
     let depth = std::cell::Cell::new(0_usize);
@@ -259,7 +261,7 @@ mod tests {
         for (text, message) in [
             ("ct(commit),drop", "drop stands alone"),
             ("drop,ct", "drop stands alone"),
-            ("userspace(pid=1,foo)", "there is nothing like 'foo)' in userspace"),
+            ("userspace(pid=1,foo)", "userspace(…) has no part 'foo)'"),
         ] {
             let error = plan_actions_with(text, &|_| None).unwrap_err();
             assert!(error.message.contains(message), "{text}: {error}");
