@@ -16,6 +16,7 @@ pub mod matching;
 pub mod megaflow;
 pub mod odp;
 pub mod overlap;
+pub mod owner;
 pub mod packet;
 pub mod placement;
 pub mod provider;
@@ -34,6 +35,7 @@ pub use key::{Key, Mask};
 pub use matching::Match;
 pub use megaflow::Megaflow;
 pub use overlap::OverlapIndex;
+pub use owner::{Generation, Owner};
 pub use placement::Placement;
 pub use provider::{
     Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::capability::Admission;
 use crate::id::Ufid;
 use crate::megaflow::Megaflow;
+use crate::owner::Generation;
 use crate::refusal::{Reason, Refusal};
 use crate::stats::Stats;
 use crate::traffic::PortTraffic;
@@ -12,20 +13,20 @@ use crate::traffic::PortTraffic;
 /// One operation on a provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// Install a megaflow that is not there. `generation` tells apart the lives of one ufid: the
-    /// device carries it in its cookie, a dump returns it.
+    /// Install a megaflow that is not there. `generation` tells apart the lives of one ufid and
+    /// whose they are: the device carries it in its cookie, a dump returns it.
     Install {
         /// The megaflow to install.
         flow: Arc<Megaflow>,
         /// Which life of the ufid.
-        generation: u32,
+        generation: Generation,
     },
     /// Change the actions of an installed megaflow, make-before-break where the device can.
     Replace {
         /// The same match with new actions.
         flow: Arc<Megaflow>,
         /// Which life the new one is.
-        generation: u32,
+        generation: Generation,
     },
     /// Remove an installed megaflow.
     Remove {
@@ -153,8 +154,8 @@ impl ProviderError {
 pub struct Dumped {
     /// Whose cookie it carries.
     pub ufid: Ufid,
-    /// Which life.
-    pub generation: u32,
+    /// Which life, and whose.
+    pub generation: Generation,
     /// The megaflow, decoded from the device; `None` where the device can't tell or holds
     /// something that we would not have written.
     pub flow: Option<Arc<Megaflow>>,

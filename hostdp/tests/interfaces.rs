@@ -19,7 +19,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flow::{Action, Key, Mask, Moment, Op};
+use flow::{Action, Generation, Key, Mask, Moment, Op};
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
 use hostdp::port::{Batch, LinkState, Port, TxReport};
@@ -133,7 +133,7 @@ fn a_worker_wakes_for_packets() {
                 let out = Action::Output(flow::PortId(3 - upcall.port.0));
                 let mask = Key::mask_of(flow::Field::ALL);
                 let flow = megaflow(upcall.port.0, upcall.key, mask, &[out]);
-                let install = Op::Install { flow, generation: 0 };
+                let install = Op::Install { flow, generation: Generation(0) };
                 worker.handle().apply(vec![install], Reply::ignored()).unwrap();
                 worker.handle().resolve(upcall.id.unwrap(), Resolution::Reinject).unwrap();
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
-use flow::{Actions, Counters, Dumped, Megaflow, Placement, PortId, Refusals, Ufid};
+use flow::{Actions, Counters, Dumped, Generation, Megaflow, Placement, PortId, Refusals, Ufid};
 use hostdp::port::LinkState;
 
 /// Names a request whose answer comes later.
@@ -108,8 +108,8 @@ pub struct FlowView {
     pub provider: Option<String>,
     /// Why it is not in hardware.
     pub refused: Option<Refused>,
-    /// Which life in hardware it is; in the device's cookie.
-    pub generation: u32,
+    /// Which life in hardware it is, and whose; in the device's cookie.
+    pub generation: Generation,
     /// Hits in hardware, over all its lives there.
     pub nic: Counters,
     /// Hits on the host.

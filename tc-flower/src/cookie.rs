@@ -4,14 +4,14 @@
 //! ```text
 //! 0   2  magic 0x4d 0xf1: a filter whose cookie begins otherwise is someone else's
 //! 2   2  layout version (4 bits), then what the filter implies ([`crate::rule::Rule::implied`])
-//! 4   4  generation
+//! 4   4  generation: which life of the megaflow, and whose ([`flow::Generation`])
 //! 8   8  the first half of the ufid
 //! ```
 //! Half of the ufid is enough, because a ufid follows from its match: whoever reads a filter
 //! back decodes the match, computes the whole ufid and compares the halves. A filter that does
 //! not decode (someone changed it) is known by its half until it is removed.
 
-use flow::Ufid;
+use flow::{Generation, Ufid};
 
 use crate::translate::implied;
 
@@ -24,14 +24,14 @@ const VERSION: u16 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Cookie {
     pub(crate) implied: u16,
-    pub(crate) generation: u32,
+    pub(crate) generation: Generation,
     /// First half of the ufid.
     pub(crate) prefix: u64,
 }
 
 impl Cookie {
     /// For that life of that megaflow.
-    pub(crate) fn new(ufid: Ufid, generation: u32, implied: u16) -> Cookie {
+    pub(crate) fn new(ufid: Ufid, generation: Generation, implied: u16) -> Cookie {
         Cookie { implied, generation, prefix: prefix(ufid) }
     }
 
@@ -40,7 +40,7 @@ impl Cookie {
         let mut bytes = [0; LEN];
         bytes[..2].copy_from_slice(&MAGIC);
         bytes[2..4].copy_from_slice(&(VERSION << 12 | self.implied & implied::ALL).to_be_bytes());
-        bytes[4..8].copy_from_slice(&self.generation.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.generation.0.to_be_bytes());
         bytes[8..].copy_from_slice(&self.prefix.to_be_bytes());
         bytes
     }
@@ -55,7 +55,7 @@ impl Cookie {
         }
         Some(Cookie {
             implied: version & implied::ALL,
-            generation: u32::from_be_bytes([g0, g1, g2, g3]),
+            generation: Generation(u32::from_be_bytes([g0, g1, g2, g3])),
             prefix: u64::from_be_bytes(prefix),
         })
     }
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_cookie_is_a_round_trip_and_knows_its_own() {
         let ufid = Ufid(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-        let cookie = Cookie::new(ufid, 0xfeed_beef, 0x0abc);
+        let cookie = Cookie::new(ufid, Generation(0xfeed_beef), 0x0abc);
         let bytes = cookie.to_bytes();
         // Rules of older runs are found by these bytes: they must not change.
         assert_eq!(
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn cookies_of_others_are_not_ours() {
-        let ours = Cookie::new(Ufid(7), 1, 0).to_bytes();
+        let ours = Cookie::new(Ufid(7), Generation(1), 0).to_bytes();
         assert_eq!(Cookie::from_bytes(&ours[..15]), None);
         assert_eq!(Cookie::from_bytes(&[]), None);
         // A ufid, as OVS puts it there.

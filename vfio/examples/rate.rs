@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use flow::{Key, Match, Megaflow, Op, PortId, Provider};
+use flow::{Generation, Key, Match, Megaflow, Op, PortId, Provider};
 use vfio::{CardCapabilities, Config, Embedded, MemoryWire, Wire};
 
 const FLOWS: u16 = 1000;
@@ -32,7 +32,7 @@ fn main() {
         Arc::new(Megaflow::new(matching, [flow::Action::Output(PortId(2))]))
     };
     let many: Vec<Op> =
-        (0..100_000).map(|n| Op::Install { flow: flow(n), generation: 1 }).collect();
+        (0..100_000).map(|n| Op::Install { flow: flow(n), generation: Generation(1) }).collect();
     let mut done = Vec::new();
     let start = Instant::now();
     many.chunks(1024).for_each(|ops| provider.apply(ops, &mut done));

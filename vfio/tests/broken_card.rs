@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::{flow, udp_frame};
 use flow::exception::CardPort;
-use flow::{Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, Stats};
+use flow::{Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, Stats};
 use vfio::model::Vectors;
 use vfio::register::{Kind, Window, words};
 use vfio::ring::{Consumer, Producer, RingConfig};
@@ -240,7 +240,7 @@ impl Rig {
         let ops: Vec<Op> = (0..dice.below(48) + 1)
             .map(|_| {
                 let flow = flows[dice.below(flows.len() as u64) as usize].clone();
-                let generation = dice.roll() as u32;
+                let generation = Generation(dice.roll() as u32);
                 match dice.below(5) {
                     0 | 1 => Op::Install { flow, generation },
                     2 => Op::Replace { flow, generation },

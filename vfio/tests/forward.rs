@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Rig, ethernet, flow, ipv4, udp, udp_frame};
 use flow::exception::{CardPort, MissDescriptor, MissReason};
-use flow::{Counters, Op, Provider, ProviderError, RecircId};
+use flow::{Counters, Generation, Op, Provider, ProviderError, RecircId};
 use vfio::model::DropReason;
 use vfio::{CardCapabilities, RingPort};
 
@@ -235,7 +235,7 @@ fn a_second_driver_on_the_same_card_starts_clean() {
         assert_eq!(found, vec![], "life {life}");
         let flow = flow("in_port(10),eth_type(0x0800) actions:10");
         let mut done = Vec::new();
-        provider.apply(&[Op::Install { flow, generation: life }], &mut done);
+        provider.apply(&[Op::Install { flow, generation: Generation(life) }], &mut done);
         assert!(done[0].result.is_ok());
         use vfio::Wire;
         let frame = udp_frame(1, 2, 3, 40);

@@ -14,8 +14,8 @@ use flow::exception::CardPort;
 use flow::packet::{Packet, edit, extract};
 use flow::reference::Table;
 use flow::{
-    Action, Attr, Counters, Field, Key, Match, Megaflow, Op, PortId, RecircId, SetFields, Ufid,
-    VLAN_PRESENT,
+    Action, Attr, Counters, Field, Generation, Key, Match, Megaflow, Op, PortId, RecircId,
+    SetFields, Ufid, VLAN_PRESENT,
 };
 use vfio::CardCapabilities;
 
@@ -290,8 +290,10 @@ fn run(seed: u64) -> (usize, usize) {
     let mut rig = Rig::with(WIRES, caps, |config| config.packet_log2 = 6);
     let frames: Vec<Vec<u8>> = (0..40).map(|_| frame(&mut random)).collect();
     let (table, flows) = flows(&mut random, &rig, &frames);
-    let ops: Vec<Op> =
-        flows.iter().map(|flow| Op::Install { flow: flow.clone(), generation: 1 }).collect();
+    let ops: Vec<Op> = flows
+        .iter()
+        .map(|flow| Op::Install { flow: flow.clone(), generation: Generation(1) })
+        .collect();
     for (op, result) in ops.iter().zip(rig.apply(&ops)) {
         assert!(result.is_ok(), "admitted, but {result:?}: {op:?}");
     }

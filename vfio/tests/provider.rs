@@ -6,7 +6,9 @@ mod common;
 use std::sync::Arc;
 
 use common::{FIRST_PORT, Rig, flow, udp_frame};
-use flow::{Counters, Megaflow, Op, Provider, ProviderError, ProviderEvent, Reason, Stats};
+use flow::{
+    Counters, Generation, Megaflow, Op, Provider, ProviderError, ProviderEvent, Reason, Stats,
+};
 use vfio::CardCapabilities;
 use vfio::model::Damage;
 
@@ -29,7 +31,7 @@ fn a_flow_lives_counts_is_replaced_and_removed_with_final_counters() {
 
     let replaced = flow(&TO_11.replace("actions:11", "actions:12"));
     assert_eq!(replaced.ufid, installed.ufid);
-    let op = Op::Replace { flow: replaced.clone(), generation: 2 };
+    let op = Op::Replace { flow: replaced.clone(), generation: Generation(2) };
     assert_eq!(rig.apply(&[op])[0], Ok(Stats { counters: five, ..Stats::default() }));
     rig.send(0, &frame);
     assert_eq!(rig.receive(2), frame);
@@ -60,7 +62,8 @@ fn errors_of_one_op_do_not_stop_the_others() {
     let a = flow(TO_11);
     let b = flow("in_port(11),eth_type(0x0806) actions:10");
     let refused = flow("in_port(10),eth_type(0x86dd) actions:99");
-    let install = |flow: &Arc<Megaflow>| Op::Install { flow: flow.clone(), generation: 7 };
+    let install =
+        |flow: &Arc<Megaflow>| Op::Install { flow: flow.clone(), generation: Generation(7) };
     let results = rig.apply(&[
         install(&a),
         install(&refused),
@@ -99,7 +102,7 @@ fn a_dump_reads_the_card_and_gives_the_megaflows_back() {
     assert_eq!(found.len(), flows.len());
     for expected in &flows {
         let dumped = found.iter().find(|d| d.ufid == expected.ufid).expect("in the dump");
-        assert_eq!((dumped.generation, dumped.active), (1, true));
+        assert_eq!((dumped.generation, dumped.active), (Generation(1), true));
         assert_eq!(dumped.flow.as_ref(), Some(expected));
     }
     assert_eq!(rig.provider.adopt(&found).len(), flows.len());
@@ -128,7 +131,7 @@ fn ninety_percent_full_then_empty_again_many_times() {
     for round in 1..=20 {
         let ops: Vec<_> = flows
             .iter()
-            .map(|flow| Op::Install { flow: flow.clone(), generation: round })
+            .map(|flow| Op::Install { flow: flow.clone(), generation: Generation(round) })
             .collect();
         for (op, result) in ops.iter().zip(rig.apply(&ops)) {
             assert_eq!(result, Ok(Stats::default()), "round {round}: {:?}", op.ufid());
@@ -175,7 +178,7 @@ fn refused_by(capabilities: CardCapabilities, matching: impl Fn(u32) -> String) 
         let text =
             format!("in_port(10),{} actions:set(eth(src=02:00:00:00:00:{n:02x})),11", matching(n));
         let flow = flow(&text);
-        let op = Op::Install { flow: flow.clone(), generation: 1 };
+        let op = Op::Install { flow: flow.clone(), generation: Generation(1) };
         match &rig.apply(std::slice::from_ref(&op))[0] {
             Ok(_) => installed.push(flow),
             Err(ProviderError::Full(refusal)) => {
@@ -255,7 +258,7 @@ fn what_the_card_has_lost_is_told_and_can_be_installed_again() {
     let installed = rig.install(TO_11);
     let counters = rig.provider.counters_in_use();
     let remove = Op::Remove { ufid: installed.ufid };
-    let replace = Op::Replace { flow: installed.clone(), generation: 2 };
+    let replace = Op::Replace { flow: installed.clone(), generation: Generation(2) };
     for op in [remove, replace] {
         rig.card.card.damage(installed.ufid.0, Damage::Lost);
         assert_eq!(rig.apply(std::slice::from_ref(&op)), [Err(ProviderError::NotFound)]);
@@ -322,7 +325,8 @@ fn a_lost_entry_that_is_to_move_is_found_missing() {
         rig.card.card.damage(lost.ufid.0, Damage::Lost);
         let mut there = 0;
         for n in 2..4 {
-            match &rig.apply(&[Op::Install { flow: flow(&text(n)), generation: 1 }])[0] {
+            match &rig.apply(&[Op::Install { flow: flow(&text(n)), generation: Generation(1) }])[0]
+            {
                 Ok(_) => there += 1,
                 Err(ProviderError::Full(_)) => {}
                 Err(error) => panic!("{error}"),
@@ -341,7 +345,10 @@ fn a_card_that_is_pulled_out_is_gone_cleanly() {
     rig.card.card.pull_out();
     let gone =
         |result: &Result<Stats, ProviderError>| matches!(result, Err(ProviderError::Gone(_)));
-    let ops = [Op::Remove { ufid: installed.ufid }, Op::Install { flow: installed, generation: 2 }];
+    let ops = [
+        Op::Remove { ufid: installed.ufid },
+        Op::Install { flow: installed, generation: Generation(2) },
+    ];
     assert!(rig.apply(&ops).iter().all(gone));
     assert!(matches!(rig.provider.stats(&mut vec![]), Err(ProviderError::Gone(_))));
     assert!(matches!(rig.provider.dump(&mut vec![]), Err(ProviderError::Gone(_))));

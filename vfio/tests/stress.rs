@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{FIRST_PORT, Rig, flow, udp_frame};
 use flow::exception::CardPort;
-use flow::{Counters, Op, Provider, Ufid};
+use flow::{Counters, Generation, Op, Provider, Ufid};
 use vfio::CardCapabilities;
 
 const DESTINATIONS: u8 = 40;
@@ -115,9 +115,9 @@ fn churn(rig: &mut Rig) -> HashMap<(u128, u32), Counters> {
             let flow = flow(&text(destination, out));
             generation += 1;
             ops.push(match (live.contains_key(&flow.ufid), step >> 60 & 3) {
-                (false, _) => Op::Install { flow, generation },
+                (false, _) => Op::Install { flow, generation: Generation(generation) },
                 (true, 0) => Op::Remove { ufid: flow.ufid },
-                (true, _) => Op::Replace { flow, generation },
+                (true, _) => Op::Replace { flow, generation: Generation(generation) },
             });
         }
         if over {
@@ -133,7 +133,7 @@ fn churn(rig: &mut Rig) -> HashMap<(u128, u32), Counters> {
             }
             match op {
                 Op::Install { generation, .. } | Op::Replace { generation, .. } => {
-                    live.insert(ufid, *generation);
+                    live.insert(ufid, generation.0);
                 }
                 Op::Remove { .. } => {}
             }
@@ -156,7 +156,7 @@ fn after_an_acknowledged_replace_no_packet_sees_the_old_actions() {
     let frame = udp_frame(1, 200, 1, 20);
     for round in 0..300u32 {
         let out = 1 + round % 2;
-        let op = Op::Replace { flow: flow(&text(1, out)), generation: round + 2 };
+        let op = Op::Replace { flow: flow(&text(1, out)), generation: Generation(round + 2) };
         assert!(rig.apply(&[op])[0].is_ok());
         rig.send(0, &frame);
         assert_eq!(rig.receive(out as usize), frame, "round {round}");

@@ -8,8 +8,8 @@ mod tests;
 use std::sync::Arc;
 
 use flow::{
-    Actions, Counters, Key, Megaflow, Moment, OverlapIndex, ProviderError, Reason, Refusal, Stats,
-    Ufid,
+    Actions, Counters, Generation, Key, Megaflow, Moment, OverlapIndex, ProviderError, Reason,
+    Refusal, Stats, Ufid,
 };
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -41,7 +41,7 @@ struct Slot {
 
 struct Entry {
     flow: Arc<Megaflow>,
-    generation: u32,
+    generation: Generation,
     stats: Stats,
 }
 
@@ -152,7 +152,11 @@ impl FlowTable {
         self.slots.get(slot as usize)?.entry.as_ref()
     }
 
-    fn install(&mut self, flow: &Arc<Megaflow>, generation: u32) -> Result<Stats, ProviderError> {
+    fn install(
+        &mut self,
+        flow: &Arc<Megaflow>,
+        generation: Generation,
+    ) -> Result<Stats, ProviderError> {
         self.admission.check(flow).map_err(ProviderError::Unsupported)?;
         // The installed megaflow has the same match or, by a collision of ufids, another one.
         // Either is refused.
@@ -188,7 +192,11 @@ impl FlowTable {
         slot
     }
 
-    fn replace(&mut self, flow: &Arc<Megaflow>, generation: u32) -> Result<Stats, ProviderError> {
+    fn replace(
+        &mut self,
+        flow: &Arc<Megaflow>,
+        generation: Generation,
+    ) -> Result<Stats, ProviderError> {
         self.admission.check(flow).map_err(ProviderError::Unsupported)?;
         let slot = *self.by_ufid.get(&flow.ufid).ok_or(ProviderError::NotFound)?;
         let entry = self.slots[slot as usize].entry.as_mut().ok_or(ProviderError::NotFound)?;

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use flow::{
-    Action, Completion, Counters, Key, Mask, Match, Megaflow, Moment, Op, PortId, Provider,
-    ProviderError, Reason, Stats, Userspace,
+    Action, Completion, Counters, Generation, Key, Mask, Match, Megaflow, Moment, Op, PortId,
+    Provider, ProviderError, Reason, Stats, Userspace,
 };
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ fn apply(table: &mut FlowTable, op: Op) -> Result<Stats, ProviderError> {
 }
 
 fn install(flow: &Arc<Megaflow>) -> Op {
-    Op::Install { flow: flow.clone(), generation: 1 }
+    Op::Install { flow: flow.clone(), generation: Generation(1) }
 }
 
 #[test]
@@ -41,16 +41,20 @@ fn a_life_from_install_to_remove() {
     assert_eq!(table.hit(slot, hit, 0x12, Moment(7)).unwrap().len(), 0);
 
     let new = flow(1, &[Action::Output(PortId(2))]);
-    let old = apply(&mut table, Op::Replace { flow: new.clone(), generation: 2 }).unwrap();
+    let old =
+        apply(&mut table, Op::Replace { flow: new.clone(), generation: Generation(2) }).unwrap();
     assert_eq!(old, Stats { counters: hit, used: Some(Moment(7)), tcp_flags: 0x12 });
     let slot = table.lookup(&key).unwrap();
     assert_eq!(table.hit(slot, Counters::packet(60), 2, Moment(9)).unwrap(), new.actions);
 
     let mut dump = Vec::new();
     table.dump(&mut dump).unwrap();
-    assert_eq!((dump.len(), dump[0].generation, dump[0].flow.clone()), (1, 2, Some(new)));
+    assert_eq!(
+        (dump.len(), dump[0].generation, dump[0].flow.clone()),
+        (1, Generation(2), Some(new))
+    );
     assert_eq!(table.adopt(&dump), [one.ufid]);
-    dump[0].generation = 1;
+    dump[0].generation = Generation(1);
     assert_eq!(table.adopt(&dump), []);
 
     let last = apply(&mut table, Op::Remove { ufid: one.ufid }).unwrap();
@@ -76,7 +80,7 @@ fn refused_installs_change_nothing() {
     taken.ufid = wide.ufid;
     let taken = Arc::new(taken);
     assert_eq!(apply(&mut table, install(&taken)), Err(ProviderError::Exists));
-    let other = Op::Replace { flow: taken, generation: 3 };
+    let other = Op::Replace { flow: taken, generation: Generation(3) };
     assert_eq!(apply(&mut table, other), Err(ProviderError::NotFound));
     // The order narrow, then wide is refused too; the kernel's check misses that order.
     let mut other = FlowTable::new(1, 0, 10);
@@ -84,7 +88,7 @@ fn refused_installs_change_nothing() {
     assert_eq!(apply(&mut other, install(&wide)), Err(ProviderError::Overlap(narrow.ufid)));
     apply(&mut other, Op::Remove { ufid: narrow.ufid }).unwrap();
     apply(&mut other, install(&wide)).unwrap();
-    let absent = Op::Replace { flow: narrow, generation: 3 };
+    let absent = Op::Replace { flow: narrow, generation: Generation(3) };
     assert_eq!(apply(&mut table, absent), Err(ProviderError::NotFound));
 
     apply(&mut table, install(&flow(2, &[]))).unwrap();

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use flow::{Action, Mask, Match, Megaflow, Op};
+use flow::{Action, Generation, Mask, Match, Megaflow, Op};
 
 use super::*;
 use crate::datapath::{Config, Snapshot};
@@ -69,7 +69,7 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     let all = Match::new(&upcall.key, &Mask::default());
     let flow = Arc::new(Megaflow::new(all, output(2)));
     let (reply, answer) = unbounded();
-    let install = Op::Install { flow: flow.clone(), generation: 4 };
+    let install = Op::Install { flow: flow.clone(), generation: Generation(4) };
     worker.handle().apply(vec![install], Reply::to(reply)).unwrap();
     worker.handle().resolve(upcall.id.unwrap(), Resolution::Reinject).unwrap();
     assert!(answer.recv_timeout(PATIENCE).unwrap()[0].result.is_ok());
@@ -83,7 +83,7 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     assert_eq!((stats[0].0, stats[0].1.counters.packets), (flow.ufid, 2));
     let (reply, answer) = unbounded();
     worker.handle().dump(Reply::to(reply)).unwrap();
-    assert_eq!(answer.recv_timeout(PATIENCE).unwrap()[0].generation, 4);
+    assert_eq!(answer.recv_timeout(PATIENCE).unwrap()[0].generation, Generation(4));
     assert!(snapshot(&worker).ledger.is_exact());
 
     let datapath = worker.stop().unwrap();

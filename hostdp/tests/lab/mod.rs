@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use flow::{Action, Key, Mask, Match, Megaflow, Moment, Op, Provider};
+use flow::{Action, Generation, Key, Mask, Match, Megaflow, Moment, Op, Provider};
 use hostdp::Datapath;
 use nix::sched::{CloneFlags, unshare};
 
@@ -159,7 +159,7 @@ pub(crate) fn megaflow(port: u32, key: Key, mask: Mask, actions: &[Action]) -> A
 
 pub(crate) fn install(datapath: &mut Datapath, flow: &Arc<Megaflow>) {
     let mut done = Vec::new();
-    let op = Op::Install { flow: flow.clone(), generation: 1 };
+    let op = Op::Install { flow: flow.clone(), generation: Generation(1) };
     datapath.table().apply(&[op], &mut done);
     done.remove(0).result.unwrap();
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use flow::reference::{self, Effect};
 use flow::{
-    Completion, Counters, Dumped, Key, Megaflow, Moment, Op, PortId, Provider as _, ProviderError,
-    Stats, Ufid, odp, packet,
+    Completion, Counters, Dumped, Generation, Key, Megaflow, Moment, Op, PortId, Provider as _,
+    ProviderError, Stats, Ufid, odp, packet,
 };
 use tc_flower::{DeviceSelector, TcOptions, TcProvider};
 
@@ -103,7 +103,7 @@ fn flow(keys: &str, actions: &str) -> Outcome<Arc<Megaflow>> {
 }
 
 fn install(flow: &Arc<Megaflow>, generation: u32) -> Op {
-    Op::Install { flow: Arc::clone(flow), generation }
+    Op::Install { flow: Arc::clone(flow), generation: Generation(generation) }
 }
 
 fn apply(tc: &mut TcProvider, ops: &[Op]) -> Vec<Completion> {

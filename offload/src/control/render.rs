@@ -135,7 +135,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use flow::{Action, Counters, Key, Mask, Match, Megaflow, PortId};
+    use flow::{Action, Counters, Generation, Key, Mask, Match, Megaflow, PortId};
 
     use super::*;
 
@@ -147,7 +147,7 @@ mod tests {
             flow: Arc::new(Megaflow::new(Match::new(&key, &mask), vec![Action::Output(PortId(2))])),
             placement: Placement::Nic,
             provider: Some("fpga".into()),
-            generation: 1,
+            generation: Generation(1),
             refused: None,
             nic: Counters { packets: 3, bytes: 300 },
             host: Counters { packets: 1, bytes: 60 },

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Counters, Megaflow, OpKind, Placement, PortId, Reason, Refusal, Refusals, TableUsage, Ufid, odp,
+    Counters, Generation, Megaflow, OpKind, Placement, PortId, Reason, Refusal, Refusals,
+    TableUsage, Ufid, odp,
 };
 
 use super::Context;
@@ -143,7 +144,7 @@ fn view(flow: &Arc<Megaflow>) -> FlowView {
         flow: flow.clone(),
         placement: if nic { Placement::Nic } else { Placement::Refused },
         provider: nic.then(|| "fpga".to_owned()),
-        generation: 1,
+        generation: Generation(1),
         refused,
         nic: Counters { packets: 7, bytes: 700 },
         host: Counters { packets: 1, bytes: 60 },

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use flow::{Moment, ProviderError, ProviderEvent, Stats, TableUsage, Ufid};
+use flow::{Moment, Owner, ProviderError, ProviderEvent, Stats, TableUsage, Ufid};
 
-use super::entry::{Entry, Origin};
+use super::entry::Entry;
 use super::event::{Cause, Command, Place, ProviderId};
 use super::hardware::Hardware;
 use super::life::Life;
@@ -236,5 +236,5 @@ impl Engine {
 
 fn is_idle(entry: &Entry, known_until: Moment, max_idle: std::time::Duration) -> bool {
     let last = entry.used.unwrap_or(entry.created).max(entry.created);
-    entry.origin == Origin::Client && entry.leaving.is_none() && known_until.since(last) >= max_idle
+    entry.owner == Owner::Client && entry.leaving.is_none() && known_until.since(last) >= max_idle
 }

@@ -3,20 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flow::{Action, Actions, Megaflow, Moment, Placement, Refusals};
+use flow::{Action, Actions, Generation, Megaflow, Moment, Owner, Placement, Refusals};
 
 use super::event::{Cause, ProviderId};
 use super::life::{Account, Life};
 use crate::request::Token;
-
-/// Who wanted the megaflow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
-    /// The client, in answer to an upcall: it ages and is revalidated.
-    Client,
-    /// An operator: it stays until an operator removes it.
-    Operator,
-}
 
 /// A megaflow in one place.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +76,7 @@ pub(super) struct Entry {
     /// Match and the actions that are wanted.
     pub flow: Arc<Megaflow>,
     /// Who wanted it.
-    pub origin: Origin,
+    pub owner: Owner,
     /// Why it is to go; `None` while it is wanted.
     pub leaving: Option<Cause>,
     /// In the host table.
@@ -101,8 +92,8 @@ pub(super) struct Entry {
     pub refused: Option<Refused>,
     /// When it may be tried again, refused as it is; `None`: not unless something changes.
     pub retry: Option<Moment>,
-    /// Which life in the NIC; goes into the device's cookie.
-    pub generation: u32,
+    /// Which life in the NIC, and whose: goes into the device's cookie.
+    pub generation: Generation,
     /// Installed at.
     pub created: Moment,
     /// Last hit.
@@ -129,10 +120,10 @@ pub(super) struct Entry {
 impl Entry {
     /// A megaflow that is wanted from now on.
     #[must_use]
-    pub(super) fn new(flow: Arc<Megaflow>, origin: Origin, now: Moment) -> Entry {
+    pub(super) fn new(flow: Arc<Megaflow>, owner: Owner, now: Moment) -> Entry {
         Entry {
             flow,
-            origin,
+            owner,
             leaving: None,
             host: Residence::default(),
             nic: Residence::default(),
@@ -140,7 +131,7 @@ impl Entry {
             want_nic: false,
             refused: None,
             retry: None,
-            generation: 0,
+            generation: Generation::before_first(owner),
             created: now,
             used: None,
             tcp_flags: 0,

@@ -1,13 +1,14 @@
 //! The hardware providers as the engine sees them: how they come, what they held, how they go.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use flow::{
-    Admission, Dumped, Megaflow, Moment, Op, ProviderEvent, Reason, Refusal, TableUsage, Ufid,
+    Admission, Dumped, Megaflow, Moment, Op, Owner, ProviderEvent, Reason, Refusal, TableUsage,
+    Ufid,
 };
 
-use super::entry::{Entry, Origin};
+use super::entry::Entry;
 use super::event::{Cause, Command, Place, ProviderId};
 use super::life::{Account, Life};
 use super::{Budget, Engine};
@@ -135,49 +136,28 @@ impl Engine {
         }
     }
 
-    /// Takes over what a device held at start: known megaflows live on, with their counters;
-    /// what can't be understood goes.
-    pub(super) fn adopt(&mut self, provider: ProviderId, found: Vec<Dumped>, now: Moment) {
+    /// Takes over what a device held at start: known megaflows live on, with their counters, and
+    /// belong to whom they belonged; what can't be understood goes.
+    pub(super) fn adopt(&mut self, provider: ProviderId, mut found: Vec<Dumped>, now: Moment) {
         if let Some(hardware) = self.hardware.get_mut(provider.0) {
             hardware.known = true;
             hardware.read_at = now;
         }
-        let mut taken = Vec::new();
-        for dumped in found {
-            let known = dumped.flow.as_ref().filter(|f| f.ufid == dumped.ufid && dumped.active);
-            // What overlaps another is not taken over: only one of them can be right.
-            let is_free = |flow: &&Arc<Megaflow>| {
-                !self.flows.contains_key(&flow.ufid)
-                    && self.ranks.overlapping(&flow.matching).is_empty()
-            };
-            if let Some(flow) = known.filter(is_free) {
-                let mut entry = Entry::new(flow.clone(), Origin::Client, now);
-                entry.nic.life = Life::Present;
-                entry.nic.installed = Some(flow.actions.clone());
-                entry.nic.account = Account::adopted(dumped.stats.counters);
-                entry.provider = Some(provider);
-                entry.want_nic = true;
-                entry.generation = dumped.generation;
-                entry.used = dumped.stats.used.or(Some(now));
-                let hits = self.nic_hits.entry(provider).or_default();
-                hits.count(entry.scope(), &flow.actions, dumped.stats.counters);
-                self.insert(entry, &BTreeSet::new());
-                // What the client can learn from them it learns from all of them, before it is
-                // asked whether each is still right.
-                self.client.used(flow, now);
-                let name = self.hardware_name(provider);
+        // Who outranks the others comes first.
+        found.sort_by_key(|dumped| Reverse(dumped.generation.owner()));
+        let name = self.hardware_name(provider);
+        for dumped in &found {
+            if self.take_over(provider, dumped, now) {
                 self.tally.correction(&name, "adopted");
             } else {
                 let op = Op::Remove { ufid: dumped.ufid };
                 self.out.nic.entry(provider).or_default().push(op);
-                let name = self.hardware_name(provider);
                 self.tally.correction(&name, "orphan");
             }
-            taken.push(dumped);
         }
-        let ufids: Vec<Ufid> = taken.iter().map(|dumped| dumped.ufid).collect();
-        if !taken.is_empty() {
-            self.out.other.push(Command::Adopt { provider, found: taken });
+        let ufids: Vec<Ufid> = found.iter().map(|dumped| dumped.ufid).collect();
+        if !found.is_empty() {
+            self.out.other.push(Command::Adopt { provider, found });
         }
         for ufid in ufids {
             if self.closing {
@@ -187,6 +167,46 @@ impl Engine {
             self.plan(ufid, now);
             self.recount(ufid, "adopted");
         }
+    }
+
+    /// Takes one of them over. Returns true if what the device has of it goes on; an operator's
+    /// megaflow of which the device has nothing that forwards is installed anew.
+    fn take_over(&mut self, provider: ProviderId, dumped: &Dumped, now: Moment) -> bool {
+        let Some(flow) = dumped.flow.as_ref().filter(|flow| flow.ufid == dumped.ufid) else {
+            return false;
+        };
+        let owner = dumped.generation.owner();
+        let others = self.ranks.overlapping(&flow.matching);
+        let known = self.flows.get(&flow.ufid);
+        // Of two that overlap, and that nobody outranks, only one can be right; a ufid that
+        // another match has can't be told apart.
+        let outranked = |other: &Arc<Megaflow>| {
+            self.flows.get(&other.ufid).is_some_and(|entry| entry.owner < owner)
+        };
+        if !others.iter().all(outranked)
+            || known.is_some_and(|entry| entry.flow.matching != flow.matching)
+            || (owner == Owner::Client && !dumped.active)
+        {
+            return false;
+        }
+        let goes_on = dumped.active && known.is_none();
+        let mut entry = Entry::new(flow.clone(), owner, now);
+        if goes_on {
+            entry.nic.life = Life::Present;
+            entry.nic.installed = Some(flow.actions.clone());
+            entry.nic.account = Account::adopted(dumped.stats.counters);
+            entry.provider = Some(provider);
+            entry.want_nic = true;
+            entry.generation = dumped.generation;
+            entry.used = dumped.stats.used.or(Some(now));
+            let hits = self.nic_hits.entry(provider).or_default();
+            hits.count(entry.scope(), &flow.actions, dumped.stats.counters);
+        }
+        self.take_in(entry, &others, now);
+        // What the client can learn from them it learns from all of them, before it is
+        // asked whether each is still right.
+        self.client.used(flow, now);
+        goes_on
     }
 
     pub(super) fn hardware_name(&self, provider: ProviderId) -> Arc<str> {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flow::{Actions, Megaflow, Moment, ProviderError, Ufid, overlap};
+use flow::{Actions, Megaflow, Moment, Owner, ProviderError, Ufid, overlap};
 
-use super::entry::{Entry, Origin};
+use super::entry::Entry;
 use super::event::{Cause, Command, Place, ProviderId};
 use super::{Commands, Engine};
 use crate::request::{Request, RequestError, Response, Token};
@@ -107,27 +107,31 @@ impl Engine {
             return Some(Err(error));
         }
         let ufid = flow.ufid;
-        match self.flows.get_mut(&ufid) {
-            // The client's megaflow of the same match becomes the operator's, with its counts.
-            Some(entry) => {
-                entry.origin = Origin::Operator;
-                entry.leaving = None;
-                entry.asker = Some(token);
-                self.change_actions(ufid, flow.actions.clone());
-            }
-            None => {
-                let mut entry = Entry::new(flow, Origin::Operator, now);
-                entry.asker = Some(token);
-                self.insert(entry, &BTreeSet::new());
-                self.recount(ufid, "new");
-            }
+        self.take_in(Entry::new(flow, Owner::Operator, now), &others, now);
+        if let Some(entry) = self.flows.get_mut(&ufid) {
+            entry.asker = Some(token);
         }
-        for other in others.iter().filter(|other| other.ufid != ufid) {
-            self.ranks.wait_behind(ufid, other.ufid);
-            self.leave(other.ufid, Cause::Displaced, now);
-        }
+        self.recount(ufid, "new");
         self.plan(ufid, now);
         None
+    }
+
+    /// Takes a megaflow in, in the place of those that it overlaps, which it outranks. One of the
+    /// same match becomes the operator's, with its counts.
+    pub(super) fn take_in(&mut self, entry: Entry, others: &[Arc<Megaflow>], now: Moment) {
+        let flow = entry.flow.clone();
+        match self.flows.get_mut(&flow.ufid) {
+            Some(known) => {
+                known.owner = Owner::Operator;
+                known.leaving = None;
+                self.change_actions(flow.ufid, flow.actions.clone());
+            }
+            None => self.insert(entry, &BTreeSet::new()),
+        }
+        for other in others.iter().filter(|other| other.ufid != flow.ufid) {
+            self.ranks.wait_behind(flow.ufid, other.ufid);
+            self.leave(other.ufid, Cause::Displaced, now);
+        }
     }
 
     /// May an operator's megaflow come, in the place of the client's that it overlaps?
@@ -140,23 +144,23 @@ impl Engine {
             if is_same && entry.leaving == Some(Cause::Operator) {
                 return Err(is_going(ufid));
             }
-            match entry.origin {
-                Origin::Operator if is_same && goes => return Err(is_going(ufid)),
-                Origin::Operator if is_same => {
+            match entry.owner {
+                Owner::Operator if is_same && goes => return Err(is_going(ufid)),
+                Owner::Operator if is_same => {
                     return refused(format!(
                         "{ufid} exists already (change it with dpctl/mod-flow)"
                     ));
                 }
                 // It waits until that one is gone.
-                Origin::Operator if goes => {}
-                Origin::Operator => {
+                Owner::Operator if goes => {}
+                Owner::Operator => {
                     let why = overlap::explain(&flow.matching, other);
                     return refused(format!("{ufid} {why}"));
                 }
-                Origin::Client if is_same && entry.asker.is_some() => {
+                Owner::Client if is_same && entry.asker.is_some() => {
                     return Err(is_changing(ufid));
                 }
-                Origin::Client => {}
+                Owner::Client => {}
             }
         }
         // A ufid is a hash of the match: taken by another match, it can't be told apart.

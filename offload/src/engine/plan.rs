@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flow::{Megaflow, Moment, Op, OpKind, Ufid};
+use flow::{Generation, Megaflow, Moment, Op, OpKind, Ufid};
 
 use super::entry::{Entry, Residence, scopes_of};
 use super::event::{Cause, Place, ProviderId};
@@ -52,6 +52,8 @@ fn next_step(entry: &Entry, waits: bool) -> Step {
         (true, _) if !entry.host.executes(actions) => Step::Replace(Where::Host),
         (true, true) if !entry.want_nic => Step::Remove(Where::Nic),
         (true, true) if !entry.nic.executes(actions) => Step::Replace(Where::Nic),
+        // Its cookie says that it is somebody else's, and the next start would believe it.
+        (true, true) if entry.generation.owner() != entry.owner => Step::Replace(Where::Nic),
         (true, false) if entry.want_nic => Step::Install(Where::Nic),
         (true, _) => Step::Settled,
     }
@@ -127,10 +129,10 @@ impl Engine {
         }
     }
 
-    fn send(&mut self, ufid: Ufid, to: Where, op: fn(&Arc<Megaflow>, u32) -> Op) {
+    fn send(&mut self, ufid: Ufid, to: Where, op: fn(&Arc<Megaflow>, Generation) -> Op) {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
         if to == Where::Nic {
-            entry.generation = entry.generation.wrapping_add(1);
+            entry.generation = entry.generation.next(entry.owner);
         }
         let op = op(&entry.flow, entry.generation);
         let residence = match to {
@@ -301,14 +303,14 @@ fn out_of(index: &mut BTreeMap<u32, BTreeSet<Ufid>>, scope: u32, ufid: Ufid) {
     }
 }
 
-fn install(flow: &Arc<Megaflow>, generation: u32) -> Op {
+fn install(flow: &Arc<Megaflow>, generation: Generation) -> Op {
     Op::Install { flow: flow.clone(), generation }
 }
 
-fn replace(flow: &Arc<Megaflow>, generation: u32) -> Op {
+fn replace(flow: &Arc<Megaflow>, generation: Generation) -> Op {
     Op::Replace { flow: flow.clone(), generation }
 }
 
-fn remove(flow: &Arc<Megaflow>, _generation: u32) -> Op {
+fn remove(flow: &Arc<Megaflow>, _generation: Generation) -> Op {
     Op::Remove { ufid: flow.ufid }
 }

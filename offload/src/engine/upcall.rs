@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flow::{Actions, Answer, Key, Megaflow, Moment, Ufid, Upcall, UpcallReason, Verdict};
+use flow::{Actions, Answer, Key, Megaflow, Moment, Owner, Ufid, Upcall, UpcallReason, Verdict};
 
 use super::Engine;
-use super::entry::{Entry, Origin, scopes_of};
+use super::entry::{Entry, scopes_of};
 use super::event::{Answered, Cause, Command};
 
 impl Engine {
@@ -51,7 +51,7 @@ impl Engine {
         let entry = self.flows.get_mut(&ufid);
         match entry {
             None => {
-                self.insert(Entry::new(flow.clone(), Origin::Client, now), &because_of);
+                self.insert(Entry::new(flow.clone(), Owner::Client, now), &because_of);
                 self.recount(ufid, "new");
             }
             // An operator's word stands: his removal is carried out, his actions stay.
@@ -61,7 +61,7 @@ impl Engine {
             Some(entry) => {
                 entry.leaving = None;
                 entry.used = Some(now);
-                if entry.origin == Origin::Client {
+                if entry.owner == Owner::Client {
                     self.change_actions(ufid, flow.actions.clone());
                 }
             }
@@ -93,7 +93,7 @@ impl Engine {
             let others = others.iter().filter(|other| other.matching != matching);
             // An operator's first: what is narrowed because of it alone stands side by side.
             let entries = others.filter_map(|other| self.flows.get(&other.ufid));
-            let Some(other) = entries.max_by_key(|e| (e.origin == Origin::Operator, e.flow.ufid))
+            let Some(other) = entries.max_by_key(|e| (e.owner == Owner::Operator, e.flow.ufid))
             else {
                 break;
             };
@@ -104,10 +104,10 @@ impl Engine {
                     Some(_) => Answered::Execute(flow.actions.clone()),
                 });
             }
-            if other.origin == Origin::Client && other.leaving.is_some() {
+            if other.owner == Owner::Client && other.leaving.is_some() {
                 return Err(Answered::Execute(flow.actions.clone()));
             }
-            if other.origin == Origin::Operator {
+            if other.owner == Owner::Operator {
                 because_of.insert(other.flow.ufid);
             }
             matching = matching
@@ -150,7 +150,7 @@ impl Engine {
 
     pub(super) fn revalidate_one(&mut self, ufid: Ufid, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
-        if entry.origin != Origin::Client || entry.leaving.is_some() {
+        if entry.owner != Owner::Client || entry.leaving.is_some() {
             return;
         }
         let flow = entry.flow.clone();

@@ -144,7 +144,13 @@ mod tests {
             let flow = Arc::new(Megaflow::new(matching, vec![Action::Output(PortId(2))]));
             let ufid = flow.ufid;
             let stats = Stats { counters: counters(100), ..Stats::default() };
-            let found = Dumped { ufid, generation: 1, flow: Some(flow), stats, active: true };
+            let found = Dumped {
+                ufid,
+                generation: flow::Generation(1),
+                flow: Some(flow),
+                stats,
+                active: true,
+            };
             engine.step(Event::Dumped { provider: NIC, found: vec![found] }, Moment(1));
             let port = |id| PortTraffic {
                 port: PortId(id),

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use flow::{Megaflow, PortId, odp};
+use flow::{Generation, Megaflow, PortId, odp};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcFilterFlowerOption, TcOption};
@@ -55,7 +55,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_back(flow in any_megaflow(), generation: u32) {
         if let Ok(rule) = translate(&flow, &target()) {
-            let cookie = Cookie::new(flow.ufid, generation, rule.implied);
+            let cookie = Cookie::new(flow.ufid, Generation(generation), rule.implied);
             let shown = shown(&message(&rule, cookie));
             let filter = Filter::parse(&shown).unwrap().unwrap();
             prop_assert_eq!(filter.at, AT);
@@ -79,7 +79,7 @@ proptest! {
         cut: usize,
     ) {
         if let Ok(rule) = translate(&flow, &target()) {
-            let cookie = Cookie::new(flow.ufid, 1, rule.implied);
+            let cookie = Cookie::new(flow.ufid, Generation(1), rule.implied);
             let whole = shown(&message(&rule, cookie));
             let mut bent = whole.clone();
             bent[at % whole.len()] ^= 1 << bit;
@@ -103,7 +103,7 @@ proptest! {
         }
         if let Ok(Some(filter)) = Filter::parse(&bytes) {
             let _ = filter.summary();
-            let _ = filter.megaflow(&Cookie::new(flow::Ufid(1), 1, 0), &ports(), &target());
+            let _ = filter.megaflow(&Cookie::new(flow::Ufid(1), Generation(1), 0), &ports(), &target());
         }
         let _ = crate::links::parse(&bytes);
         for attr in Attrs(&bytes).flatten() {
@@ -122,7 +122,7 @@ fn netlink_packet_route_reads_what_we_write() {
         "2",
     );
     let rule = translate(&flow, &target()).unwrap();
-    let bytes = message(&rule, Cookie::new(flow.ufid, 7, rule.implied));
+    let bytes = message(&rule, Cookie::new(flow.ufid, Generation(7), rule.implied));
     let read = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes).unwrap();
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewTrafficFilter(tc)) = read.payload
     else {
@@ -241,7 +241,7 @@ fn tc_itself_writes_the_same_filter_for_the_line_that_explain_prints() {
             .chunks(2)
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
             .collect();
-        let ours = message(&rule, Cookie::new(flow.ufid, 1, rule.implied));
+        let ours = message(&rule, Cookie::new(flow.ufid, Generation(1), rule.implied));
         let (ours, theirs) = (payload(&ours), payload(&theirs));
         let (our, their) = (TcMsg::parse(ours).unwrap(), TcMsg::parse(theirs).unwrap());
         assert_eq!(our.protocol, their.protocol, "{case}");

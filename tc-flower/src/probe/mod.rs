@@ -5,7 +5,7 @@ mod cases;
 
 use std::collections::BTreeSet;
 
-use flow::{Megaflow, PortId, Reason, Refusal, odp};
+use flow::{Generation, Megaflow, PortId, Reason, Refusal, odp};
 
 use crate::cookie::Cookie;
 use crate::decode::Filter;
@@ -118,7 +118,7 @@ fn filters(target: &Target, port: PortId, output: PortId) -> Vec<Filtered> {
     let made = (0u16..).zip(cases).filter_map(|(number, (keys, actions))| {
         let flow = megaflow(number, keys, actions, port, output)?;
         let rule = translate(&flow, target).ok()?;
-        Some(Filtered { cookie: Cookie::new(flow.ufid, 0, rule.implied), rule })
+        Some(Filtered { cookie: Cookie::new(flow.ufid, Generation(0), rule.implied), rule })
     });
     made.collect()
 }

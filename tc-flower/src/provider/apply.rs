@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use flow::{Completion, Megaflow, Op, ProviderError, Reason, Refusal, Stats, Ufid};
+use flow::{Completion, Generation, Megaflow, Op, ProviderError, Reason, Refusal, Stats, Ufid};
 
 use super::Tc;
 use super::table::Placed;
@@ -172,7 +172,7 @@ impl<T: Transport> Tc<T> {
         &mut self,
         op: usize,
         flow: &Arc<Megaflow>,
-        generation: u32,
+        generation: Generation,
         old: Option<Location>,
     ) -> Result<Job, ProviderError> {
         // A replacement is looked up before what it replaces; both are on one interface and

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow::{Counters, Megaflow, Reason, odp};
+use flow::{Counters, Generation, Megaflow, Owner, Reason, odp};
 
 use super::*;
 use crate::encode::Location;
@@ -50,11 +50,11 @@ fn station(n: u8, actions: &str) -> Arc<Megaflow> {
 }
 
 fn install(flow: &Arc<Megaflow>, generation: u32) -> Op {
-    Op::Install { flow: Arc::clone(flow), generation }
+    Op::Install { flow: Arc::clone(flow), generation: Generation(generation) }
 }
 
 fn replace(flow: &Arc<Megaflow>, generation: u32) -> Op {
-    Op::Replace { flow: Arc::clone(flow), generation }
+    Op::Replace { flow: Arc::clone(flow), generation: Generation(generation) }
 }
 
 fn remove(flow: &Arc<Megaflow>) -> Op {
@@ -125,7 +125,9 @@ fn a_megaflow_lives_is_counted_and_ends_with_its_final_counters() {
     assert_eq!(of(&one).counters, counters(3, 300));
     assert_eq!(of(&one).used, Some(Moment(58_000_000_000)), "two seconds ago");
     assert_eq!(of(&two), Stats::default(), "never used");
-    assert!(dump(&mut tc).iter().all(|d| d.active && d.flow.is_some() && d.generation == 1));
+    assert!(
+        dump(&mut tc).iter().all(|d| d.active && d.flow.is_some() && d.generation == Generation(1))
+    );
     kernel.hit(at[0], 1, 64);
     let results = apply(&mut tc, &[remove(&one), remove(&one)]);
     assert_eq!(results[0].as_ref().unwrap().counters, counters(4, 364));
@@ -149,7 +151,7 @@ fn a_replacement_is_there_before_the_old_one_goes_and_takes_precedence() {
     let after = only(&kernel);
     assert!(after.priority < before.priority);
     let dumped = dump(&mut tc);
-    assert_eq!((dumped.len(), dumped[0].generation), (1, 2));
+    assert_eq!((dumped.len(), dumped[0].generation), (1, Generation(2)));
     assert_eq!(dumped[0].flow.as_deref(), Some(&*new));
     // Back and forth in one batch: order on one ufid is kept.
     let results = apply(&mut tc, &[replace(&old, 3), replace(&new, 4), remove(&new)]);
@@ -167,7 +169,7 @@ fn a_refusal_has_the_kernels_words_and_leaves_what_was_there() {
     let results = apply(&mut tc, &[replace(&station(1, "push_vlan(vid=1,pcp=0),2"), 2)]);
     let Err(ProviderError::Unsupported(refusal)) = &results[0] else { panic!("{results:?}") };
     assert_eq!(refusal.to_string(), "device tc: swsim: no VLAN today");
-    assert_eq!(dump(&mut tc)[0].generation, 1);
+    assert_eq!(dump(&mut tc)[0].generation, Generation(1));
     kernel.lock().capacity = 1;
     let results = apply(&mut tc, &[install(&station(2, "2"), 1), install(&station(1, "2"), 1)]);
     let Err(ProviderError::Full(refusal)) = &results[0] else { panic!("{results:?}") };
@@ -242,7 +244,9 @@ fn a_restart_adopts_what_is_right_and_can_remove_the_rest() {
     let kernel = Kernel::new();
     let mut first = open(&kernel);
     let (one, two) = (station(1, "2"), flow("in_port(2),eth_type(0x0806)", "1"));
-    apply(&mut first, &[install(&one, 7), install(&two, 9)]);
+    let operators = Generation(7).next(Owner::Operator);
+    let install_operators = Op::Install { flow: one.clone(), generation: operators };
+    apply(&mut first, &[install_operators, install(&two, 9)]);
     kernel.hit(kernel.locations()[0], 2, 128);
     // Somebody changed the second one: another action, our cookie still.
     let at = kernel.locations()[1];
@@ -271,9 +275,13 @@ fn a_restart_adopts_what_is_right_and_can_remove_the_rest() {
     assert_eq!(found.len(), 3);
     let of = |ufid| found.iter().find(|d| d.ufid == ufid).unwrap();
     assert_eq!(of(one.ufid).flow.as_deref(), Some(&*one));
-    assert_eq!((of(one.ufid).generation, of(one.ufid).stats.counters), (7, counters(2, 128)));
+    assert_eq!(
+        (of(one.ufid).generation, of(one.ufid).stats.counters),
+        (operators, counters(2, 128))
+    );
     let odd = found.iter().find(|d| d.flow.is_none()).unwrap();
-    assert_eq!((odd.generation, odd.ufid.0 >> 64), (9, two.ufid.0 >> 64));
+    assert_eq!((operators.owner(), odd.generation.owner()), (Owner::Operator, Owner::Client));
+    assert_eq!((odd.generation, odd.ufid.0 >> 64), (Generation(9), two.ufid.0 >> 64));
     assert_eq!(second.adopt(&found).len(), 3);
     assert_eq!(second.adopt(&found).len(), 0, "once");
     let ops = [remove(&one), Op::Remove { ufid: odd.ufid }, replace(&station(3, "2"), 2)];
@@ -292,7 +300,7 @@ fn what_was_found_but_not_adopted_can_be_removed_or_replaced() {
     let results = apply(&mut tc, &[install(&station(1, "drop"), 5), remove(&station(2, "2"))]);
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     let dumped = dump(&mut tc);
-    assert_eq!((dumped.len(), dumped[0].generation), (1, 5));
+    assert_eq!((dumped.len(), dumped[0].generation), (1, Generation(5)));
 }
 
 #[test]

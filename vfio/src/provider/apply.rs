@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::{Completion, Counters, Megaflow, Op, ProviderError, Ufid};
+use flow::{Completion, Counters, Generation, Megaflow, Op, ProviderError, Ufid};
 
 use super::complete::{Next, Pending, Results};
 use super::{Entry, FpgaProvider, Place, full, table_name};
@@ -104,7 +104,7 @@ impl FpgaProvider {
         &mut self,
         op: usize,
         flow: &Arc<Megaflow>,
-        generation: u32,
+        generation: Generation,
         results: &mut Results,
     ) -> Result<(), Stop> {
         if self.by_ufid.contains_key(&flow.ufid) {
@@ -218,7 +218,7 @@ impl FpgaProvider {
         let (table, slot) = entry.place.table();
         let mut write = Command::new(CardOp::EntryWrite)
             .slot(table, slot)
-            .cookie(entry.flow.ufid.0, entry.generation)
+            .cookie(entry.flow.ufid.0, entry.generation.0)
             .action(entry.action)
             .counter(entry.counter)
             .key(&card.key);
@@ -234,7 +234,7 @@ impl FpgaProvider {
         &mut self,
         op: usize,
         flow: &Arc<Megaflow>,
-        generation: u32,
+        generation: Generation,
         results: &mut Results,
     ) -> Result<(), Stop> {
         let handle = *self.by_ufid.get(&flow.ufid).ok_or(ProviderError::NotFound)?;
@@ -259,7 +259,7 @@ impl FpgaProvider {
         }
         let command = Command::new(CardOp::EntryReplace)
             .slot(table, slot)
-            .cookie(flow.ufid.0, generation)
+            .cookie(flow.ufid.0, generation.0)
             .action(action.id)
             .counter(counter);
         let next = Next { flow: flow.clone(), generation, action: action.id, counter };
@@ -276,7 +276,7 @@ impl FpgaProvider {
         };
         let (table, slot) = entry.place.table();
         let command =
-            Command::new(CardOp::EntryClear).slot(table, slot).cookie(ufid.0, entry.generation);
+            Command::new(CardOp::EntryClear).slot(table, slot).cookie(ufid.0, entry.generation.0);
         self.set_busy(handle, true);
         self.queue(vec![(command, Pending::Clear { op, handle })], results)?;
         Ok(())

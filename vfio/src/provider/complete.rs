@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::{Counters, Megaflow, ProviderError, Stats, Ufid};
+use flow::{Counters, Generation, Megaflow, ProviderError, Stats, Ufid};
 
 use super::{Entry, FpgaProvider, Place, error_of};
 use crate::ring::command::CounterId;
@@ -37,7 +37,7 @@ pub(super) enum Pending {
 /// What an entry has after a replace.
 pub(super) struct Next {
     pub(super) flow: Arc<Megaflow>,
-    pub(super) generation: u32,
+    pub(super) generation: Generation,
     pub(super) action: u32,
     pub(super) counter: CounterId,
 }

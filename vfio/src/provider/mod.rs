@@ -9,8 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use flow::{
-    Admission, Completion, Counters, Dumped, Megaflow, Op, PortId, PortTraffic, Provider,
-    ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage, Ufid,
+    Admission, Completion, Counters, Dumped, Generation, Megaflow, Op, PortId, PortTraffic,
+    Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage, Ufid,
 };
 
 use crate::admission::CardAdmission;
@@ -57,7 +57,7 @@ impl Place {
 /// What the driver knows of an entry.
 struct Entry {
     flow: Arc<Megaflow>,
-    generation: u32,
+    generation: Generation,
     key: CardKey,
     mask: CardKey,
     place: Place,

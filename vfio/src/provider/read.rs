@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use flow::{Counters, Dumped, ProviderError, Stats, Ufid};
+use flow::{Counters, Dumped, Generation, ProviderError, Stats, Ufid};
 
 use super::{Entry, FpgaProvider};
 use crate::admission::CardEntry;
@@ -205,7 +205,7 @@ impl FpgaProvider {
             actions,
         });
         let ufid = Ufid(record.get_cookie());
-        let generation = record.get32(command::GENERATION);
+        let generation = Generation(record.get32(command::GENERATION));
         let counter = CounterId::of(record.get32(command::CNT));
         let now = Counters {
             packets: command::PACKETS.get(&record.bytes),

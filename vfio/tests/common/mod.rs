@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flow::{Completion, Megaflow, Op, PortId, Provider, ProviderError, Stats, Ufid};
+use flow::{Completion, Generation, Megaflow, Op, PortId, Provider, ProviderError, Stats, Ufid};
 use vfio::model::{MemoryWire, Wire};
 use vfio::{CardCapabilities, Config, Embedded, FpgaProvider, RingPort};
 
@@ -55,7 +55,7 @@ impl Rig {
 
     pub(crate) fn install(&mut self, text: &str) -> Arc<Megaflow> {
         let flow = flow(text);
-        let op = Op::Install { flow: flow.clone(), generation: 1 };
+        let op = Op::Install { flow: flow.clone(), generation: Generation(1) };
         self.apply(&[op])[0].as_ref().unwrap_or_else(|e| panic!("{text}: {e}"));
         flow
     }

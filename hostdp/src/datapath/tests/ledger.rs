@@ -1,7 +1,7 @@
 //! Every packet received is accounted for exactly once, whatever happens to it.
 
 use flow::exception::{MissDescriptor, MissReason};
-use flow::{RecircId, Userspace, VLAN_PRESENT};
+use flow::{Generation, RecircId, Userspace, VLAN_PRESENT};
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl World {
         let mask = Mask { eth_type: !0, ip_proto: !0, ip_ttl: !0, ..Mask::default() };
         let key = Key { in_port: 1, recirc_id, ..extract(frame) };
         let flow = Arc::new(Megaflow::new(Match::new(&key, &mask), actions));
-        let op = Op::Install { flow, generation: 0 };
+        let op = Op::Install { flow, generation: Generation(0) };
         self.datapath.table().apply(&[op], &mut Vec::new());
     }
 

@@ -6,7 +6,7 @@ mod upcalls;
 use std::sync::Arc;
 
 use flow::packet::extract;
-use flow::{Action, Key, Mask, Match, Megaflow, Op, Provider};
+use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, Provider};
 
 use super::*;
 use crate::port::memory::{self, MemoryPeer};
@@ -25,7 +25,7 @@ fn datapath(config: Config, count: u32) -> (Datapath, Vec<MemoryPeer>) {
 
 fn install(datapath: &mut Datapath, flow: &Arc<Megaflow>) {
     let mut done = Vec::new();
-    let op = Op::Install { flow: flow.clone(), generation: 1 };
+    let op = Op::Install { flow: flow.clone(), generation: Generation(1) };
     datapath.table().apply(&[op], &mut done);
     done.remove(0).result.unwrap();
 }

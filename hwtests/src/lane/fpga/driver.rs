@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flow::exception::{CardPort, MissDescriptor, MissReason};
-use flow::{Counters, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, RecircId};
+use flow::{
+    Counters, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, RecircId,
+};
 use nix::poll::PollFlags;
 use vfio::{CardCapabilities, Config, Driver, FpgaProvider, RingPort};
 
@@ -192,7 +194,7 @@ fn apply(rig: &mut Rig, ops: &[Op]) -> Outcome<Vec<Counters>> {
 
 fn install(rig: &mut Rig, text: &str) -> Outcome<Arc<Megaflow>> {
     let flow = megaflow(text)?;
-    apply(rig, &[Op::Install { flow: flow.clone(), generation: 1 }])?;
+    apply(rig, &[Op::Install { flow: flow.clone(), generation: Generation(1) }])?;
     Ok(flow)
 }
 
@@ -272,7 +274,7 @@ fn remove(rig: &mut Rig) -> Outcome {
 fn expect_lost(rig: &mut Rig) -> Outcome {
     let begin = Instant::now();
     let mut done = Vec::new();
-    let op = Op::Install { flow: megaflow(LABELLED)?, generation: 1 };
+    let op = Op::Install { flow: megaflow(LABELLED)?, generation: Generation(1) };
     rig.provider.apply(&[op], &mut done);
     match done.first().map(|one| &one.result) {
         Some(Err(ProviderError::Gone(_))) => {}

@@ -1,5 +1,7 @@
 //! `kill -9` with rules in hardware, and the next start.
 
+use std::time::Duration;
+
 use super::books::{self, Books, COOKIE, Filter};
 use super::hit::{CLIENT, SERVER};
 use super::traffic::{self, Stream};
@@ -11,6 +13,11 @@ use crate::guest;
 /// A filter of somebody else's, in the priority that we would take first.
 const THEIRS: &str = "protocol ip pref 49151 flower skip_sw dst_ip 192.0.2.9 action drop";
 
+/// A megaflow that an operator adds, and that no packet hits.
+const OPERATORS: &str = "in_port(2),eth(),eth_type(0x0800),ipv4(dst=192.0.2.7)";
+/// The idle time, and the passes until it is noticed.
+const IDLE: Duration = Duration::from_secs(20);
+
 pub(super) fn run(checks: &mut Checks) {
     let mut running = Running::default();
     let mut books = None;
@@ -20,6 +27,7 @@ pub(super) fn run(checks: &mut Checks) {
         guest::run(&format!("tc filter add dev swrep0 ingress {THEIRS}"))?;
         books = Some(Books::open()?);
         let daemon = running.0.insert(Daemon::start(&config("l2"))?);
+        daemon.ctl("dpctl/add-flow", &[OPERATORS, "drop"])?;
         super::forget_neighbours()?;
         traffic::ping("f0", "10.0.0.2", 5)?;
         books::all_in_hardware(daemon, SOON)?;
@@ -38,6 +46,17 @@ pub(super) fn run(checks: &mut Checks) {
     });
     checks.check("the next start adopts the rules as they are, and counts on", || {
         adopt(running.0.insert(Daemon::start(&config("l2"))?), &killed)
+    });
+    checks.check("an operator's megaflow outlives the client's, which nobody uses", || {
+        let daemon = running.get()?;
+        guest::wait_for("the client's are gone", IDLE, || Ok(daemon.flows()?.len() < 2))?;
+        // Some more passes would take it too if it aged.
+        std::thread::sleep(Duration::from_secs(2));
+        let flows = daemon.flows()?;
+        let [left] = &flows[..] else { return Err(Failure::new(format!("left: {flows:?}"))) };
+        equal("where it is", &left.placement.as_str(), &"nic")?;
+        crate::check::contains(&left.matching, "192.0.2.7")?;
+        books::tc_agrees(daemon)
     });
     checks.check("what carries our cookie and is no megaflow goes; theirs stays", || {
         running.take()?.kill()?;

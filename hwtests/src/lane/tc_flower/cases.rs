@@ -130,7 +130,7 @@ fn forwards(tc: &mut TcProvider, keys: &str, actions: &str, frames: &[Vec<u8>]) 
     let dumped = dump(tc)?;
     let shown = dumped.first().and_then(|dumped| dumped.flow.as_deref());
     equal("the megaflow as the kernel shows it", &shown, &Some(&*flow))?;
-    equal("generation", &dumped[0].generation, &7)?;
+    equal("generation", &dumped[0].generation, &Generation(7))?;
     equal("active", &dumped[0].active, &true)?;
     let socket = RawSocket::open("swvf0")?;
     for frames in frames.chunks(AT_ONCE) {

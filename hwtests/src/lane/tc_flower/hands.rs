@@ -116,7 +116,7 @@ fn altered() -> Outcome {
         matches!(event, ProviderEvent::Corrected { kind: Correction::Altered, megaflows: 1, .. })
     };
     contains(&wait_for(&mut tc, "it is said", is)?, "on swrep0, chain 0 pref")?;
-    let op = Op::Replace { flow: flow.clone(), generation: 2 };
+    let op = Op::Replace { flow: flow.clone(), generation: Generation(2) };
     equal("a replacement", &apply_one(&mut tc, op), &Err(ProviderError::NotFound))?;
     apply_one(&mut tc, install(&flow, 3)).context("installing again")?;
     equal("after", &outputs(&socket)?, &vec!["swvf1".to_owned()])?;
@@ -227,7 +227,7 @@ fn made_again() -> Outcome {
     equal("meanwhile", &outputs(&socket)?, &vec![])?;
     wait_for(&mut tc, "it is noticed", is_change)?;
     equal("statistics", &stats(&mut tc)?.len(), &0)?;
-    let op = Op::Replace { flow: flow.clone(), generation: 2 };
+    let op = Op::Replace { flow: flow.clone(), generation: Generation(2) };
     let last = apply_one(&mut tc, op).context("replacing")?;
     equal("hits of the first life", &last.counters.packets, &2)?;
     equal("after", &outputs(&socket)?, &vec!["swvf1".to_owned()])?;

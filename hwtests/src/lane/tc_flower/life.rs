@@ -38,7 +38,7 @@ fn replaced() -> Outcome {
     let one = Counters::packet(frame().len());
     equal("before", &outputs(&socket)?, &vec!["swvf1".to_owned()])?;
     for (generation, flow, dev) in [(2, &to_wire, "wire0"), (3, &to_vf, "swvf1")] {
-        let op = Op::Replace { flow: Arc::clone(flow), generation };
+        let op = Op::Replace { flow: Arc::clone(flow), generation: Generation(generation) };
         let last = apply_one(&mut tc, op).context("replacing")?;
         equal("final counters", &last.counters, &one)?;
         equal("after", &outputs(&socket)?, &vec![dev.to_owned()])?;
@@ -121,7 +121,7 @@ fn adopted() -> Outcome {
         let one = found.iter().find(|dumped| dumped.ufid == flow.ufid);
         let one = one.ok_or_else(|| Failure::new("not found"))?;
         equal("megaflow", &one.flow.as_deref(), &Some(&**flow))?;
-        equal("generation", &one.generation, &generation)?;
+        equal("generation", &one.generation, &Generation(generation))?;
     }
     equal("adopted", &tc.adopt(&found).len(), &2)?;
     outputs(&socket()?)?;

@@ -1,7 +1,7 @@
 //! The host datapath: from a batch of frames to frames on another port.
 
 use flow::packet::Packet;
-use flow::{Moment, Op, Provider};
+use flow::{Generation, Moment, Op, Provider};
 use hostdp::port::memory;
 use hostdp::port::{BURST, Batch, Frame};
 use hostdp::{Config, Datapath};
@@ -49,7 +49,10 @@ fn forward(flows: u16, masks: u16, cached: bool) -> Result<Work, String> {
     datapath.add_port(IN, Box::new(from)).map_err(|error| error.to_string())?;
     datapath.add_port(OUT, Box::new(to)).map_err(|error| error.to_string())?;
     let ops: Vec<Op> = (0..flows)
-        .map(|number| Op::Install { flow: megaflow(number, number % masks), generation: 1 })
+        .map(|number| Op::Install {
+            flow: megaflow(number, number % masks),
+            generation: Generation(1),
+        })
         .collect();
     let mut done = Vec::new();
     datapath.table().apply(&ops, &mut done);

@@ -5,7 +5,9 @@ use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Arc;
 
-use flow::{Megaflow, Moment, Op, PortId, Provider, ProviderError, UpcallReason, overlap};
+use flow::{
+    Generation, Megaflow, Moment, Op, PortId, Provider, ProviderError, UpcallReason, overlap,
+};
 use hostdp::port::memory::{self, MemoryPeer};
 use hostdp::port::pcap::{self, Output, Record};
 use hostdp::{Config, Datapath, Resolution};
@@ -146,8 +148,10 @@ fn create(path: &Path) -> Result<Output, Failure> {
 }
 
 fn install(datapath: &mut Datapath, flows: &[Arc<Megaflow>]) -> Result<(), Failure> {
-    let ops: Vec<Op> =
-        flows.iter().map(|flow| Op::Install { flow: flow.clone(), generation: 1 }).collect();
+    let ops: Vec<Op> = flows
+        .iter()
+        .map(|flow| Op::Install { flow: flow.clone(), generation: Generation(1) })
+        .collect();
     let mut done = Vec::new();
     datapath.table().apply(&ops, &mut done);
     for completion in done {

@@ -113,7 +113,7 @@ fn difference(place: &str, view: &FlowView, dumped: &Dumped) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flow::{Counters, Stats};
+    use flow::{Counters, Generation, Stats};
 
     fn view(text: &str) -> FlowView {
         let (_, matching, actions) = odp::parse_flow(text).unwrap();
@@ -122,7 +122,7 @@ mod tests {
             placement: Placement::Nic,
             provider: Some("fpga".to_owned()),
             refused: None,
-            generation: 3,
+            generation: Generation(3),
             nic: Counters::default(),
             host: Counters::default(),
             used: None,
@@ -133,7 +133,7 @@ mod tests {
     fn dumped(view: &FlowView) -> Dumped {
         let flow = Some(view.flow.clone());
         let (ufid, stats) = (view.flow.ufid, Stats::default());
-        Dumped { ufid, generation: 3, flow, stats, active: true }
+        Dumped { ufid, generation: Generation(3), flow, stats, active: true }
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         let other = view("in_port(2),eth(),eth_type(0x0800) actions:8");
         found[1].flow = Some(other.flow);
         found[2].active = false;
-        found[3].generation = 2;
+        found[3].generation = Generation(2);
         found[4].flow = None;
         found.swap_remove(5);
         found.push(dumped(&view("in_port(7),eth(),eth_type(0x0800) actions:9")));
@@ -153,7 +153,7 @@ mod tests {
         let words = [
             "does '8' and not '9'",
             "not in hardware",
-            "of generation 2 and not 3",
+            "of generation 2 (the client's) and not 3 (the client's)",
             "not as it was written",
             "belongs to no megaflow",
             "is missing",

@@ -1,5 +1,6 @@
 //! The engine in the simulated world of `world.rs`, and what else is told of it at length.
 
+mod adoption;
 mod desk;
 mod explain;
 mod races;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Answer, Capabilities, Client, Dumped, Key, Mask, Match, Megaflow, Moment, PortId,
-    Stats, Upcall, UpcallReason,
+    Action, Answer, Capabilities, Client, Dumped, Generation, Key, Mask, Match, Megaflow, Moment,
+    PortId, Stats, Upcall, UpcallReason,
 };
 
 use super::*;
@@ -101,7 +102,7 @@ fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
 
     let dumped = |flow: &Arc<Megaflow>| Dumped {
         ufid: flow.ufid,
-        generation: 7,
+        generation: Generation(7),
         flow: Some(flow.clone()),
         stats: Stats::default(),
         active: true,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Capabilities, Completion, Counters, Dumped, Op, OpKind, Placement, PortId,
+    Action, Capabilities, Completion, Counters, Dumped, Generation, Op, OpKind, Placement, PortId,
     ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage,
 };
 
@@ -315,7 +315,8 @@ fn nothing_comes_in_while_it_closes() {
     desk.ask(3, Request::Install(flow.clone()));
     assert!(matches!(desk.replies.get(&Token(3)), Some(Err(RequestError::Stopping))));
     let (ufid, stats) = (flow.ufid, Stats::default());
-    let found = vec![Dumped { ufid, generation: 1, flow: Some(flow), stats, active: true }];
+    let found =
+        vec![Dumped { ufid, generation: Generation(1), flow: Some(flow), stats, active: true }];
     desk.step(Event::Dumped { provider, found });
     desk.settle();
     assert!(desk.engine.is_empty());

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Capabilities, Correction, Counters, Dumped, Megaflow, OpKind, Placement, PortId, ProviderError,
-    ProviderEvent, Reason, Refusal, Stats, TableUsage,
+    Capabilities, Correction, Counters, Dumped, Generation, Megaflow, OpKind, Placement, PortId,
+    ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage,
 };
 
 use super::desk::{Desk, NIC, OUT, REFUSED, TakesAll, counted, flow_of, to};
 use super::*;
 use crate::request::Request;
 
-fn dumped(flow: &Arc<Megaflow>, packets: u64, active: bool) -> Dumped {
+pub(super) fn dumped(flow: &Arc<Megaflow>, packets: u64, active: bool) -> Dumped {
     let (ufid, flow) = (flow.ufid, Some(flow.clone()));
-    Dumped { ufid, generation: 7, flow, stats: counted(packets), active }
+    Dumped { ufid, generation: Generation(7), flow, stats: counted(packets), active }
 }
 
 /// A desk whose NIC has not told yet what it holds.
-fn unknown(budget: Budget) -> (Desk, ProviderId) {
+pub(super) fn unknown(budget: Budget) -> (Desk, ProviderId) {
     let mut desk = Desk::new(0);
     let admission = Arc::new(TakesAll(Capabilities::default()));
     let provider = desk.engine.add_hardware("nic", admission, budget);
@@ -58,7 +58,7 @@ fn each_life_in_a_nic_has_a_generation_of_its_own() {
         desk.ask(1, Request::Replace(flow.ufid, Arc::new([flow::Action::Output(PortId(port))])));
         desk.done(Place::Host, Ok(Stats::default()));
         let op = desk.nic[&provider].front().cloned();
-        let of = port + 5;
+        let of = Generation(port + 5);
         assert!(matches!(op, Some(flow::Op::Replace { generation, .. }) if generation == of));
         desk.settle();
     }

@@ -1,0 +1,119 @@
+//! What a device held at start belongs to whom it belonged before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::{Dumped, Generation, Key, Mask, Match, Megaflow, Op, OpKind, Owner, Placement, Stats};
+
+use super::desk::{Desk, NIC, OUT, REFUSED, counted, flow_of};
+use super::rules::{dumped, unknown};
+use super::*;
+use crate::request::Request;
+
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+fn operators(flow: &Arc<Megaflow>, packets: u64, active: bool) -> Dumped {
+    let generation = Generation(4).next(Owner::Operator);
+    Dumped { generation, ..dumped(flow, packets, active) }
+}
+
+/// A megaflow that overlaps every one of [`flow_of`] in scope 0.
+fn wide() -> Arc<Megaflow> {
+    let matching = Match::new(&Key { in_port: 1, ..Key::default() }, &Mask::default());
+    Arc::new(Megaflow::new(matching, [REFUSED]))
+}
+
+/// What is on its way into a NIC, and whose the device will say it is.
+fn sent(desk: &Desk) -> Vec<(OpKind, Owner)> {
+    let queue = desk.nic.values().flatten();
+    let sent = queue.filter_map(|op| match op {
+        Op::Install { generation, .. } | Op::Replace { generation, .. } => {
+            Some((op.kind(), generation.owner()))
+        }
+        Op::Remove { .. } => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn an_operators_megaflow_outlives_a_restart_and_the_idle_time() {
+    let (mut desk, provider) = unknown(Budget::new(1_000_000));
+    let [mine, clients] = [1, 2].map(|station| flow_of(0, station, &[OUT]));
+    let found = vec![dumped(&clients, 9, true), operators(&mine, 7, true)];
+    desk.step(Event::Dumped { provider, found });
+    desk.settle();
+    assert_eq!((desk.placement(&mine), desk.total(&mine)), (Placement::Nic, 7));
+    desk.now = desk.now + A_MINUTE;
+    desk.stats(NIC, vec![(mine.ufid, counted(7)), (clients.ufid, counted(9))]);
+    desk.stats(Place::Host, vec![]);
+    desk.settle();
+    assert_eq!(desk.engine.flows.keys().collect::<Vec<_>>(), [&mine.ufid]);
+    assert_eq!(desk.placement(&mine), Placement::Nic);
+    // And whoever asks for it again hears that it is there.
+    desk.ask(1, Request::Install(mine));
+    assert!(matches!(desk.replies.get(&Token(1)), Some(Err(RequestError::Refused(_)))));
+}
+
+#[test]
+fn an_operators_megaflow_is_adopted_before_what_overlaps_it() {
+    let (mut desk, provider) = unknown(Budget::new(1_000_000));
+    let mine = flow_of(0, 1, &[OUT]);
+    let found = vec![dumped(&wide(), 9, true), operators(&mine, 7, true)];
+    desk.step(Event::Dumped { provider, found });
+    assert_eq!(desk.done(NIC, Ok(Stats::default())), (OpKind::Remove, wide().ufid));
+    desk.settle();
+    assert_eq!(desk.engine.flows.keys().collect::<Vec<_>>(), [&mine.ufid]);
+}
+
+#[test]
+fn what_the_client_asked_for_meanwhile_makes_room() {
+    let (mut desk, provider) = unknown(Budget::new(1_000_000));
+    desk.upcall(1);
+    desk.settle();
+    // The one narrow megaflow of the client, and an operator's around it.
+    desk.step(Event::Dumped { provider, found: vec![operators(&wide(), 7, true)] });
+    desk.settle();
+    assert_eq!(desk.engine.flows.keys().collect::<Vec<_>>(), [&wide().ufid]);
+    assert_eq!((desk.placement(&wide()), desk.total(&wide())), (Placement::Nic, 7));
+    assert_eq!(desk.engine.flows[&wide().ufid].host.life, life::Life::Present);
+}
+
+#[test]
+fn what_the_client_asked_for_meanwhile_becomes_the_operators() {
+    let (mut desk, provider) = unknown(Budget::new(1_000_000));
+    desk.upcall(1);
+    desk.settle();
+    let mine = flow_of(0, 1, &[OUT, OUT]);
+    desk.step(Event::Dumped { provider, found: vec![operators(&mine, 7, true)] });
+    desk.settle();
+    let entry = &desk.engine.flows[&mine.ufid];
+    assert_eq!((&entry.flow, entry.owner), (&mine, Owner::Operator));
+    assert_eq!(entry.generation.owner(), Owner::Operator);
+    assert_eq!(entry.placement(), Placement::Nic);
+}
+
+#[test]
+fn an_operators_megaflow_that_the_device_has_lost_is_put_in_again() {
+    let (mut desk, provider) = unknown(Budget::new(1_000_000));
+    let mine = flow_of(0, 1, &[OUT]);
+    desk.step(Event::Dumped { provider, found: vec![operators(&mine, 7, false)] });
+    desk.settle();
+    desk.later(Duration::from_secs(1));
+    desk.settle();
+    assert_eq!(desk.placement(&mine), Placement::Nic);
+}
+
+#[test]
+fn a_device_is_told_when_a_megaflow_becomes_an_operators() {
+    let mut desk = Desk::new(1);
+    desk.upcall(1);
+    desk.done(Place::Host, Ok(Stats::default()));
+    assert_eq!(sent(&desk), [(OpKind::Install, Owner::Client)]);
+    desk.settle();
+    // With the same actions.
+    desk.ask(1, Request::Install(flow_of(0, 1, &[OUT])));
+    assert_eq!(sent(&desk), [(OpKind::Replace, Owner::Operator)]);
+    assert!(desk.replies.is_empty(), "answered before the device has it");
+    desk.settle();
+    assert!(matches!(desk.replies.get(&Token(1)), Some(Ok(Response::Done))));
+}
