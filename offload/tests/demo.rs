@@ -50,7 +50,8 @@ fn check(demo: &Value) {
     }
     let refused = flows.iter().filter(|flow| flow["placement"] == "refused");
     let reasons: Vec<&str> = refused.map(|flow| flow["refusal"].as_str().unwrap()).collect();
-    assert!(reasons.contains(&"action trunc"), "{reasons:?}");
+    // Where only one port is on the card, its other reason is the port.
+    assert!(reasons.iter().any(|why| why.starts_with("action trunc")), "{reasons:?}");
     check_chains(flows);
     check_metrics(demo, flows);
 }
