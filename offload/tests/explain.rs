@@ -223,8 +223,8 @@ fn every_reason_is_given_at_once() {
     // A chain whose next lookup is not there.
     let parent = "in_port(1),eth(),eth_type(0x88b5)";
     daemon.appctl(&["dpctl/add-flow", parent, "recirc(0x7)"]);
-    let waits = "\nfpga: not now: recirculation chain: waiting: no megaflow with recirc_id 0x7 is in \
-                 hardware yet\n  ENTRY_WRITE ";
+    let waits = "\nfpga: not now: recirculation chain: waiting: no megaflow with recirc_id 0x7 is \
+                 in hardware yet\n  ENTRY_WRITE ";
     until("it waits", || daemon.appctl(&["offload/explain", parent]).contains(waits));
     let child = "recirc_id(0x7),in_port(1),eth(),eth_type(0x88b5)";
     daemon.appctl(&["dpctl/add-flow", child, "2"]);
