@@ -54,7 +54,7 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     let clock = Clock::start();
     let Machine { parts, card } = build(config, clock)?;
     let running = runtime::start(parts)?;
-    let context = Context { handle: running.handle.clone(), log };
+    let context = Context::new(running.handle.clone(), log);
     let surface = Surface::start(&context, Some(place), web).and_then(|surface| {
         surface.exit_on_signals(&context.handle)?;
         signals.thread_unblock()?;

@@ -158,6 +158,18 @@ pub struct Status {
     pub ports: Vec<PortView>,
     /// Everything that is exported as a metric, the conservation of packets included.
     pub metrics: metrics::Snapshot,
+    /// The masks of the host table.
+    pub masks: Masks,
+}
+
+/// The masks of the host table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Masks {
+    /// Masks that lookups have visited so far; those that the exact-match cache answered visit
+    /// none.
+    pub visited: u64,
+    /// Masks now, one per port, recirculation id and EtherType that it is used with.
+    pub total: u64,
 }
 
 /// Why a request was not carried out; nothing was changed.

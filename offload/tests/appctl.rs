@@ -46,6 +46,7 @@ fn every_method_of_the_contract_answers() {
     let commands = daemon.appctl(&["list-commands"]);
     assert!(commands.starts_with("The available commands are:\n"), "{commands}");
     for method in [
+        "coverage/read-counter",
         "coverage/show",
         "dpctl/add-flow",
         "dpctl/add-flows",
@@ -57,17 +58,21 @@ fn every_method_of_the_contract_answers() {
         "dpctl/mod-flow",
         "dpctl/offload-stats-show",
         "dpctl/show",
+        "dpif/show",
         "exit",
         "fdb/flush",
         "fdb/show",
+        "fdb/stats-show",
         "memory/show",
         "metrics/show",
         "offload/explain",
         "offload/reasons",
         "offload/show",
         "port/receive",
+        "set-options",
         "upcall/show",
         "version",
+        "vlog/list",
         "vlog/set",
     ] {
         line(&commands, &format!("  {method}"));
@@ -77,8 +82,9 @@ fn every_method_of_the_contract_answers() {
     let shown = daemon.appctl(&["dpctl/show"]);
     let head = "megaflow@br0:\n  lookups: hit:0 missed:0 lost:0\n  flows: 0\n";
     let ports = "  port 1: left (fpga)\n  port 2: right (fpga)\n";
-    assert_eq!(shown, format!("{head}{ports}"));
-    assert!(daemon.appctl(&["dpctl/show", "-s", "br0"]).contains("RX packets:0 dropped:"));
+    let masks = "  masks: hit:0 total:0 hit/pkt:0.00\n  cache: hit:0 hit-rate:0.00%\n";
+    assert_eq!(shown, format!("{head}{masks}{ports}"));
+    assert!(daemon.appctl(&["dpctl/show", "-s", "br0"]).contains("RX packets:0 errors:0 "));
     assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), "");
     assert_eq!(daemon.appctl(&["offload/reasons"]), "no flow is refused\n");
     assert!(daemon.appctl(&["memory/show"]).starts_with("flows:0 "));
@@ -112,11 +118,14 @@ fn flows_are_added_read_changed_explained_and_removed() {
     assert_eq!(dump.lines().count(), 1, "{dump}");
     let first = ufid(&dump).to_owned();
     let offloaded = ", packets:0, bytes:0, used:never, offloaded:yes, dp:fpga, actions:2\n";
+    assert!(dump.ends_with(" actions:right\n"), "{dump}");
     until("the flow is in the card", || {
         daemon.appctl(&["dpctl/get-flow", &first]).ends_with(offloaded)
     });
     let line = daemon.appctl(&["dpctl/get-flow", "megaflow@br0", &first]);
-    assert_eq!(line, daemon.appctl(&["dpctl/dump-flows", "-m"]));
+    assert_eq!(line, daemon.appctl(&["dpctl/dump-flows", "-m", "--no-names"]));
+    let named = daemon.appctl(&["dpctl/get-flow", "-m", &first]);
+    assert_eq!(named, daemon.appctl(&["dpctl/dump-flows", "-m"]));
     // Without -m as ovs prints it: neither ufid nor where it lives.
     let brief = line.split_once(", ").unwrap().1.replace(", offloaded:yes, dp:fpga", "");
     assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), brief);

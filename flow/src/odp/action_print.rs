@@ -5,17 +5,24 @@ use std::fmt::Write as _;
 use super::action::share;
 use super::set::print_set;
 use super::vlan::print_vlan;
+use super::{Names, print_port};
 use crate::{Action, HashAlgorithm, Userspace};
 
 /// Prints a list of actions; the empty one is `drop`.
 #[must_use]
 pub fn format_actions(actions: &[Action]) -> String {
+    format_actions_with(actions, &|_| None)
+}
+
+/// The same with names of ports.
+#[must_use]
+pub fn format_actions_with(actions: &[Action], names: Names<'_>) -> String {
     let mut out = String::new();
-    print_list(&mut out, actions);
+    print_list(&mut out, actions, names);
     out
 }
 
-fn print_list(out: &mut String, actions: &[Action]) {
+fn print_list(out: &mut String, actions: &[Action], names: Names<'_>) {
     if actions.is_empty() {
         out.push_str("drop");
     }
@@ -23,13 +30,16 @@ fn print_list(out: &mut String, actions: &[Action]) {
         if index > 0 {
             out.push(',');
         }
-        print_action(out, action);
+        print_action(out, action, names);
     }
 }
 
-fn print_action(out: &mut String, action: &Action) {
+fn print_action(out: &mut String, action: &Action, names: Names<'_>) {
     let _ = match action {
-        Action::Output(port) => write!(out, "{port}"),
+        Action::Output(port) => {
+            print_port(out, *port, names);
+            Ok(())
+        }
         Action::Userspace(userspace) => {
             print_userspace(out, userspace);
             Ok(())
@@ -67,7 +77,7 @@ fn print_action(out: &mut String, action: &Action) {
         Action::Trunc(length) => write!(out, "trunc({length})"),
         Action::Sample { probability, actions } => {
             let _ = write!(out, "sample(sample={}%,actions(", percent(*probability));
-            print_list(out, actions);
+            print_list(out, actions, names);
             write!(out, "))")
         }
     };

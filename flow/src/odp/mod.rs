@@ -43,10 +43,10 @@ mod tests;
 
 pub(crate) use action::MAX_USERDATA;
 pub use action::{parse_actions, parse_actions_with, plan_actions_with};
-pub use action_print::format_actions;
+pub use action_print::{format_actions, format_actions_with};
 pub use flow::{PlanText, parse_flow, parse_flow_with, plan_flow_with};
 pub use keys::{parse_key, parse_key_with, parse_masked, parse_match, parse_match_with};
-pub use print::{format_key, format_match};
+pub use print::{format_key, format_match, format_match_with};
 
 use crate::PortId;
 
@@ -55,6 +55,17 @@ pub(crate) const LATER: u8 = 2;
 
 /// Finds the number of a port by its name.
 pub type Ports<'a> = &'a dyn Fn(&str) -> Option<PortId>;
+
+/// Finds the name of a port by its number; a port without a name is printed as its number.
+pub type Names<'a> = &'a dyn Fn(PortId) -> Option<&'a str>;
+
+/// Prints a port as `names` has it.
+fn print_port(out: &mut String, port: PortId, names: Names<'_>) {
+    match names(port) {
+        Some(name) => out.push_str(name),
+        None => out.push_str(&port.to_string()),
+    }
+}
 
 /// Lists and attributes may be nested that deep in a text.
 pub const MAX_NESTING: usize = 32;

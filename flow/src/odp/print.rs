@@ -6,6 +6,7 @@ use super::attr::{self, print_mpls, print_parts};
 use super::keys::TCP_FLAGS;
 use super::set::{print_eth_type, print_u32};
 use super::vlan::{TAGS, is_tpid, print_vlan};
+use super::{Names, print_port};
 use crate::{Field, Key, Mask, Match, VLAN_PRESENT};
 
 /// Prints a match as `dump-flows` does, without wild fields. Fields that mean nothing under the
@@ -13,6 +14,12 @@ use crate::{Field, Key, Mask, Match, VLAN_PRESENT};
 /// likely attribute.
 #[must_use]
 pub fn format_match(matching: &Match) -> String {
+    format_match_with(matching, &|_| None)
+}
+
+/// The same with names of ports.
+#[must_use]
+pub fn format_match_with(matching: &Match, names: Names<'_>) -> String {
     let (key, mask) = (matching.key(), matching.mask());
     let mut out = String::new();
     print_u32(&mut out, "recirc_id", key.recirc_id, mask.recirc_id);
@@ -20,7 +27,9 @@ pub fn format_match(matching: &Match) -> String {
         out.push(',');
         print_u32(&mut out, "dp_hash", key.dp_hash, mask.dp_hash);
     }
-    let _ = write!(out, ",in_port({}),eth(", key.in_port);
+    out.push_str(",in_port(");
+    print_port(&mut out, key.port(), names);
+    out.push_str("),eth(");
     print_layout(&mut out, "eth", key, Some(mask));
     print_level(&mut out, key, mask, 0);
     out

@@ -268,3 +268,20 @@ fn any_match_can_be_printed() {
         }
     }
 }
+
+#[test]
+fn ports_are_printed_by_name_and_read_back() {
+    let names = |port: PortId| ["zero", "vf0", "pf0vf1.5"].get(port.0 as usize).copied();
+    let ports = |name: &str| (0..3).map(PortId).find(|port| names(*port) == Some(name));
+    let matching = parse_match("in_port(1),eth(),eth_type(0x0806)").unwrap();
+    let text = format_match_with(&matching, &names);
+    assert_eq!(text, "recirc_id(0),in_port(vf0),eth(),eth_type(0x0806)");
+    assert_eq!(parse_match_with(&text, &ports).unwrap(), matching);
+    let text = "2,sample(sample=50.0%,actions(7,0)),push_vlan(vid=1,pcp=2),1";
+    let actions = parse_actions(text).unwrap();
+    let named = format_actions_with(&actions, &names);
+    let want = "pf0vf1.5,sample(sample=50.0%,actions(7,zero)),push_vlan(vid=1,pcp=2),vf0";
+    assert_eq!(named, want, "a port without a name stays a number");
+    assert_eq!(parse_actions_with(&named, &ports).unwrap(), actions);
+    assert_eq!(format_actions(&actions), text);
+}

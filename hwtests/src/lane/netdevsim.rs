@@ -114,7 +114,7 @@ fn refused() -> Outcome {
     let text = two_packets(&daemon)?;
     contains(&text, "placement: refused")?;
     contains(&text, &format!("tc: refused: device in_port 1: netdevsim: {WORDS}"))?;
-    contains(&daemon.ctl("dpctl/dump-flows", &["-m"])?, "dp:ovs, actions:2")?;
+    contains(&daemon.ctl("dpctl/dump-flows", &["-m", "--no-names"])?, "dp:ovs, actions:2")?;
     contains(&guest::run("megaflow doctor")?, WORDS)?;
     daemon.exit()?;
     equal("a qdisc left", &guest::run("tc qdisc show")?.contains("clsact"), &false)
@@ -124,7 +124,10 @@ fn accepted() -> Outcome {
     let daemon = start()?;
     let text = two_packets(&daemon)?;
     contains(&text, "placement: nic (tc)")?;
-    contains(&daemon.ctl("dpctl/dump-flows", &["-m"])?, "offloaded:yes, dp:tc, actions:2")?;
+    contains(
+        &daemon.ctl("dpctl/dump-flows", &["-m", "--no-names"])?,
+        "offloaded:yes, dp:tc, actions:2",
+    )?;
     let dev = representor("pf0vf0")?;
     let filters = guest::run(&format!("tc filter show dev {dev} ingress"))?;
     contains(&filters, "src_mac 02:00:00:00:00:0a")?;

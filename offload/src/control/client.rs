@@ -9,8 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::format::Format;
 use super::framing::Framer;
-use super::{Context, Presence, methods};
+use super::methods::{self, Answer};
+use super::{Context, Presence};
 
 /// From connecting, or the last reply, to the end of the next request.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -29,19 +31,28 @@ struct Request {
 /// no request.
 pub(super) async fn serve(mut stream: UnixStream, context: Arc<Context>, presence: Presence) {
     let mut framer = Framer::default();
+    let mut format = Format::default();
     loop {
         let request = match timeout(REQUEST, receive(&mut stream, &mut framer)).await {
             Ok(Ok(Some(request))) => request,
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(message)) => {
-                let _ = send(&mut stream, &reply(&Value::Null, Err(message))).await;
+                let _ = send(&mut stream, &refusal(&Value::Null, &message)).await;
                 return;
             }
         };
         presence.set_busy(true);
         let id = request.id.clone();
-        let result = carry_out(context.clone(), request).await;
-        if !send(&mut stream, &reply(&id, result)).await {
+        let text = match carry_out(context.clone(), format, request).await {
+            Ok(Answer::Text(text)) => reply(&id, &format.of_text(text)),
+            Ok(Answer::Json(document)) => reply(&id, &document),
+            Ok(Answer::Options(new)) => {
+                format = new;
+                reply(&id, &format.of_text(String::new()))
+            }
+            Err(message) => refusal(&id, &message),
+        };
+        if !send(&mut stream, &text).await {
             return;
         }
         presence.set_busy(false);
@@ -64,27 +75,31 @@ async fn receive(stream: &mut UnixStream, framer: &mut Framer) -> Result<Option<
     }
 }
 
-async fn carry_out(context: Arc<Context>, request: Request) -> Result<String, String> {
+async fn carry_out(
+    context: Arc<Context>,
+    format: Format,
+    request: Request,
+) -> Result<Answer, String> {
     let word = |value: Value| match value {
         Value::String(text) => Ok(text),
         _ => Err("a parameter is no string".to_owned()),
     };
     let params: Vec<String> = request.params.into_iter().map(word).collect::<Result<_, _>>()?;
     tracing::debug!(method = request.method, "request");
-    let work = move || methods::call(&context, &request.method, &params);
+    let work = move || methods::call(&context, format, &request.method, &params);
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(format!("internal error: {error}")),
     }
 }
 
-/// As OVS words it: the result is a string, an error ends with a newline.
-fn reply(id: &Value, result: Result<String, String>) -> String {
-    match result {
-        Ok(text) => json!({"id": id, "result": text, "error": null}),
-        Err(text) => json!({"id": id, "result": null, "error": format!("{text}\n")}),
-    }
-    .to_string()
+fn reply(id: &Value, result: &Value) -> String {
+    json!({"id": id, "result": result, "error": null}).to_string()
+}
+
+/// In every form a string that ends with a newline, as in OVS.
+fn refusal(id: &Value, message: &str) -> String {
+    json!({"id": id, "result": null, "error": format!("{message}\n")}).to_string()
 }
 
 async fn send(stream: &mut UnixStream, text: &str) -> bool {

@@ -1,4 +1,4 @@
-//! The log's levels, changed live by `vlog/set`.
+//! The log's levels, shown by `vlog/list` and changed live by `vlog/set`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +9,14 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Modules as `vlog/set` names them, and the code that they stand for.
-const MODULES: [(&str, &str); 9] = [
+const MODULES: [(&str, &str); 11] = [
     ("config", "offload::config"),
     ("control", "offload::control"),
+    ("daemon", "offload::daemon"),
     ("engine", "offload::engine"),
     ("http", "offload::http"),
     ("runtime", "offload::runtime"),
+    ("surface", "offload::surface"),
     ("hostdp", "hostdp"),
     ("pipeline", "pipeline"),
     ("tc-flower", "tc_flower"),
@@ -30,6 +32,11 @@ const LEVELS: [(&str, &str); 6] = [
     ("info", "info"),
     ("dbg", "debug"),
 ];
+
+const TABLE_HEAD: &str = concat!(
+    "                 console    syslog    file\n",
+    "                 -------    ------    ------\n",
+);
 
 type Apply = dyn Fn(EnvFilter) + Send + Sync;
 
@@ -87,6 +94,22 @@ impl Log {
         (self.apply)(EnvFilter::new(wanted.directives()));
         *levels = wanted;
         Ok(())
+    }
+
+    /// The levels by module, in OVS's form: the log goes to the console, and nowhere else.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut modules = MODULES;
+        modules.sort_unstable();
+        let lines = modules.map(|(name, path)| {
+            let level = levels.modules.get(path).copied().unwrap_or(levels.all);
+            // The last of OVS's words for a level of ours is the one in use.
+            let word = LEVELS.iter().rev().find(|(_, ours)| *ours == level);
+            let word = word.map_or(level, |(word, _)| word).to_ascii_uppercase();
+            format!("{name:<16}  {word:>4}       {0:>4}       {0:>4}\n", "OFF")
+        });
+        TABLE_HEAD.to_owned() + &lines.concat()
     }
 }
 
@@ -149,5 +172,47 @@ mod tests {
         for bad in ["wran", "engine:vfio:dbg", "syslog:info", "info:dbg"] {
             assert!(after(&[bad]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn levels_are_shown_as_they_were_set() {
+        let log = Log::detached();
+        let level = |module: &str| {
+            let table = log.table();
+            let line = table.lines().find(|line| line.starts_with(module)).unwrap();
+            line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(level("engine"), "INFO OFF OFF");
+        log.set(&["engine:emer".to_owned(), "vfio:off".to_owned()]).unwrap();
+        assert_eq!(level("engine"), "ERR OFF OFF");
+        assert_eq!(level("vfio"), "OFF OFF OFF");
+        assert_eq!(level("http"), "INFO OFF OFF");
+        log.set(&[]).unwrap();
+        assert_eq!(level("engine"), "DBG OFF OFF");
+        assert_eq!(log.table().lines().count(), 2 + MODULES.len());
+    }
+
+    /// Whoever writes to the log can be named.
+    #[test]
+    fn every_module_that_logs_is_listed() {
+        let mut pending = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let root = pending[0].clone();
+        let mut found = 0;
+        while let Some(path) = pending.pop() {
+            if path.is_dir() {
+                pending.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let levels = ["error", "warn", "info", "debug", "trace"];
+            if levels.iter().any(|level| text.contains(&format!("tracing::{level}!("))) {
+                let module = path.strip_prefix(&root).unwrap().iter().next().unwrap();
+                let module = module.to_str().unwrap().trim_end_matches(".rs");
+                let path = format!("offload::{module}");
+                assert!(MODULES.iter().any(|(_, listed)| *listed == path), "{path}");
+                found += 1;
+            }
+        }
+        assert!(found > 4, "the search finds them");
     }
 }

@@ -9,11 +9,13 @@ mod address;
 pub mod balance;
 mod client;
 pub mod filter;
+mod format;
 mod framing;
 pub mod log;
 pub mod methods;
 mod pidfile;
 pub(crate) mod plan;
+mod rates;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -28,12 +30,14 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::MissedTickBehavior;
 
 pub use address::StartError;
 
 use crate::request::Handle;
 use address::Address;
 use log::Log;
+use rates::Rates;
 
 /// So many clients at once; one more, and the one that has waited longest is sent away.
 const CLIENTS: usize = 128;
@@ -47,6 +51,16 @@ pub struct Context {
     pub handle: Handle,
     /// The levels of the log.
     pub log: Log,
+    /// How often events happen; a [`Server`] that is running keeps them.
+    pub rates: Rates,
+}
+
+impl Context {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new(handle: Handle, log: Log) -> Context {
+        Context { handle, log, rates: Rates::default() }
+    }
 }
 
 /// The socket's place, taken: nobody else can have it. Clients may connect and are served once
@@ -71,6 +85,7 @@ impl Place {
 pub struct Server {
     address: Address,
     accepting: JoinHandle<()>,
+    sampling: JoinHandle<()>,
     clients: Clients,
 }
 
@@ -81,8 +96,10 @@ impl Server {
         let fault = |error| StartError::new(address.bound(), "can't be served", error);
         let listener = UnixListener::from_std(listener).map_err(fault)?;
         let clients = Clients::default();
-        let accepting = tokio::spawn(accept(listener, Arc::new(context), clients.clone()));
-        Ok(Server { address, accepting, clients })
+        let context = Arc::new(context);
+        let sampling = tokio::spawn(sample(context.clone()));
+        let accepting = tokio::spawn(accept(listener, context, clients.clone()));
+        Ok(Server { address, accepting, sampling, clients })
     }
 
     /// Where it is bound: `NAME.<pid>.ctl` beside the socket of the configuration.
@@ -94,6 +111,7 @@ impl Server {
     /// Takes no new clients, lets replies that are on their way out, and closes.
     pub async fn stop(self) {
         self.accepting.abort();
+        self.sampling.abort();
         let end = Instant::now() + GRACE;
         while self.clients.lock().values().any(|client| client.busy) && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -104,7 +122,24 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
+        self.sampling.abort();
         self.clients.lock().values().for_each(|client| client.task.abort());
+    }
+}
+
+/// Reads the events' counters for their rates. An engine that does not answer is asked again in
+/// the next slot: what happened meanwhile is in the counters still.
+async fn sample(context: Arc<Context>) {
+    let start = Instant::now();
+    let mut slots = tokio::time::interval(rates::SLOT);
+    slots.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        slots.tick().await;
+        let context = context.clone();
+        let read = move || methods::sample(&context, start.elapsed());
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(read).await {
+            tracing::debug!(error, "the events' counters can't be read");
+        }
     }
 }
 

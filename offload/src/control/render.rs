@@ -10,15 +10,16 @@ use crate::request::FlowView;
 /// The layer that OVS would name for megaflows on the host.
 const HOST_LAYER: &str = "ovs";
 
-/// OVS's line of a flow as `dpctl/dump-flows` prints it, with `detail` as its `-m` does. A flow
-/// that is in hardware says `offloaded:yes` and the provider as `dp:`.
+/// OVS's line of a flow as `dpctl/dump-flows` prints it, with `detail` as its `-m` does, ports as
+/// `names` has them. A flow that is in hardware says `offloaded:yes` and the provider as `dp:`.
 #[must_use]
-pub fn flow_line(view: &FlowView, detail: bool) -> String {
+pub fn flow_line(view: &FlowView, detail: bool, names: odp::Names<'_>) -> String {
     let mut line = String::new();
     if detail {
         let _ = write!(line, "{}, ", view.flow.ufid);
     }
-    let _ = write!(line, "{}, {}", odp::format_match(&view.flow.matching), statistics(view));
+    let matching = odp::format_match_with(&view.flow.matching, names);
+    let _ = write!(line, "{matching}, {}", statistics(view));
     if detail {
         match (view.placement, &view.provider) {
             (Placement::Nic, Some(provider)) => {
@@ -29,7 +30,7 @@ pub fn flow_line(view: &FlowView, detail: bool) -> String {
             }
         }
     }
-    let _ = write!(line, ", actions:{}", odp::format_actions(&view.flow.actions));
+    let _ = write!(line, ", actions:{}", odp::format_actions_with(&view.flow.actions, names));
     line
 }
 
@@ -158,11 +159,12 @@ mod tests {
 
     #[test]
     fn a_flow_is_ovs_s_line() {
-        let line = flow_line(&view(), true);
+        let line = flow_line(&view(), true, &|_| None);
         assert!(line.starts_with("ufid:"), "{line}");
         let end = "packets:4, bytes:360, used:1.234s, flags:S., offloaded:yes, dp:fpga, actions:2";
         assert!(line.ends_with(end), "{line}");
-        let brief = flow_line(&FlowView { used: None, tcp_flags: 0, ..view() }, false);
+        let idle = FlowView { used: None, tcp_flags: 0, ..view() };
+        let brief = flow_line(&idle, false, &|_| None);
         assert!(brief.starts_with("recirc_id(0),in_port(1),"), "{brief}");
         assert!(brief.ends_with(", packets:4, bytes:360, used:never, actions:2"), "{brief}");
         let (_, matching, actions) = odp::parse_flow(&line).unwrap();

@@ -12,8 +12,8 @@ use flow::{
 use super::Context;
 use super::log::Log;
 use crate::request::{
-    Explanation, FlowView, Handle, PortView, Refused, Request, RequestError, Response, Standing,
-    Status, StopFlag,
+    Explanation, FlowView, Handle, Masks, PortView, Refused, Request, RequestError, Response,
+    Standing, Status, StopFlag,
 };
 
 /// Starts the engine on a thread of its own; it ends with the last handle, or by `exit`.
@@ -29,7 +29,7 @@ pub(crate) fn context() -> Context {
             }
         }
     });
-    Context { handle: Handle::new(requests, StopFlag::default()), log: Log::detached() }
+    Context::new(Handle::new(requests, StopFlag::default()), Log::detached())
 }
 
 #[derive(Default)]
@@ -107,6 +107,7 @@ impl Engine {
         provider.operations.insert(OpKind::Install, install);
         metrics.providers.insert("fpga".to_owned(), provider);
         metrics.ports.insert(HOSTILE.to_owned(), metrics::PortMetrics::default());
+        metrics.learning = Some(flow::Learning::default());
         metrics.cache_lookups = [("exact", 3), ("miss", self.received)].into();
         let port = |number, name: &str| PortView {
             id: PortId(number),
@@ -122,6 +123,7 @@ impl Engine {
             client: "l2",
             ports: vec![port(1, "vf0"), port(2, HOSTILE)],
             metrics,
+            masks: Masks { visited: 9, total: 2 },
         }
     }
 }

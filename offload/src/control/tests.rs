@@ -84,13 +84,16 @@ fn flows_are_added_changed_shown_and_removed() {
     let lab = Lab::new();
     assert_eq!(lab.says(&["dpctl/dump-flows"]), "");
     assert_eq!(lab.says(&["dpctl/add-flow", FLOW, "2"]), "");
-    let line = lab.says(&["dpctl/dump-flows", "-m"]);
+    let line = lab.says(&["dpctl/dump-flows", "-m", "--no-names"]);
     assert_eq!(line.lines().count(), 1);
     let (ufid, rest) = line.split_once(", ").unwrap();
     assert!(rest.starts_with("recirc_id(0),in_port(1),"), "{line}");
     let end = ", packets:8, bytes:760, used:1.500s, flags:S., offloaded:yes, dp:fpga, actions:2\n";
     assert!(line.ends_with(end), "{line}");
     assert_eq!(lab.says(&["dpctl/get-flow", ufid]), line);
+    let named = line.replace("in_port(1)", "in_port(vf0)");
+    assert_eq!(lab.says(&["dpctl/get-flow", "-m", ufid]), named);
+    assert_eq!(lab.says(&["dpctl/dump-flows", "-m"]), named);
     lab.says(&["dpctl/mod-flow", "megaflow@br0", FLOW, "push_vlan(vid=5,pcp=0),2"]);
     let changed = lab.says(&["dpctl/get-flow", "br0", ufid]);
     assert!(changed.ends_with("actions:push_vlan(vid=5,pcp=0),2\n"), "{changed}");
@@ -160,8 +163,57 @@ fn everything_that_is_listed_answers() {
     assert!(lab.says(&["metrics/show"]).contains("\nmegaflow_provider_up{provider=\"fpga\"} 1\n"));
     assert!(lab.says(&["coverage/show"]).contains("install_full/fpga"));
     assert_eq!(lab.says(&["port/receive", "vf0", &"00".repeat(60)]), "");
-    assert!(lab.says(&["dpctl/show"]).contains("lookups: hit:3 missed:1 lost:0"));
+    let shown = lab.says(&["dpctl/show"]);
+    let head = "megaflow@br0:\n  lookups: hit:3 missed:1 lost:0\n  flows: 0\n  \
+                masks: hit:9 total:2 hit/pkt:2.25\n  cache: hit:3 hit-rate:75.00%\n  port 1: ";
+    assert!(shown.starts_with(head), "{shown}");
     assert_eq!(lab.says(&["vlog/set", "engine:dbg"]), "");
+}
+
+#[test]
+fn the_reference_lists_every_method() {
+    let page = include_str!("../../../docs/reference/control.md");
+    let table = page.split("\n## ").next().unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: Vec<&str> = rows.filter_map(|row| row.split(['`', ' ']).next()).collect();
+    let list = Lab::new().says(&["list-commands"]);
+    let names: Vec<&str> =
+        list.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(listed, names);
+}
+
+/// What `ovs-appctl --format json` of OVS 3.4 sends, byte by byte: Debian's is older.
+#[test]
+fn a_client_that_wants_json_gets_it_on_its_connection_alone() {
+    let lab = Lab::new();
+    let mut stream = lab.connect();
+    let mut ask = |method: &str, params: &str| {
+        let request = format!("{{\"id\":7,\"method\":\"{method}\",\"params\":[{params}]}}");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answers = serde_json::Deserializer::from_reader(&stream).into_iter();
+        let answer: serde_json::Value = answers.next().unwrap().unwrap();
+        assert_eq!(answer["id"], 7);
+        answer
+    };
+    let plain = |text: &str| serde_json::json!({"reply-format": "plain", "reply": text});
+    let version = lab.says(&["version"]);
+    assert_eq!(ask("version", "")["result"], version);
+    let refused = ask("set-options", "\"--format\",\"xml\"");
+    assert_eq!(refused["error"], "option format has invalid value xml\n");
+    assert_eq!(ask("version", "")["result"], version);
+    assert_eq!(ask("set-options", "\"--format\",\"json\"")["result"], plain(""));
+    assert_eq!(ask("version", "")["result"], plain(&version));
+    assert_eq!(ask("nonsense", "")["result"], serde_json::Value::Null);
+    assert!(ask("nonsense", "")["error"].is_string(), "errors are strings in every form");
+    let commands = &ask("list-commands", "")["result"];
+    assert_eq!(commands["set-options"], "[--format text|json]");
+    let shown = &ask("dpif/show", "")["result"]["megaflow@br0"];
+    assert_eq!(shown["stats"], serde_json::json!({"hit": "3", "missed": "0"}));
+    let port = serde_json::json!({"ofport": "1", "port_no": "1", "type": "fpga"});
+    assert_eq!(shown["bridges"]["br0"]["vf0"], port);
+    assert_eq!(lab.says(&["version"]), version, "others get text");
+    assert_eq!(ask("set-options", "\"--format=text\"")["result"], "");
+    assert_eq!(ask("version", "")["result"], version);
 }
 
 #[test]
@@ -187,6 +239,9 @@ fn wrong_input_exits_2_with_a_line_and_changes_nothing() {
         (&["dpctl/get-flow", missing], "no flow ufid:0000"),
         (&["dpctl/get-flow", "ufid:zz"], "'ufid:zz' is not a ufid"),
         (&["dpctl/dump-flows", "type=foo"], "type 'foo' is none of"),
+        (&["coverage/read-counter", "foo"], "No such counter"),
+        (&["fdb/stats-show", "br9"], "no such bridge 'br9'; there is 'br0'"),
+        (&["set-options", "--format"], "option '--format' requires an argument"),
         (&["dpctl/dump-flows", "filter=foo"], "filter 'foo': 'foo' is no protocol"),
         (&["dpctl/add-flows", "/nonexistent"], "/nonexistent: No such file"),
         (&["dpctl/add-flows", "relative"], "relative: give an absolute path"),

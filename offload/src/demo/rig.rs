@@ -142,7 +142,7 @@ impl Rig {
 
 /// The page and the metrics: on the usual port, or on a free one.
 fn page(handle: &Handle) -> io::Result<Surface> {
-    let context = Context { handle: handle.clone(), log: Log::detached() };
+    let context = Context::new(handle.clone(), Log::detached());
     let at = |port| Listening::at(&Http::at(([127, 0, 0, 1], port).into()));
     Surface::start(&context, None, Some(at(9464).or_else(|_| at(0))?))
 }

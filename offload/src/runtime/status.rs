@@ -10,7 +10,7 @@ use super::conservation::conservation;
 use super::witness::Witnesses;
 use crate::clock::Clock;
 use crate::engine::{Engine, ProviderId};
-use crate::request::{PortView, Status};
+use crate::request::{Masks, PortView, Status};
 
 /// What the daemon calls itself; the datapath's name, and the clock for times of day.
 pub(super) struct About {
@@ -75,6 +75,7 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
         name: about.name.clone(),
         client: engine.client_name(),
         ports: ports.collect(),
+        masks: Masks { visited: host.lookups.classifier.visited, total: host.subtables as u64 },
         metrics,
     }
 }

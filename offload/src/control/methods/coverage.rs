@@ -1,6 +1,9 @@
 //! Counters of the daemon as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use super::{Context, status};
 use crate::request::Status;
@@ -10,16 +13,46 @@ pub(super) fn metrics(context: &Context, _: &[&str]) -> Result<String, String> {
     Ok(metrics::encode(&status(context)?.metrics))
 }
 
-/// Events that happened, by name; how many of the counters never moved.
+/// Reads the counters for their rates, `now` after the first time.
+pub(in crate::control) fn sample(context: &Context, now: Duration) -> Result<(), String> {
+    context.rates.sample(now, &events(&status(context)?));
+    Ok(())
+}
+
+/// Events that happened, by name, in OVS's form; how many of the counters never moved.
 pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
     let events = events(&status(context)?);
-    let mut text = String::new();
+    let mut text = format!(
+        "Event coverage, avg rate over last: 5 seconds, last minute, last hour,  hash={:08x}:\n",
+        hash(&events)
+    );
     for (name, count) in events.iter().filter(|(_, count)| *count > 0) {
-        let _ = writeln!(text, "{name:<40} total: {count}");
+        let rate = context.rates.of(name);
+        let _ = write!(text, "{name:<24} {:5.1}/sec {:9.3}/sec ", rate.slot, rate.minute);
+        let _ = writeln!(text, "{:13.4}/sec   total: {count}", rate.hour);
     }
     let never = events.iter().filter(|(_, count)| *count == 0).count();
     let _ = writeln!(text, "{never} events never hit");
     Ok(text)
+}
+
+/// Says which events happened, and which more often than which: the same for two daemons, or two
+/// moments, that differ in nothing but how often.
+fn hash(events: &[(String, u64)]) -> u64 {
+    let mut by_count: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+    for (name, count) in events.iter().filter(|(_, count)| *count > 0) {
+        by_count.entry(*count).or_default().push(name);
+    }
+    let mut hasher = DefaultHasher::new();
+    by_count.values().for_each(|names| names.hash(&mut hasher));
+    hasher.finish() >> 32
+}
+
+/// The count of one event.
+pub(super) fn read_counter(context: &Context, params: &[&str]) -> Result<String, String> {
+    let events = events(&status(context)?);
+    let found = events.iter().find(|(name, _)| params.contains(&name.as_str()));
+    found.map(|(_, count)| format!("{count}\n")).ok_or_else(|| "No such counter".to_owned())
 }
 
 fn events(status: &Status) -> Vec<(String, u64)> {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::{Map, Value};
+
 use super::{Context, METHODS, done};
 use crate::request::Request;
 
@@ -14,6 +16,12 @@ pub(super) fn list(_: &Context, _: &[&str]) -> Result<String, String> {
     Ok(text)
 }
 
+/// The same as a JSON document in OVS's form.
+pub(super) fn list_as_json(_: &Context, _: &[&str]) -> Result<Value, String> {
+    let methods = METHODS.iter().map(|method| (method.name.to_owned(), method.usage.into()));
+    Ok(Value::Object(methods.collect::<Map<_, _>>()))
+}
+
 pub(super) fn version(_: &Context, _: &[&str]) -> Result<String, String> {
     Ok(format!("megaflow {}\n", env!("CARGO_PKG_VERSION")))
 }
@@ -24,9 +32,4 @@ pub(super) fn exit(context: &Context, params: &[&str]) -> Result<String, String>
         return Err(format!("exit: unknown argument '{other}'"));
     }
     done(context, Request::Exit).map(|()| String::new())
-}
-
-pub(super) fn vlog_set(context: &Context, params: &[&str]) -> Result<String, String> {
-    let specs: Vec<String> = params.iter().map(|spec| (*spec).to_owned()).collect();
-    context.log.set(&specs).map(|()| String::new())
 }

@@ -3,18 +3,23 @@
 mod audit;
 mod coverage;
 mod dpctl;
+mod dpif;
 mod explain;
 mod fdb;
 mod general;
 mod offload;
 mod port;
+mod vlog;
 
 use flow::PortId;
+use serde_json::Value;
 
+pub(super) use coverage::sample;
 pub(crate) use explain::explained;
 pub(crate) use offload::select;
 
 use super::Context;
+use super::format::Format;
 use crate::request::{FlowView, Request, Response, Status};
 
 /// One method.
@@ -23,7 +28,29 @@ pub(super) struct Method {
     usage: &'static str,
     /// How many parameters, at least and at most.
     params: (usize, usize),
-    run: fn(&Context, &[&str]) -> Result<String, String>,
+    run: Run,
+}
+
+/// What a method does.
+enum Run {
+    /// Answers with a text.
+    Text(Ask<String>),
+    /// Answers with a text or, to clients that want JSON, with a document of its own.
+    Either(Ask<String>, Ask<Value>),
+    /// Changes how the client is answered.
+    Options(fn(&[&str]) -> Result<Format, String>),
+}
+
+type Ask<T> = fn(&Context, &[&str]) -> Result<T, String>;
+
+/// What a client is answered.
+pub(super) enum Answer {
+    /// In the form that it wants.
+    Text(String),
+    /// As it stands.
+    Json(Value),
+    /// Nothing: this is its form from now on.
+    Options(Format),
 }
 
 /// As many parameters as there are.
@@ -31,21 +58,39 @@ const MANY: usize = usize::MAX;
 
 /// All methods, by name.
 const METHODS: &[Method] = &[
+    method("coverage/read-counter", "COUNTER", (1, 1), coverage::read_counter),
     method("coverage/show", "", (0, 0), coverage::show),
     method("dpctl/add-flow", "[DP] FLOW ACTIONS", (1, MANY), dpctl::flows::add),
     method("dpctl/add-flows", "[DP] FILE", (1, MANY), dpctl::file::add),
     method("dpctl/del-flow", "[DP] FLOW|ufid:…", (1, MANY), dpctl::flows::del),
     method("dpctl/del-flows", "[DP]", (0, MANY), dpctl::flows::del_all),
     method("dpctl/dump-dps", "", (0, 0), dpctl::show::dump_dps),
-    method("dpctl/dump-flows", "[-m] [DP] [filter=…] [type=…]", (0, MANY), dpctl::dump::dump),
-    method("dpctl/get-flow", "[DP] ufid:…", (1, MANY), dpctl::flows::get),
+    method(
+        "dpctl/dump-flows",
+        "[-m] [--names|--no-names] [DP] [filter=…] [type=…]",
+        (0, MANY),
+        dpctl::dump::dump,
+    ),
+    method("dpctl/get-flow", "[-m] [--names|--no-names] [DP] ufid:…", (1, MANY), dpctl::flows::get),
     method("dpctl/mod-flow", "[DP] FLOW ACTIONS", (1, MANY), dpctl::flows::modify),
     method("dpctl/offload-stats-show", "[DP]", (0, MANY), dpctl::show::offload_stats),
     method("dpctl/show", "[-s] [DP]", (0, MANY), dpctl::show::show),
+    Method {
+        name: "dpif/show",
+        usage: "",
+        params: (0, 0),
+        run: Run::Either(dpif::show, dpif::show_as_json),
+    },
     method("exit", "", (0, MANY), general::exit),
     method("fdb/flush", "[BRIDGE]", (0, 1), fdb::flush),
     method("fdb/show", "[BRIDGE]", (0, 1), fdb::show),
-    method("list-commands", "", (0, 0), general::list),
+    method("fdb/stats-show", "[BRIDGE]", (0, 1), fdb::stats),
+    Method {
+        name: "list-commands",
+        usage: "",
+        params: (0, 0),
+        run: Run::Either(general::list, general::list_as_json),
+    },
     method("memory/show", "", (0, 0), coverage::memory),
     method("metrics/show", "", (0, 0), coverage::metrics),
     method("offload/audit", "", (0, 0), audit::audit),
@@ -55,23 +100,35 @@ const METHODS: &[Method] = &[
     method("offload/show", "", (0, 0), offload::show),
     method("offload/status", "", (0, 0), offload::status_as_json),
     method("port/receive", "PORT HEX", (2, MANY), port::receive),
+    Method {
+        name: "set-options",
+        usage: "[--format text|json]",
+        params: (1, 2),
+        run: Run::Options(Format::parse),
+    },
     method("upcall/show", "", (0, 0), coverage::upcalls),
     method("version", "", (0, 0), general::version),
-    method("vlog/set", "[[MODULE:][console:]LEVEL]…", (0, MANY), general::vlog_set),
+    method("vlog/list", "", (0, 0), vlog::list),
+    method("vlog/set", "[[MODULE:][console:]LEVEL]…", (0, MANY), vlog::set),
 ];
 
 const fn method(
     name: &'static str,
     usage: &'static str,
     params: (usize, usize),
-    run: fn(&Context, &[&str]) -> Result<String, String>,
+    run: Ask<String>,
 ) -> Method {
-    Method { name, usage, params, run }
+    Method { name, usage, params, run: Run::Text(run) }
 }
 
 /// Carries a method out; an error is one line, and then nothing was changed. Blocks until the
 /// engine has answered.
-pub fn call(context: &Context, name: &str, params: &[String]) -> Result<String, String> {
+pub(super) fn call(
+    context: &Context,
+    format: Format,
+    name: &str,
+    params: &[String],
+) -> Result<Answer, String> {
     let params: Vec<&str> = params.iter().map(String::as_str).collect();
     let result = match METHODS.iter().find(|method| method.name == name) {
         None => Err(format!(
@@ -88,7 +145,11 @@ pub fn call(context: &Context, name: &str, params: &[String]) -> Result<String, 
             let plural = if *most == 1 { "" } else { "s" };
             Err(format!("\"{name}\" command takes at most {most} argument{plural}"))
         }
-        Some(method) => (method.run)(context, &params),
+        Some(method) => match (&method.run, format) {
+            (Run::Either(_, run), Format::Json) => run(context, &params).map(Answer::Json),
+            (Run::Text(run) | Run::Either(run, _), _) => run(context, &params).map(Answer::Text),
+            (Run::Options(parse), _) => parse(&params).map(Answer::Options),
+        },
     };
     // Whatever text came in with the request: the answer stays one line.
     result.map_err(|error| error.replace('\n', " "))

@@ -26,7 +26,9 @@ pub(in crate::control::methods) fn dump(
     let types = Types::parse(types.unwrap_or("all"))?;
     let mut flows = select(context, None, filter.unwrap_or(""))?;
     flows.retain(|view| types.has(view));
-    Ok(flows.iter().map(|view| flow_line(view, options.more) + "\n").collect())
+    let names = options.names(context)?;
+    let line = |view| flow_line(view, options.more, &|port| names.find(port)) + "\n";
+    Ok(flows.iter().map(line).collect())
 }
 
 fn once<'a>(slot: &mut Option<&'a str>, value: &'a str, what: &str) -> Result<(), String> {

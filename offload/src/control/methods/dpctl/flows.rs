@@ -60,11 +60,12 @@ pub(in crate::control::methods) fn get(
     context: &Context,
     params: &[&str],
 ) -> Result<String, String> {
-    let (_, params) = options(params)?;
+    let (options, params) = options(params)?;
     let params = without_datapath(context, "get-flow", &params, 1)?;
+    let names = options.names(context)?;
     let ufid: Ufid = params[0].parse()?;
     match installed(context, ufid)? {
-        Some(view) => Ok(flow_line(&view, true) + "\n"),
+        Some(view) => Ok(flow_line(&view, true, &|port| names.find(port)) + "\n"),
         None => Err(format!("no flow {ufid}")),
     }
 }

@@ -3,11 +3,15 @@
 pub(super) mod dump;
 pub(super) mod file;
 pub(super) mod flows;
+mod names;
 pub(super) mod show;
 
 use std::sync::Arc;
 
 use flow::{Actions, Match, Megaflow, Ufid, odp};
+
+use names::PortNames;
+pub(super) use show::lookups;
 
 use super::{Context, port_names, status};
 use crate::request::Status;
@@ -21,8 +25,20 @@ pub(super) fn datapath(status: &Status) -> String {
 #[derive(Default)]
 struct Options {
     more: bool,
+    names: Option<bool>,
     statistics: bool,
     may_create: bool,
+}
+
+impl Options {
+    /// The names that flows are shown with: as in OVS, `-m` shows them unless told otherwise.
+    fn names(&self, context: &Context) -> Result<PortNames, String> {
+        if self.names.unwrap_or(self.more) {
+            status(context).map(|status| PortNames::of(&status))
+        } else {
+            Ok(PortNames::default())
+        }
+    }
 }
 
 /// Takes the options off, wherever they stand.
@@ -33,10 +49,15 @@ fn options<'a>(params: &[&'a str]) -> Result<(Options, Vec<&'a str>), String> {
         match *param {
             "-m" | "--more" => options.more = true,
             "-s" | "--statistics" => options.statistics = true,
+            "-ms" | "-sm" => (options.more, options.statistics) = (true, true),
             "--may-create" => options.may_create = true,
-            "--no-names" => {}
+            "--names" => options.names = Some(true),
+            "--no-names" => options.names = Some(false),
             other if other.starts_with('-') => {
-                return Err(format!("unknown option '{other}' (there are -m, -s, --may-create)"));
+                return Err(format!(
+                    "unknown option '{other}' (there are -m, -s, --names, --no-names, \
+                     --may-create)"
+                ));
             }
             other => rest.push(other),
         }
