@@ -35,7 +35,7 @@ impl Unsupported {
     /// The argument of `userspace(…)` with this name, likewise. OVS's own userspace uses these.
     pub(super) fn part_of_userspace(name: &str, place: usize) -> Option<Unsupported> {
         let is_known = OF_USERSPACE.contains(&name);
-        let why = "Megaflow's userspace action has no argument other than userdata(…)";
+        let why = "Megaflow's userspace action takes pid= and userdata(…) only";
         let refusal = Refusal::new(Reason::Action, format!("userspace({name})")).detail(why);
         is_known.then_some(Unsupported { place, refusal })
     }
