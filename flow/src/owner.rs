@@ -1,8 +1,8 @@
-//! Whose a megaflow is, and which of its lives in a device.
+//! The owner of a megaflow, and the number of its life in a device.
 
 use std::fmt;
 
-/// Who wanted a megaflow; the later one outranks the earlier one.
+/// The owner of a megaflow. An operator outranks the client.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Owner {
     /// The client, in answer to an upcall: the megaflow ages and is revalidated.
@@ -11,16 +11,16 @@ pub enum Owner {
     Operator,
 }
 
-/// Which life of a megaflow this is, and whose: one word that a device keeps beside the ufid and
-/// gives back, so that whoever takes over what a dead process left knows both. Bit 31 is set in
-/// an operator's, the others count the lives.
+/// The number of a megaflow's life and its owner, in one word. A device keeps the word beside the
+/// ufid and gives it back, so that a process that adopts the megaflows of a dead one knows both.
+/// Bit 31 is set if the owner is an operator; the other bits count the lives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Generation(pub u32);
 
 impl Generation {
     const OPERATOR: u32 = 1 << 31;
 
-    /// Before the first life.
+    /// The generation before the first life of the owner's megaflow.
     #[must_use]
     pub fn before_first(owner: Owner) -> Generation {
         match owner {
@@ -29,14 +29,14 @@ impl Generation {
         }
     }
 
-    /// The next life, which is that owner's.
+    /// The next life, with the given owner.
     #[must_use]
     pub fn next(self, owner: Owner) -> Generation {
         let life = self.0.wrapping_add(1) & !Generation::OPERATOR;
         Generation(life | Generation::before_first(owner).0)
     }
 
-    /// Whose megaflow it is in this life.
+    /// The owner of the megaflow in this life.
     #[must_use]
     pub fn owner(self) -> Owner {
         match self.0 & Generation::OPERATOR {
@@ -68,7 +68,7 @@ mod tests {
             assert_eq!((generation.0 & 0xff, generation.owner()), (life, owner));
         }
         assert_eq!(generation.to_string(), "3 (an operator's)");
-        // The last life of all is no operator's.
+        // After the last life the count starts again at 0 and leaves the owner's bit alone.
         assert_eq!(Generation(0x7fff_ffff).next(Owner::Client), Generation(0));
         assert_eq!(Generation(u32::MAX).next(Owner::Operator), Generation(0x8000_0000));
     }

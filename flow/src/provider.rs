@@ -13,8 +13,8 @@ use crate::traffic::PortTraffic;
 /// One operation on a provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// Install a megaflow that is not there. `generation` tells apart the lives of one ufid and
-    /// whose they are: the device carries it in its cookie, a dump returns it.
+    /// Install a megaflow that is not installed. `generation` is the life of the ufid and its
+    /// owner: the device carries it in its cookie, and a dump returns it.
     Install {
         /// The megaflow to install.
         flow: Arc<Megaflow>,
@@ -154,7 +154,7 @@ impl ProviderError {
 pub struct Dumped {
     /// Whose cookie it carries.
     pub ufid: Ufid,
-    /// Which life, and whose.
+    /// The life of the ufid, and its owner.
     pub generation: Generation,
     /// The megaflow, decoded from the device; `None` where the device can't tell or holds
     /// something that we would not have written.
