@@ -67,7 +67,7 @@ fn print_port(out: &mut String, port: PortId, names: Names<'_>) {
     }
 }
 
-/// Lists and attributes may be nested that deep in a text.
+/// Deepest nesting of lists and attributes in a text.
 pub const MAX_NESTING: usize = 32;
 
 /// Why a text can't be read as a flow, in one line.
