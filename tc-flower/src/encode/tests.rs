@@ -103,7 +103,8 @@ proptest! {
         }
         if let Ok(Some(filter)) = Filter::parse(&bytes) {
             let _ = filter.summary();
-            let _ = filter.megaflow(&Cookie::new(flow::Ufid(1), Generation(1), 0), &ports(), &target());
+            let cookie = Cookie::new(flow::Ufid(1), Generation(1), 0);
+            let _ = filter.megaflow(&cookie, &ports(), &target());
         }
         let _ = crate::links::parse(&bytes);
         for attr in Attrs(&bytes).flatten() {
