@@ -3,12 +3,16 @@
 use flow::{Field, Refusal};
 
 use super::table::{self, Simple};
-use super::{Keys, value};
+use super::{Keys, mask, value};
 use crate::rule::FlowerKey;
 
 /// The key's numbers for fragments.
 pub(super) const FRAG_NO: u8 = 0;
 const FRAG_FIRST: u8 = 1;
+
+/// Hop-by-hop options, routing, fragment, authentication, destination options: what a key's
+/// protocol is looked for behind.
+const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
 
 /// Fields behind the IP header.
 const PORTS: &[Field] = &[Field::TpSrc, Field::TpDst, Field::TcpFlags];
@@ -33,10 +37,31 @@ impl Keys<'_> {
     fn protocol(&mut self) -> Result<(), Refusal> {
         self.whole(Field::IpProto)?;
         if self.mask.ip_proto != 0 {
+            self.ipv6_protocol()?;
             self.out.push(FlowerKey::exact(table::IP_PROTO, &[self.key.ip_proto]));
             self.take(Field::IpProto);
         }
         Ok(())
+    }
+
+    /// What the protocol of an IPv6 packet implies: that the headers before it were walked. tc's
+    /// dissector shows the protocol behind a later fragment's header, where a key has 44, and
+    /// stops at an authentication header, where a key goes on.
+    fn ipv6_protocol(&self) -> Result<(), Refusal> {
+        if self.key.eth_type != table::IPV6_TYPE {
+            return Ok(());
+        }
+        if EXTENSIONS.contains(&self.key.ip_proto) {
+            let why = "an IPv6 extension header is no protocol: tc would match other packets";
+            return Err(value(Field::IpProto, why));
+        }
+        match self.mask.ip_frag {
+            0 => {
+                let why = "match frag=no beside the protocol: tc finds it in later IPv6 fragments";
+                Err(mask(Field::IpFrag, why))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn fragments(&mut self) -> Result<(), Refusal> {

@@ -214,7 +214,7 @@ impl<'a> Keys<'a> {
 
     fn arp_op(&mut self) -> Result<(), Refusal> {
         if self.mask.arp_op == 0 {
-            return Ok(());
+            return self.arp_of_any_operation();
         }
         self.whole(Field::ArpOp)?;
         // The kernel's dissector looks into requests and replies only, and at eight bits.
@@ -224,6 +224,17 @@ impl<'a> Keys<'a> {
         };
         self.out.push(FlowerKey::masked(table::ARP_OP, table::ARP_OP + 1, &[op], &[0xff]));
         self.take(Field::ArpOp);
+        Ok(())
+    }
+
+    /// Without the operation the addresses have to say that the dissector looked at the packet:
+    /// in operations that it does not look into, which are all of RARP's, it shows zeros.
+    fn arp_of_any_operation(&self) -> Result<(), Refusal> {
+        let mut matched = table::ARP.iter().filter(|arp| self.mask.get(arp.field) != 0).peekable();
+        if matched.peek().is_some() && matched.all(|arp| self.key.get(arp.field) == 0) {
+            let why = "match op=1 or op=2 too: tc takes every other operation for one with zeros";
+            return Err(mask(Field::ArpOp, why));
+        }
         Ok(())
     }
 

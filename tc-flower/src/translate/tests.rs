@@ -83,6 +83,16 @@ fn a_filter_never_matches_other_packets_than_its_megaflow() {
         ("eth_type(0x86dd),ipv6(label=5)", "match-field ipv6_label"),
         ("eth_type(0x0806),arp(op=3)", "match-value arp_op"),
         ("eth_type(0x0806),arp(op=1/0xff)", "match-mask arp_op"),
+        // A later IPv6 fragment's protocol is 44 for us, and what is behind the header for tc.
+        ("eth_type(0x86dd),ipv6(proto=17)", "match-mask ip_frag"),
+        ("eth_type(0x86dd),ipv6(dst=fd00::1,proto=50)", "match-mask ip_frag"),
+        ("eth_type(0x86dd),ipv6(proto=44)", "match-value ip_proto"),
+        ("eth_type(0x86dd),ipv6(proto=51,frag=no)", "match-value ip_proto"),
+        ("eth_type(0x86dd),ipv6(proto=0,frag=no)", "match-value ip_proto"),
+        // What tc does not look into has zeros everywhere.
+        ("eth_type(0x0806),arp(sip=0.0.0.0)", "match-mask arp_op"),
+        ("eth_type(0x0806),arp(sip=0.0.0.0/255.0.0.0,tha=00:00:00:00:00:00)", "match-mask arp_op"),
+        ("eth_type(0x8035),arp(sip=0.0.0.0)", "match-mask arp_op"),
         ("eth_type(0x8847),mpls(label=5/1)", "match-mask mpls0"),
         ("eth_type(0x8847),mpls(label=1,label=2)", "match-field mpls1"),
         ("dp_hash(1),eth_type(0x0800)", "match-field dp_hash"),
@@ -146,6 +156,22 @@ fn every_fault_is_a_reason_and_each_is_said_once() {
             "action-list pop_vlan: match on the tag that is taken off",
         ]
     );
+}
+
+/// What is like it and exact is taken.
+#[test]
+fn what_implies_the_rest_of_a_match_is_a_filter() {
+    for keys in [
+        "eth_type(0x86dd),ipv6(proto=17,frag=no)",
+        "eth_type(0x86dd),ipv6(dst=fd00::1)",
+        "eth_type(0x0800),ipv4(proto=17)",
+        "eth_type(0x0800),ipv4(proto=51)",
+        "eth_type(0x0806),arp(sip=0.0.0.0,op=1)",
+        "eth_type(0x0806),arp(sip=0.0.0.0,tip=10.0.0.1)",
+        "eth_type(0x0806)",
+    ] {
+        rule(keys, "2");
+    }
 }
 
 #[test]
@@ -262,7 +288,10 @@ fn rewrites_that_a_checksum_can_not_follow_are_refused() {
         assert!(got.starts_with("set-field") && got.contains(want), "{keys} {actions}: {got}");
     }
     let words = "set(ipv6(src=::1,dst=::2)),".repeat(5);
-    assert!(refusal("eth_type(0x86dd),ipv6(proto=50)", &format!("{words}2")).contains("32 words"));
+    assert!(
+        refusal("eth_type(0x86dd),ipv6(proto=50,frag=no)", &format!("{words}2"))
+            .contains("32 words")
+    );
     let many = "2,".repeat(33);
     assert!(refusal("eth_type(0x0800)", many.trim_end_matches(',')).contains("at most 32"));
 }

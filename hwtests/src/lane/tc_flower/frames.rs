@@ -30,8 +30,8 @@ pub(super) fn all() -> Vec<Vec<u8>> {
         ipv4(Inner::Tcp(1000, 443, false), |h| h.time_to_live = 9),
         ipv4(Inner::Echo, |_| {}),
         ipv4(Inner::Udp(1000, 2000), |h| h.source = [192, 0, 2, 1]),
-        tos(0x20),
-        tos(0x2e),
+        patched(15, 0x20),
+        patched(15, 0x2e),
         fragment(true),
         fragment(false),
         ipv6(Inner::Udp(1000, 2000), |_| {}),
@@ -40,6 +40,14 @@ pub(super) fn all() -> Vec<Vec<u8>> {
         ipv6(Inner::Echo, |_| {}),
         arp(ArpOperation::REQUEST, [10, 0, 0, 2]),
         arp(ArpOperation::REPLY, [10, 0, 0, 9]),
+        from_nobody(0x0806, 1, [10, 0, 0, 2]),
+        from_nobody(0x0806, 3, [10, 0, 0, 7]),
+        from_nobody(0x8035, 3, [10, 0, 0, 7]),
+        extension(44, 17, &[0, 0, 0, 1, 0, 0, 0, 7]),
+        extension(44, 17, &[0, 0, 0, 8, 0, 0, 0, 7]),
+        // An authentication header with nothing behind it, and the same in IPv4.
+        extension(51, 59, &[0, 1, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1]),
+        patched(23, 51),
         [&TO[..], &FROM, &[0x88, 0xb5], PAYLOAD, PAYLOAD, PAYLOAD, PAYLOAD, PAYLOAD].concat(),
         [&[0xff; 6][..], &FROM, &[0x88, 0xb6], PAYLOAD, PAYLOAD, PAYLOAD, PAYLOAD].concat(),
         mpls(&plain, 16, 0, 64),
@@ -52,6 +60,24 @@ pub(super) fn all() -> Vec<Vec<u8>> {
     frames.push(tag(&tag(&plain, 0x8100, 6), 0x88a8, 5));
     frames.push(tag(&tag(&plain, 0x8100, 0x4007), 0x8100, 5));
     frames
+}
+
+/// Matches, and frames that tc takes for theirs though their header is cut behind the ports.
+pub(super) fn cut() -> Vec<(&'static str, Vec<u8>)> {
+    let cut = |inner, length: u8| {
+        let mut frame = ipv4(inner, |_| {});
+        frame.truncate(14 + usize::from(length));
+        frame[17] = length;
+        frame
+    };
+    vec![
+        ("eth_type(0x0800),ipv4(proto=17,frag=no),udp(dst=2000)", {
+            cut(Inner::Udp(1000, 2000), 26)
+        }),
+        ("eth_type(0x0800),ipv4(proto=6,frag=no),tcp(dst=80)", {
+            cut(Inner::Tcp(1000, 80, true), 32)
+        }),
+    ]
 }
 
 fn ipv4(inner: Inner, change: impl FnOnce(&mut Ipv4Header)) -> Vec<u8> {
@@ -99,10 +125,10 @@ fn finish(ip: IpHeaders, inner: Inner) -> Vec<u8> {
     frame
 }
 
-/// The plain frame with all eight bits of the ToS.
-fn tos(tos: u8) -> Vec<u8> {
+/// The plain frame with another byte in its IPv4 header.
+fn patched(at: usize, byte: u8) -> Vec<u8> {
     let mut frame = ipv4(Inner::Udp(1000, 2000), |_| {});
-    frame[15] = tos;
+    frame[at] = byte;
     let header = Ipv4Header::from_slice(&frame[14..]).map(|(header, _)| header);
     if let Ok(header) = header {
         frame[24..26].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
@@ -127,6 +153,27 @@ fn fragment(first: bool) -> Vec<u8> {
     header.header_checksum = header.calc_header_checksum();
     let piece = [3, 232, 7, 208, 0, 48, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7];
     [&TO[..], &FROM, &[8, 0], &header.to_bytes(), &piece].concat()
+}
+
+/// An ARP or RARP frame whose sender has no IP address.
+fn from_nobody(eth_type: u16, operation: u8, target: [u8; 4]) -> Vec<u8> {
+    let mut frame = arp(ArpOperation(operation.into()), target);
+    frame[12..14].copy_from_slice(&eth_type.to_be_bytes());
+    frame[28..32].fill(0);
+    frame
+}
+
+/// An IPv6 packet with one extension header, whose first byte is to name `next`.
+fn extension(kind: u8, next: u8, header: &[u8]) -> Vec<u8> {
+    let mut frame = ipv6(Inner::Udp(1000, 2000), |_| {});
+    frame[20] = kind;
+    frame.truncate(54);
+    frame.push(next);
+    frame.extend(&header[1..]);
+    frame.extend([3, 232, 7, 208, 0, 8, 0, 0]);
+    let length = u16::try_from(frame.len() - 54).unwrap_or_default();
+    frame[18..20].copy_from_slice(&length.to_be_bytes());
+    frame
 }
 
 fn arp(operation: ArpOperation, target: [u8; 4]) -> Vec<u8> {
