@@ -85,7 +85,6 @@ const FLOWS: &[(&str, &str)] = &[
     ("eth_type(0x0800),ipv4(proto=51)", "2"),
     ("eth_type(0x0806),arp(sip=0.0.0.0,op=1)", "2"),
     ("eth_type(0x0806),arp(sip=0.0.0.0,tip=10.0.0.2)", "2"),
-    ("eth_type(0x0806)", "2"),
     ("eth_type(0x8035)", "2"),
 ];
 

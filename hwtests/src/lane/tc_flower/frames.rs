@@ -40,9 +40,9 @@ pub(super) fn all() -> Vec<Vec<u8>> {
         ipv6(Inner::Echo, |_| {}),
         arp(ArpOperation::REQUEST, [10, 0, 0, 2]),
         arp(ArpOperation::REPLY, [10, 0, 0, 9]),
-        from_nobody(0x0806, 1, [10, 0, 0, 2]),
-        from_nobody(0x0806, 3, [10, 0, 0, 7]),
-        from_nobody(0x8035, 3, [10, 0, 0, 7]),
+        from_nobody(0x0806, 1, 2),
+        from_nobody(0x0806, 3, 99),
+        from_nobody(0x8035, 3, 99),
         extension(44, 17, &[0, 0, 0, 1, 0, 0, 0, 7]),
         extension(44, 17, &[0, 0, 0, 8, 0, 0, 0, 7]),
         // An authentication header with nothing behind it, and the same in IPv4.
@@ -156,9 +156,11 @@ fn fragment(first: bool) -> Vec<u8> {
 }
 
 /// An ARP or RARP frame whose sender has no IP address.
-fn from_nobody(eth_type: u16, operation: u8, target: [u8; 4]) -> Vec<u8> {
-    let mut frame = arp(ArpOperation(operation.into()), target);
+fn from_nobody(eth_type: u16, operation: u16, target: u8) -> Vec<u8> {
+    let mut frame = arp(ArpOperation(operation), [10, 0, 0, target]);
     frame[12..14].copy_from_slice(&eth_type.to_be_bytes());
+    // The hardware address too is one that no case asks for.
+    frame[27] = target;
     frame[28..32].fill(0);
     frame
 }
