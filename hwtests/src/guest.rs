@@ -125,10 +125,12 @@ pub(crate) fn netdevs() -> Outcome<Vec<String>> {
         .context(path)
 }
 
-/// One of a netdev's counters, such as `rx_packets`.
-pub(crate) fn counter(dev: &str, name: &str) -> Outcome<u64> {
-    let path = format!("/sys/class/net/{dev}/statistics/{name}");
-    read(&path)?.parse().context(&path)
+/// Packets that came up on a representor: of all that its port carries, what the CPU had.
+pub(crate) fn came_up(dev: &str) -> Outcome<u64> {
+    let text = run(&format!("ip -j stats show dev {dev} group offload subgroup cpu_hit"))?;
+    let stats: serde_json::Value = serde_json::from_str(&text).context(&text)?;
+    let packets = stats[0]["stats64"]["rx"]["packets"].as_u64();
+    packets.ok_or_else(|| Failure::new(format!("no packets in {text}")))
 }
 
 /// Asks again until the answer is yes. A failure to ask ends it; so does the limit.

@@ -64,6 +64,40 @@ static int sw_port_name(struct net_device *dev, char *buf, size_t len)
 	return n >= len ? -EINVAL : 0;
 }
 
+/*
+ * As on a real switchdev NIC a representor counts what its port carries, the other way round: all
+ * that the function sent and received, through the table or not. What the CPU had of it, by the
+ * representor's own queue, is told apart.
+ */
+static void sw_stats64(struct net_device *dev, struct rtnl_link_stats64 *stats)
+{
+	const struct sw_port *port = netdev_priv(dev);
+	struct rtnl_link_stats64 peer;
+
+	netdev_stats_to_stats64(stats, &dev->stats);
+	if (!port->representor)
+		return;
+	netdev_stats_to_stats64(&peer, &port->peer->stats);
+	stats->rx_packets = peer.tx_packets;
+	stats->rx_bytes = peer.tx_bytes;
+	stats->tx_packets = peer.rx_packets;
+	stats->tx_bytes = peer.rx_bytes;
+	stats->tx_dropped = peer.rx_dropped;
+}
+
+static bool sw_has_offload_stats(const struct net_device *dev, int attr)
+{
+	return attr == IFLA_OFFLOAD_XSTATS_CPU_HIT && sw_is_representor(dev);
+}
+
+static int sw_offload_stats(int attr, const struct net_device *dev, void *stats)
+{
+	if (!sw_has_offload_stats(dev, attr))
+		return -EINVAL;
+	netdev_stats_to_stats64(stats, &dev->stats);
+	return 0;
+}
+
 static const struct net_device_ops sw_netdev_ops = {
 	.ndo_start_xmit = sw_xmit,
 	.ndo_setup_tc = sw_setup_tc,
@@ -71,6 +105,9 @@ static const struct net_device_ops sw_netdev_ops = {
 	.ndo_get_phys_port_name = sw_port_name,
 	.ndo_set_mac_address = eth_mac_addr,
 	.ndo_validate_addr = eth_validate_addr,
+	.ndo_get_stats64 = sw_stats64,
+	.ndo_has_offload_stats = sw_has_offload_stats,
+	.ndo_get_offload_stats = sw_offload_stats,
 };
 
 bool sw_is_representor(const struct net_device *dev)

@@ -3,7 +3,7 @@
 use super::frames::{UDP, ipv4, udp};
 use super::{DEBUG, expect, install, output, send};
 use crate::check::{Checks, Outcome, contains, equal};
-use crate::guest::{self, counter};
+use crate::guest;
 
 const MAX_RULES: &str = "/sys/module/swsim/parameters/max_rules";
 
@@ -167,9 +167,9 @@ fn stacks_talk() -> Outcome {
             ))?;
         }
     }
-    let before = (counter("swrep0", "rx_packets")?, counter("swrep1", "rx_packets")?);
+    let before = (guest::came_up("swrep0")?, guest::came_up("swrep1")?);
     guest::run_in("f0", "ping -c 3 -i 0.2 -W 2 10.0.0.2")?;
-    let after = (counter("swrep0", "rx_packets")?, counter("swrep1", "rx_packets")?);
+    let after = (guest::came_up("swrep0")?, guest::came_up("swrep1")?);
     equal("packets on the representors", &after, &before)?;
     guest::remove_namespace("f0", "swvf0")?;
     guest::remove_namespace("f1", "swvf1")

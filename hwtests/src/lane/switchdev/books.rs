@@ -32,7 +32,7 @@ pub(super) fn sent() -> Outcome<Counters> {
 
 /// What the host has seen of it.
 pub(super) fn came_up() -> Outcome<u64> {
-    REPRESENTORS.iter().map(|dev| guest::counter(dev, "rx_packets")).sum()
+    REPRESENTORS.iter().map(|dev| guest::came_up(dev)).sum()
 }
 
 impl Books {

@@ -58,7 +58,8 @@ pub(super) fn run(checks: &mut Checks) {
         books::tc_agrees(daemon)?;
         // Nothing is old enough to be gone: the flows of the dump are the whole sum too.
         let (nic, host) = books::hits(&daemon.flows()?);
-        equal("the sum of the flows", &(nic + host), &books.offered()?)
+        equal("the sum of the flows", &(nic + host), &books.offered()?)?;
+        witnessed(daemon)
     });
     checks.check("exit leaves no filter, no qdisc, no file", || {
         running.take()?.exit()?;
@@ -87,8 +88,22 @@ fn on_the_host(daemon: &Daemon, before: u64) -> Outcome<Stream> {
     Ok(stream)
 }
 
+/// In silence the conservation line holds, with the card's ports as the witness of what its rules
+/// hit: what went in by the functions and came out of them is what was offered and sent.
+fn witnessed(daemon: &Daemon) -> Outcome {
+    let mut balance = String::new();
+    let what = "the ports confirm what the NIC's rules count";
+    let result = guest::wait_for(what, SOON, || {
+        let all = daemon.state()?.conservation;
+        balance = all.lines();
+        let is_seen = all.sent_nic.packets > 250 && all.unwitnessed.packets == 0;
+        Ok(is_seen && all.packets.state == "holds" && all.bytes.state == "not-checked")
+    });
+    result.map_err(|failure| Failure::new(format!("{failure}\n{balance}")))
+}
+
 fn stands_still(daemon: &Daemon, stream: &Stream) -> Outcome {
-    let up = |dev: &&str| guest::counter(dev, "rx_packets");
+    let up = |dev: &&str| guest::came_up(dev);
     let before: Vec<u64> = REPRESENTORS.iter().map(up).collect::<Outcome<_>>()?;
     // What the host forwarded until then is read by a later statistics pass.
     let mut host_before = books::hits(&daemon.flows()?).1;
