@@ -5,9 +5,9 @@ use super::*;
 
 /// Match behind `in_port(1)`, and actions. Port 2 is VF 1, port 3 the wire.
 const FLOWS: &[(&str, &str)] = &[
-    ("eth(dst=02:00:00:00:00:02)", "2"),
-    ("eth(src=02:00:00:00:00:00/ff:ff:ff:ff:00:00)", "2,3"),
-    ("eth(dst=01:00:00:00:00:00/01:00:00:00:00:00)", "drop"),
+    ("eth(dst=02:00:00:00:00:02),eth_type(0x0800)", "2"),
+    ("eth(src=02:00:00:00:00:00/ff:ff:ff:ff:00:00),eth_type(0x0800)", "2,3"),
+    ("eth(dst=01:00:00:00:00:00/01:00:00:00:00:00),eth_type(0x88b6)", "drop"),
     ("eth_type(0x88b5)", "3"),
     ("eth_type(0x0806)", "2"),
     ("eth_type(0x0806),arp(op=1)", "2"),
@@ -97,6 +97,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("eth_type(0x0800)", "9", "port output 9"),
     ("eth_type(0x0800),ipv4(proto=6),tcp(dst=80)", "2", "match-mask ip_frag"),
     ("eth_type(0x0800),ipv4(proto=6)", "set(ipv4(src=1.1.1.1)),2", "set-field ipv4_src"),
+    ("eth(dst=02:00:00:00:00:02)", "2", "match-mask eth_type"),
     ("eth_type(0x86dd),ipv6(proto=17)", "2", "match-mask ip_frag"),
     ("eth_type(0x86dd),ipv6(proto=44)", "2", "match-value ip_proto"),
     ("eth_type(0x86dd),ipv6(proto=51,frag=no)", "2", "match-value ip_proto"),
