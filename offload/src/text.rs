@@ -20,7 +20,7 @@ pub fn read(path: &Path) -> io::Result<String> {
 /// The same for a file that the daemon reads for a client: it waits for no pipe.
 pub fn read_regular(path: &Path) -> io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("no regular file"));
+        return Err(io::Error::other("not a regular file"));
     }
     read(path)
 }

@@ -224,7 +224,7 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["offload/explain", UNKNOWN], "no flow "),
     (&["offload/explain", WIDER], "is not installed: add its actions"),
     (&["offload/explain", "in_port(1),", "nonsense"], "actions: column 1: "),
-    (&["offload/flows", "moon", ""], "'moon' is none of"),
+    (&["offload/flows", "moon", ""], "unknown place 'moon': expected all"),
     (&["port/receive", "nowhere", PACKET], "no port 'nowhere'"),
     (&["port/receive", "left", "0200"], "a packet has 14 to 9216 bytes"),
     (&["port/receive", "left", "xyz"], "'xyz' is not pairs of hex digits"),

@@ -88,7 +88,7 @@ fn wrong_usage_and_input_is_one_line_and_exit_2() {
             ],
             "pop_mpls",
         ),
-        (&["replay", "--flows", "/x", "--in", "x=y", "--out", "/z"], "'x' is no port number"),
+        (&["replay", "--flows", "/x", "--in", "x=y", "--out", "/z"], "'x' is not a port number"),
     ] {
         let error = fails(args, 2);
         assert!(error.starts_with("megaflow") && error.contains(want), "{args:?}: {error}");

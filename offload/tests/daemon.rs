@@ -186,7 +186,7 @@ fn a_broken_configuration_is_one_line_and_changes_nothing() {
     let before = (files(folder.path()), lan.switch.inventory());
     for (what, instead, line, want) in [
         ("client = \"l2\"", "cleint = \"l2\"", 5, "did you mean 'client'?"),
-        ("client = \"l2\"", "client = \"l3\"", 5, "'l3' is none of l2, none"),
+        ("client = \"l2\"", "client = \"l3\"", 5, "unknown client 'l3': expected l2 or none"),
         ("type = \"fpga\"", "type = \"fgpa\"", 9, "did you mean 'fpga'?"),
         ("wire = 0", "wire = -1", 10, "-1 is not within 0..=65535"),
         ("device = \"mf-a\"", "device = \"\"", 11, "must not be empty"),

@@ -63,14 +63,14 @@ fn what_others_put_in_the_pidfiles_place_is_not_touched() {
         clear();
     }
     rustix::fs::mkfifoat(rustix::fs::CWD, &pidfile, Mode::RWXU).unwrap();
-    assert!(refused(&folder).contains("mega.pid: is there and is no regular file"));
+    assert!(refused(&folder).contains("mega.pid: is not a regular file"));
     clear();
     let socket = UnixListener::bind(&pidfile).unwrap();
-    assert!(refused(&folder).contains("mega.pid: is there and is no regular file"));
+    assert!(refused(&folder).contains("mega.pid: is not a regular file"));
     drop(socket);
     clear();
     fs::create_dir(&pidfile).unwrap();
-    assert!(refused(&folder).contains("mega.pid: is there and is no regular file"));
+    assert!(refused(&folder).contains("mega.pid: is not a regular file"));
     fs::remove_dir(&pidfile).unwrap();
     // A stale pidfile that is another name of a file of ours: the name goes, the file stays.
     fs::hard_link(&precious, &pidfile).unwrap();
@@ -148,7 +148,7 @@ fn the_daemon_reads_only_files_for_its_clients() {
     assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
     for file in [pipe.as_str(), "/dev/zero", "/"] {
         let ended = daemon.try_appctl(&["dpctl/add-flows", file]);
-        assert!(ended.err.contains(&format!("{file}: no regular file")), "{ended:?}");
+        assert!(ended.err.contains(&format!("{file}: not a regular file")), "{ended:?}");
     }
 }
 

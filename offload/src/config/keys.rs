@@ -22,34 +22,32 @@ macro_rules! keys {
 }
 
 keys! {
-    "[datapath]" "name" "string" "Its name: letters, digits, `_`, `.`, `-`. Has to be there.";
+    "[datapath]" "name" "string" "Its name: letters, digits, `_`, `.`, `-`. Required.";
     "[datapath]" "workers" "list of one number"
         "CPU core of the forwarding thread; without it the kernel chooses. One for now.";
     "[datapath]" "client" "`l2` or `none`"
         "Who answers upcalls: the MAC-learning switch (without the key), or nobody.";
-    "[[port]]" "name" "string" "Unique, printable, no spaces. Has to be there.";
+    "[[port]]" "name" "string" "Unique, printable, no spaces. Required.";
     "[[port]]" "type" "`system`, `internal`, `tap`, `pcap`, `fpga`"
         "An interface that exists; a tap interface named like the port; a tap interface with a \
-         name \
-         of its own; capture files; a wire port of the FPGA card. Has to be there.";
+         name of its own; capture files; a wire port of the FPGA card. Required.";
     "[[port]]" "number" "0 to 65279"
         "Its number in megaflows; without it the port's place in the file, from 1.";
     "[[port]]" "device" "string, or `{ switch_id, phys_port_name }`"
-        "The interface: of `system` (has to be there; the table finds a representor), of `tap` \
-         (the \
-         port's name without it), and of `fpga` where the card is the model: what its wire is \
+        "The interface: of `system` (required; the table finds a representor), of `tap` \
+         (the port's name without it), and of `fpga` where the card is the model: what its wire is \
          plugged into.";
     "[[port]]" "in" "path" "`pcap`: received from the start on.";
     "[[port]]" "out" "path"
         "`pcap`: what is sent is written there, for the owner alone (mode 0600).";
-    "[[port]]" "wire" "number" "`fpga`: which wire port, from 0. Has to be there.";
+    "[[port]]" "wire" "number" "`fpga`: which wire port, from 0. Required.";
     "device" "switch_id" "hex digits" "As in `/sys/class/net/IF/phys_switch_id`.";
     "device" "phys_port_name" "string" "As in `/sys/class/net/IF/phys_port_name`.";
-    "[[provider]]" "kind" "`fpga` or `tc`" "What it drives. One of each kind. Has to be there.";
+    "[[provider]]" "kind" "`fpga` or `tc`" "What it drives. One of each kind. Required.";
     "[[provider]]" "device" "PCI address or `model`"
-        "`fpga`: the card bound to vfio-pci, or the embedded model. Has to be there.";
+        "`fpga`: the card bound to vfio-pci, or the embedded model. Required.";
     "[provider.budget]" "inserts_per_second" "number"
-        "At most so many installs in a second; without it there is no limit.";
+        "The largest number of installs in a second; without it there is no limit.";
     "[l2]" "mac_table_size" "10 to 1000000"
         "Addresses that the MAC-learning switch knows at once; 8192 without it. See \
          [the L2 client](l2.md).";

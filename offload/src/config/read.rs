@@ -109,7 +109,8 @@ fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {
             return Err(section.error("client", "'tables' is not built yet; use l2 or none"));
         }
         other => {
-            return Err(section.error("client", format_args!("'{other}' is none of l2, none")));
+            let message = format_args!("unknown client '{other}': expected l2 or none");
+            return Err(section.error("client", message));
         }
     };
     Ok(Datapath { name: name.to_owned(), worker, client })
@@ -224,7 +225,8 @@ fn provider(section: &Section<'_>) -> Result<Provider, ConfigError> {
             address => ProviderKind::Fpga(Card::Pci(pci(section, address)?)),
         },
         other => {
-            return Err(section.error("kind", format_args!("'{other}' is none of fpga, tc")));
+            let message = format_args!("unknown provider '{other}': expected fpga or tc");
+            return Err(section.error("kind", message));
         }
     };
     let budget = section.section("budget", "[provider.budget]")?;

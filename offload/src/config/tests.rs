@@ -122,7 +122,11 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     ("kind = \"tc\"", "kind = \"tc\"\ndevice = 'x'", "not for kind tc"),
     ("kind = \"tc\"", "kind = \"fpga\"\ndevice = 'model'", "f: two providers of kind fpga"),
-    ("kind = \"fpga\"\ndevice = \"model\"", "kind = \"dpdk\"", "'dpdk' is none of fpga, tc"),
+    (
+        "kind = \"fpga\"\ndevice = \"model\"",
+        "kind = \"dpdk\"",
+        "unknown provider 'dpdk': expected fpga or tc",
+    ),
     ("inserts_per_second", "inserts_per_sec", "did you mean 'inserts_per_second'?"),
     ("= 50_000", "= 0", "0 is not within 1..="),
     ("mac_table_size = 1000", "mac_table_size = 9", "9 is not within 10..=1000000"),

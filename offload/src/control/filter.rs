@@ -94,7 +94,7 @@ fn add(
     let in_parentheses = || word.strip_suffix(')')?.split_once('(');
     let Some((name, text)) = word.split_once('=').or_else(in_parentheses) else {
         let found = PROTOCOLS.iter().find(|(name, ..)| *name == word);
-        let (_, eth_type, protocol) = found.ok_or("is no protocol and no field=value")?;
+        let (_, eth_type, protocol) = found.ok_or("is neither a protocol nor field=value")?;
         filter.set(Field::EthType, u128::from(*eth_type), 0xffff)?;
         if let Some(protocol) = protocol {
             filter.set(Field::IpProto, u128::from(*protocol), 0xff)?;
@@ -115,7 +115,7 @@ fn add(
             "first" => (1, 0xff),
             "later" => (2, 0xff),
             "yes" => return Err("is not one kind of fragment: no, first or later".to_owned()),
-            _ => return Err("is none of no, first and later".to_owned()),
+            _ => return Err("is not a kind of fragment: expected no, first or later".to_owned()),
         },
         // OpenFlow 1.0's word for "no tag".
         Field::VlanTci if name == "dl_vlan" && number(text) == Some(0xffff) => (0, 0xffff),
@@ -157,21 +157,21 @@ impl Named {
 
     /// A value or mask in the form that the field's values have, of at most so much.
     fn value(&self, text: &str, most: u128) -> Result<u128, String> {
-        let wrong = |form: &str| format!("has '{text}', which is no {form}");
+        let wrong = |form: &str| format!("has '{text}', which is not {form}");
         let value = match self.field {
             Field::EthSrc | Field::EthDst | Field::ArpSha | Field::ArpTha => {
                 let address = text.parse::<MacAddr>();
-                address.map(u128::from).map_err(|_| wrong("Ethernet address"))?
+                address.map(u128::from).map_err(|_| wrong("an Ethernet address"))?
             }
             Field::Ipv6Src | Field::Ipv6Dst => {
                 let address = text.parse::<std::net::Ipv6Addr>();
-                address.map(std::net::Ipv6Addr::to_bits).map_err(|_| wrong("IPv6 address"))?
+                address.map(std::net::Ipv6Addr::to_bits).map_err(|_| wrong("an IPv6 address"))?
             }
             _ if self.is_address() => {
                 let address = text.parse::<std::net::Ipv4Addr>();
-                address.map(|a| a.to_bits().into()).map_err(|_| wrong("IPv4 address"))?
+                address.map(|a| a.to_bits().into()).map_err(|_| wrong("an IPv4 address"))?
             }
-            _ => number(text).ok_or_else(|| wrong("number"))?,
+            _ => number(text).ok_or_else(|| wrong("a number"))?,
         };
         if value > most {
             return Err(format!("has '{text}', which is too large: at most {most} ({most:#x})"));

@@ -89,12 +89,12 @@ fn clear_stale(path: &Path) -> Result<(), StartError> {
         Err(Errno::NOENT) => return Ok(()),
         Err(Errno::LOOP) => return refused("is a symbolic link: remove it"),
         // Sockets can't be opened.
-        Err(Errno::NXIO) => return refused("is there and is no regular file: remove it"),
+        Err(Errno::NXIO) => return refused("is not a regular file: remove it"),
         Err(error) => return Err(fault(error.into())),
     };
     let found = file.metadata().map_err(fault)?;
     if !found.is_file() {
-        return refused("is there and is no regular file: remove it");
+        return refused("is not a regular file: remove it");
     }
     if found.uid() != rustix::process::geteuid().as_raw() {
         let owner = found.uid();

@@ -244,7 +244,7 @@ fn a_start_says_in_one_line_why_tc_offloads_nothing() {
     let says = |host: &Host, reports: &[PortReport]| {
         nic::without_offload(reports, &Kernel::read(host.root()))
     };
-    let no_port = report(1, "eth0", Some("eth0 is no port of a switchdev NIC"));
+    let no_port = report(1, "eth0", Some("eth0 is not a port of a switchdev NIC"));
     let off = report(2, "eth1", Some("Operation not supported"));
     let good = report(3, "eth2", None);
     for (host, reports, want) in [
@@ -254,7 +254,7 @@ fn a_start_says_in_one_line_why_tc_offloads_nothing() {
             &with,
             vec![no_port.clone(), off.clone()],
             Some(
-                "tc offloads nothing: eth0 is no port of a switchdev NIC; eth1: Operation not \
+                "tc offloads nothing: eth0 is not a port of a switchdev NIC; eth1: Operation not \
                  supported",
             ),
         ),
@@ -262,7 +262,7 @@ fn a_start_says_in_one_line_why_tc_offloads_nothing() {
             &without,
             vec![no_port.clone()],
             Some(
-                "tc offloads nothing: tc flower is not in this kernel; eth0 is no port of a \
+                "tc offloads nothing: tc flower is not in this kernel; eth0 is not a port of a \
                  switchdev NIC",
             ),
         ),

@@ -79,10 +79,8 @@ impl Selection {
             "" => None,
             word => {
                 let place = Placement::ALL.into_iter().find(|place| place.name() == word);
-                Some(
-                    place
-                        .ok_or_else(|| format!("where: '{word}' is none of host, nic, refused"))?,
-                )
+                let wrong = || format!("where: '{word}': expected host, nic or refused");
+                Some(place.ok_or_else(wrong)?)
             }
         };
         Ok(Selection {

@@ -28,7 +28,7 @@ impl Query {
     pub(super) fn number(&self, name: &str, default: usize) -> Result<usize, String> {
         match self.text(name) {
             "" => Ok(default),
-            text => text.parse().map_err(|_| format!("{name}: '{text}' is no number")),
+            text => text.parse().map_err(|_| format!("{name}: '{text}' is not a number")),
         }
     }
 }
@@ -70,7 +70,7 @@ mod tests {
         let text = "in_port(1),ipv4(src=10.0.0.0/8)&x=\"ü\" 100%";
         let query = Query::parse(Some(&format!("f={}&n=7", encode(text))), &["f", "n"]).unwrap();
         assert_eq!((query.text("f"), query.number("n", 1)), (text, Ok(7)));
-        assert_eq!(query.number("f", 1).unwrap_err(), format!("f: '{text}' is no number"));
+        assert_eq!(query.number("f", 1).unwrap_err(), format!("f: '{text}' is not a number"));
         for bad in ["f=%", "f=%0", "f=%zz", "f=%ff", "g=1"] {
             assert!(Query::parse(Some(bad), &["f", "n"]).is_err(), "{bad}");
         }

@@ -92,7 +92,7 @@ fn the_page_shows_flows_and_no_markup_of_others() {
     assert_eq!(lab.get("/?offset=200&filter=").1.matches("<tr class='nic'>").count(), 100);
     let (_, wrong) = lab.get("/?filter=%27%3E%3Cb%3E");
     assert!(wrong.contains("value='&#39;&gt;&lt;b&gt;'"), "{wrong}");
-    assert!(wrong.contains("is no protocol and no field=value"), "{wrong}");
+    assert!(wrong.contains("is neither a protocol nor field=value"), "{wrong}");
     assert_eq!(lab.get("/style.css").0, 200);
 }
 

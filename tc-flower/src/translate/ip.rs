@@ -52,7 +52,7 @@ impl Keys<'_> {
             return Ok(());
         }
         if EXTENSIONS.contains(&self.key.ip_proto) {
-            let why = "an IPv6 extension header is no protocol: tc would match other packets";
+            let why = "an IPv6 extension header is not a protocol: tc would match other packets";
             return Err(value(Field::IpProto, why));
         }
         match self.mask.ip_frag {

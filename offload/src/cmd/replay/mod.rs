@@ -41,7 +41,7 @@ struct Input {
 
 fn input(text: &str) -> Result<Input, String> {
     let (port, file) = text.split_once('=').ok_or("want PORT=F.pcap")?;
-    let port = port.parse().map_err(|_| format!("'{port}' is no port number"))?;
+    let port = port.parse().map_err(|_| format!("'{port}' is not a port number"))?;
     Ok(Input { port: PortId(port), file: file.into() })
 }
 

@@ -17,8 +17,8 @@ pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String
         [word] => place(word).map_or((None, *word), |place| (place, "")),
         [word, filter, ..] => {
             let place = place(word);
-            let place =
-                place.ok_or_else(|| format!("'{word}' is none of all, host, nic, refused"))?;
+            let wrong = || format!("unknown place '{word}': expected all, host, nic or refused");
+            let place = place.ok_or_else(wrong)?;
             (place, *filter)
         }
     };

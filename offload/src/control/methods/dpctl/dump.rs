@@ -57,7 +57,7 @@ impl<'a> Types<'a> {
     fn parse(text: &'a str) -> Result<Types<'a>, String> {
         let words: Vec<&str> = text.split(',').collect();
         match words.iter().find(|word| !WORDS.contains(word)) {
-            Some(bad) => Err(format!("type '{bad}' is none of {}", WORDS.join(", "))),
+            Some(bad) => Err(format!("unknown type '{bad}': expected {}", WORDS.join(", "))),
             None => Ok(Types(words)),
         }
     }
