@@ -185,7 +185,7 @@ fn replay_accounts_for_every_packet() {
     let wrong = format!("{flows}in_port(1),eth_type(0x0806) 3\n");
     std::fs::write(file("wrong"), wrong).unwrap();
     let args = ["replay", "--flows", &file("wrong"), "--in", &inputs, "--out", &file("x")];
-    assert!(fails(&args, 2).contains("stands there twice"));
+    assert!(fails(&args, 2).contains("appears twice"));
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn a_broken_configuration_is_one_line_and_changes_nothing() {
         ("wire = 0", "wire = -1", 10, "-1 is not within 0..=65535"),
         ("device = \"mf-a\"", "device = \"\"", 11, "must not be empty"),
         ("[control]", "[contorl]", 23, "did you mean 'control'?"),
-        ("listen = \"127.0.0.1:9464\"", "listen = \"9464\"", 27, "'9464' is no ADDRESS:PORT"),
+        ("listen = \"127.0.0.1:9464\"", "listen = \"9464\"", 27, "'9464': expected ADDRESS:PORT"),
         ("name = \"br0\"", "name = \"br0", 4, ""),
     ] {
         assert!(good.contains(what), "{what}");

@@ -60,7 +60,7 @@ fn http(section: &Section<'_>) -> Result<Http, ConfigError> {
     let text = section.need("listen", section.string("listen")?)?;
     let listen = text
         .parse()
-        .map_err(|_| section.error("listen", format_args!("'{text}' is no ADDRESS:PORT")))?;
+        .map_err(|_| section.error("listen", format_args!("'{text}': expected ADDRESS:PORT")))?;
     let hosts = section.strings("hosts")?.unwrap_or_default();
     let is_name =
         |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
@@ -88,12 +88,12 @@ fn l2(section: &Section<'_>) -> Result<L2, ConfigError> {
 fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {
     let name = section.need("name", section.string("name")?)?;
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
-        return Err(section.error("name", "only letters, digits, '_', '.' and '-'"));
+        return Err(section.error("name", "must have letters, digits, '_', '.' and '-' only"));
     }
     let worker = match section.numbers("workers", 0..=LAST_CORE)?.as_deref() {
         None => None,
         Some([core]) => usize::try_from(*core).ok(),
-        Some([]) => return Err(section.error("workers", "needs one core; or leave the key out")),
+        Some([]) => return Err(section.error("workers", "must name one core, or be left out")),
         Some(cores) => {
             let message = format!(
                 "{} cores, but there is one forwarding thread for now: name one core",
@@ -119,7 +119,7 @@ fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {
 fn port(section: &Section<'_>, place: usize) -> Result<Port, ConfigError> {
     let name = section.need("name", section.string("name")?)?;
     if !name.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(section.error("name", "only printable characters without spaces"));
+        return Err(section.error("name", "must have printable characters only, and no spaces"));
     }
     let number = match section.number("number", 0..=LAST_PORT)? {
         Some(number) => number,

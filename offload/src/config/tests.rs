@@ -137,7 +137,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "f:37: [l2] is for client = \"l2\", but client is \"none\"",
     ),
     ("socket = \"/run", "socket = \"run", "[control]: socket: must be an absolute path"),
-    ("127.0.0.1:9464", "localhost", "'localhost' is no ADDRESS:PORT"),
+    ("127.0.0.1:9464", "localhost", "'localhost': expected ADDRESS:PORT"),
     ("\"SW1.example\"", "\"sw1:9464\"", "[http]: hosts: 'sw1:9464' is no host name"),
     ("[\"SW1.example\"]", "\"sw1\"", "[http]: hosts: must be a list of strings, is string"),
     ("\"SW1.example\"", "7", "[http]: hosts: must be a list of strings, is integer"),

@@ -39,7 +39,7 @@ impl Filter {
     fn set(&mut self, field: Field, value: u128, mask: u128) -> Result<(), String> {
         let (old, said) = (self.key.get(field), self.mask.get(field));
         if (old ^ value) & said & mask != 0 {
-            return Err(format!("contradicts what is said of {} before", field.name()));
+            return Err(format!("contradicts an earlier condition on {}", field.name()));
         }
         self.key.set(field, old | value & mask);
         self.mask.set(field, said | mask);
@@ -102,7 +102,7 @@ fn add(
         return Ok(None);
     };
     let found = FIELDS.iter().find(|field| field.names.contains(&name));
-    let named = found.ok_or_else(|| format!("is no condition: there is no field '{name}'"))?;
+    let named = found.ok_or_else(|| format!("is not a condition: there is no field '{name}'"))?;
     let (value, mask) = match named.field {
         Field::InPort => {
             let port = number(text).or_else(|| ports(text).map(|port| port.0.into()));

@@ -359,7 +359,7 @@ impl Loop {
         let Some((since, _)) = &self.stopping else { return false };
         let late = self.now().since(*since) >= STOP;
         if late {
-            tracing::warn!("a device did not take its megaflows out in time");
+            tracing::warn!("a device did not remove its megaflows in time");
         }
         self.engine.is_empty() || late
     }

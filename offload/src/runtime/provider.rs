@@ -128,7 +128,7 @@ impl Owner {
 
     fn close(&mut self) {
         if let Err(error) = self.provider.close() {
-            tracing::warn!(provider = self.provider.name(), %error, "not all was taken out");
+            tracing::warn!(provider = self.provider.name(), %error, "some megaflows may be left in the device");
         }
     }
 

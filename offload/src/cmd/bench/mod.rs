@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let window = Duration::try_from_secs_f64(args.seconds)
         .ok()
         .filter(|window| (Duration::from_millis(10)..=Duration::from_secs(60)).contains(window))
-        .ok_or_else(|| Failure::Input("--seconds: want 0.01 to 60".to_owned()))?;
+        .ok_or_else(|| Failure::Input("--seconds: expected 0.01 to 60".to_owned()))?;
     let chosen = choose(cases, &args.cases)?;
     let mut results = Vec::new();
     for case in chosen {

@@ -40,7 +40,7 @@ struct Input {
 }
 
 fn input(text: &str) -> Result<Input, String> {
-    let (port, file) = text.split_once('=').ok_or("want PORT=F.pcap")?;
+    let (port, file) = text.split_once('=').ok_or("expected PORT=F.pcap")?;
     let port = port.parse().map_err(|_| format!("'{port}' is not a port number"))?;
     Ok(Input { port: PortId(port), file: file.into() })
 }
@@ -73,7 +73,7 @@ fn read_flow(line: &str) -> Result<Megaflow, String> {
         (matching, actions.unwrap_or_default())
     } else {
         let (flow, actions) =
-            line.rsplit_once(char::is_whitespace).ok_or("want FLOW ACTIONS".to_owned())?;
+            line.rsplit_once(char::is_whitespace).ok_or("expected FLOW ACTIONS".to_owned())?;
         let (_, matching, _) = odp::parse_flow(flow).map_err(|error| format!("flow: {error}"))?;
         let actions = odp::parse_actions(actions).map_err(|error| format!("actions: {error}"))?;
         (matching, actions)

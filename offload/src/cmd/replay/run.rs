@@ -160,7 +160,7 @@ fn install(datapath: &mut Datapath, flows: &[Arc<Megaflow>]) -> Result<(), Failu
             let Some(flow) = find(completion.ufid) else { continue };
             let name = flow::odp::format_match(&flow.matching);
             let error = match error {
-                ProviderError::Exists => "stands there twice".to_owned(),
+                ProviderError::Exists => "appears twice".to_owned(),
                 ProviderError::Overlap(ufid) => find(ufid)
                     .map_or(error.to_string(), |other| overlap::explain(&flow.matching, other)),
                 other => other.to_string(),

@@ -98,7 +98,7 @@ fn what_is_no_filter_is_an_error_that_names_it() {
         ("tp_dst=80", "'tp_dst=80' needs tcp, udp"),
         ("arp,nw_dst=1.2.3.4", "'nw_dst=1.2.3.4' needs ip beside it"),
         ("udp,tcp_dst=80", "'tcp_dst=80' needs tcp"),
-        ("tcp,udp", "'udp' contradicts what is said of ip_proto"),
+        ("tcp,udp", "'udp' contradicts an earlier condition on ip_proto"),
         ("ip,nw_frag=yes", "'nw_frag=yes'"),
         ("tcp,tcp_flags=+foo", "'tcp_flags=+foo'"),
         ("in_port(", "column"),

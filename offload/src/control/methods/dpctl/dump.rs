@@ -33,7 +33,7 @@ pub(in crate::control::methods) fn dump(
 
 fn once<'a>(slot: &mut Option<&'a str>, value: &'a str, what: &str) -> Result<(), String> {
     match slot.replace(value) {
-        Some(_) => Err(format!("{what}= stands there twice")),
+        Some(_) => Err(format!("{what}= appears twice")),
         None => Ok(()),
     }
 }
