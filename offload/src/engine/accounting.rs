@@ -1,4 +1,5 @@
-//! Statistics: every hit counted once, in the place where it hit; totals that never go back.
+//! Statistics: each hit is counted once, in the place where it happened, and totals never
+//! decrease.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +12,18 @@ use super::life::Life;
 use super::{Engine, Fault};
 use crate::request::Response;
 
-/// Weight of the newest interval in a flow's rate.
+/// The weight of the newest interval in a megaflow's rate.
 const RATE_WEIGHT: f64 = 0.5;
 
 impl Engine {
-    /// Takes an absolute reading of a megaflow in a place.
+    /// Takes an absolute reading of a megaflow's counters in a place.
     pub(super) fn read(&mut self, place: Place, ufid: Ufid, stats: Stats, now: Moment) {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
         let residence = entry.residence_mut(place);
         if place != Place::Host && self.settings.fault == Some(Fault::DropCounterUpdate) {
             let mut spoiled = residence.account;
             if spoiled.read(stats.counters).delta.packets > 0 {
-                // The injected fault: the reading is taken as seen, but not added.
+                // The injected fault: the reading is noted as seen and not counted.
                 residence.account.forget_update(stats.counters);
                 self.settings.fault = None;
                 return;
@@ -52,7 +53,8 @@ impl Engine {
         }
     }
 
-    /// A statistics pass is done: count, find what is lost or foreign, let idle ones go.
+    /// Handles a finished statistics pass: counts the hits, finds lost and foreign rules, and
+    /// lets idle megaflows go.
     pub(super) fn statistics(
         &mut self,
         place: Place,
@@ -64,7 +66,7 @@ impl Engine {
         if let Place::Nic(provider) = place
             && !self.hardware.get(provider.0).is_some_and(Hardware::is_up)
         {
-            // Read before it went.
+            // The statistics were read before the device was lost.
             return;
         }
         match (stats, place) {
@@ -72,7 +74,7 @@ impl Engine {
             (Err(ProviderError::Gone(why)), Place::Nic(provider)) => {
                 self.provider_event(provider, ProviderEvent::Gone(why), now);
             }
-            // Tried again at the next pass; the time of the last good one is a metric.
+            // The next pass tries again; the time of the last successful pass is a metric.
             (Err(_), _) => self.reconciled(place),
         }
         if let Place::Nic(provider) = place {
@@ -94,7 +96,7 @@ impl Engine {
             let entry = self.flows.get(ufid).filter(|entry| entry.lives_in(place));
             match entry.map(|entry| entry.residence(place).life) {
                 Some(life) if life.forwards() => self.read(place, *ufid, *stats, now),
-                // Its completion is on the way and carries the statistics.
+                // The install's completion is on the way and carries the statistics.
                 Some(Life::Installing) => {}
                 _ => self.foreign(place, *ufid),
             }
@@ -122,8 +124,8 @@ impl Engine {
         self.reconciled(place);
     }
 
-    /// A reading left a rule out: somebody took it out of the device behind our back, or the
-    /// device was too busy to list it. A replacement finds out, as would a removal.
+    /// Handles a rule that a reading left out: another program removed it from the device, or the
+    /// device was too busy to list it. A replacement or a removal shows which.
     fn repair(&mut self, place: Place, ufid: Ufid, now: Moment) {
         let name = self.place_name(place);
         self.tally.correction(&name, "missing");
@@ -138,7 +140,7 @@ impl Engine {
         self.plan(ufid, now);
     }
 
-    /// An entry that carries our cookie and is not ours any more: out with it.
+    /// Removes an entry that carries our cookie and does not belong to a megaflow in this place.
     fn foreign(&mut self, place: Place, ufid: Ufid) {
         if let Place::Nic(provider) = place {
             let name = self.place_name(place);
@@ -157,7 +159,7 @@ impl Engine {
         hardware.tables = tables;
     }
 
-    /// Rates for the placement policy, and the end of what nobody uses.
+    /// Updates the rates for the placement policy, and lets idle megaflows go.
     fn rates_and_ages(&mut self, now: Moment) {
         let interval = self.settings.stats_interval.as_secs_f64().max(0.001);
         let mut idle = Vec::new();
@@ -165,7 +167,8 @@ impl Engine {
             let recent = u32::try_from(std::mem::take(&mut entry.recent)).unwrap_or(u32::MAX);
             let newest = f64::from(recent) / interval;
             entry.rate += RATE_WEIGHT * (newest - entry.rate);
-            // A NIC that was not read for a while may have counted meanwhile.
+            // Hits in the NIC are known up to its last reading only; later ones may not have been
+            // read yet.
             let hardware = entry.provider.filter(|_| entry.nic.life.forwards());
             let hardware = hardware.and_then(|provider| self.hardware.get(provider.0));
             let known_until = hardware.map_or(now, |hardware| hardware.read_at.min(now));
@@ -178,10 +181,10 @@ impl Engine {
         }
     }
 
-    /// Lets a megaflow go: out of the NIC, then out of the host table.
+    /// Lets a megaflow go: it is removed from the NIC, then from the host table.
     pub(super) fn leave(&mut self, ufid: Ufid, cause: Cause, now: Moment) {
         if let Some(entry) = self.flows.get_mut(&ufid) {
-            // What an operator asked for is not taken back by the next packet.
+            // An operator's removal is final: the next packet does not take it back.
             if entry.leaving.is_none() || cause == Cause::Operator {
                 entry.leaving = Some(cause);
             }
@@ -189,7 +192,7 @@ impl Engine {
         self.plan(ufid, now);
     }
 
-    /// A pass is done. Who waits for a later one gets it begun now.
+    /// A pass over a place is done. If a request waits for a later pass, that pass begins now.
     pub(super) fn reconciled(&mut self, place: Place) {
         let mut again = false;
         for (_, passes) in &mut self.reconciling {
@@ -205,7 +208,7 @@ impl Engine {
         self.answer_reconciled();
     }
 
-    /// No pass of that place comes any more.
+    /// No pass over this place comes any more: no request waits for one.
     pub(super) fn nobody_waits_for(&mut self, place: Place) {
         for (_, passes) in &mut self.reconciling {
             passes.remove(&place);
@@ -223,7 +226,7 @@ impl Engine {
         });
     }
 
-    /// Counts a megaflow under the placement that it has now.
+    /// Counts a megaflow under its current placement.
     pub(super) fn recount(&mut self, ufid: Ufid, cause: &'static str) {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
         let placement = entry.placement();

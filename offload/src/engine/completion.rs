@@ -1,4 +1,5 @@
-//! An operation is done, or failed: what is there now, what was counted, and what follows.
+//! Handles completed and failed operations: notes what is there now, takes the counters in, and
+//! plans what follows.
 
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ impl Engine {
         let mut gone = None;
         for completion in &completions {
             match (place, &completion.result) {
-                // Of the device, not of the megaflow: first what else was done is counted.
+                // This error concerns the device, not one megaflow: the rest of the batch is
+                // settled first.
                 (Place::Nic(provider), Err(ProviderError::Gone(why))) => {
                     gone = Some((provider, why));
                 }
@@ -43,8 +45,9 @@ impl Engine {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
         let elsewhere = !entry.lives_in(place);
         let residence = entry.residence_mut(place);
-        // Not the operation that this life waits for: the removal of a rule that was not ours
-        // any more, or of a device that the megaflow has left since.
+        // The completion is not of the operation that this life waits for: it belongs to the
+        // removal of a rule that was not ours any more, or to a device that the megaflow has left
+        // since.
         if elsewhere || !residence.life.awaits(completion.kind) {
             return;
         }
@@ -52,7 +55,7 @@ impl Engine {
         let scopes = residence.scopes();
         residence.life = before.completed(completion.result.as_ref().err());
         let sent = residence.sent.take();
-        // What a life had counted last was done by its own actions, not by those that follow.
+        // The final counts of a life belong to its own actions, not to those that follow.
         if let Ok(stats) = &completion.result
             && before != Life::Installing
         {
@@ -66,7 +69,8 @@ impl Engine {
         }
         if let Err(error) = &completion.result {
             self.failed(place, ufid, error, sent, now);
-            // The last one: where a device says now that it is not there, and now that it is.
+            // `Exists` is held too: a device may say by turns that a rule is there and that it is
+            // not.
             if before == Life::Removing || matches!(error, ProviderError::Exists) {
                 self.hold(place, ufid, now);
             }
@@ -84,7 +88,8 @@ impl Engine {
         self.place(ufid, now);
     }
 
-    /// The next try comes after a while, not as fast as a device can refuse.
+    /// Holds the next operation back for a while, so that it is not repeated as fast as a device
+    /// can refuse.
     fn hold(&mut self, place: Place, ufid: Ufid, now: Moment) {
         if let Some(entry) = self.flows.get_mut(&ufid)
             && entry.residence(place).life == Life::Present
@@ -94,7 +99,8 @@ impl Engine {
         }
     }
 
-    /// A removal that fails once may do so for a moment; one that goes on failing is told.
+    /// Counts a failed removal. A single failure may be temporary; after `placement::REMOVALS`
+    /// failures, waiting requests are answered with the error.
     fn removal_failed(&mut self, place: Place, ufid: Ufid, error: &ProviderError) {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
         if entry.leaving.is_some() && entry.residence(place).stays() {
@@ -115,11 +121,13 @@ impl Engine {
         }
     }
 
-    /// The host table refused what is wanted: an operator's change is undone (nothing of it is
-    /// anywhere yet), anything else is final, as the megaflow can't live.
+    /// The host table refused the wanted actions. An operator's change is undone (no place has
+    /// the new actions yet). Any other refusal is final: the megaflow is removed, as it can't
+    /// live without the host table.
     fn host_refused(&mut self, ufid: Ufid, error: &ProviderError, refused: Option<&Actions>) {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
-        // It goes anyway, or other actions are wanted by now: those come next.
+        // The megaflow is leaving, or other actions are wanted by now: the next operation takes
+        // care of that.
         if entry.leaving.is_some() || refused != Some(&entry.flow.actions) {
             return;
         }
@@ -130,7 +138,8 @@ impl Engine {
         self.answer_failure(ufid, error);
     }
 
-    /// An operation failed: what is wanted changes, or it is tried again later.
+    /// Handles a failed operation: changes what is wanted, or has the operation tried again
+    /// later.
     fn failed(
         &mut self,
         place: Place,
@@ -140,7 +149,7 @@ impl Engine {
         now: Moment,
     ) {
         match (place, error) {
-            // See `Engine::completed`.
+            // `Engine::completed` handles the loss of a device.
             (Place::Nic(_), ProviderError::Gone(_)) => {}
             (Place::Nic(provider), ProviderError::Full(refusal)) => {
                 if let Some(hardware) = self.hardware.get_mut(provider.0) {
@@ -155,7 +164,8 @@ impl Engine {
                 let retry = Some(now + placement::RETRY_FULL);
                 self.refuse(ufid, error.refusal().into(), retry, now);
             }
-            // It is as we want it (installed already, or not there to be removed).
+            // The place is as wanted: the megaflow is installed already, or it is not there to be
+            // removed.
             (Place::Nic(_), ProviderError::Exists | ProviderError::NotFound) => {}
             (Place::Host, ProviderError::Exists | ProviderError::NotFound) => {}
             (Place::Host, _) => self.host_refused(ufid, error, sent.as_ref()),

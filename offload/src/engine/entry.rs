@@ -1,4 +1,4 @@
-//! One megaflow as the engine believes it: what is wanted, and what is where.
+//! One megaflow as the engine believes it to be: what is wanted, and what each place holds.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,39 +12,40 @@ use crate::request::Token;
 /// A megaflow in one place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Residence {
-    /// Where its life there stands.
+    /// The state of the megaflow's life in this place.
     pub life: Life,
-    /// The actions that the place executes; `None` while it is not there.
+    /// The actions that the place executes; `None` while the megaflow is not there.
     pub installed: Option<Actions>,
-    /// The actions that an operation in flight brings there.
+    /// The actions that an operation in flight brings to the place.
     pub sent: Option<Actions>,
-    /// What was counted there.
+    /// The hits that the place counted.
     pub account: Account,
 }
 
 impl Residence {
-    /// Does the place execute these actions?
+    /// Returns true if the place executes these actions.
     #[must_use]
     pub(super) fn executes(&self, actions: &Actions) -> bool {
         self.installed.as_ref().is_some_and(|installed| installed == actions)
     }
 
-    /// Is it there, and not on its way out?
+    /// Returns true if the place holds the megaflow and no removal is in flight.
     #[must_use]
     pub(super) fn stays(&self) -> bool {
         matches!(self.life, Life::Present | Life::Replacing)
     }
 
-    /// The scopes that packets are sent on to from there, now or once what is on its way is done.
+    /// Returns the scopes that this place recirculates packets into now, or will when the
+    /// operation in flight is done.
     #[must_use]
     pub(super) fn scopes(&self) -> Vec<u32> {
         let lists = [&self.installed, &self.sent].into_iter().flatten();
         lists.flat_map(|actions| scopes_of(actions)).collect()
     }
 
-    /// An operation was carried out, or failed; `sent` are the actions that it brought, if any.
-    /// Only what was done begins at zero: what is found there, and believed to be lost or
-    /// refused, has counted on.
+    /// Notes that an operation was carried out or failed; `sent` are the actions that it brought,
+    /// if any. Only an operation that was carried out makes the counters begin at zero: a rule
+    /// that turns out to be there although it was believed lost or refused has counted on.
     pub(super) fn carried_out(&mut self, is_done: bool, sent: Option<&Actions>) {
         if is_done {
             self.installed = sent.cloned();
@@ -54,7 +55,8 @@ impl Residence {
         }
     }
 
-    /// Are packets sent on to that scope from there?
+    /// Returns true if this place recirculates packets into the scope, or will when the operation
+    /// in flight is done.
     #[must_use]
     pub(super) fn points_at(&self, scope: u32) -> bool {
         self.scopes().contains(&scope)
@@ -64,61 +66,62 @@ impl Residence {
 /// Why a megaflow is not in the NIC.
 #[derive(Clone, Debug)]
 pub(super) struct Refused {
-    /// All the reasons.
+    /// All reasons of the refusal.
     pub why: Refusals,
-    /// Since when the first of them is of that kind.
+    /// The moment since which the first reason has been of the same kind.
     pub since: Moment,
 }
 
-/// One megaflow.
+/// One megaflow, with what is wanted of it and what each place holds.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    /// Match and the actions that are wanted.
+    /// The match, and the actions that are wanted.
     pub flow: Arc<Megaflow>,
-    /// Who wanted it.
+    /// Who asked for the megaflow.
     pub owner: Owner,
-    /// Why it is to go; `None` while it is wanted.
+    /// Why the megaflow is to be removed; `None` while it is wanted.
     pub leaving: Option<Cause>,
-    /// In the host table.
+    /// The megaflow in the host table.
     pub host: Residence,
-    /// In a NIC table.
+    /// The megaflow in a NIC table.
     pub nic: Residence,
-    /// Whose table that is: chosen when it is first admitted.
+    /// The provider that owns the NIC table; chosen when the provider first admits the megaflow.
     pub provider: Option<ProviderId>,
-    /// It is to be in the NIC.
+    /// The megaflow is to be in the NIC.
     pub want_nic: bool,
-    /// Why it is not in the NIC, or was not before it was sent there: until it is in, or other
-    /// actions are wanted.
+    /// Why the megaflow is not in the NIC, or was not before it was sent there. Kept until the
+    /// megaflow is in the NIC or other actions are wanted.
     pub refused: Option<Refused>,
-    /// When it may be tried again, refused as it is; `None`: not unless something changes.
+    /// When a refused megaflow may be tried again; `None` means not before something changes.
     pub retry: Option<Moment>,
-    /// Which life in the NIC, and whose: goes into the device's cookie.
+    /// The generation of the megaflow in the NIC, which also names the owner; the device's cookie
+    /// carries it.
     pub generation: Generation,
-    /// Installed at.
+    /// When the megaflow was first wanted.
     pub created: Moment,
-    /// Last hit.
+    /// When the megaflow was last hit.
     pub used: Option<Moment>,
-    /// Union of the TCP flags that the host saw.
+    /// Union of the TCP flags that the statistics have shown.
     pub tcp_flags: u16,
-    /// Packets in the current statistics interval, both places.
+    /// Packets in the current statistics interval, in both places together.
     pub recent: u64,
     /// Packets per second, smoothed.
     pub rate: f64,
-    /// Where it was last time that somebody counted placements.
+    /// The placement under which the metrics count the megaflow.
     pub counted_as: Option<Placement>,
-    /// Who is to be told when nothing is left to do.
+    /// The request to be answered when nothing is left to do for the megaflow.
     pub asker: Option<Token>,
-    /// An operation failed and the next one is not due yet.
+    /// An operation failed, and the next one is not due yet.
     pub held: bool,
-    /// How often its removal has failed since it is to go.
+    /// The number of failed removals since the megaflow is to be removed.
     pub failed_removals: u32,
-    /// The scopes under which it stands among the parents: those of the actions that are wanted
-    /// and of those that the NIC still executes.
+    /// The scopes under which the index of parents lists the megaflow: those of the wanted
+    /// actions and of the actions that the NIC still executes.
     pub parent_of: BTreeSet<u32>,
 }
 
 impl Entry {
-    /// A megaflow that is wanted from now on.
+    /// Returns a megaflow that is wanted from now on.
     #[must_use]
     pub(super) fn new(flow: Arc<Megaflow>, owner: Owner, now: Moment) -> Entry {
         Entry {
@@ -145,13 +148,14 @@ impl Entry {
         }
     }
 
-    /// Will a packet that the host table is given from now on hit it there?
+    /// Returns true if a packet that the host table is given from now on will hit the megaflow
+    /// there.
     #[must_use]
     pub(super) fn comes_to_host(&self) -> bool {
         matches!(self.host.life, Life::Installing | Life::Present | Life::Replacing)
     }
 
-    /// Where it lives, as an operator sees it.
+    /// Returns the megaflow's placement, as an operator sees it.
     #[must_use]
     pub(super) fn placement(&self) -> Placement {
         match (self.refusal(), self.nic.life.forwards()) {
@@ -161,39 +165,41 @@ impl Entry {
         }
     }
 
-    /// Why it is not to be in the NIC; `None` while it is on its way there.
+    /// Returns why the megaflow is not to be in the NIC; `None` if it is to be there or was not
+    /// refused.
     #[must_use]
     pub(super) fn refusal(&self) -> Option<&Refused> {
         self.refused.as_ref().filter(|_| !self.want_nic)
     }
 
-    /// Is it neither in the NIC nor on its way there, and could it go there if there was room?
+    /// Returns true if the megaflow is not meant to be in the NIC and could go there if there
+    /// were room.
     #[must_use]
     pub(super) fn may_be_placed(&self) -> bool {
         let refused = self.refused.is_some() && self.retry.is_none();
         self.leaving.is_none() && !self.want_nic && !refused
     }
 
-    /// Is it refused, and not to be tried again yet?
+    /// Returns true if the megaflow is refused and not to be tried again yet.
     #[must_use]
     pub(super) fn stays_refused(&self, now: Moment) -> bool {
         self.refusal().is_some() && self.retry.is_none_or(|at| now < at)
     }
 
-    /// Is no operation in flight, in either place?
+    /// Returns true if no operation is in flight in either place.
     #[must_use]
     pub(super) fn idle(&self) -> bool {
         !self.host.life.busy() && !self.nic.life.busy()
     }
 
-    /// Scope of its lookup; a packet of scope 0 is on its first pass.
+    /// Returns the scope of the megaflow's lookup; a packet of scope 0 is on its first pass.
     #[must_use]
     pub(super) fn scope(&self) -> u32 {
         self.flow.matching.key().recirc_id
     }
 }
 
-/// The scopes that a list of actions recirculates into.
+/// Returns the scopes that a list of actions recirculates into.
 pub(super) fn scopes_of(actions: &[Action]) -> Vec<u32> {
     let mut scopes = Vec::new();
     for action in actions {

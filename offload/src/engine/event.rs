@@ -1,5 +1,4 @@
-//! What goes into the engine and what comes out: plain data, so that a run can be recorded and
-//! played again.
+//! The engine's input and output: plain data, so that a run can be recorded and replayed.
 
 use std::time::Duration;
 
@@ -21,51 +20,51 @@ pub enum Place {
     Nic(ProviderId),
 }
 
-/// What happened.
+/// An event that the engine takes in.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A packet came up.
+    /// A packet missed the host table, or an action sent a copy of it up.
     Upcall {
-        /// What to name when it is answered; `None` for a copy that an action sent up: nothing
-        /// waits for its answer.
+        /// The upcall's number, which the answer names; `None` for a copy that an action sent up,
+        /// which needs no answer.
         id: Option<u64>,
-        /// Its key.
+        /// The packet's key.
         key: Box<Key>,
-        /// The frame at that point.
+        /// The packet's frame at the time of the upcall.
         frame: Vec<u8>,
-        /// Why it came.
+        /// The reason of the upcall.
         reason: UpcallReason,
     },
-    /// A batch is done.
+    /// A place has completed a batch of operations.
     Completed {
-        /// Where.
+        /// The place that carried the batch out.
         place: Place,
-        /// One per op, in order.
+        /// One completion for each operation, in order.
         completions: Vec<Completion>,
         /// How long the batch took.
         took: Duration,
     },
-    /// A statistics pass is done.
+    /// A statistics pass over a place is done.
     Stats {
-        /// Where.
+        /// The place that was read.
         place: Place,
-        /// All entries, or why not.
+        /// The statistics of all entries, or why they could not be read.
         stats: Result<Vec<(Ufid, Stats)>, ProviderError>,
-        /// How full the tables are.
+        /// How full the place's tables are.
         tables: Vec<TableUsage>,
     },
-    /// What a device held at start.
+    /// The entries that a device held at start.
     Dumped {
-        /// Which.
+        /// The provider that was dumped.
         provider: ProviderId,
-        /// Everything with our cookie.
+        /// All entries that carry our cookie.
         found: Vec<Dumped>,
     },
-    /// A provider noticed something.
+    /// A provider reported something by itself.
     Provider {
-        /// Which.
+        /// The provider that reported.
         provider: ProviderId,
-        /// What.
+        /// The reported event.
         event: ProviderEvent,
     },
     /// The ports that exist now, with their links.
@@ -74,69 +73,69 @@ pub enum Event {
     Tick,
 }
 
-/// What to do with a packet that came up.
+/// The answer to an upcall.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answered {
-    /// Look it up again, and those that wait with it.
+    /// The packet, and the packets that wait with it, are looked up again.
     Reinject,
-    /// Do this to it; nothing is a counted drop.
+    /// The packet gets these actions; an empty list is a counted drop.
     Execute(flow::Actions),
 }
 
-/// What is to be done; in this order.
+/// A command of the engine. Commands are carried out in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Operations on a place. One completion each comes back.
+    /// Apply operations to a place. One completion comes back for each.
     Apply {
-        /// Where.
+        /// The place of the operations.
         place: Place,
-        /// What.
+        /// The operations, in order.
         ops: Vec<Op>,
     },
-    /// Answer to an upcall.
+    /// Answer an upcall.
     Resolve {
-        /// Which.
+        /// The upcall's number.
         id: u64,
-        /// How.
+        /// The answer.
         answer: Answered,
     },
-    /// Do this to a frame that nothing waits for.
+    /// Execute actions on a frame that does not wait in an upcall.
     Execute {
-        /// As if it had come in here.
+        /// The port that counts as the frame's input port.
         port: PortId,
-        /// Its bytes.
+        /// The frame's bytes.
         frame: Vec<u8>,
-        /// What to do.
+        /// The actions.
         actions: flow::Actions,
     },
     /// Read the statistics of a place.
     ReadStats(Place),
-    /// Take entries over that a dump showed.
+    /// Adopt entries that a dump showed.
     Adopt {
-        /// Which provider.
+        /// The provider that adopts.
         provider: ProviderId,
-        /// What it takes over.
+        /// The entries to adopt.
         found: Vec<Dumped>,
     },
 }
 
-/// Why a megaflow was removed; also a metric's label.
+/// The cause of a megaflow's removal; also a metric's label.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Cause {
-    /// No packet for the idle time.
+    /// The megaflow had no packet for the idle time.
     Idle,
-    /// The client says that it is no longer right.
+    /// The client says that the megaflow is no longer right.
     Revalidated,
-    /// An operator removed it.
+    /// An operator removed the megaflow.
     Operator,
-    /// The host table refused it.
+    /// The host table refused the megaflow.
     HostRefused,
-    /// An operator's megaflow, which overlaps it, takes its place.
+    /// An operator's megaflow that overlaps this one takes its place.
     Displaced,
 }
 
 impl Cause {
-    /// The word for it.
+    /// Returns the cause's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
-//! What each hardware provider says of a megaflow: by the functions that decide, at this moment.
+//! Explains what each hardware provider does with a megaflow. The functions that decide are
+//! asked, so the explanation holds for this moment.
 
 use flow::{Megaflow, Moment, Reason, Reasons, Refusal, TableUsage};
 
@@ -8,7 +9,7 @@ use super::{Engine, ProviderId};
 use crate::request::{Explanation, Standing};
 
 impl Engine {
-    /// What each of them says, of one that is installed or of one that might be.
+    /// Returns one explanation for each hardware provider. The megaflow may be installed or not.
     pub(super) fn explain(&self, flow: &Megaflow, now: Moment) -> Vec<Explanation> {
         let entry = self.flows.get(&flow.ufid).filter(|e| e.flow.actions == flow.actions);
         let hardware = self.hardware.iter().enumerate();
@@ -25,7 +26,7 @@ impl Engine {
         hardware.map(explain).collect()
     }
 
-    /// Where a megaflow stands with a provider that admits it.
+    /// Returns the standing of a megaflow with a provider that admits it.
     fn standing(
         &self,
         flow: &Megaflow,
@@ -43,7 +44,7 @@ impl Engine {
             reasons.add(Refusal::new(Reason::DeviceGone, "device").detail(why));
         }
         let obstacles = self.obstacles(flow, provider, false).into_refusals();
-        // What the device itself said: the function that admits does not know of it.
+        // The device's own refusal: the admission function does not know of it.
         let said = entry.filter(|entry| entry.stays_refused(now));
         let refused = said.and_then(Entry::refusal);
         let refusals = obstacles.iter().chain(refused.map(|refused| &refused.why));
@@ -59,8 +60,9 @@ impl Engine {
 }
 
 impl Hardware {
-    /// Says with a lack of room how full the table is in which room is lacking, and which other
-    /// tables have none: where none is named, how full those are in which megaflows live.
+    /// Adds the use of the tables to the detail of a `TableFull` refusal: of the table that the
+    /// refusal names, and of each other table for megaflows that is full. If no known table is
+    /// named, the use of every table for megaflows is added.
     fn with_usage(&self, mut refusal: Refusal) -> Refusal {
         if refusal.reason != Reason::TableFull {
             return refusal;

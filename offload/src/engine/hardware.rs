@@ -1,4 +1,5 @@
-//! The hardware providers as the engine sees them: how they come, what they held, how they go.
+//! The hardware providers as the engine sees them: how they are added, how the megaflows that
+//! they held at start are adopted, and what happens when they are lost.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -13,56 +14,58 @@ use super::event::{Cause, Command, Place, ProviderId};
 use super::life::{Account, Life};
 use super::{Budget, Engine};
 
-/// One of them.
+/// One hardware provider.
 pub(super) struct Hardware {
     pub(super) name: Arc<str>,
     pub(super) admission: Arc<dyn Admission>,
-    /// Why it does not answer any more; `None` while it does.
+    /// Why the provider no longer answers; `None` while it answers.
     pub(super) gone: Option<String>,
-    /// What it held at start is known: before, nothing is put into it.
+    /// True once the engine knows what the provider held at start. Before, nothing is installed
+    /// in the provider.
     pub(super) known: bool,
-    /// When its counters were last read.
+    /// When the provider's counters were last read.
     pub(super) read_at: Moment,
     pub(super) budget: Budget,
     pub(super) tables: Vec<TableUsage>,
-    /// Too full for newcomers, by the policy.
+    /// The policy considers the provider too full for new megaflows.
     pub(super) crowded: bool,
-    /// Said "full" since the last statistics pass.
+    /// The provider has refused an operation as "full" since the last statistics pass.
     pub(super) said_full: bool,
-    /// Operations sent and not completed.
+    /// The number of operations sent and not completed.
     pub(super) queued: usize,
 }
 
 impl Hardware {
-    /// Does it answer?
+    /// Returns true while the provider answers.
     pub(super) fn is_up(&self) -> bool {
         self.gone.is_none()
     }
 
-    /// Did it show or say that it is full?
+    /// Returns true if the provider's tables are crowded or an operation was refused as "full".
     pub(super) fn short_of_room(&self) -> bool {
         self.crowded || self.said_full
     }
 
-    /// Ports whose megaflows it can hold now.
+    /// Returns the number of ports whose megaflows the provider can hold now.
     pub(super) fn ports(&self) -> u64 {
         let ports = self.admission.capabilities().ports.len();
         if self.is_up() { ports as u64 } else { 0 }
     }
 
-    /// Is it there, and is it known what it holds?
+    /// Returns true if the provider answers and the engine knows what it holds.
     pub(super) fn is_ready(&self) -> bool {
         self.is_up() && self.known
     }
 
-    /// May it be given newcomers now?
+    /// Returns true if the provider may be given new megaflows now.
     pub(super) fn takes(&mut self, now: Moment) -> bool {
         self.is_ready() && !self.crowded && self.budget.has(now)
     }
 }
 
 impl Engine {
-    /// Adds a hardware provider; tried in the order in which they were added.
+    /// Adds a hardware provider. Placement tries the providers in the order in which they were
+    /// added.
     pub fn add_hardware(
         &mut self,
         name: &str,
@@ -84,7 +87,7 @@ impl Engine {
         ProviderId(self.hardware.len() - 1)
     }
 
-    /// A device tells something by itself.
+    /// Handles an event that a device reports by itself.
     pub(super) fn provider_event(
         &mut self,
         provider: ProviderId,
@@ -103,7 +106,7 @@ impl Engine {
         }
     }
 
-    /// A device is gone: its megaflows go on in the host table, with what was counted.
+    /// Handles the loss of a device: its megaflows go on in the host table, with their counts.
     pub(super) fn lost(&mut self, provider: ProviderId, why: &str, now: Moment) {
         let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
         if !hardware.is_up() {
@@ -136,14 +139,14 @@ impl Engine {
         }
     }
 
-    /// Takes over what a device held at start: known megaflows live on, with their counters, and
-    /// belong to whom they belonged; what can't be understood goes.
+    /// Adopts what a device held at start: known megaflows live on with their counters and keep
+    /// their owner; entries that can't be understood are removed.
     pub(super) fn adopt(&mut self, provider: ProviderId, mut found: Vec<Dumped>, now: Moment) {
         if let Some(hardware) = self.hardware.get_mut(provider.0) {
             hardware.known = true;
             hardware.read_at = now;
         }
-        // Who outranks the others comes first.
+        // The megaflows of the owner with the higher rank come first.
         found.sort_by_key(|dumped| Reverse(dumped.generation.owner()));
         let name = self.hardware_name(provider);
         for dumped in &found {
@@ -169,8 +172,8 @@ impl Engine {
         }
     }
 
-    /// Takes one of them over. Returns true if what the device has of it goes on; an operator's
-    /// megaflow of which the device has nothing that forwards is installed anew.
+    /// Takes over one dumped megaflow. Returns true if the device's entry for the megaflow goes
+    /// on. An operator's megaflow without an entry that forwards in the device is installed anew.
     fn take_over(&mut self, provider: ProviderId, dumped: &Dumped, now: Moment) -> bool {
         let Some(flow) = dumped.flow.as_ref().filter(|flow| flow.ufid == dumped.ufid) else {
             return false;
@@ -178,8 +181,8 @@ impl Engine {
         let owner = dumped.generation.owner();
         let others = self.ranks.overlapping(&flow.matching);
         let known = self.flows.get(&flow.ufid);
-        // Of two that overlap, and that nobody outranks, only one can be right; a ufid that
-        // another match has can't be told apart.
+        // If two megaflows overlap and neither outranks the other, only one can be right. If
+        // another match has the same ufid, the two can't be told apart.
         let outranked = |other: &Arc<Megaflow>| {
             self.flows.get(&other.ufid).is_some_and(|entry| entry.owner < owner)
         };
@@ -203,8 +206,8 @@ impl Engine {
             hits.count(entry.scope(), &flow.actions, dumped.stats.counters);
         }
         self.take_in(entry, &others, now);
-        // What the client can learn from them it learns from all of them, before it is
-        // asked whether each is still right.
+        // The client learns from all adopted megaflows before it is asked whether each one is
+        // still right.
         self.client.used(flow, now);
         goes_on
     }

@@ -1,8 +1,8 @@
-//! The life of one megaflow in one place: one enum, one transition function.
+//! The life of one megaflow in one place, as one enum with one transition function.
 
 use flow::{Counters, OpKind, ProviderError};
 
-/// Where the life of a megaflow in one place (host table or NIC table) stands.
+/// The state of a megaflow's life in one place (host table or NIC table).
 ///
 /// ```text
 ///            install sent            done
@@ -12,49 +12,52 @@ use flow::{Counters, OpKind, ProviderError};
 ///    │        done, or it was not there     ▼ remove sent
 ///    └────────────────────────────────── Removing ── failed ──► Present
 /// ```
-/// At most one operation is in flight per megaflow and place: what is wanted meanwhile is
-/// compared with what is there when it is done.
+/// At most one operation is in flight per megaflow and place. When the operation is done, what is
+/// wanted by then is compared with what is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Life {
-    /// Not there.
+    /// The place does not hold the megaflow.
     #[default]
     Absent,
-    /// An install is on its way.
+    /// An install is in flight.
     Installing,
-    /// There, with the actions of [`super::entry::Residence::installed`].
+    /// The place holds the megaflow, with the actions of [`super::entry::Residence::installed`].
     Present,
-    /// There, with new actions on their way.
+    /// The place holds the megaflow, and a replacement of its actions is in flight.
     Replacing,
-    /// There, with its removal on its way.
+    /// The place holds the megaflow, and its removal is in flight.
     Removing,
 }
 
 impl Life {
-    /// An operation was sent.
+    /// Returns the state after an operation was sent.
     #[must_use]
     pub(super) fn sent(self, op: OpKind) -> Life {
         match (self, op) {
             (Life::Absent, OpKind::Install) => Life::Installing,
             (Life::Present, OpKind::Replace) => Life::Replacing,
             (Life::Present, OpKind::Remove) => Life::Removing,
-            // Never planned (see `Engine::plan`): the state stays, the completion settles it.
+            // Such an operation is never planned (see `Engine::plan`): the state stays, and the
+            // completion settles it.
             (state, _) => state,
         }
     }
 
-    /// The operation that was in flight is done.
+    /// Returns the state after the operation in flight was completed.
     #[must_use]
     pub(super) fn completed(self, error: Option<&ProviderError>) -> Life {
         match (self, error) {
-            // It is there now; or it was there already, which is where we want it.
+            // The megaflow is there now. After `Exists` it was there already, which is what is
+            // wanted.
             (Life::Installing, None | Some(ProviderError::Exists)) => Life::Present,
-            // The table is as it was before the op.
+            // The table is as it was before the operation.
             (Life::Installing, Some(_)) => Life::Absent,
-            // The device is gone and everything in it.
+            // The device is gone, with everything in it.
             (_, Some(ProviderError::Gone(_))) => Life::Absent,
-            // Somebody took it out behind our back: a replace finds nothing, a removal is done.
+            // Another program removed the rule: a replacement finds nothing, and a removal has
+            // nothing left to do.
             (Life::Replacing | Life::Removing, Some(ProviderError::NotFound)) => Life::Absent,
-            // The new actions are in, or the old ones live on.
+            // Either the new actions are in, or the old ones live on.
             (Life::Replacing, _) => Life::Present,
             (Life::Removing, None) => Life::Absent,
             (Life::Removing, Some(_)) => Life::Present,
@@ -63,7 +66,7 @@ impl Life {
         }
     }
 
-    /// Is this the kind of operation that is in flight?
+    /// Returns true if the operation in flight is of this kind.
     #[must_use]
     pub(super) fn awaits(self, op: OpKind) -> bool {
         matches!(
@@ -74,13 +77,13 @@ impl Life {
         )
     }
 
-    /// Is an operation in flight?
+    /// Returns true if an operation is in flight.
     #[must_use]
     pub(super) fn busy(self) -> bool {
         matches!(self, Life::Installing | Life::Replacing | Life::Removing)
     }
 
-    /// Can packets hit it there?
+    /// Returns true if packets can hit the megaflow in this place.
     #[must_use]
     pub(super) fn forwards(self) -> bool {
         matches!(self, Life::Present | Life::Replacing | Life::Removing)
@@ -90,42 +93,44 @@ impl Life {
 /// Packets and bytes of one megaflow in one place, over all its lives there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Account {
-    /// Everything counted so far; never goes back.
+    /// The sum of everything counted so far; never decreases.
     total: Counters,
-    /// The last absolute reading of the life that goes on.
+    /// The last absolute reading of the current life.
     seen: Counters,
 }
 
-/// A reading, taken into an account.
+/// The result of a reading that an account took in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Reading {
-    /// What came new.
+    /// The hits since the last reading.
     pub delta: Counters,
-    /// The counter had gone back: the place had reset it without a word.
+    /// The counter had gone back: the place had reset it without notice.
     pub went_back: bool,
 }
 
 impl Account {
-    /// An account whose first life had counted before we came: an adopted rule.
+    /// Returns the account of an adopted rule, whose first life had counted before the engine
+    /// started.
     #[must_use]
     pub(super) fn adopted(seen: Counters) -> Account {
         Account { total: seen, seen }
     }
 
-    /// Everything counted so far.
+    /// Returns the sum of everything counted so far.
     #[must_use]
     pub(super) fn total(&self) -> Counters {
         self.total
     }
 
-    /// The last reading of the life that goes on.
+    /// Returns the last absolute reading of the current life.
     #[cfg(test)]
     pub(super) fn seen(&self) -> Counters {
         self.seen
     }
 
-    /// Takes an absolute reading of the current life. A counter that went back was reset: what
-    /// it shows now came after the reset, and nothing of what was counted before is taken away.
+    /// Takes an absolute reading of the current life. A counter that went back was reset: its
+    /// value was counted after the reset and is added to the total, which keeps the earlier
+    /// counts.
     pub(super) fn read(&mut self, absolute: Counters) -> Reading {
         let growth = absolute.since(self.seen);
         let delta = growth.unwrap_or(absolute);
@@ -134,12 +139,12 @@ impl Account {
         Reading { delta, went_back: growth.is_none() }
     }
 
-    /// The injected fault: a reading that is seen and not counted.
+    /// Applies the injected fault: the reading is noted as seen and not counted.
     pub(super) fn forget_update(&mut self, absolute: Counters) {
         self.seen = absolute;
     }
 
-    /// The life is over: the next one counts from zero again.
+    /// Ends the current life: the counters of the next one start from zero.
     pub(super) fn life_ended(&mut self) {
         self.seen = Counters::default();
     }

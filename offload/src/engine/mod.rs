@@ -1,10 +1,11 @@
-//! The engine: one pure step function. It decides what lives where; threads carry it out.
+//! The engine: one pure step function. The engine decides which megaflow lives in which place;
+//! threads carry its commands out.
 //!
 //! Nothing here knows a socket, a clock, a lock or a random number: the same events at the same
-//! moments give the same commands. What is wanted of a megaflow (its actions, whether it is to
-//! be in the NIC, whether it is to go) is kept apart from what is there; `Engine::plan`
-//! compares the two and asks for the next single operation. A completion, a lost rule or a
-//! changed mind all end in the same comparison, so there is no path of its own for each.
+//! moments give the same commands. The engine keeps what is wanted of a megaflow (its actions,
+//! whether it is to be in the NIC, whether it is to go) apart from what is there; `Engine::plan`
+//! compares the two and asks for the next single operation. A completion, a lost rule and a
+//! changed decision all end in the same comparison, so none of them needs a path of its own.
 
 mod accounting;
 mod completion;
@@ -43,13 +44,14 @@ use tally::Tally;
 /// What an operator can set.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// A client's megaflow without a packet for that long is removed.
+    /// A client's megaflow is removed when it has had no packet for this time.
     pub max_idle: Duration,
-    /// Most megaflows; beyond, packets are forwarded one by one.
+    /// The largest number of megaflows. At this limit, packets without a megaflow are forwarded
+    /// one by one.
     pub flow_limit: usize,
     /// Time between two statistics passes.
     pub stats_interval: Duration,
-    /// A fault in the accounting, put in on purpose.
+    /// A fault that a test puts into the accounting on purpose.
     pub fault: Option<Fault>,
 }
 
@@ -65,20 +67,20 @@ impl Default for Settings {
     }
 }
 
-/// Faults that tests put into the accounting, to see that they are found.
+/// Faults that tests put into the accounting, to see that the checks find them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// One counter update of the NIC is lost.
     DropCounterUpdate,
 }
 
-/// The least time from one pass over so many megaflows to the next: passes must leave the engine
-/// time for everything else.
+/// The least time between the starts of two passes over this number of megaflows: passes must
+/// leave the engine time for everything else.
 fn each(megaflows: usize) -> Duration {
     Duration::from_micros(megaflows as u64)
 }
 
-/// What the step at hand asks for, sorted by whom it goes to.
+/// The operations, commands and replies of the current step, sorted by their destination.
 #[derive(Default)]
 struct Outbox {
     host: Vec<flow::Op>,
@@ -88,16 +90,16 @@ struct Outbox {
     replies: Vec<(Token, Result<Response, RequestError>)>,
 }
 
-/// What a step asks for.
+/// The result of a step.
 #[derive(Default, Debug)]
 pub struct Commands {
-    /// To be carried out in this order.
+    /// Commands, to be carried out in this order.
     pub commands: Vec<Command>,
     /// Answers to requests.
     pub replies: Vec<(Token, Result<Response, RequestError>)>,
 }
 
-/// The engine. See the module's text.
+/// The engine. The module's text describes it.
 pub struct Engine {
     settings: Settings,
     client: Box<dyn Client>,
@@ -107,39 +109,40 @@ pub struct Engine {
     ranks: Ranks,
     /// Megaflows by the scope of their lookup.
     scopes: BTreeMap<u32, BTreeSet<Ufid>>,
-    /// Megaflows by the scopes that they recirculate into.
+    /// Megaflows by the scopes that their actions recirculate into.
     parents: BTreeMap<u32, BTreeSet<Ufid>>,
     /// Megaflows that wait for the NIC.
     waiting: BTreeSet<Ufid>,
-    /// Who waits for statistics, and for how many passes of each place: one that began before
-    /// the question does not answer it.
+    /// Requests that wait for statistics, each with the number of passes that it still waits for
+    /// in each place. A pass that began before the request does not answer it.
     reconciling: Vec<(Token, BTreeMap<Place, u32>)>,
-    /// Who waits for the end of megaflows, and of which.
+    /// Requests that wait until megaflows are gone, each with the megaflows that are still there.
     clearing: Vec<(Token, BTreeSet<Ufid>)>,
     /// Places whose statistics are being read.
     reading: BTreeSet<Place>,
     next_stats: Moment,
-    /// The client changed its mind, and megaflows are to be asked about again.
+    /// The client has learnt something, and all its megaflows are to be revalidated.
     stale: bool,
     next_revalidation: Moment,
     next_placing: Moment,
-    /// First-pass hits of everything that ever was on the host, and all hits in hardware.
+    /// First-pass hits of every megaflow that ever was in the host table.
     first_pass_host: Counters,
     nic_hits: BTreeMap<ProviderId, Hits>,
     ports: Vec<PortLink>,
     tally: Tally,
-    /// Megaflows whose next operation is not due yet, and when it is.
+    /// Megaflows whose next operation is not due yet, each with the moment at which it is.
     held: BTreeSet<(Moment, Ufid)>,
-    /// Megaflows to be planned before the step is over.
+    /// Megaflows to be planned before the step ends.
     due: Vec<Ufid>,
     out: Outbox,
     host_name: Arc<str>,
-    /// No new megaflows: packets are forwarded one by one until the end.
+    /// The engine is closing: it accepts no new megaflows and forwards packets one by one until
+    /// the end.
     closing: bool,
 }
 
 impl Engine {
-    /// An engine without hardware and without ports.
+    /// Returns an engine without hardware and without ports.
     #[must_use]
     pub fn new(settings: Settings, client: Box<dyn Client>, policy: Box<dyn Policy>) -> Engine {
         Engine {
@@ -171,7 +174,7 @@ impl Engine {
         }
     }
 
-    /// One step: what happened, when, and what is to be done about it.
+    /// Takes one event that happened at `now`, and returns the commands and replies that follow.
     pub fn step(&mut self, event: Event, now: Moment) -> Commands {
         match event {
             Event::Upcall { id, key, frame, reason } => {
@@ -203,7 +206,7 @@ impl Engine {
         }
     }
 
-    /// Asks every place for its statistics, unless it is being read already.
+    /// Asks each place for its statistics, unless its statistics are being read already.
     fn read_stats(&mut self) {
         let nics = self.hardware.iter().enumerate().filter(|(_, h)| h.is_up());
         let places = nics.map(|(index, _)| Place::Nic(ProviderId(index))).chain([Place::Host]);
@@ -221,8 +224,9 @@ impl Engine {
         }
     }
 
-    /// Sorts what the step asked for: the host table first (a megaflow goes in there first),
-    /// then the packets that wait for it, then hardware, then readings, which so see it all.
+    /// Sorts what the step asked for: first the operations on the host table (a megaflow is
+    /// installed there first), then the packets that wait for these, then hardware operations,
+    /// and last the readings of statistics, which thus see all operations of the step.
     fn flush(&mut self, now: Moment) -> Commands {
         while let Some(ufid) = self.due.pop() {
             self.plan(ufid, now);
@@ -233,7 +237,7 @@ impl Engine {
             commands.push(Command::Apply { place: Place::Host, ops: out.host });
         }
         commands.extend(out.resolved);
-        // A takeover stands before the operations on what is taken over.
+        // An adoption precedes the operations on the megaflows that it adopts.
         let (adopt, other): (Vec<_>, Vec<_>) =
             out.other.into_iter().partition(|c| matches!(c, Command::Adopt { .. }));
         commands.extend(adopt);

@@ -1,4 +1,4 @@
-//! What operators ask for over the control socket.
+//! Operators' requests over the control socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use super::event::{Cause, Command, Place, ProviderId};
 use super::{Commands, Engine};
 use crate::request::{Request, RequestError, Response, Token};
 
-/// The answer to a request, if it can be given at once.
+/// The answer to a request; `None` if it is given later.
 type Asked = Option<Result<Response, RequestError>>;
 
 impl Engine {
-    /// Answers a request, at once or (through [`Commands::replies`]) when it is carried out.
+    /// Answers a request, at once or (through [`Commands::replies`]) when the request is carried
+    /// out.
     pub fn request(&mut self, token: Token, request: Request, now: Moment) -> Commands {
         let answer = match request {
             Request::Flows => Some(Ok(Response::Flows(self.views(now)))),
@@ -39,10 +40,11 @@ impl Engine {
                 for ufid in self.flows.keys().copied().collect::<Vec<_>>() {
                     self.leave(ufid, Cause::Operator, now);
                 }
-                // Told when everything is out, by who stops the threads.
+                // The code that stops the threads answers this request, when everything is
+                // removed.
                 None
             }
-            // These need the threads around the engine; the runtime answers them.
+            // These requests need the threads around the engine; the runtime answers them.
             Request::Status | Request::Receive(..) | Request::Dump(_) => {
                 Some(Err(RequestError::Refused("not a request to the engine".to_owned())))
             }
@@ -53,7 +55,7 @@ impl Engine {
         self.flush(now)
     }
 
-    /// Done when all that are there now are gone.
+    /// Removes all megaflows. The request is answered when all megaflows of this moment are gone.
     fn remove_all(&mut self, token: Token, now: Moment) -> Asked {
         let all: BTreeSet<Ufid> = self.flows.keys().copied().collect();
         if all.is_empty() {
@@ -66,7 +68,8 @@ impl Engine {
         None
     }
 
-    /// Notes who waits for a change of a megaflow; one at a time.
+    /// Notes the request that waits for a change of a megaflow. At most one request may wait for
+    /// each megaflow.
     fn ask_for(&mut self, token: Token, ufid: Ufid) -> Result<(), RequestError> {
         let entry = self.flows.get_mut(&ufid).ok_or_else(|| no_such_flow(ufid))?;
         if entry.asker.is_some() {
@@ -76,7 +79,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Other actions, for a megaflow that is to stay.
+    /// Replaces the actions of a megaflow that is to stay.
     fn replace(&mut self, token: Token, ufid: Ufid, actions: Actions, now: Moment) -> Asked {
         if self.flows.get(&ufid).is_some_and(|entry| entry.leaving.is_some()) {
             return Some(Err(is_going(ufid)));
@@ -89,7 +92,8 @@ impl Engine {
         None
     }
 
-    /// A removal; of one that goes already, whoever asks now waits for its end too.
+    /// Removes a megaflow. If the megaflow is leaving already, the request waits for the same
+    /// end.
     fn remove(&mut self, token: Token, ufid: Ufid, now: Moment) -> Asked {
         if let Err(error) = self.ask_for(token, ufid) {
             return Some(Err(error));
@@ -116,8 +120,8 @@ impl Engine {
         None
     }
 
-    /// Takes a megaflow in, in the place of those that it overlaps, which it outranks. One of the
-    /// same match becomes the operator's, with its counts.
+    /// Takes a megaflow in, in the place of the megaflows that it overlaps and outranks. A known
+    /// megaflow with the same match becomes the operator's and keeps its counts.
     pub(super) fn take_in(&mut self, entry: Entry, others: &[Arc<Megaflow>], now: Moment) {
         let flow = entry.flow.clone();
         match self.flows.get_mut(&flow.ufid) {
@@ -134,7 +138,8 @@ impl Engine {
         }
     }
 
-    /// May an operator's megaflow come, in the place of the client's that it overlaps?
+    /// Returns `Ok` if an operator's megaflow may be installed, in the place of the client's
+    /// megaflows that it overlaps; otherwise the error for the operator.
     fn may_install(&self, flow: &Megaflow, others: &[Arc<Megaflow>]) -> Result<(), RequestError> {
         let ufid = flow.ufid;
         let refused = |text: String| Err(RequestError::Refused(text));
@@ -151,7 +156,7 @@ impl Engine {
                         "{ufid} exists already (change it with dpctl/mod-flow)"
                     ));
                 }
-                // It waits until that one is gone.
+                // The new megaflow waits until the leaving one is gone.
                 Owner::Operator if goes => {}
                 Owner::Operator => {
                     let why = overlap::explain(&flow.matching, other);
@@ -163,7 +168,8 @@ impl Engine {
                 Owner::Client => {}
             }
         }
-        // A ufid is a hash of the match: taken by another match, it can't be told apart.
+        // A ufid is a hash of the match: if another match has the same ufid, the two can't be
+        // told apart.
         if self.flows.get(&ufid).is_some_and(|entry| entry.flow.matching != flow.matching) {
             return refused(format!("{ufid} is the ufid of another match"));
         }
@@ -174,7 +180,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Nothing is left to do for the megaflow: whoever waits for that is told.
+    /// Nothing is left to do for the megaflow: the request that waits for that is answered.
     pub(super) fn answer_settled(&mut self, ufid: Ufid, _now: Moment) {
         let asker = self.flows.get_mut(&ufid).and_then(|entry| entry.asker.take());
         if let Some(token) = asker {
@@ -182,7 +188,7 @@ impl Engine {
         }
     }
 
-    /// The megaflow is gone: whoever asked for that gets its final statistics.
+    /// The megaflow is gone: the request that asked for its removal gets its final statistics.
     pub(super) fn answer_removed(&mut self, ufid: Ufid, now: Moment) {
         let out = &mut self.out;
         self.clearing.retain_mut(|(token, left)| {
@@ -199,7 +205,8 @@ impl Engine {
         }
     }
 
-    /// It could not be taken out, and that is tried again: whoever waits for its end is told.
+    /// The megaflow could not be removed yet, and the removal is tried again: the requests that
+    /// wait for its end are told.
     pub(super) fn answer_failed_removal(&mut self, ufid: Ufid, error: &ProviderError) {
         let text = format!("{ufid} could not be removed yet: {error}; the removal is tried again");
         let refused = Err(RequestError::Refused(text));
@@ -209,7 +216,7 @@ impl Engine {
         self.out.replies.extend(waiting.map(|token| (token, refused.clone())));
     }
 
-    /// The host table refused it: whoever asked for it is told why.
+    /// The host table refused the megaflow: the request that asked for it is told why.
     pub(super) fn answer_failure(&mut self, ufid: Ufid, error: &ProviderError) {
         let asker = self.flows.get_mut(&ufid).and_then(|entry| entry.asker.take());
         if let Some(token) = asker {
@@ -218,7 +225,8 @@ impl Engine {
         }
     }
 
-    /// A pass over all places that begins now; a pass that began before does not count.
+    /// Reconciles all places. The request waits for a pass over each place that begins now or
+    /// later; a pass that is under way does not count.
     fn reconcile(&mut self, token: Token) {
         let nics = self.hardware.iter().enumerate().filter(|(_, hardware)| hardware.is_up());
         let places = nics.map(|(index, _)| Place::Nic(ProviderId(index))).chain([Place::Host]);

@@ -1,4 +1,4 @@
-//! Which megaflows go into the NIC: admission first, then room, budget and rates.
+//! Decides which megaflows go into the NIC: admission first, then room, budget and rates.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -12,23 +12,26 @@ use super::hardware::Hardware;
 use super::life::Life;
 use super::{Engine, each};
 
-/// What goes into a table that has no room for everything. Fed by rates, in packets per second.
+/// Decides which megaflows a table holds when it has no room for all. Rates are in packets per
+/// second.
 pub trait Policy: Send {
-    /// Is the table so full that a newcomer needs a victim? Asked before it is really full.
+    /// Returns true if the table is so full that a new megaflow needs a victim. The threshold
+    /// must be below the capacity.
     fn crowded(&self, entries: u64, capacity: u64) -> bool;
 
-    /// Is the newcomer worth the victim's place? Must have hysteresis: two flows of the same
-    /// rate must not push each other out in turn.
+    /// Returns true if the newcomer is to take the victim's place. Must have hysteresis: two
+    /// megaflows of the same rate must not push each other out in turn.
     fn displaces(&self, newcomer: f64, victim: f64) -> bool;
 }
 
-/// The default: a newcomer displaces the slowest one if it is twice as fast and not a trickle.
+/// The default policy: a newcomer displaces the slowest megaflow if it is more than twice as fast
+/// and has at least 10 packets per second.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByRate;
 
 impl Policy for ByRate {
     fn crowded(&self, entries: u64, capacity: u64) -> bool {
-        // One in 16 stays free: cuckoo placement and make-before-break need room to move.
+        // One place in 16 stays free: cuckoo placement and make-before-break need room to move.
         entries.saturating_mul(16) >= capacity.saturating_mul(15)
     }
 
@@ -37,7 +40,7 @@ impl Policy for ByRate {
     }
 }
 
-/// Inserts that a provider may be given: a bucket that fills with time.
+/// The number of inserts that a provider may be given: a bucket that fills with time.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     per_second: u32,
@@ -46,7 +49,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A full bucket that holds a tenth of a second's inserts, at least one.
+    /// Returns a full bucket that holds a tenth of a second's inserts, at least one.
     #[must_use]
     pub fn new(per_second: u32) -> Budget {
         Budget { per_second, tokens: Budget::depth(per_second), filled: Moment::default() }
@@ -56,7 +59,7 @@ impl Budget {
         (f64::from(per_second) / 10.0).max(1.0)
     }
 
-    /// Is there anything left?
+    /// Returns true if the budget allows an insert now.
     pub(super) fn has(&mut self, now: Moment) -> bool {
         let time = now.since(self.filled).as_secs_f64();
         self.filled = now;
@@ -74,22 +77,25 @@ impl Budget {
     }
 }
 
-/// How long a flow that found the table full waits before it is tried again.
+/// How long a megaflow that found the table full waits before it is tried again.
 pub(super) const RETRY_FULL: Duration = Duration::from_secs(2);
 /// How long a megaflow waits after a removal that failed, before it is tried again.
 pub(super) const RETRY_REMOVAL: Duration = Duration::from_millis(200);
-/// Failed removals in a row, a second's worth, after which whoever waits is told.
+/// The number of failed removals, a second's worth, after which waiting requests are answered
+/// with the error.
 pub(super) const REMOVALS: u32 = 5;
-/// Evictions per statistics pass: the table is not turned over at once.
+/// The largest number of evictions per statistics pass: the table is not turned over at once.
 const EVICTIONS_PER_PASS: usize = 64;
 
 impl Engine {
-    /// Lets a megaflow into the NIC if it may go there now; else it waits or has a refusal.
+    /// Sends a megaflow to the NIC if it may go there now; otherwise the megaflow waits or gets a
+    /// refusal.
     pub(super) fn place(&mut self, ufid: Ufid, now: Moment) {
         self.place_with(ufid, false, now);
     }
 
-    /// The same for one that has (or has not) another's seat, however crowded the table is.
+    /// Does the same as `place`. If `has_seat` is true, an evicted megaflow leaves its place to
+    /// this one, and a crowded table is no obstacle.
     fn place_with(&mut self, ufid: Ufid, has_seat: bool, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
         let settled = entry.host.life == Life::Present && entry.nic.life == Life::Absent;
@@ -109,7 +115,8 @@ impl Engine {
 
     fn place_in(&mut self, ufid: Ufid, provider: ProviderId, has_seat: bool, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
-        // What may last has a reason; the device's start and the budget are a matter of moments.
+        // Obstacles that may last become a refusal with a reason. The device's start and the
+        // budget hold a megaflow up for moments only and need no reason.
         if let Some(why) = self.obstacles(&entry.flow, provider, has_seat).into_refusals() {
             return self.refuse(ufid, why, Some(now), now);
         }
@@ -123,13 +130,14 @@ impl Engine {
         if let Some(entry) = self.flows.get_mut(&ufid) {
             entry.provider = Some(provider);
             entry.want_nic = true;
-            // Called back, it may be tried again.
+            // If the megaflow is called back before it is in, it may be tried again at once.
             entry.retry = entry.refused.is_some().then_some(now);
         }
         self.plan(ufid, now);
     }
 
-    /// What keeps a megaflow that a device admits out of it until others come or go.
+    /// Returns the obstacles that keep an admitted megaflow out of the device until other
+    /// megaflows come or go.
     pub(super) fn obstacles(
         &self,
         flow: &Megaflow,
@@ -137,7 +145,7 @@ impl Engine {
         has_seat: bool,
     ) -> Reasons {
         let mut reasons = Reasons::default();
-        // A parent never points at a child that is not there.
+        // A parent never points at a scope without a megaflow in the NIC.
         for scope in self.scopes_without(flow, provider) {
             let why = format!("waiting: no megaflow with recirc_id {scope:#x} is in hardware yet");
             reasons.add(Refusal::new(Reason::Recirculation, "chain").detail(why));
@@ -150,8 +158,8 @@ impl Engine {
         reasons
     }
 
-    /// The first provider that takes the megaflow, or all the first one's reasons; `None` where
-    /// there is no hardware that is up.
+    /// Returns the first provider that admits the megaflow. If no provider does, returns the
+    /// first provider's refusals; `None` if no hardware is up.
     fn admit(&self, ufid: Ufid) -> Option<Result<ProviderId, (ProviderId, Refusals)>> {
         let flow = &self.flows.get(&ufid)?.flow;
         let mut first = None;
@@ -166,7 +174,7 @@ impl Engine {
         first.map(Err)
     }
 
-    /// Notes why a megaflow is not in the NIC.
+    /// Notes why a megaflow is not in the NIC, and when it may be tried again.
     pub(super) fn refuse(&mut self, ufid: Ufid, why: Refusals, retry: Option<Moment>, now: Moment) {
         if let Some(entry) = self.flows.get_mut(&ufid) {
             let before = entry.refused.take();
@@ -183,8 +191,8 @@ impl Engine {
         self.recount(ufid, "refused");
     }
 
-    /// A device can do other things than before, or what it refused had a cause that is gone: what
-    /// it had refused is tried again.
+    /// Sets the admission of a device whose abilities changed, or whose reason for a refusal is
+    /// gone. Every refused megaflow is tried again.
     pub fn set_admission(
         &mut self,
         provider: ProviderId,
@@ -192,7 +200,7 @@ impl Engine {
         now: Moment,
     ) {
         let Some(hardware) = self.hardware.get_mut(provider.0) else { return };
-        // Another snapshot is one of other conditions, even where the capabilities are the same.
+        // A new snapshot stands for new conditions, even if the capabilities are the same.
         if Arc::ptr_eq(&hardware.admission, &admission) {
             return;
         }
@@ -203,8 +211,8 @@ impl Engine {
         }
     }
 
-    /// Tries those that wait for budget, room, their children or the end of a retry time: the
-    /// fastest first, as many as hardware takes now.
+    /// Tries the megaflows that wait for budget, room, their children or the end of a retry time.
+    /// The fastest megaflow comes first; the pass ends when no hardware takes more.
     pub(super) fn place_waiting(&mut self, now: Moment) {
         let takes = self.hardware.iter_mut().any(|hardware| hardware.takes(now));
         if self.waiting.is_empty() || !takes || now < self.next_placing {
@@ -221,14 +229,15 @@ impl Engine {
         }
     }
 
-    /// Those that wait and of which this is true, the fastest first.
+    /// Returns the waiting megaflows for which `is` returns true, the fastest first and at most
+    /// `most`.
     fn fastest_waiting(&self, most: usize, is: impl Fn(&Entry) -> bool) -> Vec<Ufid> {
         let entries = self.waiting.iter().filter_map(|ufid| self.flows.get(ufid));
         let rates = entries.filter(|entry| is(entry)).map(|e| (e.rate, e.flow.ufid));
         first(rates.collect(), most, |a, b| b.total_cmp(a))
     }
 
-    /// Would a seat be all that it lacks?
+    /// Returns true if room is all that keeps the megaflow out of the provider.
     fn can_come(&self, entry: &Entry, provider: ProviderId) -> bool {
         let settled = entry.host.life == Life::Present && entry.nic.life == Life::Absent;
         let admits = |h: &Hardware| h.admission.admit(&entry.flow).is_ok();
@@ -238,8 +247,9 @@ impl Engine {
             && self.chain_is_in(entry.flow.ufid, provider)
     }
 
-    /// After a statistics pass: does a full table hold flows that are slower than those that
-    /// wait? The slowest leave, and the fastest of the waiting take their seats.
+    /// Exchanges megaflows after a statistics pass, if the provider is short of room: the slowest
+    /// megaflows are evicted, and the fastest waiting ones take their places, as far as the
+    /// policy says.
     pub(super) fn exchange(&mut self, provider: ProviderId, now: Moment) {
         let full = self.hardware.get(provider.0).is_some_and(Hardware::short_of_room);
         if !full {
@@ -272,13 +282,14 @@ impl Engine {
             if let Some(entry) = self.flows.get_mut(&newcomer) {
                 entry.retry = Some(now);
             }
-            // Behind the victim's removal in the same batch.
+            // The newcomer's install comes behind the victim's removal in the same batch.
             self.place_with(newcomer, true, now);
         }
     }
 }
 
-/// The first ones by rate, at most so many, in order: not all of many are sorted for a few.
+/// Returns the ufids of the first `most` entries in this order of rates. Selects them before
+/// sorting, so that a long list is not sorted for a few.
 fn first(mut rates: Vec<(f64, Ufid)>, most: usize, order: fn(&f64, &f64) -> Ordering) -> Vec<Ufid> {
     let by = |a: &(f64, Ufid), b: &(f64, Ufid)| order(&a.0, &b.0).then(a.1.cmp(&b.1));
     if most < rates.len() {

@@ -1,4 +1,5 @@
-//! From what is wanted and what is there to the next operation, one at a time for a megaflow.
+//! Plans a megaflow's next operation from what is wanted and what is there, one operation at a
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,11 +14,11 @@ use super::{Engine, Outbox};
 /// The next step for a megaflow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
-    /// Something is in flight, or all is as wanted.
+    /// An operation is in flight or not due yet, or the megaflow waits behind another one.
     Wait,
-    /// All is as wanted.
+    /// Everything is as wanted.
     Settled,
-    /// It is nowhere any more.
+    /// The megaflow is in no place any more and is forgotten.
     Forget,
     Install(Where),
     Replace(Where),
@@ -30,7 +31,9 @@ enum Where {
     Nic,
 }
 
-/// Hardware is a cache of the host table: in there last, out of there first.
+/// Returns the next step for a megaflow; `waits` is true if the megaflow waits behind another
+/// one. Hardware is a cache of the host table: a megaflow is installed there last and removed
+/// from there first.
 fn next_step(entry: &Entry, waits: bool) -> Step {
     let actions = &entry.flow.actions;
     if !entry.idle() || entry.held {
@@ -46,13 +49,13 @@ fn next_step(entry: &Entry, waits: bool) -> Step {
         };
     }
     match (on_host, in_nic) {
-        // Others that it overlaps go first.
+        // The megaflows that this one overlaps are removed first.
         (false, _) if waits => Step::Wait,
         (false, _) => Step::Install(Where::Host),
         (true, _) if !entry.host.executes(actions) => Step::Replace(Where::Host),
         (true, true) if !entry.want_nic => Step::Remove(Where::Nic),
         (true, true) if !entry.nic.executes(actions) => Step::Replace(Where::Nic),
-        // Its cookie says that it is somebody else's, and the next start would believe it.
+        // The cookie in the device names another owner, and the next process would believe it.
         (true, true) if entry.generation.owner() != entry.owner => Step::Replace(Where::Nic),
         (true, false) if entry.want_nic => Step::Install(Where::Nic),
         (true, _) => Step::Settled,
@@ -60,7 +63,7 @@ fn next_step(entry: &Entry, waits: bool) -> Step {
 }
 
 impl Entry {
-    /// Is that the place of one of its residences?
+    /// Returns true if one of the megaflow's residences is in this place.
     pub(super) fn lives_in(&self, place: Place) -> bool {
         match place {
             Place::Host => true,
@@ -68,7 +71,7 @@ impl Entry {
         }
     }
 
-    /// The residence in a place.
+    /// Returns the residence in a place.
     pub(super) fn residence(&self, place: Place) -> &Residence {
         match place {
             Place::Host => &self.host,
@@ -76,7 +79,7 @@ impl Entry {
         }
     }
 
-    /// The same, to be changed.
+    /// Returns the residence in a place, to be changed.
     pub(super) fn residence_mut(&mut self, place: Place) -> &mut Residence {
         match place {
             Place::Host => &mut self.host,
@@ -86,7 +89,7 @@ impl Entry {
 }
 
 impl Engine {
-    /// Asks for the next operation of a megaflow, if one is due.
+    /// Asks for a megaflow's next operation, if one is due.
     pub(super) fn plan(&mut self, ufid: Ufid, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
         match next_step(entry, self.ranks.waits(ufid)) {
@@ -106,14 +109,15 @@ impl Engine {
         }
     }
 
-    /// New actions may be more than the NIC can do: then the megaflow comes out of it.
+    /// Replaces the actions in the NIC. If the NIC does not admit the new actions, the megaflow
+    /// is removed from the NIC instead.
     fn replace_in_nic(&mut self, ufid: Ufid, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
         let provider = entry.provider.unwrap_or(ProviderId(usize::MAX));
         let Some(hardware) = self.hardware.get(provider.0) else { return };
         match hardware.admission.admit(&entry.flow) {
             Ok(()) if self.chain_is_in(ufid, provider) => self.send(ufid, Where::Nic, replace),
-            // Out until the children of the new actions are in.
+            // The megaflow stays out of the NIC until the children of the new actions are in.
             Ok(()) => {
                 if let Some(entry) = self.flows.get_mut(&ufid) {
                     entry.want_nic = false;
@@ -150,8 +154,9 @@ impl Engine {
         }
     }
 
-    /// May the megaflow leave the NIC? Not as the last one of a scope that a parent in the NIC
-    /// still recirculates into: the parents go first.
+    /// Returns true if the megaflow may leave the NIC. The last megaflow of a scope may not leave
+    /// while a parent in the NIC still recirculates into the scope: the parents are made to go
+    /// first.
     fn parents_are_out(&mut self, ufid: Ufid) -> bool {
         let Some(entry) = self.flows.get(&ufid) else { return true };
         let (scope, provider) = (entry.scope(), entry.provider);
@@ -166,7 +171,8 @@ impl Engine {
             .filter(|(_, e)| e.provider == provider && e.nic.points_at(scope))
             .map(|(parent, _)| parent)
             .collect();
-        // In a ring nobody is first: one whose parents wait for others leaves before them.
+        // In a ring each megaflow is below the others. Once a parent is to leave the NIC itself,
+        // the parents that are below this megaflow are not waited for.
         let waits =
             |p: &Ufid| self.flows.get(p).is_some_and(|e| !e.want_nic || e.leaving.is_some());
         if there.iter().any(waits) {
@@ -174,7 +180,7 @@ impl Engine {
             there.retain(|p| self.flows.get(p).is_none_or(|e| !below.contains(&e.scope())));
         }
         for parent in &there {
-            // One that gets other actions stops pointing here by itself.
+            // A parent whose wanted actions don't name this scope stops pointing at it by itself.
             if let Some(entry) = self.flows.get_mut(parent)
                 && scopes_of(&entry.flow.actions).contains(&scope)
             {
@@ -186,7 +192,7 @@ impl Engine {
         there.is_empty()
     }
 
-    /// The scopes that the megaflow's packets can come to.
+    /// Returns the scopes that the megaflow's packets can reach in the NIC.
     fn scopes_below(&self, ufid: Ufid) -> BTreeSet<u32> {
         let mut below = BTreeSet::new();
         let mut from = vec![ufid];
@@ -200,8 +206,9 @@ impl Engine {
         below
     }
 
-    /// A megaflow came into the NIC or left it: parents that wait for it, and children (of the
-    /// actions that it had until now) that wait for it to leave, go on.
+    /// A megaflow came into the NIC, left it or changed its actions there; `before` are the
+    /// scopes that it pointed at until now. Parents that wait for the megaflow go on, and so do
+    /// children that wait until the megaflow does not point at them any more.
     pub(super) fn chain_changed(&mut self, ufid: Ufid, before: Vec<u32>, now: Moment) {
         let Some(entry) = self.flows.get(&ufid) else { return };
         let scope = entry.scope();
@@ -220,13 +227,15 @@ impl Engine {
         }
     }
 
-    /// Does each scope that the megaflow recirculates into have somebody in the NIC who stays?
+    /// Returns true if each scope that the megaflow recirculates into has a megaflow that stays
+    /// in the NIC.
     pub(super) fn chain_is_in(&self, ufid: Ufid, provider: ProviderId) -> bool {
         let entry = self.flows.get(&ufid);
         entry.is_some_and(|entry| self.scopes_without(&entry.flow, provider).is_empty())
     }
 
-    /// The scopes that a megaflow recirculates into and that have nobody in the NIC who stays.
+    /// Returns the scopes that a megaflow recirculates into and that have no megaflow that stays
+    /// in the NIC.
     pub(super) fn scopes_without(&self, flow: &Megaflow, provider: ProviderId) -> Vec<u32> {
         let stays = |child: &Entry| {
             let wanted = child.want_nic && child.leaving.is_none();
@@ -237,14 +246,15 @@ impl Engine {
         scopes
     }
 
-    /// Is there another megaflow of that scope of which this is true?
+    /// Returns true if the scope has a megaflow, other than `but`, for which `is` returns true.
     fn has_another(&self, scope: u32, but: Ufid, is: impl Fn(&Entry) -> bool) -> bool {
-        // All of a scope leave in the order of their ufids: those that stay are at the end.
+        // The megaflows of a scope leave in the order of their ufids. The search starts at the
+        // end, where the megaflows that stay are.
         let members = self.scopes.get(&scope).into_iter().flatten().rev();
         members.filter(|u| **u != but).filter_map(|u| self.flows.get(u)).any(is)
     }
 
-    /// Takes a new megaflow in, narrowed because of these.
+    /// Adds a new megaflow, which was narrowed because of these others.
     pub(super) fn insert(&mut self, entry: Entry, because_of: &BTreeSet<Ufid>) {
         let ufid = entry.flow.ufid;
         self.ranks.insert(&entry.flow, because_of);
@@ -253,7 +263,8 @@ impl Engine {
         self.index(ufid);
     }
 
-    /// Keeps the index of parents as the megaflow's actions are, wanted and in the NIC.
+    /// Updates the index of parents with the megaflow's wanted actions and its actions in the
+    /// NIC.
     pub(super) fn index(&mut self, ufid: Ufid) {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
         let mut scopes: BTreeSet<u32> = scopes_of(&entry.flow.actions).into_iter().collect();
@@ -270,7 +281,7 @@ impl Engine {
         }
     }
 
-    /// The megaflow is nowhere any more.
+    /// Forgets a megaflow that is in no place any more.
     fn forget(&mut self, ufid: Ufid, now: Moment) {
         self.answer_removed(ufid, now);
         if let Some(entry) = self.flows.remove(&ufid) {

@@ -1,4 +1,4 @@
-//! Ports that come and go, and their links.
+//! Changes of the ports and of their links.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use flow::{Moment, PortId, PortLink, Ufid};
 use super::Engine;
 
 impl Engine {
-    /// The ports are these now. Megaflows that name a port which forwards no longer are asked
-    /// about at once; whatever else the client changes its mind about waits for the next pass
-    /// over all, so that links which flap don't make a pass each.
+    /// Takes the ports that exist now. Megaflows that name a port without a link are revalidated
+    /// at once. Whatever else the client decides anew waits for the next pass over all megaflows,
+    /// so that links which flap don't cause a pass each.
     pub(super) fn ports(&mut self, ports: Vec<PortLink>, now: Moment) {
         self.client.ports(&ports);
         let before = with_link(&std::mem::replace(&mut self.ports, ports));

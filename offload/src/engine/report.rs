@@ -1,4 +1,4 @@
-//! What the engine shows of itself.
+//! What the engine shows of its state.
 
 use flow::conservation::Hits;
 use flow::{Counters, Learning, Moment, Ufid};
@@ -10,7 +10,7 @@ use super::{Engine, ProviderId};
 use crate::request::{FlowView, Refused, RequestError};
 
 impl Engine {
-    /// All megaflows, by ufid.
+    /// Returns all megaflows, by ufid.
     pub(super) fn views(&self, now: Moment) -> Vec<FlowView> {
         self.flows.values().map(|entry| self.view_of(entry, now)).collect()
     }
@@ -38,35 +38,36 @@ impl Engine {
         }
     }
 
-    /// Hits of everything that ever was in a hardware provider, and what was made of them.
+    /// Returns the hits of every megaflow that ever was in a hardware provider, and what the
+    /// actions made of them.
     #[must_use]
     pub fn hits(&self, provider: ProviderId) -> Hits {
         self.nic_hits.get(&provider).copied().unwrap_or_default()
     }
 
-    /// First-pass hits of everything that ever was on the host.
+    /// Returns the first-pass hits of every megaflow that ever was in the host table.
     #[must_use]
     pub fn first_pass_host(&self) -> Counters {
         self.first_pass_host
     }
 
-    /// The hardware provider of that name, if it is up.
+    /// Returns the hardware provider of this name, if it is up.
     #[must_use]
     pub fn hardware_named(&self, name: &str) -> Option<ProviderId> {
         self.hardware.iter().position(|h| h.is_up() && &*h.name == name).map(ProviderId)
     }
 
-    /// The hardware providers.
+    /// Returns all hardware providers.
     pub fn hardware(&self) -> impl Iterator<Item = ProviderId> + '_ {
         (0..self.hardware.len()).map(ProviderId)
     }
 
-    /// Those of them that answer.
+    /// Returns the hardware providers that are up.
     pub fn hardware_up(&self) -> impl Iterator<Item = ProviderId> + '_ {
         self.hardware().filter(|id| self.hardware[id.0].gone.is_none())
     }
 
-    /// The engine's part of the metrics.
+    /// Returns the engine's part of the metrics.
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
         let names = self.hardware.iter().map(|hardware| &*hardware.name);
@@ -86,25 +87,25 @@ impl Engine {
         snapshot
     }
 
-    /// Does no megaflow live anywhere?
+    /// Returns true if no megaflow is left in any place.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
 
-    /// The client's name.
+    /// Returns the client's name.
     #[must_use]
     pub fn client_name(&self) -> &'static str {
         self.client.name()
     }
 
-    /// What the client learnt, in numbers.
+    /// Returns how much the client has learnt, in numbers.
     #[must_use]
     pub fn learning(&self) -> Option<Learning> {
         self.client.learning()
     }
 
-    /// How often each cause removed a megaflow, and what else the engine counted.
+    /// Returns how many megaflows each cause removed, and the other counts of the engine.
     #[must_use]
     pub fn coverage(&self) -> Vec<(String, u64)> {
         let removals = self.tally.removals.iter();

@@ -1,4 +1,4 @@
-//! What the engine counts of its own doing: the engine's part of the metrics.
+//! What the engine counts of its own work: the engine's part of the metrics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +17,10 @@ pub(super) struct Tally {
     pub(super) overflows: u64,
 }
 
-/// What a reconciliation or an adoption can repair.
+/// The kinds of corrections that a reconciliation or an adoption makes.
 const CORRECTIONS: [&str; 5] = ["missing", "foreign", "counter-reset", "adopted", "orphan"];
 
-/// Changes of placement that happen, with their causes.
+/// The possible changes of placement, with their causes.
 const CHANGES: [(Placement, Placement, &str); 9] = [
     (Placement::Host, Placement::Nic, "install"),
     (Placement::Host, Placement::Refused, "refused"),
@@ -33,7 +33,7 @@ const CHANGES: [(Placement, Placement, &str); 9] = [
     (Placement::Refused, Placement::Nic, "install"),
 ];
 
-/// The reason behind a stable code, for counters that are kept by code.
+/// Returns the reason that has this code, for counters that are kept by code.
 fn reason_of(code: &str) -> Option<Reason> {
     Reason::ALL.iter().copied().find(|reason| reason.code() == code)
 }
@@ -43,7 +43,8 @@ impl Tally {
         self.providers.entry(name.to_owned()).or_default()
     }
 
-    /// The counters as metrics. What has a name from the start is there from the start, with 0.
+    /// Returns the counters as metrics. Counters whose labels are known in advance exist from the
+    /// start, with 0.
     pub(super) fn snapshot(&self, providers: &[&str]) -> Snapshot {
         let mut snapshot = Snapshot {
             flows: self.placed.clone(),
@@ -63,7 +64,7 @@ impl Tally {
         snapshot
     }
 
-    /// Admission decided: "admitted" or the code of the reason why not.
+    /// Counts a decision of admission: "admitted" or the code of the reason for the refusal.
     pub(super) fn decided(&mut self, provider: &str, decision: &str) {
         let metrics = self.provider(provider);
         match reason_of(decision) {
@@ -72,7 +73,7 @@ impl Tally {
         }
     }
 
-    /// A batch is done.
+    /// Counts the operations of a completed batch, with their duration.
     pub(super) fn operations(&mut self, provider: &str, done: &[Completion], took: Duration) {
         let each = took / u32::try_from(done.len()).unwrap_or(u32::MAX).max(1);
         let metrics = self.provider(provider);
@@ -86,22 +87,22 @@ impl Tally {
         }
     }
 
-    /// Belief and device were made equal.
+    /// Notes that the engine's state and the device's were compared and made equal.
     pub(super) fn reconciled(&mut self, provider: &str, now: Moment) {
         self.provider(provider).last_reconcile_seconds = now.since(Moment::default()).as_secs_f64();
     }
 
-    /// A reconciliation repaired something.
+    /// Counts one correction of this kind.
     pub(super) fn correction(&mut self, provider: &str, kind: &'static str) {
         self.corrections(provider, kind, 1);
     }
 
-    /// The same of several megaflows.
+    /// Counts corrections of this kind, one for each megaflow.
     pub(super) fn corrections(&mut self, provider: &str, kind: &'static str, megaflows: u64) {
         *self.provider(provider).corrections.entry(kind).or_default() += megaflows;
     }
 
-    /// A megaflow lives elsewhere now (or for the first time somewhere).
+    /// Counts a megaflow that has changed its placement or has its first one.
     pub(super) fn moved(&mut self, from: Option<Placement>, to: Placement, cause: &'static str) {
         *self.placed.entry(to).or_default() += 1;
         if let Some(from) = from {
@@ -110,12 +111,12 @@ impl Tally {
         }
     }
 
-    /// A megaflow that was counted as living there is no more.
+    /// Takes a megaflow that no longer exists out of the count of its last placement.
     pub(super) fn left(&mut self, from: Placement) {
         *self.placed.entry(from).or_default() -= 1;
     }
 
-    /// A megaflow was removed.
+    /// Counts a removed megaflow.
     pub(super) fn removed(&mut self, cause: &'static str) {
         *self.removals.entry(cause).or_default() += 1;
     }

@@ -1,4 +1,5 @@
-//! Upcalls: the client answers, the host table gets the megaflow, the packet looks up again.
+//! Upcalls: the client answers, the host table gets the megaflow, and the packet is looked up
+//! again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,12 +29,12 @@ impl Engine {
                 let command = Command::Execute { port: key.port(), frame: frame.to_vec(), actions };
                 self.out.resolved.push(command);
             }
-            // The packet itself went its way already; this was a copy for the client.
+            // The packet itself was forwarded already; this was a copy for the client.
             (None, _) => {}
         }
     }
 
-    /// A client wants a megaflow, whether it is there already or not.
+    /// Handles a megaflow that the client wants, whether it is installed already or not.
     fn wanted(&mut self, key: &Key, flow: Arc<Megaflow>, now: Moment) -> Answered {
         if self.closing {
             return Answered::Execute(flow.actions.clone());
@@ -54,7 +55,7 @@ impl Engine {
                 self.insert(Entry::new(flow.clone(), Owner::Client, now), &because_of);
                 self.recount(ufid, "new");
             }
-            // An operator's word stands: his removal is carried out, his actions stay.
+            // An operator's decision stands: the removal is carried out, and the actions stay.
             Some(entry) if entry.leaving == Some(Cause::Operator) => {
                 return Answered::Execute(flow.actions.clone());
             }
@@ -67,20 +68,22 @@ impl Engine {
             }
         }
         self.plan(ufid, now);
-        // The host table's operations go out before the answer and take effect in that order.
-        // But where it is just being taken out there, the next one is not sent yet.
+        // The host table's operations go out before the answer and take effect in that order. But
+        // while a removal from the host table is in flight, the next install is not sent yet.
         let entry = self.flows.get(&ufid);
         match entry {
             Some(entry) if entry.comes_to_host() => Answered::Reinject,
-            // The operator's says what happens, also while it waits for others to go.
+            // An operator's megaflow decides what happens to the packet, even while it waits for
+            // other megaflows to go.
             Some(entry) => Answered::Execute(entry.flow.actions.clone()),
             None => Answered::Execute(flow.actions.clone()),
         }
     }
 
-    /// The client's megaflow as it can stand beside all others: narrowed to what is left of it
-    /// around this packet, and because of which operators' megaflows. Or else what happens to the
-    /// packet, where another megaflow has it, or will have left room for this one in a moment.
+    /// Narrows the client's megaflow around this packet until it overlaps no other megaflow.
+    /// Returns the narrowed megaflow, and the operators' megaflows that it was narrowed because
+    /// of. Returns the packet's answer as the error if another megaflow matches the packet, or if
+    /// the room for this megaflow is not free yet.
     fn beside_others(
         &mut self,
         key: &Key,
@@ -91,7 +94,8 @@ impl Engine {
         loop {
             let others = self.ranks.overlapping(&matching);
             let others = others.iter().filter(|other| other.matching != matching);
-            // An operator's first: what is narrowed because of it alone stands side by side.
+            // Operators' megaflows come first: client's megaflows that were narrowed because of
+            // the same operator's megaflow are disjoint already and need no further narrowing.
             let entries = others.filter_map(|other| self.flows.get(&other.ufid));
             let Some(other) = entries.max_by_key(|e| (e.owner == Owner::Operator, e.flow.ufid))
             else {
@@ -120,14 +124,15 @@ impl Engine {
         }
     }
 
-    /// Other actions are wanted. A refusal that was for the old ones is void.
+    /// Sets the actions that are wanted. A refusal of the old actions is void.
     pub(super) fn change_actions(&mut self, ufid: Ufid, actions: Actions) {
         let Some(entry) = self.flows.get_mut(&ufid) else { return };
         if entry.flow.actions == actions {
             return;
         }
-        // Children that wait until the NIC does not point at them any more wait in vain where that
-        // is wanted again: they are to ask for it anew.
+        // Children wait to leave the NIC until no megaflow there points at them. If the new
+        // actions point at such children again, they would wait in vain, so they are planned
+        // anew.
         let before = scopes_of(&entry.flow.actions);
         let again = scopes_of(&actions).into_iter().filter(|scope| !before.contains(scope));
         let again = again.filter(|scope| entry.nic.points_at(*scope));
@@ -140,7 +145,7 @@ impl Engine {
         self.waiting.insert(ufid);
     }
 
-    /// The client learnt something: every megaflow of its own is asked about again.
+    /// The client has learnt something: each of its megaflows is revalidated.
     pub(super) fn revalidate(&mut self, now: Moment) {
         self.stale = false;
         for ufid in self.flows.keys().copied().collect::<Vec<_>>() {

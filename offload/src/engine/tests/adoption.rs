@@ -1,4 +1,4 @@
-//! What a device held at start belongs to whom it belonged before.
+//! Tests: each megaflow that a device held at start keeps its owner.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,14 @@ fn operators(flow: &Arc<Megaflow>, packets: u64, active: bool) -> Dumped {
     Dumped { generation, ..dumped(flow, packets, active) }
 }
 
-/// A megaflow that overlaps every one of [`flow_of`] in scope 0.
+/// Returns a megaflow that overlaps every result of [`flow_of`] in scope 0.
 fn wide() -> Arc<Megaflow> {
     let matching = Match::new(&Key { in_port: 1, ..Key::default() }, &Mask::default());
     Arc::new(Megaflow::new(matching, [REFUSED]))
 }
 
-/// What is on its way into a NIC, and whose the device will say it is.
+/// Returns the kind of each operation in flight to a NIC, and the owner that the device will
+/// name.
 fn sent(desk: &Desk) -> Vec<(OpKind, Owner)> {
     let queue = desk.nic.values().flatten();
     let sent = queue.filter_map(|op| match op {
@@ -49,7 +50,7 @@ fn an_operators_megaflow_outlives_a_restart_and_the_idle_time() {
     desk.settle();
     assert_eq!(desk.engine.flows.keys().collect::<Vec<_>>(), [&mine.ufid]);
     assert_eq!(desk.placement(&mine), Placement::Nic);
-    // And whoever asks for it again hears that it is there.
+    // An operator who installs the megaflow again hears that it exists.
     desk.ask(1, Request::Install(mine));
     assert!(matches!(desk.replies.get(&Token(1)), Some(Err(RequestError::Refused(_)))));
 }
@@ -70,7 +71,7 @@ fn what_the_client_asked_for_meanwhile_makes_room() {
     let (mut desk, provider) = unknown(Budget::new(1_000_000));
     desk.upcall(1);
     desk.settle();
-    // The one narrow megaflow of the client, and an operator's around it.
+    // The client has one narrow megaflow, and the adopted one of an operator overlaps it.
     desk.step(Event::Dumped { provider, found: vec![operators(&wide(), 7, true)] });
     desk.settle();
     assert_eq!(desk.engine.flows.keys().collect::<Vec<_>>(), [&wide().ufid]);
@@ -110,7 +111,7 @@ fn a_device_is_told_when_a_megaflow_becomes_an_operators() {
     desk.done(Place::Host, Ok(Stats::default()));
     assert_eq!(sent(&desk), [(OpKind::Install, Owner::Client)]);
     desk.settle();
-    // With the same actions.
+    // The operator's megaflow has the same actions.
     desk.ask(1, Request::Install(flow_of(0, 1, &[OUT])));
     assert_eq!(sent(&desk), [(OpKind::Replace, Owner::Operator)]);
     assert!(desk.replies.is_empty(), "answered before the device has it");

@@ -1,4 +1,4 @@
-//! A desk for tests at which every operation of the engine waits until the test answers it.
+//! A desk for tests: every operation of the engine waits until the test answers it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Admission for TakesAll {
     }
 }
 
-/// Answers each station with an output, and never changes its mind.
+/// A client that answers each station with an output and keeps every megaflow.
 pub(super) struct Outputs;
 
 impl Client for Outputs {
@@ -52,7 +52,7 @@ impl Client for Outputs {
     fn flush(&mut self) {}
 }
 
-/// What no NIC takes.
+/// An action that no NIC admits.
 pub(super) const REFUSED: Action = Action::Output(PortId(13));
 pub(super) const OUT: Action = Action::Output(PortId(2));
 pub(super) const NIC: Place = Place::Nic(ProviderId(0));
@@ -157,7 +157,7 @@ impl Desk {
         }
     }
 
-    /// The oldest operation of a place is done; which it was.
+    /// Completes the oldest operation of a place, and returns its kind and its ufid.
     pub(super) fn done(
         &mut self,
         place: Place,
@@ -170,7 +170,7 @@ impl Desk {
         (kind, ufid)
     }
 
-    /// Everything in flight is done, and what follows from it.
+    /// Completes everything in flight, and whatever follows from it.
     pub(super) fn settle(&mut self) {
         for _ in 0..10_000 {
             let places = [Place::Host, NIC, OTHER_NIC];
@@ -186,7 +186,7 @@ impl Desk {
         self.step(Event::Stats { place, stats: Ok(stats), tables: Vec::new() });
     }
 
-    /// An operator's megaflow, in the NIC if that is possible.
+    /// Installs an operator's megaflow, which goes into the NIC if possible.
     pub(super) fn put(&mut self, flow: &Arc<Megaflow>) {
         self.ask(1000, Request::Install(flow.clone()));
         self.settle();

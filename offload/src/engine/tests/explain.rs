@@ -1,4 +1,4 @@
-//! What is explained is what is so: one thing, with numbers and time.
+//! Tests: an explanation agrees with what the engine does, and has the numbers and the time.
 
 use flow::{Placement, PortId, ProviderError, Reason, Refusal, TableUsage};
 
@@ -11,7 +11,7 @@ impl Desk {
         self.engine.explain(flow, self.now)
     }
 
-    /// The standing with the first provider, as a word and its reasons.
+    /// Returns the standing with the first provider, as a word and its reasons.
     fn standing(&self, flow: &Megaflow) -> (&'static str, Vec<String>) {
         let explanation = self.explained(flow).swap_remove(0);
         let (word, why) = match explanation.standing {
@@ -23,7 +23,7 @@ impl Desk {
         (word, why.iter().flat_map(|why| why.iter()).map(ToString::to_string).collect())
     }
 
-    /// For how many seconds it is refused.
+    /// Returns the number of seconds since the megaflow was refused.
     fn lasting(&mut self, flow: &Megaflow) -> u64 {
         let view = self.engine.view(flow.ufid, self.now).unwrap();
         view.refused.unwrap().lasting.as_secs()
@@ -61,11 +61,11 @@ fn a_full_table_is_no_table_that_can_hold_it() {
              table; in use: exact-match {entries} of 16, masked 4 of 4"
         )]
     };
-    // Whether it is there or only asked about.
+    // The answer is the same for an installed megaflow and for one that is only asked about.
     assert_eq!(desk.standing(&two), ("waits", why(15)));
     assert_eq!(desk.standing(&asked), ("waits", why(15)));
     assert_eq!(desk.explained(&two)[0].plan.as_deref(), Some("plan"));
-    // The numbers are those of now, and the time is that since which it has been out.
+    // The numbers are current, and the time counts from the moment of the refusal.
     desk.later(Duration::from_secs(5));
     desk.usage(&one, 16);
     assert_eq!(desk.standing(&two), ("waits", why(16)));
@@ -89,7 +89,7 @@ fn what_a_device_says_is_told_until_it_is_tried_again() {
     desk.done(NIC, Err(full()));
     let why = "table-full masks: in use: masks 3 of 8, masked 4 of 4".to_owned();
     assert_eq!(desk.standing(&two), ("waits", vec![why.clone()]));
-    // It is tried again, and finds the same: it has been out all the time.
+    // The next tries find the same refusal, so its time goes on.
     for _ in 0..3 {
         desk.later(placement::RETRY_FULL);
         assert_eq!(desk.standing(&two), ("takes", vec![]), "on its way");
@@ -98,7 +98,7 @@ fn what_a_device_says_is_told_until_it_is_tried_again() {
     }
     assert_eq!(desk.standing(&two), ("waits", vec![why]));
     assert_eq!(desk.lasting(&two), 6);
-    // Another reason has a time of its own.
+    // Another reason starts its own time.
     desk.later(placement::RETRY_FULL);
     let never = Refusal::new(Reason::Device, "card").detail("the card answers Invalid");
     desk.done(NIC, Err(ProviderError::Unsupported(never.clone())));
@@ -141,7 +141,8 @@ fn a_parent_says_which_lookup_it_waits_for_and_what_else() {
     assert_eq!(desk.standing(&parent), ("holds", vec![]));
 }
 
-/// A parent whose child leaves while its own install is on its way goes in again with the next.
+/// If a child leaves while its parent's install is in flight, the parent goes into the NIC again
+/// with the next child.
 #[test]
 fn a_parent_that_was_called_back_on_its_way_comes_again() {
     let mut desk = Desk::new(1);
@@ -174,7 +175,7 @@ fn each_of_two_providers_speaks_for_itself() {
     let no = Standing::Refuses(Refusal::new(Reason::Action, "output").into());
     let refused = flow_of(0, 2, &[REFUSED]);
     assert_eq!(standings(&desk, &refused), both(no.clone(), no));
-    // What the first one's device says is not said of the second.
+    // A refusal by the first provider's device does not count for the second provider.
     let full = flow_of(0, 3, &[Action::Output(PortId(3))]);
     desk.ask(1, Request::Install(full.clone()));
     desk.done(Place::Host, Ok(Stats::default()));

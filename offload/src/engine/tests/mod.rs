@@ -1,4 +1,4 @@
-//! The engine in the simulated world of `world.rs`, and what else is told of it at length.
+//! Tests of the engine in the simulated world of `world.rs`, and longer stories.
 
 mod adoption;
 mod desk;
@@ -81,7 +81,8 @@ fn idle_flows_leave_and_operators_flows_stay() {
     assert!(world.host.entries.is_empty() && world.nic.entries.is_empty());
 }
 
-/// The actions of each follow from what is learnt from the other: whichever is asked about first.
+/// The actions of each megaflow follow from what the client learns from the other one. The order
+/// of revalidation makes no difference.
 #[test]
 fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
     let ports = [1, 2, 3].map(|port| PortLink { id: PortId(port), up: true });
@@ -120,8 +121,8 @@ fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
     }
 }
 
-/// A cable is pulled: not the next pass over all megaflows, but the same step asks about those
-/// that send there.
+/// A cable is pulled: the same step revalidates the megaflows that output to the port, without
+/// waiting for the next pass over all megaflows.
 #[test]
 fn what_outputs_to_a_port_without_a_link_is_asked_about_at_once() {
     let links = |up: bool| {
@@ -138,13 +139,13 @@ fn what_outputs_to_a_port_without_a_link_is_asked_about_at_once() {
         desk.step(Event::Upcall { id: Some(1), key, frame: vec![0; 60], reason });
         desk.settle();
     };
-    // 1 is behind port 1 and so on; what goes from 1 to 3 has nothing to do with port 2.
+    // Station 1 is behind port 1, and so on; packets from 1 to 3 have nothing to do with port 2.
     for (port, from, to) in [(2, 2, 1), (3, 3, 1), (1, 1, 2), (1, 1, 3)] {
         packet(&mut desk, port, from, to);
     }
     desk.later(Duration::from_millis(10));
     desk.settle();
-    // Another pass over all is not due yet when the link goes.
+    // When the link goes down, another pass over all megaflows is not due yet.
     packet(&mut desk, 3, 4, 1);
     desk.step(Event::Tick);
     desk.settle();
@@ -158,7 +159,8 @@ fn what_outputs_to_a_port_without_a_link_is_asked_about_at_once() {
             _ => (op.kind(), Vec::new()),
         })
         .collect();
-    // From port 2, whose sources are unknown now; and to it, flooded from now on.
+    // The megaflow from port 2, whose sources are unknown now, is removed; the one to port 2
+    // floods from now on.
     assert_eq!(asked.len(), 2, "{asked:?}");
     assert!(asked.contains(&(flow::OpKind::Remove, Vec::new())), "{asked:?}");
     assert!(asked.contains(&(flow::OpKind::Replace, to(&[2, 3]))), "{asked:?}");

@@ -1,4 +1,4 @@
-//! The engine step by step: orders of events that a simulation meets too rarely.
+//! Tests of the engine step by step: orders of events that a simulation meets too rarely.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::desk::{Desk, NIC, OTHER_NIC, OUT, TakesAll, counted, flow_of, to};
 use super::*;
 use crate::request::Request;
 
-/// Operators can write rings and long chains: no removal may run in circles or in depth.
+/// Operators can write rings and long chains: no removal may run in circles or recurse deeply.
 #[test]
 fn rings_and_long_chains_can_be_removed() {
     let mut desk = Desk::new(1);
@@ -37,7 +37,7 @@ fn rings_and_long_chains_can_be_removed() {
     assert!(matches!(desk.replies.remove(&Token(2)), Some(Ok(Response::Flows(_)))));
 }
 
-/// What counts is what the NIC executes, not what is wanted of it by then.
+/// The actions that the NIC executes count, not the actions that are wanted by now.
 #[test]
 fn a_child_stays_while_the_nic_still_executes_the_old_actions_of_its_parent() {
     let mut desk = Desk::new(1);
@@ -87,7 +87,7 @@ fn a_parent_does_not_come_in_while_its_only_child_leaves() {
     assert_eq!(on_the_way, [OpKind::Remove]);
 }
 
-/// Also where the child would be in another table.
+/// This also holds if a nested action list recirculates into the child's scope.
 #[test]
 fn new_actions_wait_for_their_children_outside() {
     let mut desk = Desk::new(1);
@@ -103,7 +103,7 @@ fn new_actions_wait_for_their_children_outside() {
     assert_eq!(desk.placement(&parent), Placement::Nic);
 }
 
-/// A pass over the device that left a rule out, as dumps of a busy kernel do.
+/// A reading leaves a rule out, as dumps of a busy kernel do.
 #[test]
 fn a_rule_that_a_reading_left_out_is_not_counted_twice() {
     let mut desk = Desk::new(1);
@@ -123,7 +123,7 @@ fn a_rule_that_a_reading_left_out_is_not_counted_twice() {
     assert_eq!(desk.engine.hits(ProviderId(0)).first.packets, 125);
 }
 
-/// What a life had counted last was done by its own actions, not by those that follow.
+/// The final counts of a life belong to its own actions, not to those that follow.
 #[test]
 fn the_last_hits_before_a_replacement_are_of_the_old_actions() {
     let mut desk = Desk::new(1);
@@ -137,7 +137,7 @@ fn the_last_hits_before_a_replacement_are_of_the_old_actions() {
     assert_eq!((hits.all.packets, hits.forks.copies.packets), (15, 20));
 }
 
-/// What may be there after all is not left behind, nor what it counted.
+/// A rule that may still be in the device is not left behind, and its counts are not lost.
 #[test]
 fn a_rule_that_a_reading_left_out_is_taken_out_when_it_is_to_go() {
     let mut desk = Desk::new(1);
@@ -157,7 +157,7 @@ fn the_removal_of_what_was_not_ours_says_nothing_of_ours() {
     let mut desk = Desk::new(1);
     let flow = flow_of(0, 1, &[OUT]);
     desk.ask(1, Request::Install(flow.clone()));
-    // Left over from somewhere: it goes, and ours comes in behind it.
+    // The NIC holds a leftover rule: the rule is removed, and the megaflow is installed after it.
     desk.stats(NIC, vec![(flow.ufid, counted(7))]);
     desk.done(Place::Host, Ok(Stats::default()));
     assert_eq!(desk.done(NIC, Ok(counted(7))), (OpKind::Remove, flow.ufid));
@@ -223,7 +223,7 @@ fn reconciliations_are_answered_by_a_pass_that_began_later_and_by_a_loss() {
     assert!(desk.engine.reconciling.is_empty());
 }
 
-/// A table without a known capacity says that it is full by refusing.
+/// A table without a known capacity shows that it is full by refusing an install.
 #[test]
 fn a_fast_megaflow_displaces_a_slow_one_where_the_table_only_says_full() {
     let mut desk = Desk::new(1);
@@ -245,7 +245,7 @@ fn a_fast_megaflow_displaces_a_slow_one_where_the_table_only_says_full() {
     );
 }
 
-/// Only what is to come in is worth a victim.
+/// Only a megaflow that is not in the NIC yet may displace another one.
 #[test]
 fn nobody_is_displaced_for_what_is_in_already() {
     let mut desk = Desk::new(1);
@@ -263,8 +263,8 @@ fn nobody_is_displaced_for_what_is_in_already() {
     assert_eq!((desk.placement(&slow), desk.placement(&fast)), (Placement::Nic, Placement::Nic));
 }
 
-/// Upcalls and completions come by two channels: the packet that found the table empty may be
-/// heard of first.
+/// Upcalls and completions come by two channels: the engine may hear of the packet that found the
+/// table empty before it hears of the removal.
 #[test]
 fn a_packet_that_comes_while_its_megaflow_leaves_is_not_sent_into_the_gap() {
     let mut desk = Desk::new(1);
@@ -290,7 +290,7 @@ fn an_operators_word_is_not_undone_by_a_packet() {
     let mut desk = Desk::new(1);
     let dropping = flow_of(0, 1, &[]);
     desk.ask(1, Request::Install(dropping.clone()));
-    // It missed before the install took effect.
+    // The packet missed before the install took effect.
     desk.upcall(1);
     desk.settle();
     assert!(desk.engine.flows[&dropping.ufid].flow.actions.is_empty());
@@ -373,7 +373,7 @@ fn a_megaflow_goes_on_in_the_next_nic_when_its_own_goes() {
     let event = ProviderEvent::Gone("unplugged".to_owned());
     desk.step(Event::Provider { provider: ProviderId(0), event });
     desk.later(Duration::from_millis(10));
-    // What the first one still says comes late.
+    // The completion of the lost device comes late.
     assert_eq!(desk.done(NIC, Ok(counted(3))).0, OpKind::Replace);
     assert_eq!((desk.placement(&flow), desk.total(&flow)), (Placement::Host, 10));
     assert_eq!(desk.done(OTHER_NIC, Ok(Stats::default())).0, OpKind::Install);

@@ -1,5 +1,5 @@
-//! Two ranks against a slow reference: random operators, a client whose megaflows overlap in every
-//! way, tables that take their time and refuse every overlap, and packets.
+//! Tests the two ranks against a slow reference. Operators act at random, the client's megaflows
+//! overlap in every way, tables are slow and refuse every overlap, and packets arrive.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -34,12 +34,13 @@ impl Dice {
     }
 }
 
-/// What happens to a packet depends on `tp_src` above its lowest bits.
+/// Returns the client's actions for a packet, which depend on `tp_src` above its lowest bits.
 fn clients_actions(key: &Key) -> Actions {
     Arc::new([Action::Output(PortId(2 + u32::from(key.tp_src >> 2)))])
 }
 
-/// Compares what it has to, and whatever else it likes; without dice nothing else.
+/// A client whose masks contain the bits that the actions depend on, and random further bits;
+/// without dice, no further bits.
 struct Whimsical(Option<Dice>);
 
 impl Client for Whimsical {
@@ -67,7 +68,7 @@ impl Client for Whimsical {
     fn flush(&mut self) {}
 }
 
-/// A table that refuses what overlaps, by looking at each in turn.
+/// A table that refuses overlaps; it compares a new megaflow with each entry in turn.
 #[derive(Default)]
 struct Slow(BTreeMap<Ufid, Arc<Megaflow>>);
 
@@ -100,10 +101,11 @@ struct Scene {
     now: Moment,
     host: Slow,
     nic: Slow,
-    /// What each place is still to do, in order.
+    /// The commands that each place has still to carry out, in order.
     to_host: VecDeque<Command>,
     to_nic: VecDeque<Command>,
-    /// The operator's, by what he knows of them: asked for, there, asked to go.
+    /// The operator's megaflows as the operator knows them: asked for, installed, asked to be
+    /// removed.
     asked: BTreeMap<Token, Arc<Megaflow>>,
     there: BTreeMap<Ufid, Arc<Megaflow>>,
     going: BTreeMap<Token, Arc<Megaflow>>,
@@ -163,7 +165,7 @@ impl Scene {
         }
     }
 
-    /// A refusal names an operator's megaflow that it overlaps.
+    /// Checks that a refusal names an operator's megaflow that the refused one overlaps.
     fn refuse(&mut self, flow: &Megaflow, error: &str) {
         self.refused += 1;
         let all = self.there.values().chain(self.asked.values()).chain(self.going.values());
@@ -213,8 +215,8 @@ impl Scene {
         self.take(commands);
     }
 
-    /// Is that what has to happen to the packet? While an operator waits for an answer his
-    /// megaflow may or may not count already.
+    /// Checks that a packet gets the right actions. While an operator waits for an answer, the
+    /// operator's megaflow may or may not count already.
     fn check(&self, key: &Key, actions: &Actions, whose: &str) {
         let hits = |flow: &&Arc<Megaflow>| flow.matching.hits(key);
         if let Some(flow) = self.there.values().find(hits) {
@@ -240,7 +242,7 @@ impl Scene {
         }
     }
 
-    /// One place does the next thing that it was told.
+    /// Lets one place carry out its next command.
     fn work(&mut self, host: bool) {
         let queue = if host { &mut self.to_host } else { &mut self.to_nic };
         match queue.pop_front() {
@@ -279,7 +281,8 @@ impl Scene {
         assert!(self.asked.is_empty() && self.going.is_empty(), "somebody still waits");
     }
 
-    /// At rest: both tables are right for every packet that there is, and as the engine says.
+    /// Checks, at rest, that both tables are right for every possible packet and agree with the
+    /// engine.
     fn at_rest(&mut self) {
         self.settle();
         for ufid in self.there.keys() {
@@ -324,7 +327,7 @@ fn an_operator_outranks_a_client_and_nothing_overlaps() {
     assert!(refused > 100 && narrowed > 100 && in_nic > 100, "{refused} {narrowed} {in_nic}");
 }
 
-/// A wide megaflow of an operator goes, and the narrow ones of the client do not stay behind.
+/// When a wide megaflow of an operator goes, the client's narrowed megaflows do not stay behind.
 #[test]
 fn what_was_narrowed_is_asked_for_again() {
     let mut scene = Scene::new(1, Whimsical(None));

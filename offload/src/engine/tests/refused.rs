@@ -1,4 +1,4 @@
-//! What the host table refuses, and whose wish that was.
+//! Tests of refusals by the host table: of actions that an operator or the client wants.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn good() -> Actions {
     Arc::new([Action::Output(PortId(3))])
 }
 
-/// A desk with a megaflow of the client's in the NIC.
+/// Returns a desk with a megaflow of the client's in the NIC.
 fn clients() -> (Desk, Ufid) {
     let mut desk = Desk::new(1);
     desk.upcall(1);
@@ -31,7 +31,7 @@ fn clients() -> (Desk, Ufid) {
     (desk, flow.ufid)
 }
 
-/// The client wants other actions.
+/// Makes the client want other actions.
 fn revalidated(desk: &mut Desk, ufid: Ufid, actions: Actions) {
     desk.engine.change_actions(ufid, actions);
     desk.engine.plan(ufid, desk.now);
@@ -39,7 +39,7 @@ fn revalidated(desk: &mut Desk, ufid: Ufid, actions: Actions) {
     desk.take(commands);
 }
 
-/// A packet comes meanwhile, and time goes by.
+/// Lets a packet come, and time go by.
 fn go_on(desk: &mut Desk) {
     desk.upcall(1);
     desk.settle();
@@ -117,8 +117,8 @@ fn a_removal_that_fails_is_tried_again_before_it_is_answered() {
     assert!(matches!(desk.replies[&Token(2)], Ok(Response::Flows(_))));
 }
 
-/// It goes on failing: whoever asked is told why, and who asks again waits for the same end. It
-/// never "is not there" while it is.
+/// A removal goes on failing. The operator who asked is told why, and an operator who asks again
+/// waits for the same end. No answer says that the megaflow is gone while it is there.
 #[test]
 fn a_removal_that_goes_on_failing_is_told_and_goes_on() {
     let (mut desk, ufid) = clients();

@@ -1,4 +1,4 @@
-//! What the engine promises, rule by rule.
+//! Tests of the engine's promises, rule by rule.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) fn dumped(flow: &Arc<Megaflow>, packets: u64, active: bool) -> Dumped
     Dumped { ufid, generation: Generation(7), flow, stats: counted(packets), active }
 }
 
-/// A desk whose NIC has not told yet what it holds.
+/// Returns a desk whose NIC has not told yet what it holds.
 pub(super) fn unknown(budget: Budget) -> (Desk, ProviderId) {
     let mut desk = Desk::new(0);
     let admission = Arc::new(TakesAll(Capabilities::default()));
@@ -64,7 +64,7 @@ fn each_life_in_a_nic_has_a_generation_of_its_own() {
     }
 }
 
-/// A megaflow that is to go and is wanted again before it is out stays, with its counts.
+/// A leaving megaflow that is wanted again before it is removed stays, with its counts.
 #[test]
 fn what_is_wanted_again_in_time_stays() {
     let mut desk = Desk::new(1);
@@ -159,7 +159,7 @@ fn who_displaces_another_gets_its_seat_in_a_crowded_nic() {
         let fast = [(fast.ufid, counted(fast_has)), (chained.ufid, counted(9_999_999))];
         [zero, fast].concat()
     };
-    // Whose next lookup is not in there has no use for a seat, however fast it is.
+    // A megaflow whose next lookup is not in the NIC gets no place there, however fast it is.
     desk.stats(Place::Host, on_host(0));
     desk.step(Event::Stats { place: NIC, stats: there(2), tables: table() });
     desk.settle();
@@ -246,7 +246,7 @@ fn what_a_device_refused_is_tried_again_under_other_conditions() {
     desk.later(Duration::from_secs(5));
     desk.settle();
     assert_eq!(desk.placement(&flow), Placement::Refused);
-    // The same capabilities in another snapshot.
+    // The new snapshot has the same capabilities.
     let admission = Arc::new(TakesAll(Capabilities::default()));
     desk.engine.set_admission(ProviderId(0), admission, desk.now);
     desk.later(Duration::from_millis(10));
@@ -324,7 +324,7 @@ fn the_fastest_of_those_that_wait_comes_first_and_nobody_goes_for_nothing() {
     desk.step(Event::Dumped { provider, found: Vec::new() });
     desk.later(Duration::from_secs(1));
     assert_eq!(desk.nic[&provider].front().map(flow::Op::ufid), Some(fast.ufid));
-    // Full once is not full for ever.
+    // A table that was full once does not count as full forever.
     let full = Refusal::new(Reason::TableFull, "table");
     desk.done(NIC, Err(ProviderError::Full(full)));
     desk.stats(NIC, Vec::new());

@@ -1,5 +1,6 @@
-//! A simulated world around the engine: tables that fill up, fail, are changed behind our back
-//! and vanish, commands that take their time, operators. Seeded: a failing seed replays alone.
+//! A simulated world around the engine. Tables fill up, fail, vanish and are changed behind our
+//! back; commands take their time; operators interfere. The seed determines the whole run, so a
+//! failing seed can be replayed alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use flow::{
 use super::*;
 use crate::request::{FlowView, Request};
 
-/// A small generator of its own: the seed is the whole test.
+/// A small random generator: the seed determines the whole test.
 pub(super) struct Dice(u64);
 
 impl Dice {
@@ -25,7 +26,7 @@ impl Dice {
     }
 }
 
-/// Takes every megaflow but those of every seventh station.
+/// Admits every megaflow except those of every seventh station.
 pub(super) struct Picky(pub(super) Capabilities);
 
 impl Admission for Picky {
@@ -43,7 +44,7 @@ impl Admission for Picky {
     }
 }
 
-/// Answers each key with a megaflow whose actions change from time to time.
+/// A client that answers each key with a megaflow whose actions change from time to time.
 pub(super) struct Fickle {
     version: Arc<std::sync::atomic::AtomicU32>,
     seen: u32,
@@ -84,7 +85,7 @@ impl Client for Fickle {
     fn flush(&mut self) {}
 }
 
-/// A table that is obviously right.
+/// A table so simple that it is obviously right.
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) entries: BTreeMap<Ufid, (Arc<Megaflow>, Counters)>,
@@ -135,12 +136,13 @@ pub(super) struct World {
     pub(super) capacity: usize,
     pub(super) nic_up: bool,
     pub(super) events: VecDeque<Event>,
-    /// They come by a channel of their own, sooner or later than what happened before them.
+    /// Upcalls come by a channel of their own, sooner or later than the events before them.
     pub(super) upcalls: VecDeque<Event>,
     pub(super) version: Arc<std::sync::atomic::AtomicU32>,
-    /// Truth: first-pass hits, by place.
+    /// The true first-pass hits, by place.
     pub(super) truth: [Counters; 2],
-    /// Counted by the NIC and never readable: what was deleted behind our back took it along.
+    /// Hits that the NIC counted and the engine can never read, as the rule was deleted behind
+    /// its back.
     pub(super) unreadable: Counters,
     pub(super) pending: Vec<Key>,
     pub(super) asked: u64,
@@ -200,7 +202,8 @@ impl World {
         }
     }
 
-    /// Lets a place carry out its oldest command; its event goes into the engine's queue.
+    /// Lets a place carry out its oldest command; the resulting event goes into the engine's
+    /// queue.
     pub(super) fn work(&mut self, place: Place) {
         let nic = place == NIC;
         let fault = nic.then(|| self.dice.roll(30));
@@ -231,13 +234,13 @@ impl World {
                     Err(ProviderError::Gone("unplugged".to_owned()))
                 } else {
                     let mut all: Vec<(Ufid, Stats)> = table.entries.iter().map(read).collect();
-                    // As a kernel that is busy does.
+                    // A busy kernel leaves a rule out in the same way.
                     if fault == Some(1) {
                         all.pop();
                     }
                     Ok(all)
                 };
-                // Some devices tell how full they are, others only refuse.
+                // Some devices report how full they are, others only refuse.
                 let (entries, capacity) = (table.entries.len() as u64, capacity as u64);
                 let usage = TableUsage {
                     table: "table",
@@ -259,7 +262,7 @@ impl World {
         }
     }
 
-    /// A packet: NIC first, then the host, then an upcall.
+    /// Forwards a packet: NIC first, then the host, then an upcall.
     pub(super) fn forward(&mut self, key: &Key, bytes: usize, fresh: bool) {
         let nic = if self.nic_up && fresh { self.nic.hit(key, bytes) } else { None };
         let place = usize::from(nic.is_none());
@@ -299,7 +302,7 @@ impl World {
     pub(super) fn random_step(&mut self) {
         match self.dice.roll(100) {
             0..=49 => {
-                // A few stations talk much, most little.
+                // A few stations send most of the packets.
                 let station = self.dice.roll(60).min(self.dice.roll(60));
                 let tp_src = u16::try_from(station).unwrap() + 1;
                 let key = Key { in_port: 1, tp_src, ..Key::default() };
@@ -332,7 +335,8 @@ impl World {
         }
     }
 
-    /// Somebody at the control socket removes one, or changes one for a while.
+    /// Sends a random operator's request: a removal, other actions for a megaflow, or a
+    /// reconciliation.
     pub(super) fn operator(&mut self) {
         let all: Vec<Ufid> = self.engine.flows.keys().copied().collect();
         if all.is_empty() {
@@ -352,9 +356,9 @@ impl World {
     }
 
     pub(super) fn delete_behind_our_back(&mut self) {
-        // What is on its way to the engine has been read: only what comes after is lost.
+        // The readings on their way to the engine arrive first, so only later counts are lost.
         self.drain();
-        // Parents stay: somebody who deletes a child alone breaks the chain, not we.
+        // Only megaflows of scope 0 are victims: a deleted child would break its parent's chain.
         let childless = |f: &Megaflow| f.matching.key().recirc_id == 0;
         let all = self.nic.entries.iter().filter(|(_, (flow, _))| childless(flow));
         let victims: Vec<Ufid> = all.map(|(ufid, _)| *ufid).collect();
@@ -365,7 +369,7 @@ impl World {
         }
     }
 
-    /// What the engine had not read yet can't be read any more.
+    /// Notes the counts that the engine had not read: they can't be read any more.
     pub(super) fn lose(&mut self, ufid: Ufid, counters: Counters) {
         let seen =
             self.engine.flows.get(&ufid).map_or(Counters::default(), |e| e.nic.account.seen());
@@ -399,7 +403,8 @@ impl World {
         panic!("never quiet");
     }
 
-    /// Until nothing is held back any more: what failed for a while is tried again.
+    /// Lets time pass until nothing is held back any more: operations that failed for a while are
+    /// tried again.
     pub(super) fn settle(&mut self) {
         for _ in 0..10 {
             self.drain();
@@ -422,7 +427,7 @@ impl World {
         }
     }
 
-    /// The invariants, at a quiet point.
+    /// Checks the invariants at a quiet point.
     pub(super) fn check(&mut self, seed: u64) {
         self.settle();
         let answered = self.replies.keys().filter(|token| token.0 > 1000).count();
