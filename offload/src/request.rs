@@ -1,5 +1,5 @@
-//! What the control surface asks the engine thread, and what it answers: the socket, the HTTP
-//! listener and the demo all speak this.
+//! Requests to the engine thread and its answers. The control socket, the HTTP listener and the
+//! demo all use them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,48 +9,50 @@ use crossbeam_channel::{Sender, bounded};
 use flow::{Actions, Counters, Dumped, Generation, Megaflow, Placement, PortId, Refusals, Ufid};
 use hostdp::port::LinkState;
 
-/// Names a request whose answer comes later.
+/// Identifies a request whose answer comes later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub u64);
 
-/// A question or a command.
+/// A question or a command to the engine.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// The state in numbers: [`Response::Status`].
+    /// Asks for the state in numbers. The answer is [`Response::Status`].
     Status,
-    /// All megaflows: [`Response::Flows`].
+    /// Asks for all megaflows. The answer is [`Response::Flows`].
     Flows,
-    /// One megaflow: [`Response::Flows`] of one element.
+    /// Asks for one megaflow. The answer is [`Response::Flows`] with one element.
     Flow(Ufid),
-    /// Installs a megaflow that an operator wants: stays until removed, is never aged out.
+    /// Installs a megaflow for an operator. The megaflow stays until it is removed and never
+    /// expires.
     Install(Arc<Megaflow>),
     /// Changes the actions of a megaflow.
     Replace(Ufid, Actions),
-    /// Removes a megaflow: [`Response::Flows`] with its final statistics.
+    /// Removes a megaflow. The answer is [`Response::Flows`] with its final statistics.
     Remove(Ufid),
     /// Removes all megaflows.
     RemoveAll,
-    /// Could hardware hold this megaflow, installed or not? [`Response::Explanation`].
+    /// Asks each hardware provider whether it could hold this megaflow, which may be installed or
+    /// not. The answer is [`Response::Explanation`].
     Explain(Arc<Megaflow>),
-    /// The learnt addresses: [`Response::Text`].
+    /// Asks for the learnt addresses. The answer is [`Response::Text`].
     FdbShow,
     /// Forgets the learnt addresses.
     FdbFlush,
-    /// A packet, as if it had come in by that port.
+    /// Gives the datapath a packet as if the packet had come in by that port.
     Receive(PortId, Vec<u8>),
-    /// What the host table (`host`) or a hardware provider, by its name, really holds, read from
-    /// it: [`Response::Dump`].
+    /// Reads what the host table (`host`) or the hardware provider of that name really holds. The
+    /// answer is [`Response::Dump`].
     Dump(String),
-    /// Reads all statistics now, then answers: [`Response::Done`] when they are in.
+    /// Reads all statistics now. The answer, [`Response::Done`], comes when they are in.
     Reconcile,
-    /// Stops the daemon; answered before it does.
+    /// Stops the daemon. The answer comes before the daemon ends.
     Exit,
 }
 
-/// An answer.
+/// The engine's answer to a request.
 #[derive(Clone, Debug)]
 pub enum Response {
-    /// Done; nothing to show.
+    /// The request is done, and there is nothing to show.
     Done,
     /// The state in numbers.
     Status(Box<Status>),
@@ -58,33 +60,33 @@ pub enum Response {
     Flows(Vec<FlowView>),
     /// One explanation per hardware provider.
     Explanation(Vec<Explanation>),
-    /// What a table or device holds.
+    /// The megaflows that a table or device holds.
     Dump(Vec<Dumped>),
-    /// Text as it is to be shown.
+    /// Text that is shown as it is.
     Text(String),
 }
 
-/// What one hardware provider says of a megaflow.
+/// The answer of one hardware provider about a megaflow.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The provider's name.
     pub provider: String,
-    /// The plan in the provider's words; `None` if it can't do it.
+    /// The plan in the provider's words; `None` if the provider can't do the megaflow.
     pub plan: Option<String>,
-    /// Where the megaflow stands with it.
+    /// Where the megaflow stands with the provider.
     pub standing: Standing,
 }
 
 /// Where a megaflow stands with a hardware provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Standing {
-    /// It is in there.
+    /// The provider holds the megaflow.
     Holds,
-    /// It is not in there, and nothing is in its way.
+    /// The provider does not hold the megaflow, and nothing is in the way.
     Takes,
-    /// It can't go in there now: all that it waits for.
+    /// The provider can't take the megaflow now: everything that the megaflow waits for.
     Waits(Refusals),
-    /// It can't go in there: all the reasons.
+    /// The provider can't take the megaflow: all the reasons.
     Refuses(Refusals),
 }
 
@@ -93,7 +95,7 @@ pub enum Standing {
 pub struct Refused {
     /// All the reasons.
     pub why: Refusals,
-    /// For how long it has been refused for the first of them.
+    /// For how long the megaflow has been refused for the first of the reasons.
     pub lasting: Duration,
 }
 
@@ -102,26 +104,27 @@ pub struct Refused {
 pub struct FlowView {
     /// Identity, match and actions.
     pub flow: Arc<Megaflow>,
-    /// Where it lives.
+    /// Where the megaflow lives.
     pub placement: Placement,
-    /// In which hardware provider, if in any.
+    /// The hardware provider that the megaflow lives in, if any.
     pub provider: Option<String>,
-    /// Why it is not in hardware.
+    /// Why the megaflow is not in hardware.
     pub refused: Option<Refused>,
-    /// Which life in hardware it is, and whose; in the device's cookie.
+    /// The number of the megaflow's life in hardware, and its owner. The device's cookie holds
+    /// both.
     pub generation: Generation,
-    /// Hits in hardware, over all its lives there.
+    /// Hits in hardware, over all the megaflow's lives there.
     pub nic: Counters,
     /// Hits on the host.
     pub host: Counters,
-    /// Time since the last hit; `None` if there was none.
+    /// Time since the last hit; `None` if there was no hit.
     pub used: Option<Duration>,
     /// Union of the TCP flags that the host saw.
     pub tcp_flags: u16,
 }
 
 impl FlowView {
-    /// All hits.
+    /// The hits in hardware and on the host.
     #[must_use]
     pub fn total(&self) -> Counters {
         self.nic + self.host
@@ -131,19 +134,19 @@ impl FlowView {
 /// A port as an operator sees it.
 #[derive(Clone, Debug)]
 pub struct PortView {
-    /// Our number.
+    /// The port's number in megaflows.
     pub id: PortId,
-    /// Its name in the configuration.
+    /// The port's name in the configuration.
     pub name: String,
-    /// Its type in the configuration.
+    /// The port's type in the configuration.
     pub kind: &'static str,
-    /// Can it carry packets now?
+    /// Whether the port can carry packets now.
     pub state: LinkState,
-    /// Why not, or what else is wrong with it, for people.
+    /// Why the port can't carry packets, or what else is wrong with it, for people.
     pub trouble: Option<String>,
-    /// Received by the host datapath.
+    /// Packets that the host datapath received.
     pub received: Counters,
-    /// Sent by the host datapath.
+    /// Packets that the host datapath sent.
     pub sent: Counters,
 }
 
@@ -154,9 +157,9 @@ pub struct Status {
     pub name: String,
     /// The client's name.
     pub client: &'static str,
-    /// Its ports, by number.
+    /// The datapath's ports, by number.
     pub ports: Vec<PortView>,
-    /// Everything that is exported as a metric, the conservation of packets included.
+    /// Everything that is exported as a metric, including the conservation of packets.
     pub metrics: metrics::Snapshot,
     /// The masks of the host table.
     pub masks: Masks,
@@ -165,17 +168,19 @@ pub struct Status {
 /// The masks of the host table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Masks {
-    /// Masks that lookups have visited so far; those that the exact-match cache answered visit
-    /// none.
+    /// Masks that lookups have visited so far. A lookup that the exact-match cache answers visits
+    /// no mask.
     pub visited: u64,
-    /// Masks now, one per port, recirculation id and EtherType that it is used with.
+    /// Masks in the table now. A mask counts once for each combination of port, recirculation id
+    /// and EtherType that it is used with.
     pub total: u64,
 }
 
-/// Why a request was not carried out; nothing was changed.
+/// Why a request failed. A request that was refused has changed nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RequestError {
-    /// It makes no sense as it stands: one line that names the flow or port and why.
+    /// The request makes no sense as it stands; with one line that names the flow or port and
+    /// says why.
     #[error("{0}")]
     Refused(String),
     /// The daemon is stopping.
@@ -186,51 +191,54 @@ pub enum RequestError {
     Timeout(u64),
 }
 
-/// Where an answer goes.
+/// The channel that the answer to a request goes to.
 pub type Reply = Sender<Result<Response, RequestError>>;
 
-/// Raised when the daemon is told to stop: whoever is at work for a client gives up.
+/// A flag that is raised when the daemon is told to stop. Work for a client that is under way is
+/// then given up.
 #[derive(Clone, Default, Debug)]
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// From now on.
+    /// Raises the flag for good.
     pub fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Is it being stopped?
+    /// Returns true if the daemon was told to stop.
     #[must_use]
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The way to the engine thread. Cheap to clone; may be used from any thread.
+/// Sends requests to the engine thread. Cheap to clone; may be used from any thread.
 #[derive(Clone)]
 pub struct Handle {
     requests: Sender<(Request, Reply)>,
     stop: StopFlag,
 }
 
-/// Longest wait for an answer: the engine answers in microseconds unless a device hangs.
+/// The longest wait for an answer. The engine answers in microseconds unless a device hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Handle {
-    /// A handle that sends to the given channel. Each caller has one request in it at most. The
-    /// channel has to be unbounded: such a one drops what is still in it with its receiver, and
-    /// so tells whoever waits.
+    /// Makes a handle that sends to the given channel. Each caller has at most one request in the
+    /// channel. The channel has to be unbounded: an unbounded channel drops its remaining
+    /// requests together with its receiver, and so the callers that wait for answers are told.
     #[must_use]
     pub fn new(requests: Sender<(Request, Reply)>, stop: StopFlag) -> Handle {
         Handle { requests, stop }
     }
 
-    /// Nothing is to be begun any more. Every request but for another exit is refused already.
+    /// Returns an error if the daemon is stopping, so that the caller begins nothing new. The
+    /// engine then refuses every request except another exit.
     pub fn check_stopping(&self) -> Result<(), RequestError> {
         if self.stop.is_raised() { Err(RequestError::Stopping) } else { Ok(()) }
     }
 
-    /// Asks and waits for the answer. Blocks: from async code call it on a blocking thread.
+    /// Sends a request and waits for the answer. Blocks: async code has to call it on a blocking
+    /// thread.
     pub fn ask(&self, request: Request) -> Result<Response, RequestError> {
         let (reply, answer) = bounded(1);
         let late = RequestError::Timeout(PATIENCE.as_secs());

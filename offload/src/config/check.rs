@@ -1,4 +1,4 @@
-//! What no section sees alone.
+//! Checks that concern more than one section.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,14 +1,15 @@
-//! The table of all keys: what the reader knows, and the reference page.
+//! The table of all keys. The reader takes the known keys from it, and the reference page is
+//! written from it.
 
-/// One key.
+/// One key of the configuration file.
 pub struct Key {
-    /// The section that it stands in, as it is written.
+    /// The section of the key, as it is written in the file.
     pub section: &'static str,
-    /// Its name.
+    /// The name of the key.
     pub name: &'static str,
-    /// What its value looks like.
+    /// The form of the value.
     pub value: &'static str,
-    /// What it means, and what holds without it.
+    /// The meaning of the key, and what holds without the key.
     pub meaning: &'static str,
 }
 
@@ -69,7 +70,7 @@ pub(super) fn known(section: &str) -> Vec<&'static str> {
     KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect()
 }
 
-/// `docs/reference/config.md`.
+/// Returns the text of `docs/reference/config.md`.
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(

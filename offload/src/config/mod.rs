@@ -1,8 +1,8 @@
-//! `megaflow.toml`: what it says, checked.
+//! The configuration file `megaflow.toml`, read and checked.
 //!
-//! One file per idea: `keys` is the table of all keys, `section` walks the text and knows lines
-//! and unknown keys, `read` turns sections into the types below, `check` looks at what no section
-//! sees alone.
+//! One file per idea: `keys` has the table of all keys; `section` walks the text and knows its
+//! lines and unknown keys; `read` turns sections into the types below; `check` looks at what
+//! concerns more than one section.
 
 mod check;
 pub mod keys;
@@ -22,40 +22,40 @@ use flow::PortId;
 pub struct Config {
     /// The datapath.
     pub datapath: Datapath,
-    /// Its ports, in the order of the file.
+    /// The datapath's ports, in the order of the file.
     pub ports: Vec<Port>,
-    /// The hardware providers, in the order of the file: at most one of each kind.
+    /// The hardware providers, in the order of the file; at most one of each kind.
     pub providers: Vec<Provider>,
-    /// The MAC-learning switch, where it is the client.
+    /// The settings of the MAC-learning switch, used if the switch is the client.
     pub l2: L2,
     /// The control socket.
     pub control: Control,
-    /// Where the HTTP listener listens; `None` without `[http]`.
+    /// The HTTP listener; `None` without `[http]`.
     pub http: Option<Http>,
 }
 
-/// `[datapath]`
+/// The section `[datapath]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Datapath {
-    /// Its name.
+    /// The datapath's name.
     pub name: String,
-    /// The CPU core of the forwarding thread; `None` leaves it to the kernel.
+    /// The CPU core of the forwarding thread; with `None` the kernel chooses.
     pub worker: Option<usize>,
-    /// Who answers upcalls.
+    /// The client, which answers upcalls.
     pub client: ClientKind,
 }
 
-/// Who answers upcalls.
+/// The kinds of client. The client answers upcalls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientKind {
     /// The MAC-learning switch.
     L2,
-    /// Nobody: megaflows come over the control socket only.
+    /// No client: megaflows come over the control socket only.
     None,
 }
 
 impl ClientKind {
-    /// Its word in the configuration.
+    /// The client's word in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -65,62 +65,64 @@ impl ClientKind {
     }
 }
 
-/// `[l2]`
+/// The section `[l2]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct L2 {
-    /// Addresses that are known at once.
+    /// The largest number of addresses that are known at once.
     pub mac_table_size: u32,
-    /// Seconds for which an address that is not seen stays known.
+    /// Seconds for which an address stays known after it was last seen.
     pub mac_aging_time: u32,
 }
 
 impl Default for L2 {
-    /// OVS's own defaults.
+    /// Returns OVS's own defaults.
     fn default() -> L2 {
         L2 { mac_table_size: 8192, mac_aging_time: 300 }
     }
 }
 
-/// `[[port]]`
+/// A section `[[port]]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Port {
-    /// Its number in megaflows: `number`, or its place in the file, from 1.
+    /// The port's number in megaflows: `number`, or the port's place in the file, from 1.
     pub id: PortId,
-    /// Its name, unique.
+    /// The port's name, which is unique.
     pub name: String,
-    /// What it is.
+    /// The port's type and settings.
     pub kind: PortKind,
 }
 
-/// What a port is.
+/// The type and settings of a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PortKind {
-    /// An interface that exists.
+    /// An interface that exists already.
     System(Device),
-    /// A tap interface that is made at start, is up, and goes away at the end; named like the
-    /// port.
+    /// A tap interface named like the port. The interface is made at start, is up, and goes away
+    /// at the end.
     Internal,
-    /// The same with an interface name of its own.
+    /// A tap interface as for `Internal`, but with an interface name of its own.
     Tap(String),
     /// Packets from a file and into a file (classic pcap).
     Pcap {
-        /// Read from the start on; `None` receives nothing.
+        /// The file that packets are read from, from the start on; with `None` the port receives
+        /// nothing.
         input: Option<PathBuf>,
-        /// Written anew; `None` throws packets away.
+        /// The file that packets are written to, written anew; with `None` packets are thrown
+        /// away.
         output: Option<PathBuf>,
     },
     /// A wire port of the FPGA card.
     Fpga {
-        /// Which, from 0.
+        /// The number of the wire port, from 0.
         wire: u16,
-        /// The interface that the card's model attaches this wire to. Only with the model: a
+        /// The interface that the card's model attaches this wire to. Only the model needs one: a
         /// real card has real wires.
         device: Option<String>,
     },
 }
 
 impl PortKind {
-    /// Its word in the configuration.
+    /// The port type's word in the configuration.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -133,12 +135,12 @@ impl PortKind {
     }
 }
 
-/// How an interface is found.
+/// The way in which an interface is found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Device {
-    /// By its name.
+    /// By the interface's name.
     Name(String),
-    /// By what a switchdev NIC says of its representor.
+    /// By the attributes that a switchdev NIC gives its representor.
     Representor {
         /// `phys_switch_id`, lower-case hex.
         switch_id: String,
@@ -158,16 +160,16 @@ impl fmt::Display for Device {
     }
 }
 
-/// `[[provider]]`
+/// A section `[[provider]]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Provider {
-    /// What it drives.
+    /// The hardware that the provider drives.
     pub kind: ProviderKind,
-    /// `[provider.budget]`: at most so many installs in a second; `None` is without limit.
+    /// `[provider.budget]`: the largest number of installs in a second; `None` is no limit.
     pub inserts_per_second: Option<u32>,
 }
 
-/// What a provider drives.
+/// The hardware that a provider drives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProviderKind {
     /// tc flower on the system ports.
@@ -177,7 +179,7 @@ pub enum ProviderKind {
 }
 
 impl ProviderKind {
-    /// Its word in the configuration.
+    /// The provider kind's word in the configuration.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -187,20 +189,20 @@ impl ProviderKind {
     }
 }
 
-/// Which card.
+/// The FPGA card that a provider drives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Card {
-    /// The embedded model.
+    /// The embedded model of the card.
     Model,
     /// The device at this PCI address, in its long form (`0000:03:00.0`), bound to vfio-pci.
     Pci(String),
 }
 
-/// `[control]`
+/// The section `[control]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Control {
-    /// The control socket. Its pidfile stands beside it, named by the part of the file name
-    /// before the first dot.
+    /// The path of the control socket. The pidfile stands beside the socket and is named by the
+    /// part of the socket's file name before the first dot.
     pub socket: PathBuf,
 }
 
@@ -210,36 +212,36 @@ impl Default for Control {
     }
 }
 
-/// `[http]`
+/// The section `[http]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Http {
-    /// Where it listens.
+    /// The address and port that the listener binds.
     pub listen: SocketAddr,
-    /// Names by which clients may ask for it, besides literal addresses, `localhost` and the
-    /// machine's own; lower case.
+    /// Names by which clients may address the listener, in lower case. Literal addresses,
+    /// `localhost` and the machine's own name are allowed besides.
     pub hosts: Vec<String>,
 }
 
 impl Http {
-    /// Listens there and has no further names.
+    /// Makes a listener at that address without further names.
     #[must_use]
     pub fn at(listen: SocketAddr) -> Http {
         Http { listen, hosts: Vec::new() }
     }
 }
 
-/// What is wrong with a configuration: one line that names the file, the line where there is one,
+/// An error in a configuration: one line that names the file, the line number if there is one,
 /// and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct ConfigError {
     /// `FILE` or `FILE:LINE`.
     pub place: String,
-    /// What is wrong, with the fix.
+    /// What is wrong, and the fix.
     pub message: String,
 }
 
-/// Reads and checks a configuration file. Nothing else is read, nothing is changed.
+/// Reads and checks a configuration file. No other file is read, and nothing is changed.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let name = path.display().to_string();
     let text = crate::text::read(path).map_err(|error| ConfigError {
@@ -249,7 +251,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     parse(&name, &text)
 }
 
-/// The same for a text; `name` stands for the file in errors.
+/// Reads and checks the text of a configuration file; `name` stands for the file in errors.
 pub fn parse(name: &str, text: &str) -> Result<Config, ConfigError> {
     let source = section::Source { name, text };
     let config = read::config(source)?;

@@ -1,4 +1,4 @@
-//! From sections to types.
+//! Turns the sections of the file into the types of the configuration.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,11 @@ use super::{
     Provider, ProviderKind,
 };
 
-/// Port numbers are 16 bit in OVS, and its highest ones are reserved.
+/// The highest port number. Port numbers have 16 bits in OVS, and the highest ones are reserved.
 const LAST_PORT: u64 = 0xfeff;
-/// Cores that a mask of the kernel's default size can name.
+/// The highest core that a CPU mask of the kernel's default size can name.
 const LAST_CORE: u64 = 1023;
-/// Longest interface name: `IFNAMSIZ` less the final zero.
+/// The longest interface name in bytes: `IFNAMSIZ` less the final zero.
 const INTERFACE_NAME: usize = 15;
 
 const BUILT_PORTS: [&str; 5] = ["system", "internal", "tap", "pcap", "fpga"];
@@ -72,7 +72,7 @@ fn http(section: &Section<'_>) -> Result<Http, ConfigError> {
     Ok(Http { listen, hosts })
 }
 
-/// The ranges are OVS's.
+/// Reads `[l2]`. The ranges are OVS's.
 fn l2(section: &Section<'_>) -> Result<L2, ConfigError> {
     let number = |key: &str, range, default| {
         let number = section.number(key, range)?;
@@ -199,7 +199,7 @@ fn device(section: &Section<'_>) -> Result<Device, ConfigError> {
     })
 }
 
-/// The kernel's rule for the names of interfaces.
+/// Returns the name if it meets the kernel's rule for the names of interfaces.
 fn interface(section: &Section<'_>, key: &str, name: &str) -> Result<String, ConfigError> {
     let bad = name.len() > INTERFACE_NAME
         || name == "."
@@ -239,7 +239,7 @@ fn provider(section: &Section<'_>) -> Result<Provider, ConfigError> {
     Ok(Provider { kind, inserts_per_second })
 }
 
-/// `[DOMAIN:]BUS:DEVICE.FUNCTION` in hex; the domain 0000 may be left out.
+/// Reads a PCI address, `[DOMAIN:]BUS:DEVICE.FUNCTION` in hex. The domain 0000 may be left out.
 fn pci(section: &Section<'_>, text: &str) -> Result<String, ConfigError> {
     let long = if text.matches(':').count() == 1 { format!("0000:{text}") } else { text.into() };
     let shape = "hhhh:hh:hh.o";

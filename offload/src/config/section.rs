@@ -1,4 +1,4 @@
-//! A table of the file, with the lines that its keys stand on.
+//! A table of the file, with the lines of its keys.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::ConfigError;
 use super::keys::known;
 
-/// The file as text.
+/// The text of the file, and the file's name for errors.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) name: &'a str,
@@ -16,30 +16,30 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// An error at a place of the text.
+    /// Makes an error at a place of the text.
     pub(super) fn error(&self, at: &Range<usize>, message: impl Into<String>) -> ConfigError {
         let before = &self.text.as_bytes()[..at.start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         ConfigError { place: format!("{}:{line}", self.name), message: message.into() }
     }
 
-    /// An error of the file as a whole.
+    /// Makes an error of the file as a whole.
     pub(super) fn whole(&self, message: impl Into<String>) -> ConfigError {
         ConfigError { place: self.name.to_owned(), message: message.into() }
     }
 }
 
-/// One table.
+/// One table of the file.
 pub(super) struct Section<'a> {
     source: Source<'a>,
-    /// As the reader writes it: `[datapath]`.
+    /// The section as it is written in the file, for errors: `[datapath]`.
     title: &'static str,
     at: Range<usize>,
     table: &'a DeTable<'a>,
 }
 
 impl<'a> Section<'a> {
-    /// The whole file as a table of sections.
+    /// Returns the whole file as a table of sections.
     pub(super) fn root(
         source: Source<'a>,
         table: &'a Spanned<DeTable<'a>>,
@@ -49,7 +49,7 @@ impl<'a> Section<'a> {
         Ok(root)
     }
 
-    /// An unknown key is an error that names the nearest known one.
+    /// Returns an error if a key is unknown. The error names the nearest known key.
     fn only(&self, known: &[&str]) -> Result<(), ConfigError> {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
@@ -69,25 +69,25 @@ impl<'a> Section<'a> {
         self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
-    /// An error at a key, or at the section where the key is not there.
+    /// Makes an error at a key, or at the section if the key is missing.
     pub(super) fn error(&self, key: &str, message: impl std::fmt::Display) -> ConfigError {
         let at = self.get(key).map_or_else(|| self.at.clone(), Spanned::span);
         self.source.error(&at, format!("{}: {key}: {message}", self.title))
     }
 
-    /// An error of the section as a whole.
+    /// Makes an error of the section as a whole.
     pub(super) fn whole(&self, message: impl std::fmt::Display) -> ConfigError {
         self.source.error(&self.at, format!("{} {message}", self.title))
     }
 
-    /// A key that has to be there.
+    /// Returns the value of a key that has to be there, or an error if the key is missing.
     pub(super) fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
         value.ok_or_else(|| {
             self.source.error(&self.at, format!("{}: the key '{key}' is missing", self.title))
         })
     }
 
-    /// A table below this one.
+    /// Returns the table of that key, or `None` if the key is missing.
     pub(super) fn section(
         &self,
         key: &str,
@@ -97,7 +97,7 @@ impl<'a> Section<'a> {
         self.sub(key, value, title).map(Some)
     }
 
-    /// An array of tables below this one; empty where it is not there.
+    /// Returns the array of tables of that key; the array is empty if the key is missing.
     pub(super) fn sections(
         &self,
         key: &str,
@@ -128,7 +128,7 @@ impl<'a> Section<'a> {
         Ok(section)
     }
 
-    /// A string that is not empty.
+    /// Returns the string of that key. An empty string is an error.
     pub(super) fn string(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
         match self.get(key).map(Spanned::get_ref) {
             None => Ok(None),
@@ -138,7 +138,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A list of strings that are not empty.
+    /// Returns the list of strings of that key. An empty string is an error.
     pub(super) fn strings(&self, key: &str) -> Result<Option<Vec<&'a str>>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let Some(array) = value.get_ref().as_array() else {
@@ -152,7 +152,7 @@ impl<'a> Section<'a> {
         array.iter().map(one).collect::<Result<_, _>>().map(Some)
     }
 
-    /// A whole number within a range.
+    /// Returns the whole number of that key. A number outside the range is an error.
     pub(super) fn number(
         &self,
         key: &str,
@@ -161,7 +161,7 @@ impl<'a> Section<'a> {
         self.get(key).map(|value| self.as_number(key, value.get_ref(), range)).transpose()
     }
 
-    /// A list of whole numbers within a range.
+    /// Returns the list of whole numbers of that key. A number outside the range is an error.
     pub(super) fn numbers(
         &self,
         key: &str,
@@ -194,12 +194,13 @@ impl<'a> Section<'a> {
             })
     }
 
-    /// Is the key there as a table?
+    /// Returns true if the key is there and its value is a table.
     pub(super) fn is_table(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| value.get_ref().is_table())
     }
 
-    /// Refuses keys that make no sense for what this section turned out to be.
+    /// Returns an error if one of the keys is there. The keys are those that make no sense with
+    /// the section's other values.
     pub(super) fn without(&self, keys: &[&str], why: &str) -> Result<(), ConfigError> {
         match keys.iter().find(|key| self.get(key).is_some()) {
             Some(key) => Err(self.error(key, why)),
@@ -212,7 +213,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The known word nearest to this one, if it is near enough to be meant.
+/// Returns the known word nearest to this one, if it is near enough to be meant.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let near = known.iter().map(|other| (distance(word, other), *other)).min()?;
     (near.0 <= near.1.len().max(word.len()) / 2).then_some(near.1)

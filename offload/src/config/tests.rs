@@ -75,7 +75,7 @@ fn the_least_is_a_name() {
     assert_eq!((config.http, config.datapath.worker), (None, None));
 }
 
-/// Each change of the good text, with the line and the words of the error that it brings.
+/// Changes to the good text, each with the line and the words of the resulting error.
 const BAD: &[(&str, &str, &str)] = &[
     (
         "workers = [1]",

@@ -1,8 +1,9 @@
 //! The files of the control socket: who holds them, and that none is left behind.
 //!
-//! For the socket `DIR/NAME.ctl` of the configuration: `DIR/NAME.pid` (see `pidfile`);
-//! `DIR/NAME.<pid>.ctl`, where the socket is bound; and `DIR/NAME.ctl` itself, a hard link to it.
-//! Whoever has the pidfile may clear away what another one left.
+//! The socket `DIR/NAME.ctl` of the configuration has these files: `DIR/NAME.pid` (see
+//! `pidfile`); `DIR/NAME.<pid>.ctl`, which the socket is bound to; and `DIR/NAME.ctl` itself, a
+//! hard link to the bound file. The process that has the pidfile may remove the files that
+//! another process left.
 
 use std::fmt;
 use std::fs;
@@ -16,10 +17,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::pidfile::Pidfile;
 
-/// Waiting connections that the kernel keeps for us.
+/// The number of waiting connections that the kernel keeps for us.
 const BACKLOG: i32 = 64;
 
-/// Why the control socket can't be had: one line with the path.
+/// Why the control socket can't be had; one line with the path.
 #[derive(Debug, thiserror::Error)]
 pub struct StartError {
     path: PathBuf,
@@ -44,14 +45,15 @@ impl fmt::Display for StartError {
     }
 }
 
-/// The files, held. Dropping removes them.
+/// The files of the control socket, held by this process. Dropping the value removes the files.
 #[derive(Debug)]
 pub(super) struct Address {
     socket: PathBuf,
     bound: PathBuf,
-    /// Names of the socket that were made, in that order.
+    /// The names of the socket that were made, in the order of their making.
     sockets: Vec<PathBuf>,
-    // Dropped in this order, after the sockets: up to here the pidfile keeps others out.
+    // The pidfile and the folders are dropped in this order, after the sockets are removed. Until
+    // then the pidfile keeps other daemons out.
     _pidfile: Pidfile,
     _folders: Folders,
 }
@@ -108,8 +110,8 @@ impl Address {
     fn bind(&mut self) -> io::Result<UnixListener> {
         let flags = SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        // Before bind, so that there is no moment in which others could connect: Linux gives the
-        // file the mode of the descriptor.
+        // The mode is set before the bind, so that no other user can connect at any moment: Linux
+        // gives the file the mode of the descriptor.
         fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&fd, &SocketAddrUnix::new(&self.bound)?)?;
         self.sockets.push(self.bound.clone());
@@ -124,19 +126,19 @@ impl Address {
 
 impl Drop for Address {
     fn drop(&mut self) {
-        // Each may be gone already.
+        // Each socket may be gone already.
         for socket in self.sockets.iter().rev() {
             let _ = fs::remove_file(socket);
         }
     }
 }
 
-/// Folders that were made, deepest first. Dropping removes those that are empty.
+/// Folders that were made, deepest first. Dropping removes the empty ones.
 #[derive(Debug)]
 struct Folders(Vec<PathBuf>);
 
 impl Folders {
-    /// Makes the folder and what is missing above it.
+    /// Makes the folder and the missing folders above it.
     fn make(folder: &Path) -> io::Result<Folders> {
         let missing = folder.ancestors().take_while(|folder| !folder.exists());
         let missing = missing.filter(|folder| !folder.as_os_str().is_empty());
@@ -158,8 +160,8 @@ impl Drop for Folders {
     }
 }
 
-/// Removes `NAME.<pid>.ctl`, and a pidfile that never got its name, of processes that were
-/// killed: the pidfile says that none of them lives.
+/// Removes the files that killed processes left: each `NAME.<pid>.ctl`, and each pidfile that
+/// never got its name. The pidfile guarantees that none of those processes is alive.
 fn clear_stale(folder: &Path, name: &str) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {

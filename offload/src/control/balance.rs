@@ -1,4 +1,4 @@
-//! The conservation of packets as people and machines read it.
+//! The conservation of packets, in the form that people and machines read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,54 +11,57 @@ use super::view::Count;
 /// Where packets and bytes came in and where they ended: [`Conservation`] in words.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Balance {
-    /// What came in by all ports.
+    /// Packets that came in by all ports.
     pub offered: Count,
-    /// First hits in hardware.
+    /// Packets whose first hit was in hardware.
     pub nic: Count,
-    /// First hits on the host.
+    /// Packets whose first hit was on the host.
     pub host: Count,
-    /// Lost before any megaflow was hit or within a chain, or waiting for an answer.
+    /// Packets that were lost before they hit a megaflow or within a chain, or that wait for an
+    /// answer.
     pub unmatched: Count,
-    /// Sent into another lookup by megaflows in hardware.
+    /// Packets that megaflows in hardware sent into another lookup.
     pub recirculated: Count,
-    /// Of them: hit there, or came up to the host.
+    /// Recirculated packets that hit again in hardware or came up to the host.
     pub went_on: Count,
     /// Packets that action lists made.
     pub copies: Count,
-    /// Bytes that action lists added to packets; less than 0: took away.
+    /// Bytes that action lists added to packets; negative if they removed more than they added.
     pub rewritten_bytes: i64,
-    /// Sent by hardware alone.
+    /// Packets that hardware sent by itself.
     pub sent_nic: Count,
-    /// Sent by the host.
+    /// Packets that the host sent.
     pub sent_host: Count,
-    /// Ended as somebody wanted: `drop` (by a megaflow), `userspace` (up to the client).
+    /// Packets that ended on purpose: `drop` (by a megaflow) and `userspace` (up to the client).
     pub consumed: BTreeMap<String, Count>,
-    /// Lost, by who lost it (`nic`, `host`) and the reason.
+    /// Packets that were lost, by the side that lost them (`nic`, `host`) and the reason.
     pub lost: BTreeMap<String, BTreeMap<String, Count>>,
-    /// Waiting for an answer.
+    /// Packets that wait for an answer.
     pub in_flight: Count,
-    /// Of what hardware did: what no counter of a port confirms.
+    /// Hits in hardware that no counter of a port confirms.
     pub unwitnessed: Count,
-    /// Nothing came between the readings that this is made of.
+    /// True if no packet came between the readings of the counters.
     pub at_rest: bool,
-    /// What can be said of packets and bytes together: the worse of both.
+    /// The worse state of packets and bytes.
     pub state: String,
-    /// The same as yes or no: everything was checked, and adds up.
+    /// True if everything was checked and the equations hold.
     pub holds: bool,
-    /// What can be said of the packets.
+    /// The verdict on the packets.
     pub packets: Said,
-    /// What can be said of the bytes.
+    /// The verdict on the bytes.
     pub bytes: Said,
 }
 
-/// What can be said of an equation, and what is off.
+/// The verdict on packets or bytes, and the amounts by which the equations are off.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Said {
-    /// `holds`, `not-checked`, `not-at-rest` or `does-not-hold`.
+    /// The state: `holds`, `not-checked`, `not-at-rest` or `does-not-hold`.
     pub state: String,
-    /// Sent into a lookup, less what came of a lookup.
+    /// Packets or bytes that were sent into a lookup, less the ones that lookups account for; 0
+    /// if both agree.
     pub lookups: i64,
-    /// Offered and copied, less what ended somewhere or is in flight.
+    /// Packets or bytes that were offered, copied or added, less the ones that ended or are in
+    /// flight; 0 if both agree.
     pub ends: i64,
 }
 
@@ -101,7 +104,7 @@ impl From<&Conservation> for Balance {
 }
 
 impl Balance {
-    /// Three lines: where packets ended and where bytes did, each with what can be said of it, and
+    /// Returns three lines: where packets ended and where bytes ended, each with its verdict, and
     /// what lookups found.
     #[must_use]
     pub fn lines(&self) -> String {
@@ -141,7 +144,7 @@ impl Balance {
     }
 }
 
-/// The sum, and in brackets what it is made of, where that is not 0.
+/// Returns the sum, and in brackets the parts that are not 0.
 fn parts(of: impl Iterator<Item = (String, u64)>) -> String {
     let of: Vec<(String, u64)> = of.filter(|(_, count)| *count > 0).collect();
     let sum: u64 = of.iter().map(|(_, count)| count).sum();
@@ -153,7 +156,7 @@ fn parts(of: impl Iterator<Item = (String, u64)>) -> String {
 }
 
 impl Said {
-    /// For people: the state, and by how much it is off.
+    /// Returns the state in words, with the amount by which an equation is off, for people.
     fn words(&self) -> String {
         let is_off = self.state == State::DoesNotHold.name();
         let words = match (is_off, self.ends, self.lookups) {

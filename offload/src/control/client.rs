@@ -14,9 +14,9 @@ use super::framing::Framer;
 use super::methods::{self, Answer};
 use super::{Context, Presence};
 
-/// From connecting, or the last reply, to the end of the next request.
+/// The time limit for a request, from the connect or the last reply to the request's end.
 const REQUEST: Duration = Duration::from_secs(30);
-/// For taking a reply.
+/// The time limit for a client to take a reply.
 const REPLY: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
@@ -27,8 +27,8 @@ struct Request {
     params: Vec<Value>,
 }
 
-/// Answers requests, one after the other, until the client leaves, is too slow, or sends what is
-/// no request.
+/// Answers requests, one after the other, until the client leaves, is too slow, or sends bytes
+/// that are not a request.
 pub(super) async fn serve(mut stream: UnixStream, context: Arc<Context>, presence: Presence) {
     let mut framer = Framer::default();
     let mut format = Format::default();
@@ -59,7 +59,7 @@ pub(super) async fn serve(mut stream: UnixStream, context: Arc<Context>, presenc
     }
 }
 
-/// The next request; `None` at the end of the stream.
+/// Returns the next request, or `None` at the end of the stream.
 async fn receive(stream: &mut UnixStream, framer: &mut Framer) -> Result<Option<Request>, String> {
     let mut bytes = [0; 4096];
     loop {
@@ -97,7 +97,8 @@ fn reply(id: &Value, result: &Value) -> String {
     json!({"id": id, "result": result, "error": null}).to_string()
 }
 
-/// In every form a string that ends with a newline, as in OVS.
+/// Makes the reply of a request that failed. The error is a string that ends with a newline in
+/// every form, as in OVS.
 fn refusal(id: &Value, message: &str) -> String {
     json!({"id": id, "result": null, "error": format!("{message}\n")}).to_string()
 }

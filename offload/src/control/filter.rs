@@ -1,4 +1,4 @@
-//! Which flows a dump shows: `filter=…` in ODP text or in the words of `ovs-ofctl`.
+//! Selects the flows that a dump shows, by `filter=…` in ODP text or in the words of `ovs-ofctl`.
 
 mod names;
 
@@ -6,9 +6,9 @@ use flow::{Field, Key, MacAddr, Mask, Match, odp};
 
 use names::{FIELDS, Named, Needs, PROTOCOLS};
 
-/// A filter: the packets that have these values in these bits. As in OVS it shows every megaflow
-/// that such a packet can hit, so a megaflow that leaves a field wild passes whatever the filter
-/// says of that field.
+/// A filter stands for all packets that have these values in these bits. As in OVS, a filter
+/// shows every megaflow that such a packet can hit. A megaflow that leaves a field wild therefore
+/// passes, whatever the filter says about that field.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
     key: Key,
@@ -16,26 +16,27 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads `in_port=1,tcp,nw_dst=10.0.0.0/8` as OVS does, masks and prefixes besides, or ODP
-    /// text such as `in_port(1),eth_type(0x0800)`. What a filter does not speak of is wild, the
-    /// VLAN tag included. An error names the word at fault.
+    /// Reads `in_port=1,tcp,nw_dst=10.0.0.0/8` as OVS does, and also masks and prefixes, or ODP
+    /// text such as `in_port(1),eth_type(0x0800)`. A field that the filter does not name is wild;
+    /// this includes the VLAN tag. An error names the word at fault.
     pub fn parse(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
         let filter = match words(text, ports) {
-            // OVS reads `in_port(1),tcp` as well; more parentheses than that are ODP text.
+            // OVS reads `in_port(1),tcp` as words too. A text with parentheses that can't be read
+            // as words is ODP text.
             Err(_) if text.contains('(') => odp_text(text, ports),
             read => read,
         };
         filter.map_err(|why| format!("filter '{text}': {why}"))
     }
 
-    /// Is there a packet of the filter that hits the megaflow?
+    /// Returns true if some packet of the filter hits the megaflow.
     #[must_use]
     pub fn passes(&self, matching: &Match) -> bool {
         let both = self.mask.masked(matching.mask());
         self.key.masked(&both) == matching.key().masked(&both)
     }
 
-    /// Adds a condition; one that contradicts what was said before is an error.
+    /// Adds a condition. A condition that contradicts an earlier one is an error.
     fn set(&mut self, field: Field, value: u128, mask: u128) -> Result<(), String> {
         let (old, said) = (self.key.get(field), self.mask.get(field));
         if (old ^ value) & said & mask != 0 {
@@ -46,8 +47,8 @@ impl Filter {
         Ok(())
     }
 
-    /// The headers that a field is in: implied where there is one choice, an error where there are
-    /// several and the filter has none of them.
+    /// Adds the headers that a field is in. A header with one possible value is implied. If
+    /// several values are possible and the filter has none of them, that is an error.
     fn require(&mut self, needs: &Needs) -> Result<(), String> {
         let wants = || format!("needs {} beside it", needs.words);
         let protocols: Vec<u16> = needs.protocols.iter().map(|one| u16::from(*one)).collect();
@@ -85,7 +86,7 @@ fn words(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
     Ok(filter)
 }
 
-/// Adds one word; returns what headers it needs.
+/// Adds one word. Returns the headers that the word needs.
 fn add(
     filter: &mut Filter,
     word: &str,
@@ -125,7 +126,7 @@ fn add(
     Ok(named.needs)
 }
 
-/// Flags by name or number, as `tcp_flags(…)` has them.
+/// Reads flags by name or number, as in `tcp_flags(…)`.
 fn tcp_flags(text: &str, ports: odp::Ports<'_>) -> Result<(u128, u128), String> {
     let text = format!("eth_type(0x0800),ipv4(proto=6),tcp_flags({text})");
     let (key, mask) = odp::parse_masked(&text, ports).map_err(|error| error.message)?;
@@ -133,7 +134,8 @@ fn tcp_flags(text: &str, ports: odp::Ports<'_>) -> Result<(u128, u128), String> 
 }
 
 impl Named {
-    /// `VALUE`, `VALUE/MASK` or, for IP addresses, `VALUE/LENGTH`, placed in the field.
+    /// Reads `VALUE`, `VALUE/MASK` or, for IP addresses, `VALUE/LENGTH`, and places value and
+    /// mask in the field.
     fn condition(&self, text: &str) -> Result<(u128, u128), String> {
         let full = u128::MAX >> (128 - self.bits);
         let (value, mask) = match text.split_once('/') {
@@ -155,7 +157,8 @@ impl Named {
         Ok((place(value & mask), place(mask)))
     }
 
-    /// A value or mask in the form that the field's values have, of at most so much.
+    /// Reads a value or mask in the form of the field's values. A number above `most` is an
+    /// error.
     fn value(&self, text: &str, most: u128) -> Result<u128, String> {
         let wrong = |form: &str| format!("has '{text}', which is not {form}");
         let value = match self.field {

@@ -1,15 +1,16 @@
-//! The form that a client wants its answers in: `ovs-appctl --format json` of OVS 3.4 and later
-//! sends `set-options --format json` on its connection, and then the command.
+//! The form of the answers that a client asks for. `ovs-appctl --format json` of OVS 3.4 and
+//! later sends `set-options --format json` on its connection before the command.
 
 use serde_json::{Value, json};
 
 /// The form of a connection's answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Format {
-    /// A string each.
+    /// Each answer is a string.
     #[default]
     Text,
-    /// A JSON document each; a method that only has text has it in one as a string.
+    /// Each answer is a JSON document. The document of a method that only has text holds the text
+    /// as a string.
     Json,
 }
 
@@ -36,7 +37,7 @@ impl Format {
         Ok(format)
     }
 
-    /// A text in this form.
+    /// Returns a text in this form.
     pub(super) fn of_text(self, text: String) -> Value {
         match self {
             Format::Text => Value::String(text),

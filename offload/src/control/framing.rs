@@ -1,13 +1,13 @@
-//! Where one JSON object ends and the next begins, found in one pass over the bytes.
+//! Finds where one JSON object ends and the next begins, in one pass over the bytes.
 
-/// A request may be that long: flows in bulk come as a file, not as arguments.
+/// The largest request in bytes. Flows in bulk come as a file, not as arguments.
 pub(super) const MAX_REQUEST: usize = 1 << 20;
 
 /// Collects bytes until an object is whole.
 #[derive(Default)]
 pub(super) struct Framer {
     buffer: Vec<u8>,
-    /// Bytes that were looked at.
+    /// The number of bytes that were looked at.
     seen: usize,
     depth: usize,
     in_string: bool,
@@ -24,12 +24,12 @@ pub(super) enum FramingError {
 }
 
 impl Framer {
-    /// Adds what was read.
+    /// Adds bytes that were read.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole object, or `None` if more bytes are needed.
+    /// Returns the next whole object, or `None` if more bytes are needed.
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, FramingError> {
         if self.depth == 0 {
             let blank = self.buffer.iter().take_while(|b| b.is_ascii_whitespace()).count();
@@ -51,8 +51,8 @@ impl Framer {
         if self.buffer.len() > MAX_REQUEST { Err(FramingError::TooLong) } else { Ok(None) }
     }
 
-    /// Does the object end with this byte? Braces in pairs are enough to find the end; whether
-    /// what stands between them is JSON the parser says.
+    /// Returns true if the object ends with this byte. Counting pairs of braces is enough to find
+    /// the end; the parser checks whether the bytes between them are JSON.
     fn step(&mut self, byte: u8) -> bool {
         if self.in_string {
             match byte {

@@ -8,7 +8,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// Modules as `vlog/set` names them, and the code that they stand for.
+/// Modules as `vlog/set` names them, and the paths of their code.
 const MODULES: [(&str, &str); 11] = [
     ("config", "offload::config"),
     ("control", "offload::control"),
@@ -23,7 +23,7 @@ const MODULES: [(&str, &str); 11] = [
     ("vfio", "vfio"),
 ];
 
-/// OVS's levels, and ours.
+/// OVS's levels, and the level of ours for each.
 const LEVELS: [(&str, &str); 6] = [
     ("off", "off"),
     ("emer", "error"),
@@ -40,7 +40,7 @@ const TABLE_HEAD: &str = concat!(
 
 type Apply = dyn Fn(EnvFilter) + Send + Sync;
 
-/// The levels that hold now. Cheap to clone.
+/// The levels that are in force. Cheap to clone.
 #[derive(Clone)]
 pub struct Log {
     levels: Arc<Mutex<Levels>>,
@@ -61,27 +61,29 @@ impl Levels {
 }
 
 impl Log {
-    /// Writes the process's log to stderr, from `info` up, without colour; to be called once.
+    /// Writes the process's log to stderr, from `info` up, without colour. To be called once.
     pub fn install() -> Result<Log, TryInitError> {
         let levels = Levels { all: "info", modules: BTreeMap::new() };
         let (filter, handle) = reload::Layer::new(EnvFilter::new(levels.directives()));
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
         tracing_subscriber::registry().with(filter).with(lines).try_init()?;
-        // Fails only when the subscriber is gone; it lives as long as the process.
+        // The reload fails only when the subscriber is gone, but the subscriber lives as long as
+        // the process.
         let apply = move |filter| drop(handle.reload(filter));
         Ok(Log { levels: Arc::new(Mutex::new(levels)), apply: Arc::new(apply) })
     }
 
-    /// Levels that are kept but reach no log: for tests, and where another subscriber is
-    /// installed.
+    /// Makes levels that are kept but reach no log: for tests, and for a process with another
+    /// subscriber.
     #[must_use]
     pub fn detached() -> Log {
         let levels = Levels { all: "info", modules: BTreeMap::new() };
         Log { levels: Arc::new(Mutex::new(levels)), apply: Arc::new(drop) }
     }
 
-    /// Takes OVS's specs: words apart by `:` or spaces, each a level, a module or `any`, or the
-    /// destination `console`. A spec without a level means `dbg`. All of them hold or none.
+    /// Takes OVS's specs. The words of a spec are separated by `:`, spaces or commas; each is a
+    /// level, a module or `any`, or the destination `console`. A spec without a level means
+    /// `dbg`. If one spec is wrong, no level changes.
     pub fn set(&self, specs: &[String]) -> Result<(), String> {
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
         let mut wanted = levels.clone();
@@ -96,7 +98,7 @@ impl Log {
         Ok(())
     }
 
-    /// The levels by module, in OVS's form: the log goes to the console, and nowhere else.
+    /// Returns the levels by module, in OVS's form. The log goes to the console only.
     #[must_use]
     pub fn table(&self) -> String {
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +106,7 @@ impl Log {
         modules.sort_unstable();
         let lines = modules.map(|(name, path)| {
             let level = levels.modules.get(path).copied().unwrap_or(levels.all);
-            // The last of OVS's words for a level of ours is the one in use.
+            // If OVS has several words for one level of ours, the last one is shown.
             let word = LEVELS.iter().rev().find(|(_, ours)| *ours == level);
             let word = word.map_or(level, |(word, _)| word).to_ascii_uppercase();
             format!("{name:<16}  {word:>4}       {0:>4}       {0:>4}\n", "OFF")
@@ -192,7 +194,7 @@ mod tests {
         assert_eq!(log.table().lines().count(), 2 + MODULES.len());
     }
 
-    /// Whoever writes to the log can be named.
+    /// Each module that writes to the log has a name in the table.
     #[test]
     fn every_module_that_logs_is_listed() {
         let mut pending = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];

@@ -1,9 +1,9 @@
 //! The control socket: the protocol of `ovs-appctl`.
 //!
-//! JSON-RPC 1.0 objects, one behind the other without framing, on a Unix stream socket of mode
-//! 0600. Each client is a task of its own; what it asks is carried out on a blocking thread, so
-//! neither a slow client nor a slow answer stalls another. `address` owns the files, `client` one
-//! connection, `methods` what can be asked.
+//! JSON-RPC 1.0 objects follow one another without framing on a Unix stream socket of mode 0600.
+//! Each client is a task of its own, and its requests are carried out on a blocking thread. A
+//! slow client or a slow answer therefore stalls no other client. `address` owns the files,
+//! `client` serves one connection, `methods` has the methods.
 
 mod address;
 pub mod balance;
@@ -39,40 +39,42 @@ use address::Address;
 use log::Log;
 use rates::Rates;
 
-/// So many clients at once; one more, and the one that has waited longest is sent away.
+/// At most this number of clients is served at once. When one more comes, the idle client that
+/// has waited longest is sent away, or, if all are busy, the one that has been busy longest.
 const CLIENTS: usize = 128;
 /// How long `stop` waits for replies that are on their way.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What methods work with.
+/// Everything that methods work with.
 #[derive(Clone)]
 pub struct Context {
-    /// The way to the engine.
+    /// The handle to the engine.
     pub handle: Handle,
     /// The levels of the log.
     pub log: Log,
-    /// How often events happen; a [`Server`] that is running keeps them.
+    /// The rates of events. A running [`Server`] keeps them up to date.
     pub rates: Rates,
 }
 
 impl Context {
-    /// Nothing has happened yet.
+    /// Makes a context in which no event has happened yet.
     #[must_use]
     pub fn new(handle: Handle, log: Log) -> Context {
         Context { handle, log, rates: Rates::default() }
     }
 }
 
-/// The socket's place, taken: nobody else can have it. Clients may connect and are served once
-/// there is a [`Server`]. Dropping it gives the place up and removes the files.
+/// The place of the control socket, taken so that no other process can have it. Clients may
+/// connect now and are served once there is a [`Server`]. Dropping the place gives it up and
+/// removes the files.
 pub struct Place {
     address: Address,
     listener: std::os::unix::net::UnixListener,
 }
 
 impl Place {
-    /// Takes the place. A stale socket of a process that was killed is cleared away; a live one
-    /// is an error.
+    /// Takes the place. A stale socket of a process that was killed is removed; a live socket is
+    /// an error.
     pub fn take(socket: &Path) -> Result<Place, StartError> {
         let (address, listener) = Address::take(socket)?;
         let fault = |error| StartError::new(socket, "can't be served", error);
@@ -90,7 +92,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers in that place from now on. Needs a tokio runtime around it.
+    /// Starts to answer clients at the place. Needs a tokio runtime around it.
     pub fn start(place: Place, context: Context) -> Result<Server, StartError> {
         let Place { address, listener } = place;
         let fault = |error| StartError::new(address.bound(), "can't be served", error);
@@ -102,13 +104,13 @@ impl Server {
         Ok(Server { address, accepting, sampling, clients })
     }
 
-    /// Where it is bound: `NAME.<pid>.ctl` beside the socket of the configuration.
+    /// The path that the socket is bound to: `NAME.<pid>.ctl` beside the configured socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.address.bound()
     }
 
-    /// Takes no new clients, lets replies that are on their way out, and closes.
+    /// Takes no new clients, lets replies that are on their way go out, and closes.
     pub async fn stop(self) {
         self.accepting.abort();
         self.sampling.abort();
@@ -127,8 +129,8 @@ impl Drop for Server {
     }
 }
 
-/// Reads the events' counters for their rates. An engine that does not answer is asked again in
-/// the next slot: what happened meanwhile is in the counters still.
+/// Reads the events' counters for their rates. If the engine does not answer, it is asked again
+/// in the next slot; the counters still include what happened meanwhile.
 async fn sample(context: Arc<Context>) {
     let start = Instant::now();
     let mut slots = tokio::time::interval(rates::SLOT);
@@ -149,14 +151,14 @@ async fn accept(listener: UnixListener, context: Arc<Context>, clients: Clients)
             Ok((stream, _)) => {
                 clients.make_room();
                 let presence = Presence { clients: clients.clone(), number };
-                // Locked over both, so that the task finds its line when it begins and when it
-                // ends.
+                // The lock is held over the spawn and the insert, so that the task finds its
+                // entry when it begins and when it ends.
                 let mut table = clients.lock();
                 let task = tokio::spawn(client::serve(stream, context.clone(), presence));
                 let task = task.abort_handle();
                 table.insert(number, Client { task, since: Instant::now(), busy: false });
             }
-            // Out of file descriptors: clients that leave will free some.
+            // The process is out of file descriptors; clients that leave will free some.
             Err(error) => {
                 let error = crate::limits::explained(&error);
                 tracing::warn!(error, "the control socket can't take a client");
@@ -172,9 +174,9 @@ struct Clients(Arc<Mutex<HashMap<u64, Client>>>);
 
 struct Client {
     task: AbortHandle,
-    /// Since when it waits or works.
+    /// The time at which the client began to wait or to work.
     since: Instant,
-    /// Is a request of it being carried out or answered?
+    /// True if a request of the client is being carried out or answered.
     busy: bool,
 }
 
@@ -195,7 +197,7 @@ impl Clients {
     }
 }
 
-/// A client's own line in the table; leaving takes it out.
+/// A client's entry in the table. Dropping the value removes the entry.
 struct Presence {
     clients: Clients,
     number: u64,

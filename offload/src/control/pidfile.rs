@@ -1,10 +1,10 @@
-//! The pidfile: there is one daemon of that name, and this is its pid.
+//! The pidfile: it says that there is one daemon of that name, and holds the daemon's pid.
 //!
-//! Two locks are on it. `flock` keeps a second daemon out; it belongs to the open file. `fcntl`
-//! is what `ovs-appctl -t NAME` asks about; it belongs to a table of descriptors and is lost when
-//! any descriptor of the file in that table is closed, so a thread with a table of its own has
-//! it. The file appears under its name only when it is locked and written, and it is a new file
-//! each time: whoever still has an old one open holds nothing.
+//! The file has two locks. The `flock` lock keeps a second daemon out; it belongs to the open
+//! file. The `fcntl` lock is what `ovs-appctl -t NAME` asks about. It belongs to a table of
+//! descriptors and is lost when any descriptor of the file in that table is closed, so a thread
+//! with a table of its own has it. The file gets its name only when it is locked and written, and
+//! each start makes a new file: a process that still has an old file open holds nothing.
 
 use std::convert::Infallible;
 use std::fs::{self, File, Metadata};
@@ -20,10 +20,10 @@ use rustix::io::Errno;
 
 use super::address::StartError;
 
-/// Starts of others that may come between before this one gives up.
+/// The number of other starts that may come between before this one gives up.
 const TRIES: u32 = 100;
 
-/// The pidfile, held. Dropping removes it.
+/// The pidfile, held by this process. Dropping it removes the file.
 #[derive(Debug)]
 pub(super) struct Pidfile {
     path: PathBuf,
@@ -32,11 +32,11 @@ pub(super) struct Pidfile {
 }
 
 impl Pidfile {
-    /// Makes the file, or refuses where a process of that name lives or something else has the
-    /// name.
+    /// Makes the file. Refuses if a process of that name is alive or if something else has the
+    /// file's name.
     pub(super) fn take(path: &Path) -> Result<Pidfile, StartError> {
         let draft = path.with_extension(format!("pid.{}", std::process::id()));
-        // Of a process that was killed between here and the removal below.
+        // Removes the draft of a process that was killed between here and the removal below.
         let _ = fs::remove_file(&draft);
         let made = write(&draft).map_err(|error| StartError::new(path, "can't be made", error));
         let named = made.and_then(|made| name(&draft, path).map(|()| made));
@@ -57,7 +57,7 @@ impl Drop for Pidfile {
     }
 }
 
-/// The file, locked and written, under a name that nobody looks for.
+/// Makes the file, locked and written, under a name that nobody looks for.
 fn write(draft: &Path) -> io::Result<(File, Keeper)> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(draft, flags, Mode::RUSR | Mode::WUSR)?);
@@ -67,7 +67,7 @@ fn write(draft: &Path) -> io::Result<(File, Keeper)> {
     Ok((file, keeper))
 }
 
-/// Gives the draft its name, in one step and only if nobody has it.
+/// Gives the draft its name, in one step and only if no other file has that name.
 fn name(draft: &Path, path: &Path) -> Result<(), StartError> {
     for _ in 0..TRIES {
         match fs::hard_link(draft, path) {
@@ -88,7 +88,7 @@ fn clear_stale(path: &Path) -> Result<(), StartError> {
         Ok(file) => File::from(file),
         Err(Errno::NOENT) => return Ok(()),
         Err(Errno::LOOP) => return refused("is a symbolic link: remove it"),
-        // Sockets can't be opened.
+        // Opening a socket fails with this error.
         Err(Errno::NXIO) => return refused("is not a regular file: remove it"),
         Err(error) => return Err(fault(error.into())),
     };
@@ -109,7 +109,7 @@ fn clear_stale(path: &Path) -> Result<(), StartError> {
         }
         Err(error) => return Err(fault(error.into())),
     }
-    // Whoever held it before may have removed it between our open and our lock.
+    // The process that held the file may have removed it between our open and our lock.
     match fs::symlink_metadata(path) {
         Ok(there) if is_same(&found, &there) => {
             let stale = |error| StartError::new(path, "is stale and can't be removed", error);
@@ -123,10 +123,10 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// The thread that has the `fcntl` lock: in its table of descriptors is nothing else.
+/// The thread that has the `fcntl` lock. The thread's table of descriptors has no other file.
 #[derive(Debug)]
 struct Keeper {
-    /// Closed to end the thread.
+    /// Dropped to end the thread.
     end: Option<Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -160,14 +160,14 @@ impl Drop for Keeper {
     }
 }
 
-/// Gives the calling thread a table of descriptors with this file in it, locked, and no other:
-/// what the rest of the process closes must not stay open here.
+/// Gives the calling thread a table of descriptors with only this file in it, locked. A file that
+/// the rest of the process closes must not stay open in that table.
 fn lock_alone(path: &Path) -> io::Result<File> {
     unshare(CloneFlags::CLONE_FILES)?;
     let numbers = fs::read_dir("/proc/thread-self/fd")?;
     let numbers = numbers.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     for number in numbers.collect::<Vec<i32>>() {
-        // The folder's own one is closed already.
+        // The descriptor of the folder that was listed is closed already.
         let _ = nix::unistd::close(number);
     }
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -1,9 +1,10 @@
-//! The text of a megaflow that a plan is asked for.
+//! The text of a megaflow that a client asks a plan for.
 
 use flow::odp::{self, PlanText, Ports};
 
-/// Reads a flow, with its actions in the same text, in the other or not at all. What Megaflow does
-/// not have is a reason in it; what no datapath can mean is an error.
+/// Reads a flow. Its actions are in the same text, in the second text, or missing. A part that
+/// Megaflow does not have becomes a reason in the result; a part that no datapath can mean is an
+/// error.
 pub(crate) fn read(
     text: &str,
     actions: Option<&str>,
@@ -19,7 +20,7 @@ pub(crate) fn read(
         flow.actions = Some(actions);
         flow.unsupported.extend(unsupported);
     }
-    // What is left of a flow makes sense with the rest of it, if at all.
+    // If parts were left out, the rest of the flow may make no sense alone, so it is not checked.
     if flow.unsupported.is_empty() {
         flow::validate(&flow.matching, flow.actions.as_deref().unwrap_or_default())
             .map_err(|error| error.to_string())?;

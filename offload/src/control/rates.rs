@@ -1,42 +1,42 @@
-//! How often events happen: what `coverage/show` says of the last seconds, minute and hour.
+//! How often events happen: `coverage/show` gives the rates of the last seconds, minute and hour.
 //!
-//! As in OVS, time is cut into slots of five seconds. A counter keeps the events of each slot of
-//! the last minute, and of each minute of the last hour, the one under way included: 72 numbers,
-//! however long the daemon runs.
+//! As in OVS, time is cut into slots of five seconds. A counter keeps its events for each slot of
+//! the last minute, and for each minute of the last hour, including the one under way. That is 72
+//! numbers, however long the daemon runs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What the first rate is over, and how often counters are to be read.
+/// The time span of the first rate, and the period at which counters are read.
 pub(super) const SLOT: Duration = Duration::from_secs(5);
-/// Slots of a minute.
+/// Slots in a minute.
 const MINUTE: usize = 12;
-/// Minutes of an hour.
+/// Minutes in an hour.
 const HOUR: usize = 60;
 
-/// Rates of all counters. Cheap to clone; the clones are one.
+/// The rates of all counters. Cheap to clone; all clones share one state.
 #[derive(Clone, Default)]
 pub struct Rates(Arc<Mutex<Slots>>);
 
-/// Events per second.
+/// The rates of one counter, in events per second.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct Rate {
-    /// Over the last whole slot.
+    /// The rate over the last whole slot.
     pub(super) slot: f64,
-    /// Over the last twelve.
+    /// The rate over the last twelve whole slots.
     pub(super) minute: f64,
-    /// Over the last sixty minutes, the one under way included.
+    /// The rate over the last sixty minutes, including the one under way.
     pub(super) hour: f64,
 }
 
 impl Rates {
-    /// Takes the counters, absolute, as of `now`, the time since the first call.
+    /// Takes the absolute counters as of `now`, the time since the first call.
     pub(super) fn sample(&self, now: Duration, counters: &[(String, u64)]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).sample(now, counters);
     }
 
-    /// Of one counter; zero where it is not known.
+    /// Returns the rates of one counter; zero if the counter is not known.
     pub(super) fn of(&self, name: &str) -> Rate {
         let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slots.counters.get(name).map_or_else(Rate::default, |counter| counter.rate(slots.done))
@@ -51,16 +51,17 @@ struct Slots {
 }
 
 struct Counter {
-    /// As it was read last.
+    /// The counter's value when it was last read.
     total: u64,
     minute: [u64; MINUTE],
     hour: [u64; HOUR],
 }
 
 impl Slots {
-    /// Closes the slots that are over. What came in several slots is spread over them evenly,
-    /// the rest of the division in the last: nobody knows better. A counter that is new, or that
-    /// began again (its port was made again), counts from zero; one that is gone is forgotten.
+    /// Closes the slots that are over. Events of several slots are spread over the slots evenly,
+    /// since their real times are unknown; the last slot takes the rest of the division. A
+    /// counter that is new, or that began again (its port was made again), counts from zero. A
+    /// counter that is gone is forgotten.
     fn sample(&mut self, now: Duration, counters: &[(String, u64)]) {
         let over = usize::try_from(now.as_secs() / SLOT.as_secs()).unwrap_or(usize::MAX);
         let slots = over.saturating_sub(self.done);
@@ -73,7 +74,7 @@ impl Slots {
             let events = total.checked_sub(counter.total).unwrap_or(*total);
             counter.total = *total;
             let [each, rest] = [events / slots as u64, events % slots as u64];
-            // Older slots than those of an hour and a minute are overwritten anyhow.
+            // Slots before the last hour and minute would be overwritten anyhow.
             let first = self.done.max(over.saturating_sub(MINUTE * (HOUR + 1)));
             for slot in first..over {
                 counter.put(slot, each + if slot + 1 == over { rest } else { 0 });
@@ -138,7 +139,7 @@ mod tests {
         fn rate(&self) -> Rate {
             let sum = |slots: &[u64]| slots.iter().sum::<u64>();
             let last = |count: usize| &self.slots[self.slots.len().saturating_sub(count)..];
-            // 59 whole minutes and the one under way, which may just be whole.
+            // The hour is 59 whole minutes and the one under way, which may just be whole.
             let under_way = (self.slots.len().max(1) - 1) % 12 + 1;
             Rate {
                 slot: per_second(sum(last(1)), 5.0),
@@ -159,7 +160,7 @@ mod tests {
             let (rates, mut twin) = (Rates::default(), History::default());
             let (mut now, mut total) = (0, 0);
             for step in 0..3000 {
-                // Mostly in time, now and then late, and once hours late.
+                // Samples mostly come in time, now and then late, and once hours late.
                 now += if step == 2000 { 20_000 } else { below(3) * below(8) };
                 total = if below(400) == 0 { below(9) } else { total + below(50) * below(50) };
                 twin.sample(now, total);

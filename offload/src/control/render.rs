@@ -1,4 +1,4 @@
-//! Text as operators read it: OVS's line of a flow, tables.
+//! Text for operators: OVS's line of a flow, and tables.
 
 use std::fmt::Write;
 
@@ -10,8 +10,9 @@ use crate::request::FlowView;
 /// The layer that OVS would name for megaflows on the host.
 const HOST_LAYER: &str = "ovs";
 
-/// OVS's line of a flow as `dpctl/dump-flows` prints it, with `detail` as its `-m` does, ports as
-/// `names` has them. A flow that is in hardware says `offloaded:yes` and the provider as `dp:`.
+/// Returns OVS's line of a flow as `dpctl/dump-flows` prints it, or with `detail` as
+/// `dpctl/dump-flows -m` does. Ports are shown by their names in `names`. A flow that is in
+/// hardware says `offloaded:yes` and the provider as `dp:`.
 #[must_use]
 pub fn flow_line(view: &FlowView, detail: bool, names: odp::Names<'_>) -> String {
     let mut line = String::new();
@@ -34,7 +35,7 @@ pub fn flow_line(view: &FlowView, detail: bool, names: odp::Names<'_>) -> String
     line
 }
 
-/// `packets:…, bytes:…, used:…[, flags:…]`
+/// Returns `packets:…, bytes:…, used:…[, flags:…]`.
 #[must_use]
 pub fn statistics(view: &FlowView) -> String {
     let total = view.total();
@@ -51,10 +52,11 @@ pub fn statistics(view: &FlowView) -> String {
     text
 }
 
-/// TCP flags as OVS writes them: a letter each, the reserved ones in brackets; `0` for none.
+/// Returns TCP flags as OVS writes them: a letter for each, the reserved ones in brackets, and
+/// `0` if no flag is set.
 #[must_use]
 pub fn tcp_flags(flags: u16) -> String {
-    /// Bit and name, in OVS's order.
+    /// The bit and name of each flag, in OVS's order.
     const NAMES: [(u16, &str); 12] = [
         (0x002, "S"),
         (0x001, "F"),
@@ -75,7 +77,8 @@ pub fn tcp_flags(flags: u16) -> String {
     NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect()
 }
 
-/// A table of megaflows, the busiest first: where each lives or why it is not in hardware.
+/// Returns a table of megaflows, the busiest first. The table says where each one lives or why it
+/// is not in hardware.
 #[must_use]
 pub fn flow_table(flows: &[Flow]) -> String {
     let mut flows: Vec<&Flow> = flows.iter().collect();
@@ -105,8 +108,8 @@ pub fn flow_table(flows: &[Flow]) -> String {
     table(&rows, &[1, 2, 3, 4])
 }
 
-/// Columns under each other, two spaces apart; the given ones to the right. The last column may
-/// have further lines, which stand under its first.
+/// Returns rows as columns, two spaces apart. The columns in `right` are aligned to the right. A
+/// cell of the last column may have further lines, which stand under its first one.
 #[must_use]
 pub fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();

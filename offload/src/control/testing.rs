@@ -1,4 +1,4 @@
-//! An engine that only keeps a table: what the tests of the socket and the page talk to.
+//! An engine that only keeps a table. The tests of the socket and the page talk to it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::request::{
     Standing, Status, StopFlag,
 };
 
-/// Starts the engine on a thread of its own; it ends with the last handle, or by `exit`.
+/// Starts the engine on a thread of its own. The thread ends with the last handle or by `exit`.
 pub(crate) fn context() -> Context {
     let (requests, inbox) = crossbeam_channel::unbounded();
     std::thread::spawn(move || {
@@ -128,7 +128,7 @@ impl Engine {
     }
 }
 
-/// A port name that wants to be markup.
+/// A port name that would be markup if a page did not escape it.
 pub(crate) const HOSTILE: &str = "<script>alert(1)</script>";
 
 fn decide(flow: &Megaflow) -> Result<(), Refusals> {
@@ -155,7 +155,7 @@ fn view(flow: &Arc<Megaflow>) -> FlowView {
     }
 }
 
-/// So many flows, installed.
+/// Installs `count` flows.
 pub(crate) fn fill(context: &Context, count: u32) {
     for number in 0..count {
         let text = format!(

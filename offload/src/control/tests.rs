@@ -17,7 +17,7 @@ fn serve(runtime: &Runtime, socket: &Path, context: Context) -> Result<Server, S
     runtime.block_on(async { Server::start(Place::take(socket)?, context) })
 }
 
-/// A server on a socket of its own, gone with the value.
+/// A server on a socket of its own. Dropping the value stops the server.
 struct Lab {
     folder: TempDir,
     context: Context,
@@ -43,7 +43,7 @@ impl Lab {
         appctl(self.socket().to_str().unwrap(), params)
     }
 
-    /// What the method prints.
+    /// Returns the text that the method prints.
     fn says(&self, params: &[&str]) -> String {
         let output = self.appctl(params);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -51,7 +51,7 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The one line with which the method fails, the flows being what they were.
+    /// Returns the one line with which the method fails, after checking that no flow changed.
     fn fails(&self, params: &[&str]) -> String {
         let before = self.says(&["dpctl/dump-flows", "-m"]);
         let output = self.appctl(params);
@@ -182,7 +182,7 @@ fn the_reference_lists_every_method() {
     assert_eq!(listed, names);
 }
 
-/// What `ovs-appctl --format json` of OVS 3.4 sends, byte by byte: Debian's is older.
+/// Sends byte by byte what `ovs-appctl --format json` of OVS 3.4 sends, since Debian's is older.
 #[test]
 fn a_client_that_wants_json_gets_it_on_its_connection_alone() {
     let lab = Lab::new();
@@ -268,7 +268,7 @@ fn files_of_flows_go_in_whole_or_not_at_all() {
     assert_eq!(dump.lines().count(), 2);
     let error = lab.fails(&["dpctl/add-flows", path]);
     assert!(error.contains("flows:2: ") && error.contains("installed already"), "{error}");
-    // The dump is such a file too.
+    // A dump is a file of flows too.
     lab.says(&["dpctl/del-flows"]);
     std::fs::write(&file, &dump).unwrap();
     lab.says(&["dpctl/add-flows", path]);
@@ -290,7 +290,7 @@ fn hostile_clients_stall_nobody() {
             stream
         })
         .collect();
-    // Asks for megabytes, again and again, and reads none of them.
+    // The client asks for megabytes again and again, and reads nothing.
     let mut deaf = lab.connect();
     let dump = br#"{"id":0,"method":"dpctl/dump-flows","params":["-m"]}"#;
     for _ in 0..20 {
@@ -403,13 +403,13 @@ fn a_live_one_is_refused_and_a_killed_one_is_cleared_away() {
 
 const HOLD: &str = "MEGAFLOW_TEST_HOLD_SOCKET";
 
-/// The other process of the test above; nothing when run by itself.
+/// The other process of the test above. It does nothing when it runs by itself.
 #[test]
 fn holds_the_socket_of_its_environment() {
     let Some(socket) = std::env::var_os(HOLD) else { return };
     let runtime = Runtime::new().unwrap();
     let _server = serve(&runtime, socket.as_ref(), context()).unwrap();
-    // Until the test kills it, or ends and closes the pipe.
+    // The process waits until the test kills it, or ends and closes the pipe.
     let _ = std::io::stdin().read(&mut [0]);
 }
 

@@ -1,4 +1,4 @@
-//! What the socket, the HTTP listener and `--json` show: one set of types for all three.
+//! The types that the socket, the HTTP listener and `--json` show: one set for all three.
 
 use std::collections::BTreeMap;
 
@@ -27,28 +27,29 @@ impl From<Counters> for Count {
 /// One megaflow.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Flow {
-    /// `ufid:…`
+    /// The ufid as text: `ufid:…`.
     pub ufid: String,
-    /// As ODP text.
+    /// The match as ODP text.
     #[serde(rename = "match")]
     pub matching: String,
-    /// As ODP text.
+    /// The actions as ODP text.
     pub actions: String,
-    /// `host`, `nic` or `refused`.
+    /// Where the megaflow lives: `host`, `nic` or `refused`.
     pub placement: String,
-    /// In which hardware provider.
+    /// The hardware provider that the megaflow lives in, if any.
     pub provider: Option<String>,
-    /// Why it is not in hardware: all the reasons.
+    /// Why the megaflow is not in hardware: all the reasons.
     pub refusals: Vec<Refusal>,
-    /// Seconds for which it has been refused for the first of them; null if it is not refused.
+    /// Seconds for which the megaflow has been refused for the first of the reasons; null if it
+    /// is not refused.
     pub refused_seconds: Option<f64>,
-    /// Hits on both sides.
+    /// Hits in hardware and on the host.
     pub total: Count,
     /// Hits in hardware.
     pub nic: Count,
     /// Hits on the host.
     pub host: Count,
-    /// Seconds since the last hit; null if there was none.
+    /// Seconds since the last hit; null if there was no hit.
     pub used_seconds: Option<f64>,
     /// Union of the TCP flags that the host saw, as letters.
     pub tcp_flags: String,
@@ -57,11 +58,11 @@ pub struct Flow {
 /// Why a megaflow is not in hardware.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refusal {
-    /// The stable code.
+    /// The stable code of the reason.
     pub reason: String,
     /// The field, action, port, table or limit at fault.
     pub subject: String,
-    /// What the device said, or what would make it possible.
+    /// What the device said, or what would make the megaflow possible in hardware.
     pub detail: String,
 }
 
@@ -75,7 +76,7 @@ impl From<&flow::Refusal> for Refusal {
     }
 }
 
-/// All of them.
+/// Lists all the refusals.
 pub(crate) fn listed(refusals: &flow::Refusals) -> Vec<Refusal> {
     refusals.iter().map(Refusal::from).collect()
 }
@@ -106,17 +107,18 @@ impl From<&FlowView> for Flow {
     }
 }
 
-/// What one provider says of a megaflow.
+/// The answer of one provider about a megaflow.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// The provider's name.
     pub provider: String,
-    /// `holds`: it is in there; `takes`: nothing keeps it from going in; `waits`: something does
-    /// now; `refuses`: it can't go in.
+    /// Where the megaflow stands with the provider. `holds`: the provider holds it. `takes`:
+    /// nothing keeps it from going in. `waits`: something keeps it out for now. `refuses`: it
+    /// can't go in.
     pub standing: String,
-    /// The plan in its words, if it can hold the megaflow.
+    /// The plan in the provider's words; null if the provider can't do the megaflow.
     pub plan: Option<String>,
-    /// What the megaflow waits for, or why it is refused: all of it.
+    /// Everything that the megaflow waits for, or all the reasons why it is refused.
     pub refusals: Vec<Refusal>,
 }
 
@@ -137,21 +139,24 @@ impl From<&Explanation> for Plan {
     }
 }
 
-/// A megaflow, where it lives, and what each provider says of it.
+/// A megaflow, where it lives, and each provider's answer about it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Explained {
-    /// `ufid:…`; null if Megaflow can't have it.
+    /// The ufid as text: `ufid:…`; null if Megaflow can't have the flow.
     pub ufid: Option<String>,
-    /// As ODP text; as it was asked for if Megaflow can't have it.
+    /// The match as ODP text; if Megaflow can't have the flow, the match as the client wrote it.
     #[serde(rename = "match")]
     pub matching: String,
-    /// Likewise.
+    /// The actions as ODP text; if Megaflow can't have the flow, the actions as the client wrote
+    /// them.
     pub actions: String,
-    /// Why Megaflow can't have it, neither on the host nor in hardware: all the reasons.
+    /// Why Megaflow can't have the flow at all, neither on the host nor in hardware: all the
+    /// reasons.
     pub refusals: Vec<Refusal>,
-    /// As it is installed, if it is.
+    /// The megaflow as it is installed; null if it is not.
     pub installed: Option<Flow>,
-    /// One per hardware provider; if Megaflow can't have it, only what more there is against it.
+    /// One plan per hardware provider. If Megaflow can't have the flow, only the plans of
+    /// providers that can't do the rest of the flow either.
     pub plans: Vec<Plan>,
 }
 
@@ -160,17 +165,17 @@ pub struct Explained {
 pub struct State {
     /// The datapath's name.
     pub name: String,
-    /// Who answers upcalls.
+    /// The client, which answers upcalls.
     pub client: String,
-    /// Of the program.
+    /// The version of the program.
     pub version: String,
     /// Megaflows by placement.
     pub flows: BTreeMap<String, u64>,
-    /// By number.
+    /// The ports, by number.
     pub ports: Vec<Port>,
-    /// By name.
+    /// The hardware providers, by name.
     pub providers: Vec<Provider>,
-    /// Where packets and bytes went.
+    /// Where packets and bytes came in and where they ended.
     pub conservation: Balance,
     /// Lookups of the host datapath by the tier that answered.
     pub cache_lookups: BTreeMap<String, u64>,
@@ -179,30 +184,30 @@ pub struct State {
 /// One port.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Port {
-    /// Its number in megaflows.
+    /// The port's number in megaflows.
     pub number: u32,
-    /// Its name.
+    /// The port's name.
     pub name: String,
-    /// Its type.
+    /// The port's type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Can it carry packets?
+    /// True if the port can carry packets.
     pub up: bool,
-    /// `up`, `down` or `gone`.
+    /// The port's state: `up`, `down` or `gone`.
     pub state: String,
-    /// Why it is not up, or what else is wrong with it.
+    /// Why the port is not up, or what else is wrong with it.
     pub trouble: Option<String>,
-    /// Received, by who forwarded it.
+    /// Packets received by the port and forwarded by hardware.
     pub received_nic: Count,
-    /// The same for the host.
+    /// Packets received by the port and forwarded by the host.
     pub received_host: Count,
-    /// Sent, by who forwarded it.
+    /// Packets sent by the port and forwarded by hardware.
     pub sent_nic: Count,
-    /// The same for the host.
+    /// Packets sent by the port and forwarded by the host.
     pub sent_host: Count,
     /// Packets that came up to the client.
     pub upcalls: u64,
-    /// Packets that should have come up and were dropped, by reason.
+    /// Packets that should have come up to the client and were dropped, by reason.
     pub upcall_drops: BTreeMap<String, u64>,
     /// Packets dropped on the way in, by reason.
     pub receive_drops: BTreeMap<String, u64>,
@@ -213,13 +218,13 @@ pub struct Port {
 /// One hardware provider.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Provider {
-    /// Its name.
+    /// The provider's name.
     pub name: String,
-    /// Does the device answer?
+    /// True if the device answers.
     pub up: bool,
-    /// Operations that wait, and that may wait.
+    /// The number of operations that wait, and the largest number that may wait.
     pub queue: (u64, u64),
-    /// Megaflows let through.
+    /// Megaflows that admission let through.
     pub admitted: u64,
     /// Megaflows refused so far, by reason.
     pub refused: BTreeMap<String, u64>,
@@ -227,24 +232,24 @@ pub struct Provider {
     pub operations: BTreeMap<String, u64>,
     /// Operations that failed, by kind and the error's word.
     pub errors: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Its tables.
+    /// The device's tables.
     pub tables: Vec<Table>,
-    /// When belief and device were last made equal, seconds since 1970; 0 if never.
+    /// The time of the last reconciliation, in seconds since 1970; 0 if there was none.
     pub last_reconcile_seconds: f64,
-    /// Packets by which they differed then.
+    /// Packets by which belief and device differed at the last reconciliation.
     pub drift_packets: u64,
-    /// What reconciliations repaired, by kind.
+    /// Repairs by reconciliations, by kind.
     pub corrections: BTreeMap<String, u64>,
 }
 
 /// How full a hardware table is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Table {
-    /// Its name.
+    /// The table's name.
     pub table: String,
-    /// In use.
+    /// Entries in use.
     pub entries: u64,
-    /// That fit; null where nobody knows.
+    /// Entries that fit; null if the number is unknown.
     pub capacity: Option<u64>,
 }
 

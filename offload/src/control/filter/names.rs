@@ -2,7 +2,7 @@
 
 use flow::{Field, VLAN_PRESENT};
 
-/// Words that stand for an EtherType, and those that name a protocol in it.
+/// Words that stand for an EtherType, and words that also stand for an IP protocol.
 pub(super) const PROTOCOLS: &[(&str, u16, Option<u8>)] = &[
     ("ip", 0x0800, None),
     ("ipv4", 0x0800, None),
@@ -24,11 +24,11 @@ pub(super) const PROTOCOLS: &[(&str, u16, Option<u8>)] = &[
 
 /// The headers that a field is in.
 pub(super) struct Needs {
-    /// EtherTypes, any of them.
+    /// The EtherTypes, one of which the filter has to name; empty for no condition.
     pub(super) types: &'static [u16],
-    /// IP protocols, any of them.
+    /// The IP protocols, one of which the filter has to name; empty for no condition.
     pub(super) protocols: &'static [u8],
-    /// For people.
+    /// The headers in words, for people.
     pub(super) words: &'static str,
 }
 
@@ -50,27 +50,27 @@ static PORTS: Needs = needs(BOTH, &[6, 17, 132, 1, 58], "tcp, udp, sctp, icmp or
 static ICMP: Needs = needs(&[0x0800], &[1], "icmp");
 static ICMP6: Needs = needs(&[0x86dd], &[58], "icmp6");
 
-/// What a name stands for.
+/// The field, or the part of one, that a name stands for.
 pub(super) struct Named {
     pub(super) names: &'static [&'static str],
     pub(super) field: Field,
     /// The place of the value's lowest bit in the field.
     pub(super) shift: u32,
-    /// The width of a value.
+    /// The width of a value in bits.
     pub(super) bits: u32,
-    /// The bits of the field that are meant.
+    /// The bits of the field that the name stands for.
     pub(super) cover: u128,
-    /// Bits that are set in key and mask whatever the value is.
+    /// Bits that are set in key and mask, whatever the value is.
     pub(super) always: u128,
     pub(super) needs: Option<&'static Needs>,
 }
 
-/// A field as it is.
+/// Names a whole field.
 const fn whole(names: &'static [&'static str], field: Field, bits: u32) -> Named {
     part(names, field, 0, bits)
 }
 
-/// So many bits of a field, from there up.
+/// Names `bits` bits of a field, from bit `shift` up.
 const fn part(names: &'static [&'static str], field: Field, shift: u32, bits: u32) -> Named {
     let cover = (u128::MAX >> (128 - bits)) << shift;
     Named { names, field, shift, bits, cover, always: 0, needs: None }
@@ -81,18 +81,18 @@ impl Named {
         Named { needs: Some(needs), ..self }
     }
 
-    /// A part of a tag, which so has to be there.
+    /// Marks a part of the VLAN tag: the filter then requires the tag to be there.
     const fn of_tag(self) -> Named {
         Named { always: VLAN_PRESENT as u128, ..self }
     }
 
-    /// Only these bits are meant, whatever the value says of others.
+    /// Restricts the name to these bits; other bits of a value are ignored.
     const fn cut_to(self, cover: u128) -> Named {
         Named { cover, ..self }
     }
 }
 
-/// Names of fields.
+/// The names of all fields.
 pub(super) static FIELDS: &[Named] = &[
     whole(&["in_port"], Field::InPort, 32),
     whole(&["recirc_id"], Field::RecircId, 32),

@@ -5,7 +5,7 @@ fn ports(name: &str) -> Option<PortId> {
     (name == "vf0").then_some(PortId(1))
 }
 
-/// Filters by which a flow is shown, and by which it is not.
+/// Checks that the flow is shown by some filters and hidden by others.
 fn check(flow: &str, shown: &[&str], hidden: &[&str]) {
     let flow_ = odp::parse_match(flow).unwrap();
     for (filters, passes) in [(shown, true), (hidden, false)] {

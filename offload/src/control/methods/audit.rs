@@ -1,4 +1,5 @@
-//! `offload/audit`: what is believed against what is there, and megaflows that overlap.
+//! `offload/audit`: compares the megaflows that are believed to be in each place with the ones
+//! that are there, and finds megaflows that overlap.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -9,8 +10,9 @@ use flow::{Dumped, Megaflow, Placement, Ufid, odp, overlap};
 use super::{Context, all_flows, ask, status, unexpected};
 use crate::request::{FlowView, Request, Response};
 
-/// Every overlap and every difference, a line each; a line that says so for each place without any.
-/// What one look finds and the next one does not was on its way, and is none.
+/// Returns every overlap and every difference, a line each. A place without any has a line that
+/// says so. A difference that the first look finds and the second does not was only under way,
+/// and is not reported.
 pub(super) fn audit(context: &Context, _: &[&str]) -> Result<String, String> {
     let (mut places, first) = look(context)?;
     let mut findings = first;
@@ -34,7 +36,7 @@ pub(super) fn audit(context: &Context, _: &[&str]) -> Result<String, String> {
     Ok(text)
 }
 
-/// What each place holds, in words; and what is wrong, each with its place.
+/// What each place holds, in words; and the findings, each with its place.
 type Look = (BTreeMap<String, String>, BTreeSet<(String, String)>);
 
 fn look(context: &Context) -> Result<Look, String> {
@@ -65,7 +67,7 @@ fn overlaps(flows: &[Arc<Megaflow>]) -> Vec<String> {
     pairs.map(|(a, b)| format!("{} {}", a.ufid, overlap::explain(&a.matching, b))).collect()
 }
 
-/// What is different in one place, in words.
+/// Returns the differences in one place, in words.
 fn differences(place: &str, believed: &[FlowView], found: &[Dumped]) -> Vec<String> {
     let here = |view: &&FlowView| {
         let in_nic = view.placement == Placement::Nic && view.provider.as_deref() == Some(place);

@@ -1,4 +1,4 @@
-//! Counters of the daemon as text.
+//! Methods that show counters of the daemon as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,18 +8,19 @@ use std::time::Duration;
 use super::{Context, status};
 use crate::request::Status;
 
-/// The metrics as Prometheus text.
+/// Returns the metrics as Prometheus text.
 pub(super) fn metrics(context: &Context, _: &[&str]) -> Result<String, String> {
     Ok(metrics::encode(&status(context)?.metrics))
 }
 
-/// Reads the counters for their rates, `now` after the first time.
+/// Reads the counters for their rates; `now` is the time since the first reading.
 pub(in crate::control) fn sample(context: &Context, now: Duration) -> Result<(), String> {
     context.rates.sample(now, &events(&status(context)?));
     Ok(())
 }
 
-/// Events that happened, by name, in OVS's form; how many of the counters never moved.
+/// Returns the events that happened, by name, in OVS's form, and the number of counters that
+/// never moved.
 pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
     let events = events(&status(context)?);
     let mut text = format!(
@@ -36,8 +37,8 @@ pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
     Ok(text)
 }
 
-/// Says which events happened, and which more often than which: the same for two daemons, or two
-/// moments, that differ in nothing but how often.
+/// Returns a hash of the events that happened, ordered and grouped by their counts. The counts
+/// themselves are not in the hash.
 fn hash(events: &[(String, u64)]) -> u64 {
     let mut by_count: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
     for (name, count) in events.iter().filter(|(_, count)| *count > 0) {
@@ -48,7 +49,7 @@ fn hash(events: &[(String, u64)]) -> u64 {
     hasher.finish() >> 32
 }
 
-/// The count of one event.
+/// Returns the count of one event.
 pub(super) fn read_counter(context: &Context, params: &[&str]) -> Result<String, String> {
     let events = events(&status(context)?);
     let found = events.iter().find(|(name, _)| params.contains(&name.as_str()));
@@ -73,7 +74,7 @@ fn events(status: &Status) -> Vec<(String, u64)> {
         }
     }
     if let Some(learning) = &metrics.learning {
-        // By OVS's names.
+        // These are OVS's names.
         add("mac_learning_learned".to_owned(), learning.learned);
         add("mac_learning_expired".to_owned(), learning.expired);
         add("mac_learning_evicted".to_owned(), learning.evicted.values().sum());
@@ -97,7 +98,7 @@ fn events(status: &Status) -> Vec<(String, u64)> {
     events
 }
 
-/// What is held in memory, in OVS's `name:count` form.
+/// Returns what is held in memory, in OVS's `name:count` form.
 pub(super) fn memory(context: &Context, _: &[&str]) -> Result<String, String> {
     let status = status(context)?;
     let flows: u64 = status.metrics.flows.values().sum();
@@ -112,14 +113,14 @@ pub(super) fn memory(context: &Context, _: &[&str]) -> Result<String, String> {
     Ok(text)
 }
 
-/// What the kernel says that this process has in memory.
+/// Returns the resident memory of this process, as the kernel reports it.
 fn resident_kb() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
-/// Flows, upcalls and their drops.
+/// Returns the flows, the upcalls and the dropped upcalls.
 pub(super) fn upcalls(context: &Context, _: &[&str]) -> Result<String, String> {
     let status = status(context)?;
     let metrics = &status.metrics;

@@ -1,4 +1,4 @@
-//! The datapath with its bridge: one of each.
+//! Shows the datapath with its bridge; there is one of each.
 
 use std::fmt::Write;
 
@@ -8,7 +8,8 @@ use super::dpctl::{datapath, lookups};
 use super::{Context, status};
 use crate::request::{PortView, Status};
 
-/// In OVS's form. The port's number stands for OpenFlow's and the datapath's: they are one.
+/// Returns the datapath in OVS's form. A port has one number, which stands for both the OpenFlow
+/// number and the datapath's number.
 pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
     let status = status(context)?;
     let lookups = lookups(&status);
@@ -21,7 +22,7 @@ pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
     Ok(text)
 }
 
-/// The same as a JSON document in OVS's form, numbers as strings.
+/// Returns the datapath as a JSON document in OVS's form, with numbers as strings.
 pub(super) fn show_as_json(context: &Context, _: &[&str]) -> Result<Value, String> {
     let status = status(context)?;
     let lookups = lookups(&status);
@@ -34,7 +35,7 @@ pub(super) fn show_as_json(context: &Context, _: &[&str]) -> Result<Value, Strin
     Ok(json!({datapath(&status): {"stats": stats, "bridges": {&status.name: ports}}}))
 }
 
-/// By name, as OVS sorts them here.
+/// Returns the ports by name, the order that OVS uses here.
 fn ports(status: &Status) -> Vec<&PortView> {
     let mut ports: Vec<&PortView> = status.ports.iter().collect();
     ports.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,4 +1,4 @@
-//! Where one megaflow lives or might live, and why not elsewhere.
+//! Explains where one megaflow lives or might live, and why it does not live elsewhere.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::control::plan::read;
 use crate::control::view::{Explained, Flow, Plan, Refusal};
 use crate::request::{FlowView, Request, RequestError, Response};
 
-/// What each provider says of a megaflow that is installed, by its ufid or match, or of one that
-/// might be.
+/// Returns the answer of each provider about a megaflow. The megaflow is installed and named by
+/// its ufid or match, or is one that might be installed.
 pub(super) fn explain(context: &Context, params: &[&str]) -> Result<String, String> {
     let (as_json, params) = match params {
         ["--json", rest @ ..] => (true, rest),
@@ -26,7 +26,7 @@ pub(super) fn explain(context: &Context, params: &[&str]) -> Result<String, Stri
     if as_json { json(&explained) } else { Ok(explanation(&explained)) }
 }
 
-/// The same as data.
+/// Returns the answers of all providers about a megaflow, as data.
 pub(crate) fn explained(
     context: &Context,
     text: &str,
@@ -42,8 +42,8 @@ pub(crate) fn explained(
     let asked = read(text, actions, &port_names(&status(context)?))?;
     let wanted = Megaflow::new(asked.matching, asked.actions.clone().unwrap_or_default());
     if !asked.unsupported.is_empty() {
-        // What is left of it is another flow, which may be there: only what no provider of that
-        // kind could ever do is said.
+        // The rest of the flow is another flow, which may be installed. Only the plans of
+        // providers that can't do the rest are kept.
         let mut plans = plans(context, wanted.into())?;
         plans.retain(|plan| plan.plan.is_none());
         return Ok(Explained {
@@ -57,7 +57,8 @@ pub(crate) fn explained(
     }
     let view = installed(context, wanted.ufid)?;
     match (asked.actions, view) {
-        // Other actions than it has: a question about a flow that might be.
+        // The question gives other actions than the installed flow has, so it is about a flow
+        // that might be installed.
         (Some(actions), Some(view)) if view.flow.actions != actions => {
             explained_flow(context, wanted.into(), None)
         }
@@ -92,7 +93,7 @@ fn plans(context: &Context, flow: Arc<Megaflow>) -> Result<Vec<Plan>, String> {
     }
 }
 
-/// The flow of that ufid, if there is one.
+/// Returns the flow of that ufid, if there is one.
 pub(super) fn installed(context: &Context, ufid: Ufid) -> Result<Option<FlowView>, String> {
     match context.handle.ask(Request::Flow(ufid)) {
         Err(RequestError::Refused(_)) => Ok(None),
@@ -102,7 +103,7 @@ pub(super) fn installed(context: &Context, ufid: Ufid) -> Result<Option<FlowView
     }
 }
 
-/// As people read it.
+/// Returns the explanation as text for people.
 fn explanation(explained: &Explained) -> String {
     let mut text = String::new();
     match &explained.ufid {

@@ -1,4 +1,4 @@
-//! The learnt addresses.
+//! Methods for the learnt addresses.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub(super) fn show(context: &Context, params: &[&str]) -> Result<String, String>
     text(context, Request::FdbShow)
 }
 
-/// In OVS's form. No address is ever static here.
+/// Returns the statistics in OVS's form. No address is ever static here.
 pub(super) fn stats(context: &Context, params: &[&str]) -> Result<String, String> {
     check_bridge(context, params)?;
     let status = status(context)?;

@@ -1,4 +1,4 @@
-//! The daemon itself.
+//! Methods for the daemon itself.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ pub(super) fn list(_: &Context, _: &[&str]) -> Result<String, String> {
     Ok(text)
 }
 
-/// The same as a JSON document in OVS's form.
+/// Returns the list of methods as a JSON document in OVS's form.
 pub(super) fn list_as_json(_: &Context, _: &[&str]) -> Result<Value, String> {
     let methods = METHODS.iter().map(|method| (method.name.to_owned(), method.usage.into()));
     Ok(Value::Object(methods.collect::<Map<_, _>>()))
@@ -26,7 +26,8 @@ pub(super) fn version(_: &Context, _: &[&str]) -> Result<String, String> {
     Ok(format!("megaflow {}\n", env!("CARGO_PKG_VERSION")))
 }
 
-/// `--cleanup` is OVS's word for what happens here in any case: nothing is left behind.
+/// Stops the daemon. `--cleanup` is OVS's word for removing everything, which happens here in any
+/// case.
 pub(super) fn exit(context: &Context, params: &[&str]) -> Result<String, String> {
     if let Some(other) = params.iter().find(|param| **param != "--cleanup") {
         return Err(format!("exit: unknown argument '{other}'"));

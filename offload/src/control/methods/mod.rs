@@ -1,4 +1,4 @@
-//! What can be asked over the socket: one table, one file per group.
+//! The methods that clients may call over the socket: one table, and one file per group.
 
 mod audit;
 mod coverage;
@@ -26,34 +26,34 @@ use crate::request::{FlowView, Request, Response, Status};
 pub(super) struct Method {
     name: &'static str,
     usage: &'static str,
-    /// How many parameters, at least and at most.
+    /// The smallest and the largest number of parameters.
     params: (usize, usize),
     run: Run,
 }
 
-/// What a method does.
+/// The way in which a method runs.
 enum Run {
     /// Answers with a text.
     Text(Ask<String>),
     /// Answers with a text or, to clients that want JSON, with a document of its own.
     Either(Ask<String>, Ask<Value>),
-    /// Changes how the client is answered.
+    /// Changes the form in which the client is answered.
     Options(fn(&[&str]) -> Result<Format, String>),
 }
 
 type Ask<T> = fn(&Context, &[&str]) -> Result<T, String>;
 
-/// What a client is answered.
+/// The answer to a client.
 pub(super) enum Answer {
-    /// In the form that it wants.
+    /// A text, sent in the form that the client wants.
     Text(String),
-    /// As it stands.
+    /// A document, sent as it is.
     Json(Value),
-    /// Nothing: this is its form from now on.
+    /// An empty answer. The client has this form from now on.
     Options(Format),
 }
 
-/// As many parameters as there are.
+/// No limit on the number of parameters.
 const MANY: usize = usize::MAX;
 
 /// All methods, by name.
@@ -121,8 +121,8 @@ const fn method(
     Method { name, usage, params, run: Run::Text(run) }
 }
 
-/// Carries a method out; an error is one line, and then nothing was changed. Blocks until the
-/// engine has answered.
+/// Carries out a method. If the method fails, the error is one line and nothing was changed.
+/// Blocks until the engine has answered.
 pub(super) fn call(
     context: &Context,
     format: Format,
@@ -151,7 +151,7 @@ pub(super) fn call(
             (Run::Options(parse), _) => parse(&params).map(Answer::Options),
         },
     };
-    // Whatever text came in with the request: the answer stays one line.
+    // The request may have brought any text, but the answer stays one line.
     result.map_err(|error| error.replace('\n', " "))
 }
 
@@ -159,12 +159,12 @@ fn ask(context: &Context, request: Request) -> Result<Response, String> {
     context.handle.ask(request).map_err(|error| error.to_string())
 }
 
-/// For requests whose answer is nothing but "done".
+/// Sends a request whose answer is only "done".
 fn done(context: &Context, request: Request) -> Result<(), String> {
     ask(context, request).map(drop)
 }
 
-/// The state in numbers.
+/// Returns the state in numbers.
 pub(crate) fn status(context: &Context) -> Result<Status, String> {
     match ask(context, Request::Status)? {
         Response::Status(status) => Ok(*status),
@@ -172,7 +172,7 @@ pub(crate) fn status(context: &Context) -> Result<Status, String> {
     }
 }
 
-/// All megaflows, by ufid.
+/// Returns all megaflows, by ufid.
 pub(crate) fn all_flows(context: &Context) -> Result<Vec<FlowView>, String> {
     flows(context, Request::Flows)
 }
@@ -195,7 +195,7 @@ fn unexpected(response: &Response) -> String {
     format!("internal error: unexpected answer {:?}", std::mem::discriminant(response))
 }
 
-/// Finds ports by name.
+/// Returns a function that finds ports by name.
 fn port_names(status: &Status) -> impl Fn(&str) -> Option<PortId> + '_ {
     |name| status.ports.iter().find(|port| port.name == name).map(|port| port.id)
 }

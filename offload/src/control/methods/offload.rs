@@ -1,4 +1,4 @@
-//! Where megaflows live, and why not elsewhere.
+//! Methods that show where megaflows live, and why they do not live elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use crate::control::filter::Filter;
 use crate::control::view::{Flow, State};
 use crate::request::{FlowView, Request};
 
-/// The megaflows as a JSON list: `[all|host|nic|refused] [FILTER]`.
+/// Returns the megaflows as a JSON list; the parameters are `[all|host|nic|refused] [FILTER]`.
 pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String> {
     let (place, filter) = match params {
         [] => (None, ""),
@@ -26,7 +26,7 @@ pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String
     json(&flows)
 }
 
-/// A place by its word; `None` inside stands for all of them.
+/// Finds a placement by its word. `Some(None)` stands for all placements.
 fn place(word: &str) -> Option<Option<Placement>> {
     if word == "all" {
         return Some(None);
@@ -34,7 +34,7 @@ fn place(word: &str) -> Option<Option<Placement>> {
     Placement::ALL.into_iter().find(|place| place.name() == word).map(Some)
 }
 
-/// The megaflows that live there and pass the filter, by ufid.
+/// Returns the megaflows that live in that place and pass the filter, by ufid.
 pub(crate) fn select(
     context: &Context,
     place: Option<Placement>,
@@ -51,7 +51,7 @@ pub(crate) fn select(
     Ok(flows)
 }
 
-/// The state as JSON.
+/// Returns the state as JSON.
 pub(super) fn status_as_json(context: &Context, _: &[&str]) -> Result<String, String> {
     json(&State::from(&status(context)?))
 }
@@ -60,8 +60,8 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<String, String> {
     serde_json::to_string(value).map(|text| text + "\n").map_err(|error| error.to_string())
 }
 
-/// How many megaflows are not in hardware, by reason and what is at fault. One with several
-/// reasons is counted under each.
+/// Returns the number of megaflows that are refused, by reason and by the subject at fault. A
+/// megaflow with several reasons is counted under each.
 pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
     let mut counts: BTreeMap<&str, (u64, BTreeMap<&str, u64>)> = BTreeMap::new();
     let flows = ask_flows(context, Request::Flows)?;
@@ -87,7 +87,7 @@ pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
     Ok(text)
 }
 
-/// The hardware providers: state, tables, decisions.
+/// Returns the state, tables and decisions of the hardware providers.
 pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
     let state = State::from(&status(context)?);
     let mut text = String::new();

@@ -1,13 +1,13 @@
-//! Packets put in by hand.
+//! Methods that put in packets by hand.
 
 use flow::PortId;
 
 use super::{Context, done, port_names, status};
 use crate::request::Request;
 
-/// An Ethernet header.
+/// The shortest packet in bytes: an Ethernet header.
 const SHORTEST: usize = 14;
-/// The largest frame that the datapath's ports take.
+/// The longest packet in bytes: the largest frame that the datapath's ports take.
 const LONGEST: usize = 9216;
 
 pub(super) fn receive(context: &Context, params: &[&str]) -> Result<String, String> {

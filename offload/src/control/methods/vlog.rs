@@ -1,4 +1,4 @@
-//! The levels of the log.
+//! Methods for the levels of the log.
 
 use super::Context;
 

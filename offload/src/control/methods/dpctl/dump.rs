@@ -1,4 +1,4 @@
-//! All flows, or some.
+//! Dumps all flows, or some.
 
 use flow::Placement;
 
@@ -62,7 +62,8 @@ impl<'a> Types<'a> {
         }
     }
 
-    /// Nothing of ours is offloaded in part, and nothing lives in DPDK.
+    /// Returns true if one of the words stands for the megaflow. No megaflow is partially
+    /// offloaded, and no megaflow lives in DPDK.
     fn has(&self, view: &FlowView) -> bool {
         let nic = view.placement == Placement::Nic;
         self.0.iter().any(|word| match *word {

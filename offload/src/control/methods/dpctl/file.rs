@@ -1,4 +1,4 @@
-//! Flows in bulk, from a file that the daemon reads.
+//! Installs flows in bulk, from a file that the daemon reads.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::control::methods::{Context, done, status};
 use crate::request::{Request, RequestError, Status};
 use crate::text;
 
-/// Installs the flows of a file, one a line: `FLOW ACTIONS`, or as a dump prints them. If one
-/// can't be read or installed, none is.
+/// Installs the flows of a file, one on each line: `FLOW ACTIONS`, or as a dump prints them. If
+/// one flow can't be read or installed, none is installed.
 pub(in crate::control::methods) fn add(
     context: &Context,
     params: &[&str],
@@ -42,8 +42,8 @@ pub(in crate::control::methods) fn add(
     Ok(String::new())
 }
 
-/// Removes what a file brought before its error. A megaflow that somebody else has removed
-/// meanwhile is out as well; a daemon that is stopping takes all of them out.
+/// Removes the flows that a file brought before its error. A megaflow that somebody else has
+/// removed meanwhile is gone as well; a daemon that is stopping removes all of them.
 fn take_back(context: &Context, flows: impl Iterator<Item = Ufid>) {
     for ufid in flows {
         if let Err(RequestError::Stopping) = context.handle.ask(Request::Remove(ufid)) {

@@ -1,4 +1,4 @@
-//! One flow, or all of them.
+//! Methods for one flow, or for all of them.
 
 use flow::Ufid;
 

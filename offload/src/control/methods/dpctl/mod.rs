@@ -16,12 +16,12 @@ pub(super) use show::lookups;
 use super::{Context, port_names, status};
 use crate::request::Status;
 
-/// The datapath's name as OVS writes it: type and name.
+/// Returns the datapath's name as OVS writes it: type and name.
 pub(super) fn datapath(status: &Status) -> String {
     format!("megaflow@{}", status.name)
 }
 
-/// Options of any `dpctl` verb.
+/// The options of any `dpctl` verb.
 #[derive(Default)]
 struct Options {
     more: bool,
@@ -31,7 +31,8 @@ struct Options {
 }
 
 impl Options {
-    /// The names that flows are shown with: as in OVS, `-m` shows them unless told otherwise.
+    /// Returns the port names that flows are shown with. As in OVS, `-m` shows names unless told
+    /// otherwise.
     fn names(&self, context: &Context) -> Result<PortNames, String> {
         if self.names.unwrap_or(self.more) {
             status(context).map(|status| PortNames::of(&status))
@@ -41,7 +42,7 @@ impl Options {
     }
 }
 
-/// Takes the options off, wherever they stand.
+/// Separates the options from the other parameters, wherever they stand.
 fn options<'a>(params: &[&'a str]) -> Result<(Options, Vec<&'a str>), String> {
     let mut options = Options::default();
     let mut rest = Vec::new();
@@ -65,7 +66,8 @@ fn options<'a>(params: &[&'a str]) -> Result<(Options, Vec<&'a str>), String> {
     Ok((options, rest))
 }
 
-/// Takes the datapath's name off where more stands there than the verb needs; it must be ours.
+/// Removes the datapath's name if there is one parameter more than the verb needs. The name must
+/// be ours.
 fn without_datapath<'a, 'b>(
     context: &Context,
     verb: &str,
@@ -92,7 +94,7 @@ fn without_datapath<'a, 'b>(
     }
 }
 
-/// What a text of a flow says.
+/// The contents of a flow's text.
 struct Parsed {
     matching: Match,
     actions: Option<Actions>,
@@ -104,8 +106,8 @@ impl Parsed {
     }
 }
 
-/// Reads a flow, with its actions in the same text or none; a ufid beside it must be the one that
-/// its match has.
+/// Reads a flow, with or without actions in the same text. If the text has a ufid, it must be the
+/// ufid of the match.
 fn parse(status: &Status, text: &str) -> Result<Parsed, String> {
     let parsed = odp::parse_flow_with(text, &port_names(status));
     let (ufid, matching, actions) = parsed.map_err(|error| format!("flow: {error}"))?;
@@ -119,7 +121,7 @@ fn parse(status: &Status, text: &str) -> Result<Parsed, String> {
     }
 }
 
-/// Reads a whole megaflow from its two texts.
+/// Reads a whole megaflow from the text of the flow and the text of the actions.
 fn megaflow(status: &Status, flow: &str, actions: &str) -> Result<Arc<Megaflow>, String> {
     let parsed = parse(status, flow)?;
     if parsed.actions.is_some() {
@@ -130,7 +132,7 @@ fn megaflow(status: &Status, flow: &str, actions: &str) -> Result<Arc<Megaflow>,
     valid(parsed.matching, actions)
 }
 
-/// The megaflow, if a datapath can mean it.
+/// Returns the megaflow if a datapath can mean it.
 fn valid(matching: Match, actions: Actions) -> Result<Arc<Megaflow>, String> {
     flow::validate(&matching, &actions).map_err(|error| error.to_string())?;
     Ok(Arc::new(Megaflow::new(matching, actions)))

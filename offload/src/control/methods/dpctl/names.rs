@@ -1,4 +1,4 @@
-//! Ports by name in the text of a flow.
+//! Shows ports by name in the text of a flow.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use flow::{Action, PortId, odp};
 
 use crate::request::Status;
 
-/// The names that a text can show. A name that would not be read back as its port (`drop`, `7up`
-/// or `a,b`, say) is none of them: its port is shown by number.
+/// The port names that a text can show. A name that would not be read back as its port (such as
+/// `drop`, `7up` or `a,b`) is left out, and its port is shown by number.
 #[derive(Default)]
 pub(super) struct PortNames(BTreeMap<PortId, String>);
 
@@ -22,7 +22,7 @@ impl PortNames {
     }
 }
 
-/// `#` starts a comment in a file of flows.
+/// Returns true if the name is read back as its port. `#` starts a comment in a file of flows.
 fn reads_back(id: PortId, name: &str) -> bool {
     let actions = odp::parse_actions_with(name, &|found| (found == name).then_some(id));
     !name.contains('#') && actions.is_ok_and(|actions| *actions == [Action::Output(id)])

@@ -1,4 +1,4 @@
-//! The datapath and its ports.
+//! Shows the datapath and its ports.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -43,11 +43,11 @@ pub(in crate::control::methods) fn show(
     Ok(text)
 }
 
-/// How lookups on the host went.
+/// The results of lookups on the host.
 pub(in crate::control::methods) struct Lookups {
     pub(in crate::control::methods) hit: u64,
     pub(in crate::control::methods) missed: u64,
-    /// Of those that hit: answered by the exact-match cache.
+    /// Lookups that hit in the exact-match cache; `hit` includes them.
     cached: u64,
 }
 
@@ -62,17 +62,18 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Reasons to drop what came in that are faults of the frame.
+/// Reasons for which a received packet is dropped: faults of the frame.
 const RECEIVE_ERRORS: &[&str] = &["malformed", "oversize"];
-/// Reasons to drop what came in that say that nobody fetched it in time.
+/// Reasons for which a received packet is dropped: nobody fetched it in time.
 const OVERRUNS: &[&str] = &["rx-overrun", "rx-ring-full"];
-/// Reasons to drop what should have gone out that are faults of the frame or the device.
+/// Reasons for which a packet to be sent is dropped: faults of the frame or the device.
 const TRANSMIT_ERRORS: &[&str] = &["tx-error", "tx-too-long", "tx-bad"];
-/// The port had no link.
+/// Reasons for which a packet to be sent is dropped: the port had no link.
 const CARRIER: &[&str] = &["port-down"];
 
-/// In the form of `ovs-dpctl show -s`; both paths together. A packet that was lost stands in one
-/// column. `?` is what no port of ours counts, as in OVS.
+/// Returns a port's counters in the form of `ovs-dpctl show -s`, hardware and host together. A
+/// packet that was lost is counted in one column. As in OVS, `?` stands for a number that no port
+/// counts.
 fn counters(port: &Port) -> String {
     let (received, sent) = (&port.receive_drops, &port.transmit_drops);
     let all = |drops: &Drops| drops.values().sum::<u64>();
@@ -95,14 +96,14 @@ fn counters(port: &Port) -> String {
     text
 }
 
-/// Packets by the reason for which they were dropped.
+/// Dropped packets, by reason.
 type Drops = BTreeMap<String, u64>;
 
 fn of(drops: &Drops, reasons: &[&str]) -> u64 {
     reasons.iter().filter_map(|reason| drops.get(*reason)).sum()
 }
 
-/// `1536 (1.5 KiB)`, as OVS writes it.
+/// Returns a number of bytes as OVS writes it: `1536 (1.5 KiB)`.
 fn with_unit(bytes: u64) -> String {
     let unit = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)]
         .into_iter()
@@ -113,7 +114,7 @@ fn with_unit(bytes: u64) -> String {
     }
 }
 
-/// Operations on hardware, per provider.
+/// Returns the operations on hardware, per provider.
 pub(in crate::control::methods) fn offload_stats(
     context: &Context,
     params: &[&str],
@@ -173,7 +174,7 @@ mod tests {
             sent_nic: Count { packets: 1, bytes: 1 << 20 },
             sent_host: Count { packets: 1, bytes: 3 << 20 },
             upcalls: 0,
-            // Those are among the drops on the way in.
+            // These are also among the drops on the way in.
             upcall_drops: drops(&[("upcall-queue-full", 20)]),
             receive_drops: drops(&[
                 ("malformed", 1),
