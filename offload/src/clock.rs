@@ -1,10 +1,10 @@
-//! The one place where time enters.
+//! The only place that reads the system's clocks.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use flow::Moment;
 
-/// Time since the start of the process, and what the calendar said then.
+/// Measures time since its start, and knows the time of day at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
@@ -20,13 +20,13 @@ impl Clock {
         Clock { start: Instant::now(), epoch: epoch.as_secs_f64() }
     }
 
-    /// Now.
+    /// The time since the clock's start.
     #[must_use]
     pub fn now(&self) -> Moment {
         Moment(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Seconds since 1970 at the start.
+    /// Seconds since 1970 at the clock's start.
     #[must_use]
     pub fn epoch(&self) -> f64 {
         self.epoch

@@ -43,13 +43,14 @@ pub fn main(config: &Config, log: Log) -> ExitCode {
 }
 
 fn run(config: &Config, log: Log) -> io::Result<()> {
-    // Until the listeners are there to hear them: a signal that comes earlier waits, so that
-    // nothing stays behind.
+    // Signals are blocked until the listeners can handle them. A signal that comes earlier waits,
+    // so that the daemon leaves nothing behind.
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block()?;
-    // Before anything else: a second daemon must not touch what the first one works with.
+    // The socket's place is taken first: a second daemon must not touch what the first one works
+    // with.
     let place = Place::take(&config.control.socket).map_err(io::Error::other)?;
-    // Before any port is opened, for the same reason.
+    // The HTTP address is taken before any port is opened, for the same reason.
     let web = config.http.as_ref().map(Listening::at).transpose()?;
     let clock = Clock::start();
     let Machine { parts, card } = build(config, clock)?;
@@ -63,7 +64,8 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     let surface = match surface {
         Ok(surface) => surface,
         Err(error) => {
-            // Whatever the reason: nothing stays behind.
+            // The daemon takes out its megaflows, so that it leaves nothing behind after any
+            // error.
             let _ = context.handle.ask(Request::Exit);
             running.join()?;
             return Err(error);
@@ -77,17 +79,17 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     Ok(())
 }
 
-/// What a configuration becomes.
+/// What is built from a configuration.
 struct Machine {
     parts: Parts,
-    /// The embedded card, or the real one's last handle: goes last.
+    /// The embedded card, or the last handle of the real card. It is dropped last.
     card: Option<OpenCard>,
 }
 
 /// A card that was opened.
 struct OpenCard {
     driver: Driver,
-    /// What its wires are plugged into, where this process knows.
+    /// What the card's wires are plugged into, if this process knows.
     plugs: BTreeMap<PortId, Plug>,
     /// Dropped after the driver has reset it.
     _model: Option<ModelCard>,
@@ -95,7 +97,8 @@ struct OpenCard {
 
 fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
     let mut datapath = hostdp::Datapath::new(hostdp::Config { seed: seed(), ..Default::default() });
-    // First what may belong to another datapath, last what opening changes.
+    // Interfaces that may belong to another datapath come first, ports that opening creates come
+    // last.
     let mut card = None;
     for step in [Step::Interfaces, Step::Card, Step::Made] {
         if step == Step::Card {
@@ -135,11 +138,12 @@ fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
 /// The order in which ports are opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Interfaces that exist: another datapath may have them, and then nothing was changed.
+    /// Interfaces that exist. If another datapath has one of them, the start fails before
+    /// anything was changed.
     Interfaces,
     /// The card and its ports.
     Card,
-    /// Interfaces and files that are made.
+    /// Interfaces and files that the daemon makes.
     Made,
 }
 
@@ -153,7 +157,7 @@ impl Step {
     }
 }
 
-/// Of hostdp's hashes: senders of packets must not know it.
+/// Returns a random seed for hostdp's hashes. Senders of packets must not know it.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one("hostdp")
@@ -205,7 +209,7 @@ fn open_card(config: &Config) -> io::Result<Option<OpenCard>> {
     }
 }
 
-/// What a frame may have on top of its interface's MTU: an Ethernet header and two VLAN tags.
+/// Bytes that a frame may have beyond its interface's MTU: an Ethernet header and two VLAN tags.
 const LINK_HEADERS: usize = 14 + 8;
 
 fn open_port(
@@ -243,7 +247,7 @@ fn open_port(
     Ok(port)
 }
 
-/// The interface that a port names, at this moment.
+/// Returns the name of the interface that a port's device selects at this moment.
 fn interface_of(port: &str, device: &Device) -> io::Result<String> {
     match tc_flower::find(&selector(device)) {
         Ok(Some(found)) => Ok(found.name),
@@ -264,7 +268,7 @@ fn selector(device: &Device) -> DeviceSelector {
     }
 }
 
-/// tc on the interfaces of the system ports.
+/// Opens the tc provider on the interfaces of the system ports.
 fn open_tc(config: &Config, clock: Clock) -> io::Result<Box<dyn Provider>> {
     let ports: Vec<(PortId, DeviceSelector)> = config
         .ports

@@ -1,20 +1,23 @@
-//! The limit of open files: each port, client and connection is one.
+//! The limit on open files. Each port, client and connection counts as one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Takes what the system lets this process have. The usual soft limit of 1,024 is for programs
-/// that still use `select`.
+/// Raises the soft limit of open files to the hard limit. The usual soft limit of 1,024 is for
+/// programs that still use `select`.
 pub fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Never refused: the hard limit stays. Should it be, the old one holds.
+    // The kernel never refuses this, as the hard limit stays the same. If it did, the old limit
+    // would stay in force.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-/// An error for people; one that tells of too many open files names the fix.
+/// Formats an error for people. If the error is that too many files are open, the text names the
+/// fix.
 #[must_use]
 pub fn explained(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
-    // The text of EMFILE: whoever passed the error on may have made it text already.
+    // The text of EMFILE is searched for, because a caller may have made text of the error
+    // already.
     if !text.contains("Too many open files (os error 24)") {
         return text;
     }

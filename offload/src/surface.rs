@@ -1,5 +1,5 @@
-//! What people and tools reach: the control socket and the HTTP listener, on a small async
-//! runtime of their own that no packet ever waits for.
+//! What people and tools connect to: the control socket and the HTTP listener. Both run on a
+//! small async runtime of their own, which no packet ever waits for.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,10 +16,10 @@ pub struct Surface {
     web: Option<Web>,
 }
 
-/// The HTTP listener's address, taken: who connects waits until the surface starts.
+/// The HTTP listener's address, taken. A client that connects waits until the surface starts.
 pub struct Listening {
     pub(crate) listener: TcpListener,
-    /// Names by which clients may ask, see [`Http::hosts`].
+    /// Names that clients may use for this host, see [`Http::hosts`].
     pub(crate) hosts: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl Listening {
 }
 
 impl Surface {
-    /// Starts what is asked for.
+    /// Starts the given listeners.
     pub fn start(
         context: &Context,
         control: Option<Place>,
@@ -55,7 +55,7 @@ impl Surface {
         Ok(Surface { runtime, control, web })
     }
 
-    /// Where the HTTP listener listens.
+    /// The address of the HTTP listener.
     #[must_use]
     pub fn web_address(&self) -> Option<SocketAddr> {
         self.web.as_ref().map(Web::address)
@@ -78,7 +78,7 @@ impl Surface {
             self.runtime.spawn(async move {
                 while signal.recv().await.is_some() {
                     let handle = handle.clone();
-                    // An error means that it is stopping already.
+                    // An error means that the engine is stopping already.
                     let ask = move || drop(handle.ask(Request::Exit));
                     let _ = tokio::task::spawn_blocking(ask).await;
                 }
@@ -87,7 +87,7 @@ impl Surface {
         Ok(())
     }
 
-    /// Lets answers that are on their way out, then closes.
+    /// Waits until the control socket has sent its last answers, then closes the listeners.
     pub fn stop(self) {
         let Surface { runtime, control, web } = self;
         runtime.block_on(async {

@@ -1,13 +1,13 @@
-//! Text files that people name.
+//! Reads text files that users name.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// A longer file is not what anybody meant.
+/// Largest size of a text file, in bytes. A longer file is an error.
 const LONGEST: u64 = 256 << 20;
 
-/// The text of a file, which may be a pipe; an error where it does not end.
+/// Reads the text of a file, which may be a pipe. Text without an end is an error.
 pub fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
@@ -17,7 +17,8 @@ pub fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The same for a file that the daemon reads for a client: it waits for no pipe.
+/// Reads the text of a file for a client of the daemon. The file must be a regular file, since
+/// the daemon must not wait for a pipe.
 pub fn read_regular(path: &Path) -> io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));

@@ -1,5 +1,6 @@
 //! What the embedded card's wires are plugged into: ports of the host datapath's own kinds
-//! (network interfaces, captures, memory), several on one wire where VLANs tell them apart.
+//! (network interfaces, captures, memory). Several ports can share one wire if VLANs tell them
+//! apart.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,8 +22,8 @@ use vfio::model::Unsent;
 pub struct Lane {
     /// The interface.
     pub port: Box<dyn Port>,
-    /// Its VLAN: its frames get this tag where they meet the wire and lose it coming back, as at
-    /// an access port of a switch. `None`: frames pass as they are.
+    /// The interface's VLAN. Frames get this tag on the way to the wire and lose it on the way
+    /// back, as at an access port of a switch. With `None`, frames pass unchanged.
     pub vid: Option<u16>,
 }
 
@@ -34,12 +35,12 @@ pub struct WireHandle {
 }
 
 impl WireHandle {
-    /// Lets nothing more onto the card: what comes stays where it is.
+    /// Passes no more frames to the card. Frames that come later stay in the interfaces.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    /// How the interfaces are, for the wire's `fpga` port.
+    /// The state of the wire's interfaces, for the wire's `fpga` port.
     #[must_use]
     pub fn plug(&self) -> Plug {
         self.plug.clone()
@@ -55,18 +56,19 @@ pub struct PortWire {
     received: VecDeque<Packet>,
     current: Option<Packet>,
     to_send: Vec<Vec<Packet>>,
-    /// What the interfaces lost, or could not give whole, since the card asked.
+    /// Frames that the interfaces lost, or could not give whole, since the card last asked.
     lost: Counters,
     checked: Instant,
 }
 
 /// Bytes of a VLAN tag.
 const TAG: u64 = 4;
-/// Between two looks at the interfaces.
+/// Interval between two checks of the interfaces.
 const CHECK: Duration = Duration::from_millis(250);
 
 impl PortWire {
-    /// Plugs the interfaces into a wire; frames of no lane's VLAN go to the first one.
+    /// Plugs the interfaces into a wire. A frame whose VLAN belongs to no lane goes to the first
+    /// lane.
     pub fn new(lanes: Vec<Lane>) -> io::Result<(PortWire, WireHandle)> {
         let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (number, lane) in (0..).zip(&lanes) {
@@ -91,7 +93,8 @@ impl PortWire {
         Ok((wire, handle))
     }
 
-    /// Tells the wire's `fpga` port how the interfaces are: works as the worst of them does.
+    /// Tells the wire's `fpga` port the state of the interfaces: the first state that is not up,
+    /// or the first trouble.
     fn tell(&self) {
         let seen = || self.lanes.iter().map(|lane| Seen::of(&*lane.port));
         let worst = seen().find(|lane| lane.state != LinkState::Up);
@@ -169,7 +172,8 @@ impl Wire for PortWire {
     fn is_up(&self) -> bool {
         let up = self.lanes.iter().all(|lane| lane.port.state() == LinkState::Up);
         if !up {
-            // Why, before the card's link register says only that.
+            // The `fpga` port learns the reason before the card's link register says that the
+            // link is down.
             self.tell();
         }
         up
@@ -185,7 +189,7 @@ impl Wire for PortWire {
             lane.port.transmit(frames, &mut report);
             for (reason, mut what) in report.dropped {
                 if lane.vid.is_some() {
-                    // As the card gave them, with the lane's tag.
+                    // Bytes count as the card gave the frames, with the lane's tag.
                     what.bytes += TAG * what.packets;
                 }
                 match reason {

@@ -1,5 +1,5 @@
-//! Debian's `ovs-appctl` against the running daemon: what works, what is refused, and clients
-//! that mean harm.
+//! Debian's `ovs-appctl` against the running daemon: methods that work, requests that are
+//! refused, and hostile clients.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -17,16 +17,16 @@ use common::{files, tool, until};
 
 /// A flow that the card takes.
 const FLOW: &str = "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,frag=no),udp(dst=4789)";
-/// One that is not there.
+/// A flow that is not installed.
 const WIDER: &str = "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,frag=no)";
-/// One whose packets would all hit the first.
+/// A flow whose packets would all hit `FLOW`.
 const NARROWER: &str =
     "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,ttl=64,frag=no),udp(dst=4789)";
-/// A packet of the first one: UDP to port 4789, 60 bytes.
+/// A packet that hits `FLOW`: UDP to port 4789, 60 bytes.
 const PACKET: &str = "020000000002 020000000001 0800 4500 002e 0000 4000 40 11 0000 0a000001 \
                       0a000002 1111 12b5 001a 0000 000000000000000000000000000000000000";
 
-/// The first line that has it.
+/// The first line that contains `with`.
 #[track_caller]
 fn line<'a>(text: &'a str, with: &str) -> &'a str {
     let found = text.lines().find(|line| line.contains(with));
@@ -93,16 +93,16 @@ fn every_method_of_the_contract_answers() {
     assert!(daemon.appctl(&["coverage/show"]).ends_with(" events never hit\n"));
     assert!(daemon.appctl(&["dpctl/offload-stats-show"]).contains("install done:"));
     assert_eq!(daemon.appctl(&["vlog/set", "DBG"]), "");
-    // What the hosts say to each other is learnt, shown and forgotten.
+    // The hosts' addresses are learnt from their traffic, shown and forgotten.
     lan.left.ping(RIGHT);
     let fdb = daemon.appctl(&["fdb/show"]);
     line(&fdb, "    1     0  02:4d:46:00:00:01");
     line(&fdb, "    2     0  02:4d:46:00:00:02");
-    // (Hits that are read late count as heard just now, as in OVS.)
+    // (If hits are read late, their address counts as heard just now, as in OVS.)
     daemon.at_rest();
     assert_eq!(daemon.appctl(&["fdb/flush", "br0"]), "table successfully flushed\n");
     assert_eq!(daemon.appctl(&["fdb/show"]).lines().count(), 1);
-    // The end of everything is answered too, and a client that waits for it gets it.
+    // `exit` is answered too, when the daemon has stopped.
     assert_eq!(daemon.appctl(&["exit"]), "");
     assert_eq!(daemon.wait().code(), Some(0));
     assert!(!daemon.socket().exists());
@@ -126,15 +126,16 @@ fn flows_are_added_read_changed_explained_and_removed() {
     assert_eq!(line, daemon.appctl(&["dpctl/dump-flows", "-m", "--no-names"]));
     let named = daemon.appctl(&["dpctl/get-flow", "-m", &first]);
     assert_eq!(named, daemon.appctl(&["dpctl/dump-flows", "-m"]));
-    // Without -m as ovs prints it: neither ufid nor where it lives.
+    // Without -m a flow is printed as OVS prints it, without its ufid and its placement.
     let brief = line.split_once(", ").unwrap().1.replace(", offloaded:yes, dp:fpga", "");
     assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), brief);
-    // What was printed can be given back, as a flow to explain.
+    // A printed flow can be given back as a flow to explain.
     let explained = daemon.appctl(&["offload/explain", &first]);
     assert!(explained.contains("\nplacement: nic (fpga)\n"), "{explained}");
     assert!(explained.contains("\nfpga: holds it\n  ENTRY_WRITE "), "{explained}");
     assert_eq!(daemon.appctl(&["offload/explain", FLOW]), explained);
-    // It is replaced in place: the same ufid, other actions; then by some that the card has not.
+    // The flow is replaced in place: it has the same ufid and other actions. Then it gets actions
+    // that the card does not have.
     assert_eq!(daemon.appctl(&["dpctl/mod-flow", FLOW, "drop"]), "");
     let dump = daemon.appctl(&["dpctl/dump-flows", "-m"]);
     assert!(dump.starts_with(&first) && dump.ends_with(" actions:drop\n"), "{dump}");
@@ -148,7 +149,8 @@ fn flows_are_added_read_changed_explained_and_removed() {
     assert_eq!(daemon.appctl(&["offload/reasons"]), "action: 1 (trunc 1)\n");
     let shown = daemon.appctl(&["offload/show"]);
     assert!(shown.starts_with("flows: host:0 nic:0 refused:1\nfpga: up\n"), "{shown}");
-    // A packet by hand is counted, whole, on the host; the deletion tells the last statistics.
+    // A packet put in by hand is counted on the host with all its bytes. The deletion prints the
+    // last statistics.
     daemon.appctl(&["port/receive", "left", PACKET]);
     until("the packet is counted", || {
         daemon.appctl(&["dpctl/dump-flows"]).contains(", packets:1, bytes:60, used:")
@@ -159,7 +161,7 @@ fn flows_are_added_read_changed_explained_and_removed() {
     let last = daemon.appctl(&["dpctl/del-flow", "-s", &first]);
     assert!(last.starts_with("packets:1, bytes:60, used:"), "{last}");
     assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), "");
-    // Flows in bulk, and all of them away at once, so that they can come again at once.
+    // Flows are added in bulk and all deleted at once, and then can be added again at once.
     let file = folder.write("flows", &many_flows());
     for _ in 0..2 {
         assert_eq!(daemon.appctl(&["dpctl/add-flows", &file]), "");
@@ -169,21 +171,21 @@ fn flows_are_added_read_changed_explained_and_removed() {
     }
 }
 
-/// Everything that shows flows, without the times and the counts of waiting.
+/// Everything that shows flows, without times and without counts of waiting operations.
 fn state(daemon: &Daemon) -> String {
     let flows = daemon.appctl(&["dpctl/dump-flows", "-m"]);
     let status = daemon.status();
     format!("{flows}{}{}{}", status["flows"], status["ports"], daemon.appctl(&["fdb/show"]))
 }
 
-/// Nobody has it.
+/// A ufid that no flow has.
 const UNKNOWN: &str = "ufid:00000000-0000-0000-0000-000000000001";
 /// A match with a ufid that is not its own.
 const OTHER_UFID: &str = "ufid:00000000-0000-0000-0000-000000000001,in_port(2)";
-/// Stands for itself behind 40,000 actions.
+/// Stands for 40,000 actions with this word behind them.
 const HUGE: &str = "huge";
 
-/// Requests, and what is said to them; `@` is the test's folder.
+/// Requests and their errors; `@` stands for the test's folder.
 const WRONG: &[(&[&str], &str)] = &[
     (&["nonsense"], "\"nonsense\" is not a valid command"),
     (&["version", "1"], "takes at most 0 arguments"),
@@ -259,7 +261,7 @@ fn wrong_input_is_one_line_and_exit_2_and_changes_nothing() {
         if ended.code != Some(2) || !ended.out.is_empty() || !ours.contains(want) {
             wrong.push(format!("{args:.60?}: {want}: {ended:.600?}"));
         }
-        // Ours says it in one line, with the same status.
+        // `megaflow ctl` prints the error in one line, with the same status.
         let other = common::megaflow(&[&["ctl", "--socket", socket], args].concat());
         if other.code != Some(2) || other.err != format!("megaflow ctl: {ours}\n") {
             wrong.push(format!("{args:.60?}: {other:.600?}"));
@@ -292,7 +294,7 @@ fn the_daemon_is_found_by_its_name_and_by_its_owner_only() {
         let mode = std::fs::metadata(folder.path().join("run").join(&socket)).unwrap();
         assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{socket}");
     }
-    // Another user is kept out, though the folder lets him in.
+    // Another user is kept out, although the folder's mode lets the user in.
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder.path(), open).unwrap();
     let mut other = Command::new("runuser");
@@ -318,15 +320,15 @@ impl Hostile<'_> {
         stream
     }
 
-    /// Sends as much of it as the daemon takes and stays.
+    /// Sends as many of the bytes as the daemon takes, and stays connected.
     fn send(&mut self, bytes: &[u8]) {
         let mut stream = self.connect();
-        // Refused, hung up on or left standing: all are right.
+        // The daemon may refuse, hang up or stop reading: all are right.
         let _ = stream.write_all(bytes);
         self.held.push(stream);
     }
 
-    /// A normal client is served meanwhile.
+    /// Checks that a normal client is served meanwhile.
     #[track_caller]
     fn check(&self, what: &str) {
         let begin = Instant::now();
@@ -337,10 +339,10 @@ impl Hostile<'_> {
     }
 }
 
-/// So many that their dump does not fit into a socket's buffers.
+/// Number of flows whose dump does not fit into a socket's buffers.
 const FLOWS: usize = 4000;
 
-/// A file of them.
+/// The text of a file with `FLOWS` flows.
 fn many_flows() -> String {
     let mac = |n: usize| format!("02:00:00:00:{:02x}:{:02x}", n >> 8, n & 255);
     (0..FLOWS).map(|n| format!("in_port(1),eth(src={}) 2\n", mac(n))).collect()
@@ -384,7 +386,7 @@ fn hostile_clients_stall_nobody() {
     let grown = daemon.resident_kb().saturating_sub(begin) >> 10;
     assert!(grown < 200, "{grown} MB more in memory");
     drop(hostile);
-    // And it ends as ever, with one of them still there.
+    // The daemon ends as usual while a hostile client is still connected.
     let mut late = UnixStream::connect(daemon.socket()).unwrap();
     late.write_all(&dump.repeat(100)).unwrap();
     daemon.appctl(&["exit"]);

@@ -1,5 +1,5 @@
-//! The same questions to Debian's Open vSwitch and to the running daemon: filters that show the
-//! same megaflows.
+//! Asks Debian's Open vSwitch and the running daemon the same questions: each filter has to show
+//! the same megaflows in both.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -11,7 +11,7 @@ use common::daemon::{Daemon, Folder};
 use common::net::Lan;
 use common::ovs::Ovs;
 
-/// A seeded sequence; printed with what fails.
+/// A sequence of random numbers from a fixed seed.
 struct Dice(u64);
 
 impl Dice {
@@ -25,13 +25,13 @@ impl Dice {
         of[usize::try_from(self.below(of.len() as u64)).unwrap()]
     }
 
-    /// One of them, or nothing.
+    /// One of the words, or an empty text.
     fn perhaps(&mut self, of: &[&str]) -> String {
         if self.below(2) == 0 { String::new() } else { self.one(of).to_owned() }
     }
 }
 
-/// A megaflow in a scope of its own, so that no two overlap.
+/// A megaflow in a scope of its own, so that no two megaflows overlap.
 fn flow(dice: &mut Dice, scope: u32) -> String {
     let port = dice.one(&["1", "2"]);
     let eth = dice.perhaps(&["src=02:00:00:00:00:01", "dst=02:00:00:00:00:02"]);
@@ -77,7 +77,7 @@ fn comma(next: &str) -> &str {
     if next.is_empty() { "" } else { "," }
 }
 
-/// Words that OVS takes in a filter, what they need before them standing before them.
+/// Words that OVS takes in a filter. A word that another word needs stands before it.
 const WORDS: &[&str] = &[
     "in_port=1",
     "in_port=right",
@@ -178,7 +178,7 @@ fn a_filter_shows_the_megaflows_that_ovs_shows() {
             43..58 => WORDS[round - 43].to_owned(),
             _ => format!("{},{}", dice.one(WORDS), dice.one(TYPES)),
         };
-        // Twice the EtherType is an error there.
+        // In OVS it is an error if a filter has the EtherType twice.
         if filter.matches("_type(").count() > 0 && round >= 58 {
             continue;
         }
@@ -187,7 +187,7 @@ fn a_filter_shows_the_megaflows_that_ovs_shows() {
         partial += usize::from(!ours.is_empty() && ours.len() < 60);
     }
     assert!(partial > 50, "{partial} filters showed some and not all");
-    // The command and the page ask the same.
+    // The command and the page give the same answer to a filter.
     let shown = ask("tcp").1.len();
     let listed = daemon.says("flows", &["--json", "tcp"]);
     assert_eq!(listed.matches("\"match\"").count(), shown);

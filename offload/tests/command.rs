@@ -16,7 +16,7 @@ fn megaflow(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_megaflow")).args(args).output().unwrap()
 }
 
-/// What it prints.
+/// Returns what the command prints.
 fn says(args: &[&str]) -> String {
     let output = megaflow(args);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -24,7 +24,7 @@ fn says(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The one line on stderr with which it fails.
+/// Returns the one line on stderr with which the command fails.
 fn fails(args: &[&str], code: i32) -> String {
     let output = megaflow(args);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -108,7 +108,7 @@ fn extract_prints_what_ovs_ofctl_prints() {
     let odp = says(&["extract", "--port", "7", CAPTURE]);
     assert_eq!(odp.lines().count(), ours.lines().count());
     assert!(odp.lines().all(|line| line.contains("in_port(7)")), "{odp}");
-    // What it prints as a key is one.
+    // A key that the command prints can be read as a key.
     assert_eq!(with_stdin(&["odp", "keys"], &odp), odp);
     let json = says(&["extract", "--json", CAPTURE]);
     let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
@@ -162,7 +162,7 @@ fn replay_accounts_for_every_packet() {
         summary["flows"].as_array().unwrap().iter().map(|flow| number(&flow["packets"])).collect();
     assert!(packets.iter().all(|packets| *packets > 0), "{summary}");
     let received = number(&summary["received"]["packets"]);
-    // All but the second half of the chain are first hits.
+    // All hits are first hits, except those of the chain's second half.
     let hits = packets[0] + packets[1] + packets[3];
     let dropped: u64 = summary["drops"].as_object().unwrap().values().map(number).sum();
     assert_eq!(received, hits + number(&summary["upcalls"]) + dropped, "{summary}");
@@ -176,7 +176,7 @@ fn replay_accounts_for_every_packet() {
     assert_eq!(lines("out/1.pcap"), 0);
     let tagged = says(&["extract", &file("out/2.pcap")]);
     assert_eq!(tagged.matches("vlan(vid=9,pcp=0)").count() as u64, packets[2]);
-    // The same again gives the same bytes.
+    // A second run gives the same bytes.
     assert_eq!(run(&file("flows"), &file("again")), summary);
     for name in ["1.pcap", "2.pcap", "3.pcap", "upcall.pcap"] {
         let bytes = |folder: &str| std::fs::read(file(&format!("{folder}/{name}"))).unwrap();
@@ -220,7 +220,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A port of this machine that nobody listens on now.
+/// A TCP port of this machine on which nobody listens now.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -285,8 +285,8 @@ impl Daemon {
 fn the_clients_of_a_daemon_say_the_same() {
     let daemon = Daemon::start();
     let offered = says(&["extract", CAPTURE]).lines().count() as u64;
-    // Packets of a flow that is not there yet wait, and more of them than may are dropped: how
-    // many hit differs from run to run, that all are accounted for does not.
+    // Packets wait while their flow is not installed yet, and if too many wait, some are dropped.
+    // The number of hits differs from run to run, but all packets are accounted for in every run.
     let status = || -> Value { serde_json::from_str(&daemon.get("/api/v1/status")).unwrap() };
     wait_for(|| {
         let balance = &status()["conservation"];
@@ -317,7 +317,7 @@ fn the_clients_of_a_daemon_say_the_same() {
         let counts = format!("packets:{}, bytes:{},", total["packets"], total["bytes"]);
         assert!(line.contains(&counts), "{line} {counts}");
     }
-    // At rest the metrics count what the dump counts.
+    // At rest the metrics have the same counts as the dump.
     let metrics = daemon.get("/metrics");
     assert!(metrics.contains(&format!("megaflow_flows{{placement=\"host\"}} {}\n", flows.len())));
     let series = "megaflow_port_receive_packets_total{port=\"a\",path=\"host\"}";
@@ -350,7 +350,7 @@ fn a_daemon_leaves_nothing_and_comes_back_after_kill_9() {
     });
     assert_eq!(daemon.says("ctl", &["exit"]), "");
     assert!(daemon.child.wait().unwrap().success());
-    // The folder stays: the life that had made it was killed.
+    // The folder stays, because the daemon that made it was killed.
     assert_eq!(std::fs::read_dir(daemon.folder.path().join("run")).unwrap().count(), 0);
 }
 
@@ -368,7 +368,7 @@ fn doctor_ends_with_a_verdict_and_its_status() {
         let findings: Vec<Value> = serde_json::from_slice(&json.stdout).unwrap();
         assert_eq!(findings.last().unwrap()["ok"], can, "{findings:?}");
     }
-    // The demo replays captures where it can't make hosts.
+    // The demo always works: if it can't make hosts, it replays captures only.
     assert_eq!(megaflow(&["doctor", "--for", "demo"]).status.code(), Some(0));
     assert!(says(&["doctor"]).contains("verdict for tests: "));
 }

@@ -1,4 +1,5 @@
-//! Where packets end, held against what the kernel counts at the interfaces below the ports.
+//! Compares the conservation of packets with the kernel's counters at the interfaces below the
+//! ports.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -13,7 +14,8 @@ use common::until;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-/// The two hosts on system ports, nothing in hardware, nobody who answers upcalls.
+/// A configuration with the two hosts on system ports, no hardware, and no client that answers
+/// upcalls.
 fn on_host(folder: &Folder) -> String {
     format!(
         "[datapath]\nname = 'br0'\nclient = 'none'\n[control]\nsocket = '{}'\n\
@@ -24,12 +26,14 @@ fn on_host(folder: &Folder) -> String {
     )
 }
 
-/// The embedded card between them, and nobody who answers upcalls.
+/// A configuration with the embedded card between the two hosts, and no client that answers
+/// upcalls.
 fn on_card(folder: &Folder) -> String {
     folder.example().replace("client = \"l2\"", "client = \"none\"")
 }
 
-/// Everything from the left to the right and back, and hosts that know each other.
+/// Installs flows for all traffic from left to right and back, and makes the hosts know each
+/// other.
 fn forward(lan: &Lan, daemon: &Daemon, to_right: &str) {
     for (from, actions) in [("1", to_right), ("2", "1")] {
         let flow = format!("in_port({from}),eth(),eth_type(0x0800),ipv4(frag=no)");
@@ -40,18 +44,19 @@ fn forward(lan: &Lan, daemon: &Daemon, to_right: &str) {
     until("it is ready", || http(&lan.switch, "GET", "/readyz", "localhost").code == 200);
 }
 
-/// Datagrams of so many bytes from the left host; nobody listens for them.
+/// Sends datagrams of `bytes` bytes from the left host. Nobody listens for the datagrams.
 fn send(lan: &Lan, datagrams: usize, bytes: usize) {
     lan.left.run(|| {
         let socket = UdpSocket::bind((LEFT, 0)).unwrap();
         for _ in 0..datagrams {
-            // What the other host answers (nobody is there) may come as an error of a later one.
+            // The other host answers that nobody listens, which may come as an error of a later
+            // send.
             let _ = socket.send_to(&vec![0; bytes], (RIGHT, 9));
         }
     });
 }
 
-/// What the kernel has received from, and sent to, both cables: packets and bytes.
+/// What the kernel has counted at both cables in one direction: packets and bytes.
 fn kernel(lan: &Lan, way: &str) -> [u64; 2] {
     let links = ["mf-a", "mf-b"].map(|name| lan.link(name));
     ["packets", "bytes"]
@@ -63,7 +68,8 @@ fn of(conservation: &Value, terms: &[&str]) -> [u64; 2] {
         .map(|unit| terms.iter().map(|term| conservation[term][unit].as_u64().unwrap()).sum())
 }
 
-/// What was offered and what was sent is what the kernel has seen, and the line holds.
+/// Checks that the kernel has counted what was offered and what was sent, and that the equation
+/// holds.
 #[track_caller]
 fn agree(lan: &Lan, state: &Value) {
     let all = &state["conservation"];
@@ -123,7 +129,7 @@ fn copies_drops_and_rewritten_bytes_are_counted_as_what_they_are() {
             (forwards["placement"] == "nic") == (side == "nic")
         });
         send(&lan, 40, 200);
-        // Nobody is there: the question for its address is dropped.
+        // No host has this address, and the ARP request for it is dropped.
         lan.left.run(|| {
             let socket = UdpSocket::bind((LEFT, 0)).unwrap();
             socket.send_to(&[0], "10.78.0.9:9").unwrap();
@@ -141,7 +147,8 @@ fn copies_drops_and_rewritten_bytes_are_counted_as_what_they_are() {
     }
 }
 
-/// The daemon is stopped for a moment, and more comes than the sockets below its ports hold.
+/// The daemon is stopped for a moment, and more packets come than the sockets below its ports
+/// hold.
 #[test]
 fn what_a_wire_loses_before_it_is_received_is_offered_and_lost_once() {
     let folder = Folder::new();

@@ -1,4 +1,5 @@
-//! `megaflow run`: real traffic through it, and nothing left when it is gone.
+//! `megaflow run`: real traffic passes through the daemon, and nothing is left when the daemon is
+//! gone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -24,7 +25,7 @@ fn in_nic(flows: &[Value]) -> u64 {
     flows.iter().map(|flow| number(&flow["nic"]["packets"])).sum()
 }
 
-/// A folder whose daemon ends at that signal leaves what was there before, and nothing else.
+/// Checks that a daemon which ends at a signal leaves what was there before, and nothing else.
 fn ends_clean_at(signal: Signal) {
     let lan = Lan::new(false);
     let folder = Folder::new();
@@ -57,7 +58,7 @@ fn the_example_carries_traffic_in_the_card_and_stays_up() {
     lan.right.ping(LEFT);
     let (mut near, mut far) = lan.connect();
     transfer(&mut near, &mut far, 1 << 20);
-    // Flows into the NIC, and then their first counters.
+    // The flows move into the NIC, and then their first counters are read.
     until("the flows are in the NIC", || {
         daemon.flows().iter().all(|flow| flow["placement"] == "nic")
     });
@@ -71,12 +72,12 @@ fn the_example_carries_traffic_in_the_card_and_stays_up() {
         let ip = |flow: &&Value| flow["match"].as_str().unwrap().contains("eth_type(0x0800)");
         flows.iter().filter(ip).map(|flow| number(&flow[place]["bytes"])).sum()
     };
-    // The host sees nothing of it any more.
+    // The host does not see this traffic any more.
     assert_eq!(bytes(&after, "host"), bytes(&before, "host"));
     assert!(bytes(&after, "nic") > bytes(&before, "nic") + (32 << 20));
     drop((near, far));
     daemon.at_rest();
-    // A terminal that goes away is no reason to end, and least of all uncleanly.
+    // SIGHUP, which a closed terminal sends, does not end the daemon.
     daemon.signal(Signal::SIGHUP);
     until("the signal is heard", || daemon.log().contains("SIGHUP: "));
     assert!(daemon.is_running());
@@ -92,7 +93,7 @@ fn a_killed_daemon_is_followed_by_one_that_works() {
     let inventory = lan.switch.inventory();
     let (mut near, mut far) = lan.connect();
     transfer(&mut near, &mut far, 1 << 20);
-    // The connection goes on over the death of the daemon.
+    // The connection survives the death of the daemon.
     std::thread::scope(|scope| {
         let goes_on = scope.spawn(|| transfer(&mut near, &mut far, 64 << 20));
         std::thread::sleep(Duration::from_millis(100));
@@ -118,7 +119,8 @@ fn a_killed_daemon_is_followed_by_one_that_works() {
     assert_eq!(lan.switch.inventory(), inventory);
 }
 
-/// However early a signal comes: the daemon was not there yet, or it takes everything with it.
+/// However early a signal comes, nothing is left behind: either the daemon had not begun, or it
+/// cleans up.
 #[test]
 fn a_signal_during_the_start_leaves_nothing_behind() {
     let lan = Lan::new(false);
@@ -139,7 +141,7 @@ fn a_signal_during_the_start_leaves_nothing_behind() {
     }
 }
 
-/// Runs `megaflow run` to its end, in a namespace.
+/// Runs `megaflow run` in a namespace until it ends.
 fn run(at: &Namespace, config: &str) -> common::Ended {
     let mut command = Command::new(MEGAFLOW);
     command.args(["run", "--config", config]).stdin(Stdio::null());
@@ -171,7 +173,7 @@ fn a_second_daemon_on_the_socket_is_refused_and_touches_nothing() {
     assert!(second.err.contains(&format!("already running (pid {pid})")), "{second:?}");
     let after = (files(folder.path()), switch.inventory(), std::fs::read(&out).unwrap());
     assert!(after == before, "{:?}\n{:?}", (&before.0, &before.1), (&after.0, &after.1));
-    // The first one does not notice.
+    // The first daemon is not disturbed.
     assert!(daemon.appctl(&["dpctl/dump-flows"]).contains("eth_type(0x88b5)"));
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait().code(), Some(0));
@@ -257,7 +259,7 @@ fn tc_without_a_switchdev_nic_says_at_start_that_it_offloads_nothing() {
     assert_eq!(ports["megaflow_provider_ports{provider=\"tc\"}"], 0.0);
 }
 
-/// Ports of every kind that needs no card, and no hardware provider at all.
+/// The ports are of every kind that needs no card, and there is no hardware provider.
 #[test]
 fn hostdp_alone_forwards_between_ports_of_every_kind() {
     let lan = Lan::new(true);
@@ -277,7 +279,7 @@ fn hostdp_alone_forwards_between_ports_of_every_kind() {
     let links = lan.switch.inventory();
     let mut daemon = Daemon::start(&lan.switch, &folder, &config);
     let shown = daemon.appctl(&["dpctl/show"]);
-    // The kernel tells that an interface is up a moment later.
+    // The kernel reports a moment later that an interface is up.
     for port in ["1: left (system", "3: inside (internal", "4: vm (tap, down", "5: file (pcap)"] {
         assert!(shown.contains(&format!("port {port}")), "{shown}");
     }
@@ -289,13 +291,14 @@ fn hostdp_alone_forwards_between_ports_of_every_kind() {
     lan.left.ping("10.78.0.3");
     let (mut near, mut far) = connect(&lan.switch, &lan.right, RIGHT);
     transfer(&mut near, &mut far, 1 << 20);
-    // A tap is what somebody else sets up; here the kernel stands for a VM.
+    // A tap is set up by its user. Here the kernel stands for a VM.
     lan.switch.ip("addr del 10.78.0.3/24 dev inside");
     lan.switch.ip("addr add 10.78.0.4/24 dev mf-tap");
     lan.switch.ip("link set mf-tap up");
     until("the tap port is up", || !daemon.appctl(&["dpctl/show"]).contains("(tap, down)"));
     lan.right.ping("10.78.0.4");
-    // What is flooded comes out of the capture's port, and what stands in the capture comes in.
+    // Flooded frames leave through the capture's port, and the frames of the capture come in
+    // through it.
     until("frames are in the capture", || {
         std::fs::read(&out).is_ok_and(|bytes| common::pcap::frames(&bytes).len() > 3)
     });
@@ -308,7 +311,7 @@ fn hostdp_alone_forwards_between_ports_of_every_kind() {
     assert_eq!(lan.switch.inventory(), links);
 }
 
-/// A cable is pulled at the other end, for the embedded card and for a system port alike.
+/// A cable is pulled at the other end. The embedded card and a system port behave alike.
 #[test]
 fn a_port_that_loses_its_link_loses_its_addresses() {
     let lan = Lan::new(false);
@@ -352,7 +355,8 @@ fn a_flood_of_source_addresses_is_counted_and_told() {
         let frame = format!("ffffffffffff02ff000000{n:02x}88b5{}", "00".repeat(46));
         daemon.appctl(&["port/receive", "left", &frame]);
     }
-    // Somebody new on the quiet port, and who was there before.
+    // A new host at the quiet port sends a frame. The host that was there before must still be
+    // known.
     daemon.appctl(&[
         "port/receive",
         "right",
@@ -377,7 +381,8 @@ fn a_flood_of_source_addresses_is_counted_and_told() {
     assert!(warnings.len() == 1 && warnings[0].contains("left"), "{log}");
 }
 
-/// However far a long file has come when the daemon is stopped: the client reads why, at once.
+/// A daemon is stopped while it reads a long file. However far it has come, the client gets the
+/// reason at once.
 #[test]
 fn stopping_during_add_flows_is_told_at_once() {
     let here = Namespace::new(false);
@@ -406,12 +411,12 @@ fn stopping_during_add_flows_is_told_at_once() {
         assert!(took < Duration::from_secs(5), "after {delay} ms: ended {took:?} after its answer");
         let is_told =
             ended.err.starts_with(&file) && ended.err.contains(": the daemon is stopping");
-        // A fast machine may be through with the file.
+        // A fast machine may have read the whole file.
         assert!(is_told || delay > 400 && ended.code == Some(0), "after {delay} ms: {ended:?}");
     }
 }
 
-/// A file whose last line is wrong: the error that the client reads is that line's.
+/// If the last line of a file is wrong, the client gets the error of that line.
 #[test]
 fn the_error_of_a_file_is_the_one_that_ended_it() {
     let folder = Folder::new();

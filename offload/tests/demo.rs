@@ -1,4 +1,4 @@
-//! `megaflow demo`: what a newcomer types first.
+//! `megaflow demo`: the command that a newcomer types first.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -31,7 +31,7 @@ fn the_flow<'a>(flows: &'a [Value], with: &[&str]) -> &'a Value {
     found[0]
 }
 
-/// Everything that has to hold of a demo that passed.
+/// Checks everything that has to hold if the demo passed.
 fn check(demo: &Value) {
     assert_eq!((&demo["passed"], &demo["complaints"]), (&true.into(), &Value::Array(vec![])));
     let conservation = &demo["conservation"];
@@ -44,19 +44,19 @@ fn check(demo: &Value) {
     let flows = demo["flows"].as_array().unwrap();
     assert!(flows.iter().any(|flow| flow["placement"] == "nic" && hits(flow).0 > 0));
     for flow in flows {
-        // Who is refused has a reason, and nobody else has.
+        // A refused megaflow has a reason, and no other megaflow has one.
         assert_eq!(flow["placement"] == "refused", flow["refusal"].is_string(), "{flow}");
         assert!(flow["placement"] == "nic" || hits(flow).0 == 0, "{flow}");
     }
     let refused = flows.iter().filter(|flow| flow["placement"] == "refused");
     let reasons: Vec<&str> = refused.map(|flow| flow["refusal"].as_str().unwrap()).collect();
-    // Where only one port is on the card, its other reason is the port.
+    // If only one port is on the card, the flow's other reason is the port.
     assert!(reasons.iter().any(|why| why.starts_with("action trunc")), "{reasons:?}");
     check_chains(flows);
     check_metrics(demo, flows);
 }
 
-/// The two equations, by the numbers that are shown.
+/// Checks the two equations with the numbers that are shown.
 fn adds_up(conservation: &Value) {
     for what in ["packets", "bytes"] {
         let of = |term: &str| conservation[term][what].as_i64().unwrap();
@@ -78,7 +78,7 @@ fn adds_up(conservation: &Value) {
     }
 }
 
-/// What the page showed at the end is what the table says.
+/// Checks that the page's last metrics agree with the table.
 fn check_metrics(demo: &Value, flows: &[Value]) {
     let text = demo["metrics"].as_str().unwrap();
     assert_eq!(lint(text), "");
@@ -88,7 +88,7 @@ fn check_metrics(demo: &Value, flows: &[Value]) {
         let label = format!("placement=\"{place}\"");
         assert_eq!(sum(&samples, "megaflow_flows", &[&label]), there, "{place}");
     }
-    // No flow has gone: what is installed and was not removed is there.
+    // No flow has expired: every flow that was installed and not removed is in the table.
     let done = |provider: &str, operation: &str| {
         let labels = [("provider", provider), ("operation", operation), ("result", "ok")];
         let labels = labels.map(|(name, value)| format!("{name}=\"{value}\""));
@@ -101,7 +101,7 @@ fn check_metrics(demo: &Value, flows: &[Value]) {
         let conservation = &demo["conservation"];
         let metric = format!("megaflow_port_receive_{what}_total");
         assert_eq!(sum(&samples, &metric, &[]), number(&conservation["offered"][what]), "{what}");
-        // First hits, and what the client did to single packets.
+        // Sums the first hits, and what the client did to single packets.
         let first = |flow: &&Value| flow["match"].as_str().unwrap().starts_with("recirc_id(0),");
         let hits = |place: &str| -> u64 {
             flows.iter().filter(first).map(|flow| number(&flow[place][what])).sum()
@@ -111,7 +111,8 @@ fn check_metrics(demo: &Value, flows: &[Value]) {
     }
 }
 
-/// The same chain twice: pop a label, look up again, rewrite the TTL. One the card follows.
+/// Checks two chains, each of which pops a label, looks up again and rewrites the TTL. The card
+/// follows the first one.
 fn check_chains(flows: &[Value]) {
     let in_nic = [["label=100", "recirc_id(0)"], ["recirc_id(0x1)", "ttl=64"]];
     for part in in_nic {
@@ -119,7 +120,7 @@ fn check_chains(flows: &[Value]) {
         assert_eq!(flow["placement"], "nic", "{flow}");
         assert!(hits(flow).0 > 0, "{flow}");
     }
-    // The other one ends with a copy for the host: its second half stays there, and its first.
+    // The other chain ends with a copy for the host, so both of its halves stay on the host.
     let parent = the_flow(flows, &["label=300", "recirc_id(0)"]);
     let child = the_flow(flows, &["recirc_id(0x2)", "ttl=64"]);
     assert_eq!(
@@ -130,13 +131,14 @@ fn check_chains(flows: &[Value]) {
     for flow in [parent, child] {
         assert!(hits(flow).0 == 0 && hits(flow).1 > 0, "{flow}");
     }
-    // The id scopes the second lookup: both see the same packets, each only its own.
+    // The recirculation id scopes the second lookup: both halves of a chain see the same packets,
+    // and no packets of the other chain.
     assert_eq!(hits(parent), hits(child));
     let halves = in_nic.map(|part| hits(the_flow(flows, &part)));
     assert_eq!(halves[0].0 + halves[0].1, halves[1].0 + halves[1].1);
 }
 
-/// And with hosts that talk.
+/// Checks what else has to hold if the hosts talk.
 fn check_hosts(demo: &Value) {
     let bulk = &demo["bulk_tcp"];
     let (nic, host) = (number(&bulk["nic_bytes"]), number(&bulk["host_bytes"]));
@@ -144,7 +146,7 @@ fn check_hosts(demo: &Value) {
     let facts: Vec<&str> =
         demo["facts"].as_array().unwrap().iter().map(|fact| fact.as_str().unwrap()).collect();
     for net in ["IPv4", "IPv6", "VLAN 10"] {
-        // Six pairs of hosts, five requests each.
+        // There are six pairs of hosts with five requests each.
         assert!(facts.contains(&&*format!("ping {net}: 30 answers between 3 hosts")), "{facts:?}");
         assert!(facts.contains(&&*format!("UDP {net}: 500 echoes")), "{facts:?}");
         assert!(facts.iter().any(|fact| fact.starts_with(&format!("TCP {net}: "))), "{facts:?}");
@@ -176,12 +178,12 @@ fn people_read_where_each_flow_lives_and_that_it_adds_up() {
     }
     assert!(text.contains("\nrefused ") && text.contains(" refused: action trunc\n"), "{text}");
     assert!(text.contains("\nnic "), "{text}");
-    // The bundled capture, and the one that was asked for.
+    // The replay has the bundled capture and the one that was asked for.
     let packets = says(&["extract", CAPTURE]).lines().count();
     assert!(text.contains(&format!("\nreplayed: {} frames of captures\n", 2 * packets)), "{text}");
 }
 
-/// While it runs there is a page, where it says.
+/// While the demo runs, it serves a page at the address that it prints.
 #[test]
 fn the_page_is_served_meanwhile() {
     let mut command = Command::new(MEGAFLOW);
@@ -193,7 +195,7 @@ fn the_page_is_served_meanwhile() {
     let page = ask(address, "GET", "/", "localhost");
     assert!(page.code == 200 && page.body.contains("</html>"), "{page:?}");
     assert_eq!(lint(&ask(address, "GET", "/metrics", "localhost").body), "");
-    // Nobody reads on, as with `| head`: it goes on to its end all the same.
+    // Nobody reads on, as with `| head`. The demo goes on to its end all the same.
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -216,7 +218,8 @@ fn a_fault_in_the_accounting_is_found_and_named() {
     assert_eq!(demo["passed"], false);
     let complaints: Vec<&str> =
         demo["complaints"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
-    // The flow that it says is off is one of the demo's, and the difference is what is missing.
+    // The flow that the demo says is off is one of its own, and the difference is the missing
+    // number.
     let named = complaints.iter().filter(|line| line.contains(" is off: ")).collect::<Vec<_>>();
     assert_eq!(named.len(), 1, "{complaints:?}");
     let ufid = named[0].split_whitespace().find(|word| word.starts_with("ufid:")).unwrap();
@@ -245,12 +248,13 @@ fn a_capture_that_is_none_is_wrong_input() {
     }
 }
 
-/// A copy of the command that anybody may run.
+/// A copy of the command that every user may run.
 fn public_copy(folder: &Folder) -> String {
     let copy = folder.file("megaflow");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    // Not copied here: a child that another test starts at that moment would hold the copy open
-    // for writing, and what is open for writing can't be executed.
+    // This process must not copy the file itself: a child that another test starts at that moment
+    // would hold the copy open for writing, and a file that is open for writing can't be
+    // executed.
     let install = Command::new("install").args(["-m", "755", MEGAFLOW, &copy]).status();
     assert!(install.unwrap().success());
     copy
@@ -279,7 +283,7 @@ fn it_passes_without_root() {
     }
 }
 
-/// In a user namespace that allows no network namespaces.
+/// Runs the demo in a user namespace that allows no network namespaces.
 #[test]
 fn where_namespaces_are_not_allowed_the_captures_are_replayed() {
     let run = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$0\" demo --seconds 1 \"$@\"";

@@ -1,5 +1,5 @@
-//! What the command says without a daemon (plans, refusals, ODP text, keys of captures, replays),
-//! and that a daemon does what it says.
+//! What the command says without a daemon: plans, refusals, ODP text, keys of captures, replays.
+//! A daemon has to do what the command says.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -24,7 +24,7 @@ const INNER: &str = "recirc_id(0x1),in_port(1),eth(),eth_type(0x0800),ipv4(ttl=6
 const ARP: &str = "in_port(1),eth(),eth_type(0x0806),arp(op=1)";
 const LABEL: &str = "in_port(1),eth(),eth_type(0x86dd),ipv6(label=0x5,frag=no)";
 
-/// Flows, and what follows `tc filter add dev port1 ingress`.
+/// Flows, and the part of each plan after `tc filter add dev port1 ingress`.
 const TC_PLANS: &[(&str, &str, &str)] = &[
     (TCP, "2", "action mirred egress redirect dev port2"),
     (TCP, "drop", "action drop"),
@@ -43,7 +43,7 @@ fn tc_plans_are_the_command_that_an_operator_would_type() {
     for (flow, actions, tc) in TC_PLANS {
         let plan = says(&["explain", "--target", "tc", flow, actions]);
         assert_eq!(plan, format!("{TCP_TC} {tc}\n"));
-        // The same from one text, and for machines.
+        // The plan is the same if flow and actions are one text, and in JSON.
         let whole = format!("{flow},actions:{actions}");
         assert_eq!(says(&["explain", "--target", "tc", &whole]), plan);
         let json = says(&["explain", "--target", "tc", "--json", &whole]);
@@ -58,16 +58,16 @@ fn card_plans_are_the_entry_that_is_written() {
     // OUTPUT (1) of 4 bytes to wire 1: the flow's second port.
     let plan = says(&["explain", "--target", "fpga", TCP, "2"]);
     assert!(plan.starts_with("ENTRY_WRITE key 0000") && plan.ends_with(" actions 01040001\n"));
-    // Port, recirculation id, source, no VLAN, EtherType, protocol, fragment, 8 bits of the
-    // address, port.
+    // The mask's bits: port, recirculation id, source, no VLAN, EtherType, protocol, fragment, 8
+    // bits of the address, port.
     let bits = 16 + 32 + 48 + 16 + 16 + 8 + 8 + 8 + 16;
     assert!(plan.contains(&format!(" ({bits} of 640 bits) ")), "{plan}");
-    // SET_FIELD IP_TTL 63/0xff, OUTPUT 1: as in docs/fpga-abi.md.
+    // SET_FIELD IP_TTL 63/0xff, OUTPUT 1, in the format of docs/fpga-abi.md.
     let plan = says(&["explain", "--target", "fpga", INNER, "set(ipv4(ttl=63)),2"]);
     assert!(plan.ends_with(" actions 020c00070000003f000000ff01040001\n"), "{plan}");
 }
 
-/// Flows, and why neither backend takes them: reason and subject.
+/// Backends, flows that they refuse, and the refusals: reason and subject.
 const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("tc", TCP, "trunc(100),2", "action trunc"),
     ("tc", TCP, "userspace(pid=1)", "action userspace"),
@@ -122,7 +122,7 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("ct_mark", "set(ct_mark(0x1))"),
     ("nd", "set(nd(target=::1))"),
 ];
-/// What is no action in OVS either.
+/// Text that OVS does not take as an action either.
 const NO_ACTIONS: &[&str] =
     &["foo", "foo(1)", "meter", "meter(x)", "ct(commit", "clone(foo)", "lb_output(x)", "pop_nsh"];
 const FOREIGN_KEYS: &[(&str, &str)] = &[
@@ -134,8 +134,8 @@ const FOREIGN_KEYS: &[(&str, &str)] = &[
     ("packet_type", "packet_type(ns=1,id=0x800)"),
 ];
 
-/// A flow that Megaflow can't have is a refusal where a plan is asked for, and an error where it is
-/// to be installed; what OVS can't read is an error in both.
+/// If Megaflow can't have a flow, a request for a plan gets a refusal and an installation gets an
+/// error. If OVS can't read the flow either, both get an error.
 #[test]
 fn what_only_ovs_has_is_refused_with_a_reason() {
     let ovs = |actions: &str| {
@@ -148,7 +148,7 @@ fn what_only_ovs_has_is_refused_with_a_reason() {
     let before = daemon.status()["flows"].clone();
     for (name, actions) in UNSUPPORTED {
         assert!(!ovs(actions).is_empty(), "OVS does not take {actions}");
-        // With what else is wrong with it.
+        // The other reasons against the flow are given too.
         let with = format!("{actions},trunc(100),2");
         for target in ["tc", "fpga"] {
             let said = says(&["explain", "--target", target, TCP, &with]);
@@ -161,7 +161,7 @@ fn what_only_ovs_has_is_refused_with_a_reason() {
         assert!(said.starts_with(&head), "{said}");
         assert!(said.contains(&format!(" {name}: Megaflow")), "{said}");
         assert!(said.ends_with("\nfpga: refused: action trunc\n"), "{said}");
-        // Nothing is said to hold what is left of it.
+        // No provider is said to hold the rest of the flow.
         let alone = daemon.appctl(&["offload/explain", TCP, actions]);
         assert!(!alone.contains("can hold it"), "{alone}");
         let error = daemon.try_appctl(&["dpctl/add-flow", TCP, actions]).err;
@@ -192,8 +192,8 @@ fn what_only_ovs_has_is_refused_with_a_reason() {
     assert_eq!(daemon.status()["flows"], before);
 }
 
-/// All that is wrong with a flow, before it is there and when it is; and where it is refused by the
-/// moment, the moment.
+/// Every reason against a flow is given, before the flow is installed and afterwards. If the
+/// reason is only a momentary one, the answer says so.
 #[test]
 fn every_reason_is_given_at_once() {
     let flow = "in_port(1),dp_hash(1),eth_type(0x0800),ipv4(proto=6,frag=no)";
@@ -220,7 +220,7 @@ fn every_reason_is_given_at_once() {
     assert!(table.contains("because: action trunc\n"), "{table}");
     let reasons = daemon.appctl(&["offload/reasons"]);
     assert_eq!(reasons, "action: 1 (trunc 1)\nmatch-field: 1 (dp_hash 1)\n");
-    // A chain whose next lookup is not there.
+    // A chain without a megaflow for its next lookup.
     let parent = "in_port(1),eth(),eth_type(0x88b5)";
     daemon.appctl(&["dpctl/add-flow", parent, "recirc(0x7)"]);
     let waits = "\nfpga: not now: recirculation chain: waiting: no megaflow with recirc_id 0x7 is \
@@ -232,8 +232,9 @@ fn every_reason_is_given_at_once() {
     until("it goes in", || daemon.appctl(&["offload/explain", parent]).contains(holds));
 }
 
-/// What is explained beforehand is what happens: for each flow, the daemon's words before it is
-/// there, the command's words without a daemon, and where it then lives.
+/// What is explained beforehand is what happens. For each flow, the test compares the daemon's
+/// words before the installation, the command's words without a daemon, and the placement after
+/// the installation.
 #[test]
 fn what_is_explained_is_what_happens() {
     let lan = Lan::new(false);
@@ -247,7 +248,7 @@ fn what_is_explained_is_what_happens() {
     for (flow, actions, refusal) in flows {
         let before = daemon.appctl(&["offload/explain", flow, actions]);
         assert!(before.contains("\nplacement: not installed\nfpga: "), "{before}");
-        // Offline there are only the ports that the flow names; the words are the same.
+        // Without a daemon only the ports that the flow names exist. The words are the same.
         let alone = says(&["explain", "--target", "fpga", flow, actions]);
         let (begin, place) = match refusal {
             Some(_) => ("", "refused"),
@@ -278,7 +279,7 @@ fn odp_text_is_printed_as_it_is_read() {
     let odp = |what: &str, input: &str| {
         answers(Command::new(MEGAFLOW).args(["odp", what]), input.as_bytes())
     };
-    // What OVS prints and can't read back, too.
+    // This includes actions that OVS prints and can't read back.
     for actions in [
         "recirc(0x1)",
         "hash(l4(0))",
@@ -301,12 +302,13 @@ fn odp_text_is_printed_as_it_is_read() {
     assert_eq!(odp("masks", &format!("{}\n", lines[0])), format!("{}\n", lines[0]));
 }
 
-/// OVS's fields that our key does not have (yet): neighbour discovery and NSH headers.
+/// Returns false for OVS's fields that our key does not have (yet): neighbour discovery and NSH
+/// headers.
 fn is_ours(part: &str) -> bool {
     !["nd_target=", "nd_sll=", "nd_tll=", "nsh_"].iter().any(|name| part.starts_with(name))
 }
 
-/// The bundled capture, and every packet that ever was difficult.
+/// Compares the keys of the bundled capture and of every packet that was ever difficult.
 #[test]
 fn keys_are_those_that_ovs_ofctl_prints() {
     let folder = Folder::new();
@@ -332,7 +334,7 @@ fn keys_are_those_that_ovs_ofctl_prints() {
         let ours = says(&["extract", "--format", "ofctl", file]);
         assert_eq!(ours.lines().collect::<Vec<_>>(), theirs, "{file}");
         assert_eq!(theirs.len(), packets);
-        // As ODP text they are keys that can be read again.
+        // The keys in ODP text can be read again.
         let keys = says(&["extract", "--port", "3", file]);
         let odp = answers(Command::new(MEGAFLOW).args(["odp", "keys"]), keys.as_bytes());
         assert_eq!(odp, keys);
@@ -372,8 +374,8 @@ fn frame(eth: &str, payload: &[u8]) -> Vec<u8> {
     [&hex("020000000002 020000000001"), &hex(eth), payload].concat()
 }
 
-/// A chain that pops a label, looks up again and rewrites; a rewrite with two outputs; a drop;
-/// what nobody wants. Byte for byte.
+/// The flows are a chain that pops a label, looks up again and rewrites; a rewrite with two
+/// outputs; and a drop. Some packets match no flow. Outputs are compared byte for byte.
 #[test]
 fn a_replay_does_what_the_flows_say() {
     const A: [u8; 4] = [10, 0, 0, 1];
@@ -417,7 +419,8 @@ fn a_replay_does_what_the_flows_say() {
         summary["flows"].as_array().unwrap().iter().map(|flow| flow[what].to_string()).collect()
     };
     assert_eq!(of("packets"), ["1", "1", "0", "1", "3"]);
-    // The label is gone at the second lookup; frames are counted as they came.
+    // The label is gone at the second lookup. Each lookup counts the frame as it came to that
+    // lookup.
     assert_eq!(of("bytes"), ["50", "46", "0", "46", "162"]);
     assert_eq!(of("tcp_flags"), ["\"0\"", "\"0\"", "\"0\"", "\"0\"", "\"SF.\""]);
     assert_eq!((&summary["upcalls"], &summary["recirculations"]), (&2.into(), &1.into()));
@@ -430,7 +433,7 @@ fn a_replay_does_what_the_flows_say() {
     assert!(error.contains("mixed.pcap"), "{error}");
 }
 
-/// "No tag" is part of every match that does not speak of one, in every place alike.
+/// "No tag" is part of every match that does not mention a tag. This is the same in every place.
 #[test]
 fn a_wild_ether_type_takes_no_tagged_frame() {
     const WILD: &str = "in_port(3),eth(),eth_type(0x1234/0)";

@@ -1,5 +1,5 @@
-//! The files that the daemon makes and those that it is given: private, its own, never somebody
-//! else's, and an end to each.
+//! The files that the daemon makes and the files that it is given. Its own files are private, it
+//! never touches a file of another owner, and a file without an end is an error.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -17,12 +17,12 @@ use common::{Ended, MEGAFLOW, fails, tool, until};
 use nix::sys::signal::Signal;
 use rustix::fs::{FlockOperation, Mode, fcntl_lock};
 
-/// A daemon with nothing but its files.
+/// The configuration of a daemon without ports.
 fn config(folder: &Folder) -> String {
     format!("[datapath]\nname='x'\n[control]\nsocket='{}'\n", folder.socket())
 }
 
-/// Debian's `ovs-appctl -t NAME`, which reads the pidfile and asks about its lock.
+/// Runs Debian's `ovs-appctl -t NAME`, which reads the pidfile and asks about its lock.
 fn by_name(folder: &Folder) -> Ended {
     let mut appctl = Command::new("ovs-appctl");
     let appctl = appctl.env("OVS_RUNDIR", folder.file("run")).args(["-t", "mega", "version"]);
@@ -35,7 +35,7 @@ fn is_found(folder: &Folder) {
     assert!(ended.code == Some(0) && ended.out.contains("megaflow"), "{ended:?}");
 }
 
-/// The error of a start that is refused; it changes nothing.
+/// The error of a start that is refused. The start has to change nothing.
 #[track_caller]
 fn refused(folder: &Folder) -> String {
     let before = common::files(folder.path());
@@ -72,7 +72,7 @@ fn what_others_put_in_the_pidfiles_place_is_not_touched() {
     fs::create_dir(&pidfile).unwrap();
     assert!(refused(&folder).contains("mega.pid: is not a regular file"));
     fs::remove_dir(&pidfile).unwrap();
-    // A stale pidfile that is another name of a file of ours: the name goes, the file stays.
+    // A stale pidfile is another name of a file of ours. The name is removed, the file stays.
     fs::hard_link(&precious, &pidfile).unwrap();
     let mut daemon = Daemon::start(&Namespace::new(false), &folder, &config(&folder));
     assert_eq!(mode(&pidfile), 0o600);
@@ -99,7 +99,7 @@ fn what_others_put_in_the_sockets_place_is_not_touched() {
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
 }
 
-/// A reader of the pidfile who waits for its lock gets it when the daemon is killed.
+/// A reader of the pidfile waits for its lock, and gets the lock when the daemon is killed.
 #[test]
 fn a_reader_who_waits_for_the_lock_keeps_no_daemon_out() {
     let here = Namespace::new(false);
@@ -126,7 +126,7 @@ fn a_reader_who_waits_for_the_lock_keeps_no_daemon_out() {
     drop(reader);
 }
 
-/// What the daemon itself opens and closes is no way to its locks.
+/// The daemon keeps its locks even if it opens and closes a locked file itself.
 #[test]
 fn reading_the_pidfile_loses_no_lock() {
     let folder = Folder::new();
@@ -172,7 +172,7 @@ fn the_limit_of_open_files_is_the_hard_one_and_is_named() {
     assert!(ended.err.contains("at most 8 here: raise LimitNOFILE="), "{ended:?}");
 }
 
-/// What is no capture is said to be what it is, by whoever reads captures.
+/// If a file is no capture, every command that reads captures says what the file is.
 #[test]
 fn a_file_that_is_no_capture_is_named_for_what_it_is() {
     let folder = Folder::new();
@@ -217,12 +217,12 @@ fn named_by_all(folder: &Folder, flows: &str, file: &str, want: &str) {
     assert!(error.contains(&format!("port p: can't read the input: {file}: {want}")), "{error}");
 }
 
-/// A valid capture that never ends, and text that never ends.
+/// A valid capture that never ends and text that never ends are errors.
 #[test]
 fn what_never_ends_is_an_error() {
     let folder = Folder::new();
     let mut demo = Command::new("sh");
-    // The capture's header, then one record again and again.
+    // The endless file is the capture's header, and then its records again and again.
     let endless = "{ head -c 24 \"$1\"; while :; do cat \"$2\" || exit; done; } | \
                    exec \"$0\" demo --pcap /dev/stdin";
     let capture = common::pcap::capture(&vec![vec![2; 65_000]; 100]);

@@ -1,4 +1,5 @@
-//! The metrics of a running daemon against what it says elsewhere, and the listener's manners.
+//! Compares the metrics of a running daemon with its other answers, and tests how the HTTP
+//! listener treats its clients.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -18,7 +19,7 @@ fn get(lan: &Lan, path: &str) -> Answer {
     http(&lan.switch, "GET", path, "localhost:9464")
 }
 
-/// Moves even when nothing happens.
+/// Returns true for a time, which can differ even if nothing has happened.
 fn is_a_time(series: &str) -> bool {
     series.contains("_timestamp_seconds") || series.contains("start_time_seconds")
 }
@@ -47,7 +48,7 @@ fn every_series_is_there_from_the_start_and_at_zero() {
         let is_one = not_zero.iter().any(|end| name.ends_with(end));
         assert!(is_one || *value == 0.0, "{series} {value}");
     }
-    // Traffic, and every operation on flows, make no series that was not there.
+    // Neither traffic nor any operation on flows adds a new series.
     lan.left.ping(RIGHT);
     daemon.appctl(&["dpctl/add-flow", "in_port(1),eth_type(0x88b5)", "2"]);
     until("the flow is in the card", || {
@@ -61,7 +62,7 @@ fn every_series_is_there_from_the_start_and_at_zero() {
     let later = samples(&later);
     let names = |samples: &Samples| samples.keys().cloned().collect::<BTreeSet<String>>();
     let new: Vec<String> = names(&later).difference(&names(&at_start)).cloned().collect();
-    // How full which table is the card tells with its first statistics.
+    // The card reports the fill of its tables with its first statistics.
     let late = |series: &&String| !series.starts_with("megaflow_hw_table_");
     assert_eq!(new.iter().filter(late).collect::<Vec<_>>(), Vec::<&String>::new());
     let counts = |series: &str| !series.contains("_bucket") && !series.contains("_sum");
@@ -80,7 +81,8 @@ fn at_rest_the_metrics_say_what_the_dump_says() {
     lan.right.ping(LEFT);
     let (mut near, mut far) = lan.connect();
     transfer(&mut near, &mut far, 4 << 20);
-    // One that the card refuses and one that it takes, by hand, both with packets.
+    // One flow that the card refuses and one that the card takes are added by hand, and both get
+    // packets.
     for (flow, actions) in [("0x88b5", "trunc(60),2"), ("0x88b6", "2")] {
         daemon.appctl(&["dpctl/add-flow", &format!("in_port(1),eth(),eth_type({flow})"), actions]);
         let frame = "02".repeat(12) + &flow[2..] + &"00".repeat(86);
@@ -94,7 +96,7 @@ fn at_rest_the_metrics_say_what_the_dump_says() {
     agree_on_flows(&samples, &flows, &dump);
     agree_on_packets(&samples, &flows, &state);
     agree_on_operations(&samples, &flows, &state, &daemon);
-    // Over the control socket it is the same text, but for the times.
+    // The control socket gives the same text, except for the times.
     let still = |text: &str| {
         let lines = text.lines().filter(|line| !is_a_time(line));
         lines.map(|line| line.to_owned() + "\n").collect::<String>()
@@ -110,7 +112,8 @@ fn total(flows: &[Value], place: &str, what: &str) -> u64 {
     flows.iter().map(|flow| flow[place][what].as_u64().unwrap()).sum()
 }
 
-/// `metric`, `flows --json` and `dump-flows -m`: as many in each place, each with the same counts.
+/// Checks that the metrics, `flows --json` and `dump-flows -m` agree on the number of flows in
+/// each place and on each flow's counts.
 fn agree_on_flows(samples: &Samples, flows: &[Value], dump: &str) {
     for place in ["nic", "host", "refused"] {
         let label = format!("placement=\"{place}\"");
@@ -134,7 +137,8 @@ fn agree_on_flows(samples: &Samples, flows: &[Value], dump: &str) {
     }
 }
 
-/// Clients that connect and say nothing, or begin and stop, more of them than are let in.
+/// Clients connect and say nothing, or begin a request and stop. There are more clients than are
+/// let in.
 #[test]
 fn who_says_nothing_keeps_nobody_out() {
     let lan = Lan::new(false);
@@ -152,8 +156,8 @@ fn who_says_nothing_keeps_nobody_out() {
     assert_eq!(lint(&get(&lan, "/metrics").body), "");
 }
 
-/// No flow has gone and none recirculates: what came in is what the flows hit and what was
-/// dropped before.
+/// No flow has expired and no flow recirculates, so the packets that came in are the hits of the
+/// flows and the packets that were dropped before a hit.
 fn agree_on_packets(samples: &Samples, flows: &[Value], state: &Value) {
     let conservation = &state["conservation"];
     for what in ["packets", "bytes"] {
@@ -169,7 +173,8 @@ fn agree_on_packets(samples: &Samples, flows: &[Value], state: &Value) {
     }
     let tiers = ["exact", "classifier", "miss"]
         .map(|tier| sum(samples, "megaflow_cache_lookups_total", &[&format!("tier=\"{tier}\"")]));
-    // A packet that missed is counted once, as missed; the flow that it waited for counts it too.
+    // A packet that missed is counted once in the lookups, as a miss. The flow that it waited for
+    // counts it too.
     assert_eq!(tiers.iter().sum::<u64>(), total(flows, "host", "packets"));
     let answered = sum(samples, "megaflow_upcall_duration_seconds_count", &[]);
     assert_eq!(answered, sum(samples, "megaflow_upcalls_total", &[]));
@@ -212,7 +217,8 @@ fn agree_on_operations(samples: &Samples, flows: &[Value], state: &Value, daemon
     };
     assert_eq!(decisions("admitted"), count(flows, "nic"));
     assert_eq!(decisions("action"), count(flows, "refused"));
-    // Nothing was evicted or lost, so the card's tables hold what is said to be in them.
+    // Nothing was evicted or lost, so the card's tables have as entries all flows that are said
+    // to be in the NIC.
     let tables = ["table=\"exact-match\"", "table=\"masked-rows\""];
     let entries = tables.map(|table| sum(samples, "megaflow_hw_table_entries", &[table]));
     assert_eq!(entries.iter().sum::<u64>(), count(flows, "nic"));
@@ -245,17 +251,17 @@ fn the_listener_reads_only_and_for_us_only() {
             assert_eq!(answer.code, 405, "{method} {path}");
             assert!(answer.head.contains("\r\nallow: get, head"), "{answer:?}");
         }
-        // A browser that a page of others sends here says that page's name.
+        // If a page of another site sends a browser here, the browser gives that site's name.
         for host in ["evil.example", "evil.example:9464", "localhost.evil.example"] {
             assert_eq!(http(&lan.switch, "GET", path, host).code, 421, "{host} {path}");
         }
-        // A scraper says the name that its configuration has.
+        // A scraper gives the name from its configuration.
         assert_eq!(http(&lan.switch, "GET", path, "sw1.example:9464").code, 200, "{path}");
     }
     assert_eq!(get(&lan, "/nonexistent").code, 404);
     assert_eq!(get(&lan, "/api/v1/flows?where=moon").code, 400);
     assert_eq!(get(&lan, "/api/v1/flows?filter=nonsense").code, 400);
-    // A port that can't carry packets: alive, not ready.
+    // If a port can't carry packets, the daemon is alive but not ready.
     lan.switch.ip("link set mf-a down");
     until("it is not ready", || get(&lan, "/readyz").code == 503);
     assert_eq!(get(&lan, "/readyz").body, "port a is down: interface mf-a is set down\n");

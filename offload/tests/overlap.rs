@@ -1,5 +1,5 @@
-//! No packet matches two megaflows, and an operator's word counts whatever the client had there
-//! before: end to end, with traffic.
+//! No packet matches two megaflows, and an operator's rule counts whatever megaflows the client
+//! had there before. The tests run end to end, with traffic.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -12,7 +12,7 @@ use common::daemon::{Daemon, Folder};
 use common::net::{LEFT, Lan, RIGHT, transfer};
 use common::until;
 
-/// The audit: nothing overlaps, and every place holds what is believed.
+/// Runs the audit: no megaflows overlap, and every place holds what the engine believes.
 #[track_caller]
 fn audited(daemon: &Daemon) {
     let text = daemon.appctl(&["offload/audit"]);
@@ -23,7 +23,7 @@ fn audited(daemon: &Daemon) {
     assert_eq!(lines[2], "overlaps: none");
 }
 
-/// Match and actions of each megaflow, without what it counted.
+/// Match and actions of each megaflow, without its counters.
 fn table(daemon: &Daemon) -> Vec<String> {
     let dump = daemon.appctl(&["dpctl/dump-flows"]);
     let line = |line: &str| {
@@ -53,7 +53,7 @@ fn an_operators_rule_counts_although_the_clients_wider_megaflow_was_there() {
     until("the rule is in the NIC", || {
         daemon.appctl(&["offload/explain", &rule]).contains("placement: nic (fpga)")
     });
-    // The connection stands still, and everything else goes on beside the rule.
+    // The rule stops this connection. All other traffic goes on.
     near.write_all(&[7; 1000]).unwrap();
     far.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert!(far.read(&mut [0; 1]).is_err(), "a dropped segment arrived");

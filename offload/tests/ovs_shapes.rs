@@ -1,5 +1,5 @@
-//! What Debian's Open vSwitch prints and what the daemon prints, line by line: the same words in
-//! the same places, so that what reads the one reads the other.
+//! Compares the output of Debian's Open vSwitch with the daemon's, line by line. The same words
+//! are in the same places, so that a program which reads one output can read the other.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -11,11 +11,11 @@ use common::ovs::Ovs;
 use common::until;
 
 const FLOW: &str = "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,frag=no),udp(dst=4789)";
-/// A packet of it: 60 bytes.
+/// A packet of 60 bytes.
 const PACKET: &str = "020000000002 020000000001 0800 4500 002e 0000 4000 40 11 0000 0a000001 \
                       0a000002 1111 12b5 001a 0000 000000000000000000000000000000000000";
 
-/// The line with every number, or the `?` for one, as `#`.
+/// The line, with `#` for every number and for the `?` that stands for a number.
 fn shape(line: &str) -> String {
     let mut shape = String::new();
     for letter in line.chars() {
@@ -29,7 +29,7 @@ fn shape(line: &str) -> String {
     shape
 }
 
-/// The lines from the first that begins so.
+/// The lines from the first one that begins with `start`.
 #[track_caller]
 fn from<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
     let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with(start)).collect();
@@ -37,7 +37,7 @@ fn from<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
     lines
 }
 
-/// Both, with the same ports.
+/// A daemon and an Open vSwitch with the same ports.
 fn pair() -> (Lan, Folder, Daemon, Ovs) {
     let lan = Lan::new(false);
     let folder = Folder::new();
@@ -51,7 +51,7 @@ fn the_datapath_its_ports_and_its_addresses_are_shown_as_ovs_shows_them() {
     let [theirs, ours] = [ovs.appctl(&["dpctl/show", "-s"]), daemon.appctl(&["dpctl/show", "-s"])];
     let [their_head, our_head] = [&theirs, &ours].map(|text| from(text, "  lookups:"));
     assert_eq!(our_head[..2].join("\n"), their_head[..2].join("\n"));
-    // Debian's dummy datapath has no masks: the form is that of OVS's lib/dpctl.c.
+    // Debian's dummy datapath has no masks. The form of these lines is that of OVS's lib/dpctl.c.
     let masks = ["  masks: hit:0 total:0 hit/pkt:0.00", "  cache: hit:0 hit-rate:0.00%"];
     assert_eq!(our_head[2..4], masks);
     for (number, name) in [(1, "left"), (2, "right")] {
@@ -90,7 +90,7 @@ fn flows_name_their_ports_when_ovs_names_them() {
         };
         let ports = of("in_port(left)", "in_port(1)");
         assert_eq!(of("actions:right", "actions:2"), ports, "{line}");
-        // An option that OVS has changes nothing else here.
+        // An option that OVS has too changes nothing else in the output.
         (ports, line.starts_with("ufid:"), line.contains(", dp:"))
     };
     for options in [
@@ -108,7 +108,7 @@ fn flows_name_their_ports_when_ovs_names_them() {
         let ask = [&["dpctl/dump-flows"], options].concat();
         assert_eq!(named(daemon.appctl(&ask)), named(ovs.appctl(&ask)), "{options:?}");
     }
-    // With names the dump is a file of flows as well.
+    // A dump with names can also be used as a file of flows.
     let before = daemon.appctl(&["dpctl/dump-flows"]);
     let file = folder.write("flows", &daemon.appctl(&["dpctl/dump-flows", "-m"]));
     daemon.appctl(&["dpctl/del-flows"]);
@@ -124,7 +124,7 @@ fn events_have_ovs_columns_and_rates_that_follow_the_counters() {
     until("the packets are counted", || {
         daemon.appctl(&["coverage/read-counter", "lookup_exact"]) == "3\n"
     });
-    // It adds up what its threads count once a second.
+    // Open vSwitch adds up the counters of its threads once a second.
     until("Open vSwitch counts", || ovs.appctl(&["coverage/show"]).contains("\nhmap_expand "));
     let [theirs, ours] = [ovs.appctl(&["coverage/show"]), daemon.appctl(&["coverage/show"])];
     let [their_head, our_head] = [&theirs, &ours].map(|text| text.lines().next().unwrap());
@@ -153,7 +153,7 @@ fn events_have_ovs_columns_and_rates_that_follow_the_counters() {
         daemon.try_appctl(&["coverage/read-counter", "nope"])
     }];
     assert_eq!((ours.code, ours.err.lines().next()), (theirs.code, theirs.err.lines().next()));
-    // The masks that were visited: by the first packet alone, the cache knew the others.
+    // Only the first packet visited masks; the cache knew the other packets.
     let shown = daemon.appctl(&["dpctl/show"]);
     let masks = "  masks: hit:1 total:1 hit/pkt:0.25\n  cache: hit:3 hit-rate:75.00%\n";
     assert!(shown.contains(masks), "{shown}");

@@ -12,7 +12,7 @@ use common::net::{Lan, RIGHT};
 use common::until;
 use serde_json::Value;
 
-/// What Chromium makes of a page: its document, written out again.
+/// Loads a page in Chromium and returns the document as Chromium writes it out.
 fn browse(lan: &Lan, folder: &Folder, path: &str) -> String {
     let profile = format!("--user-data-dir={}", folder.file("browser"));
     let mut chromium = Command::new("timeout");
@@ -23,13 +23,13 @@ fn browse(lan: &Lan, folder: &Folder, path: &str) -> String {
     lan.switch.tool(&mut chromium, "chromium")
 }
 
-/// Where each megaflow is.
+/// The placement of each megaflow.
 fn placements(daemon: &Daemon) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     daemon.flows().iter().map(|flow| (text(&flow["ufid"]), text(&flow["placement"]))).collect()
 }
 
-/// Rows of the table of megaflows that are placed there.
+/// Number of rows in the table of megaflows that have a placement.
 fn rows(page: &str, place: &str) -> usize {
     page.matches(&format!("<tr class=\"{place}\">")).count()
 }
@@ -45,7 +45,8 @@ fn a_browser_shows_where_each_megaflow_is_and_why() {
     until("the flows of the ping are in the card", || {
         daemon.flows().iter().filter(|flow| flow["placement"] == "nic").count() >= 2
     });
-    // Hosts ask who is there now and then, and what is idle goes: page and list of one moment.
+    // Page and list must be of the same moment: hosts send ARP requests now and then, and idle
+    // megaflows expire.
     let (mut all, mut flows) = (String::new(), BTreeMap::new());
     until("nothing changes while the browser looks", || {
         flows = placements(&daemon);
@@ -66,14 +67,14 @@ fn a_browser_shows_where_each_megaflow_is_and_why() {
     assert_eq!((rows(&some, "refused"), rows(&some, "nic")), (1, 0), "{some}");
     assert!(some.contains("<option value=\"refused\" selected=\"\">"), "{some}");
 
-    // What the empty field proposes shows some of them.
+    // The filter that the empty field proposes shows some of the megaflows.
     let example = all.split("placeholder=\"").nth(1).and_then(|rest| rest.split('"').next());
     let path = format!("/api/v1/flows?filter={}", example.unwrap());
     lan.left.ping(RIGHT);
     let shown = http(&lan.switch, "GET", &path, "localhost").body;
     assert!(shown.contains("eth_type(0x0800)"), "{path}: {shown}");
 
-    // Text from outside stays text.
+    // Text from outside is shown as text and not run.
     let hostile =
         browse(&lan, &folder, "/?filter=%27%3E%3Cscript%3Edocument.title%3D1%3C/script%3E");
     assert!(hostile.contains("<title>megaflow</title>"), "{hostile}");

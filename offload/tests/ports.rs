@@ -1,5 +1,5 @@
-//! Ports and the interfaces below them: whose they are, when they go and come back, and frames
-//! that they can't send.
+//! Ports and the interfaces below them: who owns an interface, what happens when it goes and
+//! comes back, and frames that a port can't send.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -13,7 +13,7 @@ use common::net::{Lan, Namespace, RIGHT};
 use common::{MEGAFLOW, files, tool, until};
 use nix::sys::signal::Signal;
 
-/// The two hosts on system ports, nothing in hardware.
+/// A configuration with the two hosts on system ports and no hardware.
 fn on_host(folder: &Folder) -> String {
     format!(
         "[datapath]\nname = 'br0'\nclient = 'l2'\n[control]\nsocket = '{}'\n\
@@ -28,7 +28,8 @@ fn get(at: &Namespace, path: &str) -> common::daemon::Answer {
     http(at, "GET", path, "localhost")
 }
 
-/// The same for an interface below the embedded card as for a system port, everywhere.
+/// An interface below the embedded card and an interface of a system port behave alike in every
+/// step.
 #[test]
 fn an_interface_goes_and_comes_back() {
     let lan = Lan::new(false);
@@ -39,7 +40,7 @@ fn an_interface_goes_and_comes_back() {
         until("it is ready", || ready().code == 200);
         lan.left.ping(RIGHT);
         lan.switch.ip("link del mf-b");
-        // On its way out an interface is seen set down first.
+        // An interface that is deleted is seen as set down first.
         let why = "gone: there is no interface mf-b any more";
         until("it tells", || ready().body == format!("port right is {why}\n"));
         assert_eq!(ready().code, 503);
@@ -55,12 +56,12 @@ fn an_interface_goes_and_comes_back() {
         lan.plug_right();
         until("it is ready again", || ready().code == 200);
         lan.left.ping(RIGHT);
-        // Another one of the same name and number. Where it comes quickly the port is never seen
-        // without one.
+        // Another interface of the same name and number replaces the first one. If it comes
+        // quickly, the port is never seen without an interface.
         lan.replace_right();
         until("packets pass again", || lan.left.try_ping(RIGHT).status.success());
         until("it is ready again", || ready().code == 200);
-        // Another name for the same one.
+        // The same interface gets another name.
         lan.switch.ip("link set mf-b down");
         lan.switch.ip("link set mf-b name mf-c");
         lan.switch.ip("link set mf-c up");
@@ -75,7 +76,7 @@ fn an_interface_goes_and_comes_back() {
     }
 }
 
-/// Runs `megaflow run` to its end, in a namespace, and returns the one line with which it fails.
+/// Runs `megaflow run` in a namespace until it fails, and returns the one line of its error.
 fn fails(at: &Namespace, config: &str) -> String {
     let mut command = Command::new(MEGAFLOW);
     command.args(["run", "--config", config]).stdin(Stdio::null());
@@ -119,7 +120,7 @@ fn an_interface_belongs_to_one_daemon() {
             assert_eq!(std::fs::read_to_string(&out).unwrap(), "kept");
         }
         lan.left.ping(RIGHT);
-        // What a dead process had is free.
+        // The interfaces of a dead process are free.
         daemon.signal(Signal::SIGKILL);
         daemon.wait();
         let mut next = Daemon::start(&lan.switch, &other, &system);
@@ -129,7 +130,7 @@ fn an_interface_belongs_to_one_daemon() {
     }
 }
 
-/// Somebody has the address: no port was touched when that is found out.
+/// If another process has the HTTP address, the start fails before any port was touched.
 #[test]
 fn the_http_address_is_taken_before_any_port() {
     let switch = Namespace::new(false);
@@ -154,8 +155,8 @@ fn the_http_address_is_taken_before_any_port() {
     drop(taken);
 }
 
-/// A host with large frames sends to one that can't take them. What the daemon says it sent is
-/// what the kernel sent, on each path.
+/// A host with large frames sends to a host that can't take large frames. On each path, the
+/// daemon's count of sent packets is the kernel's count.
 #[test]
 fn a_frame_that_is_too_long_is_dropped_and_not_sent() {
     let folder = Folder::new();

@@ -1,6 +1,6 @@
-//! The same frames under the same actions, through Debian's Open vSwitch and through `replay`:
-//! what comes out is the same, byte for byte. The frames are the parser's hostile ones: lying
-//! lengths, headers cut short, fragments, two and three tags.
+//! Sends the same frames with the same actions through Debian's Open vSwitch and through
+//! `replay`. The outputs have to be the same, byte for byte. The frames are the parser's hostile
+//! ones: lying lengths, headers cut short, fragments, two and three tags.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -39,8 +39,8 @@ const ACTIONS: &[&str] = &[
     "trunc(20),2",
 ];
 
-/// Frames whose keys are no megaflow to Open vSwitch: no EtherType, a tag or label that is cut
-/// off, attributes that our keys do not have.
+/// Frames from whose keys Open vSwitch makes no megaflow: they have no EtherType, a tag or label
+/// that is cut off, or attributes that our keys do not have.
 const NOT_TAKEN: &[&str] = &["llc-stp", "mpls-cut", "nd-solicit", "nsh", "snap-low", "vlan-cut"];
 
 /// The frames of the parser's corpus that are Ethernet frames, by name.
@@ -59,15 +59,16 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// A match on all that the frame's key has: OVS wants whole attributes.
+/// A match on every attribute of the frame's key, because OVS wants whole attributes.
 fn matching(frame: &[u8]) -> Match {
     let key = Key { in_port: 1, ..packet::extract(frame) };
     odp::parse_match(&odp::format_key(&key)).unwrap()
 }
 
-/// What Open vSwitch 3.1 gets wrong: it fails an assertion where the network header to rewrite is
-/// not whole; with new addresses it writes a TCP checksum into the data of later fragments, and
-/// leaves the one behind an IPv6 fragment header as it was. The kernel does as we do.
+/// Returns true for cases that Open vSwitch 3.1 gets wrong. It fails an assertion if the network
+/// header to rewrite is not whole. When it rewrites addresses, it writes a TCP checksum into the
+/// data of later fragments, and does not update a TCP checksum behind an IPv6 fragment header.
+/// The kernel does as we do.
 fn wrong_in_ovs(frame: &[u8], actions: &str) -> bool {
     let key = packet::extract(frame);
     let tags = [key.vlan_tci, key.cvlan_tci].iter().filter(|tci| **tci != 0).count();
@@ -88,7 +89,7 @@ fn what_comes_out_is_what_ovs_sends() {
     let mut not_taken = BTreeSet::new();
     for (name, frame) in corpus() {
         for actions in ACTIONS {
-            // A source of its own gives each of them a megaflow of its own.
+            // Each frame gets a source address of its own, and by it a megaflow of its own.
             let number = u16::try_from(sent.len()).unwrap().to_be_bytes();
             let mut frame = frame.clone();
             frame[6..12].copy_from_slice(&[2, 0, 0, 0x52, number[0], number[1]]);

@@ -29,8 +29,8 @@ struct Reply {
 }
 
 impl Daemon {
-    /// The text that a method answers. An error that the method returns counts as wrong input, a
-    /// daemon that does not answer as a failed job.
+    /// Calls a method and returns its answer as text. An error that the method returns counts as
+    /// wrong input; a daemon that does not answer counts as a failed job.
     pub(super) fn call(&self, method: &str, params: &[&str]) -> Result<String, Failure> {
         let socket = self.socket.display();
         let lost = |error: std::io::Error| {
@@ -58,7 +58,7 @@ impl Daemon {
         }
     }
 
-    /// The JSON that a method answers, parsed.
+    /// Calls a method and returns its answer, parsed from JSON.
     pub(super) fn data<T: DeserializeOwned>(
         &self,
         method: &str,

@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         return print(&args.daemon.call("offload/explain", &params)?);
     };
     let asked = read(&args.flow, args.actions.as_deref(), &|_| None).map_err(Failure::Input)?;
-    // As in a flow of a datapath: no actions is drop.
+    // A flow without actions is a drop, as in a datapath.
     let flow = Megaflow::new(asked.matching, asked.actions.unwrap_or_default());
     let ports: Vec<PortId> = flow.ports().into_iter().collect();
     let (provider, plan) = match target {

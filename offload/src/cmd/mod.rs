@@ -47,7 +47,7 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// Why a command did not do what it was asked for: one line.
+/// Why a command failed, in one line.
 #[derive(Debug)]
 enum Failure {
     /// The job failed: exit 1.
@@ -105,7 +105,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Where stdout is closed nobody is left to be told.
+            // If stdout is closed, nobody is left to be told.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
@@ -116,7 +116,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         _ => {
             let ends = ["\n\nUsage:", "\n\nFor more information"];
             let end = ends.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
-            // What clap says in paragraphs, a tip among them, becomes one line.
+            // The paragraphs of clap's message, its tip included, become one line.
             let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
             let text = text[..end].split("\n\n").map(words).collect::<Vec<_>>().join("; ");
             let text = text.strip_prefix("error: ").unwrap_or(&text);

@@ -10,7 +10,7 @@ use hostdp::port::system::SystemPort;
 use super::namespace::Namespace;
 use crate::wire::Lane;
 
-/// How many hosts there are.
+/// Number of hosts.
 pub(super) const HOSTS: u8 = 3;
 /// The VLAN of the hosts' second interfaces.
 pub(super) const VLAN: u16 = 10;
@@ -21,7 +21,7 @@ pub(super) struct Host {
     pub(super) namespace: Namespace,
 }
 
-/// Which of a host's addresses.
+/// Selects one of a host's addresses.
 #[derive(Clone, Copy)]
 pub(super) enum Net {
     V4,

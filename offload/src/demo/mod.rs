@@ -1,6 +1,6 @@
-//! `megaflow demo`: the main job with nothing to install. Three hosts exchange real traffic
-//! through the embedded card, a capture is replayed, megaflows move into the card, and at the
-//! end every packet and byte is accounted for, or the exit status is 1.
+//! `megaflow demo`: shows Megaflow's main job, with nothing to install. Three hosts exchange real
+//! traffic through the embedded card, a capture is replayed, megaflows move into the card, and at
+//! the end every packet and byte is accounted for, or the exit status is 1.
 
 mod lan;
 mod namespace;
@@ -24,10 +24,10 @@ use replay::Timed;
 use report::{Outcome, Verdict};
 use rig::Rig;
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Clone, Debug)]
 pub struct DemoArgs {
-    /// How long the bulk traffic runs, all of it together.
+    /// Seconds of bulk traffic, all transfers together.
     pub seconds: u64,
     /// Captures to replay besides the bundled one.
     pub captures: Vec<PathBuf>,
@@ -68,7 +68,7 @@ pub fn main(args: &DemoArgs) -> ExitCode {
     }
 }
 
-/// Prints. A reader that has gone away (`| head`) is no failure.
+/// Prints to stdout. A reader that has gone away (`| head`) is no failure.
 fn say(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -81,7 +81,8 @@ fn run(args: &DemoArgs, frames: Vec<Timed>) -> io::Result<Outcome> {
     let lan = namespace::become_root_of_our_own().and_then(|()| Lan::new());
     let say = |text: &str| {
         if !args.json {
-            // What can't be printed now can't be printed at the end either, and is said then.
+            // If this can't be printed, the report at the end can't be printed either, and
+            // reports the error.
             let _ = say(&format!("{text}\n"));
         }
     };
@@ -116,7 +117,8 @@ fn run(args: &DemoArgs, frames: Vec<Timed>) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// The hosts talk; returns what the bulk TCP transfers had in the NIC and on the host.
+/// Lets the hosts talk. Returns the counters of the bulk TCP transfers in the NIC and on the
+/// host.
 fn talk(
     lan: &Lan,
     handle: &Handle,
@@ -155,7 +157,7 @@ fn talk(
 }
 
 /// Hits of the megaflows between the hosts, in the NIC and on the host. While the bulk transfers
-/// run, nothing else that counts runs between them.
+/// run, there is no other traffic to speak of between the hosts.
 fn tcp_counters(flows: &[FlowView]) -> (Counters, Counters) {
     let hosts =
         |view: &&FlowView| (1..=u32::from(HOSTS)).contains(&view.flow.matching.key().in_port);
@@ -179,8 +181,8 @@ fn status_of(handle: &Handle) -> io::Result<Status> {
     }
 }
 
-/// Waits until nothing moves any more: two looks in a row that show the same. What is not
-/// accounted for by then never will be.
+/// Waits until two looks in a row show the same counters. A packet that is not accounted for by
+/// then never will be.
 fn quiet(handle: &Handle) -> io::Result<(Vec<FlowView>, Status)> {
     let mut last = None;
     for _ in 0..50 {

@@ -16,7 +16,7 @@ use rtnetlink::{Handle, LinkUnspec, LinkVeth};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread in a network namespace of its own; threads that it starts are in there too.
+/// A thread in a network namespace of its own; threads that it starts are in the same namespace.
 pub(super) struct Namespace {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -24,7 +24,8 @@ pub(super) struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one, with loopback up and IPv6 as told (a switch's own side must not talk).
+    /// Makes a namespace with loopback up, and with or without IPv6. The switch's side has no
+    /// IPv6, because it must not send packets of its own.
     pub(super) fn new(name: &str, ipv6: bool) -> io::Result<Namespace> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let (ready, is_ready) = mpsc::channel();
@@ -39,7 +40,7 @@ impl Namespace {
         Ok(Namespace { jobs: Some(jobs), thread: Some(thread), namespace })
     }
 
-    /// Runs something in there and waits for its result.
+    /// Runs a job in the namespace and waits for its result.
     pub(super) fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -47,14 +48,14 @@ impl Namespace {
         self.start(job)?.recv().map_err(|_| io::Error::other("a host's thread ended"))?
     }
 
-    /// Starts something in there; the result comes by the channel. One job at a time.
+    /// Starts a job in the namespace. Its result comes over the channel. One job runs at a time.
     pub(super) fn start<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<mpsc::Receiver<io::Result<T>>> {
         let (done, result) = mpsc::channel();
         let job: Job = Box::new(move || {
-            // Whoever asked may have stopped waiting: then nobody needs the result.
+            // Sending fails if the caller has stopped waiting; nobody needs the result then.
             let _ = done.send(job());
         });
         let jobs = self.jobs.as_ref().ok_or_else(|| io::Error::other("stopped"))?;
@@ -62,7 +63,7 @@ impl Namespace {
         Ok(result)
     }
 
-    /// Makes a cable from here to another namespace, whose end gets that address.
+    /// Makes a cable from this namespace to another one. The other end gets the address `mac`.
     pub(super) fn cable(
         &self,
         here: &str,
@@ -74,7 +75,8 @@ impl Namespace {
         let target = other.namespace.try_clone()?;
         self.run(move || {
             netlink(async move |handle| {
-                // Made under a name that is free here, renamed where it arrives.
+                // The other end is made under a name that is free here, and renamed in the other
+                // namespace.
                 let transit = format!("{here}-peer");
                 handle.link().add(LinkVeth::new(&here, &transit).build()).execute().await?;
                 let peer = index_of(&handle, &transit).await?;
@@ -127,7 +129,7 @@ fn enter(ipv6: bool) -> io::Result<OwnedFd> {
     if !ipv6 {
         for which in ["all", "default"] {
             let path = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
-            // Where the kernel has no IPv6 there is nothing to turn off.
+            // If the kernel has no IPv6, there is nothing to turn off.
             let _ = std::fs::write(path, "1");
         }
     }
@@ -138,7 +140,7 @@ fn enter(ipv6: bool) -> io::Result<OwnedFd> {
     Ok(File::open("/proc/thread-self/ns/net")?.into())
 }
 
-/// Talks to the kernel of the namespace that this thread is in.
+/// Talks netlink with the kernel, in the namespace that this thread is in.
 fn netlink(talk: impl AsyncFnOnce(Handle) -> Result<(), rtnetlink::Error>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
@@ -154,8 +156,8 @@ async fn index_of(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> 
     Ok(link.map_or(0, |link| link.header.index))
 }
 
-/// In a user namespace of its own an unprivileged user may make network namespaces. Must be
-/// called before the first thread is started.
+/// Moves an unprivileged process into a user namespace of its own, where it may make network
+/// namespaces. Must be called before the first thread is started.
 pub(super) fn become_root_of_our_own() -> io::Result<()> {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     if uid.is_root() {

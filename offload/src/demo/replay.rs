@@ -1,4 +1,4 @@
-//! Captures, replayed in their own time onto one of the card's wires.
+//! Replays captures with their own timing onto one of the card's wires.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use hostdp::port::pcap::{self, PcapError, Reader};
 use vfio::{MemoryWire, Wire};
 
-/// See `offload/captures/make.py`.
+/// The bundled capture. `offload/captures/make.py` makes it.
 const BUNDLED: &[u8] = include_bytes!("../../captures/mixed.pcap");
 
-/// Most bytes of frames that one capture may have: all of it is held in memory.
+/// Largest number of bytes that the frames of one capture may have, since all frames are held in
+/// memory.
 const LONGEST: usize = 256 << 20;
 
-/// A frame and when it comes, from the start of the replay.
+/// A frame, and the time at which it comes, counted from the start of the replay.
 pub(super) type Timed = (Duration, Vec<u8>);
 
-/// The frames of the bundled capture and of the given ones, each from its own start.
+/// The frames of the bundled capture and of the given captures. Times count from the start of
+/// each capture.
 pub(super) fn frames(captures: &[PathBuf]) -> io::Result<Vec<Timed>> {
     let mut frames = read("the bundled capture", Reader::new(BUNDLED))?;
     for path in captures {
@@ -47,13 +49,13 @@ fn read<R: Read>(name: &str, opened: Result<Reader<R>, PcapError>) -> io::Result
     Ok(frames)
 }
 
-/// A replay that goes on.
+/// A running replay.
 pub(super) struct Player {
     thread: JoinHandle<io::Result<usize>>,
 }
 
 impl Player {
-    /// Starts it on its end of a wire. What the card sends there is taken and thrown away.
+    /// Starts a replay on its end of a wire. Frames that the card sends there are thrown away.
     pub(super) fn start(mut wire: MemoryWire, frames: Vec<Timed>) -> io::Result<Player> {
         let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(move || {
             let start = Instant::now();
@@ -61,19 +63,19 @@ impl Player {
             for (at, frame) in frames {
                 std::thread::sleep(at.saturating_sub(start.elapsed()));
                 while wire.take().is_some() {}
-                // Full: the card has not come round to it yet.
+                // The wire is full until the card takes frames from it.
                 while !wire.transmit(&frame)? {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            // Until the card has taken the last one the wire must stay.
+            // The wire must stay until the card has taken the last frame.
             std::thread::sleep(Duration::from_millis(50));
             Ok(count)
         })?;
         Ok(Player { thread })
     }
 
-    /// Waits for its end; returns the number of frames.
+    /// Waits for the end of the replay. Returns the number of frames.
     pub(super) fn finish(self) -> io::Result<usize> {
         self.thread.join().map_err(|_| io::Error::other("the replay's thread died"))?
     }

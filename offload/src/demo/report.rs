@@ -1,4 +1,4 @@
-//! What the demo says at the end.
+//! The report at the end of the demo.
 
 use std::fmt::Write;
 
@@ -14,14 +14,14 @@ use crate::request::{FlowView, Status};
 pub(super) struct Outcome {
     pub(super) facts: Vec<String>,
     pub(super) flows: Vec<FlowView>,
-    /// What the page showed last.
+    /// The metrics that the page showed last.
     pub(super) metrics: metrics::Snapshot,
     pub(super) verdict: Verdict,
 }
 
-/// Does it add up?
+/// Whether the accounting adds up.
 pub(super) struct Verdict {
-    /// What does not, one line each.
+    /// What does not add up, one line each.
     complaints: Vec<String>,
     /// Bulk TCP bytes in the NIC and on the host.
     bulk: Option<(Counters, Counters)>,
@@ -31,7 +31,7 @@ pub(super) struct Verdict {
 const BULK_SHARE: u64 = 95;
 
 impl Verdict {
-    /// Holds the accounting against the card's own ledger, which nobody else reads.
+    /// Compares the accounting with the card's own ledger, which nothing else reads.
     pub(super) fn new(
         flows: &[FlowView],
         status: &Status,
@@ -81,7 +81,7 @@ fn counters(counters: Counters) -> String {
     format!("{} packets / {} bytes", counters.packets, counters.bytes)
 }
 
-/// The table, the conservation lines, the verdict.
+/// The report as text: the table, the conservation lines and the verdict.
 pub(super) fn text(outcome: &Outcome) -> String {
     let mut out = String::new();
     let mut flows: Vec<&FlowView> = outcome.flows.iter().collect();
@@ -119,7 +119,7 @@ pub(super) fn text(outcome: &Outcome) -> String {
     out
 }
 
-/// The same for machines.
+/// The report as JSON.
 pub(super) fn json(outcome: &Outcome) -> Value {
     let counters = |c: Counters| json!({"packets": c.packets, "bytes": c.bytes});
     let flows = outcome.flows.iter().map(|view| {

@@ -19,7 +19,7 @@ use crate::runtime::{self, Parts, Running};
 use crate::surface::{Listening, Surface};
 use crate::wire::{PortWire, WireHandle};
 
-/// Everything that runs.
+/// The running parts of the demo.
 pub(super) struct Rig {
     pub(super) handle: Handle,
     pub(super) ledger: Ledger,
@@ -30,9 +30,9 @@ pub(super) struct Rig {
     card: Embedded,
 }
 
-/// Flows that an operator would add, on the capture's port. A chain that the card can follow: pop
-/// a label, look up again, rewrite the TTL. Two that it can't: one truncates, one's second half
-/// sends a copy up.
+/// Flows that an operator would add, on the captures' port. The first two are a chain that the
+/// card can follow: pop a label, look up again, rewrite the TTL. The card can take neither the
+/// third flow, which truncates, nor the last two, a chain whose second half sends a copy up.
 const OPERATOR_FLOWS: [&str; 5] = [
     "recirc_id(0),in_port(CAPTURE),eth_type(0x8847),mpls(label=100),\
      actions:pop_mpls(eth_type=0x800),recirc(0x1)",
@@ -46,7 +46,7 @@ const OPERATOR_FLOWS: [&str; 5] = [
 ];
 
 impl Rig {
-    /// Starts it. Wires 1 to 3 are the hosts', the last one is the captures'.
+    /// Starts the machine. Wires 1 to 3 belong to the hosts, the last wire to the captures.
     pub(super) fn start(lan: Option<&Lan>, fault: Option<Fault>) -> io::Result<Rig> {
         let mut names = Vec::new();
         let mut wires: Vec<Box<dyn Wire>> = Vec::new();
@@ -76,7 +76,8 @@ impl Rig {
         }
         let provider = card.driver.take_provider().ok_or_else(|| io::Error::other("no table"))?;
         let settings = Settings {
-            // Longer than the demo: the table at the end shows every megaflow that there was.
+            // The idle time is longer than the demo, so that the table at the end shows every
+            // megaflow.
             max_idle: Duration::from_secs(120),
             stats_interval: Duration::from_millis(100),
             fault,
@@ -101,13 +102,13 @@ impl Rig {
         Ok(Rig { handle, ledger, wires: handles, capture, running, surface, card })
     }
 
-    /// Where the page is.
+    /// The URL of the page.
     pub(super) fn page(&self) -> String {
         self.surface.web_address().map_or_else(String::new, |at| format!("http://{at}/"))
     }
 
-    /// Installs the operator's flows. Before the captures are replayed: else the client would
-    /// have megaflows of its own for these packets.
+    /// Installs the operator's flows. Must be called before the captures are replayed: otherwise
+    /// the client would have megaflows of its own for these packets.
     pub(super) fn operator_flows(&self) -> io::Result<()> {
         let capture = (self.wires.len() + 1).to_string();
         for text in OPERATOR_FLOWS {
@@ -125,7 +126,7 @@ impl Rig {
         Player::start(wire, frames)
     }
 
-    /// Lets nothing more onto the card.
+    /// Passes no more frames to the card.
     pub(super) fn close_wires(&self) {
         self.wires.iter().for_each(WireHandle::close);
     }
@@ -140,7 +141,7 @@ impl Rig {
     }
 }
 
-/// The page and the metrics: on the usual port, or on a free one.
+/// Starts the page and the metrics, on the usual port or else on a free one.
 fn page(handle: &Handle) -> io::Result<Surface> {
     let context = Context::new(handle.clone(), Log::detached());
     let at = |port| Listening::at(&Http::at(([127, 0, 0, 1], port).into()));

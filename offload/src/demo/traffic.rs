@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TCP_PORT: u16 = 5001;
 const UDP_PORT: u16 = 5002;
 
-/// Pings until that many answers are in; ARP or ND come first by themselves.
+/// Pings until `answers` answers have arrived. The kernel does ARP or ND first by itself.
 pub(super) fn ping(from: &Namespace, to: IpAddr, answers: u16) -> io::Result<u16> {
     from.run(move || {
         let (domain, protocol) = match to {
@@ -30,7 +30,7 @@ pub(super) fn ping(from: &Namespace, to: IpAddr, answers: u16) -> io::Result<u16
                 let text = format!("{to} answered {sequence} of {answers} pings");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
-            // The neighbour may still be being asked for: a lost request is sent again.
+            // The neighbour may not be resolved yet: a lost request is sent again.
             let sent = socket.send(&echo_request(to, sequence));
             if sent.is_ok() && answered(&mut socket, to, sequence)? {
                 sequence += 1;
@@ -58,7 +58,7 @@ fn echo_request(to: IpAddr, sequence: u16) -> Vec<u8> {
     message
 }
 
-/// Reads until the answer comes or nothing comes any more.
+/// Reads until the answer comes, and returns true; returns false if nothing more arrives.
 fn answered(socket: &mut Socket, to: IpAddr, sequence: u16) -> io::Result<bool> {
     let mut buffer = [0; 2048];
     loop {
@@ -79,8 +79,8 @@ fn answered(socket: &mut Socket, to: IpAddr, sequence: u16) -> io::Result<bool> 
     }
 }
 
-/// Sends over one connection for that long, checks that all arrives as it was sent; returns the
-/// bytes.
+/// Sends over one connection for the given time and checks that all bytes arrive as they were
+/// sent. Returns the number of bytes.
 pub(super) fn tcp(
     client: &Namespace,
     server: &Namespace,
@@ -141,8 +141,8 @@ fn check_pattern(bytes: &[u8], position: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends datagrams and waits for each one's echo; a lost one is sent again. Returns how many
-/// came back.
+/// Sends datagrams and waits for the echo of each one; a lost datagram is sent again. Returns the
+/// number of echoes.
 pub(super) fn udp(
     client: &Namespace,
     server: &Namespace,
@@ -184,7 +184,7 @@ pub(super) fn udp(
                 Err(error) => return Err(error),
             }
         }
-        // An empty datagram ends the echo; three, in case that one is lost.
+        // An empty datagram ends the echo. Three are sent in case one is lost.
         for _ in 0..3 {
             socket.send(&[])?;
         }

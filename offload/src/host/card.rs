@@ -1,4 +1,4 @@
-//! What has to be there before the card can be opened through VFIO.
+//! What a host needs so that the card can be opened through VFIO.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -7,10 +7,11 @@ use super::kernel::Kernel;
 use super::{Finding, Goal, link, names, read};
 
 const NEEDED: &[Goal] = &[Goal::Fpga];
-/// Drivers that do not touch a device's memory: the rest of a group may have them.
+/// Drivers that do not touch a device's memory. Other devices in the card's group may be bound to
+/// them.
 const HARMLESS: [&str; 3] = ["vfio-pci", "pci-stub", "pcieport"];
 
-/// DMA of devices is translated.
+/// Checks that the DMA of devices is translated.
 pub(super) fn iommu(root: &Path) -> Finding {
     let groups = names(root, "sys/kernel/iommu_groups").len();
     if groups > 0 {
@@ -21,7 +22,7 @@ pub(super) fn iommu(root: &Path) -> Finding {
     let fix = if let Some(word) = line.split_whitespace().find(off) {
         format!("take {word} off the kernel's command line, and reboot")
     } else if names(root, "sys/firmware/acpi/tables").iter().any(|table| table == "DMAR") {
-        // Unlike AMD's, Intel's is off unless it is asked for.
+        // Unlike AMD's IOMMU, Intel's is off unless it is asked for.
         "add intel_iommu=on to the kernel's command line, and reboot".to_owned()
     } else {
         "turn it on in the firmware's setup (VT-d, AMD-Vi), or give the virtual machine one"
@@ -30,8 +31,8 @@ pub(super) fn iommu(root: &Path) -> Finding {
     Finding::missing("IOMMU", "off: there are no IOMMU groups", fix).needed_for(NEEDED)
 }
 
-/// Interrupts of devices are translated too. Without it a device that a program drives could raise
-/// any interrupt, and the kernel gives no program a device.
+/// Checks that the interrupts of devices are translated. Without that, a device that a
+/// program drives could raise any interrupt, so the kernel gives no device to a program.
 pub(super) fn interrupt_remapping(root: &Path) -> Finding {
     let what = "interrupt remapping";
     let interrupts = read(root, "proc/interrupts").unwrap_or_default();
@@ -40,7 +41,8 @@ pub(super) fn interrupt_remapping(root: &Path) -> Finding {
     let finding = if controllers().any(|word| word.starts_with("IR-")) {
         Finding::there(what, "on")
     } else if !controllers().any(|word| word == "IO-APIC" || word.starts_with("PCI-MSI")) {
-        // Another architecture than x86: its interrupt controller does it, or the start says no.
+        // This is not x86. On other architectures the interrupt controller remaps, or the start
+        // fails.
         Finding::there(what, "not told by this kernel")
     } else if read(root, allowed).as_deref() == Some("Y") {
         Finding::there(what, "off, and allow_unsafe_interrupts is set")
@@ -66,7 +68,7 @@ pub(super) fn bound(root: &Path) -> Vec<Finding> {
     findings
 }
 
-/// The commands of `docs/how-to/run.md`, in one line.
+/// The commands of `docs/how-to/run.md` that bind a card, in one line.
 fn bind(address: &str) -> String {
     let device = format!("/sys/bus/pci/devices/{address}");
     format!(
@@ -75,7 +77,8 @@ fn bind(address: &str) -> String {
     )
 }
 
-/// One card: bound to vfio-pci, alone in its group, and the group's file is there.
+/// Checks one card: it is bound to vfio-pci, it is alone in its group, and the group's file
+/// exists.
 fn card(root: &Path, address: &str) -> Finding {
     let missing = |found: String, fix: String| {
         Finding::missing("card", format!("{address} {found}"), fix).needed_for(NEEDED)
@@ -108,8 +111,8 @@ fn card(root: &Path, address: &str) -> Finding {
     Finding::there("card", format!("{address} (group {group})")).needed_for(NEEDED)
 }
 
-/// Why the card at this address can't be opened: the first thing that `doctor` would show as
-/// missing, with its fix, before what the driver said.
+/// Says why the card at this address can't be opened: the first thing that `doctor` would show as
+/// missing, with its fix, and then what the driver said.
 pub fn explained(root: &Path, address: &str, error: &dyn Display) -> String {
     let this = card(root, address);
     let mut findings = Vec::new();

@@ -1,17 +1,17 @@
-//! What the kernel has built in, has loaded, or could load.
+//! The features that the kernel has built in, has loaded, or could load.
 
 use std::path::Path;
 
 use super::{Finding, Goal, names, read};
 
-/// Something that a kernel has or has not.
+/// A feature that a kernel may have.
 struct Feature {
     what: &'static str,
     module: &'static str,
     option: &'static str,
     /// A function that is in the kernel's list of symbols if the feature is in the kernel.
     symbol: &'static str,
-    /// The kernel loads the module by itself when it is asked for what it does.
+    /// True if the kernel loads the module by itself when the feature is used.
     loads_itself: bool,
     needed_for: &'static [Goal],
     used_for: &'static [Goal],
@@ -57,7 +57,7 @@ const FEATURES: [Feature; 12] = [
     TYPE1,
 ];
 
-/// The kernel that runs.
+/// The running kernel.
 pub struct Kernel {
     release: Option<String>,
     loaded: Vec<String>,
@@ -67,7 +67,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// What is known of it under this root.
+    /// Reads what the files under `root` tell about the kernel.
     #[must_use]
     pub fn read(root: &Path) -> Kernel {
         let known = read(root, "proc/sys/kernel/osrelease");
@@ -98,7 +98,7 @@ impl Kernel {
         FEATURES.iter().map(|feature| self.finding(feature)).collect()
     }
 
-    /// What filters are made of.
+    /// Checks for the classifier that tc filters are made of.
     #[must_use]
     pub fn flower(&self) -> Finding {
         self.finding(&FLOWER)
@@ -129,9 +129,10 @@ impl Kernel {
         finding.needed_for(feature.needed_for).used_for(feature.used_for)
     }
 
-    /// Where a kernel with that option comes from.
+    /// Says how to get a kernel that has an option.
     fn other_kernel(&self, option: &str) -> String {
-        // Debian's kernel for virtual machines leaves out drivers and what only they need.
+        // Debian's kernel for virtual machines leaves out drivers, and features that only drivers
+        // need.
         let is_cloud = self.release.as_ref().is_some_and(|name| name.contains("-cloud-"));
         if is_cloud {
             return "apt-get install linux-image-amd64, and boot it instead of the cloud kernel"

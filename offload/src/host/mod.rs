@@ -1,5 +1,6 @@
-//! What this host has of what Megaflow needs, as the kernel's files under a root tell it (`/`, or a
-//! tree of a test): the same for `doctor`, which looks before a start, and for the start itself.
+//! Checks whether this host has what Megaflow needs, by the kernel's files under a root (`/`, or
+//! a tree of a test). `doctor` makes these checks before a start, and the start itself uses the
+//! same ones.
 
 pub mod card;
 pub mod kernel;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use kernel::Kernel;
 
-/// What somebody wants this host for.
+/// What this host is to be used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Goal {
@@ -31,10 +32,10 @@ pub enum Goal {
 }
 
 impl Goal {
-    /// All of them.
+    /// All goals.
     pub const ALL: [Goal; 4] = [Goal::Tc, Goal::Fpga, Goal::Demo, Goal::Tests];
 
-    /// The word for it on the command line.
+    /// The goal's name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,20 +47,20 @@ impl Goal {
     }
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
-    /// What it is.
+    /// The thing that was checked.
     pub what: &'static str,
-    /// Is it there?
+    /// True if the thing is there.
     pub ok: bool,
     /// What was found.
     pub found: String,
-    /// The command or the step that changes it; `None` where nothing has to change.
+    /// The command or the step that provides the thing; `None` if nothing has to change.
     pub fix: Option<String>,
-    /// What can't work without it.
+    /// Goals that can't work without the thing.
     pub needed_for: &'static [Goal],
-    /// What works without it, but not all of it.
+    /// Goals that work without the thing, but not completely.
     pub used_for: &'static [Goal],
 }
 
@@ -82,14 +83,15 @@ impl Finding {
         Finding { used_for, ..self }
     }
 
-    /// Does that goal have to do with it?
+    /// Returns true if the goal needs or uses the thing.
     #[must_use]
     pub fn concerns(&self, goal: Goal) -> bool {
         self.needed_for.contains(&goal) || self.used_for.contains(&goal)
     }
 }
 
-/// Everything that files under `root` tell; `path` is where programs are looked for, as in `$PATH`.
+/// Makes all checks by files under `root`. `path` lists the folders to look for programs in, as
+/// `$PATH` does.
 #[must_use]
 pub fn look(root: &Path, path: &OsStr) -> Vec<Finding> {
     let kernel = Kernel::read(root);
@@ -113,7 +115,8 @@ fn names(root: &Path, path: &str) -> Vec<String> {
     names
 }
 
-/// The last part of what a symbolic link leads to: sysfs names a device's driver and group so.
+/// The last part of a symbolic link's target. In sysfs it is the name of a device's driver or
+/// group.
 fn link(root: &Path, path: &str) -> Option<String> {
     let target = fs::read_link(root.join(path)).ok()?;
     Some(target.file_name()?.to_str()?.to_owned())
@@ -122,7 +125,7 @@ fn link(root: &Path, path: &str) -> Option<String> {
 fn is_root(root: &Path) -> bool {
     let status = read(root, "proc/self/status").unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    // Real, effective, saved, of the file system.
+    // The line has the real, the effective, the saved and the file system uid.
     uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0")
 }
 
@@ -135,7 +138,7 @@ fn privilege(root: &Path) -> Finding {
     finding.needed_for(&[Goal::Tc, Goal::Fpga])
 }
 
-/// Network namespaces: root makes them, everybody else in a user namespace.
+/// Checks whether network namespaces can be made: by root, or by other users in a user namespace.
 fn namespaces(root: &Path) -> Finding {
     let number = |path| read(root, path).and_then(|text| text.parse::<u64>().ok());
     let some = number("proc/sys/user/max_user_namespaces").is_some_and(|most| most > 0);

@@ -9,10 +9,10 @@ use super::kernel::Kernel;
 use super::{Finding, Goal, names, read};
 
 const NEEDED: &[Goal] = &[Goal::Tc];
-/// Reasons that one line names.
+/// Largest number of reasons in one line.
 const REASONS: usize = 3;
 
-/// Interfaces of a switchdev NIC.
+/// Looks for the interfaces of a switchdev NIC.
 pub(super) fn representors(root: &Path) -> Finding {
     let mut found = Vec::new();
     for name in names(root, "sys/class/net") {
@@ -31,7 +31,8 @@ pub(super) fn representors(root: &Path) -> Finding {
     finding.needed_for(NEEDED)
 }
 
-/// What the drivers of the representors say to a rule; nothing where there are none.
+/// Finds out whether the drivers of the representors take rules; `None` if there are no
+/// representors.
 #[must_use]
 pub fn tc_offload() -> Option<Finding> {
     const WHAT: &str = "tc offload";
@@ -62,8 +63,8 @@ pub fn tc_offload() -> Option<Finding> {
     Some(missing(found, "ethtool -K INTERFACE hw-tc-offload on (on a NIC that can)"))
 }
 
-/// Why no megaflow will be offloaded by tc, or on which ports none will; one line. `None` if every
-/// port can be used.
+/// Says in one line why tc will offload no megaflow, or on which ports it will offload none.
+/// `None` if every port can be used.
 #[must_use]
 pub fn without_offload(reports: &[PortReport], kernel: &Kernel) -> Option<String> {
     let mut reasons: Vec<String> = reports.iter().filter_map(reason).collect();
@@ -86,7 +87,7 @@ pub fn without_offload(reports: &[PortReport], kernel: &Kernel) -> Option<String
     }
 }
 
-/// Why this one can't be used, with its interface.
+/// Why a port can't be used, with its interface; `None` if the port can be used.
 fn reason(report: &PortReport) -> Option<String> {
     let (name, refusal) = (&report.device.name, report.unusable.as_ref()?);
     // The refusal's own subject is the same for every port.

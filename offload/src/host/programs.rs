@@ -6,12 +6,13 @@ use std::path::Path;
 
 use super::{Finding, Goal};
 
-/// When, package, program: one a line. A house rule holds what is started against it.
+/// Each line names when a program is needed, its package and the program. A house rule compares
+/// the list with the programs that are started.
 const PROGRAMS: &str = include_str!("../../../hwtests/programs.txt");
-/// Where Debian has programs that are not on everybody's path.
+/// Folders of Debian's programs that are not on every user's path.
 const MORE: [&str; 2] = ["/usr/sbin", "/sbin"];
 
-/// All that has to be there before `./test.sh`, and what it installs itself.
+/// Looks for the programs that `./test.sh` needs, including those that it installs itself.
 pub(super) fn of_tests(root: &Path, path: &OsStr) -> Finding {
     let mut folders: Vec<_> = std::env::split_paths(path).collect();
     folders.extend(MORE.map(Into::into));

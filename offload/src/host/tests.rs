@@ -19,7 +19,8 @@ impl Host {
         host
     }
 
-    /// One on which a card can be opened: bound, alone, translated and remapped.
+    /// A host on which a card can be opened: the card is bound to vfio-pci and alone in its
+    /// group, its DMA is translated and its interrupts are remapped.
     fn with_card() -> Host {
         let host = Host::new(&[
             ("proc/sys/kernel/osrelease", "6.12\n"),
@@ -74,14 +75,14 @@ impl Host {
         format!("{} {} -> {}", finding.ok, finding.found, finding.fix.as_deref().unwrap_or("-"))
     }
 
-    /// What is missing for that goal.
+    /// The things that are missing for a goal.
     fn misses(&self, goal: Goal) -> Vec<&'static str> {
         let findings = self.findings();
         let missing = findings.iter().filter(|f| !f.ok && f.needed_for.contains(&goal));
         missing.map(|finding| finding.what).collect()
     }
 
-    /// What a start says whose driver could not open the card.
+    /// The error of a start whose driver could not open the card.
     fn start_says(&self) -> String {
         card::explained(self.root(), CARD, &"the driver's words")
     }
@@ -118,7 +119,7 @@ fn what_is_missing_comes_with_the_command() {
         assert_eq!(host.says(what), want, "{what}");
     }
     assert!(host.says("namespaces").starts_with("false none: the demo replays captures"));
-    // netdevsim is no module of Debian's: the lab builds it, and nothing else uses it.
+    // netdevsim is not a module of Debian's. The lab builds it, and nothing else uses it.
     assert!(host.findings().iter().all(|finding| !format!("{finding:?}").contains("netdevsim")));
 }
 
@@ -135,7 +136,7 @@ fn each_goal_has_its_own_needs() {
     assert_eq!(host.misses(Goal::Tc), ["tc flower", "tc clsact", "tc mirred", "representors"]);
     assert_eq!(host.misses(Goal::Tests), ["tun/tap", "veth", "programs"]);
     assert_eq!(host.misses(Goal::Demo), [""; 0]);
-    // The actions that a rule may have are no condition for rules.
+    // The modules of single actions are optional: tc takes rules without them.
     let optional = host.findings().into_iter().find(|f| f.what == "tc mpls").unwrap();
     assert!(!optional.ok && optional.concerns(Goal::Tc));
 }
@@ -159,7 +160,7 @@ fn programs_of_tests_are_looked_for_where_debian_has_them() {
     assert_eq!(host.says("programs"), fix);
 }
 
-/// What `doctor` shows as missing is what a start that failed names, with the same fix.
+/// A failed start names what `doctor` shows as missing, with the same fix.
 #[test]
 fn a_start_and_doctor_say_the_same_about_a_card() {
     let agree = |host: &Host, what: &'static str, found: &str, fix: &str| {

@@ -1,4 +1,4 @@
-//! The same views as `--json`, over HTTP.
+//! The views that `--json` prints, over HTTP.
 
 use axum::Json;
 use axum::extract::{RawQuery, State as Shared};
@@ -14,7 +14,7 @@ use crate::control::Context;
 use crate::control::methods::{self, explained, select};
 use crate::control::view::{Flow, State};
 
-/// So many flows in one answer unless `limit` says less.
+/// The largest number of flows in one answer. `limit` can only lower it.
 pub(super) const PAGE: usize = 1000;
 
 pub(super) async fn status(Shared(context): Shared<Context>) -> Response {
@@ -27,15 +27,15 @@ pub(super) async fn status(Shared(context): Shared<Context>) -> Response {
 /// A page of megaflows.
 #[derive(Serialize)]
 pub(super) struct Flows {
-    /// How many pass the filter.
+    /// Number of megaflows that pass the filter.
     pub(super) total: usize,
-    /// The first of these is that many behind the first of all.
+    /// Number of megaflows that pass the filter and come before the first of this page.
     pub(super) offset: usize,
-    /// At most `limit` of them, by ufid.
+    /// The megaflows of this page, at most `limit`, sorted by ufid.
     pub(super) flows: Vec<Flow>,
 }
 
-/// `where=host|nic|refused`, `filter=…`, `offset=N`, `limit=N`
+/// Parameters: `where=host|nic|refused`, `filter=…`, `offset=N`, `limit=N`
 pub(super) async fn flows(Shared(context): Shared<Context>, RawQuery(query): RawQuery) -> Response {
     let page = match Selection::parse(query.as_deref()) {
         Ok(selection) => blocking(context, move |context| selection.read(context)).await,
@@ -44,7 +44,7 @@ pub(super) async fn flows(Shared(context): Shared<Context>, RawQuery(query): Raw
     page.map_or_else(wrong, |page| Json(page).into_response())
 }
 
-/// `flow=FLOW|UFID`, `actions=…`
+/// Parameters: `flow=FLOW|UFID`, `actions=…`
 pub(super) async fn explain(
     Shared(context): Shared<Context>,
     RawQuery(query): RawQuery,
@@ -64,7 +64,7 @@ fn wrong(why: String) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({ "error": why }))).into_response()
 }
 
-/// Which flows somebody wants to see.
+/// The flows that a client wants to see.
 pub(super) struct Selection {
     pub(super) place: Option<Placement>,
     pub(super) filter: String,

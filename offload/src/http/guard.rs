@@ -1,4 +1,5 @@
-//! What every request passes: only reading, only for us, nothing that a browser may run.
+//! Checks for every request: its method only reads, it names this host, and the answer's headers
+//! let a browser run nothing.
 
 use std::sync::Arc;
 
@@ -7,11 +8,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// No script, nothing from elsewhere, in no frame.
+/// The page can run no script, load nothing from another site and be shown in no frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
-/// `hosts` are the names of `[http] hosts`.
+/// Checks a request and hardens its answer. `hosts` are the names of `[http] hosts`.
 pub(super) async fn guard(
     State(hosts): State<Arc<[String]>>,
     request: Request,
@@ -42,9 +43,10 @@ fn harden(headers: &mut HeaderMap) {
     }
 }
 
-/// A page elsewhere can make a browser look its own name up as our address; it can't make the
-/// browser say another name than its own. An address or a name of ours is therefore us. What says
-/// no name is no browser, but a health check that speaks HTTP/1.0.
+/// Returns true if the request names this host by an address or by one of our names. A page of
+/// another site can make its own name resolve to our address, but it can't make the browser send
+/// a name other than that site's. A request without a name does not come from a browser, but from
+/// a health check that speaks HTTP/1.0.
 fn is_ours(request: &Request, hosts: &[String]) -> bool {
     let is_our_name = |host: &str| is_our_name(host, hosts);
     let in_line = request.uri().authority().is_none_or(|authority| is_our_name(authority.as_str()));

@@ -13,17 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-/// So many at once; one more, and the oldest is cut off: who holds connections and says nothing
-/// keeps nobody out.
+/// At most this number of connections are open at once. When one more comes, the oldest is cut
+/// off, so that a client that holds idle connections keeps no other client out.
 const CONNECTIONS: usize = 128;
-/// Between two attempts to take a connection, after one has failed.
+/// Pause between two attempts to take a connection, after one has failed.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A connection lives that long; a scraper or browser then opens another one.
+/// Longest life of a connection. A scraper or browser then opens another one.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 pub(super) struct Bounded {
     listener: TcpListener,
-    /// The connections, the oldest first: dropping a sender cuts one off.
+    /// The connections, the oldest first. Dropping a sender cuts its connection off.
     open: VecDeque<oneshot::Sender<()>>,
 }
 
@@ -64,7 +64,8 @@ impl Listener for Bounded {
     }
 }
 
-/// One connection: fails when its time is over, or when another one needs its place.
+/// One connection. Reading and writing fail when its time is over, or when a newer connection
+/// needs its place.
 pub(super) struct Connection {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
@@ -74,7 +75,7 @@ pub(super) struct Connection {
 impl Connection {
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let is_over = self.end.as_mut().poll(context).is_ready();
-        // Nothing is ever sent: it is ready when the sender is gone.
+        // Nothing is ever sent on this channel. It is ready when the sender is gone.
         let is_cut = Pin::new(&mut self.cut).poll(context).is_ready();
         if is_over || is_cut { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }

@@ -32,7 +32,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers from now on. Needs a tokio runtime around it.
+    /// Starts to answer requests. Must be called inside a tokio runtime.
     pub fn start(web: Listening, context: Context) -> io::Result<Server> {
         web.listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(web.listener)?;
@@ -47,7 +47,8 @@ impl Server {
         Ok(Server { address, task })
     }
 
-    /// Where it listens: the port is the real one where 0 was asked for.
+    /// The listener's address. If port 0 was asked for, the port is the one that the kernel
+    /// chose.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -74,7 +75,7 @@ fn routes(context: Context, hosts: Arc<[String]>) -> Router {
         .with_state(context)
 }
 
-/// Runs what asks the engine where it may block.
+/// Runs work that asks the engine on a thread that may block.
 async fn blocking<T: Send + 'static>(
     context: Context,
     work: impl FnOnce(&Context) -> Result<T, String> + Send + 'static,
@@ -99,7 +100,7 @@ async fn metrics_text(Shared(context): Shared<Context>) -> Response {
     }
 }
 
-/// The engine answers.
+/// Succeeds if the engine answers.
 async fn health(Shared(context): Shared<Context>) -> Response {
     match blocking(context, methods::status).await {
         Ok(_) => "ok\n".into_response(),
@@ -107,7 +108,7 @@ async fn health(Shared(context): Shared<Context>) -> Response {
     }
 }
 
-/// The engine answers and every port can carry packets.
+/// Succeeds if the engine answers and every port can carry packets.
 async fn ready(Shared(context): Shared<Context>) -> Response {
     match blocking(context, methods::status).await {
         Ok(status) => match status.ports.iter().find(|port| port.state != LinkState::Up) {

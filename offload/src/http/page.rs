@@ -12,7 +12,7 @@ use super::query::encode;
 use crate::control::view::{Count, Flow, State};
 use crate::control::{Context, methods};
 
-/// So many flows on one page.
+/// The largest number of flows on one page.
 const ROWS: usize = 200;
 
 const STYLE: &str = include_str!("style.css");
@@ -29,7 +29,7 @@ pub(super) async fn page(Shared(context): Shared<Context>, RawQuery(query): RawQ
     selection.limit = selection.limit.min(ROWS);
     let work = move |context: &Context| {
         let state = State::from(&methods::status(context)?);
-        // A filter that can't be read is shown above the table, not instead of the page.
+        // The error of a filter that can't be read is shown in the page, not instead of it.
         let flows = selection.read(context);
         Ok(render_page(&state, &selection, &flows))
     };
@@ -48,7 +48,7 @@ const HEAD: &str = "<!doctype html><html lang=en><head><meta charset=utf-8>\
     <meta name=viewport content='width=device-width, initial-scale=1'>\
     <title>megaflow</title><link rel=stylesheet href=/style.css></head><body>\n";
 
-/// Text in HTML, in content and in quoted attributes.
+/// Text that is escaped for HTML content and quoted attributes.
 struct Text<'a>(&'a str);
 
 impl fmt::Display for Text<'_> {

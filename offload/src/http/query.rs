@@ -1,10 +1,10 @@
-//! `?name=value&…`
+//! Query strings: `?name=value&…`
 
 /// The parameters of a request, decoded.
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads them; an unknown name or broken escape is an error.
+    /// Reads a query string. An unknown name or a broken escape is an error.
     pub(super) fn parse(text: Option<&str>, known: &[&str]) -> Result<Query, String> {
         let parts = text.unwrap_or_default().split('&').filter(|part| !part.is_empty());
         let pairs = parts.map(|part| {
@@ -19,12 +19,12 @@ impl Query {
         pairs.collect::<Result<_, _>>().map(Query)
     }
 
-    /// A parameter's text; empty where it is not there.
+    /// A parameter's text; empty if the parameter is absent.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
     }
 
-    /// A parameter as a number.
+    /// A parameter as a number; `default` if the parameter is absent.
     pub(super) fn number(&self, name: &str, default: usize) -> Result<usize, String> {
         match self.text(name) {
             "" => Ok(default),
@@ -50,7 +50,7 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The other way round, for links.
+/// Encodes a parameter's value, for links.
 pub(super) fn encode(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {

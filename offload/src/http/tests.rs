@@ -31,7 +31,7 @@ impl Lab {
         stream
     }
 
-    /// Status, head and body of an answer to these lines.
+    /// Sends a request of these lines. Returns the answer's status, head and body.
     fn send(&self, lines: &str) -> (u16, String, String) {
         let mut stream = self.connect();
         stream.write_all(format!("{lines}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();

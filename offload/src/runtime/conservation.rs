@@ -10,20 +10,23 @@ use hostdp::{Ends, Ledger, Snapshot};
 use super::status::Counted;
 use crate::engine::{Engine, ProviderId};
 
-/// Whether anything has moved.
+/// Finds out whether the host and the devices are at rest: whether any of their counters has
+/// moved.
 #[derive(Default)]
 pub(super) struct Rest {
     at_last_pass: Reading,
-    /// Devices whose ports had counted on at their last reading.
+    /// Devices whose port counters had moved at their last reading.
     moving: BTreeSet<ProviderId>,
-    /// Devices that were read since the host stands where it does.
+    /// Devices that were read since the host's counters last moved, or since the last comparison.
     read: BTreeSet<ProviderId>,
-    /// All were, and nothing had moved.
+    /// The result of the last comparison: true if no counter of the host or of a device had
+    /// moved.
     was_still: bool,
 }
 
 impl Rest {
-    /// A device's ports were read, and are as they were, or not.
+    /// Records a reading of a device's ports. `is_still` is true if no port counter has moved
+    /// since the previous reading.
     pub(super) fn traffic_read(&mut self, provider: ProviderId, is_still: bool) {
         if is_still {
             self.moving.remove(&provider);
@@ -33,8 +36,9 @@ impl Rest {
         self.read.insert(provider);
     }
 
-    /// A statistics pass over the host; `devices` are those that answer. Returns true if the host
-    /// stands where it did, and every device was read meanwhile and does so too.
+    /// Records a statistics pass over the host; `devices` are the devices that answer. Returns
+    /// true if every device was read meanwhile, and no counter of the host or of a device has
+    /// moved.
     pub(super) fn passed(
         &mut self,
         host: &Snapshot,
@@ -50,13 +54,14 @@ impl Rest {
         is_compared && self.was_still
     }
 
-    /// Is it still as it was at the last pass?
+    /// Returns true if the last comparison found everything at rest and no counter has moved
+    /// since.
     pub(super) fn lasts(&self, host: &Snapshot) -> bool {
         self.was_still && self.moving.is_empty() && self.at_last_pass == Reading::from(host)
     }
 }
 
-/// All that the host has counted: two readings that are equal had nothing between them.
+/// Everything that the host has counted. If two readings are equal, nothing moved between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Reading {
     ledger: Ledger,
@@ -72,8 +77,9 @@ impl From<&Snapshot> for Reading {
     }
 }
 
-/// Where everything came in and where it ended. A device whose ports count is the witness of what
-/// it did; of another, what its megaflows hit is all that anybody knows.
+/// Adds up where packets came in and where they ended. For a device with exact port counters,
+/// these counters are used. For any other device, the kernel's interface counters are used as
+/// soon as they are comparable; until then only the hits of the device's megaflows are known.
 pub(super) fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservation {
     let host = counted.host;
     let mut all = of_host(engine.first_pass_host(), host);
@@ -89,7 +95,7 @@ pub(super) fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservati
             ports.iter().for_each(|port| device_port(&mut all, port, counted));
             continue;
         }
-        // Of bytes no interface of the kernel knows what we do.
+        // The kernel's interfaces do not count whole frames, so bytes are taken from the hits.
         let promised = hits.promised();
         let seen = counted.witnesses.seen(provider, ports, counted.host, counted.by_hand);
         let packets = |seen: u64, bytes: u64| Counters { packets: seen, bytes };
@@ -109,7 +115,7 @@ pub(super) fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservati
     all
 }
 
-/// The host datapath alone.
+/// The conservation of the host datapath alone.
 fn of_host(first_hits: Counters, host: &Snapshot) -> Conservation {
     let Snapshot { ledger, ends, drops, injected, .. } = host;
     let fresh = &ledger.fresh;
@@ -130,7 +136,7 @@ fn of_host(first_hits: Counters, host: &Snapshot) -> Conservation {
     all
 }
 
-/// A device's port counts itself what the host believes to have received and sent there.
+/// Replaces what the host has counted at a port by what the device's port has counted itself.
 fn device_port(all: &mut Conservation, device: &PortTraffic, counted: &Counted<'_>) {
     let port = counted.host.ports.iter().find(|port| port.id == device.port);
     let (received, sent) = port.map_or_else(Default::default, |port| (port.received, port.sent));

@@ -1,14 +1,14 @@
-//! Warnings of floods of source addresses: one a minute and port is enough for the log.
+//! Warnings about floods of source addresses, at most one per minute and port.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flow::{Moment, PortId};
 
-/// Least time between two warnings about one port.
+/// Shortest time between two warnings about one port.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// What was warned of.
+/// The last warning about each port.
 #[derive(Default)]
 pub(super) struct Floods(BTreeMap<PortId, Told>);
 
@@ -20,8 +20,8 @@ struct Told {
 }
 
 impl Floods {
-    /// The ports to warn of now, each with how many of its addresses were evicted since the
-    /// last warning. `evicted` counts from the start.
+    /// Returns the ports to warn about now, each with the number of its addresses that were
+    /// evicted since the last warning. `evicted` counts from the start.
     pub(super) fn news(
         &mut self,
         evicted: &BTreeMap<PortId, u64>,

@@ -20,20 +20,21 @@ use super::{STOP, TICK};
 use crate::engine::{Answered, Command, Commands, Engine, Event, Place, ProviderId};
 use crate::request::{Reply, Request, RequestError, Response, StopFlag, Token};
 
-/// The engine and the ways to everybody.
+/// The state of the engine's thread: the engine, and the channels to all other threads.
 pub(super) struct Loop {
     pub(super) about: About,
     pub(super) engine: Engine,
     pub(super) worker: Worker,
     pub(super) host: WorkerHandle,
     pub(super) providers: Vec<provider::Worker>,
-    /// Where all threads report: one channel, so that what one thread did first comes first.
+    /// The channel on which all threads report. There is only one, so that reports arrive in the
+    /// order in which they were sent.
     pub(super) news: Sender<News>,
     pub(super) traffic: Traffic,
-    /// Since when those of the kernel's interfaces are comparable.
+    /// The differences that make the counters of the kernel's interfaces comparable.
     pub(super) witnesses: Witnesses,
     pub(super) rest: Rest,
-    /// What was put in by hand, which no device's port has seen.
+    /// Packets that were put in by hand, by port. No device's port has counted them.
     pub(super) by_hand: BTreeMap<PortId, Counters>,
     pub(super) upcalls: Upcalls,
     pub(super) ports: Ports,
@@ -41,11 +42,11 @@ pub(super) struct Loop {
     pub(super) waiting: BTreeMap<Token, Reply>,
     pub(super) next_token: u64,
     pub(super) stop: StopFlag,
-    /// Since when it is being stopped, and who is told when it is.
+    /// `Some` during a stop: when the stop began, and the clients to tell when it is complete.
     pub(super) stopping: Option<(Moment, Vec<Reply>)>,
 }
 
-/// Upcalls that are not answered, by the number that the engine knows them by.
+/// Upcalls that are not answered yet, by the number under which the engine knows each one.
 pub(super) struct Upcalls {
     asked: BTreeMap<u64, (UpcallId, Moment)>,
     next: u64,
@@ -73,8 +74,8 @@ impl Upcalls {
 }
 
 impl Loop {
-    /// Runs until it is told to stop and everything is out of the devices, or until nobody
-    /// forwards any more: then whoever started it is to know.
+    /// Runs until a stop was requested and all megaflows are out of the devices, or a device has
+    /// not let go in time. Returns an error if the host datapath's thread has died.
     pub(super) fn run(
         mut self,
         asked: &Receiver<(Request, Reply)>,
@@ -100,7 +101,8 @@ impl Loop {
             }
         }
         let told = self.stopping.take().map(|(_, told)| told).unwrap_or_default();
-        // The devices close first: who is told that it is stopped finds nothing left.
+        // The devices are closed before the clients are told, so that a client which hears of the
+        // stop finds nothing left.
         self.providers.clear();
         drop(self.worker.stop());
         for reply in told {
@@ -151,7 +153,7 @@ impl Loop {
                     at_rest: self.rest.lasts(&snapshot),
                 };
                 let status = status(&self.about, &self.engine, &counted);
-                // Whoever asked may have given up: nobody is waiting then.
+                // Sending fails if the client has given up; nobody waits for the answer then.
                 let _ = reply.send(Ok(Response::Status(Box::new(status))));
             }
             News::Found(token, found) => {
@@ -239,8 +241,8 @@ impl Loop {
         }
     }
 
-    /// The worker's and the providers' threads live as long as this one: a command that can't be
-    /// sent means that a thread has died, which says so itself.
+    /// Carries out a command. The threads of the worker and the providers live as long as this
+    /// one: if a command can't be sent, a thread has died, and its panic is on stderr.
     fn command(&mut self, command: Command, now: Moment) {
         match command {
             Command::Apply { place: Place::Host, ops } => {
@@ -333,7 +335,7 @@ impl Loop {
         }
     }
 
-    /// Asks the host's thread or a provider's what its table holds.
+    /// Asks the thread of the host datapath or of a provider for the content of its table.
     fn dump(&mut self, token: Token, place: &str) {
         let news = self.news.clone();
         if place == "host" {
@@ -354,7 +356,8 @@ impl Loop {
         Token(self.next_token)
     }
 
-    /// Told to stop, and nothing is left in any table; or a device does not let go.
+    /// Returns true if a stop was requested and no megaflow is left in any table, or a device has
+    /// not let go in time.
     fn is_done(&self) -> bool {
         let Some((since, _)) = &self.stopping else { return false };
         let late = self.now().since(*since) >= STOP;

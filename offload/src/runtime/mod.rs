@@ -1,7 +1,8 @@
-//! The threads around the engine: it decides, they carry out.
+//! The threads around the engine. The engine decides; the threads carry out its commands.
 //!
-//! One thread owns the engine and its client; one each the host datapath and every hardware
-//! provider. They talk by channels only. Nothing here decides anything.
+//! One thread owns the engine and its client, one owns the host datapath, and each hardware
+//! provider has a thread of its own. The threads communicate over channels only. This module
+//! decides nothing.
 
 mod conservation;
 mod floods;
@@ -36,33 +37,33 @@ pub struct Parts {
     pub name: String,
     /// The clock that everything reads.
     pub clock: Clock,
-    /// The engine, its hardware added.
+    /// The engine, with its hardware added.
     pub engine: Engine,
-    /// The host datapath, its ports added.
+    /// The host datapath, with its ports added.
     pub datapath: hostdp::Datapath,
-    /// The core that it is pinned to.
+    /// The CPU core that the host datapath's thread is pinned to.
     pub core: Option<usize>,
     /// The hardware providers, in the order in which the engine knows them.
     pub providers: Vec<Box<dyn Provider>>,
 }
 
-/// A running daemon's insides.
+/// The running threads of a daemon.
 pub struct Running {
-    /// The way to the engine.
+    /// Passes requests to the engine.
     pub handle: Handle,
     thread: JoinHandle<io::Result<()>>,
 }
 
 impl Running {
-    /// Waits until it has stopped (see [`crate::request::Request::Exit`]).
+    /// Waits until the threads have stopped (see [`crate::request::Request::Exit`]).
     pub fn join(self) -> io::Result<()> {
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the engine's thread died")))
     }
 }
 
-/// How often time passes for the engine.
+/// Interval between two ticks of the engine.
 const TICK: Duration = Duration::from_millis(10);
-/// How long a stop may take until it gives up on a device.
+/// Longest time that a stop waits for a device.
 const STOP: Duration = Duration::from_secs(5);
 
 /// Starts the threads.
@@ -129,7 +130,8 @@ mod tests {
         }
     }
 
-    /// Nobody forwards any more: whoever started the daemon is to know, and to start it again.
+    /// If the datapath's thread dies, the daemon ends with an error, so that its supervisor can
+    /// restart it.
     #[test]
     fn a_dead_datapath_is_an_error_and_not_a_silence() {
         let mut datapath = hostdp::Datapath::new(hostdp::Config::default());

@@ -1,11 +1,11 @@
-//! What the host datapath tells of its ports.
+//! The ports of the host datapath and their links.
 
 use std::collections::BTreeMap;
 
 use flow::{PortId, PortLink};
 use hostdp::port::LinkState;
 
-/// The ports that exist, as told last.
+/// The ports that exist, as the host datapath last reported them.
 #[derive(Default)]
 pub(super) struct Ports(BTreeMap<PortId, Known>);
 
@@ -15,7 +15,7 @@ struct Known {
 }
 
 impl Ports {
-    /// Those of a datapath.
+    /// The ports of a datapath.
     pub(super) fn of(datapath: &hostdp::Datapath) -> Ports {
         let mut ports = Ports::default();
         for (id, port) in datapath.ports() {
@@ -24,24 +24,25 @@ impl Ports {
         ports
     }
 
-    /// A port came, or its link changed; true if that is news.
+    /// Records a port and its link state. Returns true if the port is new, or its link went up or
+    /// down.
     pub(super) fn came(&mut self, id: PortId, name: &str, state: LinkState) -> bool {
         let up = state == LinkState::Up;
         let before = self.0.insert(id, Known { name: name.to_owned(), up });
         before.is_none_or(|before| before.up != up)
     }
 
-    /// A port went; true if it was there.
+    /// Removes a port. Returns true if the port was there.
     pub(super) fn went(&mut self, id: PortId) -> bool {
         self.0.remove(&id).is_some()
     }
 
-    /// As the engine wants them.
+    /// The ports in the form that the engine takes.
     pub(super) fn links(&self) -> Vec<PortLink> {
         self.0.iter().map(|(id, known)| PortLink { id: *id, up: known.up }).collect()
     }
 
-    /// A port's name in the configuration, or its number where it is gone.
+    /// A port's name in the configuration, or its number if the port is gone.
     pub(super) fn name(&self, id: PortId) -> String {
         self.0.get(&id).map_or_else(|| id.to_string(), |known| known.name.clone())
     }

@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::engine::{Event, Place, ProviderId};
 use crate::request::Token;
 
-/// What the thread is to do, in order.
+/// A job for the thread. Jobs are carried out in order.
 pub(super) enum Job {
-    /// And since when it waits.
+    /// Operations, and the moment since which they wait.
     Apply(Vec<Op>, Moment),
     ReadStats,
     Adopt(Vec<Dumped>),
@@ -24,36 +24,39 @@ pub(super) enum Job {
     Dump(Token),
 }
 
-/// What it tells.
+/// A report to the engine's thread.
 pub(super) enum News {
-    /// For the engine.
+    /// An event for the engine.
     Event(Event),
-    /// What the device's ports count, and the statistics pass with which that was read: one piece
-    /// of news, so that nobody sees the one without the other.
+    /// The counters of the device's ports, and the statistics pass with which the counters were
+    /// read. Both are one report, so that nobody sees one without the other.
     Traffic(ProviderId, Vec<PortTraffic>, Option<Event>),
-    /// What the device can do now.
+    /// The device's current capabilities.
     Admission(ProviderId, Arc<dyn Admission>),
-    /// What the host datapath had counted when its statistics were read.
+    /// The host datapath's counters at a statistics pass.
     Pass(Box<hostdp::Snapshot>),
     /// The host datapath's counters, for a request.
     Snapshot(Token, Box<hostdp::Snapshot>),
     /// What a table or device holds, for a request.
     Found(Token, Result<Vec<Dumped>, ProviderError>),
-    /// A packet put in by hand, for a request: the port, if it was there, and the packet.
+    /// The result of a request to put in a packet by hand: the port, if it exists, and the
+    /// packet.
     Received(Token, Option<PortId>, Counters),
 }
 
-/// A provider's thread; dropping it lets the thread finish what it has and end.
+/// A provider's thread. Dropping this value lets the thread finish its jobs, and waits for its
+/// end.
 pub(super) struct Worker {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// How often a provider is asked for news that came by itself.
+/// Longest wait for a job before the provider is asked for its events.
 const NEWS: Duration = Duration::from_millis(50);
 
 impl Worker {
-    /// Starts the thread. The first news is what the device holds.
+    /// Starts the thread. Its first reports are the counters of the device's ports and what the
+    /// device holds.
     pub(super) fn start(
         id: ProviderId,
         provider: Box<dyn Provider>,
@@ -93,7 +96,8 @@ struct Owner {
 
 impl Owner {
     fn run(mut self, todo: &Receiver<Job>) {
-        // Its counters are there from the start, each with its name.
+        // The port counters are reported at once, so that each one is known by name from the
+        // start.
         let traffic = self.traffic();
         let _ = self.news.send(News::Traffic(self.id, traffic, None));
         self.dump();
@@ -121,7 +125,7 @@ impl Owner {
         }
     }
 
-    /// The engine's thread outlives this one, except while all is being stopped.
+    /// Reports an event. The engine's thread outlives this one, except during a stop.
     fn tell(&self, event: Event) {
         let _ = self.news.send(News::Event(event));
     }
@@ -132,7 +136,7 @@ impl Owner {
         }
     }
 
-    /// Nothing of a device that does not answer now.
+    /// Reads the counters of the device's ports; empty if the device does not answer now.
     fn traffic(&mut self) -> Vec<PortTraffic> {
         self.provider.traffic().unwrap_or_default()
     }

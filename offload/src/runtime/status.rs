@@ -12,30 +12,30 @@ use crate::clock::Clock;
 use crate::engine::{Engine, ProviderId};
 use crate::request::{Masks, PortView, Status};
 
-/// What the daemon calls itself; the datapath's name, and the clock for times of day.
+/// The datapath's name, and the clock for times of day.
 pub(super) struct About {
     pub(super) name: String,
     pub(super) clock: Clock,
 }
 
-/// What the ports of each device count.
+/// The port counters of each device.
 pub(super) type Traffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
 
 /// Operations that may wait for a provider before the engine would have to hold back.
 const QUEUE_LIMIT: u64 = 1 << 16;
 
-/// What others than the engine count.
+/// Counters that the engine does not keep itself.
 pub(super) struct Counted<'a> {
     pub(super) host: &'a hostdp::Snapshot,
     pub(super) upcall_duration: &'a Histogram,
-    /// What the devices' ports count.
+    /// The counters of the devices' ports.
     pub(super) traffic: &'a Traffic,
-    /// What was put into the host datapath by hand: it counts as received there, and no device's
-    /// port has seen it.
+    /// Packets that were put into the host datapath by hand. The host has counted them as
+    /// received; no device's port has counted them.
     pub(super) by_hand: &'a BTreeMap<PortId, Counters>,
-    /// Since when what kernel interfaces count is comparable.
+    /// The differences that make the counters of the kernel's interfaces comparable.
     pub(super) witnesses: &'a Witnesses,
-    /// Neither the devices' ports nor the host have counted on since they were last read.
+    /// True if no counter of the host or of a device's port has moved since the last readings.
     pub(super) at_rest: bool,
 }
 
@@ -94,7 +94,8 @@ fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
     ]);
 }
 
-/// What the host sent by a port: on a card, what the card put on the wire of it.
+/// Returns what the host sent through a port. For a port of a card, this is what the card counted
+/// as put on the wire for the host.
 fn sent(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> Counters {
     let card = traffic.iter().find(|device| device.port == port.id && device.exact);
     card.map_or(port.sent, |card| card.from_host)

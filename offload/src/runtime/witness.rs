@@ -1,8 +1,9 @@
-//! Interfaces of the kernel as witnesses of what hardware did behind them.
+//! Interface counters of the kernel as witnesses of what hardware did.
 //!
-//! A port of a switchdev NIC counts all its packets, those that hardware forwarded included, and
-//! has done so since long before this process. What it shows is comparable from the first moment
-//! on at which nothing moved: what it had counted by then beyond what we had is left out for ever.
+//! A port of a switchdev NIC counts all its packets, including the packets that hardware
+//! forwarded, and has counted since long before this process started. The port's counters are
+//! comparable with ours from the first moment at rest: the difference at that moment is left out
+//! for ever.
 
 use std::collections::BTreeMap;
 
@@ -13,34 +14,35 @@ use hostdp::drops::DropReason;
 use super::status::Traffic;
 use crate::engine::{Engine, ProviderId};
 
-/// By device: by how much its ports differed when they began to be compared.
+/// For each device, the difference between its port counters and ours when the comparison began.
 #[derive(Default)]
 pub(super) struct Witnesses(BTreeMap<ProviderId, Alone>);
 
 /// Packets that a device handled by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Alone {
-    /// Came in and did not come up.
+    /// Packets that came in and did not come up to the host.
     received: i128,
-    /// Should have gone out without the host having sent them.
+    /// Packets that should have gone out and that the host did not send.
     sent: i128,
-    /// Of all that should have gone out: was dropped.
+    /// Packets that should have gone out, the host's packets included, and were dropped.
     lost: i128,
 }
 
-/// What the ports of a device say that it did by itself.
+/// What a device did by itself, according to its port counters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Seen {
-    /// Came in and did not come up; less than 0 where more came up than came in.
+    /// Packets that came in and did not come up to the host; negative if more came up than came
+    /// in.
     pub(super) received: i64,
-    /// Went out.
+    /// Packets that went out.
     pub(super) sent: u64,
-    /// Should have gone out.
+    /// Packets that should have gone out and were dropped.
     pub(super) lost: u64,
 }
 
 impl Witnesses {
-    /// Nothing moves: what devices' ports count is compared from now on, where it was not yet.
+    /// Starts the comparison for each device that is not compared yet. Must be called at rest.
     pub(super) fn start(
         &mut self,
         engine: &Engine,
@@ -61,7 +63,8 @@ impl Witnesses {
         }
     }
 
-    /// What a device did by itself, as its ports count it; `None` where that is not known.
+    /// Returns what a device did by itself, according to its port counters; `None` if the
+    /// comparison has not started.
     pub(super) fn seen(
         &self,
         provider: ProviderId,
@@ -72,8 +75,8 @@ impl Witnesses {
         let before = self.0.get(&provider)?;
         let now = alone(ports, host, by_hand);
         let narrow = |n: i128| u64::try_from(n.max(0)).unwrap_or(u64::MAX);
-        // Who had sent what was dropped on the way out is not told: as far as it can be, it was
-        // the device.
+        // The counters do not tell who sent a packet that was dropped on the way out. Dropped
+        // packets are taken for the device's own, up to the number that the device was to send.
         let out = narrow(now.sent - before.sent);
         let lost = narrow(now.lost - before.lost).min(out);
         let received = i64::try_from(now.received - before.received).unwrap_or(i64::MAX);
@@ -81,7 +84,7 @@ impl Witnesses {
     }
 }
 
-/// What ports count beyond what the host has received and given.
+/// Returns the difference between what ports have counted and what the host received and sent.
 fn alone(ports: &[PortTraffic], host: &Snapshot, by_hand: &BTreeMap<PortId, Counters>) -> Alone {
     let mut sum = Alone::default();
     for device in ports {
@@ -121,7 +124,8 @@ mod tests {
         Counters { packets, bytes: packets * 60 }
     }
 
-    /// A NIC whose only rule sends everything from port 1 to port 2; nothing comes up.
+    /// A NIC whose only rule sends everything from port 1 to port 2; no packet comes up to the
+    /// host.
     struct Bench {
         engine: Engine,
         ufid: Ufid,
@@ -132,7 +136,7 @@ mod tests {
     }
 
     impl Bench {
-        /// The rule, and the ports, have counted since before us.
+        /// The rule and the ports have counted since before the daemon started.
         fn new() -> Bench {
             let mut datapath = Datapath::new(hostdp::Config::default());
             let client = Box::new(pipeline::none::NoClient);
@@ -157,7 +161,7 @@ mod tests {
                 received: counters(0),
                 sent: counters(0),
                 to_host: counters(0),
-                // The system talks there.
+                // The operating system sends packets there too.
                 from_host: counters(7),
                 receive_drops: Vec::new(),
                 transmit_drops: vec![("tx-dropped", counters(0))],
@@ -171,16 +175,17 @@ mod tests {
             bench
         }
 
-        /// What the ports show: received by port 1, sent by port 2 and dropped there.
+        /// Sets the port counters: packets received by port 1, and packets sent and dropped by
+        /// port 2.
         fn count(&mut self, received: u64, sent: u64, dropped: u64) {
             let ports = self.traffic.get_mut(&NIC).unwrap();
             ports[0].received = counters(received);
-            // Each also carries what the system sends.
+            // Each port also sends the packets of the operating system.
             (ports[0].sent, ports[1].sent) = (counters(7), counters(sent + 7));
             ports[1].transmit_drops[0].1 = counters(dropped);
         }
 
-        /// What the rule shows.
+        /// Sets the rule's counter.
         fn hit(&mut self, packets: u64) {
             let stats = Stats { counters: counters(packets), ..Stats::default() };
             let stats = Ok(vec![(self.ufid, stats)]);
@@ -216,16 +221,17 @@ mod tests {
         let all = bench.all();
         assert_eq!((all.packets().state, all.offered.packets), (State::Holds, 130), "{all:?}");
         assert_eq!(all.bytes().state, State::NotChecked, "no interface counts whole frames");
-        // Later moments at rest move nothing.
+        // A later moment at rest changes nothing.
         bench.start();
         assert_eq!(bench.all(), all);
-        // A packet that should have gone out.
+        // One packet that should have gone out is dropped.
         bench.count(5_040, 4_039, 10);
         bench.hit(140);
         let all = bench.all();
         let lost = all.lost.values().copied().sum::<Counters>().packets;
         assert_eq!((all.packets().state, lost), (State::Holds, 1), "{all:?}");
-        // Of each counter one that is wrong by one: the rule's, and those of the ports.
+        // In each case one counter is wrong by one: the rule's counter, or a counter of the
+        // ports.
         for (hits, received, sent, lookups, ends) in [
             (149, 5_050, 4_049, 1, 0),
             (151, 5_050, 4_049, -1, 0),
@@ -252,7 +258,7 @@ mod tests {
             rest.traffic_read(NIC, is_still);
             assert_eq!(passed(&mut rest), at_rest);
             assert_eq!(rest.lasts(&bench.host), at_rest);
-            // A device that takes its time is waited for.
+            // A pass without a new reading of the device changes nothing.
             assert!(!passed(&mut rest));
             assert_eq!(rest.lasts(&bench.host), at_rest);
         }

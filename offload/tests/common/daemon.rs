@@ -16,10 +16,10 @@ use super::{Ended, MEGAFLOW, PATIENCE, tool, until};
 /// The example that `docs/how-to/run.md` runs.
 const EXAMPLE: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/model.toml"));
-/// Where the example listens; a namespace of its own has it free.
+/// The HTTP address of the example. It is free in a new namespace.
 pub(crate) const HTTP: &str = "127.0.0.1:9464";
 
-/// A folder for everything that a daemon has in files.
+/// A folder for all files of a daemon.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -31,12 +31,12 @@ impl Folder {
         self.0.path()
     }
 
-    /// A file in there, as text.
+    /// The path of a file in the folder, as text.
     pub(crate) fn file(&self, name: &str) -> String {
         self.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// Where the socket goes: in a folder that the daemon makes.
+    /// The path of the socket, in a folder that the daemon makes.
     pub(crate) fn socket(&self) -> String {
         self.file("run/mega.ctl")
     }
@@ -46,7 +46,8 @@ impl Folder {
         self.file(name)
     }
 
-    /// The example of the embedded card between `mf-a` and `mf-b`, with its socket in here.
+    /// The example of the embedded card between `mf-a` and `mf-b`, with its socket in this
+    /// folder.
     pub(crate) fn example(&self) -> String {
         assert!(EXAMPLE.contains("/run/megaflow/megaflow.ctl"));
         EXAMPLE.replace("/run/megaflow/megaflow.ctl", &self.socket())
@@ -71,7 +72,7 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
-    /// Starts it in a namespace and waits until it answers on its control socket.
+    /// Starts a daemon in a namespace and waits until the daemon answers on its control socket.
     pub(crate) fn start(at: &Namespace, folder: &Folder, config: &str) -> Daemon {
         let config = folder.write("megaflow.toml", config);
         let log = folder.path().join("log");
@@ -90,7 +91,7 @@ impl Daemon {
         daemon
     }
 
-    /// The embedded card between the two hosts, as in the example.
+    /// Starts a daemon with the embedded card between the two hosts, as in the example.
     pub(crate) fn on_card(lan: &Lan, folder: &Folder) -> Daemon {
         Daemon::start(&lan.switch, folder, &folder.example())
     }
@@ -103,7 +104,7 @@ impl Daemon {
         &self.socket
     }
 
-    /// What it wrote to stderr.
+    /// What the daemon has written to stderr.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -112,7 +113,7 @@ impl Daemon {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Kilobytes that it holds in memory.
+    /// Kilobytes of memory that the daemon uses.
     pub(crate) fn resident_kb(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -123,7 +124,7 @@ impl Daemon {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for the daemon's end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
@@ -136,14 +137,14 @@ impl Daemon {
         }
     }
 
-    /// Runs Debian's `ovs-appctl` against its socket, whatever comes of it.
+    /// Runs Debian's `ovs-appctl` against the daemon's socket; it may fail.
     pub(crate) fn try_appctl(&self, args: &[&str]) -> Ended {
         let mut command = Command::new("ovs-appctl");
         command.arg("-T").arg("30").arg("-t").arg(&self.socket).args(args);
         tool(&mut command, "openvswitch-common").into()
     }
 
-    /// What `ovs-appctl` prints, with status 0.
+    /// What `ovs-appctl` prints; its status has to be 0.
     #[track_caller]
     pub(crate) fn appctl(&self, args: &[&str]) -> String {
         let ended = self.try_appctl(args);
@@ -151,27 +152,27 @@ impl Daemon {
         ended.out
     }
 
-    /// What `megaflow COMMAND` prints, asking this daemon.
+    /// What `megaflow COMMAND` prints when it asks this daemon.
     #[track_caller]
     pub(crate) fn says(&self, command: &str, args: &[&str]) -> String {
         let socket = self.socket.to_str().unwrap();
         super::says(&[&[command, "--socket", socket], args].concat())
     }
 
-    /// The megaflows as `megaflow flows --json` has them.
+    /// The megaflows as `megaflow flows --json` prints them.
     #[track_caller]
     pub(crate) fn flows(&self) -> Vec<Value> {
         serde_json::from_str(&self.says("flows", &["--json"])).unwrap()
     }
 
-    /// The state as `offload/status` has it.
+    /// The state as `offload/status` prints it.
     #[track_caller]
     pub(crate) fn status(&self) -> Value {
         serde_json::from_str(&self.appctl(&["offload/status"])).unwrap()
     }
 
-    /// Waits until all statistics are read and nothing has moved since: what the daemon shows
-    /// then is the whole truth. Returns the state.
+    /// Waits until all statistics are read and nothing has moved since. From then on the daemon's
+    /// answers include every packet. Returns the state.
     #[track_caller]
     pub(crate) fn at_rest(&self) -> Value {
         let passes = |state: &Value| -> Vec<Value> {
@@ -184,7 +185,7 @@ impl Daemon {
             let (read, reread) = (passes(&before), passes(&state));
             let all_new = read.iter().zip(&reread).all(|(then, now)| then != now);
             if !all_new {
-                // Still the same pass: hold the next state against the old one.
+                // No new pass has ended yet: compare the next state with the old one.
                 state = before;
                 return false;
             }

@@ -1,4 +1,4 @@
-//! Metrics as samples, and Prometheus's own view of them.
+//! Metrics as samples, and Prometheus's own check of metrics.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::tool;
 /// Samples by series, as `name{labels}`.
 pub(crate) type Samples = BTreeMap<String, f64>;
 
-/// What a text says.
+/// The samples of a text.
 pub(crate) fn samples(text: &str) -> Samples {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let samples = lines.map(|line| {
@@ -19,7 +19,7 @@ pub(crate) fn samples(text: &str) -> Samples {
     samples.collect()
 }
 
-/// What Prometheus's own linter finds.
+/// What Prometheus's own linter finds in a text.
 pub(crate) fn lint(text: &str) -> String {
     let folder = Folder::new();
     let file = std::fs::File::open(folder.write("metrics", text)).unwrap();
@@ -29,7 +29,7 @@ pub(crate) fn lint(text: &str) -> String {
     String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
 
-/// A sum over the series of a metric whose labels include these.
+/// The sum of a metric's series whose labels include all of `labels`.
 pub(crate) fn sum(samples: &Samples, metric: &str, labels: &[&str]) -> u64 {
     let of_metric = |series: &str| series.split('{').next() == Some(metric);
     let found: Vec<f64> = samples

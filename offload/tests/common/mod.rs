@@ -1,9 +1,9 @@
-//! What the tests of the `megaflow` command share: the command, a running daemon, network
-//! namespaces with hosts in them, and Debian's tools.
+//! Helpers for the tests of the `megaflow` command: the command, a running daemon, network
+//! namespaces with hosts, and Debian's tools.
 //!
 //! Everything that a test makes in the kernel lives in network namespaces without a name, which
-//! are gone with their last descriptor: nothing is left behind, however a test ends, and tests
-//! that run side by side can't meet.
+//! disappear with their last descriptor. So nothing is left behind, however a test ends, and
+//! tests that run side by side can't disturb each other.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 pub(crate) const MEGAFLOW: &str = env!("CARGO_BIN_EXE_megaflow");
 /// The capture that the demo replays.
 pub(crate) const CAPTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/mixed.pcap");
-/// Longest wait for anything: far more than it takes, so that only what never comes fails.
+/// Longest wait for anything. It is far longer than anything takes, so that a wait fails only if
+/// the event never comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A tool of Debian's; `output` fails with what to install where it is missing.
+/// Runs a tool of Debian's. If the tool is missing, the failure names the package to install.
 pub(crate) fn tool(command: &mut Command, package: &str) -> Output {
     let name = command.get_program().to_string_lossy().into_owned();
     command.output().unwrap_or_else(|error| {
@@ -33,7 +34,7 @@ pub(crate) fn tool(command: &mut Command, package: &str) -> Output {
     })
 }
 
-/// How the command ended and what it printed.
+/// How a command ended and what it printed.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -56,7 +57,7 @@ pub(crate) fn megaflow(args: &[&str]) -> Ended {
     Command::new(MEGAFLOW).args(args).stdin(Stdio::null()).output().unwrap().into()
 }
 
-/// What it prints, with status 0 and nothing on stderr.
+/// What `megaflow` prints; its status has to be 0 and its stderr empty.
 #[track_caller]
 pub(crate) fn says(args: &[&str]) -> String {
     let ended = megaflow(args);
@@ -64,7 +65,7 @@ pub(crate) fn says(args: &[&str]) -> String {
     ended.out
 }
 
-/// The one line on stderr with which it fails; nothing on stdout.
+/// The one line on stderr with which `megaflow` fails; its stdout has to be empty.
 #[track_caller]
 pub(crate) fn fails(args: &[&str], code: i32) -> String {
     let ended = megaflow(args);
@@ -73,14 +74,15 @@ pub(crate) fn fails(args: &[&str], code: i32) -> String {
     ended.err.trim_end().to_owned()
 }
 
-/// What a command prints that reads this; status 0.
+/// What a command prints when it reads `input`; its status has to be 0.
 #[track_caller]
 pub(crate) fn answers(command: &mut Command, input: &[u8]) -> String {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
-        // Both at once: else a pipe that is full on each side would stop both.
+        // The test writes and reads at the same time. Otherwise two full pipes would block both
+        // processes.
         scope.spawn(move || stdin.write_all(input).unwrap());
         child.wait_with_output().unwrap()
     });
@@ -89,7 +91,7 @@ pub(crate) fn answers(command: &mut Command, input: &[u8]) -> String {
     ended.out
 }
 
-/// Waits until it is so.
+/// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;

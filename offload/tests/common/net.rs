@@ -10,11 +10,12 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{PATIENCE, tool};
 
-/// A network namespace; gone with this value.
+/// A network namespace. It disappears with this value.
 pub(crate) struct Namespace(File);
 
 impl Namespace {
-    /// A new one, with loopback up. Without IPv6 nothing in there talks unasked.
+    /// Makes a namespace with loopback up. Without IPv6, nothing in the namespace sends packets
+    /// unasked.
     pub(crate) fn new(ipv6: bool) -> Namespace {
         let made = std::thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces (run the test as root)");
@@ -31,7 +32,8 @@ impl Namespace {
         namespace
     }
 
-    /// Runs something in there; what it starts is in there too.
+    /// Runs a job in the namespace. Threads and processes that the job starts are in the same
+    /// namespace.
     pub(crate) fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = || {
@@ -45,13 +47,13 @@ impl Namespace {
         })
     }
 
-    /// Runs `ip` in there, words separated by spaces; returns what it prints.
+    /// Runs `ip` in the namespace with words separated by spaces, and returns its output.
     #[track_caller]
     pub(crate) fn ip(&self, words: &str) -> String {
         self.tool(Command::new("ip").args(words.split_whitespace()), "iproute2")
     }
 
-    /// Runs a tool in there that has to work.
+    /// Runs a tool in the namespace. It has to succeed.
     #[track_caller]
     pub(crate) fn tool(&self, command: &mut Command, package: &str) -> String {
         let output = self.run(|| tool(command, package));
@@ -60,12 +62,13 @@ impl Namespace {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A name under which `ip` finds it.
+    /// A path under which `ip` finds the namespace.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
-    /// What a program could have left behind in there: links, addresses, queueing disciplines.
+    /// Everything that a program could have left behind in the namespace: links, addresses,
+    /// queueing disciplines.
     pub(crate) fn inventory(&self) -> String {
         let tc = self.tool(Command::new("tc").args(["qdisc", "show"]), "iproute2");
         let links = self.ip("-o link show");
@@ -73,7 +76,7 @@ impl Namespace {
         links.collect::<Vec<_>>().join("\n") + "\n" + &self.ip("-o -4 addr show") + &tc
     }
 
-    /// Waits for answers to a few echo requests, one at least; fails without.
+    /// Sends a few echo requests and fails if there is no answer at all.
     #[track_caller]
     pub(crate) fn ping(&self, to: &str) {
         let output = self.try_ping(to);
@@ -81,7 +84,7 @@ impl Namespace {
         assert!(output.status.success(), "ping {to}: {said}");
     }
 
-    /// The same, whatever comes of it.
+    /// Sends a few echo requests; it may fail.
     pub(crate) fn try_ping(&self, to: &str) -> Output {
         let mut ping = Command::new("ping");
         ping.args(["-n", "-q", "-c", "3", "-i", "0.1", "-W", "5", to]);
@@ -103,7 +106,7 @@ pub(crate) const RIGHT: &str = "10.78.0.2";
 
 impl Lan {
     /// The cables' ends at the switch are called `mf-a` and `mf-b`, as in `docs/how-to/run.md`;
-    /// the other ones `eth0`.
+    /// the hosts' ends are called `eth0`.
     pub(crate) fn new(ipv6: bool) -> Lan {
         let [switch, left, right] = [false, ipv6, ipv6].map(Namespace::new);
         let lan = Lan { switch, left, right };
@@ -116,13 +119,13 @@ impl Lan {
         self.plug("mf-a", &self.left, LEFT, "02:4d:46:00:00:01");
     }
 
-    /// Makes the cable of the right host, and its addresses: the first time, and again when it
-    /// was deleted.
+    /// Makes the cable of the right host with its addresses, at first or after the cable was
+    /// deleted.
     pub(crate) fn plug_right(&self) {
         self.plug("mf-b", &self.right, RIGHT, "02:4d:46:00:00:02");
     }
 
-    /// Deletes the cable of the right host and makes another one with the same number at once.
+    /// Deletes the cable of the right host and at once makes another one with the same number.
     pub(crate) fn replace_right(&self) {
         let number = &self.link("mf-b")["ifindex"];
         self.switch.ip("link del mf-b");
@@ -143,7 +146,7 @@ impl Lan {
         host.ip(&format!("link set eth0 address {mac}"));
         host.ip(&format!("addr add {address}/24 dev eth0"));
         host.ip("link set eth0 up");
-        // The kernel sees the other end a moment later, and a daemon is to find the link up.
+        // The kernel sees the other end a moment later, and a daemon has to find the link up.
         super::until("the cable has a link", || {
             self.switch.ip(&format!("-o link show {name}")).contains("state UP")
         });
@@ -170,7 +173,7 @@ pub(crate) fn connect(client: &Namespace, server: &Namespace, to: &str) -> (TcpS
     (near, far)
 }
 
-/// Sends that many bytes over a connection and checks that they arrive as they were sent.
+/// Sends `bytes` bytes over a connection and checks that they arrive as they were sent.
 pub(crate) fn transfer(near: &mut TcpStream, far: &mut TcpStream, bytes: usize) {
     let block: Vec<u8> = (0..=u8::MAX).cycle().take(bytes).collect();
     let mut arrived = vec![0; bytes];

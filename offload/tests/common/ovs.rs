@@ -1,4 +1,4 @@
-//! Debian's Open vSwitch with its dummy datapath: the outsider that answers are compared with.
+//! Debian's Open vSwitch with its dummy datapath, with which answers are compared.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use super::daemon::Folder;
 use super::{Ended, tool, until};
 
-/// A switch `br0` with the ports 1 and 2, `left` and `right`, which receive what a test gives them;
-/// ended with this value.
+/// A switch `br0` with the ports 1 and 2, `left` and `right`, which receive the packets that a
+/// test gives them. It ends with this value.
 pub(crate) struct Ovs {
     folder: Folder,
     children: Vec<Child>,
@@ -53,9 +53,9 @@ impl Ovs {
             let set = ["--", "set", "interface", port, "type=dummy", &number, &file];
             vsctl(&[&["--timeout=20", "add-port", "br0", port], &set[..]].concat());
         }
-        // A key has two tags, as ours.
+        // A key has two tags, as our keys have.
         vsctl(&["set", "Open_vSwitch", ".", "other_config:vlan-limit=2"]);
-        // It would take out flows that its own tables do not have.
+        // The revalidator would remove flows that OVS's own tables do not have.
         ovs.appctl(&["revalidator/pause"]);
         ovs
     }
@@ -75,14 +75,14 @@ impl Ovs {
         self.children.push(child.expect("apt-get install openvswitch-switch"));
     }
 
-    /// Runs `ovs-appctl` against it, whatever comes of it.
+    /// Runs `ovs-appctl` against the switch; it may fail.
     pub(crate) fn try_appctl(&self, args: &[&str]) -> Ended {
         let mut command = Command::new("ovs-appctl");
         let socket = self.folder.file("ovs-vswitchd");
         tool(command.args(["-T", "30", "-t", &socket]).args(args), "openvswitch-common").into()
     }
 
-    /// What it prints, with status 0.
+    /// What `ovs-appctl` prints; its status has to be 0.
     #[track_caller]
     pub(crate) fn appctl(&self, args: &[&str]) -> String {
         let ended = self.try_appctl(args);

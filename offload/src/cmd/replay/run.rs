@@ -15,7 +15,8 @@ use hostdp::{Config, Datapath, Resolution};
 use super::report::{Summary, Upcalls};
 use super::{Failure, Input};
 
-/// One packet can leave a port more often than once: copies, recirculation.
+/// Number of packets that an output port can hold. One packet can leave a port several times
+/// because of copies and recirculation.
 const ROOM: usize = 4096;
 /// Largest number of upcalls that are taken at a time.
 const UPCALLS: usize = 64;
@@ -57,12 +58,12 @@ fn open(inputs: &[Input]) -> Result<Vec<Source>, Failure> {
     inputs.iter().map(open).collect()
 }
 
-/// The earliest packet of all captures; of packets with equal times, that of the capture that was
+/// The earliest packet of all captures; if times are equal, the packet of the capture that was
 /// named first.
 fn next(sources: &mut [Source]) -> Result<Option<(PortId, Record)>, Failure> {
     let time = |source: &mut Source| match source.records.peek() {
         None => None,
-        // A broken record has no time: it is reported before any other packet.
+        // A broken record has no time. It is reported before any other packet.
         Some(Err(_)) => Some(0),
         Some(Ok(record)) => Some(record.time),
     };
@@ -101,8 +102,8 @@ impl Lab {
         Ok(Lab { datapath, outputs, upcall_file, upcalls: Upcalls::default() })
     }
 
-    /// Runs one packet through the datapath. The packets that this one causes are written with its
-    /// time.
+    /// Runs one packet through the datapath. The packets that leave because of it are written
+    /// with its time.
     fn packet(&mut self, port: PortId, record: &Record, now: Moment) -> Result<(), Failure> {
         let written = |error: std::io::Error| Failure::Job(format!("writing captures: {error}"));
         self.datapath.receive(port, &record.frame, now);
