@@ -94,7 +94,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "client = \"tables\"",
         "f:5: [datapath]: client: 'tables' is not built yet",
     ),
-    ("name = \"br0\"", "name = \"b r\"", "f:3: [datapath]: name: only letters"),
+    ("name = \"br0\"", "name = \"b r\"", "f:3: [datapath]: name: must have letters"),
     ("name = \"br0\"", "", "f:2: [datapath]: the key 'name' is missing"),
     (
         "type = \"system\"",

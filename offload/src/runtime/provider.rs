@@ -132,7 +132,8 @@ impl Owner {
 
     fn close(&mut self) {
         if let Err(error) = self.provider.close() {
-            tracing::warn!(provider = self.provider.name(), %error, "some megaflows may be left in the device");
+            let provider = self.provider.name();
+            tracing::warn!(provider, %error, "some megaflows may be left in the device");
         }
     }
 
