@@ -17,6 +17,7 @@ die() { echo "fresh: error: $*" >&2; exit 1; }
 packages=$(awk '$1 == "readme" && $2 != "rustup" { print $2 }' "$project/hwtests/programs.txt" | sort -u | tr '\n' ,)
 
 if [ ! -e "$root/.made" ]; then
+  mkdir -p "$root"
   # shellcheck source=/dev/null
   codename=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") ||
     die "this is not Debian: which one to make is not known"
