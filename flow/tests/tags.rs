@@ -44,6 +44,12 @@ fn the_key_of_a_packet_has_no_masks() {
     for (text, column) in [
         ("in_port(1),eth_type(0x8100),vlan(tci=0x02/0x2ff0),encap(eth_type(0x0800))", 42),
         ("in_port(1),eth_type(0x8100),vlan(vid=5/0xfff),encap(eth_type(0x0800))", 39),
+        ("in_port(1),eth_type(0x0800/0xff00)", 27),
+        ("in_port(1),eth_type(0x0806/0)", 27),
+        ("in_port(1),eth_type(0x05dc/0xfff0)", 27),
+        ("in_port(1),eth_type(0x8100/0xff00),vlan(vid=5),encap(eth_type(0x0800))", 27),
+        ("in_port(1),eth_type(0x8100),vlan(vid=5),encap(eth_type(0x0800/0xff00))", 62),
+        ("in_port(1),eth_type(0x0800),ipv4(proto=6),tcp_flags(+syn-ack)", 53),
         ("in_port(1/0xff)", 10),
         ("dp_hash(0x1/0x1),in_port(1)", 12),
         ("in_port(1),eth_type(0x0800),ipv4(dst=10.0.0.0/24)", 46),

@@ -385,7 +385,10 @@ fn a_tap_and_an_internal_port_talk_to_the_kernel() {
         assert_eq!(transmit(&mut port, 1523), Err("tx-too-long"));
 
         let twin = TapPort::open("br7").map(drop).unwrap_err().to_string();
-        assert!(twin.starts_with("port br7: can't make the interface: "), "{twin}");
+        let owned = "interface br7 belongs to another port of this process";
+        assert_eq!(twin, format!("port br7: {owned}"));
+        let system = SystemPort::open_as("p", "br7").map(drop).unwrap_err().to_string();
+        assert_eq!(system, format!("port p: {owned}"));
         ip("link del br7");
         assert_eq!(transmit(&mut port, 60), Err("port-down"));
         receive(&mut port, 0, 0);

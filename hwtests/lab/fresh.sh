@@ -27,7 +27,7 @@ if [ ! -e "$root/.made" ]; then
   PATH=$PATH:/usr/sbin debootstrap --variant=minbase --include="${packages%,}" "$codename" "$root" "$mirror" >"$root.log" 2>&1 ||
     { tail -n 15 "$root.log" >&2; die "debootstrap failed, see $root.log"; }
   # How this machine reaches the mirror: proxies, certificates.
-  grep -lE 'Acquire::' -r /etc/apt/apt.conf.d | while read -r file; do cp "$file" "$root/etc/apt/apt.conf.d/"; done
+  { grep -lE 'Acquire' -r /etc/apt/apt.conf.d || true; } | while read -r file; do cp "$file" "$root/etc/apt/apt.conf.d/"; done
   cp -a /etc/ssl/certs/. "$root/etc/ssl/certs/"
   cp /etc/resolv.conf /etc/hosts "$root/etc/"
   touch "$root/.made"

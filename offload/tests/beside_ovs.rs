@@ -94,6 +94,11 @@ const WORDS: &[&str] = &[
     "vlan_tci=0",
     "in_port(1)",
     "in_port(1),eth_type(0x800)",
+    "reg0=5",
+    "ct_mark=7",
+    "tun_id=9",
+    "pkt_mark=1",
+    "metadata=3",
 ];
 const TYPES: &[&str] = &[
     "ip",
@@ -175,11 +180,11 @@ fn a_filter_shows_the_megaflows_that_ovs_shows() {
     for round in 0..150 {
         let filter = match round {
             0..43 => TYPES[round].to_owned(),
-            43..58 => WORDS[round - 43].to_owned(),
+            43..63 => WORDS[round - 43].to_owned(),
             _ => format!("{},{}", dice.one(WORDS), dice.one(TYPES)),
         };
         // In OVS it is an error if a filter has the EtherType twice.
-        if filter.matches("_type(").count() > 0 && round >= 58 {
+        if filter.matches("_type(").count() > 0 && round >= 63 {
             continue;
         }
         let (theirs, ours) = ask(&filter);

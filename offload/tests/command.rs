@@ -186,6 +186,14 @@ fn replay_accounts_for_every_packet() {
     std::fs::write(file("wrong"), wrong).unwrap();
     let args = ["replay", "--flows", &file("wrong"), "--in", &inputs, "--out", &file("x")];
     assert!(fails(&args, 2).contains("appears twice"));
+    // Whichever is the wider one, and whichever comes first.
+    let narrow = "in_port(1),eth_type(0x0800),ipv4(dst=10.0.0.2,frag=no) 2\n";
+    let wide = "in_port(1),eth_type(0x0800),ipv4(frag=no) drop\n";
+    for flows in [[narrow, wide], [wide, narrow]] {
+        std::fs::write(file("wrong"), flows.concat()).unwrap();
+        let said = fails(&args, 2);
+        assert!(said.contains(" overlaps ufid:") && said.contains("compares ipv4_dst"), "{said}");
+    }
 }
 
 #[test]

@@ -353,6 +353,7 @@ fn parse_key_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
 /// Reads the inside of `eth_type(…)`; `0/0xffff` is an 802.2 frame.
 pub(super) fn parse_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
     let value = narrow(lexer.number("eth_type", 0xffff)?);
+    let before = lexer.clone();
     let explicit = lexer.eat("/");
     let mask = match explicit {
         true => narrow(lexer.number("the mask of eth_type", 0xffff)?),
@@ -360,6 +361,9 @@ pub(super) fn parse_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> 
     };
     lexer.expect(")")?;
     let none = explicit && mask == 0xffff && value == 0;
+    if explicit && !none {
+        before.allow_mask()?;
+    }
     Ok(Masked { value: if none { ETH_TYPE_NONE } else { value & mask }, mask })
 }
 
@@ -377,6 +381,7 @@ pub(super) fn parse_tcp_flags(lexer: &mut Lexer<'_>) -> Result<(u16, u16), OdpEr
             false => 0xfff,
         };
     } else if lexer.rest().starts_with(['+', '-']) {
+        lexer.allow_mask()?;
         while !lexer.rest().starts_with(')') {
             let set = lexer.eat("+");
             if !set {

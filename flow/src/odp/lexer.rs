@@ -21,10 +21,18 @@ impl<'a> Lexer<'a> {
         Lexer { text, place: 0, masks: false }
     }
 
+    /// An error if values have no masks in this text.
+    pub(super) fn allow_mask(&self) -> Result<(), OdpError> {
+        if self.masks {
+            return Ok(());
+        }
+        Err(self.error("the key of a packet has no masks: expected a value alone"))
+    }
+
     /// Reads the `/` in front of a mask; false where there is none.
     pub(super) fn eat_mask(&mut self) -> Result<bool, OdpError> {
-        if !self.masks && self.rest().starts_with('/') {
-            return Err(self.error("the key of a packet has no masks: expected a value alone"));
+        if self.rest().starts_with('/') {
+            self.allow_mask()?;
         }
         Ok(self.eat("/"))
     }

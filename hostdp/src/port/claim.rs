@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, accept, bind, connect, listen};
 
-use super::sys;
+use super::{Owner, PortError, sys};
 
 /// This process's claim on an interface. The interface is free again when the claim is dropped.
 pub(super) struct Claim {
@@ -20,7 +20,7 @@ pub(super) struct Claim {
 }
 
 /// Why an interface could not be claimed.
-pub(super) enum Refused {
+enum Refused {
     /// The interface belongs to the process with this pid; `None` if the kernel does not tell it.
     Taken(Option<u32>),
     /// The system refused a call.
@@ -38,7 +38,7 @@ const BACKLOG: i32 = 64;
 
 impl Claim {
     /// Claims the interface of that number in the network namespace of a socket.
-    pub(super) fn take(socket: BorrowedFd<'_>, index: i32) -> Result<Claim, Refused> {
+    fn take(socket: BorrowedFd<'_>, index: i32) -> Result<Claim, Refused> {
         let name = format!("megaflow/interface/{index}");
         let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
         let listener = sys::unix_socket_beside(socket)?;
@@ -55,6 +55,25 @@ impl Claim {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Like [`Claim::take`], for a port: a refusal is the port's error.
+    pub(super) fn of(
+        port: &str,
+        interface: &str,
+        socket: BorrowedFd<'_>,
+        index: i32,
+    ) -> Result<Claim, PortError> {
+        Claim::take(socket, index).map_err(|refused| match refused {
+            Refused::Taken(pid) => PortError::Claimed {
+                port: port.into(),
+                interface: interface.into(),
+                owner: Owner(pid),
+            },
+            Refused::System(source) => {
+                PortError::System { port: port.into(), what: "can't claim the interface", source }
+            }
+        })
     }
 
     /// Closes the connections of processes that have asked. Otherwise the backlog would fill up,

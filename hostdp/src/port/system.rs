@@ -16,10 +16,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use flow::packet::Packet;
 
-use super::claim::{Claim, Refused};
+use super::claim::Claim;
 use super::offload::Header;
 use super::sys::{self, Messages};
-use super::{BURST, Batch, Frame, LinkState, Owner, Port, PortError, PortKind, TxReport, renamed};
+use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, renamed};
 use crate::drops::DropReason;
 
 /// An interface of the kernel.
@@ -104,13 +104,7 @@ impl SystemPort {
             }
             _ => system("can't find the interface")(error),
         })?;
-        let claim = Claim::take(socket, index).map_err(|refused| match refused {
-            Refused::Taken(pid) => {
-                let owner = Owner(pid);
-                PortError::Claimed { port: port.clone(), interface: interface.clone(), owner }
-            }
-            Refused::System(error) => system("can't claim the interface")(error),
-        })?;
+        let claim = Claim::of(port, interface, socket, index)?;
         // Promiscuous mode comes before the bind, so that no frame is lost to the interface's
         // address filter in between.
         sys::set_promiscuous(socket, index).map_err(system("promiscuous mode"))?;

@@ -8,7 +8,8 @@
 //!
 //! The port asks its descriptor whether the interface exists, whether it is set up, and for its
 //! name: the descriptor keeps its interface under another name and in another network namespace.
-//! An interface that was deleted is made again.
+//! An interface that was deleted is made again. While the port has an interface, no other datapath
+//! gets it (`claim.rs`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,6 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use flow::packet::Packet;
 
+use super::claim::Claim;
 use super::{Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, renamed, sys};
 use crate::drops::DropReason;
 
@@ -29,6 +31,9 @@ pub struct TapPort {
     device: File,
     /// For questions about the interface, in the namespace where it was made.
     socket: OwnedFd,
+    claim: Option<Claim>,
+    /// Frames that the kernel had lost at the last look because nobody fetched them.
+    overruns: u64,
     mtu: Option<u32>,
     state: LinkState,
     trouble: Option<String>,
@@ -74,22 +79,42 @@ impl TapPort {
             kind,
             device,
             socket: control_socket().map_err(system("socket"))?,
+            claim: None,
+            overruns: 0,
             mtu: None,
             state: LinkState::Gone,
             trouble: None,
             buffer: vec![0; FRAME],
         };
-        port.attach().map_err(system("can't make the interface"))?;
+        port.attach()?;
         port.look();
+        // What an interface that was there already has lost is nobody's.
+        port.overruns();
         Ok(port)
     }
 
-    /// Makes the interface, in the namespace where the descriptor was opened.
-    fn attach(&self) -> io::Result<()> {
-        sys::tun_attach(self.device.as_fd(), &self.interface)?;
-        if self.kind == PortKind::Internal {
-            sys::set_up(self.socket.as_fd(), &self.interface)?;
+    /// Makes the interface, in the namespace where the descriptor was opened, and claims it.
+    fn attach(&mut self) -> Result<(), PortError> {
+        let (port, interface, socket) = (&self.name, &self.interface, self.socket.as_fd());
+        let system = |what, source| PortError::System { port: port.clone(), what, source };
+        let claim = || {
+            let index = sys::index_of(socket, interface);
+            let index = index.map_err(|error| system("can't find the interface", error))?;
+            Claim::of(port, interface, socket, index)
+        };
+        if sys::tun_name(self.device.as_fd()).is_err() {
+            sys::tun_attach(self.device.as_fd(), interface).map_err(|error| {
+                // The owner of a busy interface is the better answer, if the owner has a claim.
+                let owner = claim().err().filter(|e| matches!(e, PortError::Claimed { .. }));
+                owner.unwrap_or_else(|| system("can't make the interface", error))
+            })?;
         }
+        let claim = claim()?;
+        if self.kind == PortKind::Internal {
+            sys::set_up(socket, interface)
+                .map_err(|error| system("can't set the interface up", error))?;
+        }
+        self.claim = Some(claim);
         Ok(())
     }
 
@@ -97,8 +122,13 @@ impl TapPort {
         let tun = self.device.as_fd();
         let Ok(name) = sys::tun_name(tun) else {
             let trouble = format!("interface {} was deleted", self.interface);
+            self.claim = None;
             return self.become_state(LinkState::Gone, Some(trouble));
         };
+        if self.claim.is_none() {
+            // The interface belongs to another datapath: it stays gone until it can be claimed.
+            return;
+        }
         // The MTU is unknown while the interface is in another namespace.
         self.mtu = sys::mtu(self.socket.as_fd(), &name).ok();
         // The kernel takes frames while the interface is set up.
@@ -124,6 +154,17 @@ impl TapPort {
             _ => DropReason::TxError,
         }
     }
+}
+
+/// Frames that an interface of this thread's network namespace lost on transmit.
+fn transmit_drops(interface: &str) -> Option<u64> {
+    /// Column behind the name: eight are about receiving, then bytes, packets, errors, drops.
+    const DROPS: usize = 11;
+    let all = std::fs::read_to_string("/proc/thread-self/net/dev").ok()?;
+    let of = |line: &str| {
+        line.trim_start().strip_prefix(interface)?.strip_prefix(':').map(str::to_owned)
+    };
+    all.lines().find_map(of)?.split_whitespace().nth(DROPS)?.parse().ok()
 }
 
 /// Any socket answers questions about the interfaces of its namespace.
@@ -191,20 +232,31 @@ impl Port for TapPort {
 
     fn check(&mut self) {
         self.look();
-        if self.state == LinkState::Gone {
-            match self.attach() {
+        match &self.claim {
+            Some(claim) => claim.hang_up(),
+            None => match self.attach() {
                 Ok(()) => self.look(),
                 Err(error) => {
-                    let trouble = format!("interface {} was deleted: {error}", self.interface);
+                    let trouble =
+                        format!("interface {} was deleted: {}", self.interface, error.reason());
                     self.become_state(LinkState::Gone, Some(trouble));
                 }
-            }
+            },
         }
     }
 
     fn readable(&self) -> Option<BorrowedFd<'_>> {
         // A deleted interface makes its descriptor readable for ever.
         (self.state != LinkState::Gone).then(|| self.device.as_fd())
+    }
+
+    /// The kernel counts a frame that finds the queue to this port full as dropped on transmit.
+    fn overruns(&mut self) -> u64 {
+        let Ok(name) = sys::tun_name(self.device.as_fd()) else { return 0 };
+        let Some(now) = transmit_drops(&name) else { return 0 };
+        // The counter of an interface that was made again begins anew.
+        let before = std::mem::replace(&mut self.overruns, now);
+        now.checked_sub(before).unwrap_or(now)
     }
 
     fn mtu(&self) -> Option<u32> {

@@ -1,6 +1,6 @@
 //! `megaflow odp`
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 
 use flow::odp::{format_actions, format_key, format_match, parse_actions, parse_key, parse_match};
 use serde_json::json;
@@ -26,10 +26,24 @@ enum Kind {
     Actions,
 }
 
+/// Largest length of a line in bytes: the longest list of actions fits.
+const LONGEST: u64 = 1 << 20;
+
 pub(super) fn run(args: &Args) -> Outcome {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for line in std::io::stdin().lock().split(b'\n') {
-        let line = line.map_err(|error| Failure::Job(format!("stdin: {error}")))?;
+    let mut input = std::io::stdin().lock();
+    loop {
+        let mut line = Vec::new();
+        let read = input.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line);
+        match read.map_err(|error| Failure::Job(format!("stdin: {error}")))? as u64 {
+            0 => break,
+            length if length > LONGEST => {
+                let message = format!("stdin: a line of more than {LONGEST} bytes");
+                return Err(Failure::Input(message));
+            }
+            _ => {}
+        }
+        line.pop_if(|last| *last == b'\n');
         let text = match String::from_utf8(line) {
             Ok(text) => canonical(args.kind, text.trim_end_matches('\r')),
             Err(_) => Err("not UTF-8".to_owned()),

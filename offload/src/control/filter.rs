@@ -4,7 +4,7 @@ mod names;
 
 use flow::{Field, Key, MacAddr, Mask, Match, odp};
 
-use names::{FIELDS, Named, Needs, PROTOCOLS};
+use names::{FIELDS, Named, Needs, PROTOCOLS, is_wild_everywhere};
 
 /// A filter stands for all packets that have these values in these bits. As in OVS, a filter
 /// shows every megaflow that such a packet can hit. A megaflow that leaves a field wild therefore
@@ -102,6 +102,9 @@ fn add(
         }
         return Ok(None);
     };
+    if is_wild_everywhere(name) {
+        return Ok(None);
+    }
     let found = FIELDS.iter().find(|field| field.names.contains(&name));
     let named = found.ok_or_else(|| format!("is not a condition: there is no field '{name}'"))?;
     let (value, mask) = match named.field {

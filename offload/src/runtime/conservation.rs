@@ -38,15 +38,17 @@ impl Rest {
 
     /// Records a statistics pass over the host; `devices` are the devices that answer. Returns
     /// true if every device was read meanwhile, and no counter of the host or of a device has
-    /// moved.
+    /// moved. A device that is gone is not waited for.
     pub(super) fn passed(
         &mut self,
         host: &Snapshot,
-        mut devices: impl Iterator<Item = ProviderId>,
+        devices: impl Iterator<Item = ProviderId>,
     ) -> bool {
+        let devices: BTreeSet<ProviderId> = devices.collect();
+        self.moving.retain(|id| devices.contains(id));
         let now = Reading::from(host);
         let has_moved = now != std::mem::replace(&mut self.at_last_pass, now);
-        let is_compared = devices.all(|id| self.read.contains(&id));
+        let is_compared = devices.is_subset(&self.read);
         if has_moved || is_compared {
             self.read.clear();
             self.was_still = !has_moved && self.moving.is_empty();

@@ -5,6 +5,8 @@ use crate::encode::Location;
 use crate::wire::Writer;
 use crate::wire::consts::*;
 
+/// Family of what a bridge tells of its ports.
+const AF_BRIDGE: u8 = 7;
 /// Somebody's netlink port.
 const SOMEBODY: u32 = 77;
 
@@ -88,11 +90,26 @@ impl Kernel {
         state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link)));
         state.links.push(link);
     }
+
+    /// An interface changes its state in a bridge, and leaves the bridge.
+    pub(crate) fn bridge_port(&self, ifindex: u32) {
+        let mut state = self.lock();
+        let link = state.links.iter().find(|link| link.0 == ifindex).unwrap();
+        let port: Link = (ifindex, link.1.clone(), None, None);
+        for kind in [RTM_NEWLINK, RTM_DELLINK] {
+            let body = |w: &mut Writer| show_link_of(w, AF_BRIDGE, &port);
+            state.notify(message(kind, 0, 0, 0, body));
+        }
+    }
 }
 
 /// The body of a message about an interface.
-pub(super) fn show_link(w: &mut Writer, (ifindex, name, switch, phys): &Link) {
-    w.raw(&[0; 4]);
+pub(super) fn show_link(w: &mut Writer, link: &Link) {
+    show_link_of(w, AF_UNSPEC, link);
+}
+
+fn show_link_of(w: &mut Writer, family: u8, (ifindex, name, switch, phys): &Link) {
+    w.raw(&[family, 0, 0, 0]);
     w.raw(&ifindex.to_ne_bytes());
     w.raw(&[0; 8]);
     w.text(IFLA_IFNAME, name);

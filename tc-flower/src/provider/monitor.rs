@@ -12,8 +12,8 @@ use crate::encode::Location;
 use crate::feature::Features;
 use crate::links;
 use crate::wire::consts::{
-    RTM_DELLINK, RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWLINK, RTM_NEWTFILTER, RTNLGRP_LINK,
-    RTNLGRP_TC,
+    AF_UNSPEC, RTM_DELLINK, RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWLINK, RTM_NEWTFILTER,
+    RTNLGRP_LINK, RTNLGRP_TC,
 };
 use crate::wire::read::Message;
 use crate::wire::{Messages, TcMsg, Transport};
@@ -94,6 +94,12 @@ impl<T: Transport> Tc<T> {
 
     /// Takes one notification.
     fn notice(&mut self, message: &Message<'_>, look: &mut Look) {
+        // A bridge tells of its ports by messages about links too (AF_BRIDGE). Such a message is
+        // not about the interface: a port that leaves a bridge is not deleted.
+        let of_a_link = matches!(message.kind, RTM_NEWLINK | RTM_DELLINK);
+        if of_a_link && message.payload.first() != Some(&AF_UNSPEC) {
+            return;
+        }
         match message.kind {
             RTM_NEWLINK => {
                 look.appeared |= self.ports.values().any(|state| state.gone);

@@ -1,6 +1,8 @@
 //! Numbers of the kernel's user interface: `linux/netlink.h`, `rtnetlink.h`, `pkt_cls.h`,
 //! `tc_act/*.h`, `gen_stats.h`, `if_link.h`. Named as there.
 
+/// Family of a message about a link itself.
+pub(crate) const AF_UNSPEC: u8 = 0;
 pub(crate) const NLM_F_REQUEST: u16 = 0x1;
 pub(crate) const NLM_F_ACK: u16 = 0x4;
 pub(crate) const NLM_F_ECHO: u16 = 0x8;

@@ -57,7 +57,7 @@ impl FpgaProvider {
         let mut seen = Vec::with_capacity(self.by_ufid.len());
         for word in words.chunks_exact(WORD_BYTES) {
             let (id, now) = snapshot_counter(word);
-            // Nobody's, or a generation that is over: a late word has no owner.
+            // A counter of no megaflow, or a late word of a generation that is over, has no owner.
             let Some(handle) = self.counters.owner(id) else { continue };
             let Some(entry) = self.entry(handle).filter(|entry| entry.counter == id) else {
                 continue;
@@ -107,7 +107,14 @@ impl FpgaProvider {
             while first < slots {
                 let count = READBACK.min(slots - first);
                 let read = Command::new(Op::EntryRead).slot(table, first).slot2(count);
-                for record in self.read_back(read)? {
+                let mut next = first;
+                for record in self.read_back(read, count)? {
+                    let slot = record.get32(command::SLOT);
+                    if !(next..first + count).contains(&slot) {
+                        let why = format!("entry {slot} read back; expected {next} or later");
+                        return Err(Error::Unusable(why));
+                    }
+                    next = slot + 1;
                     take(self, table, &record)?;
                 }
                 first += count;
@@ -146,7 +153,7 @@ impl FpgaProvider {
             }
             Ok(())
         })?;
-        // Nobody's, and in the way of who is to come there.
+        // These entries belong to no megaflow and stand where others may be placed.
         for clear in strays {
             self.channel.execute(clear)?;
         }
@@ -154,10 +161,19 @@ impl FpgaProvider {
         Ok(lost.map(|(_, handle)| *handle).collect())
     }
 
-    /// Executes a command that writes records back.
-    fn read_back(&mut self, read: Command) -> Result<Vec<Command>, Error> {
+    /// Executes a command that writes at most `most` records back.
+    fn read_back(&mut self, read: Command, most: u32) -> Result<Vec<Command>, Error> {
+        // A record of an earlier command is not to be taken for one of this.
+        for index in 0..to_usize(u64::from(most)) {
+            self.readback.write(index * COMMAND_BYTES, &[0; COMMAND_BYTES]);
+        }
         let completion = self.channel.call(read.address(self.readback.iova()))?;
-        let count = to_usize(completion.counters.packets.min(u64::from(READBACK)));
+        let count = completion.counters.packets;
+        if count > u64::from(most) {
+            let why = format!("{count} records read back; expected at most {most}");
+            return Err(Error::Unusable(why));
+        }
+        let count = to_usize(count);
         let mut records = Vec::with_capacity(count);
         for index in 0..count {
             let mut record = Command { bytes: [0; COMMAND_BYTES] };
@@ -182,7 +198,7 @@ impl FpgaProvider {
             Table::Exact => match reader.masks.get(&mask_id) {
                 Some(mask) => *mask,
                 None => {
-                    let read = self.read_back(Command::new(Op::MaskRead).mask_id(mask_id))?;
+                    let read = self.read_back(Command::new(Op::MaskRead).mask_id(mask_id), 1)?;
                     let mask = read.first().map(Command::get_mask);
                     reader.masks.insert(mask_id, mask);
                     mask
@@ -193,7 +209,7 @@ impl FpgaProvider {
         let actions = match reader.actions.get(&action) {
             Some(list) => list.clone(),
             None => {
-                let read = self.read_back(Command::new(Op::ActRead).action(action))?;
+                let read = self.read_back(Command::new(Op::ActRead).action(action), 1)?;
                 let list = read.first().and_then(Command::get_payload).map(<[u8]>::to_vec);
                 reader.actions.insert(action, list.clone());
                 list

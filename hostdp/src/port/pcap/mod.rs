@@ -143,12 +143,13 @@ impl Port for PcapPort {
 
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
         let time = (self.clock)().0;
+        let mut written = Vec::new();
         for frame in frames.drain(..) {
             match &mut self.output {
                 // Without an output the frame counts as sent, as on a cable with an open end.
                 None => report.sent(frame.len()),
                 Some(output) => match output.write(time, frame.bytes()) {
-                    Ok(()) => report.sent(frame.len()),
+                    Ok(()) => written.push(frame.len()),
                     Err(error) => {
                         self.trouble = Some(format!("the output: {error}"));
                         report.drop(DropReason::TxError, frame.len());
@@ -156,10 +157,15 @@ impl Port for PcapPort {
                 },
             }
         }
-        if let Some(output) = &mut self.output
-            && let Err(error) = output.flush()
-        {
-            self.trouble = Some(format!("the output: {error}"));
+        // A frame is sent when the file has it, and not while it waits in the buffer.
+        let Some(output) = &mut self.output else { return };
+        match output.flush() {
+            Ok(()) => written.into_iter().for_each(|bytes| report.sent(bytes)),
+            Err(error) => {
+                self.trouble = Some(format!("the output: {error}"));
+                let lost = written.into_iter();
+                lost.for_each(|bytes| report.drop(DropReason::TxError, bytes));
+            }
         }
     }
 

@@ -92,6 +92,36 @@ impl Named {
     }
 }
 
+/// Returns true if it is a field of OVS that our keys do not have. Every megaflow leaves such a
+/// field wild, so a condition on it holds for all of them.
+pub(super) fn is_wild_everywhere(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "tunnel_id",
+        "ct_state",
+        "ct_zone",
+        "ct_mark",
+        "ct_label",
+        "pkt_mark",
+        "skb_priority",
+        "metadata",
+        "nd_target",
+        "nd_sll",
+        "nd_tll",
+        "packet_type",
+        "conj_id",
+    ];
+    let numbered = |prefix: &str| {
+        let number = name.strip_prefix(prefix);
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    NAMES.contains(&name)
+        || name.starts_with("tun_")
+        || name.starts_with("ct_nw_")
+        || name.starts_with("ct_tp_")
+        || name.starts_with("ct_ipv6_")
+        || ["reg", "xreg", "xxreg"].into_iter().any(numbered)
+}
+
 /// The names of all fields.
 pub(super) static FIELDS: &[Named] = &[
     whole(&["in_port"], Field::InPort, 32),

@@ -359,14 +359,31 @@ fn a_full_card_is_asked_again_without_forgetting_what_it_can_do() {
 }
 
 #[test]
-fn a_port_that_comes_back_under_another_number_is_sent_to_again() {
+fn what_a_bridge_tells_of_its_ports_is_not_about_the_interface() {
+    let kernel = Kernel::new();
+    let mut tc = open(&kernel);
+    let (to, other) = (station(1, "2"), station(2, "drop"));
+    install_all(&mut tc, &[to, other]);
+    kernel.bridge_port(11);
+    assert!(tc.events().is_empty());
+    assert_eq!(stats(&mut tc).len(), 2, "the megaflows are where they were");
+    assert!(apply(&mut tc, &[install(&station(3, "2"), 1)])[0].is_ok(), "the port takes more");
+}
+
+#[test]
+fn a_port_that_comes_back_is_sent_to_again() {
+    // The kernel may give a new interface the number of the old one.
+    [22, 12].into_iter().for_each(comes_back_as);
+}
+
+fn comes_back_as(ifindex: u32) {
     let kernel = Kernel::new();
     let mut tc = open(&kernel);
     let (to, other) = (station(1, "2"), station(2, "drop"));
     install_all(&mut tc, &[to.clone(), other.clone()]);
     let sends = |at: &Location| kernel.lock().filters[at].has_action("mirred");
     kernel.hit(kernel.locations().into_iter().find(sends).unwrap(), 3, 300);
-    kernel.recreate(12, 22);
+    kernel.recreate(12, ifindex);
     assert_eq!(tc.events(), [ProviderEvent::Changed]);
     assert_eq!(ufids(&stats(&mut tc)), [other.ufid], "the caller is to ask for it again");
     let results = apply(&mut tc, &[replace(&to, 2)]);
