@@ -1,11 +1,11 @@
-//! Installing, replacing, removing.
+//! Installs, replaces and removes filters.
 //!
-//! A batch goes to the kernel in waves: first all that is new and all that is removed, then the
-//! old filters of what was replaced, what has to be rolled back, and what was refused for a reason
-//! that is gone. Counters are final when the kernel's echo of the removal carries them: it reads
-//! the hardware right before it takes the filter out. For a replacement nothing hits the old
-//! filter any more by then; for a plain removal the packets of the microseconds between reading
-//! and taking out are not counted.
+//! A batch goes to the kernel in waves: first all installs and removals, then the removals of old
+//! filters that were replaced, the rollbacks, and the installs that were refused for a reason
+//! that is gone. The counters in the kernel's echo of a removal are final: the kernel reads the
+//! hardware right before it removes the filter. After a replacement no packet hits the old filter
+//! by then. After a plain removal the packets in the microseconds between reading and removal are
+//! not counted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,25 +24,26 @@ use crate::wire::consts::{
 };
 use crate::wire::{Nack, Outcome, Transport};
 
-/// One result for each operation, with its index.
+/// One result for each operation, in the order of the operations.
 pub(super) type Results = Vec<Result<Stats, ProviderError>>;
-/// Most waves of one batch.
+/// The largest number of waves in one batch.
 const WAVES: usize = 6;
 
-/// One request of a wave and what it is for.
+/// One request of a wave and its purpose.
 pub(super) enum Job {
     /// A new filter.
     Add(Box<Adding>),
-    /// A removal that somebody asked for.
+    /// A removal that the caller asked for.
     Remove { op: usize, ufid: Ufid, placed: Placed },
-    /// The old filter of a replacement whose new one is in place.
+    /// The removal of the old filter of a replacement whose new filter is in place.
     Old { op: usize, placed: Placed, digest: Option<u64>, last: Stats },
-    /// A filter that nobody waits for: rolled back, or left from before.
+    /// The removal of a filter for which no operation waits: it is rolled back or left from
+    /// before.
     Drop { placed: Placed },
 }
 
 impl Job {
-    /// The place of the filter that it removes.
+    /// Returns the place of the filter if the job is a `Remove` or a `Drop`.
     fn removes(&self) -> Option<Location> {
         match self {
             Job::Remove { placed, .. } | Job::Drop { placed } => Some(placed.at),
@@ -51,43 +52,43 @@ impl Job {
     }
 }
 
-/// A filter on its way in.
+/// A filter to be installed.
 pub(super) struct Adding {
     pub(super) op: usize,
     pub(super) flow: Arc<Megaflow>,
     pub(super) rule: Rule,
     pub(super) priority: u16,
     pub(super) cookie: Cookie,
-    /// Whether it replaces the megaflow's filter.
+    /// True if the new filter replaces the megaflow's present one.
     pub(super) replaces: bool,
-    /// How often it was refused for a reason that was gone then.
+    /// The number of times that the install was already tried again after a refusal.
     pub(super) tries: u8,
 }
 
-/// What the kernel echoed of a request.
+/// The kernel's echo of a request.
 pub(super) struct Echo {
     pub(super) at: Location,
     pub(super) summary: Summary,
-    /// Of what it does, and whether a port that it sends to is gone.
+    /// The digest of the filter's content.
     pub(super) digest: Option<u64>,
     pub(super) headless: bool,
     /// For a new filter: true if the kernel shows the filter that was asked for.
     pub(super) same: bool,
 }
 
-/// A request that is answered, or not.
+/// A request with its outcome, which is unknown if no answer came.
 pub(super) struct Answer {
     pub(super) job: Job,
     pub(super) outcome: Outcome,
     pub(super) echo: Option<Echo>,
 }
 
-/// What a wave leaves to do.
+/// The work that a wave leaves.
 #[derive(Default)]
 pub(super) struct Left {
-    /// For the next wave.
+    /// Requests for the next wave.
     pub(super) next: Vec<Job>,
-    /// Without an answer.
+    /// Requests that got no answer.
     pub(super) doubts: Vec<Job>,
     /// Refused.
     pub(super) refused: Vec<(Box<Adding>, Nack)>,
@@ -142,14 +143,15 @@ impl<T: Transport> Tc<T> {
         results
     }
 
-    /// What an operation asks of the kernel.
+    /// Returns the request that an operation needs.
     fn plan(&mut self, op: usize, what: &Op, jobs: &mut Vec<Job>) -> Result<Job, ProviderError> {
         match what {
             Op::Install { flow, generation } => {
                 if self.table.get(flow.ufid).is_some() {
                     return Err(ProviderError::Exists);
                 }
-                // What an older process left of it is not taken over: it goes first.
+                // A filter that an earlier process left for this megaflow is not reused: it is
+                // removed first.
                 if let Some(found) = self.found.remove(&flow.ufid) {
                     jobs.push(Job::Drop { placed: found.placed });
                 }
@@ -175,8 +177,8 @@ impl<T: Transport> Tc<T> {
         generation: Generation,
         old: Option<Location>,
     ) -> Result<Job, ProviderError> {
-        // A replacement is looked up before what it replaces; both are on one interface and
-        // chain, because in_port and recirc_id are part of the match.
+        // A replacement is looked up before the filter that it replaces. Both are on the same
+        // interface and chain, because in_port and recirc_id are part of the match.
         let (rule, priority) = self.allot(flow, old.map(|old| old.priority))?;
         let cookie = Cookie::new(flow.ufid, generation, rule.implied);
         let (flow, replaces) = (Arc::clone(flow), old.is_some());
@@ -184,7 +186,7 @@ impl<T: Transport> Tc<T> {
         Ok(Job::Add(Box::new(adding)))
     }
 
-    /// The filter that a megaflow becomes now, and a priority for it.
+    /// Translates a megaflow and takes a priority for its filter.
     pub(super) fn allot(
         &mut self,
         flow: &Megaflow,
@@ -204,9 +206,9 @@ impl<T: Transport> Tc<T> {
         Ok((rule, priority))
     }
 
-    /// Looks again, right before the removal, at each filter that is removed without being in the
-    /// books (it was taken for somebody else's or for a leftover), or where other tools were seen:
-    /// it must still be there as it is known, and must not belong to anybody else.
+    /// Asks the kernel again, right before removal, for each filter that has no entry in the
+    /// table, and for each filter at whose place another tool was seen. The filter is removed
+    /// only if it still has the place and cookie that we know.
     fn look_again(&mut self, jobs: &mut Vec<Job>, results: &mut Results) {
         let doubtful = |job: &Job| match job {
             Job::Drop { placed } => Some(*placed),
@@ -220,7 +222,7 @@ impl<T: Transport> Tc<T> {
         if doubts.is_empty() {
             return;
         }
-        // By place; nothing where nothing is known.
+        // The places at which our filters still are; `None` if the kernel could not be asked.
         let there: Option<HashSet<Location>> = self
             .are_there(&doubts)
             .ok()
@@ -247,7 +249,8 @@ impl<T: Transport> Tc<T> {
         self.give_up(put_off, results);
     }
 
-    /// Sends one wave and collects the answers. What gets none is unknown.
+    /// Sends one wave and collects the answers. A request that gets no answer has an unknown
+    /// outcome.
     fn exchange(&mut self, jobs: Vec<Job>) -> Vec<Answer> {
         if jobs.is_empty() {
             return Vec::new();

@@ -1,22 +1,23 @@
-//! The kernel's errno as the caller's next move.
+//! Turns the kernel's errno into the error that tells the caller what to do next.
 
 use flow::{ProviderError, Reason, Refusal};
 
 use crate::wire::Nack;
 
-/// What a refused install failed at, and so whether it may pass by itself.
+/// The cause of a refused install, which decides whether the install is tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Cause {
-    /// At its place: the interface, the qdisc or the chain is not there, or its priority belongs
-    /// to filters of another kind by now. Drivers say EINVAL too, for what they can't do.
+    /// The place: the interface, the qdisc or the chain does not exist, or the priority is now
+    /// used by filters of another kind. Drivers also answer EINVAL for filters that they do not
+    /// support.
     Place,
-    /// At a filter that has its key at its priority.
+    /// Another filter has the same key at the same priority.
     Taken,
-    /// At what kernel and driver can do, or have room for.
+    /// The kernel or the driver does not support the filter or has no room for it.
     Lasting,
 }
 
-/// Tells them apart.
+/// Returns the cause that the errno stands for.
 pub(super) fn cause_of(nack: &Nack) -> Cause {
     match nack.errno {
         libc::EINVAL | libc::ENOENT | libc::ENODEV => Cause::Place,
@@ -25,7 +26,7 @@ pub(super) fn cause_of(nack: &Nack) -> Cause {
     }
 }
 
-/// What the refusal of an install or replace means.
+/// Returns the provider error for a refused install or replace.
 pub(super) fn of_install(nack: &Nack) -> ProviderError {
     let refusal = |reason, subject: &str| {
         let detail = if nack.text.is_empty() { nack.to_string() } else { nack.text.clone() };
@@ -40,14 +41,14 @@ pub(super) fn of_install(nack: &Nack) -> ProviderError {
         | libc::ENOBUFS
         | libc::ETIMEDOUT => ProviderError::Busy(nack.to_string()),
         libc::ENODEV => ProviderError::Unsupported(refusal(Reason::Port, "in_port")),
-        // EOPNOTSUPP and EINVAL of the driver, EPERM of the kernel, and whatever else: asking
-        // for the same thing again gives the same answer.
+        // EOPNOTSUPP and EINVAL from the driver, EPERM from the kernel and every other errno: the
+        // same request would get the same answer.
         _ => ProviderError::Unsupported(refusal(Reason::Device, "tc")),
     }
 }
 
 /// Returns true if the refusal of a removal means that the filter does not exist.
 pub(super) fn is_absent(nack: &Nack) -> bool {
-    // EINVAL: the qdisc that the filter hung on is not there.
+    // EINVAL: the qdisc that held the filter does not exist.
     matches!(nack.errno, libc::ENOENT | libc::ENODEV | libc::EINVAL)
 }

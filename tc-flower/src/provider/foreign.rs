@@ -1,4 +1,4 @@
-//! What other hands have on our ports: the priorities that they use, and filters of theirs that the
+//! Other tools' filters on our ports: the priorities that they use, and the filters that the
 //! hardware looks up before ours and that take our packets.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,15 +11,15 @@ use crate::encode::Location;
 use crate::wire::Transport;
 
 impl<T: Transport> Tc<T> {
-    /// Takes in all that others have on an interface.
+    /// Replaces what is known of other tools' filters on an interface.
     pub(super) fn know_others(&mut self, ifindex: u32, others: BTreeMap<Location, Foreign>) {
         self.foreign.retain(|at, _| at.ifindex != ifindex);
         self.foreign.extend(others);
     }
 
-    /// Draws the conclusions from what others have now: which priorities to keep away from, and
-    /// which megaflows can't be in hardware. One that is there is left out of the statistics, so
-    /// that the caller asks for it again and hears why not.
+    /// Updates the priorities to avoid and the megaflows that can't be in hardware from other
+    /// tools' current filters. A shadowed megaflow that is installed is left out of the
+    /// statistics, so that the caller installs it again and gets the refusal.
     pub(super) fn review_others(&mut self) {
         let mut used: BTreeMap<(u32, u32), BTreeSet<u16>> = BTreeMap::new();
         for at in self.foreign.keys() {
@@ -33,8 +33,8 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// Filters of others in hardware that are looked up before one of ours is, or may be, by
-    /// interface.
+    /// Returns, by interface, other tools' filters in hardware whose priority is looked up before
+    /// one that a filter of ours has or may get.
     pub(super) fn shadows(&mut self) -> BTreeMap<u32, Vec<Foreign>> {
         let mut shadows: BTreeMap<u32, Vec<Foreign>> = BTreeMap::new();
         for foreign in self.foreign.values().filter(|foreign| foreign.in_hw) {
@@ -46,7 +46,7 @@ impl<T: Transport> Tc<T> {
         shadows
     }
 
-    /// Finds the megaflows in hardware that a filter of somebody else shadows.
+    /// Finds the megaflows in hardware that another tool's filter shadows.
     pub(super) fn shade(&mut self) {
         let admission = self.admission.clone();
         let mut shaded = Vec::new();

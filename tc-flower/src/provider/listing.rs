@@ -1,9 +1,10 @@
-//! What the kernel lists on an interface's ingress.
+//! Lists the filters on an interface's ingress.
 //!
-//! A dump goes from priority to priority by their number in the list. When somebody else adds or
-//! deletes a priority meanwhile, it lists one twice or leaves one out with all its filters, and
-//! the kernel does not mark such a dump as interrupted. So a filter that was known and is not
-//! listed is asked for by itself before anything is concluded, and one place is one filter.
+//! The kernel's dump steps through the priorities by their index in the list. If another tool
+//! adds or deletes a priority meanwhile, the dump lists a priority twice or leaves one out with
+//! all its filters, and the kernel does not mark that dump as interrupted. So a known filter that
+//! is not listed is asked for by name before it counts as gone, and filters are kept by place, so
+//! that a filter listed twice counts once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,15 +30,16 @@ use crate::wire::{Client, Malformed, Outcome, Transport, WireError};
 pub(super) struct Listed {
     pub(super) placed: Placed,
     pub(super) summary: Summary,
-    /// Of what it does; `None` if there is anything in it that we do not write.
+    /// The digest of the filter's content; `None` if the filter has an attribute that we do not
+    /// write.
     pub(super) digest: Option<u64>,
-    /// It sends packets to an interface that was taken away.
+    /// True if the filter sends packets to an interface that was deleted.
     pub(super) headless: bool,
-    /// The megaflow that it would be; read only where that was asked for.
+    /// The megaflow that the filter stands for; decoded only on request.
     pub(super) flow: Option<(Arc<Megaflow>, Signature)>,
 }
 
-/// Everything on one interface, by place.
+/// All filters on one interface, by place.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) ours: BTreeMap<Location, Listed>,
@@ -53,16 +55,16 @@ impl Listing {
     }
 }
 
-/// One filter.
+/// One filter that was read.
 enum One {
     Ours(Box<Listed>),
     Other(Box<Foreign>),
 }
 
-/// What is needed to read filters.
+/// The context that is needed to read filters.
 struct Reader<'a> {
     ports: &'a BTreeMap<u32, PortId>,
-    /// Where megaflows are to be read too.
+    /// The target, if megaflows are to be decoded too.
     target: Option<&'a Target>,
 }
 
@@ -76,7 +78,7 @@ impl Reader<'_> {
         let Some(port) = self.ports.get(&filter.at.ifindex) else { return Ok(None) };
         let summary = filter.summary()?;
         let Some(cookie) = summary.cookie else {
-            // The priority itself, which is listed before its filters, has handle 0.
+            // The kernel lists a priority itself before its filters, with handle 0.
             let is_filter = filter.at.handle != 0;
             return Ok(is_filter.then(|| One::Other(Box::new(filter.foreign(*port)))));
         };
@@ -92,11 +94,11 @@ impl Reader<'_> {
     }
 }
 
-/// How a request names one filter: place, protocol, classifier.
+/// The name of a filter in a request: place, protocol, classifier.
 type Name = (Location, u16, String);
 
 impl<T: Transport> Tc<T> {
-    /// Lists an interface; with `decoded` the megaflows of our filters too.
+    /// Lists an interface. With `decoded` the megaflows of our filters are decoded too.
     pub(super) fn list(&mut self, ifindex: u32, decoded: bool) -> Result<Listing, WireError> {
         let target = decoded.then(|| self.admission.target());
         let reader = Reader { ports: &self.by_ifindex, target };
@@ -123,7 +125,8 @@ impl<T: Transport> Tc<T> {
         Ok(listing)
     }
 
-    /// Which of these filters are there as we know them: same place, same cookie.
+    /// Asks for these filters. Returns for each the filter if it is still there with the same
+    /// place, protocol and cookie, and `None` otherwise.
     pub(super) fn are_there(&mut self, all: &[Placed]) -> Result<Vec<Option<Listed>>, WireError> {
         let reader = Reader { ports: &self.by_ifindex, target: None };
         let names: Vec<Name> = all.iter().copied().map(name_of).collect();
@@ -140,7 +143,7 @@ fn name_of(placed: Placed) -> Name {
     (placed.at, placed.protocol, "flower".to_owned())
 }
 
-/// Asks for filters one by one, in few datagrams.
+/// Asks for filters by name, with several requests in one datagram.
 fn ask<T: Transport>(
     client: &mut Client<T>,
     reader: &Reader<'_>,

@@ -1,4 +1,4 @@
-//! The provider: one thread's owner of our filters in the kernel.
+//! The provider, which owns our filters in the kernel. One thread uses it.
 
 mod apply;
 mod errors;
@@ -32,16 +32,16 @@ use crate::wire::{Client, KernelSocket, Transport};
 use table::{Placed, Table};
 use witness::Witness;
 
-/// Tells the time in which statistics are dated.
+/// The clock that dates the last use in statistics.
 pub type Clock = Box<dyn Fn() -> Moment + Send>;
 
-/// What is not for everyone.
+/// Options that are off by default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TcOptions {
-    /// Use a chain for each recirculation id. Off, because a packet that the hardware lost in a
-    /// chain reaches a capture on the representor as it then is and without its recirculation
-    /// id: the host would begin again with a changed packet, and count it twice. On only where
-    /// that can't be, or in tests of the chains themselves.
+    /// Use a chain for each recirculation id. This is off by default: a packet that misses in a
+    /// chain reaches a capture on the representor as the actions before have changed it and
+    /// without its recirculation id, so the host would start over with a changed packet and count
+    /// it twice. Turn it on only where that can't happen, or to test chains.
     pub recirculation: bool,
 }
 
@@ -49,14 +49,14 @@ pub struct TcOptions {
 pub struct TcProvider(Tc<KernelSocket>);
 
 impl TcProvider {
-    /// Finds the ports' interfaces, prepares their ingress, and probes what they take. Filters
-    /// that are there stay. A port whose interface is on no switchdev NIC, or whose driver takes
-    /// nothing, is no error: its megaflows are refused with that reason.
+    /// Finds the ports' interfaces, prepares their ingress, and probes what their drivers take.
+    /// Existing filters stay. A port whose interface is on no switchdev NIC, or whose driver
+    /// takes no filter, is no error: its megaflows are refused with that reason.
     pub fn open(ports: &[(PortId, DeviceSelector)], clock: Clock) -> Result<TcProvider, TcError> {
         TcProvider::open_with(ports, clock, TcOptions::default())
     }
 
-    /// The same with options.
+    /// Opens the provider as [`TcProvider::open`] does, with options.
     pub fn open_with(
         ports: &[(PortId, DeviceSelector)],
         clock: Clock,
@@ -67,22 +67,23 @@ impl TcProvider {
         Tc::open(client, monitor, ports, clock, options).map(TcProvider)
     }
 
-    /// Takes out every filter that carries our cookie, this process's or an older one's, and
-    /// the qdiscs that this process made, where no one else has filters on them. For a
-    /// shutdown that leaves nothing behind; merely dropping the provider leaves the filters.
+    /// Removes every filter that carries our cookie, whether this process or an earlier one
+    /// installed it, and the qdiscs that this process made unless other tools have filters on
+    /// them. A shutdown that leaves nothing behind calls this; dropping the provider leaves the
+    /// filters.
     pub fn remove_all(&mut self) -> Result<(), TcError> {
         self.0.remove_all()
     }
 
-    /// What became of each port: its interface, and the reason if it can't be used.
+    /// Reports each port's interface, and the reason if the port can't be used.
     #[must_use]
     pub fn ports(&self) -> Vec<PortReport> {
         self.0.ports()
     }
 }
 
-/// What the drivers of these interfaces take: asked as at a daemon's start, and nothing is left
-/// behind. What a running daemon has there stays.
+/// Probes what the drivers of these interfaces take, as a daemon does at its start, and leaves
+/// nothing behind. Filters of a running daemon stay.
 pub fn survey(ports: &[(PortId, DeviceSelector)]) -> Result<Vec<PortReport>, TcError> {
     let mut provider = TcProvider::open(ports, Box::new(Moment::default))?;
     let reports = provider.ports();
@@ -90,14 +91,14 @@ pub fn survey(ports: &[(PortId, DeviceSelector)]) -> Result<Vec<PortReport>, TcE
     Ok(reports)
 }
 
-/// A port as `doctor` shows it.
+/// The report on one port that `doctor` shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortReport {
-    /// Which.
+    /// The port's number.
     pub port: PortId,
-    /// Its interface.
+    /// The port's interface.
     pub device: Device,
-    /// Why nothing is offloaded there.
+    /// The reason why no megaflow of this port is offloaded, if the port can't be used.
     pub unusable: Option<Refusal>,
 }
 
@@ -149,14 +150,15 @@ impl Provider for TcProvider {
 struct PortState {
     selector: DeviceSelector,
     device: Device,
-    /// We made the qdisc, so we take it away.
+    /// True if we made the qdisc and so remove it at the end.
     own_qdisc: bool,
-    /// Its driver answers for its filters when it is asked for statistics.
+    /// True if the driver answers when it is asked for the statistics of a filter.
     answers: bool,
     unusable: Option<Refusal>,
-    /// What others have there was listed once; since then it is heard, and read with statistics.
+    /// True once other tools' filters were listed. Since then notifications and readings of
+    /// statistics keep them up to date.
     listed: bool,
-    /// The interface was taken away.
+    /// True if the interface was deleted.
     gone: bool,
 }
 
@@ -165,7 +167,7 @@ struct PortState {
 struct Found {
     placed: Placed,
     digest: Option<u64>,
-    /// Where it was understood.
+    /// The megaflow, if the filter could be decoded.
     flow: Option<(Arc<Megaflow>, Signature)>,
 }
 
@@ -175,41 +177,43 @@ struct Tc<T> {
     monitor: T,
     clock: Clock,
     ports: BTreeMap<PortId, PortState>,
-    /// The ports that can be used.
+    /// The ports that can be used, by interface.
     by_ifindex: BTreeMap<u32, PortId>,
-    /// What their drivers can do, by interface.
+    /// The features of the ports' drivers, by interface.
     features: BTreeMap<u32, Arc<Features>>,
     admission: Arc<TcAdmission>,
-    /// What the ports count by themselves.
+    /// The ports' own counters.
     witnesses: BTreeMap<PortId, Witness>,
     table: Table,
-    /// What others have on the ports' interfaces.
+    /// Other tools' filters on the ports' interfaces.
     foreign: BTreeMap<Location, Foreign>,
-    /// Filters of ours that the last dump found, for `adopt` and for removing what was not
-    /// adopted.
+    /// Filters with our cookie that the last dump found: `adopt` takes them from here, and those
+    /// that are not adopted are removed.
     found: HashMap<Ufid, Found>,
-    /// Filters of ours that have to go: a removal that failed, the rest of a replace that was
-    /// cut short, one whose hardware lost it, one that somebody changed.
+    /// Filters of ours that must be removed: after a failed removal, after a replace that was cut
+    /// short, because the hardware lost the filter, or because another tool changed it.
     strays: Vec<Placed>,
-    /// What filters had counted that others deleted, where the caller has not been told yet.
+    /// The final counters of filters that other tools deleted, until the caller has read them.
     last_words: Vec<(Ufid, Placed, Stats)>,
     options: TcOptions,
-    /// Something happened that the caller has to look at.
+    /// True if something happened that the caller must look at.
     changed: bool,
-    /// What others did to filters of ours and the caller has not been told yet.
+    /// Changes that other tools made to filters of ours and that the caller has not been told
+    /// yet.
     corrections: Vec<ProviderEvent>,
-    /// Interfaces whose qdisc was taken away since the batch at hand began.
+    /// Interfaces whose qdisc was deleted since the current batch began.
     qdiscs_lost: BTreeSet<u32>,
-    /// The kernel or a driver refused something since an interface was last seen to change.
+    /// True if the kernel or a driver refused something since an interface was last seen to
+    /// change.
     refused: bool,
-    /// Where others changed or deleted filters of ours since the last reading.
+    /// The places where other tools changed or deleted filters of ours since the last reading.
     touched: BTreeSet<Location>,
-    /// How many filters others were heard to add or to delete.
+    /// The number of notifications that other tools added or deleted filters.
     heard: u64,
-    /// Ports that could not be made ready, and when to try again.
+    /// Ports that could not be made ready; they are tried again at `try_at`.
     unready: BTreeSet<PortId>,
     try_at: Moment,
-    /// The caller knows that everything is gone.
+    /// True once the caller was told that all filters are gone.
     told_gone: bool,
 }
 
@@ -236,7 +240,8 @@ impl<T: Transport> Tc<T> {
         state.map_or("?", |state| &state.device.name)
     }
 
-    /// Notes for the caller what others did to filters of ours: one event for all of a kind.
+    /// Notes for the caller what other tools did to filters of ours, in one event for all
+    /// filters.
     fn correct(&mut self, kind: Correction, what: Vec<String>) {
         let megaflows = u64::try_from(what.len()).unwrap_or(u64::MAX);
         if let Some(first) = what.into_iter().next() {

@@ -1,4 +1,5 @@
-//! Opening: interfaces, qdiscs, what others have there, probing.
+//! Opens the provider: finds interfaces, makes qdiscs, lists other tools' filters, probes
+//! drivers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -83,8 +84,8 @@ impl<T: Transport> Tc<T> {
         self.index();
         let there = ports.iter().filter_map(|port| Some((*port, target.ports.get(port)?.ifindex)));
         let there: Vec<(PortId, u32)> = there.collect();
-        // Filters of ours at the start are those of a process that was killed: what has no
-        // others' filters then is a qdisc that it made.
+        // Filters with our cookie at the start are left from a process that was killed. If no
+        // other tool has filters on that interface, that process also made the qdisc.
         let mut strangers: Vec<Location> = Vec::new();
         for (port, ifindex) in &there {
             let state = self.ports.get_mut(port).filter(|state| !state.listed);
@@ -116,7 +117,8 @@ impl<T: Transport> Tc<T> {
         Ok(())
     }
 
-    /// What was found out is true from now on, unless there was no room to find out anything.
+    /// Stores the result of a probe. If the card was full and nothing could be probed, features
+    /// that are already known stay.
     fn learn(&mut self, ifindex: u32, probed: &Probed) {
         if probed.unusable.is_some() {
             self.features.remove(&ifindex);
@@ -125,15 +127,16 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// Ports of one kind (representors of VFs, uplinks) of one switch have one driver that treats
-    /// them alike: switch, and the port's name without its numbers.
+    /// Returns the kind of a port: its switch, and its name without digits. Ports of one kind
+    /// (such as the VF representors or the uplinks of one switch) have one driver that treats
+    /// them alike.
     fn kind_of(&self, port: PortId) -> Option<(String, String)> {
         let Device { switch_id, phys_port_name, .. } = self.ports.get(&port)?.device.clone();
         let name = phys_port_name.unwrap_or_default();
         Some((switch_id?, name.chars().filter(|c| !c.is_ascii_digit()).collect()))
     }
 
-    /// What the driver is known to take from a port like this one.
+    /// Returns the features already known for a port of the same kind.
     fn known_features(&self, port: PortId) -> Option<Arc<Features>> {
         let kind = self.kind_of(port);
         let alike = self.ports.iter().filter(|(other, _)| self.kind_of(**other) == kind);
@@ -141,7 +144,7 @@ impl<T: Transport> Tc<T> {
         known.into_iter().find(|features| !features.unknown).cloned()
     }
 
-    /// What the driver takes, asked at priorities where nobody is.
+    /// Probes what the driver takes, at priorities that are not in use.
     fn probe(
         &mut self,
         target: &Target,
@@ -156,7 +159,7 @@ impl<T: Transport> Tc<T> {
         probe::probe(&mut self.client, target, port, output, avoid, alike.as_deref())
     }
 
-    /// The ports that could hold filters, as translation wants them.
+    /// Returns the ports that can hold filters, in the form that translation needs.
     fn target(&self) -> Target {
         let usable = self.ports.iter().filter(|(_, s)| s.unusable.is_none() && !s.gone);
         let ports = usable.filter_map(|(port, state)| {
@@ -166,13 +169,14 @@ impl<T: Transport> Tc<T> {
         Target { ports: ports.collect(), recirculation: self.options.recirculation }
     }
 
-    /// Which interfaces can be used now.
+    /// Updates `by_ifindex` to the interfaces that can be used now.
     pub(super) fn index(&mut self) {
         let ports = self.target().ports;
         self.by_ifindex = ports.iter().map(|(port, device)| (device.ifindex, *port)).collect();
     }
 
-    /// Fixes what is known now for those who decide. What was refused before is then tried again.
+    /// Makes a new admission snapshot from what is known now. Megaflows that were refused before
+    /// are then tried again.
     pub(super) fn snapshot(&mut self) {
         let target = self.target();
         self.index();
@@ -190,7 +194,7 @@ impl<T: Transport> Tc<T> {
         self.admission = Arc::new(admission);
     }
 
-    /// We made the qdisc of that interface.
+    /// Records that we made the qdisc of that interface.
     pub(super) fn own_qdisc(&mut self, ifindex: u32) {
         let state = self.ports.values_mut().find(|state| state.device.ifindex == ifindex);
         if let Some(state) = state {

@@ -1,19 +1,19 @@
-//! Priorities of one interface and chain: one for each protocol and mask, given back when its last
-//! filter goes.
+//! Priorities of one interface and chain. Each protocol and mask has its own priority, which is
+//! given back when its last filter is removed.
 //!
 //! Megaflows do not overlap, so between different masks the order of priorities does not matter.
-//! It matters within one megaflow, when it is replaced: its new filter gets a priority that is
-//! looked up *before* the old one's. From the moment in which it is in hardware no packet hits
-//! the old one any more, whose counters are final when they are read.
+//! The order matters when a megaflow is replaced: the new filter gets a priority that is looked
+//! up *before* the old filter's. Once the new filter is in hardware, no packet hits the old
+//! filter, so the old filter's counters are final when they are read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::rule::Signature;
 
-/// Who has which priority.
+/// The priorities in use, by owner.
 #[derive(Clone, Debug)]
 pub(super) struct Priorities {
-    /// New ones are taken from here downwards.
+    /// New priorities are taken from this one downwards.
     top: u16,
     others: BTreeSet<u16>,
     ours: BTreeMap<u16, (Signature, u32)>,
@@ -21,7 +21,7 @@ pub(super) struct Priorities {
 }
 
 impl Priorities {
-    /// With priorities 1 to `top`.
+    /// Makes a set in which priorities 1 to `top` are free.
     pub(super) fn new(top: u16) -> Priorities {
         Priorities { top, others: BTreeSet::new(), ours: BTreeMap::new(), of: HashMap::new() }
     }
@@ -30,20 +30,21 @@ impl Priorities {
         self.top = top;
     }
 
-    /// Where others have filters: new ones of ours keep away from there.
+    /// Sets the priorities at which other tools have filters. New filters of ours avoid them.
     pub(super) fn set_others(&mut self, others: BTreeSet<u16>) {
         self.others = others;
     }
 
-    /// The highest priority, which is looked up last, at which a filter of ours is or would be
-    /// put.
+    /// Returns the highest number (looked up last) among the priorities that our filters use and
+    /// the one that the next new mask would get.
     pub(super) fn lowest_place(&self) -> u16 {
         let last = self.ours.last_key_value().map(|(priority, _)| *priority);
         last.max(self.free(self.top)).unwrap_or(0)
     }
 
-    /// A priority for one more filter of that kind; with `before` one that is looked up before
-    /// it, or behind it where there is none. `None` if all are taken.
+    /// Takes a priority for one more filter of that protocol and mask. With `before`, the
+    /// priority is one that is looked up before that one, or after it if none is free before it.
+    /// Returns `None` if all priorities are taken.
     pub(super) fn take(&mut self, signature: &Signature, before: Option<u16>) -> Option<u16> {
         let lanes = self.of.get(signature);
         let priority = match before {
@@ -58,13 +59,13 @@ impl Priorities {
         Some(priority)
     }
 
-    /// Counts a filter that is there already.
+    /// Counts a filter that already exists.
     pub(super) fn hold(&mut self, signature: &Signature, priority: u16) {
         self.ours.entry(priority).or_insert_with(|| (signature.clone(), 0)).1 += 1;
         self.of.entry(signature.clone()).or_default().insert(priority);
     }
 
-    /// Gives back what `take` or `hold` counted.
+    /// Gives back one filter's use of a priority that `take` or `hold` counted.
     pub(super) fn release(&mut self, priority: u16) {
         let Some((signature, filters)) = self.ours.get_mut(&priority) else { return };
         *filters = filters.saturating_sub(1);
@@ -85,7 +86,7 @@ impl Priorities {
         self.ours.contains_key(&priority)
     }
 
-    /// The highest free one that is not above.
+    /// Returns the highest free priority that is not above `from`.
     fn free(&self, from: u16) -> Option<u16> {
         let taken = |p: &u16| self.ours.contains_key(p) || self.others.contains(p);
         (1..=from).rev().find(|priority| !taken(priority))
@@ -123,7 +124,7 @@ mod tests {
         priorities.release(4);
         assert_eq!(priorities.take(&ours, Some(2)), Some(1));
         priorities.release(2);
-        // Nothing is before 1: behind it then.
+        // No priority is before 1, so the replacement goes after it.
         assert_eq!(priorities.take(&ours, Some(1)), Some(4));
         priorities.release(1);
         assert_eq!(priorities.take(&ours, Some(4)), Some(2));
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(priorities.take(&signature(1), Some(2)), None);
         assert_eq!(priorities.take(&signature(1), None), Some(2));
         priorities.release(7);
-        // They are where we are.
+        // Another tool uses a priority of ours.
         priorities.set_others([2].into());
         priorities.release(2);
         assert_eq!(priorities.lowest_place(), 3);

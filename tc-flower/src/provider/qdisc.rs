@@ -1,4 +1,4 @@
-//! The qdisc that filters hang on, and leaving nothing behind.
+//! Makes the qdisc that holds our filters, and removes qdiscs and filters at the end.
 
 use crate::TcError;
 use crate::encode;
@@ -12,8 +12,8 @@ use super::Tc;
 use super::errors::is_absent;
 use super::table::Placed;
 
-/// Makes the ingress of an interface ready; true if the qdisc is new. An `ingress` qdisc that
-/// somebody else put there serves as well as `clsact`.
+/// Makes the ingress of an interface ready. Returns true if the qdisc is new. An existing
+/// `ingress` qdisc of another tool works as well as `clsact`.
 pub(super) fn ensure<T: Transport>(
     client: &mut Client<T>,
     ifindex: u32,
@@ -38,7 +38,7 @@ impl<T: Transport> Tc<T> {
         self.release_qdiscs()
     }
 
-    /// Takes away the qdiscs that we made, where there is nothing on them.
+    /// Removes the qdiscs that we made and that hold no filters.
     pub(super) fn release_qdiscs(&mut self) -> Result<(), TcError> {
         for state in self.ports.values_mut() {
             if !state.own_qdisc || state.gone {
@@ -59,7 +59,7 @@ impl<T: Transport> Tc<T> {
         Ok(())
     }
 
-    /// Takes filters out; one that is not there any more is no error.
+    /// Removes filters. A filter that no longer exists is no error.
     fn remove_placed(&mut self, placed: impl Iterator<Item = Placed>) -> Result<(), TcError> {
         let mut batch = self.client.batch();
         for filter in placed {

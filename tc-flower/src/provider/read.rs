@@ -1,4 +1,4 @@
-//! Reading the device: statistics, dump, adoption. Every reading corrects what we believe.
+//! Reads the device: statistics, dump, adoption. Every reading corrects the table of our filters.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,38 +9,41 @@ use super::table::{Entry, Placed};
 use super::{Found, Tc};
 use crate::wire::{Transport, WireError};
 
-/// How often a device is listed at the start while somebody changes it.
+/// The largest number of times an interface is listed at the start while other tools change it.
 const LISTINGS: usize = 5;
 
-/// What a filter of ours turned out to be.
+/// The state of a filter with our cookie.
 enum Seen {
-    /// That of an entry, and it does what it is to do.
+    /// The filter belongs to an entry and does what its megaflow says.
     Alive(Ufid, Stats),
-    /// That of an entry, with its counters, and to be replaced or removed.
+    /// The filter belongs to an entry and its counters are valid, but it must be replaced or
+    /// removed.
     CutOff(Ufid, Stats),
-    /// That of an entry, but the driver does not answer for it any more.
+    /// The filter belongs to an entry, but it is no longer in hardware, or the driver no longer
+    /// answers for it.
     Dead(Ufid),
-    /// In the place and with the cookie of an entry, but somebody made another filter of it.
+    /// The filter has the place and the cookie of an entry, but another tool changed what it
+    /// does.
     Altered(Ufid),
-    /// Of nobody.
+    /// The filter belongs to no entry.
     Foreign(Placed, Stats),
 }
 
 impl<T: Transport> Tc<T> {
     pub(super) fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
-        // The reading shows what was done until now.
+        // Changes notified up to now are part of the reading.
         self.listen();
         self.touched.clear();
         let mut read = Vec::new();
         for ifindex in self.interfaces() {
             read.push((ifindex, self.list(ifindex, false)?));
         }
-        // What was done meanwhile explains it.
+        // Changes notified during the reading explain differences from the table.
         self.listen();
         let last_words = self.take_last_words();
         let mut altered = Vec::new();
         for (ifindex, listing) in read {
-            // An interface that went meanwhile took all of it with it.
+            // If the interface was deleted meanwhile, its filters are gone too.
             if self.by_ifindex.contains_key(&ifindex) {
                 altered.extend(self.take_in(ifindex, listing, out));
             }
@@ -48,7 +51,8 @@ impl<T: Transport> Tc<T> {
         self.correct(Correction::Altered, altered);
         self.review_others();
         for (ufid, stats) in last_words {
-            // The next pass, which is due at once, misses it.
+            // These are the final counters. The next pass, which is due at once, finds the
+            // megaflow missing.
             self.table.remove(ufid);
             self.changed = true;
             out.push((ufid, stats));
@@ -56,7 +60,8 @@ impl<T: Transport> Tc<T> {
         Ok(())
     }
 
-    /// Compares what was listed with what is believed. Returns what others altered.
+    /// Compares a listing with the table. Returns a description of each filter that other tools
+    /// altered.
     fn take_in(
         &mut self,
         ifindex: u32,
@@ -83,7 +88,7 @@ impl<T: Transport> Tc<T> {
                     altered.push(format!("{ufid} on {name}, {}", listed.placed.at));
                     self.bury(ufid);
                 }
-                // The caller is to remove it by this name.
+                // The caller removes the filter by this ufid.
                 Seen::Foreign(placed, stats) => {
                     if !self.strays.contains(&placed) {
                         let ufid = self.name_of(&placed);
@@ -105,7 +110,8 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// Tells whose filter it is, and if it is ours, whether it still does what we installed.
+    /// Determines which entry the filter belongs to, and whether the filter still does what we
+    /// installed.
     fn judge(&mut self, listed: &Listed) -> Seen {
         let Listed { placed, summary, .. } = listed;
         let stats = summary.counted.stats((self.clock)());
@@ -115,7 +121,8 @@ impl<T: Transport> Tc<T> {
             None => Seen::Foreign(*placed, stats),
             Some((ufid, entry)) => {
                 let same = listed.digest == entry.digest;
-                // Its port's interface went, which the monitor may say a moment later.
+                // The interface that the filter sends to was deleted. The monitor may report that
+                // a moment later.
                 entry.redo |= !same && listed.headless;
                 if !same && !listed.headless {
                     Seen::Altered(ufid)
@@ -130,7 +137,8 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// What filters that others deleted had counted, and nobody has read.
+    /// Takes the final counters of filters that other tools deleted and that the caller has not
+    /// read yet.
     fn take_last_words(&mut self) -> Vec<(Ufid, Stats)> {
         let mut all = std::mem::take(&mut self.last_words);
         all.retain(|(ufid, placed, _)| {
@@ -139,21 +147,23 @@ impl<T: Transport> Tc<T> {
         all.into_iter().map(|(ufid, _, stats)| (ufid, stats)).collect()
     }
 
-    /// The same of one filter that turns out to be gone.
+    /// Returns the final counters of one filter that other tools deleted, if the monitor reported
+    /// them.
     pub(super) fn last_words_of(&mut self, placed: &Placed) -> Option<Stats> {
         self.listen();
         let mut words = self.last_words.iter().rev();
         words.find(|(_, spoke, _)| spoke == placed).map(|(_, _, stats)| *stats)
     }
 
-    /// The filter is not what forwards: it goes, so that the megaflow can be put in again.
+    /// Drops the entry and marks its filter for removal, because the filter no longer forwards
+    /// the megaflow's packets; the megaflow can then be installed again.
     fn bury(&mut self, ufid: Ufid) {
         if let Some(entry) = self.table.remove(ufid) {
             self.strays.push(entry.placed);
         }
     }
 
-    /// The ufid of a filter that was dumped before, or what stands for it.
+    /// Returns the ufid of a filter that was dumped before, or else a ufid made from its cookie.
     fn name_of(&self, placed: &Placed) -> Ufid {
         let known = self.found.iter().find(|(_, found)| found.placed == *placed);
         known.map_or_else(|| placed.cookie.stand_in(), |(ufid, _)| *ufid)
@@ -164,8 +174,8 @@ impl<T: Transport> Tc<T> {
         for ifindex in self.interfaces() {
             let answers = self.answers(ifindex);
             let mut listed = self.list_in_quiet(ifindex)?;
-            // Of two filters of one megaflow (a replace that was cut short) the one that is
-            // looked up first counts; the other goes.
+            // If a replace was cut short, one megaflow has two filters: the filter that is looked
+            // up first stays, the other is removed.
             listed.sort_by_key(|one| one.placed.at.priority);
             let mut there = HashSet::with_capacity(listed.len());
             for Listed { placed, summary, digest, flow, .. } in listed {
@@ -200,8 +210,9 @@ impl<T: Transport> Tc<T> {
         Ok(())
     }
 
-    /// Lists an interface whose filters are not known yet: what one listing leaves out can't be
-    /// asked for by itself, so it is listed again while others change it.
+    /// Lists an interface whose filters are not known yet. A filter that a listing leaves out
+    /// can't be asked for by name, so the interface is listed again as long as other tools change
+    /// its filters.
     fn list_in_quiet(&mut self, ifindex: u32) -> Result<Vec<Listed>, WireError> {
         let mut all = Listing::default();
         for _ in 0..LISTINGS {

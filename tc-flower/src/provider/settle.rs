@@ -1,4 +1,4 @@
-//! What the answers to a batch mean, and what follows from them.
+//! Evaluates the answers to a batch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,8 @@ use super::listing::{Listed, Listing};
 use super::table::{Entry, Placed};
 use crate::wire::{Nack, Outcome, Transport};
 
-/// How often an install is tried again in one batch whose refusal had a reason that is gone.
+/// The largest number of times one batch tries an install again after a refusal whose reason is
+/// gone.
 const TRIES: u8 = 2;
 
 impl<T: Transport> Tc<T> {
@@ -52,7 +53,8 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// The filter that was to be removed is gone. If it was heard to go, then with its counters.
+    /// Handles a removal whose filter is already gone. Returns the filter's final counters if the
+    /// monitor reported its deletion.
     pub(super) fn not_found(
         &mut self,
         ufid: Ufid,
@@ -86,7 +88,8 @@ impl<T: Transport> Tc<T> {
         if let Some(old) = self.table.remove(ufid).filter(|_| add.replaces) {
             let Entry { placed, digest, last, .. } = old;
             let job = Job::Old { op: add.op, placed, digest, last };
-            // Where somebody put another one in its place, that one is not ours to delete.
+            // If another tool was seen at that place, its filter may be there now and must not be
+            // deleted.
             let touched = self.touched.contains(&placed.at);
             if touched { left.doubts.push(job) } else { left.next.push(job) }
         }
@@ -103,8 +106,8 @@ impl<T: Transport> Tc<T> {
         );
     }
 
-    /// What a filter that is gone now had counted. If somebody had made another one of it, then
-    /// what that one counted is not ours.
+    /// Returns the final counters of a removed filter. If another tool had changed the filter,
+    /// the echoed counters are not ours and the last reading counts.
     fn final_stats(
         &self,
         echo: Option<&Echo>,
@@ -123,7 +126,8 @@ impl<T: Transport> Tc<T> {
         self.table.priorities(add.rule.ifindex, add.rule.chain).release(add.priority);
     }
 
-    /// Finds out what became of requests without an answer, by asking for their filters.
+    /// Finds out the result of requests that got no answer by asking the kernel for their
+    /// filters.
     pub(super) fn resolve(&mut self, left: &mut Left, results: &mut Results) {
         let doubts = std::mem::take(&mut left.doubts);
         if doubts.is_empty() {
@@ -172,7 +176,8 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// New filters without an answer: what came in as it was meant is in.
+    /// Handles installs that got no answer: a filter that is listed with the right cookie and
+    /// priority counts as installed.
     fn resolve_adds(&mut self, adds: Vec<Adding>, results: &mut Results, left: &mut Left) {
         let mut listings = Listings::default();
         for add in adds {
@@ -187,8 +192,8 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// Looks at installs that the kernel refused: where the reason is gone they are tried again,
-    /// at once and a few times, then by whoever asked.
+    /// Looks at installs that the kernel refused. If the reason is gone, the install is tried
+    /// again in this batch, at most `TRIES` times; after that the caller decides.
     pub(super) fn reconsider(&mut self, left: &mut Left, results: &mut Results) {
         let refused = std::mem::take(&mut left.refused);
         if refused.is_empty() {
@@ -197,7 +202,8 @@ impl<T: Transport> Tc<T> {
         let of_place = refused.iter().filter(|(_, nack)| cause_of(nack) == Cause::Place);
         let interfaces: BTreeSet<u32> = of_place.map(|(add, _)| add.rule.ifindex).collect();
         interfaces.into_iter().for_each(|ifindex| self.check_qdisc(ifindex));
-        // What else others did: interfaces, priorities that are theirs now.
+        // Learns what else other tools changed, such as interfaces and the priorities that they
+        // now use.
         self.listen();
         let mut listings = Listings::default();
         for (add, nack) in refused {
@@ -223,7 +229,7 @@ impl<T: Transport> Tc<T> {
                         }
                         left.next.push(Job::Drop { placed: twin.placed });
                     }
-                    // Somebody else's: then at another priority.
+                    // The filter belongs to another tool, so ours gets another priority.
                     None => before = Some(add.priority),
                 }
             }
@@ -251,7 +257,8 @@ impl<T: Transport> Tc<T> {
         }
     }
 
-    /// What is not done after all waves is done with a later batch.
+    /// Ends jobs that this batch can't finish: an install fails as busy, and an old filter
+    /// becomes a stray, which a later batch removes.
     pub(super) fn give_up(&mut self, jobs: Vec<Job>, results: &mut Results) {
         for job in jobs {
             match job {
@@ -260,7 +267,7 @@ impl<T: Transport> Tc<T> {
                     results[add.op] =
                         Err(ProviderError::Busy("other tools kept changing the filter".into()));
                 }
-                // Its result is what it was at the beginning: no answer.
+                // The result keeps its initial value: the kernel gave no answer.
                 Job::Remove { .. } => {}
                 Job::Old { op, placed, last, .. } => {
                     self.strays.push(placed);
@@ -272,7 +279,7 @@ impl<T: Transport> Tc<T> {
     }
 }
 
-/// The interfaces that had to be listed for one wave, each once.
+/// The interfaces that had to be listed for one wave. Each is listed once.
 #[derive(Default)]
 struct Listings(BTreeMap<u32, Option<Listing>>);
 
@@ -288,7 +295,7 @@ impl Listings {
     }
 }
 
-/// A filter of ours, not in the books, that has the key of the new one at its priority.
+/// Finds a filter of the same megaflow at the priority of the new filter.
 fn twin_of<'a>(add: &Adding, listing: &'a Listing) -> Option<&'a Listed> {
     listing.ours.values().find(|listed| {
         let at = listed.placed.at;
@@ -297,7 +304,7 @@ fn twin_of<'a>(add: &Adding, listing: &'a Listing) -> Option<&'a Listed> {
     })
 }
 
-/// A filter that was read, as if it had been echoed to the request for the new one.
+/// Makes the echo that the install request would have got from a filter that was listed.
 fn echo_of(listed: &Listed, add: &Adding) -> Echo {
     let same = listed.flow.as_ref().is_some_and(|(flow, _)| **flow == *add.flow);
     Echo {

@@ -1,4 +1,4 @@
-//! What we believe to be in the kernel. Every reading of the device corrects it.
+//! The filters that we expect in the kernel. Every reading of the device corrects this table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,29 +22,31 @@ pub(super) struct Placed {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) placed: Placed,
-    /// As last read: what is final if the filter is lost.
+    /// The counters as last read, which are final if the filter is lost.
     pub(super) last: Stats,
     /// True once the driver answered for this filter. If it stops, the hardware lost the filter.
     pub(super) answered: bool,
-    /// Of what it does (see `Content::digest`): another one is not what we put there.
+    /// The digest of the filter's content (see `Content::digest`). A filter with another digest
+    /// is not the one that we installed.
     pub(super) digest: Option<u64>,
-    /// The megaflow; `None` for one that was found and not understood.
+    /// The megaflow; `None` for a filter that was found and could not be decoded.
     pub(super) flow: Option<Arc<Megaflow>>,
-    /// It no longer does what the megaflow is to do, though the filter is ours and counts: a port
-    /// that it sends to was taken away, or a filter of somebody else comes first. It is to be
-    /// replaced or removed, which carries its counters over.
+    /// True if the filter no longer does what its megaflow says, though it is ours and its
+    /// counters are valid: the interface of a port that it sends to was deleted, or another
+    /// tool's filter comes first. The filter must be replaced or removed, which keeps its
+    /// counters.
     pub(super) redo: bool,
 }
 
 impl Entry {
-    /// Returns true if the rule sends packets to that interface.
+    /// Returns true if the megaflow sends packets to that port.
     pub(super) fn outputs_to(&self, port: PortId) -> bool {
         let actions = self.flow.iter().flat_map(|flow| flow.actions.iter());
         actions.into_iter().any(|action| *action == Action::Output(port))
     }
 }
 
-/// All of them.
+/// All entries, with the priorities that they use.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: HashMap<Ufid, Entry>,
@@ -54,8 +56,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Priorities up to that one may be used on the interface: at least, since filters that are
-    /// there were in the way of finding out.
+    /// Raises the highest priority that may be used on the interface. The driver may take higher
+    /// ones than a probe found, because existing filters were in the way; so a lower value is
+    /// ignored.
     pub(super) fn raise_top(&mut self, ifindex: u32, top: u16) {
         let known = self.tops.entry(ifindex).or_default();
         *known = top.max(*known);
@@ -69,7 +72,7 @@ impl Table {
         self.priorities.entry((ifindex, chain)).or_insert_with(|| Priorities::new(top))
     }
 
-    /// Where others have filters, by interface and chain.
+    /// Sets the priorities at which other tools have filters, by interface and chain.
     pub(super) fn set_others(&mut self, mut used: BTreeMap<(u32, u32), BTreeSet<u16>>) {
         for (place, priorities) in &mut self.priorities {
             priorities.set_others(used.remove(place).unwrap_or_default());
@@ -87,7 +90,7 @@ impl Table {
         self.entries.get_mut(&ufid)
     }
 
-    /// Tells whose filter is in this place.
+    /// Returns the megaflow whose filter is in this place.
     pub(super) fn at(&self, at: &Location) -> Option<Ufid> {
         self.at.get(at).copied()
     }
@@ -96,7 +99,7 @@ impl Table {
         self.entries.len()
     }
 
-    /// Puts a filter in whose priority is held already; in the place of the one that was there.
+    /// Adds a filter whose priority is already held. The megaflow's earlier entry is replaced.
     pub(super) fn insert(&mut self, ufid: Ufid, entry: Entry) {
         self.at.insert(entry.placed.at, ufid);
         if let Some(old) = self.entries.insert(ufid, entry) {
@@ -104,11 +107,11 @@ impl Table {
         }
     }
 
-    /// Puts a filter in that was found.
+    /// Adds a filter that a dump found.
     pub(super) fn adopt(&mut self, ufid: Ufid, entry: Entry, signature: Option<&Signature>) {
         let at = entry.placed.at;
         let priorities = self.priorities(at.ifindex, at.chain);
-        // One that is not understood keeps its priority for its protocol.
+        // A filter that could not be decoded holds its priority under its protocol and no mask.
         let protocol = entry.placed.protocol;
         let odd = || Signature { protocol, masks: Vec::new() };
         priorities.hold(&signature.cloned().unwrap_or_else(odd), at.priority);
@@ -124,14 +127,14 @@ impl Table {
         Some(entry)
     }
 
-    /// The interface is gone, and all that was known of it.
+    /// Drops everything that is known of an interface that was deleted.
     pub(super) fn forget(&mut self, ifindex: u32) {
         self.retain_on(ifindex, |_| false);
         self.priorities.retain(|(on, _), _| *on != ifindex);
         self.tops.remove(&ifindex);
     }
 
-    /// Takes out all that the condition does not keep on that interface.
+    /// Removes the entries on that interface for which `keep` returns false.
     pub(super) fn retain_on(&mut self, ifindex: u32, keep: impl Fn(&Ufid) -> bool) {
         let all = self.on(ifindex).map(|(ufid, _)| ufid);
         let gone: Vec<Ufid> = all.filter(|ufid| !keep(ufid)).collect();
@@ -140,7 +143,7 @@ impl Table {
         }
     }
 
-    /// The megaflows with a filter on that interface.
+    /// Returns the megaflows that have a filter on that interface.
     pub(super) fn on(&self, ifindex: u32) -> impl Iterator<Item = (Ufid, &Entry)> {
         let all = self.entries.iter().map(|(ufid, entry)| (*ufid, entry));
         all.filter(move |(_, entry)| entry.placed.at.ifindex == ifindex)

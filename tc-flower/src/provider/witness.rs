@@ -1,8 +1,9 @@
-//! What the NIC's ports count by themselves, which nobody derives from our filters.
+//! Counters of the NIC's ports, which do not depend on our filters.
 //!
-//! A representor of a switchdev NIC counts all that its port carries, the hardware's share
-//! included, and tells apart what the CPU had of it (`IFLA_OFFLOAD_XSTATS_CPU_HIT`). Where a
-//! driver does not, its counters say nothing of the hardware, and there is no witness.
+//! A representor of a switchdev NIC counts all packets of its port, those that the hardware
+//! forwarded included, and shows the CPU's share separately (`IFLA_OFFLOAD_XSTATS_CPU_HIT`). If a
+//! driver does not show the CPU's share, its counters say nothing about the hardware, and the
+//! port has no witness.
 
 use flow::{Counters, PortTraffic, ProviderError};
 
@@ -23,8 +24,8 @@ impl Witness {
         Witness { ifindex, last: now, sum: LinkCounters::default() }
     }
 
-    /// Takes the next reading. Another interface, or one whose counters went back, has counted
-    /// all that it shows since the last one.
+    /// Takes the next reading. If the port has another interface now, or if a counter went back,
+    /// the whole reading was counted since the last one.
     fn read(&mut self, ifindex: u32, now: LinkCounters) {
         let goes_on = ifindex == self.ifindex;
         let growth = now.since(self.last).filter(|_| goes_on).unwrap_or(now);
@@ -34,8 +35,8 @@ impl Witness {
 }
 
 impl<T: Transport> Tc<T> {
-    /// What the ports on switchdev NICs have carried since the first call; nothing unless all of
-    /// them tell the hardware's share.
+    /// Returns the traffic of the ports on switchdev NICs since the first call, or an empty list
+    /// if the driver of any such port does not show the CPU's share.
     pub(super) fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
         let busy = |error: crate::wire::WireError| ProviderError::Busy(error.to_string());
         let counted = links::counters(&mut self.client).map_err(busy)?;
