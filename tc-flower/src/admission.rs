@@ -1,4 +1,4 @@
-//! The decision whether a megaflow can be a filter, from what was probed.
+//! Decides from the results of the probes whether a megaflow can become a filter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::translate::{MAX_ACTIONS, PortDevice, Target, translate_from};
 #[derive(Clone, Debug)]
 pub struct TcAdmission {
     target: Target,
-    /// By interface.
+    /// The drivers' features, by interface.
     features: BTreeMap<u32, Arc<Features>>,
-    /// Ports whose interface can't be used, and why.
+    /// Ports whose interface can't be used, with the reason.
     unusable: BTreeMap<PortId, Refusal>,
-    /// Filters of others in hardware that are looked up before ours, by interface.
+    /// Other tools' filters in hardware that are looked up before ours, by interface.
     shadows: BTreeMap<u32, Vec<Foreign>>,
     capabilities: Capabilities,
 }
@@ -39,8 +39,8 @@ impl TcAdmission {
         TcAdmission { target, features, unusable, shadows, capabilities }
     }
 
-    /// One that takes all that translation can write, on these ports: for `explain` without a
-    /// device, and for tests.
+    /// Makes an admission that takes everything that translation can write, on these ports.
+    /// `explain` without a device and tests use it.
     #[must_use]
     pub fn unprobed(target: Target) -> TcAdmission {
         let all = Arc::new(probe::everything());
@@ -57,8 +57,8 @@ impl TcAdmission {
         &self.shadows
     }
 
-    /// Why a filter on that interface would not see its packets, or not all of them: one of
-    /// somebody else takes them first.
+    /// Returns a refusal if another tool's filter on that interface takes packets of the megaflow
+    /// first.
     pub(crate) fn shadow(&self, ifindex: u32, flow: &Megaflow) -> Option<Refusal> {
         let takes = |foreign: &&Foreign| foreign.matching.overlaps(&flow.matching);
         let foreign = self.shadows.get(&ifindex)?.iter().find(takes)?;
@@ -79,7 +79,8 @@ impl TcAdmission {
         reasons.into_result(rule)
     }
 
-    /// The interface of a port that packets come in by, if filters can be put there.
+    /// Returns the interface of the port by which packets come in, or a refusal if it can hold no
+    /// filters.
     fn device(&self, port: PortId) -> Result<&PortDevice, Refusal> {
         let refuse = |reason| Refusal::new(reason, format!("in_port {port}"));
         if let Some(refusal) = self.unusable.get(&port) {

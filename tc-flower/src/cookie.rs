@@ -1,5 +1,5 @@
-//! The cookie by which a filter is known as ours: 16 bytes on its first action, which is all
-//! that tc keeps for us (`TC_COOKIE_MAX_SIZE`).
+//! The cookie that marks a filter as ours: 16 bytes on its first action, the most that tc stores
+//! (`TC_COOKIE_MAX_SIZE`).
 //!
 //! ```text
 //! 0   2  magic 0x4d 0xf1: a filter whose cookie begins otherwise is someone else's
@@ -7,9 +7,9 @@
 //! 4   4  generation: which life of the megaflow, and whose ([`flow::Generation`])
 //! 8   8  the first half of the ufid
 //! ```
-//! Half of the ufid is enough, because a ufid follows from its match: whoever reads a filter
-//! back decodes the match, computes the whole ufid and compares the halves. A filter that does
-//! not decode (someone changed it) is known by its half until it is removed.
+//! Half of the ufid is enough, because the ufid follows from the match: when a filter is read
+//! back, its match is decoded, the whole ufid is computed and the halves are compared. A filter
+//! that can't be decoded (another tool changed it) is known by the half until it is removed.
 
 use flow::{Generation, Ufid};
 
@@ -20,7 +20,7 @@ pub(crate) const LEN: usize = 16;
 const MAGIC: [u8; 2] = [0x4d, 0xf1];
 const VERSION: u16 = 1;
 
-/// What a cookie says.
+/// The content of a cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Cookie {
     pub(crate) implied: u16,
@@ -30,12 +30,12 @@ pub(crate) struct Cookie {
 }
 
 impl Cookie {
-    /// For that life of that megaflow.
+    /// Makes the cookie of a filter for that generation of that megaflow.
     pub(crate) fn new(ufid: Ufid, generation: Generation, implied: u16) -> Cookie {
         Cookie { implied, generation, prefix: prefix(ufid) }
     }
 
-    /// As bytes; multi-byte values in network order.
+    /// Returns the cookie as bytes; multi-byte values are in network order.
     pub(crate) fn to_bytes(self) -> [u8; LEN] {
         let mut bytes = [0; LEN];
         bytes[..2].copy_from_slice(&MAGIC);
@@ -45,7 +45,7 @@ impl Cookie {
         bytes
     }
 
-    /// From bytes; `None` for a cookie that is not ours.
+    /// Reads a cookie from bytes; `None` for a cookie that is not ours.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Cookie> {
         let bytes: &[u8; LEN] = bytes.try_into().ok()?;
         let [m0, m1, v0, v1, g0, g1, g2, g3, prefix @ ..] = *bytes;
@@ -65,7 +65,7 @@ impl Cookie {
         self.prefix == prefix(ufid)
     }
 
-    /// What stands for the ufid of a filter that does not decode: the half that is known.
+    /// Returns a ufid for a filter that can't be decoded: the known half, then zeros.
     pub(crate) fn stand_in(&self) -> Ufid {
         Ufid(u128::from(self.prefix) << 64)
     }
@@ -103,7 +103,7 @@ mod tests {
         let ours = Cookie::new(Ufid(7), Generation(1), 0).to_bytes();
         assert_eq!(Cookie::from_bytes(&ours[..15]), None);
         assert_eq!(Cookie::from_bytes(&[]), None);
-        // A ufid, as OVS puts it there.
+        // OVS uses the ufid as its cookie.
         assert_eq!(Cookie::from_bytes(&0x0123u128.to_be_bytes()), None);
         for (at, bit) in [(0, 1), (1, 0x80), (2, 0x20)] {
             let mut other = ours;

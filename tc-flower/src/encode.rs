@@ -1,4 +1,4 @@
-//! From a filter to the request that installs it, and the one that removes it.
+//! Writes the requests that install, remove, get and dump filters.
 
 use crate::cookie::Cookie;
 use crate::rule::{PeditWord, Rule, TcAction};
@@ -6,13 +6,13 @@ use crate::wire::Writer;
 use crate::wire::consts::*;
 use crate::wire::read::filter_info;
 
-/// Where a filter is: what a request names it by.
+/// The place of a filter, by which a request names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Location {
     pub(crate) ifindex: u32,
     pub(crate) chain: u32,
     pub(crate) priority: u16,
-    /// The kernel's number in that priority; never 0 for a filter that exists.
+    /// The filter's number in its priority; never 0 for a filter that exists.
     pub(crate) handle: u32,
 }
 
@@ -22,7 +22,8 @@ impl std::fmt::Display for Location {
     }
 }
 
-/// The body of a request that adds a `skip_sw` filter. For handle 0 the kernel chooses one.
+/// Writes the body of a request that adds a `skip_sw` filter. For handle 0 the kernel chooses
+/// one.
 pub(crate) fn install(w: &mut Writer, rule: &Rule, priority: u16, handle: u32, cookie: Cookie) {
     w.tcmsg(rule.ifindex, handle, TC_H_INGRESS_FILTERS, filter_info(priority, rule.protocol));
     w.text(TCA_KIND, "flower");
@@ -43,16 +44,16 @@ pub(crate) fn install(w: &mut Writer, rule: &Rule, priority: u16, handle: u32, c
     w.end(options);
 }
 
-/// The body of a request that deletes a filter.
+/// Writes the body of a request that deletes a filter.
 pub(crate) fn remove(w: &mut Writer, at: &Location, protocol: u16) {
     let info = filter_info(at.priority, protocol);
     w.tcmsg(at.ifindex, at.handle, TC_H_INGRESS_FILTERS, info);
-    // The kind is what lets the kernel do without its big lock.
+    // With the kind in the request, the kernel need not take its big lock.
     w.text(TCA_KIND, "flower");
     w.u32(TCA_CHAIN, at.chain);
 }
 
-/// The body of a request for one filter.
+/// Writes the body of a request for one filter.
 pub(crate) fn get(w: &mut Writer, at: &Location, protocol: u16, kind: &str) {
     let info = filter_info(at.priority, protocol);
     w.tcmsg(at.ifindex, at.handle, TC_H_INGRESS_FILTERS, info);
@@ -60,12 +61,12 @@ pub(crate) fn get(w: &mut Writer, at: &Location, protocol: u16, kind: &str) {
     w.u32(TCA_CHAIN, at.chain);
 }
 
-/// The body of a request that dumps all filters of an interface's ingress.
+/// Writes the body of a request that dumps all filters of an interface under `parent`.
 pub(crate) fn dump(w: &mut Writer, ifindex: u32, parent: u32) {
     w.tcmsg(ifindex, 0, parent, 0);
 }
 
-/// The body of a request for the qdisc that filters of ingress and egress hang on.
+/// Writes the body of a request for the qdisc that holds the filters of ingress and egress.
 pub(crate) fn clsact(w: &mut Writer, ifindex: u32) {
     w.tcmsg(ifindex, TC_H_INGRESS_MAJOR, TC_H_CLSACT, 0);
     w.text(TCA_KIND, "clsact");
@@ -80,7 +81,7 @@ fn encode_action(w: &mut Writer, order: u16, action: &TcAction, cookie: Option<C
     if let Some(cookie) = cookie {
         w.bytes(TCA_ACT_COOKIE, &cookie.to_bytes());
     }
-    // `struct nla_bitfield32`: value and which bits of it are meant.
+    // `struct nla_bitfield32` has a value and the bits of it that count.
     let flags = w.attr(TCA_ACT_FLAGS);
     w.raw(&TCA_ACT_FLAGS_NO_PERCPU_STATS.to_ne_bytes());
     w.raw(&TCA_ACT_FLAGS_NO_PERCPU_STATS.to_ne_bytes());
@@ -123,7 +124,8 @@ fn encode_options(w: &mut Writer, action: &TcAction) {
     }
 }
 
-/// `tc_gen` (index, capabilities, control, two reference counts) and what an action adds.
+/// Writes `tc_gen` (index, capabilities, control, two reference counts) and the action's own
+/// words.
 fn parms(w: &mut Writer, kind: u16, control: u32, more: &[u32]) {
     let start = w.attr(kind);
     tc_gen(w, control);
@@ -141,7 +143,7 @@ fn pedit(w: &mut Writer, control: u32, words: &[PeditWord]) {
     // Translation refuses more words than a byte can count.
     w.raw(&[u8::try_from(words.len()).unwrap_or(u8::MAX), 0, 0, 0]);
     for word in words {
-        // The kernel's mask has the bits that are kept. Both are memory, in the wire's order.
+        // The kernel's mask has the bits that are kept. Mask and value are in network byte order.
         let kept = word.mask.map(|byte| !byte);
         w.raw(&kept);
         w.raw(&word.value);

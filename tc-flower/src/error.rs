@@ -1,4 +1,4 @@
-//! What can fail outside of single megaflows.
+//! Errors that do not belong to a single megaflow.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use flow::ProviderError;
 use crate::links::DeviceSelector;
 use crate::wire::WireError;
 
-/// Why the provider could not be opened or could not clean up.
+/// The error of a provider that could not be opened or could not clean up.
 #[derive(Debug, thiserror::Error)]
 pub enum TcError {
-    /// No netlink socket.
+    /// A netlink socket could not be opened or used.
     #[error("netlink socket: {0}")]
     Socket(#[from] io::Error),
-    /// A port's interface is not there.
+    /// A port's interface does not exist.
     #[error("there is no interface {0}")]
     NoDevice(DeviceSelector),
     /// The exchange with the kernel failed.
@@ -34,7 +34,7 @@ impl From<WireError> for TcError {
 }
 
 impl From<WireError> for ProviderError {
-    /// Of an exchange that says nothing of a single megaflow.
+    /// Converts the error of an exchange that was not about a single megaflow.
     fn from(error: WireError) -> ProviderError {
         ProviderError::Busy(error.to_string())
     }

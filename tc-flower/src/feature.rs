@@ -1,4 +1,5 @@
-//! What a filter asks of a driver, piece by piece: what is probed, and what admission looks up.
+//! The features that a filter needs from a driver. Probes find out each feature, and admission
+//! looks it up.
 
 use std::collections::BTreeMap;
 
@@ -8,30 +9,30 @@ use crate::rule::{FlowerKey, Rule, TcAction};
 use crate::translate::{table, words_to_fields};
 use crate::wire::consts::ETH_P_ALL;
 
-/// One thing that a driver takes or does not.
+/// One feature that a driver may support.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Feature {
-    /// Packets of every EtherType.
+    /// A filter for packets of every EtherType.
     AnyProtocol,
-    /// Being in a chain.
+    /// A filter in a chain.
     Chain,
-    /// A tag of that TPID at that depth, 0 the outermost.
+    /// A match on a tag of that TPID at that depth; depth 0 is the outermost.
     Tag(u8, u16),
-    /// A flower key, whole.
+    /// A match on a whole flower key.
     Key(u16),
-    /// The same under a mask.
+    /// A match on a flower key under a mask.
     MaskedKey(u16),
-    /// An action by its tc kind and, where that is not all, what it does.
+    /// An action by its tc kind and, for kinds with several operations, its operation.
     Action(&'static str, &'static str),
     /// Pushing a tag of that TPID.
     PushTag(u16),
     /// Rewriting a whole field in that header.
     Set(u16, Field),
-    /// Rewriting bits of it.
+    /// Rewriting bits of a field in that header.
     MaskedSet(u16, Field),
 }
 
-/// Everything that a filter asks of a driver.
+/// Returns all features that a filter needs.
 pub(crate) fn of(rule: &Rule) -> Vec<Feature> {
     let mut features = Vec::with_capacity(rule.keys.len() + 2 * rule.actions.len());
     if rule.protocol == ETH_P_ALL {
@@ -53,7 +54,7 @@ pub(crate) fn of(rule: &Rule) -> Vec<Feature> {
             kind if is_whole(key) => {
                 features.push(Feature::Key(kind));
             }
-            // Its mask is part of what it says, not a choice of the megaflow's.
+            // The mask of this key selects the flags; the megaflow does not choose it.
             table::FLAGS => features.push(Feature::Key(table::FLAGS)),
             kind => features.push(Feature::MaskedKey(kind)),
         }
@@ -94,24 +95,25 @@ fn of_action(action: &TcAction, features: &mut Vec<Feature>) {
     features.push(Feature::Action(action.kind(), what));
 }
 
-/// What a driver said to each.
+/// The features that a driver supports or refuses.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Features {
-    /// `Err` has the kernel's text.
+    /// The result for each probed feature; `Err` has the kernel's text.
     pub(crate) known: BTreeMap<Feature, Result<(), String>>,
-    /// The card was full: nothing could be probed, so everything is worth a try.
+    /// True if the card was full: nothing could be probed, so every filter is tried.
     pub(crate) unknown: bool,
 }
 
 impl Features {
-    /// A filter was taken: so is all that it asks for.
+    /// Records that a filter was taken: all of its features are supported.
     pub(crate) fn taken(&mut self, features: &[Feature]) {
         features.iter().for_each(|feature| {
             self.known.insert(*feature, Ok(()));
         });
     }
 
-    /// A filter was refused: so is what it asks for and no other probe was taken with.
+    /// Records that a filter was refused: its features count as refused unless another probe
+    /// already has a result for them.
     pub(crate) fn refused(&mut self, features: &[Feature], text: &str) {
         for feature in features {
             self.known.entry(*feature).or_insert_with(|| Err(text.into()));
@@ -122,7 +124,7 @@ impl Features {
         self.unknown || self.known.get(&feature).is_some_and(Result::is_ok)
     }
 
-    /// Refuses what the filter asks for and the driver does not take.
+    /// Adds a refusal for each feature of the filter that the driver does not support.
     pub(crate) fn admit(&self, rule: &Rule, reasons: &mut Reasons) {
         if self.unknown {
             return;
@@ -185,8 +187,9 @@ fn field_of(kind: u16) -> Option<Field> {
     })
 }
 
-/// What several drivers can do in common, as the flow crate has it: for `doctor`; admission looks
-/// closer. A field is there if one of its keys is taken.
+/// Returns the capabilities that several drivers have in common, in the flow crate's form.
+/// `doctor` shows them; admission checks each feature. A field is included if one of its keys is
+/// supported.
 pub(crate) fn capabilities(
     drivers: &[&Features],
     ports: impl IntoIterator<Item = PortId>,

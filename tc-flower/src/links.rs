@@ -1,5 +1,5 @@
-//! Network interfaces as the kernel lists them, and how a port's interface is found: on a
-//! switchdev NIC by switch and port, because names change.
+//! Lists network interfaces and finds a port's interface. On a switchdev NIC the interface is
+//! found by switch and port, because names change.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,24 +21,25 @@ const IFINFOMSG: usize = 16;
 pub struct Device {
     /// The kernel's number; never 0.
     pub ifindex: u32,
-    /// Its name at the time of the listing.
+    /// The interface's name at the time of the listing.
     pub name: String,
-    /// Which switch it is a port of, as sysfs prints it: lower-case hex without separators.
+    /// The switch that the interface is a port of, as sysfs prints it: lower-case hex without
+    /// separators.
     pub switch_id: Option<String>,
-    /// Which port of that switch (`p0`, `pf0vf1`).
+    /// The port's name on that switch (`p0`, `pf0vf1`).
     pub phys_port_name: Option<String>,
 }
 
-/// How the configuration names an interface.
+/// The name of an interface in the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeviceSelector {
-    /// By its name.
+    /// The interface's own name.
     Name(String),
-    /// By its place on a switchdev NIC.
+    /// The port's place on a switchdev NIC.
     Port {
-        /// As sysfs prints it; upper case and `:` are accepted too.
+        /// The switch as sysfs prints it; upper case and `:` are accepted too.
         switch_id: String,
-        /// As sysfs prints it.
+        /// The port's name as sysfs prints it.
         phys_port_name: String,
     },
 }
@@ -72,13 +73,13 @@ fn plain_hex(text: &str) -> String {
     text.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// All interfaces of this network namespace, in the kernel's order.
+/// Returns all interfaces of this network namespace, in the kernel's order.
 pub fn list() -> Result<Vec<Device>, crate::TcError> {
     let mut client = Client::new(KernelSocket::requests()?);
     Ok(list_with(&mut client)?)
 }
 
-/// The interface that the selector names, if there is one.
+/// Returns the interface that the selector names, if it exists.
 pub fn find(selector: &DeviceSelector) -> Result<Option<Device>, crate::TcError> {
     Ok(list()?.into_iter().find(|device| selector.selects(device)))
 }
@@ -117,28 +118,28 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Device, Malformed> {
     Ok(device)
 }
 
-/// The interface's number in the payload of a link message.
+/// Reads the interface's number from the payload of a link or statistics message.
 pub(crate) fn ifindex(payload: &[u8]) -> Result<u32, Malformed> {
     read::u32_at(payload, 4)
 }
 
-/// What an interface counts, of which the driver tells the CPU's share from the hardware's.
+/// The counters of an interface whose driver shows the CPU's share separately.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct LinkCounters {
-    /// All that came in.
+    /// All packets received.
     pub(crate) received: Counters,
-    /// All that went out.
+    /// All packets sent.
     pub(crate) sent: Counters,
-    /// Packets that should have gone out and were dropped.
+    /// Packets that were to be sent and were dropped.
     pub(crate) unsent: u64,
-    /// Of those received: what the CPU had.
+    /// The received packets that came to the CPU.
     pub(crate) to_cpu: Counters,
-    /// Of those sent or dropped: what the CPU gave.
+    /// The packets, sent or dropped, that came from the CPU.
     pub(crate) from_cpu: Counters,
 }
 
 impl LinkCounters {
-    /// Growth since an earlier reading; `None` where a counter went back.
+    /// Returns the growth since an earlier reading; `None` if a counter went back.
     pub(crate) fn since(self, earlier: LinkCounters) -> Option<LinkCounters> {
         Some(LinkCounters {
             received: self.received.since(earlier.received)?,
@@ -167,7 +168,8 @@ impl std::ops::Add for LinkCounters {
 /// Bytes of `struct if_stats_msg`.
 const STATSMSG: usize = 12;
 
-/// The counters of every interface whose driver tells the CPU's share, by number.
+/// Returns, by interface number, the counters of every interface whose driver shows the CPU's
+/// share.
 pub(crate) fn counters<T: Transport>(
     client: &mut Client<T>,
 ) -> Result<BTreeMap<u32, LinkCounters>, WireError> {
@@ -191,11 +193,11 @@ pub(crate) fn counters<T: Transport>(
     )
 }
 
-/// Reads the payload of a message of statistics; `None` if the driver does not tell the CPU's
-/// share.
+/// Reads the payload of a statistics message; `None` if the driver does not show the CPU's share.
 fn parse_counters(payload: &[u8]) -> Result<Option<LinkCounters>, Malformed> {
     let attrs = payload.get(STATSMSG..).ok_or(Malformed("a stats message is cut short"))?;
-    // The start of `struct rtnl_link_stats64`: packets, bytes, errors, drops; in and out each.
+    // `struct rtnl_link_stats64` starts with packets, bytes, errors, drops; each received, then
+    // sent.
     let pair = |bytes: &[u8], at| {
         Ok(Counters { packets: read::u64_at(bytes, at)?, bytes: read::u64_at(bytes, at + 16)? })
     };

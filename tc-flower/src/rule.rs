@@ -1,24 +1,24 @@
-//! A flower filter as we write it: keys and actions, apart from its place among the priorities.
+//! A flower filter as we write it: keys and actions, without its priority and handle.
 
 use crate::wire::consts::{TC_ACT_GOTO_CHAIN, TC_ACT_PIPE, TC_ACT_SHOT, TC_ACT_STOLEN};
 
 /// A filter that one megaflow becomes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
-    /// On whose ingress it is.
+    /// The interface on whose ingress the filter is.
     pub ifindex: u32,
-    /// The recirculation id.
+    /// The chain, which is the recirculation id.
     pub chain: u32,
     /// EtherType as it is on the wire behind the addresses (0x8100 or 0x88a8 for tagged
     /// packets), or `ETH_P_ALL`, 3.
     pub protocol: u16,
     /// Flower keys.
     pub keys: Vec<FlowerKey>,
-    /// In order; never empty.
+    /// The actions in their order; never empty.
     pub actions: Vec<TcAction>,
-    /// Which fields the megaflow's mask covers that the filter implies without naming them (no
-    /// tag under an EtherType that is not a VLAN tag's): the cookie carries it, so that the
-    /// very same mask can be read back.
+    /// The fields that the megaflow's mask covers and that the filter implies without a key (for
+    /// example "no tag", if the EtherType is not a VLAN tag's). The cookie carries these bits, so
+    /// that the same mask can be read back.
     pub implied: u16,
 }
 
@@ -27,18 +27,18 @@ pub struct Rule {
 pub struct FlowerKey {
     /// `TCA_FLOWER_KEY_…`.
     pub kind: u16,
-    /// `TCA_FLOWER_KEY_…_MASK`; 0 for a key without.
+    /// `TCA_FLOWER_KEY_…_MASK`; 0 for a key without a mask.
     pub mask_kind: u16,
     /// Bytes in use of `value` and `mask`.
     pub len: u8,
-    /// In the order of the wire, except where the kernel wants the machine's.
+    /// The value in network byte order, except where the kernel expects the machine's order.
     pub value: [u8; 16],
-    /// The same; all ones for a key without a mask.
+    /// The mask in the same byte order as the value; all ones for a key without a mask.
     pub mask: [u8; 16],
 }
 
 impl FlowerKey {
-    /// A key with a mask. Both slices have one length, at most 16.
+    /// Makes a key with a mask. Both slices have the same length, at most 16.
     #[must_use]
     pub fn masked(kind: u16, mask_kind: u16, value: &[u8], mask: &[u8]) -> FlowerKey {
         let mut key = FlowerKey::exact(kind, value);
@@ -48,7 +48,7 @@ impl FlowerKey {
         key
     }
 
-    /// A key that is matched as a whole. At most 16 bytes.
+    /// Makes a key that is matched as a whole. The value has at most 16 bytes.
     #[must_use]
     pub fn exact(kind: u16, value: &[u8]) -> FlowerKey {
         let len = value.len().min(16);
@@ -59,30 +59,30 @@ impl FlowerKey {
         FlowerKey { kind, mask_kind: 0, len: u8::try_from(len).unwrap_or(16), value: bytes, mask }
     }
 
-    /// The value's bytes in use.
+    /// Returns the value's bytes in use.
     #[must_use]
     pub fn value(&self) -> &[u8] {
         &self.value[..usize::from(self.len)]
     }
 
-    /// The mask's bytes in use.
+    /// Returns the mask's bytes in use.
     #[must_use]
     pub fn mask(&self) -> &[u8] {
         &self.mask[..usize::from(self.len)]
     }
 }
 
-/// What all filters of one priority have in common: protocol, and mask by key.
+/// The protocol and the mask of each key, which all filters of one priority have in common.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Signature {
-    /// As in [`Rule`].
+    /// The protocol, as in [`Rule`].
     pub protocol: u16,
     /// Kind and mask of each key.
     pub masks: Vec<(u16, [u8; 16])>,
 }
 
 impl Rule {
-    /// Which filters it can share a priority with.
+    /// Returns the signature. Filters with the same signature can share a priority.
     #[must_use]
     pub fn signature(&self) -> Signature {
         Signature {
@@ -97,19 +97,19 @@ impl Rule {
 pub enum TcAction {
     /// `mirred egress redirect`: the packet leaves by that interface.
     Redirect {
-        /// Which.
+        /// The interface that the packet leaves by.
         ifindex: u32,
     },
     /// `mirred egress mirror`: a copy leaves, the packet goes on to the next action.
     Mirror {
-        /// Which.
+        /// The interface that the copy leaves by.
         ifindex: u32,
     },
     /// `gact drop`.
     Drop,
     /// `gact goto chain`.
     Goto {
-        /// Which, at most 28 bits.
+        /// The chain's number, at most 28 bits.
         chain: u32,
     },
     /// `vlan push`.
@@ -132,12 +132,12 @@ pub enum TcAction {
     },
     /// `mpls pop`.
     MplsPop {
-        /// The EtherType under it.
+        /// The EtherType of the header under the label.
         protocol: u16,
     },
     /// `pedit ex`: words of headers are rewritten.
     Pedit(Vec<PeditWord>),
-    /// `csum`: checksums are made right again.
+    /// `csum`: checksums are corrected; the flags say which.
     Csum(u32),
 }
 
@@ -154,7 +154,7 @@ pub enum Header {
 }
 
 impl Header {
-    /// By the kernel's number.
+    /// Returns the header with the kernel's number.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Header> {
         [Header::Ethernet, Header::Ipv4, Header::Ipv6, Header::Tcp, Header::Udp]
@@ -166,13 +166,13 @@ impl Header {
 /// One 32-bit word of a header.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PeditWord {
-    /// Which header.
+    /// The header that the word is in.
     pub header: Header,
-    /// Bytes from its start, a multiple of 4.
+    /// Bytes from the header's start, a multiple of 4.
     pub offset: u32,
-    /// New bits, in the order of the wire; none outside of `mask`.
+    /// New bits in network byte order; bits outside of `mask` are zero.
     pub value: [u8; 4],
-    /// Bits that are replaced. (The kernel's own field has the bits that are kept.)
+    /// The bits that are replaced. (The kernel's own field has the bits that are kept.)
     pub mask: [u8; 4],
 }
 
@@ -190,7 +190,7 @@ impl TcAction {
         }
     }
 
-    /// What tc does behind it.
+    /// Returns the control code, which says what tc does after this action.
     #[must_use]
     pub fn control(&self) -> u32 {
         match self {

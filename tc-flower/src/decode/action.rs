@@ -1,4 +1,4 @@
-//! tc actions as the kernel shows them, and back to the actions that they came from.
+//! Reads tc actions as the kernel shows them, and turns them back into the megaflow's actions.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::wire::consts::*;
 use crate::wire::read::{array, u16_at, u32_at};
 use crate::wire::{Attrs, Malformed};
 
-/// The cookie among the attributes of an action, if it is one of ours.
+/// Returns the cookie among the attributes of an action, if it is one of ours.
 pub(super) fn cookie(action: Attrs<'_>) -> Result<Option<Cookie>, Malformed> {
     let cookie = action.find(TCA_ACT_COOKIE)?;
     Ok(cookie.and_then(|cookie| Cookie::from_bytes(cookie.payload)))
 }
 
-/// All actions of a filter; None if the filter has an action that we never write.
+/// Returns all actions of a filter; `None` if the filter has an action that we never write.
 pub(super) fn list(actions: Attrs<'_>) -> Option<Vec<TcAction>> {
     actions
         .map(|attr| {
@@ -41,13 +41,13 @@ fn one(kind: &str, options: Attrs<'_>) -> Option<TcAction> {
     };
     let parms = match kind {
         "csum" => TCA_CSUM_PARMS,
-        // The same number for all the others.
+        // All other actions have the same number for this attribute.
         _ => TCA_GACT_PARMS,
     };
     (word(&options, parms, 8)? == action.control()).then_some(action)
 }
 
-/// A 32-bit word of a structure.
+/// Reads a 32-bit word of a structure.
 fn word(options: &Attrs<'_>, kind: u16, at: usize) -> Option<u32> {
     u32_at(options.clone().find(kind).ok()??.payload, at).ok()
 }
@@ -116,7 +116,8 @@ fn pedit(options: &Attrs<'_>) -> Option<TcAction> {
     let headers: Option<Vec<Header>> = headers.nested().map(|key| header(key.ok()?)).collect();
     let headers = headers.filter(|headers| headers.len() == count)?;
     let words = headers.into_iter().enumerate().map(|(index, header)| {
-        // Kept bits, new bits, offset, and three words that we leave zero.
+        // A pedit key has the kept bits, the new bits, the offset, and three words that we leave
+        // zero.
         let key: [u8; 24] = array(parms, 24 + 24 * index).ok()?;
         if key[12..] != [0; 12] {
             return None;
@@ -140,8 +141,8 @@ fn header(key: crate::wire::read::Attr<'_>) -> Option<Header> {
     Header::from_number(number(TCA_PEDIT_KEY_EX_HTYPE)?)
 }
 
-/// The actions of the megaflow. Checksums follow from the rest: translating it again shows
-/// whether they were as we would have them.
+/// Returns the actions of the megaflow. `csum` actions are left out, because they follow from the
+/// others; translating the megaflow again shows whether they were right.
 pub(super) fn megaflow_actions(
     actions: &[TcAction],
     ports: &BTreeMap<u32, PortId>,

@@ -1,5 +1,5 @@
-//! What a filter matches and does, apart from its counters: of ours strictly, of others' as far as
-//! it tells which packets they take.
+//! The match and actions of a filter. Our own filters are decoded strictly; of other tools'
+//! filters only the match is decoded, as far as it is understood.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -13,8 +13,8 @@ use crate::wire::consts::{
     TCA_FLOWER_ACT, TCA_FLOWER_FLAGS, TCA_FLOWER_IN_HW_COUNT, TCA_MATCHALL_FLAGS, TCA_U32_FLAGS,
 };
 
-/// Key and actions of a filter that consists only of what we write. Without its port: the
-/// interface is part of its place.
+/// Key, mask and actions of a filter that has only attributes that we write. The port is left
+/// out, because the interface is part of the filter's place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Content {
     pub(crate) key: Key,
@@ -23,7 +23,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// What tells in few bytes whether two filters do the same.
+    /// Returns a hash that is equal for two filters with the same match and actions.
     pub(crate) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.key, &self.mask, &self.actions).hash(&mut hasher);
@@ -48,7 +48,8 @@ pub(crate) struct Foreign {
     /// True if the kernel says that the filter is in hardware. A filter that is not takes no packet
     /// from a filter of ours in hardware, which handles the packet before tc sees it.
     pub(crate) in_hw: bool,
-    /// Every packet that it matches, and perhaps more: what is not understood is taken as wild.
+    /// A match that covers every packet that the filter matches, and perhaps more: keys that are
+    /// not understood are taken as wild.
     pub(crate) matching: Match,
 }
 
@@ -59,8 +60,8 @@ impl std::fmt::Display for Foreign {
 }
 
 impl Filter<'_> {
-    /// What the filter does; `implied` is what its cookie says beside. None for a filter with
-    /// anything in it that we do not write.
+    /// Returns the filter's content. `implied` comes from its cookie. Returns `None` if the
+    /// filter has an attribute that we do not write.
     pub(crate) fn content(&self, implied: u16) -> Option<Content> {
         let mut keys = key::Keys::new(PortId(0), self.at.chain, self.protocol, implied);
         let mut actions = Vec::new();
@@ -82,7 +83,7 @@ impl Filter<'_> {
         Some(Content { key, mask, actions })
     }
 
-    /// The filter as somebody else's, on the interface of that port.
+    /// Reads the filter as another tool's, on the interface of that port.
     pub(crate) fn foreign(&self, port: PortId) -> Foreign {
         let keys = || key::Keys::new(port, self.at.chain, self.protocol, 0);
         let mut named = keys();
@@ -102,7 +103,7 @@ impl Filter<'_> {
         }
     }
 
-    /// What the flags of the classifiers that can be in hardware say.
+    /// Returns true if the classifier's flags say that the filter is in hardware.
     fn in_hw(&self) -> bool {
         let flags = match self.kind {
             b"flower\0" => TCA_FLOWER_FLAGS,

@@ -1,4 +1,4 @@
-//! Flower keys back to key and mask.
+//! Decodes flower keys to key and mask.
 
 use flow::{Field, Key, Mask, PortId, VLAN_PRESENT};
 
@@ -7,7 +7,7 @@ use crate::translate::{implied, is_tpid, keys_of};
 use crate::wire::consts::ETH_P_ALL;
 use crate::wire::read::Attr;
 
-/// A filter's keys as they are read, attribute by attribute in any order.
+/// A filter's keys while they are read, attribute by attribute in any order.
 pub(super) struct Keys {
     port: PortId,
     chain: u32,
@@ -15,8 +15,8 @@ pub(super) struct Keys {
     implied: u16,
     key: Key,
     mask: Mask,
-    /// Value or mask of ports and ICMP, which belong to a field by the protocol; with the field
-    /// of the table that they were found in.
+    /// The values and masks of simple keys. A key of ports or ICMP belongs to its field only
+    /// under the right protocol, which is known at the end.
     seen: Vec<Seen>,
     /// `ETH_TYPE`, and the EtherTypes behind one and two tags.
     eth_type: Option<u16>,
@@ -50,7 +50,7 @@ impl Keys {
         }
     }
 
-    /// Takes one attribute; None for one that we would not have written.
+    /// Takes one attribute; `None` if we would not have written it.
     pub(super) fn attribute(&mut self, attr: Attr<'_>) -> Option<()> {
         match attr.kind {
             table::ETH_TYPE => self.eth_type = Some(attr.be16().ok()?),
@@ -107,7 +107,7 @@ impl Keys {
         Some(())
     }
 
-    /// Key and mask; None if they do not make sense together.
+    /// Returns key and mask; `None` if the attributes contradict each other.
     pub(super) fn finish(mut self) -> Option<(Key, Mask)> {
         self.key.in_port = self.port.0;
         self.key.recirc_id = self.chain;
@@ -120,7 +120,7 @@ impl Keys {
             if per_protocol && !transport.iter().any(|simple| simple.kind == kind) {
                 return None;
             }
-            // A byte of ICMP that is matched whole is a whole field.
+            // A byte of ICMP that is matched whole covers its whole two-byte field.
             let mask = match seen.mask? {
                 0xff if per_protocol && len == 1 => 0xffff,
                 mask => mask,
@@ -150,8 +150,9 @@ impl Keys {
         Some(())
     }
 
-    /// `ETH_TYPE` is read back as the innermost EtherType, while the request had the outermost:
-    /// protocol and the types behind the tags say it all.
+    /// Decodes the tags from the protocol and the EtherTypes behind the tags. `ETH_TYPE` alone is
+    /// not enough: the kernel shows the innermost EtherType there, while the request had the
+    /// outermost.
     fn tags(&mut self) -> Option<()> {
         if !is_tpid(self.protocol) {
             return self.untagged();
@@ -213,7 +214,7 @@ impl Keys {
         Some(())
     }
 
-    /// The mask of a tag that is not there, as the cookie has it.
+    /// Adds the mask of an absent tag, which is recorded in the cookie.
     fn imply(&mut self, depth: usize) {
         let bits = if depth == 0 {
             [0, implied::VLAN_VID, implied::VLAN_PCP, implied::VLAN_TPID]

@@ -1,7 +1,8 @@
-//! From what the kernel shows of a filter back to the megaflow that it came from.
+//! Decodes a filter that the kernel shows back to its megaflow.
 //!
-//! A filter is read strictly: an attribute that we would not have written makes it one that we
-//! did not write. What was read is translated again and compared, and its ufid with the cookie.
+//! A filter is read strictly: if it has an attribute that we would not have written, it does not
+//! count as ours. The decoded megaflow is translated again and compared with the filter, and its
+//! ufid is compared with the cookie.
 
 mod action;
 mod content;
@@ -25,7 +26,7 @@ use crate::wire::{Attrs, Malformed, TcMsg, read};
 pub(crate) use content::{Content, Foreign};
 pub(crate) use stats::Counted;
 
-/// What every filter message says, whoever wrote the filter.
+/// The parts of a filter message that every filter has, ours or not.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter<'a> {
     pub(crate) at: Location,
@@ -35,10 +36,10 @@ pub(crate) struct Filter<'a> {
     options: Option<Attrs<'a>>,
 }
 
-/// What a flower filter says beside its keys.
+/// The state of a flower filter apart from its keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Summary {
-    /// None if it is not ours.
+    /// `None` if the filter is not ours.
     pub(crate) cookie: Option<Cookie>,
     /// True if the kernel says that the filter is in hardware.
     pub(crate) in_hw: bool,
@@ -48,7 +49,7 @@ pub(crate) struct Summary {
 }
 
 impl<'a> Filter<'a> {
-    /// Reads the payload of a filter message; None for one that is not on ingress.
+    /// Reads the payload of a filter message; `None` for a filter that is not on ingress.
     pub(crate) fn parse(payload: &'a [u8]) -> Result<Option<Filter<'a>>, Malformed> {
         let message = TcMsg::parse(payload)?;
         if !matches!(message.parent, TC_H_INGRESS_FILTERS | TC_H_INGRESS_MAJOR) {
@@ -81,12 +82,12 @@ impl<'a> Filter<'a> {
         self.kind == b"flower\0"
     }
 
-    /// The classifier: `flower`, `u32`, `matchall`, …
+    /// Returns the classifier: `flower`, `u32`, `matchall`, …
     pub(crate) fn kind(&self) -> String {
         read::text(self.kind)
     }
 
-    /// Cookie, hardware state and statistics.
+    /// Reads cookie, hardware state and statistics.
     pub(crate) fn summary(&self) -> Result<Summary, Malformed> {
         let mut summary = Summary::default();
         let Some(options) = self.options.clone().filter(|_| self.is_flower()) else {
@@ -115,8 +116,8 @@ impl<'a> Filter<'a> {
         Ok(summary)
     }
 
-    /// The megaflow, and the filter that it would become again; None for a filter that is not
-    /// exactly what we would write.
+    /// Returns the megaflow and the filter that it translates to; `None` if that is not exactly
+    /// the filter that was read.
     pub(crate) fn megaflow(
         &self,
         cookie: &Cookie,

@@ -1,4 +1,4 @@
-//! Statistics of an action: `struct gnet_stats_basic` and `struct tcf_t`.
+//! Reads the statistics of an action: `struct gnet_stats_basic` and `struct tcf_t`.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use crate::wire::consts::{
 };
 use crate::wire::{Attrs, Malformed, read};
 
-/// `USER_HZ`: what the kernel's interface counts time in, whatever its own tick.
+/// The unit of time in the kernel's interface (`USER_HZ`), which does not depend on the kernel's
+/// own tick.
 const TICK: Duration = Duration::from_millis(10);
-/// Software tc sees a packet without its Ethernet header; cards count whole frames.
+/// The bytes that software tc does not count for each packet; cards count whole frames.
 const ETHERNET_HEADER: u64 = 14;
 
-/// What a filter has counted.
+/// The counters of a filter or of one action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Counted {
     /// Whole frames without FCS.
@@ -25,9 +26,9 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// Of two actions of one filter, which see the same packets: the one that counted. The
-    /// kernel gives the hardware's counts to each action but those that have no place for them
-    /// (mpls).
+    /// Returns the larger counters of two actions of one filter. Both actions see the same
+    /// packets, but the kernel does not give the hardware's counters to actions that have no
+    /// place for them (mpls).
     pub(super) fn most(self, other: Counted) -> Counted {
         let idle = match (self.idle, other.idle) {
             (Some(one), Some(another)) => Some(one.min(another)),
@@ -37,7 +38,8 @@ impl Counted {
         Counted { idle, ..most }
     }
 
-    /// As the contract wants it; `now` is the time of reading.
+    /// Returns the statistics in the form that the provider's contract demands; `now` is the time
+    /// of reading.
     pub(crate) fn stats(&self, now: Moment) -> Stats {
         let used = self.idle.filter(|_| !self.counters.is_zero()).map(|idle| {
             let idle = u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX);
@@ -47,7 +49,7 @@ impl Counted {
     }
 }
 
-/// Of the attributes of one action.
+/// Reads the counters from the attributes of one action.
 pub(super) fn of_action(action: Attrs<'_>) -> Result<Counted, Malformed> {
     let mut counted = Counted::default();
     let mut kind = String::new();
@@ -63,7 +65,8 @@ pub(super) fn of_action(action: Attrs<'_>) -> Result<Counted, Malformed> {
     Ok(counted)
 }
 
-/// The 64-bit count of packets follows the record whose 32 bits were not enough.
+/// Reads the counters. If 32 bits are not enough for the packets of a record, the 64-bit number
+/// follows that record.
 fn counters(stats: Attrs<'_>) -> Result<Counters, Malformed> {
     let (mut total, mut hardware) = (Counters::default(), None);
     let mut last_is_hardware = false;
@@ -84,8 +87,8 @@ fn counters(stats: Attrs<'_>) -> Result<Counters, Malformed> {
             _ => {}
         }
     }
-    // The total is hardware and software. A kernel without the hardware's record counts only
-    // what the hardware says, since our filters are skip_sw.
+    // The total is the sum of hardware and software. In a kernel without the hardware's record
+    // the total comes from the hardware only, since our filters are skip_sw.
     let hardware = hardware.unwrap_or(total);
     let software = total.since(hardware).unwrap_or_default();
     let headers = software.packets.saturating_mul(ETHERNET_HEADER);
@@ -100,7 +103,8 @@ fn basic(payload: &[u8]) -> Result<Counters, Malformed> {
     Ok(Counters { bytes: read::u64_at(payload, 0)?, packets: u64::from(packets) })
 }
 
-/// `struct tcf_t` begins with install and lastuse, both as ticks before now.
+/// Reads the time since the last use: `struct tcf_t` begins with install and lastuse, both in
+/// ticks before now.
 fn idle(options: Attrs<'_>, kind: &str) -> Result<Option<Duration>, Malformed> {
     let times = match kind {
         "gact" => TCA_GACT_TM,

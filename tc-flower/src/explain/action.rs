@@ -1,4 +1,4 @@
-//! tc actions as tc's words.
+//! Writes tc actions in the words of the `tc` command.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -89,7 +89,7 @@ fn pedit(line: &mut String, words: &[PeditWord]) {
     }
 }
 
-/// A field as `tc-pedit(8)` names it.
+/// Returns the name of a field in `tc-pedit(8)`.
 fn munged(header: Header, field: Field) -> &'static str {
     match (header, field) {
         (Header::Ethernet, Field::EthDst) => "eth dst",

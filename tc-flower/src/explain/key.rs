@@ -1,4 +1,4 @@
-//! Flower keys as tc's words.
+//! Writes flower keys in the words of the `tc` command.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -6,17 +6,17 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::rule::{FlowerKey, Rule};
 use crate::translate::table;
 
-/// How a key's bytes are written.
+/// The text form of a key's bytes.
 #[derive(Clone, Copy)]
 enum Form {
     Mac,
     Ip4,
     Ip6,
-    /// Decimal, mask in hexadecimal.
+    /// A decimal number with a hexadecimal mask.
     Number,
-    /// Hexadecimal.
+    /// A hexadecimal number with a hexadecimal mask.
     Hex,
-    /// The machine's order.
+    /// A decimal number from bytes in the machine's order.
     Native,
     Protocol,
     IpProtocol,
@@ -24,7 +24,7 @@ enum Form {
     ArpOp,
 }
 
-/// Kind, word, form: `linux/pkt_cls.h` beside `tc-flower(8)`.
+/// Kind, word and form of each key, from `linux/pkt_cls.h` and `tc-flower(8)`.
 const WORDS: &[(u16, &str, Form)] = &[
     (4, "dst_mac", Form::Mac),
     (6, "src_mac", Form::Mac),
@@ -66,7 +66,7 @@ const WORDS: &[(u16, &str, Form)] = &[
 
 pub(super) fn print(line: &mut String, rule: &Rule) {
     for key in &rule.keys {
-        // The EtherType is tc's protocol.
+        // The EtherType has no word here, because it is tc's protocol.
         let Some((_, word, form)) = WORDS.iter().find(|(kind, ..)| *kind == key.kind) else {
             continue;
         };
@@ -137,7 +137,7 @@ fn ip(
     }
 }
 
-/// The length of a mask that is one.
+/// Returns the prefix length if the mask is a prefix.
 fn prefix(mask: u128, bits: u32) -> Option<u32> {
     let left = mask << (128 - bits);
     (left.leading_ones() == left.count_ones()).then_some(left.count_ones())

@@ -1,7 +1,7 @@
-//! The `tc filter add …` line that does the same as a filter of ours.
+//! Writes the `tc filter add …` line that does the same as a filter of ours.
 //!
-//! tc has no text for a few masks that netlink carries (an address mask with a hole): those are
-//! written as `address/mask`, which says what is meant but is refused by tc.
+//! tc has no text for a few masks that netlink carries (an address mask with a hole). Such a mask
+//! is written as `address/mask`, which a reader understands but tc refuses.
 
 mod action;
 mod key;
@@ -12,7 +12,7 @@ use crate::rule::Rule;
 use crate::translate::Target;
 use crate::wire::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
 
-/// The line; tc chooses the priority.
+/// Returns the line; tc chooses the priority.
 pub(crate) fn line(rule: &Rule, target: &Target) -> String {
     let mut line = format!("tc filter add dev {} ingress", name(rule.ifindex, target));
     if rule.chain != 0 {
@@ -29,7 +29,7 @@ fn name(ifindex: u32, target: &Target) -> String {
     device.map_or_else(|| format!("if{ifindex}"), |device| device.name.clone())
 }
 
-/// As tc names protocols.
+/// Returns tc's name of a protocol.
 fn protocol(eth_type: u16) -> String {
     match eth_type {
         ETH_P_ALL => "all".into(),

@@ -1,4 +1,4 @@
-//! A filter as the imitation keeps it and shows it.
+//! A filter as the imitation of the kernel stores it and shows it.
 
 use super::pairs;
 use crate::encode::Location;
@@ -18,17 +18,17 @@ pub(crate) struct Stored {
     pub(crate) chain: u32,
     pub(crate) protocol: u16,
     pub(crate) keys: Vec<(u16, Vec<u8>)>,
-    /// Attributes of each action.
+    /// The attributes of each action.
     pub(crate) actions: Vec<Vec<(u16, Vec<u8>)>>,
     pub(crate) in_hw: bool,
-    /// The hardware lost it: the driver no longer answers for it.
+    /// True if the hardware lost the filter: the driver no longer answers for it.
     pub(crate) lost: bool,
     pub(crate) packets: u32,
     pub(crate) bytes: u64,
 }
 
 impl Stored {
-    /// From the body of a request.
+    /// Makes a filter from the body of a request.
     pub(crate) fn parse(tc: &TcMsg<'_>) -> Stored {
         let mut stored = Stored { protocol: tc.protocol, in_hw: true, ..Stored::default() };
         for (kind, payload) in pairs(tc.attrs.clone()) {
@@ -55,7 +55,7 @@ impl Stored {
         }
     }
 
-    /// An interface was taken away: what sent packets there sends them nowhere.
+    /// Cuts off the actions that send packets to an interface that was deleted.
     pub(crate) fn cut_off(&mut self, ifindex: u32) {
         let mirred = (TCA_ACT_KIND, b"mirred\0".to_vec());
         for action in self.actions.iter_mut().filter(|action| action.contains(&mirred)) {
@@ -75,7 +75,7 @@ impl Stored {
         self.actions.iter().any(|action| action.contains(&(TCA_ACT_KIND, name.clone())))
     }
 
-    /// The body of a message that shows it.
+    /// Writes the body of a message that shows the filter.
     pub(crate) fn show(&self, w: &mut Writer, at: Location) {
         self.show_with(w, at, false);
     }
@@ -110,7 +110,7 @@ impl Stored {
         w.end(options);
     }
 
-    /// The kernel keeps the innermost EtherType, and shows that as `ETH_TYPE`.
+    /// Returns the keys as the kernel shows them: `ETH_TYPE` has the innermost EtherType.
     fn shown_keys(&self) -> Vec<(u16, Vec<u8>)> {
         let find = |kind| self.keys.iter().find(|key| key.0 == kind).map(|key| key.1.clone());
         let tag = |kind| find(kind).filter(|v| is_tpid(u16::from_be_bytes([v[0], v[1]]))).is_some();
@@ -122,7 +122,7 @@ impl Stored {
         let mut keys = self.keys.clone();
         keys.retain(|key| key.0 != ETH_TYPE);
         keys.extend(innermost.map(|eth_type| (ETH_TYPE, eth_type)));
-        // In an order of its own.
+        // The kernel shows the keys in its own order, not in that of the request.
         keys.sort();
         keys
     }

@@ -1,6 +1,6 @@
-//! An imitation of the kernel for tests: links, one qdisc an interface, flower filters that it
-//! shows as the kernel does (the innermost EtherType as `ETH_TYPE`, flags, statistics), echo,
-//! extended acks, notifications; other hands; and faults.
+//! An imitation of the kernel for tests: links, one qdisc per interface, flower filters that are
+//! shown as the kernel shows them (the innermost EtherType as `ETH_TYPE`, flags, statistics),
+//! echoes, extended acks, notifications, changes by other tools, and faults.
 
 mod filter;
 mod hands;
@@ -16,44 +16,47 @@ use crate::wire::{Attrs, Messages, TcMsg, Transport, Writer};
 pub(crate) use filter::Stored;
 pub(crate) use hands::Change;
 
-/// Number, name, switch, port.
+/// A link: number, name, switch, port.
 type Link = (u32, String, Option<Vec<u8>>, Option<String>);
 
-/// Shared by the sockets of one imitation.
+/// The state that the sockets of one imitation share.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) links: Vec<Link>,
     pub(crate) qdiscs: BTreeMap<u32, &'static str>,
     pub(crate) filters: BTreeMap<Location, Stored>,
-    /// `skip_sw` filters in all; more is ENOSPC.
+    /// The largest number of `skip_sw` filters; one more is refused with ENOSPC.
     pub(crate) capacity: usize,
-    /// A flower key or action kind that the driver refuses with that text.
+    /// A flower key that the driver refuses, and the text of the refusal; `refuse_action` has the
+    /// same for a kind of action.
     pub(crate) refuse_key: Option<(u16, &'static str)>,
     pub(crate) refuse_action: Option<(&'static str, &'static str)>,
-    /// The driver says yes, but the kernel's flags say not in hardware.
+    /// True if filters are taken but the kernel's flags say that they are not in hardware.
     pub(crate) not_in_hw: bool,
-    /// The kernel shows another ToS than was asked for.
+    /// True if the kernel shows another ToS than the request had.
     pub(crate) distort: bool,
-    /// How many of the next answers (acks) are lost.
+    /// The number of acks that are lost next.
     pub(crate) lose_acks: usize,
-    /// How many of the next dumps are marked as interrupted.
+    /// The number of dumps that are marked as interrupted next.
     pub(crate) interrupt: usize,
-    /// What somebody does in the midst of each of the next dumps, which the kernel does not mark.
+    /// Changes that another tool makes during the next dumps, one after each listed priority. The
+    /// kernel does not mark these dumps as interrupted.
     pub(crate) meanwhile: VecDeque<Change>,
-    /// Each time this number of installs has passed, somebody deletes that interface's qdisc.
+    /// Each time this number of installs has passed, another tool deletes that interface's qdisc.
     pub(crate) cut: VecDeque<(usize, u32)>,
     /// Interfaces with `hw-tc-offload` off.
     pub(crate) offload_off: BTreeSet<u32>,
-    /// Packets in and out and dropped on the way out, by interface: all, and the CPU's share.
+    /// By interface, the packets received, sent and dropped on the way out: all, then the CPU's
+    /// share.
     pub(crate) counters: BTreeMap<u32, ([u64; 3], Option<[u64; 3]>)>,
-    /// Requests of each kind so far.
+    /// The number of requests of each kind so far.
     pub(crate) seen: BTreeMap<u16, usize>,
     next_handle: u32,
     queues: BTreeMap<u32, VecDeque<io::Result<Vec<u8>>>>,
     monitors: Vec<u32>,
 }
 
-/// One socket.
+/// One socket of the imitation.
 pub(crate) struct Socket {
     state: Arc<Mutex<State>>,
     port: u32,
@@ -64,7 +67,7 @@ pub(crate) struct Socket {
 pub(crate) struct Kernel(Arc<Mutex<State>>);
 
 impl Kernel {
-    /// With representors 11 and 12 of a switch, interface 13 of none.
+    /// Makes an imitation with representors 11 and 12 of a switch and interface 13 of no switch.
     pub(crate) fn new() -> Kernel {
         let switch = Some(vec![0xab, 0xcd]);
         let links = vec![
@@ -79,24 +82,24 @@ impl Kernel {
         self.0.lock().unwrap()
     }
 
-    /// A socket for requests.
+    /// Opens a socket for requests.
     pub(crate) fn socket(&self, port: u32) -> Socket {
         self.lock().queues.insert(port, VecDeque::new());
         Socket { state: Arc::clone(&self.0), port }
     }
 
-    /// A socket for notifications.
+    /// Opens a socket for notifications.
     pub(crate) fn monitor(&self, port: u32) -> Socket {
         self.lock().monitors.push(port);
         self.socket(port)
     }
 
-    /// What everybody hears; `port` is who did it.
+    /// Sends a notification to all monitors; `port` is the socket that caused it.
     pub(crate) fn notify(&self, kind: u16, port: u32, body: impl FnOnce(&mut Writer)) {
         self.lock().notify(message(kind, 0, 0, port, body));
     }
 
-    /// Packets hit the filter.
+    /// Counts packets that hit the filter.
     pub(crate) fn hit(&self, at: Location, packets: u32, bytes: u64) {
         let mut state = self.lock();
         let stored = state.filters.get_mut(&at).expect("there is such a filter");
@@ -109,7 +112,7 @@ impl Kernel {
     }
 }
 
-/// A message from the kernel, whose header names the socket that caused it.
+/// Makes a message from the kernel, whose header names the socket that caused it.
 fn message(kind: u16, flags: u16, seq: u32, port: u32, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut w = Writer::default();
     let start = w.message(kind, 0, seq);
@@ -247,7 +250,7 @@ impl State {
             self.interrupt -= 1;
             flags |= NLM_F_DUMP_INTR;
         }
-        // As the kernel: from priority to priority by their number in the list.
+        // Like the kernel, the dump steps through the priorities by their index in the list.
         let ingress = parent == TC_H_INGRESS_FILTERS;
         for number in 0.. {
             let on = self.filters.iter().filter(|(at, _)| at.ifindex == ifindex && ingress);
@@ -321,7 +324,7 @@ impl State {
         Ok((at, self.filters.remove(&at).unwrap()))
     }
 
-    /// The filter that a request names.
+    /// Finds the filter that a request names.
     fn find(&self, tc: &TcMsg<'_>) -> Result<Location, (i32, String)> {
         let chain = tc.attrs.clone().find(TCA_CHAIN).unwrap();
         let chain = chain.map_or(0, |attr| attr.u32().unwrap());
@@ -358,7 +361,7 @@ impl Transport for Socket {
     }
 }
 
-/// The attributes of a nest as pairs.
+/// Returns the attributes of a nest as pairs of kind and payload.
 fn pairs(attrs: Attrs<'_>) -> Vec<(u16, Vec<u8>)> {
     attrs.map(|attr| attr.map(|attr| (attr.kind, attr.payload.to_vec())).unwrap()).collect()
 }

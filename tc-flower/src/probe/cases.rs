@@ -1,9 +1,10 @@
-//! What is probed. Every flower key, whole and masked, every action and every field of `set` that
-//! translation can produce is in at least one of them: a test counts.
+//! The filters that are probed. Every flower key, whole and masked, every action and every field
+//! of `set` that translation can produce is in at least one case; a test checks this.
 
-/// Match and actions. In front of a match without `eth(…)` goes `eth(src=@)`; `@` is a source
-/// address of the case's own that no station has (its group bit is set), so that no packet hits
-/// it. `#` in an action is a port of the switch.
+/// Match and actions of each case. A match without `eth(…)` gets `eth(src=@)` in front; `@`
+/// stands for a source address that is different in each case and that no station has (its group
+/// bit is set), so that no packet hits the filter. `#` in an action stands for a port of the
+/// switch.
 pub(super) const CASES: &[(&str, &str)] = &[
     ("vlan(cfi=0/0)", ""),
     ("eth_type(0x88b5)", ""),
@@ -115,6 +116,7 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("eth_type(0x0800),ipv4(proto=17,frag=no)", "set(udp(dst=8/0xfff8)),#"),
 ];
 
-/// The same for chains: a filter in one, and one that leads there.
+/// Match and actions of the cases for chains: a filter in a chain, and a filter that goes to a
+/// chain.
 pub(super) const CHAIN_CASES: &[(&str, &str)] =
     &[("recirc_id(0x4d4),eth_type(0x88b5)", ""), ("eth_type(0x88b5)", "recirc(1236)")];

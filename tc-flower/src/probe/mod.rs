@@ -1,4 +1,4 @@
-//! Asking kernel and driver what they take: filters that no packet hits, put in and taken out at
+//! Probes what kernel and driver take: filters that no packet hits are installed and removed at
 //! once, one at a time, so that one free slot in the card is enough.
 
 mod cases;
@@ -18,13 +18,14 @@ use crate::wire::consts::{
 };
 use crate::wire::{Client, Nack, Outcome, Transport, WireError};
 
-/// Highest priorities to try: drivers and older firmware take fewer than tc's 65,535. The first
-/// is below those that the kernel hands out by itself.
+/// Highest priorities to try, because drivers and older firmware take fewer than tc's 65,535. The
+/// first is below the priorities that the kernel assigns by itself.
 const TOPS: [u16; 5] = [0xbfff, 4095, 255, 16, 1];
-/// A probe's handle, so that it can be removed without waiting for what the kernel chose.
+/// The handle of a probe's filter. With a fixed handle the removal need not wait for the kernel's
+/// choice.
 const HANDLE: u32 = 0x4d46;
 
-/// What came out.
+/// The result of a probe.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probed {
     pub(crate) features: Features,
@@ -33,13 +34,13 @@ pub(crate) struct Probed {
     /// True if the driver answers when it is asked for statistics. The hardware has then lost
     /// every filter for which the driver does not answer.
     pub(crate) answers: bool,
-    /// Why nothing can be offloaded there.
+    /// The reason why nothing can be offloaded on the interface, if that is so.
     pub(crate) unusable: Option<Refusal>,
 }
 
-/// Asks the driver of the port's interface. `output` is another port of the switch; priorities
-/// in `avoid` belong to others. With `alike`, what the same driver said for a port of the same
-/// kind, only the plainest filters are tried.
+/// Probes the driver of the port's interface. `output` is another port of the switch; priorities
+/// in `avoid` are in use. `alike` holds the features of a port of the same kind and driver: with
+/// it only the plainest filters are tried.
 pub(crate) fn probe<T: Transport>(
     client: &mut Client<T>,
     target: &Target,
@@ -94,7 +95,7 @@ pub(crate) fn probe<T: Transport>(
     Ok(probed)
 }
 
-/// What a driver that takes everything would be known to take.
+/// Returns the features of a driver that takes everything that translation can write.
 pub(crate) fn everything() -> Features {
     let device = |ifindex| PortDevice { ifindex, name: String::new(), switch_id: String::new() };
     let ports = [(PortId(1), device(1)), (PortId(2), device(2))].into();
@@ -112,7 +113,7 @@ struct Filtered {
     cookie: Cookie,
 }
 
-/// All of them for one port.
+/// Makes the filters of all cases for one port.
 fn filters(target: &Target, port: PortId, output: PortId) -> Vec<Filtered> {
     let cases = cases::CASES.iter().chain(cases::CHAIN_CASES.iter());
     let made = (0u16..).zip(cases).filter_map(|(number, (keys, actions))| {
@@ -123,7 +124,7 @@ fn filters(target: &Target, port: PortId, output: PortId) -> Vec<Filtered> {
     made.collect()
 }
 
-/// The megaflow of one case.
+/// Makes the megaflow of one case.
 fn megaflow(
     number: u16,
     keys: &str,
@@ -148,7 +149,7 @@ enum Answer {
     Refused(Nack),
 }
 
-/// Puts each filter in and takes it out before the next.
+/// Installs each filter and removes it before the next one.
 fn ask<T: Transport>(
     client: &mut Client<T>,
     tries: &[(&Filtered, u16)],

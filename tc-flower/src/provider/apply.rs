@@ -90,7 +90,7 @@ pub(super) struct Left {
     pub(super) next: Vec<Job>,
     /// Requests that got no answer.
     pub(super) doubts: Vec<Job>,
-    /// Refused.
+    /// Installs that the kernel refused.
     pub(super) refused: Vec<(Box<Adding>, Nack)>,
 }
 

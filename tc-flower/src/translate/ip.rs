@@ -1,4 +1,4 @@
-//! IPv4 and IPv6: addresses, protocol, ToS, TTL, fragments.
+//! Translates IPv4 and IPv6: addresses, protocol, ToS, TTL, fragments.
 
 use flow::{Field, Refusal};
 
@@ -10,8 +10,8 @@ use crate::rule::FlowerKey;
 pub(super) const FRAG_NO: u8 = 0;
 const FRAG_FIRST: u8 = 1;
 
-/// Hop-by-hop options, routing, fragment, authentication, destination options: what a key's
-/// protocol is looked for behind.
+/// The IPv6 extension headers that a key skips to find the protocol: hop-by-hop options, routing,
+/// fragment, authentication, destination options.
 const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
 
 /// Fields behind the IP header.
@@ -25,7 +25,7 @@ impl Keys<'_> {
         self.simple(table::IP_BITS);
         let fragments = self.fragments();
         let fragments = self.part(&[Field::IpFrag], fragments);
-        // What is refused there decides what ports there are.
+        // If the protocol or the fragment match is refused, the kind of the ports is not known.
         if protocol.is_some() && fragments.is_some() {
             let ports = self.transport();
             self.part(PORTS, ports);
@@ -44,9 +44,9 @@ impl Keys<'_> {
         Ok(())
     }
 
-    /// What the protocol of an IPv6 packet implies: that the headers before it were walked. tc's
-    /// dissector shows the protocol behind a later fragment's header, where a key has 44, and
-    /// stops at an authentication header, where a key goes on.
+    /// Refuses a match on the protocol if tc's dissector would find another protocol in an IPv6
+    /// packet than the key does. For a later fragment tc shows the protocol behind the fragment
+    /// header, where the key has 44. tc stops at an authentication header, where the key goes on.
     fn ipv6_protocol(&self) -> Result<(), Refusal> {
         if self.key.eth_type != table::IPV6_TYPE {
             return Ok(());

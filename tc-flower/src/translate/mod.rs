@@ -1,9 +1,9 @@
-//! From a megaflow to the filter that it becomes, or to the reason why it can't become one. Pure.
+//! Translates a megaflow to a filter, or returns the reasons why that is not possible. This
+//! module has no state and does no I/O.
 //!
-//! Each part takes the mask bits that it translates out of what is left; a bit that is left at
-//! the end is a refusal that names its field. So no filter is ever wider than its megaflow, and
-//! where a filter would be narrower (a wild EtherType beside a matched "no tag"), that is a
-//! refusal too.
+//! Each part clears the mask bits that it translates. A bit that is left at the end becomes a
+//! refusal that names its field, so no filter is wider than its megaflow. A filter that would be
+//! narrower (a wild EtherType beside a matched "no tag") is refused too.
 
 mod action;
 mod ip;
@@ -48,13 +48,13 @@ pub(crate) mod implied {
 pub struct PortDevice {
     /// The kernel's number.
     pub ifindex: u32,
-    /// Its name, for `explain`.
+    /// The interface's name, for `explain`.
     pub name: String,
-    /// Which switch it is a port of.
+    /// The switch that the interface is a port of.
     pub switch_id: String,
 }
 
-/// Where megaflows are to go: what translation needs to know of the device.
+/// The part of the device's configuration that translation needs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Target {
     /// The ports that have an interface on a switch.
@@ -64,7 +64,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// The interface of a port that packets come in by.
+    /// Returns the interface of the port by which packets come in.
     pub(crate) fn device(&self, port: PortId) -> Result<&PortDevice, Refusal> {
         self.ports.get(&port).ok_or_else(|| {
             Refusal::new(Reason::Port, format!("in_port {port}"))
@@ -73,7 +73,8 @@ impl Target {
     }
 }
 
-/// The filter that a megaflow becomes on that target, or all reasons why it becomes none.
+/// Translates a megaflow to a filter for that target, or returns all reasons why that is not
+/// possible.
 pub fn translate(flow: &Megaflow, target: &Target) -> Result<Rule, Refusals> {
     let mut reasons = Reasons::default();
     let device = reasons.keep(target.device(flow.matching.key().port()));
@@ -81,8 +82,9 @@ pub fn translate(flow: &Megaflow, target: &Target) -> Result<Rule, Refusals> {
     reasons.into_result(rule)
 }
 
-/// The filter on an interface, which is `None` where it is refused already. Once there is a reason
-/// against it, it is what could be translated, and not to be installed.
+/// Translates a megaflow to a filter on an interface; `device` is `None` if the port was refused
+/// already. If `reasons` has a refusal, the filter holds only the parts that could be translated
+/// and must not be installed.
 pub(crate) fn translate_from(
     device: Option<&PortDevice>,
     flow: &Megaflow,
@@ -124,7 +126,8 @@ impl Tags {
             (Some(false), _) => Tags::Exactly(0),
             (Some(true), None) => Tags::AtLeast(1),
             (Some(true), Some(false)) => Tags::Exactly(1),
-            // An EtherType is one behind two tags: tc has no key for a third.
+            // A matched EtherType stands behind exactly two tags, because tc has no key for a
+            // third tag.
             (Some(true), Some(true)) if mask.eth_type != 0 => Tags::Exactly(2),
             (Some(true), Some(true)) => Tags::AtLeast(2),
         }
@@ -135,7 +138,7 @@ impl Tags {
 struct Keys<'a> {
     key: &'a Key,
     mask: &'a Mask,
-    /// Bits that nobody translated or refused yet.
+    /// Mask bits that are neither translated nor refused yet.
     left: Mask,
     out: Vec<FlowerKey>,
     implied: u16,
@@ -147,7 +150,7 @@ impl<'a> Keys<'a> {
         Keys { key, mask, left: *mask, out: Vec::with_capacity(12), implied: 0, reasons }
     }
 
-    /// All of it; returns the protocol.
+    /// Translates all fields except the port and the recirculation id; returns the protocol.
     fn translate(&mut self) -> Option<u16> {
         self.simple(table::ETHERNET);
         let protocol = self.tags();
@@ -163,8 +166,8 @@ impl<'a> Keys<'a> {
         protocol
     }
 
-    /// What the translation of these fields gave, or the reason why it gave nothing, which is kept:
-    /// a field that is refused is not left over.
+    /// Returns the result of translating these fields. A refusal is kept in `reasons`, and the
+    /// fields are marked as done, so that they are not refused again as left over.
     fn part<T>(&mut self, fields: &[Field], result: Result<T, Refusal>) -> Option<T> {
         if result.is_err() {
             fields.iter().for_each(|field| self.take(*field));
@@ -186,7 +189,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Takes fields whose bits go to a flower key as they are, under any mask.
+    /// Translates fields whose bits go to a flower key unchanged, under any mask.
     fn simple(&mut self, fields: &[Simple]) {
         for simple in fields {
             let mask = self.left.get(simple.field);
@@ -217,7 +220,8 @@ impl<'a> Keys<'a> {
             return self.arp_of_any_operation();
         }
         self.whole(Field::ArpOp)?;
-        // The kernel's dissector looks into requests and replies only, and at eight bits.
+        // The kernel's dissector reads requests and replies only, and eight bits of the
+        // operation.
         let op = match self.key.arp_op {
             op @ (1 | 2) => op.to_be_bytes()[1],
             op => return Err(value(Field::ArpOp, format!("tc knows 1 and 2, not {op}"))),
@@ -227,8 +231,9 @@ impl<'a> Keys<'a> {
         Ok(())
     }
 
-    /// Without the operation the addresses have to say that the dissector looked at the packet:
-    /// in operations that it does not look into, which are all of RARP's, it shows zeros.
+    /// Refuses a match on addresses that are all zero if the operation is not matched. The
+    /// dissector shows zeros for operations that it does not read, all of RARP's included, so tc
+    /// would match their packets too.
     fn arp_of_any_operation(&self) -> Result<(), Refusal> {
         let mut matched = table::ARP.iter().filter(|arp| self.mask.get(arp.field) != 0).peekable();
         if matched.peek().is_some() && matched.all(|arp| self.key.get(arp.field) == 0) {
@@ -252,7 +257,7 @@ impl<'a> Keys<'a> {
         self.left.set(field, 0);
     }
 
-    /// Refuses what is left over.
+    /// Refuses the fields that are left over.
     fn finish(&mut self) {
         for field in self.left.fields() {
             let refusal = Refusal::new(Reason::MatchField, field.name());

@@ -1,4 +1,4 @@
-//! MPLS: the outermost entry, each of its parts whole.
+//! Translates MPLS: the outermost entry, of which each part is matched whole or not at all.
 
 use flow::{Field, Refusal};
 
@@ -13,7 +13,7 @@ impl Keys<'_> {
     pub(super) fn mpls(&mut self) {
         let entry = self.outermost();
         self.part(&[Field::Mpls0], entry);
-        // Below the bottom of the stack the other entries of a key are zero.
+        // A key has zeros for the entries below the bottom of the stack.
         if self.key.mpls0 & self.mask.mpls0 & BOS != 0 {
             self.below_bottom(Field::Mpls1, implied::MPLS1);
             self.below_bottom(Field::Mpls2, implied::MPLS2);

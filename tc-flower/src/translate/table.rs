@@ -1,9 +1,9 @@
-//! Fields that are flower keys bit by bit: `TCA_FLOWER_KEY_…` of `linux/pkt_cls.h`.
+//! Fields whose bits are the bits of a flower key: `TCA_FLOWER_KEY_…` of `linux/pkt_cls.h`.
 
 use flow::Field;
 
-/// A field, its key and its mask's key. The bytes on the wire are the field's lowest, highest
-/// byte first.
+/// A field, its key and its mask's key. The key on the wire has the lowest `len` bytes of the
+/// field, in network order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Simple {
     pub(crate) field: Field,
@@ -62,11 +62,12 @@ pub(crate) const FLAGS_MASK: u16 = 48;
 pub(crate) const FLAG_FRAGMENT: u32 = 1;
 pub(crate) const FLAG_FIRST: u32 = 2;
 
-/// VID (the machine's order), PCP, and the EtherType behind the tag.
+/// The keys of a tag: VID (in the machine's byte order), PCP, and the EtherType behind the tag.
 pub(crate) const VLAN: [u16; 3] = [23, 24, 25];
 pub(crate) const CVLAN: [u16; 3] = [77, 78, 79];
 
-/// One byte each, and the label in 32 bits of the machine's order.
+/// The keys of a label entry: TTL, BOS and TC have one byte each, the label has 32 bits in the
+/// machine's byte order.
 pub(crate) const MPLS_TTL: u16 = 67;
 pub(crate) const MPLS_BOS: u16 = 68;
 pub(crate) const MPLS_TC: u16 = 69;
@@ -74,7 +75,8 @@ pub(crate) const MPLS_LABEL: u16 = 70;
 
 const EIGHT_BITS: &[Simple] = &[simple(Field::ArpOp, ARP_OP, ARP_OP + 1, 1)];
 
-/// All keys that are a field bit by bit. Of the ARP opcode only eight bits are.
+/// Returns all keys whose bits are the bits of a field. The key of the ARP operation has only the
+/// low eight bits of its field.
 pub(crate) fn simples() -> impl Iterator<Item = Simple> {
     [ETHERNET, IPV4, IPV6, IP_BITS, TCP, UDP, SCTP, ICMP, ICMPV6, ARP, EIGHT_BITS]
         .into_iter()

@@ -1,5 +1,5 @@
-//! VLAN tags and the EtherType: together, because tc has one `protocol` for what follows the
-//! addresses and names the EtherType at the depth where it stands.
+//! Translates VLAN tags and the EtherType together, because tc has one `protocol` for whatever
+//! follows the addresses, and its key for the EtherType depends on the number of tags before it.
 
 use flow::{Field, Refusal, VLAN_PRESENT};
 
@@ -11,7 +11,7 @@ use crate::wire::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
 const VID: u16 = 0x0fff;
 const PCP: u16 = 0xe000;
 
-/// What the match says of one tag.
+/// The match on one tag.
 enum Tag {
     Wild,
     Absent,
@@ -42,7 +42,7 @@ const INNER: Place = Place {
     implied_tpid: implied::CVLAN_TPID,
 };
 
-/// Returns true if it is the EtherType of a VLAN tag.
+/// Returns true if this is the EtherType of a VLAN tag.
 pub(crate) fn is_tpid(eth_type: u16) -> bool {
     matches!(eth_type, ETH_P_8021Q | ETH_P_8021AD)
 }
@@ -56,7 +56,8 @@ impl Keys<'_> {
         let outer = self.part(&[Field::VlanTci, Field::VlanTpid], outer);
         let protocol = match (eth_type, outer) {
             (Some(eth_type), Some(outer)) => self.stack(eth_type, outer).map(Some),
-            // What is refused there decides what is behind it.
+            // If the EtherType or the outer tag is refused, nothing more is known of the inner
+            // tag.
             _ => {
                 [Field::CvlanTci, Field::CvlanTpid].into_iter().for_each(|field| self.take(field));
                 self.check_parts(&INNER).map(|()| None)
@@ -65,7 +66,7 @@ impl Keys<'_> {
         self.part(&[Field::CvlanTci, Field::CvlanTpid], protocol).flatten()
     }
 
-    /// The keys of tags and EtherType as they follow each other, and tc's protocol.
+    /// Writes the keys of tags and EtherType in their order; returns tc's protocol.
     fn stack(&mut self, eth_type: Option<u16>, outer: Tag) -> Result<u16, Refusal> {
         match outer {
             Tag::Wild => match eth_type {
@@ -96,7 +97,7 @@ impl Keys<'_> {
         }
     }
 
-    /// The EtherType if it is matched.
+    /// Returns the EtherType if it is matched.
     fn eth_type(&mut self) -> Result<Option<u16>, Refusal> {
         self.whole(Field::EthType)?;
         self.take(Field::EthType);
@@ -119,7 +120,7 @@ impl Keys<'_> {
         Ok(tag)
     }
 
-    /// What is behind a tag that is there.
+    /// Writes the keys for what follows a present tag: a second tag, the EtherType or both.
     fn inner(&mut self, eth_type: Option<u16>) -> Result<(), Refusal> {
         let tag = self.tag(&INNER)?;
         self.take(Field::CvlanTci);
@@ -151,7 +152,7 @@ impl Keys<'_> {
         }
     }
 
-    /// An untagged packet has no second tag either: what the mask says of it is implied.
+    /// Marks the mask of the second tag as implied, because an untagged packet has no second tag.
     fn inner_of_untagged(&mut self) -> Result<(), Refusal> {
         if self.key.cvlan_tci != 0 || self.key.cvlan_tpid != 0 {
             return Err(value(Field::CvlanTci, "there is no second tag without a first"));
@@ -193,7 +194,7 @@ impl Keys<'_> {
         Ok(Tag::Present { tpid, vid, pcp })
     }
 
-    /// Keeps in mind which parts of a tag that is not there the mask covers.
+    /// Records which parts of an absent tag the mask covers.
     fn imply_absent(&mut self, place: &Place) -> Result<(), Refusal> {
         self.check_parts(place)?;
         let tci = low16(self.mask.get(place.tci));
@@ -227,7 +228,7 @@ impl Keys<'_> {
     }
 }
 
-/// Of a field that has no more.
+/// Returns the low 16 bits, for a field of at most 16 bits.
 fn low16(value: u128) -> u16 {
     let [.., high, low] = value.to_be_bytes();
     u16::from_be_bytes([high, low])

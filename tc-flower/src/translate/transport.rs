@@ -1,4 +1,4 @@
-//! TCP, UDP, SCTP, ICMP, ICMPv6.
+//! Translates TCP, UDP, SCTP, ICMP and ICMPv6.
 
 use flow::{Field, Refusal};
 
@@ -13,7 +13,7 @@ pub(crate) const UDP: u8 = 17;
 pub(crate) const ICMPV6: u8 = 58;
 pub(crate) const SCTP: u8 = 132;
 
-/// The keys of a protocol over that EtherType.
+/// Returns the keys of a protocol over that EtherType.
 pub(crate) fn keys_of(eth_type: u16, protocol: u8) -> &'static [Simple] {
     match (eth_type, protocol) {
         (_, TCP) => table::TCP,
@@ -34,7 +34,7 @@ impl Keys<'_> {
         if self.mask.ip_proto == 0 {
             return Err(mask(Field::IpProto, "match on the protocol whose ports are matched"));
         }
-        // What a card reads at the place of the ports of a fragment differs from card to card.
+        // Cards differ in the bytes that they read as the ports of a fragment.
         if self.mask.ip_frag == 0 {
             return Err(mask(Field::IpFrag, format!("match frag=no beside {}", first.name())));
         }
@@ -50,8 +50,8 @@ impl Keys<'_> {
         Ok(())
     }
 
-    /// ICMP's type and code are a byte in a field of two: a whole mask is whole in both, a
-    /// partial one is within the lower.
+    /// Checks ICMP's type or code, which is one byte in a field of two: the mask must cover the
+    /// whole field or only bits of the low byte.
     fn eight_bits(&self, field: Field) -> Result<(), Refusal> {
         if self.key.get(field) > 0xff {
             return Err(value(field, "a type or code of ICMP has eight bits"));

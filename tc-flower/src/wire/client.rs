@@ -12,13 +12,14 @@ use super::read::{Attrs, Malformed, Message, Messages, u32_at};
 use super::socket::Transport;
 use super::write::{HEADER, Writer};
 
-/// Most requests in one datagram.
+/// The largest number of requests in one datagram.
 const BATCH: usize = 64;
-/// What one answer with an echo may take of the receive queue, with the kernel's overhead.
+/// The bytes of the receive queue that one answer with an echo may take, with the kernel's
+/// overhead.
 const ANSWER: usize = 12 << 10;
-/// How long the kernel may take for one datagram of a batch.
+/// The longest wait for the next answer from the kernel.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an interrupted dump is begun again.
+/// The largest number of times one dump is run if it is interrupted.
 const DUMPS: usize = 5;
 
 /// The kernel's refusal of one request.
@@ -41,38 +42,38 @@ impl std::fmt::Display for Nack {
     }
 }
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
     /// Acknowledged.
     Done,
     /// Refused.
     Refused(Nack),
-    /// The answer was lost or did not come in time: the caller has to look.
+    /// The answer was lost or did not come in time: the caller must ask for the current state.
     Unknown,
 }
 
-/// Why an exchange failed as a whole.
+/// The error of an exchange that failed as a whole.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
-    /// The socket itself.
+    /// The socket failed.
     #[error("netlink socket: {0}")]
     Socket(#[from] io::Error),
     /// The kernel refused the request.
     #[error("{0}")]
     Refused(Nack),
-    /// The table changed while it was read, each time.
+    /// The table changed each time while it was dumped.
     #[error("the dump was interrupted {DUMPS} times by changes")]
     Interrupted,
-    /// The answer was none.
+    /// The answer was malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// A request of ours outgrew netlink's lengths.
+    /// A request is longer than netlink's length fields allow.
     #[error("the request is too long for netlink")]
     TooLong,
 }
 
-/// Requests in the making.
+/// Requests that are written but not sent yet.
 #[derive(Debug)]
 pub(crate) struct Batch {
     writer: Writer,
@@ -82,8 +83,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Adds one request whose body `body` pushes; returns its index. One that grows too long is
-    /// left out and is an error.
+    /// Adds one request, whose body `body` writes; returns its index. A request that is too long
+    /// is left out and returns an error.
     pub(crate) fn add(
         &mut self,
         kind: u16,
@@ -104,7 +105,7 @@ impl Batch {
         Ok(index)
     }
 
-    /// How many requests.
+    /// Returns the number of requests.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -133,7 +134,7 @@ impl<T: Transport> Client<T> {
         self.transport
     }
 
-    /// The address by which the kernel marks what this client caused.
+    /// Returns the address with which the kernel marks messages that this client caused.
     pub(crate) fn port(&self) -> u32 {
         self.transport.port()
     }
@@ -143,8 +144,9 @@ impl<T: Transport> Client<T> {
         Batch { writer: Writer::default(), first: self.next, ends: Vec::new() }
     }
 
-    /// Sends a batch and collects what became of each request, in their order. Each request
-    /// must ask for an ack. `echo` gets what the kernel echoed: index of the request, message.
+    /// Sends a batch and returns the outcome of each request, in their order. Each request must
+    /// ask for an ack. `echo` gets each message that the kernel echoes, with the index of its
+    /// request.
     pub(crate) fn transact(
         &mut self,
         batch: &Batch,
@@ -163,8 +165,8 @@ impl<T: Transport> Client<T> {
         Ok(outcomes)
     }
 
-    /// Collects the answers to the requests of one datagram. Answers that are lost leave their
-    /// requests unknown; only a broken socket is an error.
+    /// Collects the answers to the requests of one datagram. If an answer is lost, the outcome of
+    /// its request stays unknown; only a broken socket is an error.
     fn collect(
         &mut self,
         first: u32,
@@ -181,7 +183,7 @@ impl<T: Transport> Client<T> {
                 Err(error) => return Err(error.into()),
             }
             for message in Messages(&self.datagram) {
-                // What is malformed answers nothing: its request stays unknown.
+                // A malformed message answers no request, so the outcome stays unknown.
                 let Ok(message) = message else { break };
                 let index = message.seq.wrapping_sub(first) as usize;
                 if message.port != self.transport.port() || !sent.contains(&index) {
@@ -204,7 +206,7 @@ impl<T: Transport> Client<T> {
         Ok(())
     }
 
-    /// Sends one request without echo and wants its ack.
+    /// Sends one request without echo and waits for its ack.
     pub(crate) fn request(
         &mut self,
         kind: u16,
@@ -220,8 +222,8 @@ impl<T: Transport> Client<T> {
         }
     }
 
-    /// Runs one dump. `begin` is called at the start and again whenever the kernel says that the
-    /// table changed meanwhile: what came before it is void.
+    /// Runs one dump. `begin` makes the initial state at the start, and again whenever the kernel
+    /// says that the table changed meanwhile; the state before is then discarded.
     pub(crate) fn dump<S>(
         &mut self,
         kind: u16,
@@ -297,7 +299,7 @@ fn is_loss(error: &io::Error) -> bool {
         || matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData)
 }
 
-/// The result in an error or done message: none for success.
+/// Returns the refusal in an error or done message; `None` for success.
 fn answer(message: &Message<'_>) -> Result<Option<Nack>, Malformed> {
     let errno = match message.payload {
         // A done message without a result is a success.
@@ -311,10 +313,10 @@ fn answer(message: &Message<'_>) -> Result<Option<Nack>, Malformed> {
     Ok(Some(Nack { errno: errno.saturating_neg(), text: text.unwrap_or_default() }))
 }
 
-/// The text among the extended-ack attributes.
+/// Returns the text among the extended-ack attributes.
 fn extended(message: &Message<'_>) -> Result<Option<String>, Malformed> {
-    // Behind the errno and the request's header, and its payload where that was not left out;
-    // a done message has no copy of the request at all.
+    // The attributes follow the errno and the copy of the request, which is only its header if
+    // the payload is left out. A done message has no copy of the request.
     let mut at = 4;
     if message.kind == NLMSG_ERROR {
         let request = u32_at(message.payload, 4)?;

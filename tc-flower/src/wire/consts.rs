@@ -1,5 +1,5 @@
 //! Numbers of the kernel's user interface: `linux/netlink.h`, `rtnetlink.h`, `pkt_cls.h`,
-//! `tc_act/*.h`, `gen_stats.h`, `if_link.h`. Named as there.
+//! `tc_act/*.h`, `gen_stats.h`, `if_link.h`. The names are the kernel's.
 
 /// Family of a message about a link itself.
 pub(crate) const AF_UNSPEC: u8 = 0;
@@ -21,7 +21,7 @@ pub(crate) const NLMSG_OVERRUN: u16 = 4;
 pub(crate) const NLMSGERR_ATTR_MSG: u16 = 1;
 
 pub(crate) const NLA_F_NESTED: u16 = 0x8000;
-/// What is left of an attribute's type without the nested and byte-order flags.
+/// The mask of an attribute's type, which excludes the nested and byte-order flags.
 pub(crate) const NLA_TYPE_MASK: u16 = 0x3fff;
 
 pub(crate) const RTM_NEWLINK: u16 = 16;
@@ -48,9 +48,9 @@ pub(crate) const IFLA_OFFLOAD_XSTATS_CPU_HIT: u16 = 1;
 pub(crate) const TC_H_CLSACT: u32 = 0xffff_fff1;
 /// The handle of every ingress and clsact qdisc.
 pub(crate) const TC_H_INGRESS_MAJOR: u32 = 0xffff_0000;
-/// Filters on the way in, as `tc filter … ingress` names them; right for both qdiscs.
+/// The parent of ingress filters, as in `tc filter … ingress`; valid for both qdiscs.
 pub(crate) const TC_H_INGRESS_FILTERS: u32 = 0xffff_fff2;
-/// Filters on the way out.
+/// The parent of egress filters.
 pub(crate) const TC_H_EGRESS_FILTERS: u32 = 0xffff_fff3;
 
 pub(crate) const TCA_KIND: u16 = 1;
@@ -66,9 +66,10 @@ pub(crate) const TCA_ACT_OPTIONS: u16 = 2;
 pub(crate) const TCA_ACT_STATS: u16 = 4;
 pub(crate) const TCA_ACT_COOKIE: u16 = 6;
 pub(crate) const TCA_ACT_FLAGS: u16 = 7;
-/// There if the driver answered the request for statistics that goes before a filter is shown.
+/// Present if the driver answered the request for statistics that the kernel makes before it
+/// shows a filter.
 pub(crate) const TCA_ACT_USED_HW_STATS: u16 = 9;
-/// One set of counters an action instead of one per CPU: the counting is the hardware's.
+/// An action has one set of counters instead of one per CPU, because the hardware counts.
 pub(crate) const TCA_ACT_FLAGS_NO_PERCPU_STATS: u32 = 1;
 
 pub(crate) const TC_ACT_SHOT: u32 = 2;
@@ -114,11 +115,11 @@ pub(crate) const TCA_MPLS_BOS: u16 = 8;
 pub(crate) const TCA_MPLS_ACT_POP: u32 = 1;
 pub(crate) const TCA_MPLS_ACT_PUSH: u32 = 2;
 
-/// Flower's own attributes that are no keys.
+/// Flower's attributes that are no keys.
 pub(crate) const TCA_FLOWER_ACT: u16 = 3;
 pub(crate) const TCA_FLOWER_FLAGS: u16 = 22;
 pub(crate) const TCA_FLOWER_IN_HW_COUNT: u16 = 86;
-/// The same flags of the other classifiers that can be in hardware.
+/// The flags attributes of the other classifiers that can be in hardware.
 pub(crate) const TCA_MATCHALL_FLAGS: u16 = 3;
 pub(crate) const TCA_BPF_FLAGS_GEN: u16 = 9;
 pub(crate) const TCA_U32_FLAGS: u16 = 11;

@@ -1,15 +1,15 @@
-//! The reader: every length is checked against the bytes that are there. What the kernel sends is
-//! trusted as little as what a network sends.
+//! The reader, which checks every length against the bytes that exist. Data from the kernel is
+//! trusted no more than data from a network.
 
 use super::consts::NLA_TYPE_MASK;
 use super::write::HEADER;
 
-/// Bytes that are no netlink message or attribute.
+/// The error for bytes that are no netlink message or attribute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("malformed netlink answer: {0}")]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// `N` bytes from `at`.
+/// Reads `N` bytes from `at`.
 pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
     bytes
         .get(at..)
@@ -33,7 +33,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Result<u64, Malformed> {
     array(bytes, at).map(u64::from_ne_bytes)
 }
 
-/// A NUL-terminated text; what is no UTF-8 is replaced.
+/// Reads a NUL-terminated text; bytes that are no UTF-8 are replaced.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
@@ -45,12 +45,12 @@ pub(crate) struct Message<'a> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) seq: u32,
-    /// Of the socket whose request this belongs to; 0 for the kernel's own.
+    /// The port of the socket whose request caused the message; 0 for the kernel's own messages.
     pub(crate) port: u32,
     pub(crate) payload: &'a [u8],
 }
 
-/// The messages of a datagram, in order. Ends behind the first malformed one.
+/// The messages of a datagram, in order. The iterator ends after the first malformed message.
 #[derive(Clone, Debug)]
 pub(crate) struct Messages<'a>(pub(crate) &'a [u8]);
 
@@ -88,7 +88,7 @@ fn split_message(bytes: &[u8]) -> Result<(Message<'_>, &[u8]), Malformed> {
     Ok((message, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-/// One attribute, its type without flags.
+/// One attribute; its type has no flags.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attr<'a> {
     pub(crate) kind: u16,
@@ -96,12 +96,12 @@ pub(crate) struct Attr<'a> {
 }
 
 impl<'a> Attr<'a> {
-    /// The attributes inside.
+    /// Returns the attributes in the payload.
     pub(crate) fn nested(&self) -> Attrs<'a> {
         Attrs(self.payload)
     }
 
-    /// The whole payload as `N` bytes; more or fewer is an error.
+    /// Returns the whole payload, which must have exactly `N` bytes.
     pub(crate) fn exact<const N: usize>(&self) -> Result<[u8; N], Malformed> {
         self.payload.try_into().map_err(|_| Malformed("an attribute's length"))
     }
@@ -132,12 +132,12 @@ impl<'a> Attr<'a> {
     }
 }
 
-/// Attributes, in order. Ends behind the first malformed one.
+/// Attributes, in order. The iterator ends after the first malformed attribute.
 #[derive(Clone, Debug)]
 pub(crate) struct Attrs<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Attrs<'a> {
-    /// The first of a kind, if all before it are well-formed.
+    /// Returns the first attribute of a kind, or an error if an attribute before it is malformed.
     pub(crate) fn find(mut self, kind: u16) -> Result<Option<Attr<'a>>, Malformed> {
         self.find_map(|attr| match attr {
             Ok(attr) if attr.kind != kind => None,
@@ -180,9 +180,9 @@ pub(crate) struct TcMsg<'a> {
     pub(crate) ifindex: u32,
     pub(crate) handle: u32,
     pub(crate) parent: u32,
-    /// For filters: priority.
+    /// The priority, for filters.
     pub(crate) priority: u16,
-    /// For filters: EtherType or [`super::consts::ETH_P_ALL`].
+    /// The EtherType or [`super::consts::ETH_P_ALL`], for filters.
     pub(crate) protocol: u16,
     pub(crate) attrs: Attrs<'a>,
 }
@@ -204,7 +204,7 @@ impl<'a> TcMsg<'a> {
     }
 }
 
-/// `tcm_info` of a filter.
+/// Returns `tcm_info` of a filter.
 pub(crate) fn filter_info(priority: u16, protocol: u16) -> u32 {
     u32::from(priority) << 16 | u32::from(protocol.to_be())
 }

@@ -1,4 +1,4 @@
-//! Datagrams to and from the kernel.
+//! Sends datagrams to the kernel and receives them.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,24 +9,26 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
 
-/// What the receive buffer is asked to hold: a batch of echoes many times over.
+/// The requested size of the receive buffer, enough for the echoes of many batches.
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// The largest datagram that the kernel makes of a dump is 32 KiB.
+/// The size of the buffer for one datagram. The kernel's largest datagram of a dump is 32 KiB.
 const DATAGRAM: usize = 64 << 10;
 
-/// Where datagrams go and come from: the kernel, or a test's imitation of it.
+/// The other end of the exchange: the kernel, or a test's imitation of it.
 pub(crate) trait Transport: Send {
     /// Sends one datagram.
     fn send(&mut self, datagram: &[u8]) -> io::Result<()>;
 
-    /// Puts the next datagram into `into`, replacing what is there. `TimedOut` if none comes in
-    /// time; `ENOBUFS` if some were lost; a datagram that was cut off is `InvalidData`.
+    /// Puts the next datagram into `into`, replacing its content. The error is `TimedOut` if no
+    /// datagram comes in time, `ENOBUFS` if datagrams were lost, and `InvalidData` if a datagram
+    /// was cut off.
     fn receive(&mut self, into: &mut Vec<u8>, timeout: Duration) -> io::Result<()>;
 
-    /// The address by which the kernel marks what this socket caused.
+    /// Returns the address with which the kernel marks messages that this socket caused.
     fn port(&self) -> u32;
 
-    /// How many bytes the kernel queues for this socket before it drops.
+    /// Returns the number of bytes that the kernel queues for this socket before it drops
+    /// datagrams.
     fn queue(&self) -> usize;
 }
 
@@ -48,7 +50,7 @@ impl KernelSocket {
         Ok(opened)
     }
 
-    /// Opens a socket that hears what happens in these groups.
+    /// Opens a socket that receives the notifications of these groups.
     pub(crate) fn monitor(groups: &[u32]) -> io::Result<KernelSocket> {
         let opened = KernelSocket::open()?;
         groups.iter().try_for_each(|group| opened.socket.add_membership(*group))?;
@@ -58,7 +60,7 @@ impl KernelSocket {
     fn open() -> io::Result<KernelSocket> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         let port = socket.bind_auto()?.port_number();
-        // Beyond the system's limit needs CAP_NET_ADMIN in the first user namespace.
+        // A size above the system's limit needs CAP_NET_ADMIN in the first user namespace.
         if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
             sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
         }
@@ -93,7 +95,8 @@ impl Transport for KernelSocket {
             if len > into.len() {
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            // Only the kernel is believed; processes can write to this socket too.
+            // Only datagrams from the kernel count, because processes can write to this socket
+            // too.
             if from.port_number() == 0 {
                 return Ok(());
             }

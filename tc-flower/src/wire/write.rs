@@ -1,19 +1,20 @@
-//! The writer: messages and attributes pushed into one buffer, lengths filled in at the end.
+//! The writer, which pushes messages and attributes into one buffer and fills in their lengths at
+//! the end.
 
 use super::consts::{NLA_F_NESTED, NLM_F_REQUEST};
 
 /// Bytes of `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
 
-/// Netlink messages in the making, back to back in one buffer. Everything is padded to four
-/// bytes as the kernel wants it.
+/// Netlink messages that are being written, back to back in one buffer. Everything is padded to
+/// four bytes, as the kernel requires.
 #[derive(Default, Debug)]
 pub(crate) struct Writer {
     buf: Vec<u8>,
     too_long: bool,
 }
 
-/// Where a message or nest began; give it back to the matching `end`.
+/// The start of a message or nest; give it back to the matching `end`.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Start(usize);
@@ -30,7 +31,7 @@ impl Writer {
         start
     }
 
-    /// Ends a request: its length is what was written since.
+    /// Ends a request: fills in its length.
     pub(crate) fn end_message(&mut self, start: Start) {
         match u32::try_from(self.buf.len() - start.0) {
             Ok(len) => self.buf[start.0..start.0 + 4].copy_from_slice(&len.to_ne_bytes()),
@@ -38,21 +39,21 @@ impl Writer {
         }
     }
 
-    /// `struct tcmsg`. `info` is priority and protocol for filters.
+    /// Writes `struct tcmsg`. `info` is priority and protocol for filters.
     pub(crate) fn tcmsg(&mut self, ifindex: u32, handle: u32, parent: u32, info: u32) {
         // tcm_family and three bytes of padding.
         self.raw(&[0; 4]);
         [ifindex, handle, parent, info].iter().for_each(|word| self.raw(&word.to_ne_bytes()));
     }
 
-    /// An attribute of bytes.
+    /// Writes an attribute of bytes.
     pub(crate) fn bytes(&mut self, kind: u16, bytes: &[u8]) {
         let start = self.attr(kind);
         self.raw(bytes);
         self.end(start);
     }
 
-    /// An attribute of text with the final zero that the kernel wants.
+    /// Writes an attribute of text with the final zero that the kernel requires.
     pub(crate) fn text(&mut self, kind: u16, text: &str) {
         let start = self.attr(kind);
         self.raw(text.as_bytes());
@@ -60,27 +61,27 @@ impl Writer {
         self.end(start);
     }
 
-    /// One byte.
+    /// Writes an attribute of one byte.
     pub(crate) fn u8(&mut self, kind: u16, value: u8) {
         self.bytes(kind, &[value]);
     }
 
-    /// Two bytes in the machine's order.
+    /// Writes an attribute of two bytes in the machine's order.
     pub(crate) fn u16(&mut self, kind: u16, value: u16) {
         self.bytes(kind, &value.to_ne_bytes());
     }
 
-    /// Two bytes in network order.
+    /// Writes an attribute of two bytes in network order.
     pub(crate) fn be16(&mut self, kind: u16, value: u16) {
         self.bytes(kind, &value.to_be_bytes());
     }
 
-    /// Four bytes in the machine's order.
+    /// Writes an attribute of four bytes in the machine's order.
     pub(crate) fn u32(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_ne_bytes());
     }
 
-    /// Begins an attribute of attributes.
+    /// Begins an attribute that holds attributes.
     pub(crate) fn nest(&mut self, kind: u16) -> Start {
         self.attr(kind | NLA_F_NESTED)
     }
@@ -102,28 +103,29 @@ impl Writer {
         self.buf.resize(self.buf.len().next_multiple_of(4), 0);
     }
 
-    /// Payload as it is.
+    /// Writes bytes without a header or padding.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.buf.extend_from_slice(bytes);
     }
 
-    /// Takes everything back that was written since.
+    /// Removes everything after the first `len` bytes.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.buf.truncate(len);
         self.too_long = false;
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes written so far.
     pub(crate) fn len(&self) -> usize {
         self.buf.len()
     }
 
-    /// True if an attribute outgrew its 16-bit length. The buffer must then not be sent.
+    /// Returns true if an attribute or message was too long for its length field. The buffer must
+    /// then not be sent.
     pub(crate) fn is_too_long(&self) -> bool {
         self.too_long
     }
 
-    /// What was written.
+    /// Returns the bytes written so far.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.buf
     }

@@ -1,4 +1,4 @@
-//! Where the fields of a key are in their headers.
+//! The places of a key's fields in their headers.
 
 use flow::{Field, Key, Mask};
 
@@ -38,10 +38,10 @@ pub(crate) const PLACES: &[Place] = &[
     place(Field::TpDst, Header::Udp, 2, 2),
 ];
 
-/// The longest header among them.
+/// The length of the longest of these headers.
 pub(crate) const IMAGE: usize = 40;
 
-/// The words of one header under the mask; offsets ascend.
+/// Returns the words of one header that the mask covers, by ascending offset.
 pub(super) fn words(header: Header, value: &Key, mask: &Mask) -> Vec<PeditWord> {
     let (mut bytes, mut bits) = ([0u8; IMAGE], [0u8; IMAGE]);
     for place in PLACES.iter().filter(|place| place.header == header) {
@@ -70,8 +70,8 @@ fn put(image: &mut [u8; IMAGE], place: &Place, value: u128) {
     to.iter_mut().zip(&value[from..]).for_each(|(to, from)| *to |= from);
 }
 
-/// The fields of words, back from them: value and mask. None if a word has bits that belong to
-/// no field.
+/// Returns the fields that the words rewrite, as value and mask; `None` if a word has bits that
+/// belong to no field.
 pub(crate) fn fields(words: &[PeditWord]) -> Option<(Key, Mask)> {
     let header = words.first()?.header;
     let (mut bytes, mut bits) = ([0u8; IMAGE], [0u8; IMAGE]);
@@ -99,7 +99,7 @@ fn get(image: &[u8; IMAGE], place: &Place) -> u128 {
     value >> place.shift
 }
 
-/// The IP header's name.
+/// Returns the IP header that the packet has, if that is known.
 pub(super) fn of(l3: L3) -> Option<Header> {
     match l3 {
         L3::Ipv4 => Some(Header::Ipv4),

@@ -1,4 +1,4 @@
-//! From actions to tc actions, in their order.
+//! Translates actions to tc actions, in their order.
 
 mod header;
 mod output;
@@ -10,9 +10,9 @@ use flow::{Action, ActionKind, Key, Mask, Reason, Reasons, Refusal, Refusals};
 use super::{PortDevice, Tags, Target, table};
 use crate::rule::TcAction;
 
-/// `TCA_ACT_MAX_PRIO`: more actions the kernel does not take.
+/// `TCA_ACT_MAX_PRIO`: the largest number of actions that the kernel takes.
 pub(crate) const MAX_ACTIONS: usize = 32;
-/// What cards and OVS limit the rewritten words of a filter to.
+/// The largest number of words that a filter may rewrite, a limit of cards and OVS.
 const MAX_WORDS: usize = 32;
 
 /// The IP header that a `set` can reach.
@@ -24,7 +24,8 @@ pub(crate) enum L3 {
     Unknown,
 }
 
-/// What is known of the packet at a point of the list: from the match, then from the actions.
+/// The knowledge about the packet at one point of the list, from the match and the actions so
+/// far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'t> {
     pub(crate) tags: Tags,
@@ -35,7 +36,7 @@ pub(crate) struct Context<'t> {
     pub(crate) whole: bool,
     /// True if the outermost network header is an MPLS label.
     pub(crate) mpls: bool,
-    /// Where it came in; `None` where that is no port of a switch.
+    /// The interface by which the packet came in; `None` if that is no port of a switch.
     pub(crate) device: Option<&'t PortDevice>,
 }
 
@@ -67,13 +68,13 @@ struct List<'t> {
     target: &'t Target,
     context: Context<'t>,
     out: Vec<TcAction>,
-    /// Checksums that the rewrites so far have left wrong: made right before anything else
-    /// looks at the packet.
+    /// Checksums that the rewrites so far have left wrong. They are corrected before the next
+    /// action that is no rewrite.
     stale: u32,
     words: usize,
 }
 
-/// The tc actions of a list, without those that are refused; an empty list is a drop.
+/// Returns the tc actions of a list without the refused ones; an empty list is a drop.
 pub(super) fn translate(
     actions: &[Action],
     target: &Target,
@@ -136,7 +137,7 @@ impl List<'_> {
         if last { Ok(check_end(action)?) } else { Ok(()) }
     }
 
-    /// Makes the checksums right before the packet is looked at again.
+    /// Adds the action that corrects the checksums which rewrites have left wrong.
     fn repair(&mut self) {
         if self.stale != 0 {
             self.out.push(TcAction::Csum(self.stale));
@@ -149,7 +150,7 @@ fn order(kind: ActionKind, why: &str) -> Refusal {
     Refusal::new(Reason::ActionList, kind.name()).detail(why)
 }
 
-/// Chains are not used: see `TcOptions::recirculation`.
+/// Returns the refusal for the case that chains are off: see `TcOptions::recirculation`.
 pub(super) fn no_recirculation() -> Refusal {
     Refusal::new(Reason::Recirculation, "recirc_id").detail(
         "chains are off: a packet that misses in a chain would come to the host without its \

@@ -7,7 +7,7 @@ use crate::rule::TcAction;
 use crate::wire::consts::TC_ACT_EXT_VAL_MASK;
 
 impl List<'_> {
-    /// A redirect at the end, a copy before it.
+    /// Translates an output: a redirect at the end of the list, a copy before that.
     pub(super) fn output(&mut self, port: PortId, last: bool) -> Result<(), Refusal> {
         let refuse =
             |why: &str| Err(Refusal::new(Reason::Port, format!("output {port}")).detail(why));

@@ -41,7 +41,8 @@ impl List<'_> {
         Ok(())
     }
 
-    /// The header that a set rewrites, if the match says that the packet has it.
+    /// Returns the header that a set rewrites, or refuses the set if the match does not say that
+    /// the packet has this header.
     fn header(&self, set: &SetFields, first: Field) -> Result<Header, Refusals> {
         let ip = match set.attr {
             Attr::Eth => return Ok(Header::Ethernet),
@@ -80,7 +81,7 @@ impl List<'_> {
         }
     }
 
-    /// Which checksums a set makes wrong: flags of the csum action.
+    /// Returns the checksums that a set makes wrong, as flags of the csum action.
     fn checksums(&self, set: &SetFields, header: Header) -> Result<u32, Refusal> {
         let (own, addresses) = match header {
             Header::Ethernet => return Ok(0),
@@ -92,7 +93,7 @@ impl List<'_> {
         let Some(address) = addresses.into_iter().find(|field| set.mask.get(*field) != 0) else {
             return Ok(own);
         };
-        // Addresses are part of what TCP, UDP and ICMPv6 sum up.
+        // The checksums of TCP, UDP and ICMPv6 cover the addresses.
         match (self.context.protocol, header) {
             (None, _) => Err(refuse(address, "match on ip_proto: it says which checksum changes")),
             (Some(transport::TCP), _) => {
@@ -108,7 +109,8 @@ impl List<'_> {
         }
     }
 
-    /// A checksum over the payload can be made right only where the whole payload is.
+    /// Refuses fragments: a checksum over the payload can be corrected only in a packet that has
+    /// the whole payload.
     fn whole_packet(&self, flag: u32, field: Field) -> Result<u32, Refusal> {
         if self.context.whole {
             return Ok(flag);

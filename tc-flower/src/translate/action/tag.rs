@@ -1,4 +1,4 @@
-//! VLAN tags and MPLS labels, put on and taken off.
+//! Translates the actions that push and pop VLAN tags and MPLS labels.
 
 use flow::{ActionKind, Reason, Refusal, VLAN_PRESENT};
 
@@ -56,13 +56,15 @@ impl List<'_> {
             return Err(order(ActionKind::PopMpls, "match on the label that is taken off"));
         }
         self.out.push(TcAction::MplsPop { protocol: eth_type });
-        // What is under it was not matched: to change it takes another lookup.
+        // The header under the label was not matched, so changing that header takes another
+        // lookup.
         self.context.l3 = L3::Unknown;
         self.context.mpls = matches!(eth_type, mpls::UNICAST | mpls::MULTICAST);
         Ok(())
     }
 
-    /// Labels go directly behind the addresses.
+    /// Refuses a push or pop of a label if the packet may have a VLAN tag, because tc expects
+    /// labels directly behind the addresses.
     fn mpls_place(&self, kind: ActionKind) -> Result<(), Refusal> {
         match self.context.tags {
             Tags::Exactly(0) => Ok(()),
