@@ -2,9 +2,9 @@
 //! (`TC_COOKIE_MAX_SIZE`).
 //!
 //! ```text
-//! 0   2  magic 0x4d 0xf1: a filter whose cookie begins otherwise is someone else's
+//! 0   2  magic 0x4d 0xf1: a cookie that begins with other bytes is not ours
 //! 2   2  layout version (4 bits), then what the filter implies ([`crate::rule::Rule::implied`])
-//! 4   4  generation: which life of the megaflow, and whose ([`flow::Generation`])
+//! 4   4  generation: the number of the megaflow's life, and its owner ([`flow::Generation`])
 //! 8   8  the first half of the ufid
 //! ```
 //! Half of the ufid is enough, because the ufid follows from the match: when a filter is read
@@ -85,7 +85,7 @@ mod tests {
         let ufid = Ufid(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
         let cookie = Cookie::new(ufid, Generation(0xfeed_beef), 0x0abc);
         let bytes = cookie.to_bytes();
-        // Rules of older runs are found by these bytes: they must not change.
+        // These bytes must not change, because filters of older runs are found by them.
         assert_eq!(
             bytes,
             [

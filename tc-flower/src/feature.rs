@@ -65,7 +65,7 @@ pub(crate) fn of(rule: &Rule) -> Vec<Feature> {
     features
 }
 
-/// Returns true if the mask covers all bits of the field. TCP's flags have twelve.
+/// Returns true if the mask covers all bits of the field. The field of TCP flags has twelve bits.
 fn is_whole(key: &FlowerKey) -> bool {
     match key.kind {
         table::TCP_FLAGS => key.mask() == [0x0f, 0xff],
@@ -112,8 +112,8 @@ impl Features {
         });
     }
 
-    /// Records that a filter was refused: its features count as refused unless another probe
-    /// already has a result for them.
+    /// Records that a filter was refused: its features count as refused, except those of another
+    /// filter that is taken.
     pub(crate) fn refused(&mut self, features: &[Feature], text: &str) {
         for feature in features {
             self.known.entry(*feature).or_insert_with(|| Err(text.into()));

@@ -45,8 +45,9 @@ pub(crate) struct Foreign {
     pub(crate) at: Location,
     pub(crate) protocol: u16,
     pub(crate) kind: String,
-    /// True if the kernel says that the filter is in hardware. A filter that is not takes no packet
-    /// from a filter of ours in hardware, which handles the packet before tc sees it.
+    /// True if the kernel says that the filter is in hardware. A filter in software only takes no
+    /// packet from a filter of ours in hardware, because the hardware handles the packet before
+    /// tc sees it.
     pub(crate) in_hw: bool,
     /// A match that covers every packet that the filter matches, and perhaps more: keys that are
     /// not understood are taken as wild.

@@ -13,13 +13,13 @@ use crate::wire::{Attrs, Malformed, read};
 /// The unit of time in the kernel's interface (`USER_HZ`), which does not depend on the kernel's
 /// own tick.
 const TICK: Duration = Duration::from_millis(10);
-/// The bytes that software tc does not count for each packet; cards count whole frames.
+/// The length of an Ethernet header, which software tc does not count; cards count whole frames.
 const ETHERNET_HEADER: u64 = 14;
 
 /// The counters of a filter or of one action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Counted {
-    /// Whole frames without FCS.
+    /// Packets and bytes; the bytes are whole frames without FCS.
     pub(crate) counters: Counters,
     /// Time since the last hit.
     pub(crate) idle: Option<Duration>,

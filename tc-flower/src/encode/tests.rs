@@ -32,7 +32,7 @@ fn payload(message: &[u8]) -> &[u8] {
     Messages(message).next().unwrap().unwrap().payload
 }
 
-/// As the kernel shows what was asked for.
+/// Shows a filter as the kernel shows the one that was requested.
 fn shown(request: &[u8]) -> Vec<u8> {
     let stored = Stored::parse(&TcMsg::parse(payload(request)).unwrap());
     let mut w = Writer::default();
@@ -63,14 +63,14 @@ proptest! {
             prop_assert_eq!(summary.cookie, Some(cookie));
             let (back, again) = filter.megaflow(&cookie, &ports(), &target()).unwrap();
             prop_assert_eq!(back.matching, flow.matching);
-            // A set of nothing but whole-zero masks does not exist; all else is the same.
+            // A set whose masks are all zero does not exist; everything else is the same.
             prop_assert_eq!(&back.actions, &flow.actions);
             prop_assert_eq!(again, rule);
         }
     }
 
-    /// One bit of the kernel's answer turned over is never taken for the same filter, and
-    /// never a panic.
+    /// An answer with one flipped bit is never taken for the same filter and never causes a
+    /// panic.
     #[test]
     fn hostile_answers_are_never_ours(
         flow in any_megaflow(),
@@ -88,7 +88,7 @@ proptest! {
                     let _ = filter.summary();
                     if let Some((back, again)) = filter.megaflow(&cookie, &ports(), &target()) {
                         prop_assert_eq!(back.ufid, flow.ufid);
-                        // What is not part of a filter may change: times, counts, padding.
+                        // Times, counts and padding are not part of a filter and may change.
                         prop_assert!(again == rule || back.actions != flow.actions);
                     }
                 }
@@ -113,7 +113,7 @@ proptest! {
     }
 }
 
-/// The same bytes in the hands of somebody else's decoder.
+/// Another project's decoder reads the same bytes.
 #[test]
 fn netlink_packet_route_reads_what_we_write() {
     let flow = megaflow(
@@ -164,15 +164,15 @@ fn netlink_packet_route_reads_what_we_write() {
     assert!(options.iter().any(|o| matches!(o, O::Actions(list) if list.len() == 1)));
 }
 
-/// An attribute, or the nest of attributes that it is.
+/// An attribute that is bytes or a nest of attributes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Tree {
     Leaf(u16, Vec<u8>),
     Nest(u16, Vec<Tree>),
 }
 
-/// Flower's options, sorted; without what only we write (cookie, flags of actions, masks of ports
-/// that are matched whole).
+/// Returns flower's options, sorted, without the attributes that only we write (cookie, flags of
+/// actions, masks of ports that are matched whole).
 fn tree(options: &[u8]) -> Vec<Tree> {
     let attrs = |bytes: &[u8]| -> Vec<(u16, Vec<u8>)> {
         Attrs(bytes).map(|attr| attr.map(|a| (a.kind, a.payload.to_vec())).unwrap()).collect()
@@ -210,7 +210,7 @@ fn tree(options: &[u8]) -> Vec<Tree> {
     all
 }
 
-/// Without the flag for nests in what is nested deeper (pedit's list of headers).
+/// Clears the flag for nests in attributes that are nested deeper (pedit's list of headers).
 fn unflagged(payload: &[u8]) -> Vec<u8> {
     let mut payload = payload.to_vec();
     let nested = Attrs(&payload).all(|attr| attr.is_ok()) && payload.get(3) == Some(&0x80);

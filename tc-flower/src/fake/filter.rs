@@ -61,7 +61,8 @@ impl Stored {
         for action in self.actions.iter_mut().filter(|action| action.contains(&mirred)) {
             let options = action.iter_mut().filter(|attr| attr.0 == TCA_ACT_OPTIONS);
             for (_, options) in options {
-                // One attribute, whose `struct tc_mirred` ends with the interface.
+                // The options are one attribute, whose `struct tc_mirred` ends with the
+                // interface.
                 let at = options.len() - 4;
                 if options[at..] == ifindex.to_ne_bytes() {
                     options[at..].fill(0);

@@ -31,8 +31,8 @@ pub(crate) struct Probed {
     pub(crate) features: Features,
     /// The highest priority that the driver takes.
     pub(crate) top: u16,
-    /// True if the driver answers when it is asked for statistics. The hardware has then lost
-    /// every filter for which the driver does not answer.
+    /// True if the driver answers when it is asked for statistics. If it later gives no answer
+    /// for a filter, the hardware has lost that filter.
     pub(crate) answers: bool,
     /// The reason why nothing can be offloaded on the interface, if that is so.
     pub(crate) unusable: Option<Refusal>,

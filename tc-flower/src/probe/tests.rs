@@ -30,7 +30,8 @@ fn no_packet_of_a_station_hits_a_probe() {
     }
 }
 
-/// What is not probed is never admitted, so everything that translation can write has to be.
+/// A feature that is not probed is never admitted, so all features that translation can write
+/// must be probed.
 #[test]
 fn every_key_whole_and_masked_every_action_and_every_set_field_is_probed() {
     let known = everything().known;

@@ -71,8 +71,9 @@ pub(super) struct Echo {
     pub(super) summary: Summary,
     /// The digest of the filter's content.
     pub(super) digest: Option<u64>,
+    /// True if the filter sends packets to an interface that was deleted.
     pub(super) headless: bool,
-    /// For a new filter: true if the kernel shows the filter that was asked for.
+    /// True if the kernel shows the filter that was asked for; always true for a removal.
     pub(super) same: bool,
 }
 
@@ -98,7 +99,8 @@ impl<T: Transport> Tc<T> {
     pub(super) fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
         let mut from = 0;
         while from < ops.len() {
-            // Operations on one ufid are in order: a second one begins a new batch.
+            // Operations on one ufid are done in order: a second operation on a ufid begins a new
+            // batch.
             let mut seen = HashSet::new();
             let to = ops[from..].iter().position(|op| !seen.insert(op.ufid()));
             let to = to.map_or(ops.len(), |len| from + len);

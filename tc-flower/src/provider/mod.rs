@@ -39,9 +39,9 @@ pub type Clock = Box<dyn Fn() -> Moment + Send>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TcOptions {
     /// Use a chain for each recirculation id. This is off by default: a packet that misses in a
-    /// chain reaches a capture on the representor as the actions before have changed it and
-    /// without its recirculation id, so the host would start over with a changed packet and count
-    /// it twice. Turn it on only where that can't happen, or to test chains.
+    /// chain is captured on the representor after earlier actions have changed it and without its
+    /// recirculation id, so the host would start over with a changed packet and count it twice.
+    /// Turn it on only where that can't happen, or to test chains.
     pub recirculation: bool,
 }
 

@@ -44,7 +44,7 @@ fn flow(text: &str, actions: &str) -> Arc<Megaflow> {
     Arc::new(Megaflow::new(matching, actions))
 }
 
-/// From port 1 to station `n`.
+/// Makes a megaflow from port 1 to station `n`.
 fn station(n: u8, actions: &str) -> Arc<Megaflow> {
     flow(&format!("in_port(1),eth(dst=02:00:00:00:00:{n:02x}),eth_type(0x0800)"), actions)
 }
@@ -153,7 +153,7 @@ fn a_replacement_is_there_before_the_old_one_goes_and_takes_precedence() {
     let dumped = dump(&mut tc);
     assert_eq!((dumped.len(), dumped[0].generation), (1, Generation(2)));
     assert_eq!(dumped[0].flow.as_deref(), Some(&*new));
-    // Back and forth in one batch: order on one ufid is kept.
+    // Two replaces and a removal of one ufid in one batch are done in their order.
     let results = apply(&mut tc, &[replace(&old, 3), replace(&new, 4), remove(&new)]);
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert!(kernel.locations().is_empty());
@@ -186,7 +186,7 @@ fn what_the_driver_refused_in_the_probe_is_not_admitted() {
     let refusal = tc.admission.admit(&tos).unwrap_err().first;
     assert_eq!((refusal.reason, refusal.subject.as_str()), (Reason::MatchField, "ip_tos"));
     assert!(refusal.detail.contains("can't match the tos"), "{refusal}");
-    // The driver's reason stands beside those of the translation.
+    // The refusals have the driver's reason and those of the translation.
     let more = flow("in_port(1),dp_hash(1),eth_type(0x0800),ipv4(tos=0x20)", "trunc(99),9");
     let all = tc.admission.admit(&more).unwrap_err();
     let all: Vec<_> = all.iter().map(|why| format!("{} {}", why.reason, why.subject)).collect();
@@ -248,7 +248,7 @@ fn a_restart_adopts_what_is_right_and_can_remove_the_rest() {
     let install_operators = Op::Install { flow: one.clone(), generation: operators };
     apply(&mut first, &[install_operators, install(&two, 9)]);
     kernel.hit(kernel.locations()[0], 2, 128);
-    // Somebody changed the second one: another action, our cookie still.
+    // Another tool changed the action of the second filter, which still has our cookie.
     let at = kernel.locations()[1];
     let drop_it = station(3, "drop");
     apply(&mut first, &[install(&drop_it, 1)]);

@@ -39,7 +39,7 @@ pub(crate) mod implied {
     pub(crate) const CVLAN_TPID: u16 = 1 << 6;
     pub(crate) const MPLS1: u16 = 1 << 7;
     pub(crate) const MPLS2: u16 = 1 << 8;
-    /// The cookie has room for this many bits.
+    /// The bits for which the cookie has room.
     pub(crate) const ALL: u16 = 0x0fff;
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn translate_from(
     Rule { ifindex, chain, protocol, keys: out, actions, implied }
 }
 
-/// How many VLAN tags the match requires.
+/// The number of VLAN tags that the match requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Tags {
     /// The match does not say how many tags the packet has.

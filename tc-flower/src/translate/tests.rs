@@ -34,7 +34,7 @@ fn rule(keys: &str, actions: &str) -> Rule {
     translate(&flow(keys, actions), &target()).unwrap()
 }
 
-/// Kind, value and mask of each key.
+/// Returns kind, value and mask of each key.
 fn keys(keys: &str) -> Vec<(u16, Vec<u8>, Vec<u8>)> {
     let rule = rule(keys, "2");
     rule.keys.iter().map(|key| (key.kind, key.value().to_vec(), key.mask().to_vec())).collect()
@@ -46,7 +46,7 @@ fn untagged_is_implied_by_the_ethertype_and_wild_is_every_protocol() {
     assert_eq!((untagged.protocol, untagged.keys.len()), (0x0800, 1));
     let wild = rule("eth(dst=02:00:00:00:00:01),vlan(cfi=0/0)", "2");
     assert_eq!((wild.protocol, wild.keys.len()), (3, 1));
-    // Every EtherType, but no tag: tc has no filter for that.
+    // tc has no filter for every EtherType without a tag.
     assert!(refusal("eth(dst=02:00:00:00:00:01)", "2").contains("tc can match \"no tag\" by"));
 }
 
@@ -66,11 +66,11 @@ fn tags_are_keys_and_the_protocol_is_the_outermost() {
     assert_eq!(two.iter().map(|key| key.0).collect::<Vec<_>>(), [8, 23, 25, 77, 78, 79]);
 }
 
-/// What would make a filter narrower or wider than the megaflow.
+/// A megaflow is refused if its filter would be narrower or wider.
 #[test]
 fn a_filter_never_matches_other_packets_than_its_megaflow() {
     let cases = [
-        // Any number of tags, but one EtherType: tc has a filter for each number only.
+        // tc has no filter for one EtherType behind any number of tags, only for each number.
         ("eth_type(0x0800),vlan(vid=0/0,cfi=0/0)", "match-mask vlan_tci"),
         ("eth_type(0x8100),vlan(vid=5/0xf00)", "match-mask vlan_tci"),
         ("eth_type(0x8100),vlan(vid=5,pcp=3/1)", "match-mask vlan_tci"),
@@ -83,13 +83,14 @@ fn a_filter_never_matches_other_packets_than_its_megaflow() {
         ("eth_type(0x86dd),ipv6(label=5)", "match-field ipv6_label"),
         ("eth_type(0x0806),arp(op=3)", "match-value arp_op"),
         ("eth_type(0x0806),arp(op=1/0xff)", "match-mask arp_op"),
-        // A later IPv6 fragment's protocol is 44 for us, and what is behind the header for tc.
+        // The protocol of a later IPv6 fragment is 44 in our key, but tc shows the one behind the
+        // fragment header.
         ("eth_type(0x86dd),ipv6(proto=17)", "match-mask ip_frag"),
         ("eth_type(0x86dd),ipv6(dst=fd00::1,proto=50)", "match-mask ip_frag"),
         ("eth_type(0x86dd),ipv6(proto=44)", "match-value ip_proto"),
         ("eth_type(0x86dd),ipv6(proto=51,frag=no)", "match-value ip_proto"),
         ("eth_type(0x86dd),ipv6(proto=0,frag=no)", "match-value ip_proto"),
-        // What tc does not look into has zeros everywhere.
+        // tc shows zeros for ARP operations that it does not read.
         ("eth_type(0x0806),arp(sip=0.0.0.0)", "match-mask arp_op"),
         ("eth_type(0x0806),arp(sip=0.0.0.0/255.0.0.0,tha=00:00:00:00:00:00)", "match-mask arp_op"),
         ("eth_type(0x8035),arp(sip=0.0.0.0)", "match-mask arp_op"),
@@ -131,7 +132,7 @@ fn every_fault_is_a_reason_and_each_is_said_once() {
             "set-field arp_sip: tc does not rewrite it",
         ]
     );
-    // Both tags in part, and actions that take them off as they are.
+    // Both tags are matched in part, and the actions pop them.
     assert_eq!(
         why(
             "in_port(1),eth_type(0x88a8),vlan(vid=5/0xf00),encap(eth_type(0x8100),\
@@ -158,7 +159,7 @@ fn every_fault_is_a_reason_and_each_is_said_once() {
     );
 }
 
-/// What is like it and exact is taken.
+/// Similar megaflows whose filter is exact are taken.
 #[test]
 fn what_implies_the_rest_of_a_match_is_a_filter() {
     for keys in [
@@ -296,7 +297,7 @@ fn rewrites_that_a_checksum_can_not_follow_are_refused() {
     assert!(refusal("eth_type(0x0800)", many.trim_end_matches(',')).contains("at most 32"));
 }
 
-/// Matches that are close to sense: each field wild, whole or under a random mask.
+/// Makes matches that mostly make sense: each field is wild, whole or under a random mask.
 fn any_match() -> impl Strategy<Value = Match> {
     let eth_type =
         prop_oneof![Just(0x0800u16), Just(0x86dd), Just(0x0806), Just(0x8847), Just(0x88b5)];
@@ -316,7 +317,7 @@ fn any_match() -> impl Strategy<Value = Match> {
                 },
             );
         }
-        // Most of them can be translated.
+        // With a matched EtherType, most matches can be translated.
         (key.eth_type, mask.eth_type, key.ip_proto) = (eth_type, 0xffff, proto);
         mask.ip_proto = if bits[0].0 > 0 { 0xff } else { 0 };
         (key.ip_frag, mask.ip_frag) = (0, 0xff);
@@ -344,7 +345,7 @@ fn any_match() -> impl Strategy<Value = Match> {
     })
 }
 
-/// Takes fields out of the mask that packets of this kind do not have.
+/// Removes the fields from the mask that packets of this kind do not have.
 fn clear_foreign(mask: &mut Mask, eth_type: u16, proto: u8) {
     let keep: &[Attr] = match eth_type {
         0x0800 => &[Attr::Ip, Attr::Ipv4, Attr::Transport, Attr::TcpFlags],
@@ -404,7 +405,7 @@ fn any_actions() -> impl Strategy<Value = Vec<Action>> {
     })
 }
 
-/// Megaflows of which most can be translated: for the tests of encoding too.
+/// Makes megaflows, most of which can be translated. The tests of encoding use them too.
 pub(crate) fn any_megaflow() -> impl Strategy<Value = Megaflow> {
     (any_match(), any_actions()).prop_map(|(matching, actions)| Megaflow::new(matching, actions))
 }
@@ -412,8 +413,7 @@ pub(crate) fn any_megaflow() -> impl Strategy<Value = Megaflow> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Nothing is silently widened: a mask bit that is turned over changes the filter or is
-    /// refused.
+    /// No filter is silently widened: a flipped mask bit changes the filter or is refused.
     #[test]
     fn every_mask_bit_counts(
         flow in any_megaflow(),

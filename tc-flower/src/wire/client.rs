@@ -1,5 +1,5 @@
-//! Requests and their answers: batches of up to 64 messages in one datagram, every answer
-//! matched to its request by sequence number, extended-ack text kept.
+//! Sends requests in batches of up to 64 messages in one datagram, matches every answer to its
+//! request by sequence number, and keeps the extended-ack text.
 
 use std::io;
 use std::time::Duration;
@@ -45,9 +45,9 @@ impl std::fmt::Display for Nack {
 /// The outcome of one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
-    /// Acknowledged.
+    /// The kernel acknowledged the request.
     Done,
-    /// Refused.
+    /// The kernel refused the request.
     Refused(Nack),
     /// The answer was lost or did not come in time: the caller must ask for the current state.
     Unknown,
@@ -78,7 +78,7 @@ pub(crate) enum WireError {
 pub(crate) struct Batch {
     writer: Writer,
     first: u32,
-    /// Offset behind each request.
+    /// The offset of the end of each request.
     ends: Vec<usize>,
 }
 
@@ -245,7 +245,7 @@ impl<T: Transport> Client<T> {
         Err(WireError::Interrupted)
     }
 
-    /// Reads one dump to its end; false if it was interrupted or a part was lost.
+    /// Reads one dump to its end; returns false if the dump was interrupted or a part was lost.
     fn read_dump(
         &mut self,
         seq: u32,

@@ -18,17 +18,17 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], 
         .ok_or(Malformed("a value is cut short"))
 }
 
-/// Four bytes in the machine's order.
+/// Reads four bytes in the machine's order.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
     array(bytes, at).map(u32::from_ne_bytes)
 }
 
-/// Two bytes in the machine's order.
+/// Reads two bytes in the machine's order.
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
     array(bytes, at).map(u16::from_ne_bytes)
 }
 
-/// Eight bytes in the machine's order.
+/// Reads eight bytes in the machine's order.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Result<u64, Malformed> {
     array(bytes, at).map(u64::from_ne_bytes)
 }
@@ -106,27 +106,27 @@ impl<'a> Attr<'a> {
         self.payload.try_into().map_err(|_| Malformed("an attribute's length"))
     }
 
-    /// One byte.
+    /// Reads the payload as one byte.
     pub(crate) fn u8(&self) -> Result<u8, Malformed> {
         self.exact().map(|[byte]| byte)
     }
 
-    /// Two bytes in the machine's order.
+    /// Reads the payload as two bytes in the machine's order.
     pub(crate) fn u16(&self) -> Result<u16, Malformed> {
         self.exact().map(u16::from_ne_bytes)
     }
 
-    /// Two bytes in network order.
+    /// Reads the payload as two bytes in network order.
     pub(crate) fn be16(&self) -> Result<u16, Malformed> {
         self.exact().map(u16::from_be_bytes)
     }
 
-    /// Four bytes in the machine's order.
+    /// Reads the payload as four bytes in the machine's order.
     pub(crate) fn u32(&self) -> Result<u32, Malformed> {
         self.exact().map(u32::from_ne_bytes)
     }
 
-    /// Text up to the first zero.
+    /// Reads the payload as text up to the first zero.
     pub(crate) fn text(&self) -> String {
         text(self.payload)
     }

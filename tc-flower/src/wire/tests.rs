@@ -8,7 +8,7 @@ use super::consts::*;
 use super::read::Attr;
 use super::*;
 
-/// A transport that says what it was told to.
+/// A transport that gives prepared answers.
 #[derive(Default)]
 struct Script {
     sent: Vec<Vec<u8>>,
@@ -55,14 +55,14 @@ fn message(kind: u16, flags: u16, seq: u32, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An ack: errno, then the request's header, then extended-ack attributes.
+/// Makes an ack: errno, then the request's header, then extended-ack attributes.
 fn ack(seq: u32, errno: i32, text: Option<&str>) -> Vec<u8> {
     let mut body = (-errno).to_ne_bytes().to_vec();
     body.extend([0; 16]);
     let mut flags = NLM_F_CAPPED;
     if let Some(text) = text {
         let mut w = Writer::default();
-        // An attribute of another kind is passed over.
+        // An attribute of another kind is ignored.
         w.u32(2, 12);
         w.text(NLMSGERR_ATTR_MSG, text);
         body.extend(w.as_bytes());
@@ -130,7 +130,8 @@ fn answers_are_matched_by_number_and_keep_the_kernels_words() {
     let echo = message(RTM_NEWTFILTER, 0, 2, &[0; 20]);
     let (outcomes, echoed) = transact(
         vec![
-            // From an earlier request, then out of order, two in one datagram.
+            // An answer to an earlier request comes first, then two answers out of order in one
+            // datagram.
             Ok(ack(77, 5, None)),
             Ok([ack(3, 28, Some("flow table full")), ack(1, 0, None)].concat()),
             Ok(echo),
@@ -155,7 +156,7 @@ fn what_is_lost_late_or_mangled_is_unknown_and_nothing_else() {
     let cut = ack(1, 0, None)[..17].to_vec();
     let (outcomes, _) = transact(vec![Ok(cut), Ok(vec![]), Ok(vec![1, 2, 3])], 1);
     assert_eq!(outcomes, [Outcome::Unknown]);
-    // Somebody else's port in the header.
+    // The header names the port of another socket.
     let mut other = ack(1, 0, None);
     other[12] = 9;
     let (outcomes, _) = transact(vec![Ok(other)], 1);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Packets of a port: received, sent; by the CPU: received, sent.
+/// Packets that a port received and sent, then those that the CPU received and sent.
 fn packets(tc: &mut FakeTc) -> Vec<(u32, [u64; 5])> {
     let ports = tc.traffic().unwrap().into_iter().map(|port| {
         assert!(!port.exact);
@@ -28,7 +28,7 @@ fn ports_that_tell_the_hardwares_share_are_witnesses_from_the_first_reading_on()
     assert_eq!(packets(&mut tc), [(1, [0; 5]), (2, [0; 5])]);
     count(11, [110, 230, 2], Some([11, 22, 0]));
     assert_eq!(packets(&mut tc), [(1, [10, 30, 1, 1, 2]), (2, [0; 5])]);
-    // Made anew: it counts from zero, and what it shows came since.
+    // The interface was made anew and counts from zero, so its whole reading is new traffic.
     count(11, [3, 4, 0], Some([2, 1, 0]));
     assert_eq!(packets(&mut tc), [(1, [13, 34, 1, 3, 3]), (2, [0; 5])]);
 }

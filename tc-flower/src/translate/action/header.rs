@@ -27,7 +27,7 @@ pub(crate) const PLACES: &[Place] = &[
     place(Field::IpTtl, Header::Ipv4, 8, 1),
     place(Field::Ipv4Src, Header::Ipv4, 12, 4),
     place(Field::Ipv4Dst, Header::Ipv4, 16, 4),
-    // Version 4 bits, traffic class 8, flow label 20.
+    // IPv6 begins with 4 bits of version, 8 of traffic class and 20 of flow label.
     Place { field: Field::IpTos, header: Header::Ipv6, offset: 0, bytes: 2, shift: 4 },
     place(Field::IpTtl, Header::Ipv6, 7, 1),
     place(Field::Ipv6Src, Header::Ipv6, 8, 16),
