@@ -1,4 +1,4 @@
-//! The card's action lists: bytes and meaning.
+//! The card's action lists: their bytes and their meaning.
 
 use flow::action::SetFields;
 use flow::{Action, Attr, Field, Key, PortId, RecircId};
@@ -6,7 +6,7 @@ use flow::{Action, Attr, Field, Key, PortId, RecircId};
 use crate::int::to_u32;
 use crate::register::Features;
 
-/// Op numbers.
+/// The numbers of the card's operations.
 pub(crate) mod op {
     pub(crate) const OUTPUT: u8 = 1;
     pub(crate) const SET_FIELD: u8 = 2;
@@ -18,22 +18,22 @@ pub(crate) mod op {
     pub(crate) const TO_HOST: u8 = 8;
 }
 
-/// A field that SET_FIELD knows.
+/// A field that SET_FIELD can write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settable {
-    /// Its number.
+    /// The field's number in SET_FIELD.
     pub(crate) id: u16,
-    /// The key's field.
+    /// The field of the key.
     pub(crate) field: Field,
-    /// Bytes of value and of mask each.
+    /// The length in bytes of the value, and of the mask.
     pub(crate) width: usize,
-    /// What the card must have.
+    /// The feature that the card must have.
     pub(crate) feature: Features,
 }
 
 macro_rules! settable {
     ($($id:literal $field:ident $width:literal $feature:ident;)*) => {
-        /// All of them, in the order in which they are written.
+        /// All fields that SET_FIELD can write, in the order in which they are written.
         pub(crate) const SETTABLE: &[Settable] = &[$(Settable {
             id: $id, field: Field::$field, width: $width, feature: Features::$feature,
         },)*];
@@ -63,13 +63,13 @@ settable! {
 /// One action of a card's list, decoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum CardAction {
-    /// Send it out of a wire port.
+    /// Send the packet out of a wire port.
     Output(u16),
-    /// Change headers; a `Set` of ports has protocol 0, for "whatever the packet has".
+    /// Change headers. A `Set` of ports has protocol 0, which stands for the packet's protocol.
     Edit(Action),
-    /// Look it up again.
+    /// Look the packet up again.
     Recirc(u32),
-    /// Hand it to the host.
+    /// Send the packet to the host.
     ToHost,
 }
 
@@ -96,7 +96,7 @@ impl Writer {
         self.action(op::OUTPUT, port, &[]);
     }
 
-    /// The masked bits of one field.
+    /// Appends a SET_FIELD of the masked bits of one field.
     pub(crate) fn set(&mut self, settable: &Settable, value: u128, mask: u128) {
         let mut body = [0; 32];
         let width = settable.width;
@@ -127,7 +127,7 @@ impl Writer {
     }
 }
 
-/// Reads a list; `None` if it is malformed. Adjacent sets of one header become one edit.
+/// Decodes a list; `None` if it is malformed. Adjacent sets of one header become one edit.
 pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<CardAction>> {
     let mut out: Vec<CardAction> = Vec::new();
     while !bytes.is_empty() {
@@ -208,8 +208,8 @@ fn same_header(a: Attr, b: Attr) -> bool {
     a == b || with(Attr::Ipv4) || with(Attr::Ipv6)
 }
 
-/// A list as the megaflow that it came from had it: ports by their datapath numbers, and what
-/// the card takes from the packet (protocol, IP version) from the match.
+/// Converts a list back into the megaflow's actions: wire ports become datapath ports, and the
+/// protocol and IP version, which the card takes from the packet, come from the match.
 pub(crate) fn to_flow(
     list: &[CardAction],
     key: &Key,

@@ -1,4 +1,4 @@
-//! From a megaflow to an entry of the card, or why not: pure, without the card.
+//! Translates a megaflow into an entry of the card, or says why not; pure, without the card.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,25 +14,27 @@ use crate::register::{CardCapabilities, Features};
 /// A megaflow in the card's form.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CardEntry {
-    /// Under the mask.
+    /// The key under the mask.
     pub key: CardKey,
-    /// Which bits count.
+    /// The bits of the key that count.
     pub mask: CardKey,
     /// The action list.
     pub actions: Vec<u8>,
 }
 
-/// The decision function of a card: what it can do, and which datapath port each wire is.
+/// The decision function of a card: it knows the card's abilities and the datapath port of each
+/// wire.
 pub struct CardAdmission {
     capabilities: Capabilities,
     features: Features,
     action_bytes: usize,
-    /// Wire port i is this datapath port.
+    /// The datapath port of each wire port.
     ports: Vec<PortId>,
 }
 
 impl CardAdmission {
-    /// For a card with these capabilities whose wires are these ports, in order.
+    /// Creates the admission for a card with these capabilities whose wires are these ports, in
+    /// order.
     #[must_use]
     pub fn new(card: &CardCapabilities, ports: &[PortId]) -> CardAdmission {
         let mut fields: BTreeMap<Field, FieldSupport> =
@@ -63,7 +65,7 @@ impl CardAdmission {
                 actions,
                 set,
                 ports: ports.iter().copied().collect(),
-                // Each action takes at least four bytes.
+                // Each action takes at least four bytes of the list.
                 max_actions: card.action_bytes as usize / 4,
             },
             features: card.features,
@@ -72,20 +74,20 @@ impl CardAdmission {
         }
     }
 
-    /// The wire port of a datapath port.
+    /// Returns the wire port of a datapath port.
     #[must_use]
     pub fn wire(&self, port: PortId) -> Option<u16> {
         let wire = self.ports.iter().position(|p| *p == port)?;
         u16::try_from(wire).ok()
     }
 
-    /// The datapath port of a wire port.
+    /// Returns the datapath port of a wire port.
     #[must_use]
     pub fn port(&self, wire: u16) -> Option<PortId> {
         self.ports.get(usize::from(wire)).copied()
     }
 
-    /// Translates; each bit of the mask is consumed, or a refusal names its field.
+    /// Translates a megaflow. Each bit of the mask is consumed, or a refusal names its field.
     pub fn encode(&self, flow: &Megaflow) -> Result<CardEntry, Refusals> {
         let mut reasons = Reasons::default();
         reasons.keep(self.capabilities.admit(flow));
@@ -94,7 +96,7 @@ impl CardAdmission {
         reasons.into_result(CardEntry { key, mask, actions })
     }
 
-    /// What the card has no place for is a reason, and is left out.
+    /// Encodes the match. A field that the card has no place for is left out, with a refusal.
     fn encode_match(&self, matching: &Match, reasons: &mut Reasons) -> (CardKey, CardKey) {
         let (from, bits) = (matching.key(), matching.mask());
         let exact_type = bits.eth_type == u16::MAX;
@@ -103,11 +105,11 @@ impl CardAdmission {
         left.in_port = 0;
         let placed = key::FIXED.iter().copied().chain(key::family_fields(family));
         placed.for_each(|(field, _)| left.set(field, 0));
-        // What the card has in no packet at all is refused by its capabilities.
+        // A field that the card has in no packet was already refused by the capabilities.
         let elsewhere = |field: &Field| self.capabilities.fields.contains_key(field);
         for field in left.fields().filter(elsewhere) {
-            // A packet of another family has 0 there, so a match on 0 is always true: nothing
-            // is widened by leaving it out. Any other value can't be hit.
+            // A packet of another family has 0 in this field. A match on 0 is then always true, so
+            // leaving it out widens nothing; a match on any other value can't be hit.
             let refusal = if !exact_type {
                 let detail = format!("{} has no place without an exact eth_type", field.name());
                 Refusal::new(Reason::MatchMask, "eth_type").detail(detail)
@@ -124,7 +126,7 @@ impl CardAdmission {
         (masked(&key::encode(from, family, wire), &mask), mask)
     }
 
-    /// The wire port of a datapath port that is named as `what`.
+    /// Returns the wire port of a datapath port; a refusal calls the port `what`.
     fn wire_of(&self, port: PortId, what: &str) -> Result<u16, Refusal> {
         self.wire(port).ok_or_else(|| Refusal::new(Reason::Port, format!("{what} {port}")))
     }
@@ -174,7 +176,8 @@ impl CardAdmission {
         bytes
     }
 
-    /// An entry as the card shows it, as a megaflow; `None` if we would not have written it.
+    /// Decodes an entry read from the card; `None` if this driver would not have written the
+    /// entry.
     #[must_use]
     pub fn decode(&self, entry: &CardEntry) -> Option<Megaflow> {
         let bits = key::decode(&entry.mask, Family::Other);
@@ -188,13 +191,13 @@ impl CardAdmission {
         let list = action::decode(&entry.actions)?;
         let actions = action::to_flow(&list, matching.key(), |wire| self.port(wire))?;
         let flow = Megaflow::new(matching, actions);
-        // Only what comes back the same is ours.
+        // An entry is ours only if the megaflow encodes to the same bytes.
         (self.encode(&flow).ok()? == *entry).then_some(flow)
     }
 }
 
-/// What is known of the packet's headers while its actions run: SET_FIELD of the card applies to
-/// whatever header it finds, so `set(ipv4(…))` needs to know that it will find IPv4.
+/// The facts known about the packet's headers while its actions run. The card's SET_FIELD applies
+/// to whatever header it finds, so `set(ipv4(…))` needs to know that it will find IPv4.
 #[derive(Clone, Copy, Default)]
 struct Known {
     eth_type: Option<u16>,
@@ -242,8 +245,8 @@ impl Known {
             | Attr::EthType
             | Attr::TcpFlags => return refuse(first, "the card can't rewrite it"),
         }
-        // A set names one header; a field of another one in its mask would be ignored by the
-        // host and done by the card.
+        // A set names one header. If its mask had a field of another header, the host would ignore
+        // the field and the card would set it.
         let foreign = |field: &Field| {
             let ip = matches!(set.attr, Attr::Ip | Attr::Ipv4 | Attr::Ipv6);
             !(field.attr() == set.attr || ip && field.attr() == Attr::Ip)

@@ -1,5 +1,5 @@
-//! The command channel: records into the ring, completions out of it, and what to do when none
-//! come.
+//! The command channel: puts command records into the ring, takes completions out, and handles a
+//! completion that does not come.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use crate::ring::record::{Completion, RECORD_BYTES, Status};
 use crate::ring::{Consumer, Producer};
 use crate::sys::Interrupt;
 
-/// Wait for an interrupt before the card is looked at again.
+/// The time to wait for an interrupt before the card is looked at again.
 const SLICE: Duration = Duration::from_millis(20);
-/// Wait where there are no interrupts.
+/// The time to sleep between looks where there are no interrupts.
 const POLL: Duration = Duration::from_micros(50);
 
 /// One command queue with its completion queue.
@@ -23,13 +23,14 @@ pub(crate) struct Channel {
     interrupt: Option<Interrupt>,
     pub(crate) device: Arc<Device>,
     epoch: u32,
-    /// Number of the next command and of the next completion: they come in order.
+    /// The numbers of the next command and of the next completion; completions come in order.
     sequence: u32,
     completed: u32,
     depth: u32,
-    /// How long a command may take.
+    /// The longest time that a command may take.
     patience: Duration,
-    /// Completions of an earlier epoch that the card may still write: no more than its ring holds.
+    /// The number of completions of an earlier epoch that the card may still write: at most a full
+    /// ring.
     stale: u16,
 }
 
@@ -59,12 +60,12 @@ impl Channel {
         }
     }
 
-    /// Commands without a completion.
+    /// Returns the number of commands without a completion.
     pub(crate) fn in_flight(&self) -> u32 {
         self.sequence.wrapping_sub(self.completed)
     }
 
-    /// Queues a command; false if a completion has to be taken first.
+    /// Queues a command; returns false if a completion has to be taken first.
     pub(crate) fn push(&mut self, command: &mut Command) -> Result<bool, Error> {
         if self.in_flight() >= self.depth {
             return Ok(false);
@@ -75,7 +76,7 @@ impl Channel {
         Ok(is_queued)
     }
 
-    /// The next completion, if it is there; each belongs to the oldest command in flight.
+    /// Returns the next completion, if one has come; it belongs to the oldest command in flight.
     pub(crate) fn poll(&mut self) -> Result<Option<Completion>, Error> {
         while self.in_flight() > 0 && self.completions.waiting()? > 0 {
             let mut record = [0; RECORD_BYTES];
@@ -100,12 +101,13 @@ impl Channel {
         Ok(None)
     }
 
-    /// The completion of the oldest command in flight: tells the card what is queued, and waits.
+    /// Tells the card what is queued and waits for the completion of the oldest command in flight.
     pub(crate) fn wait(&mut self) -> Result<Completion, Error> {
         self.commands.ring();
         let start = Instant::now();
         loop {
-            // Looked at before the completions: a thread that was stopped meanwhile finds them.
+            // The clock is read before the completions: a thread that was stopped in between still
+            // finds a completion that came in time.
             let is_late = start.elapsed() > self.patience;
             if let Some(completion) = self.poll()? {
                 return Ok(completion);
@@ -126,12 +128,12 @@ impl Channel {
         }
     }
 
-    /// Tells the card of what is queued without waiting.
+    /// Tells the card what is queued; does not wait.
     pub(crate) fn ring(&mut self) {
         self.commands.ring();
     }
 
-    /// Executes one command alone, whatever its status; nothing else may be in flight.
+    /// Executes one command alone and accepts any status; nothing else may be in flight.
     pub(crate) fn execute(&mut self, mut command: Command) -> Result<Completion, Error> {
         debug_assert_eq!(self.in_flight(), 0);
         if self.push(&mut command)? {
@@ -140,7 +142,7 @@ impl Channel {
         Err(Error::Unusable("the card has completed its commands and keeps their ring full".into()))
     }
 
-    /// The same for one that has to succeed.
+    /// Executes one command alone, and fails if its status is not success.
     pub(crate) fn call(&mut self, command: Command) -> Result<Completion, Error> {
         let completion = self.execute(command)?;
         match completion.status {

@@ -1,4 +1,4 @@
-//! CRC-32C (Castagnoli), eight bytes a step.
+//! CRC-32C (Castagnoli), eight bytes per step.
 
 const POLYNOMIAL: u32 = 0x82f6_3b78; // 0x1edc6f41 reflected (RFC 3720, appendix B.4)
 
@@ -30,7 +30,7 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
-/// The CRC of the bytes: initial value and final XOR all-ones.
+/// Returns the CRC of the bytes; the initial value and the final XOR are all-ones.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     let mut chunks = bytes.chunks_exact(8);

@@ -1,4 +1,4 @@
-//! What all parts of an open card share: is it there, does it keep the rules, what ends it.
+//! The state that all parts of an open card share: presence, broken rules, the final reset.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,14 @@ use crate::register::words::dbg;
 use crate::register::{Ctrl, Err as ErrBlock, State, Window};
 use crate::sys::Arena;
 
-/// What all parts of an open card share. The last one to go resets the card, so that it never
-/// writes to memory that is given back.
+/// The state that all parts of an open card share. Dropping the last reference resets the card, so
+/// that the card never writes to memory that is given back.
 pub(crate) struct Device {
     pub(crate) ctrl: Ctrl,
     pub(crate) err: ErrBlock,
     pub(crate) debug: Window,
     gone: AtomicBool,
-    /// How the card broke the rules: no part of the driver uses it any more.
+    /// The broken rule, if any; once set, no part of the driver uses the card any more.
     broken: OnceLock<String>,
     /// Dropped last, after the reset.
     _arena: Arc<Arena>,
@@ -24,7 +24,8 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// A card that was found; the arena and `keep` live until it is reset.
+    /// Creates the state of a card that was found; the arena and `keep` live until the card is
+    /// reset.
     pub(crate) fn new(
         ctrl: Ctrl,
         err: ErrBlock,
@@ -36,7 +37,7 @@ impl Device {
         Device { ctrl, err, debug, gone, broken, _arena: arena, _keep: keep }
     }
 
-    /// Fails if the card is gone or no longer answers.
+    /// Fails if the card is gone, has halted or has broken the rules.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.gone.load(Ordering::Relaxed) {
             return Err(Error::Gone);
@@ -48,23 +49,23 @@ impl Device {
             Ok(State::Halted) => Err(Error::Halted { code: self.err.code()? }),
             Ok(_) => Ok(()),
             Err(error) => {
-                // Never touch its registers again.
+                // Never touch the card's registers again.
                 self.gone.store(true, Ordering::Relaxed);
                 Err(error)
             }
         }
     }
 
-    /// Notes an error that only a card that breaks the rules makes. It is not used any more, but
-    /// it is still there, so it is reset at the end.
+    /// Records an error that only a card that breaks the rules makes. The card is not used any
+    /// more, but it is still there, so it is reset at the end.
     pub(crate) fn distrust(&self, error: &Error) {
         if let Error::Unusable(why) = error {
-            // The first reason is the one that matters.
+            // The first reason is kept; later ones are ignored.
             let _ = self.broken.set(why.clone());
         }
     }
 
-    /// Live exact-match slots and masked rows, as the card counts them.
+    /// Returns the numbers of live exact-match slots and masked rows, as the card counts them.
     pub(crate) fn entries_used(&self) -> Result<(u32, u32), Error> {
         self.check()?;
         Ok((self.debug.read(dbg::EM_USED)?, self.debug.read(dbg::TCAM_USED)?))
@@ -74,7 +75,7 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         if !self.gone.load(Ordering::Relaxed) {
-            // A card that does not answer any more can't be told anything: nothing else to do.
+            // Errors are ignored: a card that no longer answers can't be told anything.
             if matches!(self.ctrl.state(), Ok(State::Ready | State::Degraded)) {
                 let _ = self.ctrl.quiesce();
             }

@@ -1,4 +1,4 @@
-//! The driver: finds out what the card is, brings it up, hands out its parts.
+//! The driver: identifies the card, brings it up and hands out its parts.
 
 use std::any::Any;
 use std::io::Read;
@@ -29,42 +29,43 @@ use crate::toeplitz::{SECRET_BYTES, Secret};
 const COMPLETION_VECTOR: u32 = 0;
 const EVENT_VECTOR: u32 = 1;
 const PORT_VECTOR: u32 = 2;
-/// Events that wait until the provider looks.
+/// The event ring has 2^n records.
 const EVENT_LOG2: u32 = 6;
 
-/// What reaches a card.
+/// The parts through which the driver reaches a card.
 pub struct Access {
     /// BAR0.
     pub bar: Arc<dyn Bar>,
-    /// Memory that the card can reach.
+    /// The source of memory that the card can reach.
     pub dma: Arc<dyn DmaSource>,
-    /// MSI-X vectors in order; fewer than the card has (or none) means polling for the rest.
+    /// The MSI-X vectors in order; if the card has more, the driver polls for the rest.
     pub interrupts: Vec<Interrupt>,
-    /// Lives as long as the driver.
+    /// An object that lives as long as the driver.
     pub keep: Box<dyn Any + Send + Sync>,
 }
 
-/// How a driver is set up.
+/// The settings of a driver.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The datapath port of each wire port, in the card's order; the card has at least as many
-    /// wires as there are names here.
+    /// The datapath port of each wire port, in the card's order; more ports than the card has
+    /// wires are an error.
     pub ports: Vec<PortId>,
-    /// 2^n commands in flight at most (the card may have room for fewer).
+    /// At most 2^n commands are in flight (fewer if the card has less room).
     pub command_log2: u32,
-    /// 2^n slots in each packet ring.
+    /// Each packet ring has 2^n slots.
     pub packet_log2: u32,
-    /// Bytes of a packet slot, descriptor included; a longer frame is dropped as oversize.
+    /// The size of a packet slot in bytes, descriptor included; a longer frame is dropped as
+    /// oversize.
     pub packet_stride: usize,
-    /// Secrets of the placement hash; `None` takes random ones.
+    /// The secrets of the placement hash; `None` takes random ones.
     pub secrets: Option<[Secret; 2]>,
-    /// How long a command may take until the card counts as gone.
+    /// The longest time that a command may take before the card counts as gone.
     pub patience: Duration,
 }
 
 impl Config {
-    /// The usual sizes: 512 commands, 256 frames of up to 1,984 bytes each way and port; the text's
-    /// 2 s for a command.
+    /// Returns the usual settings: 512 commands, 256 frames of up to 1,984 bytes per direction and
+    /// port, and the 2 s of `docs/fpga-abi.md` for a command.
     #[must_use]
     pub fn new(ports: &[PortId]) -> Config {
         Config {
@@ -77,7 +78,7 @@ impl Config {
         }
     }
 
-    /// Makes the packet slots large enough for frames of that length.
+    /// Makes the packet slots large enough for frames of this length.
     pub fn take_frames(&mut self, length: usize) {
         let stride = (length + DESCRIPTOR_BYTES).next_multiple_of(64);
         self.packet_stride = self.packet_stride.max(stride);
@@ -93,7 +94,7 @@ pub struct Driver {
     ports: Vec<(PortId, Option<RingPort>)>,
 }
 
-/// A card's pieces while it is being brought up.
+/// The parts of a card while it is being brought up.
 struct BringUp {
     blocks: Blocks,
     capabilities: CardCapabilities,
@@ -103,8 +104,8 @@ struct BringUp {
 }
 
 impl Driver {
-    /// Opens a card: walks its blocks, checks that this driver fits, resets it, sets its rings
-    /// up, starts it. Whatever was in its tables is gone.
+    /// Opens a card: walks its blocks, checks that this driver fits, resets the card, sets its
+    /// rings up and starts it. The reset empties the card's tables.
     pub fn open(access: Access, config: &Config) -> Result<Driver, Error> {
         let blocks = Blocks::walk(&access.bar)?;
         check_identity(&blocks.need(Kind::Fwid)?)?;
@@ -151,35 +152,35 @@ impl Driver {
         Driver::open(access, config)
     }
 
-    /// What the card has.
+    /// Returns the card's capabilities.
     #[must_use]
     pub fn capabilities(&self) -> &CardCapabilities {
         &self.capabilities
     }
 
-    /// The decision function.
+    /// Returns the card's decision function.
     #[must_use]
     pub fn admission(&self) -> Arc<CardAdmission> {
         self.admission.clone()
     }
 
-    /// The flow table, for the thread that will own it; `None` the second time.
+    /// Returns the provider, for the thread that will own it; `None` the second time.
     pub fn take_provider(&mut self) -> Option<FpgaProvider> {
         self.provider.take()
     }
 
-    /// The rings of a port, for the thread that will own them; `None` the second time and for a
-    /// port that is not on the card.
+    /// Returns the rings of a port, for the thread that will own them; `None` the second time and
+    /// for a port that is not on the card.
     pub fn take_port(&mut self, port: PortId) -> Option<RingPort> {
         self.ports.iter_mut().find(|(id, _)| *id == port)?.1.take()
     }
 
-    /// Fails if the card is gone or no longer answers.
+    /// Fails if the card is gone, has halted or has broken the rules.
     pub fn check(&self) -> Result<(), Error> {
         self.device.check()
     }
 
-    /// The card's debug counters: slow, for people and tests.
+    /// Reads the card's debug counters; this is slow and meant for people and tests.
     pub fn debug(&self) -> Result<DebugCounters, Error> {
         DebugCounters::read(&self.device.debug)
     }
@@ -189,7 +190,7 @@ impl Driver {
         self.device.ctrl.quiesce()
     }
 
-    /// Lookups again.
+    /// Starts lookups again.
     pub fn resume(&self) -> Result<(), Error> {
         self.device.ctrl.run()
     }

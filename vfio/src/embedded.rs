@@ -9,16 +9,16 @@ use crate::register::CardCapabilities;
 use crate::ring::packet::DESCRIPTOR_BYTES;
 use crate::sys::{Bar, Interrupt, LocalDma};
 
-/// A model card in this process and a driver on it: the embedded card.
+/// The embedded card: a model card in this process, with a driver on it.
 pub struct Embedded {
     /// The driver.
     pub driver: Driver,
-    /// The card: its ledger, its faults, its end.
+    /// The model: for its ledger, for faults, and for its end.
     pub card: ModelCard,
 }
 
 impl Embedded {
-    /// Powers a card with these wires up and opens it. Wire i is `config.ports[i]`.
+    /// Powers up a card with these wires and opens it. Wire i is `config.ports[i]`.
     pub fn start(
         capabilities: CardCapabilities,
         wires: Vec<Box<dyn Wire>>,
@@ -42,7 +42,7 @@ impl Embedded {
         Ok(Embedded { driver, card })
     }
 
-    /// The audit's ground truth.
+    /// Returns the ledger, the audit's ground truth.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.card.ledger()

@@ -1,37 +1,37 @@
-//! What can go wrong between the driver and the card.
+//! The errors between the driver and the card.
 
 use std::io;
 
-/// An error of the driver; each variant is the caller's next move.
+/// An error of the driver; each variant tells the caller what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A register read all-ones: surprise removal. Never touch the card again.
     #[error("the card is gone: its registers read all-ones")]
     Gone,
-    /// The card halted after an error of its own: only a reset helps.
+    /// The card halted after an internal error: only a reset helps.
     #[error("the card halted (error code {code})")]
     Halted {
         /// FIRST_CODE of the ERR block.
         code: u32,
     },
-    /// It did not answer in time.
+    /// The card did not answer in time.
     #[error("the card did not {0} in time")]
     Timeout(&'static str),
-    /// Not a card that this driver can drive.
+    /// The card is not one that this driver can use.
     #[error("not a usable card: {0}")]
     Unusable(String),
-    /// What the host could not give: memory, a file, a mapping.
+    /// The host could not provide memory, a file or a mapping.
     #[error("{what}: {source}")]
     Host {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// An error of the host's own, with what was tried.
+    /// Returns an error of the host, with the operation that failed.
     pub(crate) fn host(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
         Error::Host { what: what.into(), source: source.into() }
     }

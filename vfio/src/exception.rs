@@ -14,7 +14,7 @@ use crate::ring::packet::{DESCRIPTOR_BYTES, Reason, rx, tx};
 use crate::ring::{Consumer, Producer};
 use crate::sys::Interrupt;
 
-/// How often an idle port asks whether the card is still there.
+/// The interval at which an idle port checks whether the card is still there.
 const CHECK: Duration = Duration::from_millis(100);
 
 /// The rings of one wire port.
@@ -25,7 +25,7 @@ pub struct RingPort {
     interrupt: Option<Interrupt>,
     window: PortWindow,
     device: Arc<Device>,
-    /// Longest frame that both the card and a slot take.
+    /// The longest frame that both the card and a slot take.
     longest: usize,
     frame: Vec<u8>,
     checked: Instant,
@@ -68,7 +68,7 @@ impl RingPort {
         let reason = match rx::REASON.get8(record) {
             n if n == Reason::ToHost as u8 => MissReason::ToHost,
             n if n == Reason::RecircLimit as u8 => MissReason::RecircLimit,
-            // A card that does not look packets up hands them over as misses.
+            // A card that is not looking packets up hands them over as misses.
             _ => MissReason::Miss,
         };
         MissDescriptor {
@@ -91,7 +91,8 @@ impl CardPort for RingPort {
         for _ in 0..waiting {
             let mut record = [0; DESCRIPTOR_BYTES];
             self.rx.peek(0, 0, &mut record);
-            // A length that a slot does not hold is a broken card's; its packet is cut to it.
+            // Only a broken card writes a length that exceeds the slot; the packet is cut to the
+            // slot.
             let room = self.rx.stride() - DESCRIPTOR_BYTES;
             let length = (rx::LENGTH.get32(&record) as usize).min(room);
             self.frame.resize(length, 0);
@@ -109,7 +110,7 @@ impl CardPort for RingPort {
     }
 
     fn transmit(&mut self, frame: &[u8]) -> io::Result<bool> {
-        // What can't be sent at all is not taken either: the caller counts it as dropped.
+        // A frame that can't be sent at all is not taken; the caller counts it as dropped.
         if !(14..=self.longest).contains(&frame.len()) {
             return Ok(false);
         }

@@ -1,10 +1,10 @@
-//! The key as the card has it: 80 bytes, big-endian, one area for all of layer 3.
+//! The key as the card has it: 80 bytes, big-endian, with one area for all layer-3 fields.
 
 use flow::{Field, Key};
 
 use crate::layout::{Layout, Word, layout};
 
-/// Bytes of a key.
+/// The length of a key in bytes.
 pub const KEY_BYTES: usize = 80;
 
 /// A key or a mask in the card's form.
@@ -35,14 +35,14 @@ layout! {
     }
 }
 layout! {
-    /// L3 of IPv4.
+    /// The L3 area of IPv4.
     ipv4 "L3_IPV4" {
         IPV4_SRC 0x00 4;
         IPV4_DST 0x04 4;
     }
 }
 layout! {
-    /// L3 of IPv6.
+    /// The L3 area of IPv6.
     ipv6 "L3_IPV6" {
         IPV6_SRC 0x00 16;
         IPV6_DST 0x10 16;
@@ -50,7 +50,7 @@ layout! {
     }
 }
 layout! {
-    /// L3 of ARP.
+    /// The L3 area of ARP.
     arp "L3_ARP" {
         ARP_OP 0x00 2;
         ARP_SIP 0x04 4;
@@ -60,7 +60,7 @@ layout! {
     }
 }
 layout! {
-    /// L3 of MPLS.
+    /// The L3 area of MPLS.
     mpls "L3_MPLS" {
         MPLS0 0x00 4;
         MPLS1 0x04 4;
@@ -68,27 +68,27 @@ layout! {
     }
 }
 
-/// All layouts of the key, for the comparison with the text.
+/// All layouts of the key, for the test that compares them with `docs/fpga-abi.md`.
 pub const LAYOUTS: &[Layout] =
     &[key::LAYOUT, ipv4::LAYOUT, ipv6::LAYOUT, arp::LAYOUT, mpls::LAYOUT];
 
-/// What the L3 area holds.
+/// The layer-3 protocol whose fields are in the L3 area.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
-    /// 0x0800
+    /// EtherType 0x0800.
     Ipv4,
-    /// 0x86dd
+    /// EtherType 0x86dd.
     Ipv6,
-    /// 0x0806, 0x8035
+    /// EtherTypes 0x0806 and 0x8035.
     Arp,
-    /// 0x8847, 0x8848
+    /// EtherTypes 0x8847 and 0x8848.
     Mpls,
-    /// Anything else: the area is 0.
+    /// Any other EtherType: the area is 0.
     Other,
 }
 
 impl Family {
-    /// By EtherType.
+    /// Returns the family of an EtherType.
     #[must_use]
     pub fn of(eth_type: u16) -> Family {
         match eth_type {
@@ -125,7 +125,8 @@ impl Family {
     }
 }
 
-/// Fields with a place of their own. `in_port` is not here: its number is another one.
+/// The fields with a place outside the L3 area. `in_port` is not among them, because the card
+/// numbers ports differently.
 pub(crate) const FIXED: &[(Field, Word)] = &[
     (Field::RecircId, key::RECIRC_ID),
     (Field::EthDst, key::ETH_DST),
@@ -144,14 +145,14 @@ pub(crate) const FIXED: &[(Field, Word)] = &[
     (Field::TcpFlags, key::TCP_FLAGS),
 ];
 
-/// The fields that a family puts into L3.
+/// Returns the fields of a family in the L3 area.
 pub(crate) fn family_fields(family: Family) -> impl Iterator<Item = (Field, Word)> {
     let inside = |word: Word| Word { offset: key::L3.offset + word.offset, ..word };
     family.fields().iter().map(move |(field, word)| (*field, inside(*word)))
 }
 
-/// A key (or mask) in the card's form. Fields that have no place in this family are left out:
-/// of a packet they are 0, of a match the admission sees to them.
+/// Encodes a key or a mask in the card's form. Fields that have no place in this family are left
+/// out: in a packet they are 0, and in a match the admission checks them.
 #[must_use]
 pub fn encode(from: &Key, family: Family, in_port: u16) -> CardKey {
     let mut out = [0; KEY_BYTES];
@@ -167,7 +168,7 @@ pub fn encode(from: &Key, family: Family, in_port: u16) -> CardKey {
     out
 }
 
-/// The way back; `in_port` stays 0.
+/// Decodes a key or a mask; `in_port` stays 0.
 #[must_use]
 pub fn decode(from: &CardKey, family: Family) -> Key {
     let mut out = Key::default();
@@ -178,7 +179,7 @@ pub fn decode(from: &CardKey, family: Family) -> Key {
     out
 }
 
-/// The key under a mask.
+/// Returns the key under a mask.
 #[must_use]
 pub fn masked(key: &CardKey, mask: &CardKey) -> CardKey {
     let mut out = *key;

@@ -1,9 +1,9 @@
 //! The FPGA card: its driver over VFIO, and its model in software, both written against
 //! `docs/fpga-abi.md`.
 //!
-//! `sys` is the only place with unsafe code: VFIO, mapped registers, DMA memory. `register`,
-//! `ring` and `table` are the driver's parts, `provider` and `exception` what it is to the rest
-//! of the project; `model` is the other side of the bus.
+//! `sys` is the only module with unsafe code: VFIO, mapped registers, DMA memory. `register`,
+//! `ring` and `table` are the driver's parts; `provider` and `exception` are its interface to the
+//! rest of the project; `model` is the other side of the bus.
 
 mod action;
 pub mod admission;

@@ -5,16 +5,17 @@
 use crate::int::low32;
 use crate::key::{CardKey, KEY_BYTES};
 
-/// Bytes that are hashed: the key, the mask slot, three zeros.
+/// The number of bytes that are hashed: the key, the mask slot, three zeros.
 pub const INPUT_BYTES: usize = KEY_BYTES + 4;
-/// Bytes of a secret: a 32-bit window must fit at each input bit.
+/// The number of bytes of a secret: each input bit needs a 32-bit window.
 pub const SECRET_BYTES: usize = INPUT_BYTES + 4;
 
-/// A secret of one hash.
+/// The secret of one hash.
 pub type Secret = [u8; SECRET_BYTES];
 
-/// Toeplitz is linear, so the hash of a key is the XOR of the hashes of its nibbles: 168 tables
-/// of 16, with the result of hash 0 in the low and of hash 1 in the high half.
+/// Lookup tables. Toeplitz is linear, so the hash of a key is the XOR of the hashes of its
+/// nibbles: 168 tables of 16 results, each with hash 0 in the low half and hash 1 in the high
+/// half.
 pub struct Toeplitz {
     nibbles: Box<[[u64; 16]]>,
 }
@@ -36,13 +37,13 @@ impl Toeplitz {
         Toeplitz { nibbles }
     }
 
-    /// Both hashes of a masked key under a mask slot.
+    /// Returns both hashes of a masked key under a mask slot.
     #[must_use]
     pub fn hashes(&self, key: &CardKey, mask_id: u8) -> [u32; 2] {
         self.sums(key, mask_id).map(finish)
     }
 
-    /// The same before they are finished.
+    /// Returns both hashes before the finisher.
     fn sums(&self, key: &CardKey, mask_id: u8) -> [u32; 2] {
         let mut sum = self.byte(KEY_BYTES, mask_id);
         for (word, bytes) in key.chunks_exact(8).enumerate() {
@@ -68,7 +69,7 @@ fn finish(sum: u32) -> u32 {
     mixed ^ mixed >> 16
 }
 
-/// The 32 bits of the secret from a bit on.
+/// Returns the 32 bits of the secret that start at this bit.
 fn window(secret: &Secret, bit: usize) -> u32 {
     let first = bit / 8;
     let bytes = &secret[first..(first + 5).min(SECRET_BYTES)];
@@ -81,7 +82,7 @@ fn window(secret: &Secret, bit: usize) -> u32 {
 mod tests {
     use super::*;
 
-    /// The definition of the text, bit by bit.
+    /// The definition in `docs/fpga-abi.md`, bit by bit.
     fn slow(secret: &Secret, input: &[u8; INPUT_BYTES]) -> u32 {
         let bit = |bytes: &[u8], at: usize| bytes[at / 8] >> (7 - at % 8) & 1;
         let mut hash = 0;
@@ -116,7 +117,7 @@ mod tests {
         let sums = [slow(&secret, &input), slow(&other, &input)];
         assert_eq!(toeplitz.sums(&key, 9), sums);
         assert_eq!(toeplitz.hashes(&key, 9), sums.map(finish));
-        // The finisher's own published values.
+        // The published test values of the finisher.
         assert_eq!([0, 1, 0xffff_ffff].map(finish), [0, 0x514e_28b7, 0x81f1_6f39]);
     }
 }

@@ -21,9 +21,9 @@ use crate::ring::record::cause;
 use crate::sys::HostMemory;
 use crate::toeplitz::{SECRET_BYTES, Toeplitz};
 
-/// Longest sleep: the heartbeat is due once a second.
+/// The longest sleep: the heartbeat is due once a second.
 const NAP: Duration = Duration::from_millis(250);
-/// Sleep while a wire without a descriptor has to be looked at.
+/// The sleep while there is a wire without a descriptor, which has to be looked at.
 const SHORT_NAP: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(super) struct PortCounts {
 pub(super) struct Port {
     pub(super) wire: Box<dyn Wire>,
     pub(super) broken: bool,
-    /// What the wire has taken since its last flush.
+    /// The frames that the wire has taken since its last flush.
     pub(super) taken: Counters,
     link: bool,
     pub(super) counts: PortCounts,
@@ -59,9 +59,9 @@ pub(super) struct Card {
     pub(super) memory: Arc<dyn HostMemory>,
     pub(super) vectors: Arc<Vectors>,
     pub(super) ledger: Ledger,
-    /// Counter updates still to be lost, for tests of the audit.
+    /// The number of counter updates still to be lost, for tests of the audit.
     pub(super) lost_counts: Arc<AtomicU32>,
-    /// Entries, by their cookies, still to be damaged, for tests of repair.
+    /// The entries still to be damaged, by their cookies, for tests of repair.
     pub(super) damages: Arc<Mutex<Vec<(u128, Damage)>>>,
     pub(super) rings: Vec<CardRing>,
     pub(super) tables: Tables,
@@ -128,10 +128,11 @@ impl Card {
         }
     }
 
-    /// One round of everything; true if there was anything to do.
+    /// Does one round of all work; returns true if there was anything to do.
     fn step(&mut self) -> bool {
         let mut busy = self.obey();
-        // Under the lock, so that what is damaged now is so before a command that comes later.
+        // The lock is held until the commands have run: damage requested now precedes any later
+        // command.
         let damages = self.damages.clone();
         let mut damages = damages.lock().unwrap_or_else(PoisonError::into_inner);
         for (cookie, damage) in damages.drain(..) {
@@ -140,7 +141,8 @@ impl Card {
         busy |= self.run_commands();
         drop(damages);
         busy |= self.run_triggers();
-        // The registers follow under the ledger's lock: what the ledger tells, they tell too.
+        // The registers are updated under the ledger's lock, so that both always show the same
+        // numbers.
         let ledger = self.ledger.clone();
         let mut ledger = ledger.state.lock().unwrap_or_else(PoisonError::into_inner);
         busy |= self.run_packets(&mut ledger);
@@ -155,7 +157,7 @@ impl Card {
         busy
     }
 
-    /// Nobody wants anything: look again after announcing the sleep, then sleep.
+    /// Announces the sleep, looks once more for work, and sleeps if there is none.
     fn sleep(&mut self) {
         self.registers.sleeps();
         if !self.step() && !self.registers.stop.load(Ordering::SeqCst) {
@@ -173,10 +175,10 @@ impl Card {
                 None => nap = SHORT_NAP,
             }
         }
-        // A signal ends the sleep early: the loop looks again anyway.
+        // A signal ends the sleep early; the loop looks again anyway.
         let _ = poll(&mut fds, Timespec::try_from(nap).ok().as_ref());
-        // A wire that only reports an error must not turn the sleep into a busy loop; receiving
-        // from it tells what is wrong, and a broken wire is not polled any more.
+        // A wire that only reports an error must not turn the sleep into a busy loop. Receiving
+        // from the wire shows the error, and a broken wire is not polled any more.
         let failed = PollFlags::ERR | PollFlags::NVAL;
         if fds.iter().skip(1).any(|fd| fd.revents().intersects(failed)) {
             std::thread::sleep(SHORT_NAP);
@@ -187,7 +189,7 @@ impl Card {
         State::of(self.registers.get(CTRL, ctrl::STATE)).unwrap_or(State::Halted)
     }
 
-    /// Ticks (microseconds), 31 bits.
+    /// Returns the time in ticks (microseconds), 31 bits.
     pub(super) fn now(&self) -> u32 {
         let micros = self.start.elapsed().as_micros() & 0x7fff_ffff;
         u32::try_from(micros).unwrap_or(0)
@@ -198,7 +200,7 @@ impl Card {
         self.rings[number].refresh(&self.registers)
     }
 
-    /// What CTRL.CMD asked for.
+    /// Executes the command in CTRL.CMD; returns true if there was one.
     fn obey(&mut self) -> bool {
         let command = self.registers.pending.swap(0, Ordering::SeqCst);
         let state = self.state();
@@ -221,7 +223,7 @@ impl Card {
         command != 0
     }
 
-    /// Notices that the host wrote secrets or chose a bank.
+    /// Prepares the placement hash anew if the host wrote secrets or chose a bank.
     pub(super) fn refresh_secrets(&mut self) {
         let version = self.registers.secrets.load(Ordering::SeqCst);
         if version != self.secrets_version {
@@ -251,7 +253,8 @@ impl Card {
             self.rings[number].refresh(&self.registers);
         }
         self.tables.clear();
-        // The secrets stay in their registers, as the text allows; the tables are made anew.
+        // The secrets stay in their registers, as `docs/fpga-abi.md` allows; the hash's tables are
+        // made anew.
         self.secrets_version = self.registers.secrets.fetch_add(1, Ordering::SeqCst);
         self.registers.put(HASH, hash::BANK, 0);
         self.registers.triggers.store(0, Ordering::SeqCst);
@@ -268,16 +271,16 @@ impl Card {
         self.event(cause::ERROR, code, info);
     }
 
-    /// A DMA error on a ring: nothing goes on until a reset.
+    /// Handles a DMA error on a ring: the card halts until a reset.
     pub(super) fn halt(&mut self, ring: usize, code: u32) {
         let info = crate::int::to_u32(ring);
         self.registers.error(code, info, self.now(), err::DMA_ERRORS);
         self.registers.put(CTRL, ctrl::STATE, State::Halted as u32);
-        // Whoever waits for a ring learns of it by looking at STATE.
+        // A thread that waits for a ring wakes up and finds the state in STATE.
         self.vectors.raise_all();
     }
 
-    /// Shadow words and interrupts.
+    /// Writes the shadow words and raises interrupts that are due.
     fn publish(&mut self) {
         let halted = self.state() == State::Halted;
         for number in 0..self.rings.len() {
@@ -306,7 +309,7 @@ impl Card {
         }
     }
 
-    /// Counters into the registers.
+    /// Writes the counters into the registers.
     fn report(&self) {
         let regs = &self.registers;
         for (word, value) in [
@@ -350,7 +353,8 @@ impl Card {
         }
     }
 
-    /// A test may lose a counter update, to see that the audit finds it.
+    /// Returns true if a test wants this counter update lost, to see that the audit finds the
+    /// loss.
     pub(super) fn fault_drops_count(&self) -> bool {
         let left = self.lost_counts.load(Ordering::Relaxed);
         left > 0 && self.lost_counts.fetch_sub(1, Ordering::Relaxed) > 0

@@ -14,12 +14,12 @@ use crate::ring::record::{
 };
 use crate::sys::DmaFault;
 
-/// Commands executed in one go, so that packets don't wait for a long batch.
+/// The number of commands executed in one go; packets must not wait for a long batch.
 const BATCH: u16 = 64;
-/// Bytes of a snapshot written at a time.
+/// The number of bytes of a snapshot written at a time.
 const CHUNK: usize = 1 << 16;
 
-/// What a command gives back besides its status.
+/// The values that a command returns besides its status.
 #[derive(Default)]
 struct Outcome {
     packets: u64,
@@ -28,7 +28,7 @@ struct Outcome {
 }
 
 impl Card {
-    /// Executes what waits in the command ring; true if there was something.
+    /// Executes the commands that wait in the command ring; returns true if there were any.
     pub(super) fn run_commands(&mut self) -> bool {
         let ready = self.ring(CMDQ_RING) && self.ring(CPLQ_RING);
         if !ready || self.state() == State::Halted {
@@ -54,7 +54,8 @@ impl Card {
         done > 0
     }
 
-    /// Room as the doorbell says; an impossible doorbell is captured and counts as none.
+    /// Returns the room that the doorbell shows; an impossible doorbell is captured and counts as
+    /// 0.
     pub(super) fn believe(&mut self, ring: usize, doorbell: Doorbell) -> u16 {
         match doorbell {
             Doorbell::Room(room) => room,
@@ -196,7 +197,7 @@ impl Card {
         Ok(Outcome { packets, ..Outcome::default() })
     }
 
-    /// Takes a snapshot as the SNAP block says; returns its number.
+    /// Writes a snapshot as the SNAP block says; returns the snapshot's number.
     fn snapshot(&mut self) -> Result<u32, Status> {
         let get = |word| self.registers.get(SNAP, word);
         let to = u64::from(get(snap::DST_HI)) << 32 | u64::from(get(snap::DST_LO));
@@ -240,7 +241,8 @@ impl Card {
         Ok(self.snapshots)
     }
 
-    /// Snapshots that the register asked for.
+    /// Writes the snapshot that the SNAP block's trigger asked for; returns true if it asked for
+    /// one.
     pub(super) fn run_triggers(&mut self) -> bool {
         let wanted = self.registers.triggers.swap(0, std::sync::atomic::Ordering::SeqCst);
         if wanted == 0 {

@@ -1,4 +1,4 @@
-//! The audit's ground truth: what the card did with each packet, counted apart from the card's
+//! The audit's ground truth: the fate of each packet in the card, counted apart from the card's
 //! own counters. Only tests and the demo's audit read it; the driver never does.
 
 use std::collections::HashMap;
@@ -8,8 +8,8 @@ use flow::Counters;
 
 macro_rules! drops {
     ($($(#[$doc:meta])* $variant:ident $name:literal;)*) => {
-        /// Why the card dropped a frame (dropping by an empty action list is no such drop: the
-        /// megaflow counted it).
+        /// The reason why the card dropped a frame. A drop by an empty action list is not among
+        /// them, because the megaflow counted it.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum Drop { $($(#[$doc])* $variant,)* }
 
@@ -17,7 +17,7 @@ macro_rules! drops {
             /// All reasons.
             pub const ALL: &'static [Drop] = &[$(Drop::$variant,)*];
 
-            /// The word for it in reports.
+            /// Returns the word for the reason in reports.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Drop::$variant => $name,)* }
@@ -27,44 +27,43 @@ macro_rules! drops {
 }
 
 drops! {
-    /// The wire lost it before the card took it.
+    /// The wire lost the frame before the card took it.
     RxWire "rx-wire";
-    /// For the host, but its ring was full.
+    /// The frame was for the host, but the ring was full.
     RxRingFull "rx-ring-full";
-    /// For the host, but there is no ring.
+    /// The frame was for the host, but there is no ring.
     RxRingOff "rx-ring-off";
-    /// Longer than the card or the ring's slots take.
+    /// The frame is longer than the card or the ring's slots take.
     Oversize "oversize";
     /// The card had halted.
     Halted "halted";
-    /// The wire that it should leave by took no more.
+    /// The wire that the frame should leave by had no room.
     TxWire "tx-wire";
-    /// Longer than the wire that it should leave by sends.
+    /// The frame is longer than the wire that it should leave by can send.
     TxTooLong "tx-too-long";
     /// A bad descriptor on the transmit ring.
     TxBad "tx-bad";
 }
 
-/// One wire port. Of every frame of `rx` exactly one of `nic`, `host` and the drops on the way in
-/// (`RxWire`, `RxRingFull`, `RxRingOff`, `Oversize`,
-/// `Halted`) counts it, with its bytes as received:
-/// `rx = nic + host + those drops`.
+/// The counters of one wire port. Every frame of `rx` is counted by exactly one of `nic`, `host`
+/// and the drops on the way in (`RxWire`, `RxRingFull`, `RxRingOff`, `Oversize`, `Halted`), with
+/// its bytes as received: `rx = nic + host + those drops`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PortLedger {
-    /// From the wire.
+    /// Frames from the wire.
     pub rx: Counters,
-    /// Handled by the card to the end: the last lookup hit, and its actions were done.
+    /// Frames that the card handled to the end: the last lookup hit, and its actions were done.
     pub nic: Counters,
-    /// Put on the receive ring (bytes as received, not as modified).
+    /// Frames put on the receive ring (bytes as received, not as modified).
     pub host: Counters,
-    /// The same, bytes as handed over.
+    /// Frames put on the receive ring, with bytes as handed over.
     pub host_modified: Counters,
-    /// Put on this wire by megaflows of the card.
+    /// Frames put on this wire by megaflows of the card.
     pub tx: Counters,
-    /// Put on this wire from the host's transmit ring.
+    /// Frames put on this wire from the host's transmit ring.
     pub from_host: Counters,
-    /// Dropped, by reason; `TxWire` and `TxTooLong` at the port that should have sent, the rest
-    /// where it came in.
+    /// Frames dropped, by reason. `TxWire` and `TxTooLong` count at the port that should have
+    /// sent, the other reasons at the port where the frame came in.
     pub drops: HashMap<Drop, Counters>,
 }
 
@@ -75,7 +74,8 @@ pub(super) struct State {
     incomplete: bool,
 }
 
-/// Lives of megaflows that the ledger keeps: a daemon that runs for months must not grow by it.
+/// The largest number of megaflow lives that the ledger keeps: a daemon that runs for months must
+/// not grow by it.
 const FLOWS: usize = 1 << 20;
 
 impl State {
@@ -102,26 +102,27 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ports now.
+    /// Returns the current counters of the ports.
     #[must_use]
     pub fn ports(&self) -> Vec<PortLedger> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).ports.clone()
     }
 
-    /// Hits by cookie (the ufid) and generation, since the card was made: removed entries and
-    /// resets do not take anything away.
+    /// Returns the hits by cookie (the ufid) and generation since the card was made; the removal
+    /// of an entry and a reset take nothing away.
     #[must_use]
     pub fn flows(&self) -> HashMap<(u128, u32), Counters> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).flows.clone()
     }
 
-    /// Returns true if [`Ledger::flows`] has every life: false after a million lives of megaflows.
+    /// Returns true if [`Ledger::flows`] has every life; false once there were over a million
+    /// lives.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.state.lock().unwrap_or_else(PoisonError::into_inner).incomplete
     }
 
-    /// Hits of one cookie over all its generations.
+    /// Returns the hits of one cookie over all its generations.
     #[must_use]
     pub fn flow(&self, cookie: u128) -> Counters {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

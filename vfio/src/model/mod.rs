@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::register::CardCapabilities;
 use crate::sys::HostMemory;
 
-/// A running model.
+/// A running model card.
 pub struct ModelCard {
     registers: Arc<Registers>,
     vectors: Arc<Vectors>,
@@ -37,9 +37,9 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// Powers a card up: one port per wire (`capabilities.ports` is set from them), host memory
-    /// behind `memory`, interrupts to `vectors`. It runs in its own thread until [`kill`] or
-    /// [`stop`] (or drop).
+    /// Powers a card up, with one port per wire (`capabilities.ports` is set from them), host
+    /// memory behind `memory` and interrupts to `vectors`. The card runs in its own thread until
+    /// [`kill`] or [`stop`] (or drop).
     ///
     /// [`kill`]: ModelCard::kill
     /// [`stop`]: ModelCard::stop
@@ -65,60 +65,62 @@ impl ModelCard {
         Ok(ModelCard { registers, vectors, ledger, lost_counts, damages, thread: Some(thread) })
     }
 
-    /// BAR0: what a vfio-user server forwards register accesses to, and what a driver in the same
-    /// process uses.
+    /// Returns BAR0: a vfio-user server forwards register accesses to it, and a driver in the same
+    /// process uses it directly.
     #[must_use]
     pub fn registers(&self) -> Arc<Registers> {
         self.registers.clone()
     }
 
-    /// The audit's ground truth.
+    /// Returns the ledger, the audit's ground truth.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.ledger.clone()
     }
 
-    /// MSI-X vectors that the card has: command completions, events, one a port.
+    /// Returns the number of the card's MSI-X vectors: command completions, events, one per port.
     #[must_use]
     pub fn vector_count(&self) -> u32 {
         2 + crate::int::to_u32((self.registers.rings() - 3) / 2)
     }
 
-    /// A PCI reset from outside (`VFIO_DEVICE_RESET`, FLR): as CTRL.CMD = RESET.
+    /// Resets the card from outside (`VFIO_DEVICE_RESET`, FLR), with the effect of CTRL.CMD =
+    /// RESET.
     pub fn reset(&self) {
         self.registers.pending.store(crate::register::Command::Reset as u32, Ordering::SeqCst);
         self.registers.wake();
     }
 
-    /// Loses the given number of counter updates from now on: a fault that an audit must find.
+    /// Makes the card lose the given number of counter updates: a fault that an audit must find.
     pub fn lose_counts(&self, count: u32) {
         self.lost_counts.store(count, Ordering::SeqCst);
     }
 
-    /// Damages an entry, as a bit that flips in a table does: a fault that the driver must find
-    /// and repair. Before any command that is given from now on.
+    /// Damages an entry, as a flipped bit in a table does: a fault that the driver must find and
+    /// repair. The damage is done before any command that is given from now on.
     pub fn damage(&self, cookie: u128, damage: Damage) {
         self.damages.lock().unwrap_or_else(PoisonError::into_inner).push((cookie, damage));
         self.registers.wake();
     }
 
-    /// Surprise removal: every register reads all-ones from now on, nothing is forwarded any
-    /// more. Gives the wires back.
+    /// Removes the card by surprise: every register reads all-ones from now on, and nothing is
+    /// forwarded any more. Returns the wires.
     pub fn kill(mut self) -> Vec<Box<dyn Wire>> {
         self.registers.gone.store(true, Ordering::SeqCst);
         self.stop()
     }
 
-    /// The same by a shared reference: the thread ends by itself, the wires go with it.
+    /// Removes the card by surprise through a shared reference: the thread ends by itself and the
+    /// wires go with it.
     pub fn pull_out(&self) {
         self.registers.gone.store(true, Ordering::SeqCst);
         self.registers.wake();
-        // Who sleeps in an interrupt wait looks at the registers and finds out.
+        // A thread that sleeps in an interrupt wait wakes up and sees the registers read all-ones.
         self.vectors.raise_all();
     }
 
-    /// Powers the card off in order, after the driver has gone, or ends one that was pulled out.
-    /// Gives the wires back; the second time there are none.
+    /// Powers the card off in order, after the driver has gone, or ends a card that was pulled
+    /// out. Returns the wires; the second time there are none.
     pub fn stop(&mut self) -> Vec<Box<dyn Wire>> {
         self.registers.stop.store(true, Ordering::SeqCst);
         self.registers.wake();

@@ -13,18 +13,18 @@ use crate::register::State;
 use crate::ring::packet::{DESCRIPTOR_BYTES, Reason, rx, tx};
 use crate::sys::DmaFault;
 
-/// Frames taken from one wire or ring before the others get their turn.
+/// The number of frames taken from one wire or ring before the other ones get their turn.
 const BATCH: usize = 32;
 
-/// Where a frame from a wire ended.
+/// The end of a frame from a wire.
 enum Fate {
-    /// Its last lookup hit and the list is done.
+    /// The last lookup hit and the action list is done.
     Nic,
-    /// It goes to the host.
+    /// The frame goes to the host.
     Host(Descriptor),
 }
 
-/// Who gave a wire the frames that it has taken.
+/// The source of the frames that a wire has taken.
 #[derive(Clone, Copy)]
 enum Source {
     /// Megaflows of the card.
@@ -33,7 +33,7 @@ enum Source {
     Host,
 }
 
-/// What the host is told.
+/// The contents of the descriptor for the host.
 struct Descriptor {
     reason: Reason,
     lookups: u8,
@@ -43,12 +43,13 @@ struct Descriptor {
 }
 
 impl Card {
-    /// One batch of every wire and every transmit ring; true if there was anything.
+    /// Serves one batch of every wire and every transmit ring; returns true if there was anything.
     pub(super) fn run_packets(&mut self, ledger: &mut LedgerState) -> bool {
         let mut busy = false;
         for port in 0..self.ports.len() {
             busy |= self.serve_wire(port, ledger);
-            // What the card itself sends there first: each kind of frame has its own counter.
+            // The card's own frames are sent before those of the host: each source has its own
+            // counter.
             self.flush(port, Source::Table, ledger);
             busy |= self.serve_host(port, ledger);
             self.flush(port, Source::Host, ledger);
@@ -59,7 +60,7 @@ impl Card {
         busy
     }
 
-    /// Lets a wire send what it took, all from one source, and counts what became of it.
+    /// Lets a wire send the frames that it took, all from one source, and counts the result.
     fn flush(&mut self, number: usize, source: Source, ledger: &mut LedgerState) {
         let port = &mut self.ports[number];
         let taken = std::mem::take(&mut port.taken);
@@ -159,7 +160,7 @@ impl Card {
         self.ports[port].counts.drops[reason as usize] += what;
     }
 
-    /// Lookups until the packet is done with.
+    /// Looks a packet up until it is done with.
     fn look_up(&mut self, port: usize, packet: &mut Packet, ledger: &mut LedgerState) -> Fate {
         let mut recirc_id = 0;
         let mut lookups = 0;
@@ -272,7 +273,7 @@ impl Card {
         }
     }
 
-    /// Frames of a port's transmit ring go to its wire as they are.
+    /// Passes the frames of a port's transmit ring to its wire unchanged.
     fn serve_host(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
         let number = tx_ring(port);
         if self.state() == State::Halted || !self.ring(number) {
@@ -317,7 +318,8 @@ impl Card {
     }
 }
 
-/// A set of ports applies to whatever protocol the packet has, except ICMP.
+/// Executes an action of the card. A set of L4 ports applies to TCP, UDP and SCTP, whichever
+/// the packet has.
 fn edit_with_protocol(packet: &mut Packet, key: &mut flow::Key, action: &flow::Action) {
     if let flow::Action::Set(set) = action
         && set.attr == flow::Attr::Transport

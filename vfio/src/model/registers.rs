@@ -1,5 +1,5 @@
-//! The model's BAR0: every register an atomic word, so that the host's threads never wait for
-//! the card's.
+//! The model's BAR0: every register is an atomic word, so that the host's threads never wait for
+//! the card's thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use crate::register::{CardCapabilities, Kind, MAGIC, State};
 use crate::ring::{command::COMMAND_BYTES, record::RECORD_BYTES};
 use crate::sys::{Bar, Interrupt};
 
-/// Bytes of BAR0.
+/// The size of BAR0 in bytes.
 pub const BAR0_BYTES: u64 = 0x1_0000;
 
 pub(super) const FWID: u64 = 0x0000;
@@ -25,13 +25,13 @@ pub(super) const HASH: u64 = 0x0400;
 pub(super) const SNAP: u64 = 0x0600;
 pub(super) const ERR: u64 = 0x0640;
 pub(super) const DBG: u64 = 0x0680;
-/// A block that no text knows: every host walks past it.
+/// A block of a type that `docs/fpga-abi.md` does not have: every host skips it.
 const UNKNOWN: u64 = 0x0700;
 pub(super) const PORTS: u64 = 0x1000;
 pub(super) const PORT_FIRST: u64 = 0x100;
 pub(super) const PORT_STRIDE: u64 = 0x200;
 
-/// Numbers of rings inside the model.
+/// The numbers of rings inside the model.
 pub(super) const CMDQ_RING: usize = 0;
 pub(super) const CPLQ_RING: usize = 1;
 pub(super) const EVTQ_RING: usize = 2;
@@ -48,7 +48,7 @@ pub(super) fn port_window(port: usize) -> u64 {
     PORTS + PORT_FIRST + PORT_STRIDE * port as u64
 }
 
-/// Offset of a ring's registers.
+/// Returns the offset of a ring's registers.
 fn ring_window(number: usize) -> u64 {
     match number {
         CMDQ_RING => CMDQ + 0x10,
@@ -61,12 +61,12 @@ fn ring_window(number: usize) -> u64 {
     }
 }
 
-/// What a write to a word does.
+/// The effect of a write to a word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     ReadOnly,
     ReadWrite,
-    /// Stored, reads 0.
+    /// The value is stored; the word reads 0.
     Secret,
     Bank,
     Command,
@@ -78,7 +78,7 @@ enum Class {
     Arm,
 }
 
-/// BAR0 of a model card. The host's side is [`Bar`].
+/// The BAR0 of a model card. The host accesses it by [`Bar`].
 pub struct Registers {
     words: Box<[AtomicU32]>,
     classes: Box<[Class]>,
@@ -206,25 +206,26 @@ impl Registers {
         }
     }
 
-    /// The card's own view of a register.
+    /// Returns a register's value as the card's thread sees it.
     pub(super) fn get(&self, block: u64, word: Word) -> u32 {
         self.words[to_usize(block) / 4 + word.offset / 4].load(Ordering::SeqCst)
     }
 
-    /// The card's own write.
+    /// Writes a register from the card's side.
     pub(super) fn put(&self, block: u64, word: Word, value: u32) {
         self.words[to_usize(block) / 4 + word.offset / 4].store(value, Ordering::SeqCst);
     }
 
-    /// The card's own write of a counter, low word first.
+    /// Writes a counter from the card's side, low word first.
     pub(super) fn put64(&self, block: u64, word: Word, value: u64) {
         let at = to_usize(block) / 4 + word.offset / 4;
-        // High first would let a reader pair a new high word with an old low one twice.
+        // With the high word first, a reader could twice pair a new high word with an old low
+        // word.
         self.words[at].store(crate::int::low32(value), Ordering::SeqCst);
         self.words[at + 1].store(crate::int::low32(value >> 32), Ordering::SeqCst);
     }
 
-    /// A word of an array, for the secrets.
+    /// Returns a word of an array register; the secrets are such arrays.
     pub(super) fn get_word(&self, block: u64, array: Word, index: usize) -> u32 {
         self.words[to_usize(block) / 4 + array.offset / 4 + index].load(Ordering::SeqCst)
     }
@@ -245,7 +246,7 @@ impl Registers {
         self.sessions.len()
     }
 
-    /// If the ring is armed for another index than this, disarms it: the caller raises.
+    /// Disarms the ring if it is armed for another index than this; true means the caller raises.
     pub(super) fn take_arm(&self, number: usize, index: u16) -> bool {
         let word = &self.words[to_usize(ring_window(number)) / 4 + ring::ARM.offset / 4];
         let arm = word.load(Ordering::SeqCst);
@@ -261,7 +262,7 @@ impl Registers {
         self.sessions[number].fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Captures an error: the first one stays, the counter goes up.
+    /// Captures an error: the first error's code stays, and the counter goes up.
     pub(super) fn error(&self, code: u32, info: u32, ts: u32, counter: Word) {
         let first = &self.words[to_usize(ERR) / 4 + err::FIRST_CODE.offset / 4];
         if first.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
@@ -305,12 +306,12 @@ impl Registers {
         }
     }
 
-    /// The card's thread is about to sleep; whatever is written from now on wakes it.
+    /// Marks the card's thread as about to sleep; any write from now on wakes it.
     pub(super) fn sleeps(&self) {
         self.sleeping.store(true, Ordering::SeqCst);
     }
 
-    /// The card's thread is awake.
+    /// Marks the card's thread as awake.
     pub(super) fn awake(&self) {
         self.sleeping.store(false, Ordering::SeqCst);
         self.wake.clear();

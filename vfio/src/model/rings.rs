@@ -4,7 +4,7 @@ use super::registers::Registers;
 use crate::register::words::ring;
 use crate::sys::{DmaFault, HostMemory};
 
-/// A ring as the card's thread sees it.
+/// The state of a ring in the card's thread.
 pub(super) struct CardRing {
     number: usize,
     session: u32,
@@ -14,17 +14,18 @@ pub(super) struct CardRing {
     entries: u16,
     pub(super) stride: u32,
     pub(super) index: u16,
-    /// The index that the shadow word shows.
+    /// The index in the shadow word.
     published: u16,
-    /// A doorbell that was refused, so that it is counted once.
+    /// The doorbell that was refused last; it is counted only once.
     refused: Option<u16>,
 }
 
-/// What the host's index says.
+/// The result of checking the host's index.
 pub(super) enum Doorbell {
     /// The number of records that wait (host produces) or fit (card produces).
     Room(u16),
-    /// It can't be; nothing waits and nothing fits until it is right. `true` the first time.
+    /// The index is impossible; nothing waits and nothing fits until the host writes a possible
+    /// one. `true` the first time.
     Bad(bool),
 }
 
@@ -44,7 +45,8 @@ impl CardRing {
         }
     }
 
-    /// Notices that the host turned the ring on or off.
+    /// Takes over the host's settings if the host turned the ring on or off; true if the ring is
+    /// on.
     pub(super) fn refresh(&mut self, registers: &Registers) -> bool {
         let session = registers.session(self.number);
         if session != self.session {
@@ -61,7 +63,7 @@ impl CardRing {
         self.enabled
     }
 
-    /// Records of the host that wait.
+    /// Returns the number of the host's records that wait.
     pub(super) fn waiting(&mut self, registers: &Registers) -> Doorbell {
         self.obey(registers, |doorbell, ring| {
             let waiting = doorbell.wrapping_sub(ring.index);
@@ -69,7 +71,7 @@ impl CardRing {
         })
     }
 
-    /// Records that the card may still write.
+    /// Returns the number of records that the card may still write.
     pub(super) fn free(&mut self, registers: &Registers) -> Doorbell {
         self.obey(registers, |doorbell, ring| {
             ring.entries.checked_sub(ring.index.wrapping_sub(doorbell))
@@ -117,12 +119,12 @@ impl CardRing {
         memory.write(self.record().wrapping_add(offset), data)
     }
 
-    /// Done with the record.
+    /// Moves on to the next record.
     pub(super) fn advance(&mut self) {
         self.index = self.index.wrapping_add(1);
     }
 
-    /// Tells the host how far the card is; true if that is news.
+    /// Tells the host the card's index; returns true if the index is new to the host.
     pub(super) fn publish(
         &mut self,
         memory: &dyn HostMemory,
@@ -138,7 +140,7 @@ impl CardRing {
         Ok(true)
     }
 
-    /// The vector to raise if an interrupt is due.
+    /// Returns the vector to raise if an interrupt is due.
     pub(super) fn interrupt(&self, registers: &Registers) -> Option<u32> {
         (self.enabled && registers.take_arm(self.number, self.index))
             .then(|| registers.ring(self.number, ring::VECTOR))

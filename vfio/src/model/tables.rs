@@ -1,5 +1,5 @@
-//! The card's memory: entries, masks, action lists, counters. It checks the host's work as the
-//! text says, and more strictly than hardware would.
+//! The card's memory: entries, masks, action lists, counters. It checks the host's commands as
+//! `docs/fpga-abi.md` says, and more strictly than hardware would.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::toeplitz::Toeplitz;
 pub(super) struct Entry {
     pub(super) mask_id: u8,
     pub(super) key: CardKey,
-    /// Of a masked row; of an exact-match entry that of its mask slot.
+    /// The mask of the masked row, or of the mask slot of an exact-match entry.
     pub(super) mask: CardKey,
     pub(super) cookie: u128,
     pub(super) generation: u32,
@@ -59,12 +59,12 @@ pub(super) struct Tables {
     pub(super) high_water: u32,
 }
 
-/// What a flipped bit does to an entry.
+/// The effect of a flipped bit on an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
-    /// It is not live any more. Its counter keeps its value, its mask and list lose a user.
+    /// The entry is not live any more. Its counter keeps its value; its mask and list lose a user.
     Lost,
-    /// Its cookie has another lowest bit.
+    /// The lowest bit of the entry's cookie is flipped.
     Renamed,
 }
 
@@ -86,7 +86,7 @@ impl Tables {
         }
     }
 
-    /// After a reset: nothing is left.
+    /// Empties all tables at a reset.
     pub(super) fn clear(&mut self) {
         *self = Tables::new(&self.caps);
     }
@@ -119,7 +119,7 @@ impl Tables {
         hashes[side] & (self.caps.buckets - 1) == bucket
     }
 
-    /// ENTRY_WRITE.
+    /// Executes ENTRY_WRITE.
     pub(super) fn write(
         &mut self,
         table: Table,
@@ -153,7 +153,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Takes an action list and a counter into use, or neither.
+    /// Takes an action list and a counter into use; if it fails, neither is taken.
     fn claim(&mut self, action: u32, counter: CounterId) -> Result<(), Status> {
         let list = self.actions.get_mut(action as usize).ok_or(Status::Range)?;
         let list = list.as_mut().ok_or(Status::NoEntry)?;
@@ -166,7 +166,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Gives both back; returns the final counter.
+    /// Gives an action list and a counter back; returns the final counter.
     fn release(&mut self, action: u32, counter: CounterId) -> Counters {
         if let Some(Some(list)) = self.actions.get_mut(action as usize) {
             list.users -= 1;
@@ -176,13 +176,13 @@ impl Tables {
         cell.value
     }
 
-    /// The entry of a slot, if it is the cookie's.
+    /// Returns the entry of a slot if the entry has this cookie.
     fn owned(&self, table: Table, slot: u32, cookie: u128) -> Result<&Entry, Status> {
         let entry = self.slot(table, slot)?;
         entry.filter(|entry| entry.cookie == cookie).ok_or(Status::NoEntry)
     }
 
-    /// ENTRY_MOVE.
+    /// Executes ENTRY_MOVE.
     pub(super) fn move_entry(&mut self, to: u32, from: u32) -> Result<(), Status> {
         if self.slot(Table::Exact, to)?.is_some() {
             return Err(Status::Exists);
@@ -196,7 +196,7 @@ impl Tables {
         Ok(())
     }
 
-    /// ENTRY_REPLACE; returns the old counter and its final value.
+    /// Executes ENTRY_REPLACE; returns the old counter and its final value.
     pub(super) fn replace(
         &mut self,
         (table, slot): (Table, u32),
@@ -211,7 +211,7 @@ impl Tables {
         Ok((old.counter, self.release(old.action, old.counter)))
     }
 
-    /// ENTRY_CLEAR; returns the counter and its final value.
+    /// Executes ENTRY_CLEAR; returns the counter and its final value.
     pub(super) fn clear_entry(
         &mut self,
         table: Table,
@@ -231,14 +231,14 @@ impl Tables {
         Ok((old.counter, self.release(old.action, old.counter)))
     }
 
-    /// Damages the entry of that cookie, if there is one.
+    /// Damages the entry with this cookie, if there is one.
     pub(super) fn damage(&mut self, cookie: u128, damage: Damage) {
         let is = |slot: &Option<Box<Entry>>| slot.as_ref().is_some_and(|e| e.cookie == cookie);
         let exact = self.exact.iter().position(is).map(|slot| (Table::Exact, slot));
         let row = || self.rows.iter().position(is).map(|slot| (Table::Rows, slot));
         let Some((table, slot)) = exact.or_else(row) else { return };
         match damage {
-            // Found just now: it is there.
+            // The entry was found just above, so clearing it can't fail.
             Damage::Lost => drop(self.clear_entry(table, to_u32(slot), cookie)),
             Damage::Renamed => {
                 if let Ok(Some(entry)) = self.slot_mut(table, to_u32(slot)) {
@@ -248,7 +248,7 @@ impl Tables {
         }
     }
 
-    /// MASK_WRITE.
+    /// Executes MASK_WRITE.
     pub(super) fn write_mask(&mut self, id: u8, mask: CardKey) -> Result<(), Status> {
         match self.masks.get_mut(usize::from(id)).ok_or(Status::Range)? {
             Some(_) => Err(Status::Exists),
@@ -259,7 +259,7 @@ impl Tables {
         }
     }
 
-    /// MASK_CLEAR.
+    /// Executes MASK_CLEAR.
     pub(super) fn clear_mask(&mut self, id: u8) -> Result<(), Status> {
         let slot = self.masks.get_mut(usize::from(id)).ok_or(Status::Range)?;
         match slot {
@@ -277,7 +277,7 @@ impl Tables {
         Ok(slot.as_ref().map(|slot| &slot.mask))
     }
 
-    /// ACT_WRITE.
+    /// Executes ACT_WRITE.
     pub(super) fn write_action(&mut self, id: u32, bytes: &[u8]) -> Result<(), Status> {
         if bytes.len() > self.caps.action_bytes as usize {
             return Err(Status::Range);
@@ -303,7 +303,7 @@ impl Tables {
         self.actions.get(id as usize).map(Option::as_ref).ok_or(Status::Range)
     }
 
-    /// FLUSH.
+    /// Executes FLUSH.
     pub(super) fn flush(&mut self) {
         self.exact.iter_mut().chain(&mut self.rows).for_each(|slot| *slot = None);
         self.masks.iter_mut().for_each(|mask| *mask = None);
@@ -312,10 +312,10 @@ impl Tables {
         (self.exact_used, self.rows_used) = (0, 0);
     }
 
-    /// The entry that a key hits.
+    /// Returns the entry that a key hits.
     pub(super) fn lookup(&self, key: &CardKey) -> Option<&Entry> {
         for (id, slot) in (0..=u8::MAX).zip(&self.masks) {
-            // A slot without entries can't hit; hardware probes it all the same.
+            // A mask slot without entries can't hit; hardware probes it all the same.
             let Some(slot) = slot.as_ref().filter(|slot| slot.users > 0) else { continue };
             let under = masked(key, &slot.mask);
             let hashes = self.toeplitz.hashes(&under, id);

@@ -1,10 +1,10 @@
-//! How the card raises interrupts.
+//! The way in which the card raises interrupts.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::sys::Interrupt;
 
-/// The card's MSI-X vectors; they may come and go at run time.
+/// The card's MSI-X vectors; a vector's eventfd may be set and cleared at run time.
 #[derive(Default)]
 pub struct Vectors {
     table: Mutex<Vec<Option<Interrupt>>>,
@@ -20,12 +20,12 @@ impl Vectors {
         table[vector] = interrupt;
     }
 
-    /// Forgets all of them.
+    /// Clears all vectors.
     pub fn clear(&self) {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Raises one; nothing happens if nobody listens.
+    /// Raises one vector; nothing happens if it has no eventfd.
     pub(crate) fn raise(&self, vector: u32) {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Some(interrupt)) = table.get(vector as usize) {
@@ -33,7 +33,7 @@ impl Vectors {
         }
     }
 
-    /// Raises all of them.
+    /// Raises all vectors.
     pub(crate) fn raise_all(&self) {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.iter().flatten().for_each(Interrupt::raise);

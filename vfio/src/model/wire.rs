@@ -1,4 +1,4 @@
-//! What the card's wire ports are plugged into.
+//! The wires that the card's ports are plugged into.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,14 +10,14 @@ use flow::Counters;
 use crate::error::Error;
 use crate::sys::Interrupt;
 
-/// One wire: frames without FCS in both directions. Owned by the card's thread; no call blocks.
+/// One wire: frames without FCS in both directions. The card's thread owns it; no call blocks.
 pub trait Wire: Send {
-    /// The next frame that came in, if any, and `None` if there is none now. An error means that
-    /// the wire is broken: the card takes its link down and asks no more.
+    /// Returns the next frame that came in; `None` if there is none now. An error means that the
+    /// wire is broken: the card takes its link down and does not call this again.
     fn receive(&mut self) -> io::Result<Option<&[u8]>>;
 
-    /// Frames that came in and were lost before [`Wire::receive`] could give them, since the last
-    /// call. Bytes are those that are known.
+    /// Returns the frames that came in since the last call and were lost before [`Wire::receive`]
+    /// could return them. The bytes count only frames of known length.
     fn lost(&mut self) -> Counters {
         Counters::default()
     }
@@ -30,22 +30,23 @@ pub trait Wire: Send {
         true
     }
 
-    /// The end of a batch of transmits: sends what was taken since the last call, and tells what
-    /// of it could not be sent after all.
+    /// Ends a batch of transmits: sends the frames taken since the last call, and returns those
+    /// that could not be sent after all.
     fn flush(&mut self) -> io::Result<Unsent> {
         Ok(Unsent::default())
     }
 
-    /// Readable when frames wait. A wire without a descriptor is looked at every millisecond.
+    /// Returns a descriptor that is readable when frames wait. A wire without one is looked at
+    /// every millisecond.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// Frames that a wire took and could not send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Unsent {
-    /// Longer than what the wire is plugged into sends.
+    /// Frames longer than the wire's other side can take.
     pub too_long: Counters,
-    /// For any other reason.
+    /// Frames refused for any other reason.
     pub refused: Counters,
 }
 
@@ -83,7 +84,7 @@ impl Lane {
     }
 }
 
-/// A wire in memory: two ends, each sends to the other.
+/// One end of a wire in memory; each end sends to the other.
 pub struct MemoryWire {
     incoming: Arc<Lane>,
     outgoing: Arc<Lane>,
@@ -91,7 +92,7 @@ pub struct MemoryWire {
 }
 
 impl MemoryWire {
-    /// Both ends of a wire; each direction holds up to the given number of frames.
+    /// Creates both ends of a wire; each direction holds up to the given number of frames.
     pub fn pair(capacity: usize) -> Result<(MemoryWire, MemoryWire), Error> {
         let (a, b) = (Lane::new(capacity)?, Lane::new(capacity)?);
         let end = |incoming: &Arc<Lane>, outgoing: &Arc<Lane>| MemoryWire {

@@ -1,4 +1,4 @@
-//! Install, replace, remove: resources first, then commands.
+//! Install, replace and remove: resources are taken first, then commands are queued.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::admission::CardEntry;
 use crate::ring::command::{Command, Op as CardOp, Table};
 use crate::table::{Acquired, Handle, Plan};
 
-/// Why an op did not start.
+/// The reason why an op did not start.
 enum Stop {
-    /// For good.
+    /// The op fails for good.
     Error(ProviderError),
-    /// Something in flight is in the way: again when all has completed.
+    /// A command in flight is in the way: the op is tried again when all commands have completed.
     Again,
 }
 
@@ -27,14 +27,15 @@ impl From<ProviderError> for Stop {
 impl FpgaProvider {
     pub(super) fn apply_batch(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
         let mut results: Results = vec![None; ops.len()];
-        // Slots that lost entries have left. What fails here is in `gone`.
+        // Clears mask slots that lost their last entry since the last batch. `gone` keeps an
+        // error.
         let _ = self.clear_masks(&mut results);
         for (index, op) in ops.iter().enumerate() {
             if let Err(error) = self.start(index, op, &mut results) {
                 results[index] = Some(Err(error));
             }
         }
-        // What fails here is in `gone`, and every op without a result gets that.
+        // `gone` keeps an error, and every op without a result then fails with it.
         let _ = self.drain(&mut results);
         let _ = self.clear_masks(&mut results);
         done.extend(ops.iter().zip(results).map(|(op, result)| Completion {
@@ -47,7 +48,7 @@ impl FpgaProvider {
         }));
     }
 
-    /// Queues an op's commands.
+    /// Queues the commands of an op.
     fn start(&mut self, index: usize, op: &Op, results: &mut Results) -> Result<(), ProviderError> {
         self.alive()?;
         let handle = self.by_ufid.get(&op.ufid()).copied();
@@ -57,7 +58,8 @@ impl FpgaProvider {
         match self.try_start(index, op, results) {
             Ok(()) => Ok(()),
             Err(Stop::Error(error @ ProviderError::Full(_))) => {
-                // What is in flight may give room back; counters do so by way of a snapshot.
+                // The commands in flight may free room; a counter becomes free only after a
+                // snapshot.
                 self.drain(results)?;
                 self.clear_masks(results)?;
                 let counters = error.refusal().subject == table_name::COUNTERS;
@@ -155,7 +157,7 @@ impl FpgaProvider {
         Ok(())
     }
 
-    /// A slot under a mask slot, or else a masked row.
+    /// Finds a slot under a mask slot, or else a masked row.
     fn find_place(&mut self, card: &CardEntry, handle: Handle) -> Result<Found, Stop> {
         let Some(mask) = self.masks.acquire(&card.mask) else {
             let row = self.rows.acquire(handle).ok_or_else(|| full(table_name::MASKS))?;
@@ -179,7 +181,7 @@ impl FpgaProvider {
             return Ok(Found::Exact { mask, plan });
         }
         if self.masks.release(mask.id) {
-            // It was never written.
+            // The mask slot was never written to the card.
             self.masks.free(mask.id);
         }
         if again {
@@ -243,7 +245,7 @@ impl FpgaProvider {
             return Err(ProviderError::NotFound.into());
         };
         if (entry.key, entry.mask) != (card.key, card.mask) {
-            // Another match of the same ufid: not the entry that is meant.
+            // The ufid has another match: this entry is not the one that is meant.
             return Err(ProviderError::NotFound.into());
         }
         let (table, slot) = entry.place.table();
@@ -288,7 +290,7 @@ impl FpgaProvider {
         }
     }
 
-    /// Puts commands into the ring, all of them, waiting for room where needed.
+    /// Puts all commands into the ring, and waits for room where needed.
     fn queue(
         &mut self,
         commands: Vec<(Command, Pending)>,
@@ -303,7 +305,7 @@ impl FpgaProvider {
         Ok(())
     }
 
-    /// Waits until nothing is in flight.
+    /// Waits until no command is in flight.
     pub(super) fn drain(&mut self, results: &mut Results) -> Result<(), ProviderError> {
         self.channel.ring();
         while !self.pending.is_empty() {
@@ -312,7 +314,7 @@ impl FpgaProvider {
         Ok(())
     }
 
-    /// Gives mask slots without entries back to the card.
+    /// Clears mask slots without entries on the card.
     fn clear_masks(&mut self, results: &mut Results) -> Result<(), ProviderError> {
         self.alive()?;
         if self.idle_masks.is_empty() {
@@ -326,7 +328,7 @@ impl FpgaProvider {
     }
 }
 
-/// Where a new entry goes.
+/// The place of a new entry.
 enum Found {
     Exact { mask: Acquired<u8>, plan: Plan },
     Row(u32),

@@ -1,4 +1,4 @@
-//! What completions say, and what follows for our picture of the card.
+//! Handling of completions: they give the ops their results and update our picture of the card.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::ring::command::CounterId;
 use crate::ring::record::{Completion as CardCompletion, Status};
 use crate::table::Handle;
 
-/// How the ops of a batch went, as far as known.
+/// The results of the ops of a batch, as far as known.
 pub(super) type Results = Vec<Option<Result<Stats, ProviderError>>>;
 
-/// What a command in flight is for; one for each, in order.
+/// The purpose of a command in flight; there is one for each command, in order.
 pub(super) enum Pending {
-    /// A mask or an action list that the entry of an op is to name.
+    /// The write of a mask or an action list that the entry of an op will name.
     Part,
-    /// A move of the entry of that megaflow.
+    /// The move of the entry of this megaflow.
     Move(Ufid),
     Write {
         op: usize,
@@ -34,7 +34,7 @@ pub(super) enum Pending {
     MaskClear(u8),
 }
 
-/// What an entry has after a replace.
+/// The new values of an entry after a replace.
 pub(super) struct Next {
     pub(super) flow: Arc<Megaflow>,
     pub(super) generation: Generation,
@@ -43,14 +43,14 @@ pub(super) struct Next {
 }
 
 impl FpgaProvider {
-    /// Takes one completion.
+    /// Waits for one completion and handles it.
     pub(super) fn complete_one(&mut self, results: &mut Results) -> Result<(), ProviderError> {
         self.alive()?;
         let completion = self.channel.wait().map_err(|error| self.fail(&error))?;
         let Some(pending) = self.pending.pop_front() else { return Ok(()) };
         match pending {
-            // The slot is empty in both tables. Where another command on the megaflow is in
-            // flight, that one finds it missing.
+            // The card has lost the entry, so the slot is empty in both tables. If another command
+            // on the megaflow is in flight, that command finds the entry missing.
             Pending::Move(ufid) if completion.status == Ok(Status::NoEntry) => {
                 let handle = self.by_ufid.get(&ufid).copied();
                 let idle = |handle: &Handle| self.entry(*handle).is_some_and(|e| !e.busy);
@@ -58,7 +58,7 @@ impl FpgaProvider {
                     self.follow_loss(handle);
                 }
             }
-            // The tables here and in the card must stay the same.
+            // The tables here and in the card would differ from now on, so the card is given up.
             Pending::Part | Pending::Move(_) => {
                 if completion.status != Ok(Status::Ok) {
                     let why = format!("the card answers {:?} to a part", completion.status);
@@ -148,14 +148,14 @@ impl FpgaProvider {
         }
     }
 
-    /// The card has lost an entry: the belief follows the card.
+    /// Forgets an entry that the card has lost.
     pub(super) fn follow_loss(&mut self, handle: Handle) {
         if let Some(entry) = self.forget(handle) {
             self.counters.retire(entry.counter);
         }
     }
 
-    /// Gives back everything of an entry but its counter.
+    /// Frees everything that an entry uses, except its counter.
     fn forget(&mut self, handle: Handle) -> Option<Entry> {
         let entry = self.entries.get_mut(handle as usize)?.take()?;
         self.free.push(handle);

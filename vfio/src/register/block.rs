@@ -1,4 +1,4 @@
-//! The linked list of register blocks, and how a register is reached.
+//! The linked list of register blocks, and the access to registers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::layout::{Word, layout};
 use crate::sys::Bar;
 
 layout! {
-    /// What each block starts with.
+    /// The header of each block.
     header "HEADER" {
         TYPE 0x00 4;
         VERSION 0x04 4;
@@ -17,12 +17,12 @@ layout! {
     }
 }
 
-/// Vendor half of every TYPE: "MF".
+/// The vendor half of every TYPE: "MF".
 pub(crate) const VENDOR: u32 = 0x4d46;
-/// A longer list is a loop or no list.
+/// The largest number of blocks; a longer list is taken for a loop.
 const MAX_BLOCKS: usize = 64;
 
-/// Attempts to read both halves of a counter.
+/// The number of attempts to read both halves of a counter.
 const COUNTER_READS: usize = 8;
 
 /// The blocks that this driver knows; the number is the low half of TYPE.
@@ -58,7 +58,7 @@ impl Kind {
         Kind::Ports,
     ];
 
-    /// The TYPE word.
+    /// Returns the TYPE word.
     #[must_use]
     pub fn word(self) -> u32 {
         VENDOR << 16 | self as u32
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// A block or a window in one: registers by their word.
+/// A block or a window in a block, whose registers are accessed by their word.
 #[derive(Clone)]
 pub struct Window {
     bar: Arc<dyn Bar>,
@@ -77,19 +77,19 @@ pub struct Window {
 }
 
 impl Window {
-    /// A window at an offset of a BAR.
+    /// Returns the window at an offset of a BAR.
     #[must_use]
     pub fn new(bar: Arc<dyn Bar>, base: u64) -> Window {
         Window { bar, base }
     }
 
-    /// A window inside this one.
+    /// Returns a window inside this one.
     #[must_use]
     pub fn at(&self, offset: u64) -> Window {
         Window { bar: self.bar.clone(), base: self.base + offset }
     }
 
-    /// Reads a 32-bit register. All-ones is what nobody answers with: [`Error::Gone`].
+    /// Reads a 32-bit register. All-ones means that no card answers: [`Error::Gone`].
     pub fn read(&self, word: Word) -> Result<u32, Error> {
         match self.bar.read32(self.base + word.offset as u64) {
             u32::MAX => Err(Error::Gone),
@@ -98,7 +98,7 @@ impl Window {
     }
 
     /// Reads a 64-bit counter: high, low, high, until both high words agree. A counter's high word
-    /// changes once in 2^32 counts, so one that keeps changing is no counter.
+    /// changes once in 2^32 counts; a register whose high word keeps changing is not a counter.
     pub fn read64(&self, word: Word) -> Result<u64, Error> {
         let at = self.base + word.offset as u64;
         let mut high = self.bar.read32(at + 4);
@@ -130,7 +130,7 @@ impl Window {
     }
 }
 
-/// The blocks that were found.
+/// The blocks that were found on a card.
 pub struct Blocks {
     found: BTreeMap<Kind, Window>,
 }
@@ -170,7 +170,7 @@ impl Blocks {
         Err(Error::Unusable("the list of blocks does not end".into()))
     }
 
-    /// A block that must be there.
+    /// Returns a block, and fails if the card does not have it.
     pub fn need(&self, kind: Kind) -> Result<Window, Error> {
         let missing = || Error::Unusable(format!("the card has no {kind:?} block"));
         self.found.get(&kind).cloned().ok_or_else(missing)

@@ -1,4 +1,4 @@
-//! CAP: what the card has, constant while it is up.
+//! CAP: the card's capabilities, constant while the card is up.
 
 use super::block::Window;
 use crate::error::Error;
@@ -31,7 +31,7 @@ layout! {
     }
 }
 
-/// Bits of FEATURE.
+/// The bits of FEATURE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Features(pub u32);
 
@@ -54,7 +54,7 @@ impl Features {
     pub const SET_ARP: Features = Features(1 << 7);
     /// The card verifies placement.
     pub const VERIFIES: Features = Features(1 << 16);
-    /// Everything above.
+    /// All features.
     pub const ALL: Features = Features(0xff | 1 << 16);
 
     /// Returns true if this set has all bits of the other set.
@@ -64,43 +64,44 @@ impl Features {
     }
 }
 
-/// The CAP block, read and checked. The model is configured with the same.
+/// The CAP block, read and checked. The model takes its configuration in the same form.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CardCapabilities {
-    /// Mask slots.
+    /// The number of mask slots.
     pub masks: u32,
-    /// Buckets a hash, a power of two.
+    /// Buckets per hash, a power of two.
     pub buckets: u32,
-    /// Slots a bucket.
+    /// Slots per bucket.
     pub ways: u32,
-    /// Masked rows.
+    /// The number of masked rows.
     pub rows: u32,
-    /// Action lists.
+    /// The number of action lists.
     pub action_slots: u32,
-    /// Bytes of an action list.
+    /// The length of an action list in bytes.
     pub action_bytes: u32,
-    /// Counters.
+    /// The number of counters.
     pub counters: u32,
-    /// Width of a packet counter.
+    /// The width of a packet counter.
     pub packet_bits: u32,
-    /// Width of a byte counter.
+    /// The width of a byte counter.
     pub byte_bits: u32,
-    /// Largest command ring.
+    /// The size of the largest command ring.
     pub max_inflight: u32,
-    /// What it can do.
+    /// The features that the card supports.
     pub features: Features,
-    /// Ticks a second.
+    /// Clock ticks per second.
     pub ts_hz: u32,
-    /// Wire ports.
+    /// The number of wire ports.
     pub ports: u32,
-    /// Longest frame, bytes.
+    /// The length of the longest frame in bytes.
     pub max_frame: u32,
-    /// Lookups of one packet.
+    /// The largest number of lookups of one packet.
     pub recirc_limit: u32,
 }
 
 impl Default for CardCapabilities {
-    /// The software model's: 8,192 exact-match slots under 16 masks, 64 masked rows.
+    /// Returns the software model's capabilities: 8,192 exact-match slots under 16 masks, 64
+    /// masked rows.
     fn default() -> CardCapabilities {
         CardCapabilities {
             masks: 16,
@@ -123,13 +124,13 @@ impl Default for CardCapabilities {
 }
 
 impl CardCapabilities {
-    /// Exact-match slots.
+    /// Returns the number of exact-match slots.
     #[must_use]
     pub fn em_slots(&self) -> u32 {
         2 * self.buckets * self.ways
     }
 
-    /// Reads the block and refuses what the text does not allow.
+    /// Reads the block, and fails if a value is not allowed by `docs/fpga-abi.md`.
     pub fn read(block: &Window) -> Result<CardCapabilities, Error> {
         let abi = block.read(cap::ABI)?;
         let fixed = [

@@ -29,7 +29,7 @@ pub enum State {
 }
 
 impl State {
-    /// From the register.
+    /// Returns the state that a register value stands for.
     #[must_use]
     pub fn of(value: u32) -> Option<State> {
         [State::Reset, State::Init, State::Ready, State::Degraded, State::Halted]
@@ -38,7 +38,7 @@ impl State {
     }
 }
 
-/// What the host can tell the card.
+/// The commands of the host to the card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
 pub enum Command {
@@ -47,7 +47,8 @@ pub enum Command {
     Run = 3,
 }
 
-/// A card that resets does so within this (the text's 1 s), one that runs at once.
+/// The longest time that a card takes to reset (1 s in `docs/fpga-abi.md`); RUN takes effect at
+/// once.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -55,13 +56,13 @@ const PAUSE: Duration = Duration::from_micros(200);
 pub struct Ctrl(pub Window);
 
 impl Ctrl {
-    /// The state now.
+    /// Returns the current state.
     pub fn state(&self) -> Result<State, Error> {
         let value = self.0.read(ctrl::STATE)?;
         State::of(value).ok_or_else(|| Error::Unusable(format!("STATE is {value}")))
     }
 
-    /// The epoch now.
+    /// Returns the current epoch.
     pub fn epoch(&self) -> Result<u32, Error> {
         self.0.read(ctrl::BOOT_EPOCH)
     }

@@ -19,14 +19,14 @@ layout! {
     }
 }
 
-/// The DBG block, read once.
+/// The contents of the DBG block, read once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DebugCounters {
     /// Lookups, recirculated ones included.
     pub lookups: u64,
-    /// Of them hits.
+    /// Lookups that hit.
     pub hits: u64,
-    /// Of them misses.
+    /// Lookups that missed.
     pub misses: u64,
     /// Live exact-match slots.
     pub em_used: u32,
@@ -37,7 +37,7 @@ pub struct DebugCounters {
 }
 
 impl DebugCounters {
-    /// Reads the block: slow, for people and tests.
+    /// Reads the block; this is slow and meant for people and tests.
     pub fn read(block: &Window) -> Result<DebugCounters, Error> {
         Ok(DebugCounters {
             lookups: block.read64(dbg::LOOKUPS)?,

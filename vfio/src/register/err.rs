@@ -1,4 +1,4 @@
-//! ERR: the first error, and how many since.
+//! ERR: the first error, and the number of errors since.
 
 use super::block::Window;
 use crate::error::Error;
@@ -21,7 +21,7 @@ layout! {
 pub struct Err(pub Window);
 
 impl Err {
-    /// The first error's code since the last [`Err::clear`], 0 without one.
+    /// Returns the code of the first error since the last [`Err::clear`]; 0 if there was none.
     pub fn code(&self) -> Result<u32, Error> {
         self.0.read(err::FIRST_CODE)
     }

@@ -38,7 +38,7 @@ pub mod words {
 
 use crate::layout::Layout;
 
-/// All layouts of registers, for the comparison with the text.
+/// All layouts of registers, for the test that compares them with `docs/fpga-abi.md`.
 pub const LAYOUTS: &[Layout] = &[
     words::header::LAYOUT,
     words::fwid::LAYOUT,

@@ -59,7 +59,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Reads where the windows are.
+    /// Reads the position of the windows.
     pub fn read(block: Window) -> Result<Ports, Error> {
         let first = u64::from(block.read(ports::FIRST)?);
         let stride = u64::from(block.read(ports::STRIDE)?);
@@ -67,20 +67,20 @@ impl Ports {
         Ok(Ports { block, first, stride, count })
     }
 
-    /// How many ports.
+    /// Returns the number of ports.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// The window of a port.
+    /// Returns the window of a port.
     #[must_use]
     pub fn port(&self, port: u16) -> PortWindow {
         PortWindow(self.block.at(self.first + u64::from(port) * self.stride))
     }
 }
 
-/// Drops on the way in: the word for the reason, frames, bytes.
+/// The drops on the way in: the word for the reason, the counter of frames, the counter of bytes.
 pub const RECEIVE_DROPS: [(&str, Word, Word); 5] = [
     ("rx-wire", port::DROP_RX_WIRE, port::DROP_RX_WIRE_BYTES),
     ("rx-ring-full", port::DROP_RX_RING_FULL, port::DROP_RX_RING_FULL_BYTES),
@@ -89,7 +89,7 @@ pub const RECEIVE_DROPS: [(&str, Word, Word); 5] = [
     ("halted", port::DROP_HALTED, port::DROP_HALTED_BYTES),
 ];
 
-/// Drops on the way out.
+/// The drops on the way out, with the same columns as [`RECEIVE_DROPS`].
 pub const TRANSMIT_DROPS: [(&str, Word, Word); 3] = [
     ("tx-wire", port::DROP_TX_WIRE, port::DROP_TX_WIRE_BYTES),
     ("tx-too-long", port::DROP_TX_TOO_LONG, port::DROP_TX_TOO_LONG_BYTES),
@@ -101,13 +101,13 @@ pub const TRANSMIT_DROPS: [(&str, Word, Word); 3] = [
 pub struct PortWindow(pub Window);
 
 impl PortWindow {
-    /// Card → host.
+    /// Returns the registers of the ring from card to host.
     #[must_use]
     pub fn rx(&self) -> RingRegisters {
         RingRegisters(self.0.at(port::RX.offset as u64))
     }
 
-    /// Host → wire.
+    /// Returns the registers of the ring from host to card.
     #[must_use]
     pub fn tx(&self) -> RingRegisters {
         RingRegisters(self.0.at(port::TX.offset as u64))
@@ -118,7 +118,7 @@ impl PortWindow {
         Ok(self.0.read(port::LINK)? == 1)
     }
 
-    /// A counter of frames and its counter of bytes.
+    /// Reads a counter of frames and its counter of bytes.
     pub fn counters(&self, frames: Word, bytes: Word) -> Result<Counters, Error> {
         Ok(Counters { packets: self.0.read64(frames)?, bytes: self.0.read64(bytes)? })
     }

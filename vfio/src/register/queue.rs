@@ -21,18 +21,18 @@ layout! {
     }
 }
 
-/// What a ring is set up with.
+/// The values with which a ring is set up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingSetup {
-    /// Address of record 0.
+    /// The address of record 0.
     pub base: u64,
-    /// Entries = 2^log2.
+    /// The ring has 2^log2 entries.
     pub log2: u32,
-    /// Bytes a record.
+    /// The length of a record in bytes.
     pub stride: u32,
-    /// Address of the shadow word.
+    /// The address of the shadow word.
     pub shadow: u64,
-    /// MSI-X vector.
+    /// The MSI-X vector.
     pub vector: u32,
 }
 
@@ -41,7 +41,7 @@ pub struct RingSetup {
 pub struct RingRegisters(pub Window);
 
 impl RingRegisters {
-    /// Sets the ring up and turns it on; an error if the card refuses.
+    /// Sets the ring up and turns it on; fails if the card refuses.
     pub fn enable(&self, setup: &RingSetup) -> Result<(), Error> {
         self.disable();
         self.0.write_address(ring::BASE_LO, setup.base);
@@ -66,7 +66,7 @@ impl RingRegisters {
         self.0.write(ring::DOORBELL, u32::from(index));
     }
 
-    /// Asks for one interrupt as soon as the card's index is not this one.
+    /// Asks for one interrupt as soon as the card's index differs from this number.
     pub fn arm(&self, seen: u16) {
         self.0.write(ring::ARM, 1 << 16 | u32::from(seen));
     }

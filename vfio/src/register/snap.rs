@@ -1,4 +1,4 @@
-//! SNAP: where counter snapshots go.
+//! SNAP: the destination of counter snapshots.
 
 use super::block::Window;
 use crate::layout::layout;
@@ -19,7 +19,7 @@ layout! {
 pub struct Snap(pub Window);
 
 impl Snap {
-    /// Sets destination and range.
+    /// Sets the destination and the range of counters.
     pub fn set(&self, address: u64, first: u32, count: u32) {
         self.0.write_address(snap::DST_LO, address);
         self.0.write(snap::FIRST, first);

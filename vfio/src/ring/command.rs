@@ -31,12 +31,12 @@ layout! {
     }
 }
 
-/// Bytes of a command record.
+/// The length of a command record in bytes.
 pub const COMMAND_BYTES: usize = 256;
-/// KEY and MASK together, as the bytes of an action list.
+/// The length in bytes of KEY and MASK together, which hold an action list in ACT_WRITE.
 pub const PAYLOAD_BYTES: usize = 160;
 
-/// Operations.
+/// The operations of the command record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
 pub enum Op {
@@ -75,14 +75,14 @@ impl Op {
         Op::SnapNow,
     ];
 
-    /// From its number.
+    /// Returns the operation with this number.
     #[must_use]
     pub fn of(number: u8) -> Option<Op> {
         Op::ALL.get(usize::from(number)).copied()
     }
 }
 
-/// The table that a slot is of.
+/// The table that a slot belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Table {
     /// The exact-match table under mask slots.
@@ -91,33 +91,33 @@ pub enum Table {
     Rows = 1,
 }
 
-/// A counter: index and generation, as one word.
+/// A counter's index and generation, which records hold as one word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CounterId {
-    /// Below 2^24.
+    /// The index, below 2^24.
     pub index: u32,
-    /// Which life of the index.
+    /// The generation, which tells one life of the index from the next.
     pub generation: u8,
 }
 
 impl CounterId {
-    /// The word of records.
+    /// Returns the word that records hold.
     #[must_use]
     pub fn word(self) -> u32 {
         self.index | u32::from(self.generation) << 24
     }
 
-    /// From the word.
+    /// Decodes the word of a record.
     #[must_use]
     pub fn of(word: u32) -> CounterId {
         CounterId { index: word & 0xff_ffff, generation: word.to_be_bytes()[0] }
     }
 }
 
-/// A command record, meaning and bytes at once: the fields are written when set.
+/// A command record. The setters write into the bytes of the record at once.
 #[derive(Clone)]
 pub struct Command {
-    /// The record; CRC, SEQ and BOOT_EPOCH are filled in by [`Command::seal`].
+    /// The bytes of the record; CRC, SEQ and BOOT_EPOCH are filled in by [`Command::seal`].
     pub bytes: [u8; COMMAND_BYTES],
 }
 
@@ -128,7 +128,7 @@ impl std::fmt::Debug for Command {
 }
 
 impl Command {
-    /// An empty record of this operation.
+    /// Creates an empty record of this operation.
     #[must_use]
     pub fn new(op: Op) -> Command {
         let mut bytes = [0; COMMAND_BYTES];
@@ -136,7 +136,7 @@ impl Command {
         Command { bytes }
     }
 
-    /// With a table and a slot of it.
+    /// Sets the table and the slot in it.
     #[must_use]
     pub fn slot(mut self, table: Table, slot: u32) -> Command {
         self.bytes[command::TABLE.offset] = table as u8;
@@ -144,21 +144,21 @@ impl Command {
         self
     }
 
-    /// With the second slot, or the number of slots.
+    /// Sets the second slot, or the number of slots.
     #[must_use]
     pub fn slot2(mut self, slot: u32) -> Command {
         command::SLOT2.put(&mut self.bytes, u64::from(slot));
         self
     }
 
-    /// With a mask slot.
+    /// Sets the mask slot.
     #[must_use]
     pub fn mask_id(mut self, mask_id: u8) -> Command {
         self.bytes[command::MASK_ID.offset] = mask_id;
         self
     }
 
-    /// With the entry's cookie and generation.
+    /// Sets the entry's cookie and generation.
     #[must_use]
     pub fn cookie(mut self, cookie: u128, generation: u32) -> Command {
         command::COOKIE.put_be(&mut self.bytes, cookie);
@@ -166,35 +166,35 @@ impl Command {
         self
     }
 
-    /// With an action list's number.
+    /// Sets the number of an action list.
     #[must_use]
     pub fn action(mut self, id: u32) -> Command {
         command::ACT_ID.put(&mut self.bytes, u64::from(id));
         self
     }
 
-    /// With a counter.
+    /// Sets the counter.
     #[must_use]
     pub fn counter(mut self, counter: CounterId) -> Command {
         command::CNT.put(&mut self.bytes, u64::from(counter.word()));
         self
     }
 
-    /// With a key.
+    /// Sets the key.
     #[must_use]
     pub fn key(mut self, key: &CardKey) -> Command {
         self.bytes[command::KEY.offset..][..KEY_BYTES].copy_from_slice(key);
         self
     }
 
-    /// With a mask.
+    /// Sets the mask.
     #[must_use]
     pub fn mask(mut self, mask: &CardKey) -> Command {
         self.bytes[command::MASK.offset..][..KEY_BYTES].copy_from_slice(mask);
         self
     }
 
-    /// With the bytes of an action list, at most [`PAYLOAD_BYTES`].
+    /// Sets the bytes of an action list, at most [`PAYLOAD_BYTES`].
     #[must_use]
     pub fn payload(mut self, list: &[u8]) -> Command {
         command::LENGTH.put(&mut self.bytes, list.len() as u64);
@@ -202,14 +202,14 @@ impl Command {
         self
     }
 
-    /// With an address to write to.
+    /// Sets the address that the card writes to.
     #[must_use]
     pub fn address(mut self, address: u64) -> Command {
         command::ADDRESS.put(&mut self.bytes, address);
         self
     }
 
-    /// Fills in number, epoch and CRC: the last thing before the ring.
+    /// Fills in sequence number, epoch and CRC; no field may change after that.
     pub fn seal(&mut self, sequence: u32, epoch: u32) {
         command::SEQ.put(&mut self.bytes, u64::from(sequence));
         command::BOOT_EPOCH.put(&mut self.bytes, u64::from(epoch));
@@ -223,13 +223,13 @@ impl Command {
         command::CRC.get32(&self.bytes) == crc32c(&self.bytes[..command::CRC.offset])
     }
 
-    /// The key of the record.
+    /// Returns the key of the record.
     #[must_use]
     pub fn get_key(&self) -> CardKey {
         self.array(command::KEY.offset)
     }
 
-    /// The mask of the record.
+    /// Returns the mask of the record.
     #[must_use]
     pub fn get_mask(&self) -> CardKey {
         self.array(command::MASK.offset)
@@ -241,19 +241,19 @@ impl Command {
         out
     }
 
-    /// The cookie of the record.
+    /// Returns the cookie of the record.
     #[must_use]
     pub fn get_cookie(&self) -> u128 {
         command::COOKIE.get_be(&self.bytes)
     }
 
-    /// A 32-bit word of the record.
+    /// Returns a 32-bit word of the record.
     #[must_use]
     pub fn get32(&self, word: crate::layout::Word) -> u32 {
         low32(word.get(&self.bytes))
     }
 
-    /// The action list of the record; `None` if LENGTH is too large.
+    /// Returns the action list of the record; `None` if LENGTH is too large.
     #[must_use]
     pub fn get_payload(&self) -> Option<&[u8]> {
         let length = usize::from(low16(command::LENGTH.get(&self.bytes)));

@@ -7,12 +7,12 @@ use crate::error::Error;
 use crate::register::RingRegisters;
 use crate::sys::Arena;
 
-/// The host's end of such a ring.
+/// The host's end of a ring that the card fills.
 pub struct Consumer {
     ring: Shared,
-    /// Records taken.
+    /// The number of records taken from the ring.
     next: u16,
-    /// Records given back to the card.
+    /// The number of records given back to the card.
     returned: u16,
 }
 
@@ -26,35 +26,37 @@ impl Consumer {
         Ok(Consumer { ring: Shared::new(registers, arena, config)?, next: 0, returned: 0 })
     }
 
-    /// Records that wait. The card may have written as many as were given back to it.
+    /// Returns the number of records that wait. It can't exceed the records that the card may
+    /// write.
     pub fn waiting(&self) -> Result<u16, Error> {
         let free = self.returned.wrapping_add(self.ring.entries()).wrapping_sub(self.next);
         self.ring.progress(self.next, free)
     }
 
-    /// Records that fit.
+    /// Returns the number of records in the ring.
     #[must_use]
     pub fn entries(&self) -> u16 {
         self.ring.entries()
     }
 
-    /// Copies the first bytes of the record that is `ahead` of the next one.
+    /// Copies bytes, from `offset` on, out of the record `ahead` places after the next one.
     pub fn peek(&self, ahead: u16, offset: usize, out: &mut [u8]) {
         self.ring.read(self.next.wrapping_add(ahead), offset, out);
     }
 
-    /// Bytes of a record.
+    /// Returns the length of a record in bytes.
     #[must_use]
     pub fn stride(&self) -> usize {
         self.ring.config.stride
     }
 
-    /// Gives the given number of records back to the card.
+    /// Takes the given number of records; [`Consumer::give_back`] returns them to the card.
     pub fn advance(&mut self, count: u16) {
         self.next = self.next.wrapping_add(count);
     }
 
-    /// Gives what was taken back to the card, once a quarter of the ring is due or on demand.
+    /// Gives the records taken back to the card, if they are a quarter of the ring or if `now` is
+    /// set.
     pub fn give_back(&mut self, now: bool) {
         let due = self.next.wrapping_sub(self.returned);
         if due > 0 && (now || due >= self.ring.entries() / 4) {
@@ -63,7 +65,8 @@ impl Consumer {
         }
     }
 
-    /// Asks for an interrupt at the next record; at once if some wait already.
+    /// Asks for an interrupt at the next record; the interrupt comes at once if a record waits
+    /// already.
     pub fn arm(&self) {
         self.ring.arm(self.next);
     }

@@ -15,7 +15,7 @@ pub(crate) use shared::ring_bytes;
 
 use crate::layout::Layout;
 
-/// All record layouts, for the comparison with the text.
+/// All record layouts, for the test that compares them with `docs/fpga-abi.md`.
 pub const LAYOUTS: &[Layout] = &[
     command::command::LAYOUT,
     record::completion::LAYOUT,

@@ -30,17 +30,17 @@ layout! {
     }
 }
 
-/// Bytes of a descriptor, in front of the frame.
+/// The length in bytes of a descriptor, which stands before the frame.
 pub const DESCRIPTOR_BYTES: usize = 64;
 
-/// Why a packet went to the host.
+/// The reason why a packet went to the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// Nothing matched.
+    /// No entry matched.
     Miss = 1,
-    /// An action.
+    /// A TO_HOST action.
     ToHost = 2,
-    /// Too many lookups.
+    /// The packet had too many lookups.
     RecircLimit = 3,
     /// The card is not looking packets up.
     Quiesced = 4,

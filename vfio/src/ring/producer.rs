@@ -7,14 +7,14 @@ use crate::error::Error;
 use crate::register::RingRegisters;
 use crate::sys::Arena;
 
-/// The host's end of such a ring.
+/// The host's end of a ring that the host fills.
 pub struct Producer {
     ring: Shared,
-    /// Records written.
+    /// The number of records written.
     next: u16,
-    /// Records that the card has been told of.
+    /// The number of records that the card has been told of.
     rung: u16,
-    /// Records that the card has taken, as far as known.
+    /// The number of records that the card has taken, as far as known.
     taken: u16,
 }
 
@@ -28,7 +28,8 @@ impl Producer {
         Ok(Producer { ring: Shared::new(registers, arena, config)?, next: 0, rung: 0, taken: 0 })
     }
 
-    /// The number of further records that fit. The card can take only records that it was told of.
+    /// Returns the number of further records that fit. The card takes only records that it was
+    /// told of.
     pub fn room(&mut self) -> Result<u16, Error> {
         if self.next.wrapping_sub(self.taken) == self.ring.entries() {
             let told = self.rung.wrapping_sub(self.taken);
@@ -37,7 +38,7 @@ impl Producer {
         Ok(self.ring.entries() - self.next.wrapping_sub(self.taken))
     }
 
-    /// Writes the next record as several parts, one after another; false if the ring is full.
+    /// Writes the next record as several consecutive parts; returns false if the ring is full.
     pub fn push(&mut self, parts: &[&[u8]]) -> Result<bool, Error> {
         if self.room()? == 0 {
             return Ok(false);
@@ -51,7 +52,7 @@ impl Producer {
         Ok(true)
     }
 
-    /// Tells the card what was written since the last time.
+    /// Tells the card which records were written since the last call.
     pub fn ring(&mut self) {
         if self.rung != self.next {
             self.rung = self.next;

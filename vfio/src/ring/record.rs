@@ -1,4 +1,4 @@
-//! What the card writes: completions, events, snapshots.
+//! The records that the card writes: completions, events, snapshots.
 
 use flow::Counters;
 
@@ -35,7 +35,7 @@ layout! {
     }
 }
 layout! {
-    /// What a snapshot starts with.
+    /// The header of a snapshot.
     snapshot_header "SNAPSHOT_HEADER" {
         VERSION 0x00 2;
         RESERVED 0x02 2;
@@ -57,12 +57,12 @@ layout! {
     }
 }
 
-/// Bytes of a completion or event record, and of a snapshot's header.
+/// The length in bytes of a completion or event record, and of a snapshot's header.
 pub const RECORD_BYTES: usize = 32;
-/// Bytes of a counter in a snapshot.
+/// The length in bytes of a counter in a snapshot.
 pub const WORD_BYTES: usize = 16;
 
-/// How a command ended.
+/// The status of a completed command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
 pub enum Status {
@@ -82,7 +82,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All, in order.
+    /// All statuses, in order.
     pub const ALL: [Status; 13] = [
         Status::Ok,
         Status::Exists,
@@ -99,7 +99,7 @@ impl Status {
         Status::Ecc,
     ];
 
-    /// From its number.
+    /// Returns the status with this number.
     #[must_use]
     pub fn of(number: u8) -> Option<Status> {
         Status::ALL.get(usize::from(number)).copied()
@@ -109,20 +109,20 @@ impl Status {
 /// A completion, decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Completion {
-    /// Of the command.
+    /// The sequence number of the command.
     pub sequence: u32,
-    /// How it ended; the number where nobody knows it.
+    /// The status of the command; `Err` holds the number of an unknown status.
     pub status: Result<Status, u8>,
-    /// Low 16 bits of the epoch.
+    /// The low 16 bits of the epoch.
     pub epoch: u32,
-    /// Final counter, or records written.
+    /// The final counter, or the number of records written.
     pub counters: Counters,
     /// The counter's id, or the snapshot's number.
     pub counter: u32,
 }
 
 impl Completion {
-    /// From a record.
+    /// Decodes a record.
     #[must_use]
     pub fn of(record: &[u8; RECORD_BYTES]) -> Completion {
         let status = completion::STATUS.get8(record);
@@ -141,7 +141,7 @@ impl Completion {
 
 /// Causes of events.
 pub mod cause {
-    /// An error was captured.
+    /// The card captured an error.
     pub const ERROR: u8 = 3;
     /// A triggered snapshot is in memory.
     pub const SNAP_DONE: u8 = 5;
@@ -152,18 +152,18 @@ pub mod cause {
 /// A snapshot's header, decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotHeader {
-    /// The epoch.
+    /// The boot epoch.
     pub epoch: u32,
-    /// Its number.
+    /// The number of the snapshot.
     pub sequence: u32,
-    /// First counter.
+    /// The first counter in the snapshot.
     pub first: u32,
-    /// Words that follow.
+    /// The number of words that follow.
     pub count: u32,
 }
 
 impl SnapshotHeader {
-    /// From the bytes; `None` if version or CRC are wrong.
+    /// Decodes the bytes of a header; `None` if the version or the CRC is wrong.
     #[must_use]
     pub fn of(record: &[u8; RECORD_BYTES]) -> Option<SnapshotHeader> {
         let crc = crc32c(&record[..snapshot_header::CRC.offset]);

@@ -1,4 +1,4 @@
-//! What both ends of a ring in shared memory have: records, a shadow word, registers.
+//! The common part of both ends of a ring: records, a shadow word, registers.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use crate::error::Error;
 use crate::register::{RingRegisters, RingSetup};
 use crate::sys::{Arena, Region};
 
-/// How a ring is set up.
+/// The settings of a ring.
 #[derive(Clone, Copy, Debug)]
 pub struct RingConfig {
-    /// 2^n records.
+    /// The ring has 2^n records.
     pub log2: u32,
-    /// Bytes of a record.
+    /// The length of a record in bytes.
     pub stride: usize,
-    /// The MSI-X vector that it raises.
+    /// The MSI-X vector that the ring raises.
     pub vector: u32,
-    /// The card's boot epoch: shadow words of another one are not believed.
+    /// The card's boot epoch; a shadow word of another epoch is ignored.
     pub epoch: u32,
 }
 
-/// A ring that is on.
+/// A ring that is turned on.
 pub(super) struct Shared {
     registers: RingRegisters,
     records: Region,
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) config: RingConfig,
 }
 
-/// Bytes of DMA memory that a ring takes.
+/// Returns the size in bytes of the DMA memory of a ring.
 pub(crate) fn ring_bytes(log2: u32, stride: usize) -> usize {
     (stride << log2) + 64
 }
@@ -55,8 +55,8 @@ impl Shared {
         1 << self.config.log2
     }
 
-    /// Records by which the card's index, in its shadow word, is ahead of `from`; 0 until the card
-    /// has written one of this epoch. It can't be further than `possible`.
+    /// Returns by how many records the card's index, in its shadow word, is ahead of `from`; 0
+    /// until the card has written an index of this epoch. More than `possible` is an error.
     pub(super) fn progress(&self, from: u16, possible: u16) -> Result<u16, Error> {
         let shadow = self.shadow.load(0);
         if shadow >> 16 != self.config.epoch & 0xffff {
@@ -83,12 +83,12 @@ impl Shared {
         self.records.write(self.at(number) + offset, part);
     }
 
-    /// Tells the card how far the host is.
+    /// Tells the card the host's index.
     pub(super) fn doorbell(&self, number: u16) {
         self.registers.doorbell(number);
     }
 
-    /// Asks for an interrupt at the record of that number.
+    /// Asks for an interrupt at the record of this number.
     pub(super) fn arm(&self, number: u16) {
         self.registers.arm(number);
     }

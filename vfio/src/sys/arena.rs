@@ -1,4 +1,4 @@
-//! DMA memory: mapped once, mapped through the IOMMU once, handed out in regions.
+//! DMA memory: allocated once, mapped through the IOMMU once, handed out in regions.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use super::dma::{DmaFault, HostMemory};
 use super::memory::{Mapping, OutOfRange};
 use crate::error::Error;
 
-/// Where a local arena pretends to be on the bus; far from 0, so that a forgotten address shows.
+/// The bus address of a local arena; it is far from 0, so that a missing translation shows.
 const LOCAL_IOVA: u64 = 0x1000_0000;
 
-/// Who makes memory reachable by the card.
+/// A source of memory that the card can reach.
 pub trait DmaSource: Send + Sync {
-    /// An arena of at least the given number of bytes, mapped for the card.
+    /// Returns an arena of at least the given number of bytes, mapped for the card.
     fn arena(&self, bytes: usize) -> Result<Arc<Arena>, Error>;
 }
 
@@ -32,7 +32,7 @@ impl Arena {
         Arena { mapping, iova, used: AtomicUsize::new(0), unmap: Some(unmap) }
     }
 
-    /// A zeroed region, 64-aligned.
+    /// Allocates a zeroed region, aligned to 64 bytes.
     pub fn allocate(self: &Arc<Arena>, bytes: usize) -> Result<Region, Error> {
         let size = bytes.next_multiple_of(64);
         let start = self.used.fetch_add(size, Ordering::Relaxed);
@@ -51,12 +51,12 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // Out of the IOMMU before the memory goes back to the kernel.
+        // The memory leaves the IOMMU before it goes back to the kernel.
         self.unmap = None;
     }
 }
 
-/// A card in the same process reaches the arena by the same addresses.
+/// A card in the same process reaches the arena by the same bus addresses.
 impl HostMemory for Arena {
     fn read(&self, iova: u64, out: &mut [u8]) -> Result<(), DmaFault> {
         self.mapping.read(self.offset(iova)?, out).map_err(|OutOfRange| DmaFault)
@@ -80,13 +80,13 @@ pub struct Region {
 }
 
 impl Region {
-    /// The card's address of its first byte.
+    /// Returns the bus address of the region's first byte.
     #[must_use]
     pub fn iova(&self) -> u64 {
         self.arena.iova + self.start as u64
     }
 
-    /// Bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.length
@@ -104,28 +104,29 @@ impl Region {
         self.start + offset
     }
 
-    /// Copies out. Panics outside the region: the driver computes its offsets itself.
+    /// Copies bytes out. Panics outside the region: the driver computes its offsets itself.
     pub fn read(&self, offset: usize, out: &mut [u8]) {
         let at = self.check(offset, out.len());
         let inside = self.arena.mapping.read(at, out);
         debug_assert!(inside.is_ok());
     }
 
-    /// Copies in. Panics outside the region.
+    /// Copies bytes in. Panics outside the region.
     pub fn write(&self, offset: usize, data: &[u8]) {
         let at = self.check(offset, data.len());
         let inside = self.arena.mapping.write(at, data);
         debug_assert!(inside.is_ok());
     }
 
-    /// Reads a 4-aligned word with acquire: the records before it are visible after it.
+    /// Reads a 4-aligned word with acquire ordering: records written before it are visible after
+    /// it.
     #[must_use]
     pub fn load(&self, offset: usize) -> u32 {
         let at = self.check(offset, 4);
         self.arena.mapping.load(at).unwrap_or(0)
     }
 
-    /// Writes a 4-aligned word with release.
+    /// Writes a 4-aligned word with release ordering.
     pub fn store(&self, offset: usize, value: u32) {
         let at = self.check(offset, 4);
         let inside = self.arena.mapping.store(at, value);
@@ -133,8 +134,8 @@ impl Region {
     }
 }
 
-/// Memory for a card in this process: nothing to map. It takes one arena at a time, so that the
-/// model can be given the same one.
+/// Memory for a card in this process, which needs no IOMMU mapping. It has one arena at a time,
+/// and the model is given the same memory.
 #[derive(Default)]
 pub struct LocalDma {
     current: std::sync::RwLock<Option<Arc<Arena>>>,

@@ -6,10 +6,10 @@ use vfio_ioctls::VfioDevice;
 
 use super::memory::Mapping;
 
-/// The registers of a card. An access outside reads all-ones and writes nothing, as on a bus
-/// where nobody answers.
+/// The registers of a card. An access outside them reads all-ones and writes nothing, as on a bus
+/// where no device answers.
 pub trait Bar: Send + Sync {
-    /// Bytes.
+    /// Returns the size in bytes.
     fn size(&self) -> u64;
 
     /// Reads the 32-bit register at a 4-aligned offset.
@@ -68,7 +68,7 @@ impl Bar for MappedBar {
     }
 }
 
-/// A BAR that the kernel lets nobody map: each access is a system call.
+/// A BAR that the kernel does not let a process map: each access is a system call.
 pub(super) struct TrappedBar {
     pub(super) device: Arc<VfioDevice>,
     pub(super) index: u32,
@@ -95,7 +95,7 @@ impl Bar for TrappedBar {
     }
 }
 
-/// A BAR that can be taken away from whoever uses it: nobody answers from then on.
+/// A BAR that can be revoked while in use: from then on it reads all-ones and ignores writes.
 pub(super) struct RevocableBar {
     size: u64,
     inner: RwLock<Option<Box<dyn Bar>>>,
@@ -106,7 +106,7 @@ impl RevocableBar {
         RevocableBar { size: inner.size(), inner: RwLock::new(Some(inner)) }
     }
 
-    /// Unmaps it; accesses under way have ended when this returns.
+    /// Revokes the BAR; accesses under way have ended when this returns.
     pub(super) fn revoke(&self) {
         *self.inner.write().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -1,5 +1,5 @@
-//! Host memory as a card reaches it, whatever is behind it: an arena of the same process, or a
-//! guest's memory over vfio-user.
+//! Host memory as a card reaches it: an arena of the same process, or a guest's memory over
+//! vfio-user.
 
 /// An access that the IOMMU does not let through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +13,6 @@ pub trait HostMemory: Send + Sync {
     /// Writes bytes.
     fn write(&self, iova: u64, data: &[u8]) -> Result<(), DmaFault>;
 
-    /// Writes a word behind everything written before it.
+    /// Writes a word; everything written before it is visible to a reader of the word.
     fn store(&self, iova: u64, value: u32) -> Result<(), DmaFault>;
 }

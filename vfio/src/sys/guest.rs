@@ -1,5 +1,5 @@
-//! The memory of a guest, as a card that is served over vfio-user sees it: windows that come
-//! and go at run time, each a file of the guest's memory.
+//! The memory of a guest, as seen by a card that is served over vfio-user: windows that are mapped
+//! and unmapped at run time, each onto a file of the guest's memory.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -11,17 +11,17 @@ use super::memory::{Mapping, OutOfRange};
 use crate::error::Error;
 use crate::int::to_usize;
 
-/// What `dma_map` and `dma_unmap` of a vfio-user server feed; give it to the model as its host
-/// memory. A guest's IOMMU maps page by page, so an access may run over several windows; it is a
-/// fault unless all of it is covered.
+/// The guest memory that `dma_map` and `dma_unmap` of a vfio-user server maintain, to be given to
+/// the model as its host memory. A guest's IOMMU maps page by page, so an access may run over
+/// several windows; it is a fault unless the windows cover all of it.
 #[derive(Default)]
 pub struct GuestMemory {
-    /// By their first address; no two overlap.
+    /// The windows by their first address; no two overlap.
     windows: RwLock<BTreeMap<u64, Mapping>>,
 }
 
 impl GuestMemory {
-    /// A window appears: `length` bytes at `iova` are those of the file from `offset` on.
+    /// Adds a window: `length` bytes at `iova` are those of the file from `offset` on.
     pub fn map(
         &self,
         iova: u64,
@@ -46,21 +46,21 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Every window inside the range disappears; accesses to it fault from now on.
+    /// Removes every window inside the range; accesses to it fault from now on.
     pub fn unmap(&self, iova: u64, length: u64) {
         let end = iova.saturating_add(length);
         let mut windows = self.windows.write().unwrap_or_else(PoisonError::into_inner);
         windows.retain(|start, window| *start < iova || *start + window.len() as u64 > end);
     }
 
-    /// How many windows there are.
+    /// Returns the number of windows.
     #[must_use]
     pub fn windows(&self) -> usize {
         self.windows.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Calls `f` with each window that the range touches, the offset in it and the part of the
-    /// range that it covers. Nothing is called unless all of the range is covered.
+    /// Calls `f` with each window that the range touches, the offset in the window and the part of
+    /// the range that the window covers. Calls nothing unless windows cover the whole range.
     fn pieces(
         &self,
         iova: u64,
@@ -99,7 +99,7 @@ impl HostMemory for GuestMemory {
     }
 
     fn store(&self, iova: u64, value: u32) -> Result<(), DmaFault> {
-        // Windows begin and end at pages: an aligned word is in one.
+        // Windows begin and end at pages, so an aligned word is inside one window.
         self.pieces(iova, 4, |window, at, _| window.store(at, value))
     }
 }

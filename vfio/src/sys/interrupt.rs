@@ -1,4 +1,4 @@
-//! An interrupt as an eventfd: what MSI-X vectors, doorbells and wake-ups all are here.
+//! An interrupt as an eventfd: the form of MSI-X vectors, doorbells and wake-ups here.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -7,33 +7,35 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::error::Error;
 
-/// Raised by one side, waited for by the other; raising twice before a wait is once.
+/// An interrupt that one side raises and the other waits for; raising it twice before a wait
+/// counts once.
 #[derive(Debug)]
 pub struct Interrupt {
     fd: OwnedFd,
 }
 
 impl Interrupt {
-    /// Not raised.
+    /// Creates an interrupt that is not raised.
     pub fn new() -> Result<Interrupt, Error> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let fd = eventfd(0, flags).map_err(|e| Error::host("eventfd", e))?;
         Ok(Interrupt { fd })
     }
 
-    /// An eventfd that somebody else made.
+    /// Takes over an eventfd that was made elsewhere.
     #[must_use]
     pub fn from_fd(fd: OwnedFd) -> Interrupt {
         Interrupt { fd }
     }
 
-    /// The same interrupt by another descriptor.
+    /// Returns the same interrupt with another descriptor.
     pub fn try_clone(&self) -> Result<Interrupt, Error> {
         let fd = self.fd.try_clone().map_err(|e| Error::host("eventfd", e))?;
         Ok(Interrupt { fd })
     }
 
-    /// Raises it. The only way to fail is a full counter, and then it is raised already.
+    /// Raises the interrupt. It can fail only if the counter is full, and then the interrupt is
+    /// raised already.
     pub fn raise(&self) {
         let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
     }
@@ -43,10 +45,11 @@ impl Interrupt {
         rustix::io::read(&self.fd, &mut [0u8; 8]).is_ok()
     }
 
-    /// Waits until it is raised, then takes it back; false after the time is over.
+    /// Waits until the interrupt is raised, then clears it; returns false if the time is over
+    /// first.
     pub fn wait(&self, timeout: Duration) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-        // A signal ends the wait early: callers look again anyway.
+        // A signal ends the wait early; callers look again anyway.
         let _ = poll(&mut fds, Timespec::try_from(timeout).ok().as_ref());
         self.clear()
     }

@@ -1,17 +1,17 @@
-//! A mapping that somebody else writes too: another thread, a device, another process.
+//! A mapping that another thread, a device or another process writes too.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-/// An access outside the mapping, or misaligned.
+/// An access was outside the mapping, or misaligned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfRange;
 
-/// Mapped memory, accessed by relaxed atomics only: whatever the other side does at the same
-/// time, a reader gets some bytes and no undefined behaviour. Order is made by [`Mapping::load`]
-/// (acquire) and [`Mapping::store`] (release).
+/// Mapped memory that is accessed by relaxed atomics only: when the other side writes at the same
+/// time, a reader gets some bytes but no undefined behaviour. [`Mapping::load`] (acquire) and
+/// [`Mapping::store`] (release) define the order.
 pub struct Mapping {
     start: *mut u8,
     length: usize,
@@ -25,7 +25,8 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Fresh zeroed memory that may be shared with a device. The length is rounded up to pages.
+    /// Maps fresh zeroed memory that may be shared with a device. The length is rounded up to
+    /// pages.
     pub fn anonymous(length: usize) -> rustix::io::Result<Mapping> {
         let length = length.next_multiple_of(4096).max(4096);
         let access = ProtFlags::READ | ProtFlags::WRITE;
@@ -35,7 +36,7 @@ impl Mapping {
         Ok(Mapping { start: start.cast(), length, writable: true })
     }
 
-    /// A part of a file, shared with whoever else maps it.
+    /// Maps a part of a file, shared with every other mapping of it.
     pub fn of_file(
         file: BorrowedFd<'_>,
         offset: u64,
@@ -49,7 +50,7 @@ impl Mapping {
         Ok(Mapping { start: start.cast(), length, writable })
     }
 
-    /// Bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.length
@@ -61,7 +62,7 @@ impl Mapping {
         self.length == 0
     }
 
-    /// The address, for the IOMMU.
+    /// Returns the address, for the IOMMU.
     pub(super) fn start(&self) -> *mut u8 {
         self.start
     }
@@ -75,7 +76,7 @@ impl Mapping {
         Ok(unsafe { self.start.add(offset) })
     }
 
-    /// Copies out.
+    /// Copies bytes out.
     pub fn read(&self, offset: usize, out: &mut [u8]) -> Result<(), OutOfRange> {
         let mut from = self.at(offset, out.len())?;
         let head = from.align_offset(8).min(out.len());
@@ -101,7 +102,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// Copies in.
+    /// Copies bytes in.
     pub fn write(&self, offset: usize, data: &[u8]) -> Result<(), OutOfRange> {
         let mut to = self.at(offset, data.len())?;
         if !self.writable {
@@ -134,7 +135,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// Reads a word; what its writer wrote before [`Mapping::store`] is visible afterwards.
+    /// Reads a word; everything that was written before its [`Mapping::store`] is visible
+    /// afterwards.
     pub fn load(&self, offset: usize) -> Result<u32, OutOfRange> {
         let from = self.at(offset, 4)?;
         if from.align_offset(4) != 0 {
@@ -145,7 +147,7 @@ impl Mapping {
         Ok(u32::from_le(value))
     }
 
-    /// Writes a word; what was written before it is visible to who reads it by `load`.
+    /// Writes a word; everything written before it is visible to a reader that gets it by `load`.
     pub fn store(&self, offset: usize, value: u32) -> Result<(), OutOfRange> {
         let to = self.at(offset, 4)?;
         if to.align_offset(4) != 0 || !self.writable {

@@ -1,5 +1,5 @@
-//! Where the operating system and raw memory are touched: the only unsafe code of this crate.
-//! Everything that leaves this module is safe to use in any way.
+//! Access to the operating system and to raw memory: the only unsafe code of this crate.
+//! Everything public in this module is safe to use in any way.
 #![allow(unsafe_code, reason = "mapped memory, VFIO; each block says why it is sound")]
 
 pub mod arena;

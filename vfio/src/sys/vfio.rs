@@ -1,4 +1,4 @@
-//! A real card through VFIO: the group API, its BAR, its interrupts, the IOMMU.
+//! A real card through VFIO: the group API, the card's BAR and interrupts, the IOMMU.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::path::PathBuf;
@@ -20,36 +20,38 @@ use super::memory::Mapping;
 use crate::error::Error;
 use crate::int::to_usize;
 
-/// Above the low megabyte, below the MSI window at 0xfee00000: valid behind every IOMMU.
+/// The bus address of the arenas: above the low megabyte and below the MSI window at 0xfee00000,
+/// so valid behind every IOMMU.
 const IOVA_START: u64 = 0x1000_0000;
 const IOVA_END: u64 = 0xfe00_0000;
 /// VFIO_PCI_CONFIG_REGION_INDEX and VFIO_PCI_MSIX_IRQ_INDEX (linux/vfio.h).
 const CONFIG_REGION: u32 = 7;
 const MSIX_INDEX: u32 = 2;
-/// VFIO_PCI_REQ_IRQ_INDEX: the kernel wants the device back.
+/// VFIO_PCI_REQ_IRQ_INDEX: the kernel raises this interrupt when it wants the device back.
 const REQUEST_INDEX: u32 = 4;
 /// VFIO_REGION_INFO_FLAG_MMAP.
 const FLAG_MMAP: u32 = 4;
-/// Command register of the configuration space; memory space and bus master.
+/// The command register of the configuration space, with its bits for memory space and bus master.
 const COMMAND: u64 = 4;
 const MEMORY_AND_MASTER: u16 = 0x6;
 
-/// What stands in a card's configuration space.
+/// The identity in a card's configuration space.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// PCI vendor.
+    /// The PCI vendor.
     pub vendor: u16,
-    /// PCI device.
+    /// The PCI device.
     pub device: u16,
-    /// MSI-X vectors that it has.
+    /// The number of the card's MSI-X vectors.
     pub vectors: u16,
 }
 
 /// An opened PCI function.
 ///
-/// The kernel may ask for it back (somebody unbinds it from `vfio-pci`, or takes it off the bus)
-/// and then waits until it is let go. A thread waits for that and lets it go at once: the registers
-/// read all-ones from then on, as those of a card that was pulled out.
+/// The kernel may ask for the function back (when it is unbound from `vfio-pci` or taken off the
+/// bus) and then waits until it is released. A thread waits for this request and releases the
+/// function at once: the registers read all-ones from then on, like those of a card that was
+/// pulled out.
 pub struct VfioCard {
     identity: Identity,
     hold: Arc<Hold>,
@@ -59,7 +61,7 @@ pub struct VfioCard {
     watcher: Option<JoinHandle<()>>,
 }
 
-/// What keeps the function open.
+/// The resources that keep the function open.
 struct Hold {
     bar: Arc<RevocableBar>,
     device: Mutex<Option<Arc<VfioDevice>>>,
@@ -67,7 +69,7 @@ struct Hold {
 }
 
 impl Hold {
-    /// Closes the function, whoever still uses its registers.
+    /// Closes the function, even if its registers are still in use.
     fn let_go(&self) {
         self.bar.revoke();
         let device = self.device.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -75,7 +77,7 @@ impl Hold {
             // A failure means that the device is gone, and its interrupts with it.
             let _ = device.disable_msix();
         }
-        // Who sleeps in an interrupt wait looks at the registers and finds out.
+        // A thread that sleeps in an interrupt wait wakes up and sees the registers read all-ones.
         self.interrupts.iter().for_each(Interrupt::raise);
     }
 }
@@ -110,24 +112,24 @@ impl VfioCard {
         Ok(VfioCard { identity, hold, interrupts, memory, stop, watcher })
     }
 
-    /// The registers.
+    /// Returns the registers.
     #[must_use]
     pub fn bar(&self) -> Arc<dyn Bar> {
         self.hold.bar.clone()
     }
 
-    /// What its configuration space says.
+    /// Returns the identity in the configuration space.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Its MSI-X vectors, in order.
+    /// Returns the function's MSI-X vectors, in order.
     pub fn interrupts(&self) -> Result<Vec<Interrupt>, Error> {
         self.interrupts.iter().map(Interrupt::try_clone).collect()
     }
 
-    /// Memory that the IOMMU lets it reach.
+    /// Returns the source of memory that the IOMMU lets the card reach.
     #[must_use]
     pub fn dma(&self) -> Arc<dyn DmaSource> {
         self.memory.clone()
@@ -138,14 +140,15 @@ impl Drop for VfioCard {
     fn drop(&mut self) {
         self.stop.raise();
         if let Some(watcher) = self.watcher.take() {
-            // A panic of it has been printed, and there is nothing left to watch.
+            // A panic of the thread has been printed, and there is nothing left to watch.
             let _ = watcher.join();
         }
         self.hold.let_go();
     }
 }
 
-/// Starts the thread that waits for the kernel's request; none where there is no such interrupt.
+/// Starts the thread that waits for the kernel's request; none if the device has no such
+/// interrupt.
 fn watch(
     mut request: Vec<Interrupt>,
     stop: Interrupt,
@@ -155,7 +158,7 @@ fn watch(
     let wait = move || {
         loop {
             let mut fds = [PollFd::new(&request, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
-            // A signal ends the wait early: look again.
+            // A signal ends the wait early; the loop looks again.
             let _ = poll(&mut fds, None);
             if stop.clear() {
                 return;
@@ -169,7 +172,7 @@ fn watch(
     thread.map(Some).map_err(|e| Error::host("starting a thread", e))
 }
 
-/// What the kernel refused, and what its errno means there: `vfio-ioctls` names only the call.
+/// Explains a refusal of the kernel by its errno, because `vfio-ioctls` names only the call.
 fn explained(error: &VfioError) -> String {
     let errno = |source: &std::io::Error, errno| source.raw_os_error() == Some(errno);
     let meaning = match error {
@@ -269,7 +272,7 @@ struct Unmap {
 
 impl Drop for Unmap {
     fn drop(&mut self) {
-        // A failure can only leave it mapped until the container closes.
+        // A failure can only leave the range mapped until the container closes.
         let _ = self.container.vfio_dma_unmap(self.iova, self.length);
     }
 }

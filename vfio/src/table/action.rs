@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::Acquired;
 
-/// Which lists the card has.
+/// The action lists in the card's memory.
 pub struct ActionSlots {
-    /// Users of each slot.
+    /// The number of entries that use each slot.
     users: Vec<u32>,
     lists: Vec<Vec<u8>>,
     free: Vec<u32>,
@@ -14,7 +14,7 @@ pub struct ActionSlots {
 }
 
 impl ActionSlots {
-    /// All free.
+    /// Creates the memory with all slots free.
     #[must_use]
     pub fn new(count: u32) -> ActionSlots {
         let free = (0..count).rev().collect();
@@ -22,7 +22,7 @@ impl ActionSlots {
         ActionSlots { users, lists, free, by_list: HashMap::new() }
     }
 
-    /// One more entry with this list; `None` if the memory is full.
+    /// Adds an entry with this list; `None` if the memory is full.
     pub fn acquire(&mut self, list: &[u8]) -> Option<Acquired<u32>> {
         if let Some(id) = self.by_list.get(list) {
             self.users[*id as usize] += 1;
@@ -35,8 +35,8 @@ impl ActionSlots {
         Some(Acquired { id, fresh: true })
     }
 
-    /// One entry less: to be called when the card has completed its removal, because the slot may
-    /// be written again as soon as it has no users.
+    /// Removes an entry from the slot. To be called when the card has completed the entry's
+    /// removal, because a slot without users may be written again at once.
     pub fn release(&mut self, id: u32) {
         let users = &mut self.users[id as usize];
         *users -= 1;
@@ -46,19 +46,19 @@ impl ActionSlots {
         }
     }
 
-    /// The list of a slot in use.
+    /// Returns the list of a slot in use.
     #[must_use]
     pub fn list(&self, id: u32) -> &[u8] {
         &self.lists[id as usize]
     }
 
-    /// Slots in use.
+    /// Returns the number of slots in use.
     #[must_use]
     pub fn used(&self) -> u32 {
         crate::int::to_u32(self.users.len() - self.free.len())
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     #[must_use]
     pub fn capacity(&self) -> u32 {
         crate::int::to_u32(self.users.len())

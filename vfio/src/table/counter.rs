@@ -5,21 +5,21 @@ use std::collections::VecDeque;
 use super::Handle;
 use crate::ring::command::CounterId;
 
-/// Life of all counters, as the text's §8 has it.
+/// The states of all counters, as described in §8 of `docs/fpga-abi.md`.
 pub struct Counters {
     generations: Vec<u8>,
     owners: Vec<Option<Handle>>,
-    /// Once used and free again, oldest first, so that generations spread.
+    /// Counters that were used and are free again, oldest first, so that generations spread.
     free: VecDeque<u32>,
-    /// Never used so far: this one and all above it.
+    /// The lowest counter that was never used; all above it are unused too.
     untouched: u32,
-    /// Which are out of use, and how many snapshots had been requested then.
+    /// The counters in quarantine, each with the number of snapshots requested before it retired.
     quarantine: VecDeque<(u32, u64)>,
     requested: u64,
 }
 
 impl Counters {
-    /// All free.
+    /// Creates the counters, all free.
     #[must_use]
     pub fn new(count: u32) -> Counters {
         Counters {
@@ -32,7 +32,7 @@ impl Counters {
         }
     }
 
-    /// A counter for an entry; `None` if all are live or in quarantine.
+    /// Takes a counter for an entry; `None` if all are live or in quarantine.
     pub fn acquire(&mut self, owner: Handle) -> Option<CounterId> {
         let index = match self.free.pop_front() {
             Some(index) => index,
@@ -46,25 +46,25 @@ impl Counters {
         Some(CounterId { index, generation: self.generations[index as usize] })
     }
 
-    /// The card has completed its removal: it goes into quarantine.
+    /// Puts a counter into quarantine, when the card has completed the removal of its entry.
     pub fn retire(&mut self, id: CounterId) {
         self.owners[id.index as usize] = None;
         self.quarantine.push_back((id.index, self.requested));
     }
 
-    /// The card never took it into use: no old value can be under way.
+    /// Frees a counter that the card never took into use: no old value of it can be under way.
     pub fn give_back(&mut self, id: CounterId) {
         self.owners[id.index as usize] = None;
         self.free.push_front(id.index);
     }
 
-    /// A snapshot is requested; returns its ticket.
+    /// Registers the request for a snapshot; returns its ticket.
     pub fn request(&mut self) -> u64 {
         self.requested += 1;
         self.requested
     }
 
-    /// The snapshot of that ticket is complete: what retired before it was requested is free.
+    /// Frees the counters that retired before the completed snapshot of this ticket was requested.
     pub fn snapshot_done(&mut self, ticket: u64) {
         while let Some((index, at)) = self.quarantine.front().copied() {
             if at >= ticket {
@@ -77,7 +77,8 @@ impl Counters {
         }
     }
 
-    /// Whose a word of a snapshot is; `None` for nobody's and for another generation's.
+    /// Returns the entry that a word of a snapshot belongs to; `None` if there is none or the word
+    /// is of another generation.
     #[must_use]
     pub fn owner(&self, id: CounterId) -> Option<Handle> {
         let index = id.index as usize;
@@ -85,25 +86,25 @@ impl Counters {
         owner.filter(|_| self.generations[index] == id.generation)
     }
 
-    /// Counters that were ever used: all below this index; a snapshot needs no others.
+    /// Returns the lowest index that was never used; a snapshot needs only the counters below it.
     #[must_use]
     pub fn reach(&self) -> u32 {
         self.untouched
     }
 
-    /// Live or in quarantine.
+    /// Returns the number of counters that are live or in quarantine.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.untouched - crate::int::to_u32(self.free.len())
     }
 
-    /// In quarantine.
+    /// Returns the number of counters in quarantine.
     #[must_use]
     pub fn in_quarantine(&self) -> usize {
         self.quarantine.len()
     }
 
-    /// Counters.
+    /// Returns the number of counters.
     #[must_use]
     pub fn capacity(&self) -> u32 {
         crate::int::to_u32(self.owners.len())

@@ -1,38 +1,39 @@
-//! Placement in the exact-match table: two buckets an entry, any way of either. When both are
-//! full, others move to their other bucket, the last one first: make before break.
+//! Placement in the exact-match table: an entry has two buckets and may use any way of either.
+//! When both are full, other entries move to their other bucket, the last one first: make before
+//! break.
 
 use std::collections::{HashSet, VecDeque};
 
 use super::Handle;
 
-/// Buckets that a search looks at before it gives up: at 95 % load a free slot is nearly always
-/// within three moves (4 + 16 + 64 buckets a side), so this is far beyond it.
+/// The largest number of buckets that a search looks at before it gives up. At 95 % load a free
+/// slot is nearly always within three moves (4 + 16 + 64 buckets a side), far fewer than this.
 const SEARCH: usize = 512;
 
 #[derive(Clone, Copy)]
 struct Occupant {
     owner: Handle,
-    /// Its bucket of hash 0 and of hash 1.
+    /// The buckets of hash 0 and of hash 1.
     buckets: [u32; 2],
 }
 
 /// One move of an entry to its other bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Move {
-    /// Whose.
+    /// The entry that moves.
     pub owner: Handle,
-    /// Its slot.
+    /// The slot that the entry leaves.
     pub from: u32,
-    /// A free slot of its other bucket, once the moves before this one are done.
+    /// The slot in the entry's other bucket; it is free once the moves before this one are done.
     pub to: u32,
 }
 
-/// How a new entry gets its slot.
+/// The moves that give a new entry its slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// In order.
+    /// The moves, in the order of execution.
     pub moves: Vec<Move>,
-    /// Free after the moves.
+    /// The slot of the new entry, free after the moves.
     pub slot: u32,
 }
 
@@ -43,7 +44,7 @@ struct Node {
     from: Option<(usize, u32)>,
 }
 
-/// Who is where.
+/// The exact-match table: the entry in each slot.
 pub struct Cuckoo {
     buckets: u32,
     ways: u32,
@@ -52,32 +53,33 @@ pub struct Cuckoo {
 }
 
 impl Cuckoo {
-    /// An empty table of two hashes, with the given number of buckets (a power of two) and ways.
+    /// Creates an empty table of two hashes, with the given numbers of buckets (a power of two)
+    /// and ways.
     #[must_use]
     pub fn new(buckets: u32, ways: u32) -> Cuckoo {
         let slots = vec![None; (2 * buckets * ways) as usize];
         Cuckoo { buckets, ways, slots, used: 0 }
     }
 
-    /// Slots in use.
+    /// Returns the number of slots in use.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.used
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     #[must_use]
     pub fn capacity(&self) -> u32 {
         2 * self.buckets * self.ways
     }
 
-    /// Who is in a slot.
+    /// Returns the entry in a slot.
     #[must_use]
     pub fn owner(&self, slot: u32) -> Option<Handle> {
         self.slots.get(slot as usize).copied().flatten().map(|occupant| occupant.owner)
     }
 
-    /// The buckets of both hashes.
+    /// Returns the buckets for both hashes.
     #[must_use]
     pub fn buckets_of(&self, hashes: [u32; 2]) -> [u32; 2] {
         hashes.map(|hash| hash & (self.buckets - 1))
@@ -96,7 +98,7 @@ impl Cuckoo {
         self.slots_of(side, bucket).find(|slot| self.slots[*slot as usize].is_none())
     }
 
-    /// The shortest way to a slot for an entry of these buckets; `None` if the table is too full.
+    /// Returns the shortest plan for an entry of these buckets; `None` if the table is too full.
     #[must_use]
     pub fn plan(&self, buckets: [u32; 2]) -> Option<Plan> {
         for (side, bucket) in (0u32..).zip(buckets) {
@@ -125,7 +127,7 @@ impl Cuckoo {
         None
     }
 
-    /// The moves from a free slot back to one of the two buckets.
+    /// Collects the moves from a free slot back to one of the two buckets.
     fn path(&self, nodes: &[Node], mut node: usize, mut from: u32, mut to: u32) -> Plan {
         let mut moves = Vec::new();
         loop {
@@ -150,7 +152,7 @@ impl Cuckoo {
         self.used += 1;
     }
 
-    /// The slot is free again.
+    /// Frees the slot.
     pub fn clear(&mut self, slot: u32) {
         if self.slots[slot as usize].take().is_some() {
             self.used -= 1;

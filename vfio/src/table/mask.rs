@@ -1,4 +1,4 @@
-//! Mask slots of the exact-match table: a budget, shared by all entries of the same mask.
+//! Mask slots of the exact-match table: a budget, shared by all entries with the same mask.
 
 use std::collections::HashMap;
 
@@ -10,20 +10,20 @@ struct Slot {
     users: u32,
 }
 
-/// Which masks the card has.
+/// The masks in the card's mask slots.
 pub struct MaskSlots {
     slots: Vec<Option<Slot>>,
     by_mask: HashMap<CardKey, u8>,
 }
 
 impl MaskSlots {
-    /// All free.
+    /// Creates the mask slots, all free.
     #[must_use]
     pub fn new(count: u32) -> MaskSlots {
         MaskSlots { slots: (0..count).map(|_| None).collect(), by_mask: HashMap::new() }
     }
 
-    /// One more entry under this mask; `None` if all slots are taken by others.
+    /// Adds an entry under this mask; `None` if all slots are taken by other masks.
     pub fn acquire(&mut self, mask: &CardKey) -> Option<Acquired<u8>> {
         if let Some(id) = self.by_mask.get(mask) {
             if let Some(slot) = &mut self.slots[usize::from(*id)] {
@@ -38,8 +38,8 @@ impl MaskSlots {
         Some(Acquired { id, fresh: true })
     }
 
-    /// One entry less. True if it was the last: the card's slot is to be cleared, and
-    /// [`MaskSlots::free`] called when it is.
+    /// Removes an entry from the slot. Returns true if it was the last one: the slot has to be
+    /// cleared on the card, and then [`MaskSlots::free`] has to be called.
     #[must_use]
     pub fn release(&mut self, id: u8) -> bool {
         match &mut self.slots[usize::from(id)] {
@@ -54,18 +54,18 @@ impl MaskSlots {
         }
     }
 
-    /// The card has cleared the slot.
+    /// Frees the slot, when the card has cleared it.
     pub fn free(&mut self, id: u8) {
         self.slots[usize::from(id)] = None;
     }
 
-    /// Slots in use.
+    /// Returns the number of slots in use.
     #[must_use]
     pub fn used(&self) -> u32 {
         crate::int::to_u32(self.slots.iter().flatten().count())
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     #[must_use]
     pub fn capacity(&self) -> u32 {
         crate::int::to_u32(self.slots.len())

@@ -1,4 +1,5 @@
-//! What the host keeps of the card's tables: who is where, and what may be reused when.
+//! The host's picture of the card's tables: the entry in each place, and when a place is free
+//! again.
 
 mod action;
 mod counter;
@@ -15,12 +16,12 @@ pub use row::Rows;
 /// The driver's number of an entry, stable while the entry lives.
 pub type Handle = u32;
 
-/// What [`ActionSlots::acquire`] and [`MaskSlots::acquire`] give: a number, and whether the card
-/// has to be told what stands there.
+/// The slot that [`ActionSlots::acquire`] and [`MaskSlots::acquire`] return, and whether it has to
+/// be written to the card first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Acquired<T> {
     /// The slot.
     pub id: T,
-    /// It was not in use: write it before the entry.
+    /// True if the slot was not in use: it has to be written before the entry.
     pub fresh: bool,
 }

@@ -2,20 +2,20 @@
 
 use super::Handle;
 
-/// Who is in which row.
+/// The entry in each masked row.
 pub struct Rows {
     rows: Vec<Option<Handle>>,
     used: u32,
 }
 
 impl Rows {
-    /// All free.
+    /// Creates the rows, all free.
     #[must_use]
     pub fn new(count: u32) -> Rows {
         Rows { rows: vec![None; count as usize], used: 0 }
     }
 
-    /// A free row for an entry; `None` if there is none.
+    /// Takes a free row for an entry; `None` if no row is free.
     pub fn acquire(&mut self, owner: Handle) -> Option<u32> {
         let row = self.rows.iter().position(Option::is_none)?;
         self.rows[row] = Some(owner);
@@ -23,20 +23,20 @@ impl Rows {
         Some(crate::int::to_u32(row))
     }
 
-    /// The row is free again.
+    /// Frees the row.
     pub fn clear(&mut self, row: u32) {
         if self.rows[row as usize].take().is_some() {
             self.used -= 1;
         }
     }
 
-    /// Rows in use.
+    /// Returns the number of rows in use.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.used
     }
 
-    /// Rows.
+    /// Returns the number of rows.
     #[must_use]
     pub fn capacity(&self) -> u32 {
         crate::int::to_u32(self.rows.len())
