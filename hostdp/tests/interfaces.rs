@@ -352,6 +352,29 @@ fn an_interface_belongs_to_one_port() {
     });
 }
 
+/// More frames than the interface's queue holds, while nobody fetches them.
+#[test]
+fn what_a_tap_loses_before_the_port_fetches_it_is_counted() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        let mut port = TapPort::open_internal("br7").unwrap();
+        ip("link set br7 addrgenmode none txqueuelen 100");
+        ip("addr add 10.7.0.1/24 dev br7");
+        ip("neigh add 10.7.0.2 lladdr 02:00:00:00:00:02 dev br7");
+        receive(&mut port, 0, 0);
+        port.overruns();
+        let socket = UdpSocket::bind("10.7.0.1:5003").unwrap();
+        for _ in 0..1000 {
+            socket.send_to(&[0x77], "10.7.0.2:5004").unwrap();
+        }
+        let fetched = receive(&mut port, 0x77, 50).len() as u64;
+        let lost = port.overruns();
+        assert!(lost > 100, "{lost}");
+        assert_eq!(fetched + lost, 1000);
+        assert_eq!(port.overruns(), 0, "each is told once");
+    });
+}
+
 #[test]
 fn a_tap_and_an_internal_port_talk_to_the_kernel() {
     let Some(stage) = Stage::new() else { return };
