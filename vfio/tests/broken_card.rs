@@ -159,8 +159,17 @@ struct Rig {
     _card: ModelCard,
 }
 
-impl Rig {
-    fn new(seed: u64, lies: Lies) -> Rig {
+/// A card behind a liar, and what a driver needs to open it. No lie has begun.
+struct Behind {
+    liar: Arc<Liar>,
+    access: Access,
+    config: Config,
+    wire: MemoryWire,
+    card: ModelCard,
+}
+
+impl Behind {
+    fn new(seed: u64, lies: Lies) -> Behind {
         let capabilities = CardCapabilities {
             buckets: 16,
             ways: 2,
@@ -194,6 +203,13 @@ impl Rig {
         };
         let (bar, keep) = (liar.clone(), Box::new(()));
         let access = Access { bar, dma, interrupts: Vec::new(), keep };
+        Behind { liar, access, config, wire, card }
+    }
+}
+
+impl Rig {
+    fn new(seed: u64, lies: Lies) -> Rig {
+        let Behind { liar, access, config, wire, card } = Behind::new(seed, lies);
         let mut driver = Driver::open(access, &config).unwrap();
         let provider = driver.take_provider().unwrap();
         let port = driver.take_port(PortId(10)).unwrap();
@@ -331,6 +347,31 @@ fn a_lying_card_ends_as_gone_and_nothing_else() {
         assert!(reasons.len() > 8, "the lies are found in few ways: {reasons:#?}");
         assert!(reasons.iter().any(|why| why.contains("index is")), "{reasons:#?}");
     }
+}
+
+/// The card lies while it is opened: its identity, its blocks, its capabilities, its first answers.
+#[test]
+fn a_card_that_lies_from_the_start_is_refused_or_comes_up() {
+    let (steps, current) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    watch(steps.clone(), current.clone());
+    let (mut reasons, mut up) = (BTreeSet::new(), 0);
+    for seed in 1..=400 {
+        current.store(seed, Ordering::Relaxed);
+        let rate = [3, 20, 100, 1000][seed as usize % 4];
+        let lies = Lies { reads: rate, records: rate, indexes: rate };
+        let Behind { liar, access, config, wire: _wire, card: _card } = Behind::new(seed, lies);
+        liar.begun.store(true, Ordering::Relaxed);
+        match Driver::open(access, &config) {
+            Ok(_) => up += 1,
+            Err(error) => {
+                let without_numbers = |c: char| c.is_ascii_hexdigit();
+                reasons.insert(error.to_string().replace(without_numbers, ""));
+            }
+        }
+        steps.fetch_add(1, Ordering::Relaxed);
+    }
+    println!("{up} came up; the others: {reasons:#?}");
+    assert!(up > 20 && reasons.len() > 8, "{up} came up; the others: {reasons:#?}");
 }
 
 /// Registers without a card: what was written is read, but for one that changes at each read.
