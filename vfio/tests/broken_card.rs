@@ -71,6 +71,8 @@ struct Liar {
     lies: Lies,
     /// Only a card that is up is of interest.
     begun: AtomicBool,
+    /// The register that reads one more than it is, by its offset; 0 is none.
+    one_more: AtomicU64,
 }
 
 impl Liar {
@@ -86,6 +88,9 @@ impl Bar for Liar {
 
     fn read32(&self, offset: u64) -> u32 {
         let value = self.card.read32(offset);
+        if offset > 0 && offset == self.one_more.load(Ordering::Relaxed) {
+            return value + 1;
+        }
         if !self.lies_once_in(self.lies.reads) {
             return value;
         }
@@ -193,6 +198,7 @@ impl Behind {
             dice: Dice::new(seed),
             lies,
             begun: AtomicBool::new(false),
+            one_more: AtomicU64::new(0),
         });
         assert!(memory.0.set(liar.clone()).is_ok());
         let config = Config {
@@ -372,6 +378,23 @@ fn a_card_that_lies_from_the_start_is_refused_or_comes_up() {
     }
     println!("{up} came up; the others: {reasons:#?}");
     assert!(up > 20 && reasons.len() > 8, "{up} came up; the others: {reasons:#?}");
+}
+
+/// The tables are empty, as is believed, and the card says that they hold an entry.
+#[test]
+fn a_fill_that_its_tables_contradict_ends_a_card() {
+    let mut rig = Rig::new(1, Lies::default());
+    let mut stats = Vec::new();
+    rig.provider.stats(&mut stats).unwrap();
+    let mut at = 0;
+    while rig.liar.card.read32(at) != Kind::Dbg.word() {
+        at = u64::from(rig.liar.card.read32(at + words::header::NEXT.offset as u64));
+    }
+    let fill = at + words::dbg::EM_USED.offset as u64;
+    rig.liar.one_more.store(fill, Ordering::Relaxed);
+    let _ = rig.provider.stats(&mut stats);
+    let error = rig.provider.stats(&mut stats).unwrap_err().to_string();
+    assert!(error.contains("the tables' fill is"), "{error}");
 }
 
 /// Registers without a card: what was written is read, but for one that changes at each read.

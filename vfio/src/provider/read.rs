@@ -136,7 +136,9 @@ impl FpgaProvider {
     }
 
     fn lost_entries(&mut self) -> Result<Vec<Handle>, Error> {
-        if self.channel.device.entries_used()? == (self.cuckoo.used(), self.rows.used()) {
+        let (used, believed) =
+            (self.channel.device.entries_used()?, (self.cuckoo.used(), self.rows.used()));
+        if used == believed {
             return Ok(Vec::new());
         }
         let (mut there, mut strays) = (HashSet::new(), Vec::new());
@@ -154,11 +156,17 @@ impl FpgaProvider {
             Ok(())
         })?;
         // These entries belong to no megaflow and stand where others may be placed.
+        let has_no_strays = strays.is_empty();
         for clear in strays {
             self.channel.execute(clear)?;
         }
         let lost = self.by_ufid.iter().filter(|(ufid, _)| !there.contains(ufid));
-        Ok(lost.map(|(_, handle)| *handle).collect())
+        let lost: Vec<Handle> = lost.map(|(_, handle)| *handle).collect();
+        if lost.is_empty() && has_no_strays {
+            let why = format!("the tables' fill is {used:?}; they hold {believed:?} entries");
+            return Err(Error::Unusable(why));
+        }
+        Ok(lost)
     }
 
     /// Executes a command that writes at most `most` records back.

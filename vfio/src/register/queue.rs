@@ -52,7 +52,7 @@ impl RingRegisters {
         self.0.write(ring::ENABLE, 1);
         match self.0.read(ring::ENABLE)? {
             1 => Ok(()),
-            _ => Err(Error::Unusable(format!("the card refused a ring: {setup:x?}"))),
+            _ => Err(Error::Unusable(format!("the card refused the ring {setup:x?}"))),
         }
     }
 
