@@ -67,7 +67,7 @@ lane_unprivileged() {
 # The commands of each page of docs/how-to/, from its first to its last, in namespaces of their own:
 # what a page that fails has started ends with it.
 lane_guide() {
-  cargo build --release --quiet -p megaflow-offload
+  cargo build --release --quiet -p megaflow
   local page
   for page in docs/how-to/*.md; do
     [ -n "$(commands "$page")" ] || continue
@@ -81,7 +81,7 @@ lane_guide() {
 }
 
 lane_fuzz() { MEGAFLOW_FUZZ_PACKETS=10000000 cargo test --quiet -p megaflow-flow --test fuzz_parser; }
-lane_vm() { cargo build --release --quiet -p megaflow-hwtests -p megaflow-offload && target/release/megaflow-hwtests; }
+lane_vm() { cargo build --release --quiet -p megaflow-hwtests -p megaflow && target/release/megaflow-hwtests; }
 
 [ "${1:-}" != --list ] || { tr ' ' '\n' <<<"$LANES $OTHERS" | sort -u; exit; }
 [ $# = 0 ] && whole=yes || whole=""

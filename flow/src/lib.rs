@@ -36,7 +36,7 @@ pub use matching::Match;
 pub use megaflow::Megaflow;
 pub use overlap::OverlapIndex;
 pub use owner::{Generation, Owner};
-pub use placement::Placement;
+pub use placement::{Placement, Transition};
 pub use provider::{
     Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
 };

@@ -31,3 +31,14 @@ impl std::fmt::Display for Placement {
         f.write_str(self.name())
     }
 }
+
+/// A change of placement.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Transition {
+    /// Where it lived.
+    pub from: Placement,
+    /// Where it lives now.
+    pub to: Placement,
+    /// Why: a stable word, such as `installed`, `evicted`, `device-gone`.
+    pub cause: &'static str,
+}

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use offload::control::view::{Explained, Flow, State};
+use megaflow::control::view::{Explained, Flow, State};
 use serde_json::Value;
 
 use crate::check::{Context, Failure, Outcome, equal};

@@ -36,8 +36,8 @@ const NAMED_AT_RUN_TIME: [(&str, &str); 7] = [
     ("hwtests/src/host/card.rs", "its own binary"),
     ("hwtests/src/host/initramfs.rs", "copies that the test unpacked"),
     ("hwtests/tests/tidy.rs", "the cargo that runs the test"),
-    ("offload/src/control/tests.rs", "its own binary"),
-    ("offload/tests/command.rs", "the megaflow binary, or the program that a caller names"),
+    ("megaflow/src/control/tests.rs", "its own binary"),
+    ("megaflow/tests/command.rs", "the megaflow binary, or the program that a caller names"),
 ];
 
 /// The programs that a Rust file starts by name, and how often the name is a variable.

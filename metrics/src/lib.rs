@@ -15,6 +15,4 @@ pub use encode::{CONTENT_TYPE, encode};
 pub use family::{FAMILIES, Family, Kind};
 pub use histogram::Histogram;
 pub use reference::reference;
-pub use snapshot::{
-    Direction, OperationMetrics, PortMetrics, ProviderMetrics, Snapshot, Traffic, Transition,
-};
+pub use snapshot::{Direction, OperationMetrics, PortMetrics, ProviderMetrics, Snapshot, Traffic};

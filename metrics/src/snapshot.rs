@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow::conservation::Conservation;
-use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage};
+use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage, Transition};
 
 use crate::histogram::Histogram;
 
@@ -57,17 +57,6 @@ impl Default for Snapshot {
             cache_lookups: BTreeMap::new(),
         }
     }
-}
-
-/// A change of placement.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Transition {
-    /// Where it lived.
-    pub from: Placement,
-    /// Where it lives now.
-    pub to: Placement,
-    /// Why: a stable word, such as `installed`, `evicted`, `device-gone`.
-    pub cause: &'static str,
 }
 
 /// What is counted for one hardware provider.

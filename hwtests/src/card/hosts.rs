@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use hostdp::port::system::SystemPort;
 use hostdp::port::{Batch, Port};
-use offload::wire::{Lane, PortWire};
+use megaflow::wire::{Lane, PortWire};
 use vfio::Wire;
 
 use super::namespace::Namespace;

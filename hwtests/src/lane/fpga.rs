@@ -20,7 +20,7 @@ pub(super) const LANE: Lane = Lane {
     name: "fpga",
     about: "the card over vfio-user and vfio-pci: DMA, MSI-X, tables, rings, its end",
     machine: CARD_MACHINE,
-    needs: &[Binary { name: "megaflow", package: "megaflow-offload" }],
+    needs: &[Binary { name: "megaflow", package: "megaflow" }],
     limit: Duration::from_secs(120),
     evidence,
     run,

@@ -13,7 +13,7 @@ pub(super) const LANE: Lane = Lane {
     name: "netdevsim",
     about: "the kernel's netdevsim, as it is (refuses flower) and with flower accepted",
     machine: "plain",
-    needs: &[Binary { name: "megaflow", package: "megaflow-offload" }],
+    needs: &[Binary { name: "megaflow", package: "megaflow" }],
     limit: Duration::from_secs(90),
     evidence,
     run,

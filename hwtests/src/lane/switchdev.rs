@@ -21,7 +21,7 @@ pub(super) const LANE: Lane = Lane {
     name: "switchdev",
     about: "the daemon on the simulated switchdev NIC: into hardware, repaired, refused, adopted",
     machine: "plain",
-    needs: &[Binary { name: "megaflow", package: "megaflow-offload" }],
+    needs: &[Binary { name: "megaflow", package: "megaflow" }],
     limit: Duration::from_secs(180),
     evidence,
     run,

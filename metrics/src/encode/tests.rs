@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
-use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage};
+use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage, Transition};
 
 use super::*;
-use crate::snapshot::{Direction, OperationMetrics, PortMetrics, ProviderMetrics, Transition};
+use crate::snapshot::{Direction, OperationMetrics, PortMetrics, ProviderMetrics};
 
 fn full() -> Snapshot {
     let mut snapshot = Snapshot { version: "1.2.3".into(), ..Snapshot::default() };

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flow::{Counters, Ufid};
-use offload::control::view::{Count, Flow, State};
+use megaflow::control::view::{Count, Flow, State};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, Ledger, hex};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
-use offload::control::view::{Flow, State};
+use megaflow::control::view::{Flow, State};
 use serde_json::{Value, json};
 
 use crate::check::{Context, Failure, Outcome, equal};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flow::Counters;
-use offload::control::view::{Count, Flow};
+use megaflow::control::view::{Count, Flow};
 use serde_json::Value;
 
 use super::traffic;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use offload::control::view::Flow;
+use megaflow::control::view::Flow;
 
 use super::books::{self, Books};
 use super::traffic;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use offload::control::view::Flow;
+use megaflow::control::view::Flow;
 
 use super::books::{self, Books};
 use super::hit::{CLIENT, SERVER};

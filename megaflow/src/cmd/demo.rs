@@ -1,0 +1,42 @@
+//! `megaflow demo`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::demo::{DemoArgs, main};
+use offload::Fault;
+
+/// Sends real traffic through the embedded card and accounts for every packet; needs no hardware.
+#[derive(clap::Args)]
+#[command(after_help = "Example: megaflow demo --seconds 10")]
+pub(super) struct Args {
+    /// Seconds of bulk traffic
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// A capture to replay besides the bundled one (repeatable)
+    #[arg(long = "pcap", value_name = "F")]
+    captures: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Puts a fault into the accounting, which the demo then has to find
+    #[arg(long, hide = true, value_enum)]
+    fault: Option<FaultName>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum FaultName {
+    DropCounterUpdate,
+}
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    let fault = args.fault.map(|fault| match fault {
+        FaultName::DropCounterUpdate => Fault::DropCounterUpdate,
+    });
+    main(&DemoArgs {
+        seconds: args.seconds,
+        captures: args.captures.clone(),
+        json: args.json,
+        fault,
+    })
+}

@@ -1,0 +1,199 @@
+//! The methods that clients may call over the socket: one table, and one file per group.
+
+mod audit;
+mod coverage;
+mod dpctl;
+mod dpif;
+mod explain;
+mod fdb;
+mod general;
+mod offload;
+mod port;
+mod vlog;
+
+use flow::PortId;
+use serde_json::Value;
+
+pub(super) use coverage::sample;
+pub(crate) use explain::explained;
+pub(crate) use offload::select;
+
+use super::Context;
+use super::format::Format;
+use crate::status::Status;
+use ::offload::{FlowView, Request, Response};
+
+/// One method.
+pub(super) struct Method {
+    name: &'static str,
+    usage: &'static str,
+    /// The smallest and the largest number of parameters.
+    params: (usize, usize),
+    run: Run,
+}
+
+/// The way in which a method runs.
+enum Run {
+    /// Answers with a text.
+    Text(Ask<String>),
+    /// Answers with a text or, to clients that want JSON, with a document of its own.
+    Either(Ask<String>, Ask<Value>),
+    /// Changes the form in which the client is answered.
+    Options(fn(&[&str]) -> Result<Format, String>),
+}
+
+type Ask<T> = fn(&Context, &[&str]) -> Result<T, String>;
+
+/// The answer to a client.
+pub(super) enum Answer {
+    /// A text, sent in the form that the client wants.
+    Text(String),
+    /// A document, sent as it is.
+    Json(Value),
+    /// An empty answer. The client has this form from now on.
+    Options(Format),
+}
+
+/// No limit on the number of parameters.
+const MANY: usize = usize::MAX;
+
+/// All methods, by name.
+const METHODS: &[Method] = &[
+    method("coverage/read-counter", "COUNTER", (1, 1), coverage::read_counter),
+    method("coverage/show", "", (0, 0), coverage::show),
+    method("dpctl/add-flow", "[DP] FLOW ACTIONS", (1, MANY), dpctl::flows::add),
+    method("dpctl/add-flows", "[DP] FILE", (1, MANY), dpctl::file::add),
+    method("dpctl/del-flow", "[DP] FLOW|ufid:…", (1, MANY), dpctl::flows::del),
+    method("dpctl/del-flows", "[DP]", (0, MANY), dpctl::flows::del_all),
+    method("dpctl/dump-dps", "", (0, 0), dpctl::show::dump_dps),
+    method(
+        "dpctl/dump-flows",
+        "[-m] [--names|--no-names] [DP] [filter=…] [type=…]",
+        (0, MANY),
+        dpctl::dump::dump,
+    ),
+    method("dpctl/get-flow", "[-m] [--names|--no-names] [DP] ufid:…", (1, MANY), dpctl::flows::get),
+    method("dpctl/mod-flow", "[DP] FLOW ACTIONS", (1, MANY), dpctl::flows::modify),
+    method("dpctl/offload-stats-show", "[DP]", (0, MANY), dpctl::show::offload_stats),
+    method("dpctl/show", "[-s] [DP]", (0, MANY), dpctl::show::show),
+    Method {
+        name: "dpif/show",
+        usage: "",
+        params: (0, 0),
+        run: Run::Either(dpif::show, dpif::show_as_json),
+    },
+    method("exit", "", (0, MANY), general::exit),
+    method("fdb/flush", "[BRIDGE]", (0, 1), fdb::flush),
+    method("fdb/show", "[BRIDGE]", (0, 1), fdb::show),
+    method("fdb/stats-show", "[BRIDGE]", (0, 1), fdb::stats),
+    Method {
+        name: "list-commands",
+        usage: "",
+        params: (0, 0),
+        run: Run::Either(general::list, general::list_as_json),
+    },
+    method("memory/show", "", (0, 0), coverage::memory),
+    method("metrics/show", "", (0, 0), coverage::metrics),
+    method("offload/audit", "", (0, 0), audit::audit),
+    method("offload/explain", "[--json] FLOW|UFID [ACTIONS]", (1, 3), explain::explain),
+    method("offload/flows", "[all|host|nic|refused] [FILTER]", (0, 2), offload::flows),
+    method("offload/reasons", "", (0, 0), offload::reasons),
+    method("offload/show", "", (0, 0), offload::show),
+    method("offload/status", "", (0, 0), offload::status_as_json),
+    method("port/receive", "PORT HEX", (2, MANY), port::receive),
+    Method {
+        name: "set-options",
+        usage: "[--format text|json]",
+        params: (1, 2),
+        run: Run::Options(Format::parse),
+    },
+    method("upcall/show", "", (0, 0), coverage::upcalls),
+    method("version", "", (0, 0), general::version),
+    method("vlog/list", "", (0, 0), vlog::list),
+    method("vlog/set", "[[MODULE:][console:]LEVEL]…", (0, MANY), vlog::set),
+];
+
+const fn method(
+    name: &'static str,
+    usage: &'static str,
+    params: (usize, usize),
+    run: Ask<String>,
+) -> Method {
+    Method { name, usage, params, run: Run::Text(run) }
+}
+
+/// Carries out a method. If the method fails, the error is one line and nothing was changed.
+/// Blocks until the engine has answered.
+pub(super) fn call(
+    context: &Context,
+    format: Format,
+    name: &str,
+    params: &[String],
+) -> Result<Answer, String> {
+    let params: Vec<&str> = params.iter().map(String::as_str).collect();
+    let result = match METHODS.iter().find(|method| method.name == name) {
+        None => Err(format!(
+            "\"{name}\" is not a valid command (use \"list-commands\" to see a list of valid \
+             commands)"
+        )),
+        Some(Method { params: (least, _), usage, .. }) if params.len() < *least => {
+            let plural = if *least == 1 { "" } else { "s" };
+            Err(format!(
+                "\"{name}\" command requires at least {least} argument{plural}: {name} {usage}"
+            ))
+        }
+        Some(Method { params: (_, most), .. }) if params.len() > *most => {
+            let plural = if *most == 1 { "" } else { "s" };
+            Err(format!("\"{name}\" command takes at most {most} argument{plural}"))
+        }
+        Some(method) => match (&method.run, format) {
+            (Run::Either(_, run), Format::Json) => run(context, &params).map(Answer::Json),
+            (Run::Text(run) | Run::Either(run, _), _) => run(context, &params).map(Answer::Text),
+            (Run::Options(parse), _) => parse(&params).map(Answer::Options),
+        },
+    };
+    // The request may have brought any text, but the answer stays one line.
+    result.map_err(|error| error.replace('\n', " "))
+}
+
+fn ask(context: &Context, request: Request) -> Result<Response, String> {
+    context.handle.request(request).map_err(|error| error.to_string())
+}
+
+/// Sends a request whose answer is only "done".
+fn done(context: &Context, request: Request) -> Result<(), String> {
+    ask(context, request).map(drop)
+}
+
+/// Returns the state in numbers.
+pub(crate) fn status(context: &Context) -> Result<Status, String> {
+    context.handle.status().map(|status| *status).map_err(|error| error.to_string())
+}
+
+/// Returns all megaflows, by ufid.
+pub(crate) fn all_flows(context: &Context) -> Result<Vec<FlowView>, String> {
+    flows(context, Request::Flows)
+}
+
+fn flows(context: &Context, request: Request) -> Result<Vec<FlowView>, String> {
+    match ask(context, request)? {
+        Response::Flows(flows) => Ok(flows),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn text(context: &Context, request: Request) -> Result<String, String> {
+    match ask(context, request)? {
+        Response::Text(text) => Ok(text),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(response: &Response) -> String {
+    format!("internal error: unexpected answer {:?}", std::mem::discriminant(response))
+}
+
+/// Returns a function that finds ports by name.
+fn port_names(status: &Status) -> impl Fn(&str) -> Option<PortId> + '_ {
+    |name| status.ports.iter().find(|port| port.name == name).map(|port| port.id)
+}

@@ -1,0 +1,121 @@
+//! Methods that show where megaflows live, and why they do not live elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use flow::Placement;
+
+use super::{Context, all_flows, flows as ask_flows, port_names, status};
+use crate::control::filter::Filter;
+use crate::control::view::{Flow, State};
+use ::offload::{FlowView, Request};
+
+/// Returns the megaflows as a JSON list; the parameters are `[all|host|nic|refused] [FILTER]`.
+pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String> {
+    let (place, filter) = match params {
+        [] => (None, ""),
+        [word] => place(word).map_or((None, *word), |place| (place, "")),
+        [word, filter, ..] => {
+            let place = place(word);
+            let wrong = || format!("unknown place '{word}': expected all, host, nic or refused");
+            let place = place.ok_or_else(wrong)?;
+            (place, *filter)
+        }
+    };
+    let flows: Vec<Flow> = select(context, place, filter)?.iter().map(Flow::from).collect();
+    json(&flows)
+}
+
+/// Finds a placement by its word. `Some(None)` stands for all placements.
+fn place(word: &str) -> Option<Option<Placement>> {
+    if word == "all" {
+        return Some(None);
+    }
+    Placement::ALL.into_iter().find(|place| place.name() == word).map(Some)
+}
+
+/// Returns the megaflows that live in that place and pass the filter, by ufid.
+pub(crate) fn select(
+    context: &Context,
+    place: Option<Placement>,
+    filter: &str,
+) -> Result<Vec<FlowView>, String> {
+    let filter = {
+        let status = status(context)?;
+        Filter::parse(filter, &port_names(&status))?
+    };
+    let mut flows = all_flows(context)?;
+    flows.retain(|view| {
+        place.is_none_or(|place| view.placement == place) && filter.passes(&view.flow.matching)
+    });
+    Ok(flows)
+}
+
+/// Returns the state as JSON.
+pub(super) fn status_as_json(context: &Context, _: &[&str]) -> Result<String, String> {
+    json(&State::from(&status(context)?))
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String, String> {
+    serde_json::to_string(value).map(|text| text + "\n").map_err(|error| error.to_string())
+}
+
+/// Returns the number of megaflows that are refused, by reason and by the subject at fault. A
+/// megaflow with several reasons is counted under each.
+pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
+    let mut counts: BTreeMap<&str, (u64, BTreeMap<&str, u64>)> = BTreeMap::new();
+    let flows = ask_flows(context, Request::Flows)?;
+    for refused in flows.iter().filter_map(|view| view.refused.as_ref()) {
+        let mut of_flow: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for refusal in refused.why.iter() {
+            of_flow.entry(refusal.reason.code()).or_default().insert(&refusal.subject);
+        }
+        for (reason, subjects) in of_flow {
+            let (total, counts) = counts.entry(reason).or_default();
+            *total += 1;
+            subjects.into_iter().for_each(|subject| *counts.entry(subject).or_default() += 1);
+        }
+    }
+    let mut text = String::new();
+    for (reason, (total, subjects)) in &counts {
+        let list: Vec<String> = subjects.iter().map(|(what, n)| format!("{what} {n}")).collect();
+        let _ = writeln!(text, "{reason}: {total} ({})", list.join(", "));
+    }
+    if counts.is_empty() {
+        text.push_str("no flow is refused\n");
+    }
+    Ok(text)
+}
+
+/// Returns the state, tables and decisions of the hardware providers.
+pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
+    let state = State::from(&status(context)?);
+    let mut text = String::new();
+    let places: Vec<String> =
+        state.flows.iter().map(|(place, count)| format!("{place}:{count}")).collect();
+    let _ = writeln!(text, "flows: {}", places.join(" "));
+    if state.providers.is_empty() {
+        text.push_str("no hardware provider is configured\n");
+    }
+    for provider in &state.providers {
+        let up = if provider.up { "up" } else { "down" };
+        let _ = writeln!(text, "{}: {up}", provider.name);
+        for table in &provider.tables {
+            let capacity = table.capacity.map_or("unknown".to_owned(), |size| size.to_string());
+            let _ = writeln!(text, "  table {}: {} of {capacity}", table.table, table.entries);
+        }
+        let (waiting, limit) = provider.queue;
+        let _ = writeln!(text, "  queue: {waiting} of {limit}");
+        let _ = write!(text, "  decisions: admitted:{}", provider.admitted);
+        for (reason, count) in provider.refused.iter().filter(|(_, count)| **count > 0) {
+            let _ = write!(text, " {reason}:{count}");
+        }
+        text.push('\n');
+        let _ = write!(text, "  drift: {} packets; corrections:", provider.drift_packets);
+        for (kind, count) in &provider.corrections {
+            let _ = write!(text, " {kind}:{count}");
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}

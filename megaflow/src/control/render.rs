@@ -1,0 +1,193 @@
+//! Text for operators: OVS's line of a flow, and tables.
+
+use std::fmt::Write;
+
+use flow::{Placement, odp};
+
+use super::view::Flow;
+use offload::FlowView;
+
+/// The layer that OVS would name for megaflows on the host.
+const HOST_LAYER: &str = "ovs";
+
+/// Returns OVS's line of a flow as `dpctl/dump-flows` prints it, or with `detail` as
+/// `dpctl/dump-flows -m` does. Ports are shown by their names in `names`. A flow that is in
+/// hardware says `offloaded:yes` and the provider as `dp:`.
+#[must_use]
+pub fn flow_line(view: &FlowView, detail: bool, names: odp::Names<'_>) -> String {
+    let mut line = String::new();
+    if detail {
+        let _ = write!(line, "{}, ", view.flow.ufid);
+    }
+    let matching = odp::format_match_with(&view.flow.matching, names);
+    let _ = write!(line, "{matching}, {}", statistics(view));
+    if detail {
+        match (view.placement, &view.provider) {
+            (Placement::Nic, Some(provider)) => {
+                let _ = write!(line, ", offloaded:yes, dp:{provider}");
+            }
+            _ => {
+                let _ = write!(line, ", dp:{HOST_LAYER}");
+            }
+        }
+    }
+    let _ = write!(line, ", actions:{}", odp::format_actions_with(&view.flow.actions, names));
+    line
+}
+
+/// Returns `packets:…, bytes:…, used:…[, flags:…]`.
+#[must_use]
+pub fn statistics(view: &FlowView) -> String {
+    let total = view.total();
+    let mut text = format!("packets:{}, bytes:{}, used:", total.packets, total.bytes);
+    match view.used {
+        Some(time) => {
+            let _ = write!(text, "{:.3}s", time.as_secs_f64());
+        }
+        None => text.push_str("never"),
+    }
+    if view.tcp_flags != 0 {
+        let _ = write!(text, ", flags:{}", tcp_flags(view.tcp_flags));
+    }
+    text
+}
+
+/// Returns TCP flags as OVS writes them: a letter for each, the reserved ones in brackets, and
+/// `0` if no flag is set.
+#[must_use]
+pub fn tcp_flags(flags: u16) -> String {
+    /// The bit and name of each flag, in OVS's order.
+    const NAMES: [(u16, &str); 12] = [
+        (0x002, "S"),
+        (0x001, "F"),
+        (0x008, "P"),
+        (0x004, "R"),
+        (0x020, "U"),
+        (0x010, "."),
+        (0x040, "E"),
+        (0x080, "C"),
+        (0x100, "N"),
+        (0x200, "[200]"),
+        (0x400, "[400]"),
+        (0x800, "[800]"),
+    ];
+    if flags == 0 {
+        return "0".to_owned();
+    }
+    NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect()
+}
+
+/// Returns a table of megaflows, the busiest first. The table says where each one lives or why it
+/// is not in hardware.
+#[must_use]
+pub fn flow_table(flows: &[Flow]) -> String {
+    let mut flows: Vec<&Flow> = flows.iter().collect();
+    flows.sort_by(|a, b| (b.total.bytes, &a.ufid).cmp(&(a.total.bytes, &b.ufid)));
+    let header =
+        ["placement", "nic packets", "nic bytes", "host packets", "host bytes", "megaflow"];
+    let mut rows = vec![header.map(str::to_owned)];
+    for flow in flows {
+        let place = match (&flow.provider, flow.placement.as_str()) {
+            (Some(provider), "nic") => format!("nic ({provider})"),
+            _ => flow.placement.clone(),
+        };
+        let mut what = format!("{} actions:{}", flow.matching, flow.actions);
+        for refusal in &flow.refusals {
+            let _ = write!(what, "\n  because: {refusal}");
+        }
+        let [nic, host] = [flow.nic, flow.host];
+        rows.push([
+            place,
+            nic.packets.to_string(),
+            nic.bytes.to_string(),
+            host.packets.to_string(),
+            host.bytes.to_string(),
+            what,
+        ]);
+    }
+    table(&rows, &[1, 2, 3, 4])
+}
+
+/// Returns rows as columns, two spaces apart. The columns in `right` are aligned to the right. A
+/// cell of the last column may have further lines, which stand under its first one.
+#[must_use]
+pub fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let indent: usize = widths.iter().take(N.saturating_sub(1)).map(|width| width + 2).sum();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            if column + 1 == N {
+                line += &cell.replace('\n', &format!("\n{:indent$}", ""));
+            } else if right.contains(&column) {
+                let _ = write!(line, "{cell:>width$}  ");
+            } else {
+                let _ = write!(line, "{cell:<width$}  ");
+            }
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use flow::{Action, Counters, Generation, Key, Mask, Match, Megaflow, PortId};
+
+    use super::*;
+
+    fn view() -> FlowView {
+        let key = Key { in_port: 1, eth_type: 0x800, ..Key::default() };
+        let mask = Mask { eth_type: 0xffff, ip_proto: 0xff, ..Mask::default() };
+        let key = Key { ip_proto: 6, ..key };
+        FlowView {
+            flow: Arc::new(Megaflow::new(Match::new(&key, &mask), vec![Action::Output(PortId(2))])),
+            placement: Placement::Nic,
+            provider: Some("fpga".into()),
+            generation: Generation(1),
+            refused: None,
+            nic: Counters { packets: 3, bytes: 300 },
+            host: Counters { packets: 1, bytes: 60 },
+            used: Some(Duration::from_millis(1234)),
+            tcp_flags: 0x012,
+        }
+    }
+
+    #[test]
+    fn a_flow_is_ovs_s_line() {
+        let line = flow_line(&view(), true, &|_| None);
+        assert!(line.starts_with("ufid:"), "{line}");
+        let end = "packets:4, bytes:360, used:1.234s, flags:S., offloaded:yes, dp:fpga, actions:2";
+        assert!(line.ends_with(end), "{line}");
+        let idle = FlowView { used: None, tcp_flags: 0, ..view() };
+        let brief = flow_line(&idle, false, &|_| None);
+        assert!(brief.starts_with("recirc_id(0),in_port(1),"), "{brief}");
+        assert!(brief.ends_with(", packets:4, bytes:360, used:never, actions:2"), "{brief}");
+        let (_, matching, actions) = odp::parse_flow(&line).unwrap();
+        assert_eq!(
+            (matching, actions.unwrap()),
+            (view().flow.matching, view().flow.actions.clone())
+        );
+    }
+
+    #[test]
+    fn flags_are_letters() {
+        assert_eq!(tcp_flags(0), "0");
+        assert_eq!(tcp_flags(0x013), "SF.");
+        assert_eq!(tcp_flags(0x1ff), "SFPRU.ECN");
+        assert_eq!(tcp_flags(0xa80), "C[200][800]");
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [["a", "b", "c"], ["long", "7", "x\ny"]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows, &[1]), "a     b  c\nlong  7  x\n         y\n");
+    }
+}

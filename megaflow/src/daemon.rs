@@ -1,0 +1,290 @@
+//! `megaflow run`: from a configuration to running threads, and back to nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::{Client, PortId, Provider};
+use hostdp::port::Port;
+use hostdp::port::fpga::{FpgaPort, Plug};
+use hostdp::port::pcap::PcapPort;
+use hostdp::port::system::SystemPort;
+use hostdp::port::tap::TapPort;
+use nix::sys::signal::{SigSet, Signal};
+use pipeline::{l2, none};
+use tc_flower::{DeviceSelector, TcProvider};
+use vfio::{CardCapabilities, Config as CardConfig, Driver, Embedded, ModelCard, Wire};
+
+use crate::clock::Clock;
+use crate::config::{self, Card, ClientKind, Config, Device, PortKind, ProviderKind};
+use crate::control::{Context, Place, log::Log};
+use crate::host::{self, kernel::Kernel};
+use crate::limits;
+use crate::runtime::{self, Parts};
+use crate::surface::{Listening, Surface};
+use crate::wire::{Lane, PortWire};
+use offload::{Budget, ByRate, Engine, Settings};
+
+/// Runs until it is told to stop, by `exit` or a signal.
+#[must_use]
+pub fn main(config: &Config, log: Log) -> ExitCode {
+    limits::raise_open_files();
+    match run(config, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("megaflow run: {}", limits::explained(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config, log: Log) -> io::Result<()> {
+    // Signals are blocked until the listeners can handle them. A signal that comes earlier waits,
+    // so that the daemon leaves nothing behind.
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    signals.thread_block()?;
+    // The socket's place is taken first: a second daemon must not touch what the first one works
+    // with.
+    let place = Place::take(&config.control.socket).map_err(io::Error::other)?;
+    // The HTTP address is taken before any port is opened, for the same reason.
+    let web = config.http.as_ref().map(Listening::at).transpose()?;
+    let clock = Clock::start();
+    let Machine { parts, card } = build(config, clock)?;
+    let running = runtime::start(parts)?;
+    let context = Context::new(running.handle.clone(), log);
+    let surface = Surface::start(&context, Some(place), web).and_then(|surface| {
+        surface.exit_on_signals(&context.handle)?;
+        signals.thread_unblock()?;
+        Ok(surface)
+    });
+    let surface = match surface {
+        Ok(surface) => surface,
+        Err(error) => {
+            // The daemon takes out its megaflows, so that it leaves nothing behind after any
+            // error.
+            let _ = context.handle.exit();
+            running.join()?;
+            return Err(error);
+        }
+    };
+    tracing::info!(datapath = %config.datapath.name, "running");
+    running.join()?;
+    surface.stop();
+    drop(card);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What is built from a configuration.
+struct Machine {
+    parts: Parts,
+    /// The embedded card, or the last handle of the real card. It is dropped last.
+    card: Option<OpenCard>,
+}
+
+/// A card that was opened.
+struct OpenCard {
+    driver: Driver,
+    /// What the card's wires are plugged into, if this process knows.
+    plugs: BTreeMap<PortId, Plug>,
+    /// Dropped after the driver has reset it.
+    _model: Option<ModelCard>,
+}
+
+fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
+    let mut datapath = hostdp::Datapath::new(hostdp::Config { seed: seed(), ..Default::default() });
+    // Interfaces that may belong to another datapath come first, ports that opening creates come
+    // last.
+    let mut card = None;
+    for step in [Step::Interfaces, Step::Card, Step::Made] {
+        if step == Step::Card {
+            card = open_card(config)?;
+        }
+        for port in config.ports.iter().filter(|port| Step::of(&port.kind) == step) {
+            let opened = open_port(port.id, &port.name, &port.kind, card.as_mut(), clock)?;
+            datapath.add_port(port.id, opened).map_err(io::Error::other)?;
+        }
+    }
+    let client: Box<dyn Client> = match config.datapath.client {
+        ClientKind::L2 => Box::new(l2::Switch::new(l2::Settings {
+            ageing: Duration::from_secs(config.l2.mac_aging_time.into()),
+            max_entries: usize::try_from(config.l2.mac_table_size).unwrap_or(usize::MAX),
+        })),
+        ClientKind::None => Box::new(none::NoClient),
+    };
+    let mut engine = Engine::new(Settings::default(), client, Box::new(ByRate));
+    let mut providers: Vec<Box<dyn Provider>> = Vec::new();
+    for provider in &config.providers {
+        let opened: Box<dyn Provider> = match &provider.kind {
+            ProviderKind::Tc => open_tc(config, clock)?,
+            ProviderKind::Fpga(_) => {
+                let table = card.as_mut().and_then(|card| card.driver.take_provider());
+                Box::new(table.ok_or_else(|| io::Error::other("the card has no flow table"))?)
+            }
+        };
+        let budget = Budget::new(provider.inserts_per_second.unwrap_or(u32::MAX));
+        engine.add_hardware(opened.name(), opened.admission(), budget);
+        providers.push(opened);
+    }
+    let name = config.datapath.name.clone();
+    let core = config.datapath.worker;
+    Ok(Machine { parts: Parts { name, clock, engine, datapath, core, providers }, card })
+}
+
+/// The order in which ports are opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Interfaces that exist. If another datapath has one of them, the start fails before
+    /// anything was changed.
+    Interfaces,
+    /// The card and its ports.
+    Card,
+    /// Interfaces and files that the daemon makes.
+    Made,
+}
+
+impl Step {
+    fn of(kind: &PortKind) -> Step {
+        match kind {
+            PortKind::System(_) => Step::Interfaces,
+            PortKind::Fpga { .. } => Step::Card,
+            PortKind::Internal | PortKind::Tap(_) | PortKind::Pcap { .. } => Step::Made,
+        }
+    }
+}
+
+/// Returns a random seed for hostdp's hashes. Senders of packets must not know it.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one("hostdp")
+}
+
+/// Opens the card that the configuration names, with its wires in their order.
+fn open_card(config: &Config) -> io::Result<Option<OpenCard>> {
+    let card = config.providers.iter().find_map(|provider| match &provider.kind {
+        ProviderKind::Fpga(card) => Some(card),
+        ProviderKind::Tc => None,
+    });
+    let Some(card) = card else { return Ok(None) };
+    let mut wires: Vec<(u16, &config::Port, Option<&str>)> = Vec::new();
+    for port in &config.ports {
+        if let PortKind::Fpga { wire, device } = &port.kind {
+            wires.push((*wire, port, device.as_deref()));
+        }
+    }
+    wires.sort_by_key(|(wire, ..)| *wire);
+    let ids: Vec<PortId> = wires.iter().map(|(_, port, _)| port.id).collect();
+    let mut settings = CardConfig::new(&ids);
+    match card {
+        Card::Pci(address) => {
+            let explained = |e| host::card::explained(Path::new("/"), address, &e);
+            let driver = Driver::open_vfio(address, &settings)
+                .map_err(|e| io::Error::other(explained(e)))?;
+            Ok(Some(OpenCard { driver, plugs: BTreeMap::new(), _model: None }))
+        }
+        Card::Model => {
+            let mut plugged: Vec<Box<dyn Wire>> = Vec::new();
+            let mut plugs = BTreeMap::new();
+            for (number, port, device) in wires {
+                let name = &port.name;
+                let missing = || io::Error::other(format!("port {name}: wire {number}: no device"));
+                let device = device.ok_or_else(missing)?;
+                let interface = SystemPort::open_as(name, device).map_err(io::Error::other)?;
+                if let Some(mtu) = interface.mtu() {
+                    settings.take_frames(mtu as usize + LINK_HEADERS);
+                }
+                let lane = Lane { port: Box::new(interface), vid: None };
+                let (wire, handle) = PortWire::new(vec![lane])?;
+                plugged.push(Box::new(wire));
+                plugs.insert(port.id, handle.plug());
+            }
+            let model = Embedded::start(CardCapabilities::default(), plugged, &settings);
+            let Embedded { driver, card } = model.map_err(io::Error::other)?;
+            Ok(Some(OpenCard { driver, plugs, _model: Some(card) }))
+        }
+    }
+}
+
+/// Bytes that a frame may have beyond its interface's MTU: an Ethernet header and two VLAN tags.
+const LINK_HEADERS: usize = 14 + 8;
+
+fn open_port(
+    id: PortId,
+    name: &str,
+    kind: &PortKind,
+    card: Option<&mut OpenCard>,
+    clock: Clock,
+) -> io::Result<Box<dyn Port>> {
+    let port: Box<dyn Port> = match kind {
+        PortKind::System(device) => {
+            let interface = interface_of(name, device)?;
+            Box::new(SystemPort::open_as(name, &interface).map_err(io::Error::other)?)
+        }
+        PortKind::Internal => Box::new(TapPort::open_internal(name).map_err(io::Error::other)?),
+        PortKind::Tap(device) => {
+            Box::new(TapPort::open_as(name, device).map_err(io::Error::other)?)
+        }
+        PortKind::Pcap { input, output } => {
+            let (input, output) = (input.as_deref(), output.as_deref());
+            let opened = PcapPort::open(name, input, output, Arc::new(move || clock.now()));
+            Box::new(opened.map_err(io::Error::other)?)
+        }
+        PortKind::Fpga { .. } => {
+            let missing = || io::Error::other(format!("port {name}: the card has no such wire"));
+            let card = card.ok_or_else(missing)?;
+            let rings = card.driver.take_port(id).ok_or_else(missing)?;
+            let port = FpgaPort::new(name, Box::new(rings));
+            match card.plugs.remove(&id) {
+                Some(plug) => Box::new(port.plugged(plug)),
+                None => Box::new(port),
+            }
+        }
+    };
+    Ok(port)
+}
+
+/// Returns the name of the interface that a port's device selects at this moment.
+fn interface_of(port: &str, device: &Device) -> io::Result<String> {
+    match tc_flower::find(&selector(device)) {
+        Ok(Some(found)) => Ok(found.name),
+        Ok(None) => Err(io::Error::other(format!(
+            "port {port}: there is no interface {device}: make it, or correct the port's device"
+        ))),
+        Err(error) => Err(io::Error::other(format!("port {port}: {error}"))),
+    }
+}
+
+fn selector(device: &Device) -> DeviceSelector {
+    match device {
+        Device::Name(name) => DeviceSelector::Name(name.clone()),
+        Device::Representor { switch_id, phys_port_name } => DeviceSelector::Port {
+            switch_id: switch_id.clone(),
+            phys_port_name: phys_port_name.clone(),
+        },
+    }
+}
+
+/// Opens the tc provider on the interfaces of the system ports.
+fn open_tc(config: &Config, clock: Clock) -> io::Result<Box<dyn Provider>> {
+    let ports: Vec<(PortId, DeviceSelector)> = config
+        .ports
+        .iter()
+        .filter_map(|port| match &port.kind {
+            PortKind::System(device) => Some((port.id, selector(device))),
+            PortKind::Internal
+            | PortKind::Tap(_)
+            | PortKind::Pcap { .. }
+            | PortKind::Fpga { .. } => None,
+        })
+        .collect();
+    let provider = TcProvider::open(&ports, Box::new(move || clock.now()));
+    let provider = provider.map_err(io::Error::other)?;
+    let kernel = Kernel::read(Path::new("/"));
+    if let Some(why) = host::nic::without_offload(&provider.ports(), &kernel) {
+        tracing::warn!("{why}");
+    }
+    Ok(Box::new(provider))
+}

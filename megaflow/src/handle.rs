@@ -1,0 +1,107 @@
+//! The way to the engine's thread. The control socket, the HTTP listener and the demo all use it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use flow::{Dumped, PortId};
+use offload::{Request, RequestError, Response};
+
+use crate::status::Status;
+
+/// The channel that the answer to a question goes to.
+pub type Reply<T> = Sender<Result<T, RequestError>>;
+
+/// A question to the engine's thread.
+pub enum Ask {
+    /// A request that the engine itself answers.
+    Engine(Request, Reply<Response>),
+    /// The state in numbers.
+    Status(Reply<Box<Status>>),
+    /// What the host table (`host`) or the hardware provider of that name really holds.
+    Dump(String, Reply<Vec<Dumped>>),
+    /// Gives the datapath a packet as if the packet had come in by that port.
+    Receive(PortId, Vec<u8>, Reply<()>),
+    /// Stops the daemon. The answer comes before the daemon ends.
+    Exit(Reply<()>),
+}
+
+/// A flag that is raised when the daemon is told to stop. Work for a client that is under way is
+/// then given up.
+#[derive(Clone, Default, Debug)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Raises the flag for good.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if the daemon was told to stop.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Sends questions to the engine's thread. Cheap to clone; may be used from any thread. Each method
+/// blocks until the answer is there: async code has to call it on a blocking thread.
+#[derive(Clone)]
+pub struct Handle {
+    questions: Sender<Ask>,
+    stop: StopFlag,
+}
+
+/// The longest wait for an answer. The engine answers in microseconds unless a device hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Handle {
+    /// Makes a handle that sends to the given channel. Each caller has at most one question in the
+    /// channel. The channel has to be unbounded: an unbounded channel drops its remaining
+    /// questions together with its receiver, and so the callers that wait for answers are told.
+    #[must_use]
+    pub fn new(questions: Sender<Ask>, stop: StopFlag) -> Handle {
+        Handle { questions, stop }
+    }
+
+    /// Returns an error if the daemon is stopping, so that the caller begins nothing new. The
+    /// engine then refuses every request except another exit.
+    pub fn check_stopping(&self) -> Result<(), RequestError> {
+        if self.stop.is_raised() { Err(RequestError::Stopping) } else { Ok(()) }
+    }
+
+    /// Sends a request to the engine and waits for the answer.
+    pub fn request(&self, request: Request) -> Result<Response, RequestError> {
+        self.ask(|reply| Ask::Engine(request, reply))
+    }
+
+    /// Returns the state in numbers.
+    pub fn status(&self) -> Result<Box<Status>, RequestError> {
+        self.ask(Ask::Status)
+    }
+
+    /// Reads what the host table (`host`) or the hardware provider of that name really holds.
+    pub fn dump(&self, place: &str) -> Result<Vec<Dumped>, RequestError> {
+        self.ask(|reply| Ask::Dump(place.to_owned(), reply))
+    }
+
+    /// Gives the datapath a packet as if the packet had come in by that port.
+    pub fn receive(&self, port: PortId, frame: Vec<u8>) -> Result<(), RequestError> {
+        self.ask(|reply| Ask::Receive(port, frame, reply))
+    }
+
+    /// Stops the daemon, and returns when all its megaflows are out of the devices.
+    pub fn exit(&self) -> Result<(), RequestError> {
+        self.ask(Ask::Exit)
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<T, RequestError> {
+        let (reply, answer) = bounded(1);
+        let late = RequestError::Timeout(PATIENCE.as_secs());
+        self.questions.send(question(reply)).map_err(|_| RequestError::Stopping)?;
+        answer
+            .recv_timeout(PATIENCE)
+            .map_err(|e| if e.is_timeout() { late } else { RequestError::Stopping })?
+    }
+}

@@ -1,0 +1,7 @@
+//! The `megaflow` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    megaflow::cmd::main()
+}

@@ -1,0 +1,352 @@
+//! The engine's thread: events in, commands out.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crossbeam_channel::{Receiver, Sender, select};
+use flow::{Counters, Dumped, Moment, PortId, PortTraffic, Ufid};
+use hostdp::port::LinkState;
+use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
+use hostdp::{Resolution, Upcall, UpcallId};
+use metrics::Histogram;
+
+use super::conservation::Rest;
+use super::floods::Floods;
+use super::operations::Operations;
+use super::ports::Ports;
+use super::provider::{self, Job, News};
+use super::status::{About, Counted, Traffic, status};
+use super::witness::Witnesses;
+use super::{STOP, TICK};
+use crate::handle::{Ask, Reply, StopFlag};
+use offload::{Answered, Command, Commands, Engine, Event, HOST, Place, ProviderId};
+use offload::{Request, RequestError, Response, Token};
+
+/// The state of the engine's thread: the engine, and the channels to all other threads.
+pub(super) struct EngineThread {
+    pub(super) about: About,
+    pub(super) engine: Engine,
+    pub(super) worker: Worker,
+    pub(super) host: WorkerHandle,
+    pub(super) providers: Vec<provider::Worker>,
+    /// The channel on which all threads report. There is only one, so that reports arrive in the
+    /// order in which they were sent.
+    pub(super) news: Sender<News>,
+    pub(super) traffic: Traffic,
+    /// The differences that make the counters of the kernel's interfaces comparable.
+    pub(super) witnesses: Witnesses,
+    pub(super) rest: Rest,
+    /// Packets that were put in by hand, by port. No device's port has counted them.
+    pub(super) by_hand: BTreeMap<PortId, Counters>,
+    pub(super) upcalls: Upcalls,
+    pub(super) operations: Operations,
+    pub(super) ports: Ports,
+    pub(super) floods: Floods,
+    pub(super) waiting: BTreeMap<Token, Reply<Response>>,
+    pub(super) next_token: u64,
+    pub(super) stop: StopFlag,
+    /// `Some` during a stop: when the stop began, and the clients to tell when it is complete.
+    pub(super) stopping: Option<(Moment, Vec<Reply<()>>)>,
+}
+
+/// Upcalls that are not answered yet, by the number under which the engine knows each one.
+pub(super) struct Upcalls {
+    asked: BTreeMap<u64, (UpcallId, Moment)>,
+    next: u64,
+    duration: Histogram,
+}
+
+impl Default for Upcalls {
+    fn default() -> Upcalls {
+        Upcalls { asked: BTreeMap::new(), next: 0, duration: Histogram::durations() }
+    }
+}
+
+impl Upcalls {
+    fn asked(&mut self, id: UpcallId, queued_at: Moment) -> u64 {
+        self.next += 1;
+        self.asked.insert(self.next, (id, queued_at));
+        self.next
+    }
+
+    fn answered(&mut self, number: u64, now: Moment) -> Option<UpcallId> {
+        let (id, queued_at) = self.asked.remove(&number)?;
+        self.duration.observe_duration(now.since(queued_at));
+        Some(id)
+    }
+}
+
+impl EngineThread {
+    /// Runs until a stop was requested and all megaflows are out of the devices, or a device has
+    /// not let go in time. Returns an error if the host datapath's thread has died.
+    pub(super) fn run(mut self, asked: &Receiver<Ask>, heard: &Receiver<News>) -> io::Result<()> {
+        let packets = self.worker.events().clone();
+        let ticks = crossbeam_channel::tick(TICK);
+        self.step(Event::Ports(self.ports.links()));
+        let mut ended = Ok(());
+        while ended.is_ok() && !self.is_done() {
+            select! {
+                recv(heard) -> news => if let Ok(news) = news { self.hear(news) },
+                recv(packets) -> event => match event {
+                    Ok(event) => self.packet(event),
+                    Err(_) => ended = Err(io::Error::other("the host datapath's thread died")),
+                },
+                recv(asked) -> question => if let Ok(question) = question { self.asked(question) },
+                recv(ticks) -> _ => self.step(Event::Tick),
+            }
+        }
+        let told = self.stopping.take().map(|(_, told)| told).unwrap_or_default();
+        // The devices are closed before the clients are told, so that a client which hears of the
+        // stop finds nothing left.
+        self.providers.clear();
+        drop(self.worker.stop());
+        for reply in told {
+            let _ = reply.send(Ok(()));
+        }
+        // Those who wait for anything else are told when their replies are dropped.
+        ended
+    }
+
+    fn now(&self) -> Moment {
+        self.about.clock.now()
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.now();
+        let commands = self.engine.step(event, now);
+        self.carry_out(commands, now);
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Event(event) => self.step(event),
+            News::Completed(place, completions, took) => {
+                self.operations.completed(place, &completions, took);
+                self.step(Event::Completed { place, completions });
+            }
+            News::Traffic(provider, traffic, event) => {
+                self.traffic_read(provider, traffic);
+                event.into_iter().for_each(|event| self.step(event));
+            }
+            News::Admission(provider, admission) => {
+                let now = self.now();
+                self.engine.set_admission(provider, admission, now);
+            }
+            News::Pass(snapshot) => {
+                if self.rest.passed(&snapshot, self.engine.hardware_up()) {
+                    let (engine, traffic) = (&self.engine, &self.traffic);
+                    self.witnesses.start(engine, traffic, &snapshot, &self.by_hand);
+                }
+                self.warn_of_floods();
+            }
+            News::Snapshot(reply, snapshot) => {
+                let counted = Counted {
+                    host: &snapshot,
+                    upcall_duration: &self.upcalls.duration,
+                    operations: &self.operations,
+                    traffic: &self.traffic,
+                    by_hand: &self.by_hand,
+                    witnesses: &self.witnesses,
+                    at_rest: self.rest.lasts(&snapshot),
+                };
+                let status = status(&self.about, &self.engine, &counted);
+                // Sending fails if the client has given up; nobody waits for the answer then.
+                let _ = reply.send(Ok(Box::new(status)));
+            }
+            News::Received(reply, port, packet) => {
+                let missing = || RequestError::Refused("there is no such port".to_owned());
+                if let Some(port) = port {
+                    *self.by_hand.entry(port).or_default() += packet;
+                }
+                let _ = reply.send(port.map(drop).ok_or_else(missing));
+            }
+        }
+    }
+
+    fn traffic_read(&mut self, provider: ProviderId, traffic: Vec<PortTraffic>) {
+        let known = self.traffic.entry(provider).or_default();
+        let before = known.clone();
+        let is_whole = traffic.len() >= known.len();
+        for next in traffic {
+            match known.iter_mut().find(|port| port.port == next.port) {
+                Some(port) => port.update(next),
+                None => known.push(next),
+            }
+        }
+        self.rest.traffic_read(provider, is_whole && *known == before);
+    }
+
+    fn packet(&mut self, event: worker::Event) {
+        match event {
+            worker::Event::Upcall(upcall) => {
+                let Upcall { id, key, frame, reason, queued_at, .. } = *upcall;
+                let id = id.map(|id| self.upcalls.asked(id, queued_at));
+                self.step(Event::Upcall { id, key: Box::new(key), frame, reason });
+            }
+            worker::Event::Port { id, name, state, trouble } => {
+                let why = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+                if state == LinkState::Up && why.is_empty() {
+                    tracing::info!("port {name} is up");
+                } else {
+                    tracing::warn!("port {name} is {}{why}", state.name());
+                }
+                if self.ports.came(id, &name, state) {
+                    self.step(Event::Ports(self.ports.links()));
+                }
+            }
+            worker::Event::PortRemoved(port) => {
+                tracing::info!(%port, "port removed");
+                if self.ports.went(port) {
+                    self.step(Event::Ports(self.ports.links()));
+                }
+            }
+        }
+    }
+
+    fn warn_of_floods(&mut self) {
+        let Some(learning) = self.engine.learning() else { return };
+        for (port, evicted) in self.floods.news(&learning.evicted, self.now()) {
+            tracing::warn!(
+                port = self.ports.name(port),
+                evicted,
+                mac_table_size = learning.capacity,
+                "the table of learnt addresses is full, and this port has the most: its oldest \
+                 were given up for new ones. Either somebody there floods it, or [l2] \
+                 mac_table_size is too small"
+            );
+        }
+    }
+
+    fn carry_out(&mut self, commands: Commands, now: Moment) {
+        for command in commands.commands {
+            self.command(command, now);
+        }
+        for (token, answer) in commands.replies {
+            if let Some(reply) = self.waiting.remove(&token) {
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Carries out a command. The threads of the worker and the providers live as long as this
+    /// one: if a command can't be sent, a thread has died, and its panic is on stderr.
+    fn command(&mut self, command: Command, now: Moment) {
+        match command {
+            Command::Apply { place: Place::Host, ops } => {
+                let (news, clock) = (self.news.clone(), self.about.clock);
+                let done = HostReply::with(move |completions| {
+                    let took = clock.now().since(now);
+                    let _ = news.send(News::Completed(Place::Host, completions, took));
+                });
+                let _ = self.host.apply(ops, done);
+            }
+            Command::Apply { place: Place::Nic(id), ops } => self.job(id, Job::Apply(ops, now)),
+            Command::Resolve { id, answer } => {
+                let resolution = match answer {
+                    Answered::Reinject => Resolution::Reinject,
+                    Answered::Execute(actions) => Resolution::Execute(actions),
+                };
+                if let Some(id) = self.upcalls.answered(id, now) {
+                    let _ = self.host.resolve(id, resolution);
+                }
+            }
+            Command::Execute { port, frame, actions } => {
+                let _ = self.host.execute(frame, port, actions);
+            }
+            Command::ReadStats(Place::Host) => {
+                let news = self.news.clone();
+                let done = HostReply::with(move |stats: Vec<(Ufid, flow::Stats)>| {
+                    let (stats, tables) = (Ok(stats), Vec::new());
+                    let event = Event::Stats { place: Place::Host, stats, tables };
+                    let _ = news.send(News::Event(event));
+                });
+                let _ = self.host.stats(done);
+                let news = self.news.clone();
+                let done = HostReply::with(move |snapshot: Box<hostdp::Snapshot>| {
+                    let _ = news.send(News::Pass(snapshot));
+                });
+                let _ = self.host.snapshot(done);
+            }
+            Command::ReadStats(Place::Nic(id)) => self.job(id, Job::ReadStats),
+            Command::Adopt { provider, found } => self.job(provider, Job::Adopt(found)),
+        }
+    }
+
+    fn job(&self, id: ProviderId, job: Job) {
+        if let Some(provider) = self.providers.get(id.0) {
+            provider.send(job);
+        }
+    }
+
+    fn asked(&mut self, question: Ask) {
+        match question {
+            Ask::Exit(reply) => self.stop(reply),
+            // Whoever asks during a stop is told when the reply is dropped.
+            _ if self.stopping.is_some() => {}
+            Ask::Engine(request, reply) => {
+                let (token, now) = (self.token(), self.now());
+                self.waiting.insert(token, reply);
+                let commands = self.engine.request(token, request, now);
+                self.carry_out(commands, now);
+            }
+            Ask::Status(reply) => {
+                let news = self.news.clone();
+                let done = HostReply::with(move |snapshot| {
+                    let _ = news.send(News::Snapshot(reply, snapshot));
+                });
+                let _ = self.host.snapshot(done);
+            }
+            Ask::Dump(place, reply) => self.dump(&place, reply),
+            Ask::Receive(port, frame, reply) => {
+                let packet = Counters { packets: 1, bytes: frame.len() as u64 };
+                let news = self.news.clone();
+                let done = HostReply::with(move |was_received: bool| {
+                    let port = was_received.then_some(port);
+                    let _ = news.send(News::Received(reply, port, packet));
+                });
+                let _ = self.host.receive(port, frame, done);
+            }
+        }
+    }
+
+    /// Begins the stop, or waits for the one that has begun.
+    fn stop(&mut self, reply: Reply<()>) {
+        let now = self.now();
+        self.stop.raise();
+        // The replies that are dropped tell those who wait that the daemon is stopping.
+        self.waiting.clear();
+        self.stopping.get_or_insert_with(|| (now, Vec::new())).1.push(reply);
+        let token = self.token();
+        let commands = self.engine.request(token, Request::Close, now);
+        self.carry_out(commands, now);
+    }
+
+    /// Asks the thread of the host datapath or of a provider for the content of its table.
+    fn dump(&mut self, place: &str, reply: Reply<Vec<Dumped>>) {
+        if place == HOST {
+            let done = HostReply::with(move |found| drop(reply.send(Ok(found))));
+            let _ = self.host.dump(done);
+        } else if let Some(provider) = self.engine.hardware_named(place) {
+            self.job(provider, Job::Dump(reply));
+        } else {
+            let text = format!("there is no '{place}' that is up");
+            let _ = reply.send(Err(RequestError::Refused(text)));
+        }
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    /// Returns true if a stop was requested and no megaflow is left in any table, or a device has
+    /// not let go in time.
+    fn is_done(&self) -> bool {
+        let Some((since, _)) = &self.stopping else { return false };
+        let late = self.now().since(*since) >= STOP;
+        if late {
+            tracing::warn!("a device did not remove its megaflows in time");
+        }
+        self.engine.is_empty() || late
+    }
+}

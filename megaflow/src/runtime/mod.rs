@@ -1,0 +1,149 @@
+//! The threads around the engine. The engine decides; the threads carry out its commands.
+//!
+//! One thread owns the engine and its client, one owns the host datapath, and each hardware
+//! provider has a thread of its own. The threads communicate over channels only. This module
+//! decides nothing.
+
+mod conservation;
+mod engine;
+mod floods;
+mod operations;
+mod ports;
+mod provider;
+mod status;
+mod witness;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+use flow::Provider;
+
+use crate::clock::Clock;
+use crate::handle::{Handle, StopFlag};
+use conservation::Rest;
+use engine::{EngineThread, Upcalls};
+use floods::Floods;
+use offload::{Engine, ProviderId};
+use operations::Operations;
+use ports::Ports;
+use status::{About, Traffic};
+use witness::Witnesses;
+
+/// What the runtime is made of.
+pub struct Parts {
+    /// The datapath's name.
+    pub name: String,
+    /// The clock that everything reads.
+    pub clock: Clock,
+    /// The engine, with its hardware added.
+    pub engine: Engine,
+    /// The host datapath, with its ports added.
+    pub datapath: hostdp::Datapath,
+    /// The CPU core that the host datapath's thread is pinned to.
+    pub core: Option<usize>,
+    /// The hardware providers, in the order in which the engine knows them.
+    pub providers: Vec<Box<dyn Provider>>,
+}
+
+/// The running threads of a daemon.
+pub struct Running {
+    /// Passes requests to the engine.
+    pub handle: Handle,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Waits until the threads have stopped (see [`Handle::exit`]).
+    pub fn join(self) -> io::Result<()> {
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the engine's thread died")))
+    }
+}
+
+/// Interval between two ticks of the engine.
+const TICK: Duration = Duration::from_millis(10);
+/// Longest time that a stop waits for a device.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Starts the threads.
+pub fn start(parts: Parts) -> io::Result<Running> {
+    let (requests, asked) = unbounded();
+    let stop = StopFlag::default();
+    let (news, heard) = unbounded();
+    let clock = parts.clock;
+    let ports = Ports::of(&parts.datapath);
+    let worker = hostdp::worker::spawn(parts.datapath, Arc::new(move || clock.now()), parts.core)?;
+    let mut providers = Vec::new();
+    for (index, provider) in parts.providers.into_iter().enumerate() {
+        let id = ProviderId(index);
+        providers.push(provider::Worker::start(id, provider, clock, news.clone())?);
+    }
+    let engine = EngineThread {
+        about: About { name: parts.name, clock },
+        engine: parts.engine,
+        host: worker.handle().clone(),
+        worker,
+        providers,
+        news,
+        traffic: Traffic::new(),
+        witnesses: Witnesses::default(),
+        rest: Rest::default(),
+        by_hand: BTreeMap::new(),
+        upcalls: Upcalls::default(),
+        operations: Operations::default(),
+        ports,
+        floods: Floods::default(),
+        waiting: BTreeMap::new(),
+        next_token: 0,
+        stop: stop.clone(),
+        stopping: None,
+    };
+    let run = move || engine.run(&asked, &heard);
+    let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run)?;
+    Ok(Running { handle: Handle::new(requests, stop), thread })
+}
+
+#[cfg(test)]
+mod tests {
+    use flow::PortId;
+
+    use super::*;
+    use flow::packet::Packet;
+    use hostdp::port::{Batch, LinkState, Port, PortKind, TxReport};
+    use offload::{ByRate, Settings};
+
+    struct Bug;
+
+    impl Port for Bug {
+        fn name(&self) -> &str {
+            "bug"
+        }
+        fn kind(&self) -> PortKind {
+            PortKind::Memory
+        }
+        fn receive(&mut self, _batch: &mut Batch) {
+            panic!("as a bug would");
+        }
+        fn transmit(&mut self, _frames: &mut Vec<Packet>, _report: &mut TxReport) {}
+        fn state(&self) -> LinkState {
+            LinkState::Up
+        }
+    }
+
+    /// If the datapath's thread dies, the daemon ends with an error, so that its supervisor can
+    /// restart it.
+    #[test]
+    fn a_dead_datapath_is_an_error_and_not_a_silence() {
+        let mut datapath = hostdp::Datapath::new(hostdp::Config::default());
+        datapath.add_port(PortId(1), Box::new(Bug)).unwrap();
+        let client = Box::new(pipeline::none::NoClient);
+        let engine = Engine::new(Settings::default(), client, Box::new(ByRate));
+        let (name, clock) = ("test".to_owned(), Clock::start());
+        let parts = Parts { name, clock, engine, datapath, core: None, providers: Vec::new() };
+        let running = start(parts).unwrap();
+        assert!(running.join().unwrap_err().to_string().contains("host datapath"));
+    }
+}

@@ -1,0 +1,173 @@
+//! The state in numbers: what the engine, the host datapath and the devices count, put together.
+
+use std::collections::BTreeMap;
+
+use flow::{Counters, Moment, PortId, PortTraffic};
+use hostdp::drops::DropReason;
+use metrics::{Direction, Histogram, PortMetrics, ProviderMetrics, Snapshot};
+
+use super::conservation::conservation;
+use super::operations::Operations;
+use super::witness::Witnesses;
+use crate::clock::Clock;
+use crate::status::{Masks, PortView, Status};
+use offload::{Engine, HOST, Place, ProviderId};
+
+/// The datapath's name, and the clock for times of day.
+pub(super) struct About {
+    pub(super) name: String,
+    pub(super) clock: Clock,
+}
+
+/// The port counters of each device.
+pub(super) type Traffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
+
+/// Operations that may wait for a provider before the engine would have to hold back.
+const QUEUE_LIMIT: u64 = 1 << 16;
+
+/// Counters that the engine does not keep itself.
+pub(super) struct Counted<'a> {
+    pub(super) host: &'a hostdp::Snapshot,
+    pub(super) upcall_duration: &'a Histogram,
+    pub(super) operations: &'a Operations,
+    /// The counters of the devices' ports.
+    pub(super) traffic: &'a Traffic,
+    /// Packets that were put into the host datapath by hand. The host has counted them as
+    /// received; no device's port has counted them.
+    pub(super) by_hand: &'a BTreeMap<PortId, Counters>,
+    /// The differences that make the counters of the kernel's interfaces comparable.
+    pub(super) witnesses: &'a Witnesses,
+    /// True if no counter of the host or of a device's port has moved since the last readings.
+    pub(super) at_rest: bool,
+}
+
+/// Puts a status together.
+pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> Status {
+    let Counted { host, upcall_duration, traffic, .. } = counted;
+    let devices: Vec<PortTraffic> = traffic.values().flatten().cloned().collect();
+    let tally = engine.tally();
+    let mut metrics = Snapshot {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        start_seconds: about.clock.epoch(),
+        flows: tally.placed.clone(),
+        placement_changes: tally.placement_changes.clone(),
+        providers: provider_metrics(about, engine, counted.operations),
+        learning: engine.learning(),
+        ..Snapshot::default()
+    };
+    metrics.upcall_duration = (*upcall_duration).clone();
+    host_metrics(&mut metrics, host);
+    metrics.conservation = conservation(engine, counted);
+    let evicted = metrics.learning.as_ref().map(|learning| learning.evicted.clone());
+    for port in &host.ports {
+        let mut of_port = port_metrics(port, &devices);
+        let evicted = evicted.as_ref().and_then(|evicted| evicted.get(&port.id));
+        of_port.evicted_addresses = evicted.copied().unwrap_or(0);
+        metrics.ports.insert(port.name.clone(), of_port);
+    }
+    let ports = host.ports.iter().map(|port| PortView {
+        id: port.id,
+        name: port.name.clone(),
+        kind: port.kind.name(),
+        state: port.state,
+        trouble: port.trouble.clone(),
+        received: port.received + port.continued,
+        sent: sent(port, &devices),
+    });
+    Status {
+        name: about.name.clone(),
+        client: engine.client_name(),
+        ports: ports.collect(),
+        masks: Masks { visited: host.lookups.classifier.visited, total: host.subtables as u64 },
+        metrics,
+    }
+}
+
+fn provider_metrics(
+    about: &About,
+    engine: &Engine,
+    operations: &Operations,
+) -> BTreeMap<String, ProviderMetrics> {
+    let of_tally = |name: &str, place| {
+        let tally = engine.tally().providers.get(name).cloned().unwrap_or_default();
+        let since_start = |moment: Moment| moment.since(Moment::default()).as_secs_f64();
+        let reconciled = tally.reconciled.map(|moment| about.clock.epoch() + since_start(moment));
+        ProviderMetrics {
+            up: true,
+            admitted: tally.admitted,
+            refused: tally.refused,
+            operations: operations.of(place),
+            queue_limit: QUEUE_LIMIT,
+            last_reconcile_seconds: reconciled.unwrap_or(0.0),
+            corrections: tally.corrections,
+            ..ProviderMetrics::default()
+        }
+    };
+    let devices = engine.devices().zip(engine.hardware()).map(|(device, id)| {
+        let metrics = ProviderMetrics {
+            up: device.is_up,
+            ports: Some(device.ports),
+            queue_length: device.queued,
+            tables: device.tables.to_vec(),
+            ..of_tally(device.name, Place::Nic(id))
+        };
+        (device.name.to_owned(), metrics)
+    });
+    devices.chain([(HOST.to_owned(), of_tally(HOST, Place::Host))]).collect()
+}
+
+fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
+    for (depth, packets) in (0_u8..).zip(&host.lookups_at_depth) {
+        metrics.recirculation_depth.observe_many(f64::from(depth), *packets);
+    }
+    metrics.recirculation_limit_exceeded = host.drops.get(DropReason::RecircLimit).packets
+        + host.drops.get(DropReason::DeferredLimit).packets;
+    let lookups = &host.lookups;
+    metrics.cache_lookups = BTreeMap::from([
+        ("exact", lookups.cache.hits),
+        ("classifier", lookups.classifier.hits),
+        ("miss", lookups.classifier.lookups - lookups.classifier.hits),
+    ]);
+}
+
+/// Returns what the host sent through a port. For a port of a card, this is what the card counted
+/// as put on the wire for the host.
+fn sent(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> Counters {
+    let card = traffic.iter().find(|device| device.port == port.id && device.exact);
+    card.map_or(port.sent, |card| card.from_host)
+}
+
+fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMetrics {
+    let (upcalls, state) = (port.queue.queued, port.state.name());
+    let mut metrics = PortMetrics { upcalls, state, ..PortMetrics::default() };
+    metrics.host.received = port.received + port.continued;
+    metrics.host.sent = sent(port, traffic);
+    for (reason, what) in port.receive_drops.iter() {
+        let reason_is_upcalls = matches!(
+            reason,
+            DropReason::UpcallQueueFull
+                | DropReason::UpcallPendingFull
+                | DropReason::PendingTimeout
+                | DropReason::Client
+                | DropReason::ClientMismatch
+        );
+        if reason_is_upcalls {
+            metrics.upcall_drops.insert(reason.name(), what.packets);
+        }
+        metrics.drops.insert((Direction::Receive, reason.name()), what.packets);
+    }
+    for (reason, what) in port.transmit_drops.iter() {
+        metrics.drops.insert((Direction::Transmit, reason.name()), what.packets);
+    }
+    if let Some(device) = traffic.iter().find(|device| device.port == port.id) {
+        metrics.nic.received = device.received_alone();
+        metrics.nic.sent = device.sent_alone();
+        for (reason, what) in &device.receive_drops {
+            *metrics.drops.entry((Direction::Receive, reason)).or_default() += what.packets;
+        }
+        for (reason, what) in &device.transmit_drops {
+            *metrics.drops.entry((Direction::Transmit, reason)).or_default() += what.packets;
+        }
+    }
+    metrics
+}

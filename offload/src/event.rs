@@ -1,0 +1,145 @@
+//! The engine's input and output: plain data, so that a run can be recorded and replayed.
+
+use flow::{
+    Completion, Dumped, Key, Op, PortId, PortLink, ProviderError, ProviderEvent, Stats, TableUsage,
+    Ufid, UpcallReason,
+};
+
+/// A hardware provider, by its place in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProviderId(pub usize);
+
+/// A place where megaflows live.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Place {
+    /// The host table.
+    Host,
+    /// A hardware provider.
+    Nic(ProviderId),
+}
+
+/// An event that the engine takes in.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A packet missed the host table, or an action sent a copy of it up.
+    Upcall {
+        /// The upcall's number, which the answer names; `None` for a copy that an action sent up,
+        /// which needs no answer.
+        id: Option<u64>,
+        /// The packet's key.
+        key: Box<Key>,
+        /// The packet's frame at the time of the upcall.
+        frame: Vec<u8>,
+        /// The reason of the upcall.
+        reason: UpcallReason,
+    },
+    /// A place has completed a batch of operations.
+    Completed {
+        /// The place that carried the batch out.
+        place: Place,
+        /// One completion for each operation, in order.
+        completions: Vec<Completion>,
+    },
+    /// A statistics pass over a place is done.
+    Stats {
+        /// The place that was read.
+        place: Place,
+        /// The statistics of all entries, or why they could not be read.
+        stats: Result<Vec<(Ufid, Stats)>, ProviderError>,
+        /// How full the place's tables are.
+        tables: Vec<TableUsage>,
+    },
+    /// The entries that a device held at start.
+    Dumped {
+        /// The provider that was dumped.
+        provider: ProviderId,
+        /// All entries that carry our cookie.
+        found: Vec<Dumped>,
+    },
+    /// A provider reported something by itself.
+    Provider {
+        /// The provider that reported.
+        provider: ProviderId,
+        /// The reported event.
+        event: ProviderEvent,
+    },
+    /// The ports that exist now, with their links.
+    Ports(Vec<PortLink>),
+    /// Time passed.
+    Tick,
+}
+
+/// The answer to an upcall.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answered {
+    /// The packet, and the packets that wait with it, are looked up again.
+    Reinject,
+    /// The packet gets these actions; an empty list is a counted drop.
+    Execute(flow::Actions),
+}
+
+/// A command of the engine. Commands are carried out in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Apply operations to a place. One completion comes back for each.
+    Apply {
+        /// The place of the operations.
+        place: Place,
+        /// The operations, in order.
+        ops: Vec<Op>,
+    },
+    /// Answer an upcall.
+    Resolve {
+        /// The upcall's number.
+        id: u64,
+        /// The answer.
+        answer: Answered,
+    },
+    /// Execute actions on a frame that does not wait in an upcall.
+    Execute {
+        /// The port that counts as the frame's input port.
+        port: PortId,
+        /// The frame's bytes.
+        frame: Vec<u8>,
+        /// The actions.
+        actions: flow::Actions,
+    },
+    /// Read the statistics of a place.
+    ReadStats(Place),
+    /// Adopt entries that a dump showed.
+    Adopt {
+        /// The provider that adopts.
+        provider: ProviderId,
+        /// The entries to adopt.
+        found: Vec<Dumped>,
+    },
+}
+
+/// The cause of a megaflow's removal; also a metric's label.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Cause {
+    /// The megaflow had no packet for the idle time.
+    Idle,
+    /// The client says that the megaflow is no longer right.
+    Revalidated,
+    /// An operator removed the megaflow.
+    Operator,
+    /// The host table refused the megaflow.
+    HostRefused,
+    /// An operator's megaflow that overlaps this one takes its place.
+    Displaced,
+}
+
+impl Cause {
+    /// Returns the cause's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Idle => "idle",
+            Cause::Revalidated => "revalidated",
+            Cause::Operator => "operator",
+            Cause::HostRefused => "host-refused",
+            Cause::Displaced => "displaced",
+        }
+    }
+}

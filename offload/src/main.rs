@@ -1,7 +1,0 @@
-//! The `megaflow` command.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    offload::cmd::main()
-}
