@@ -15,6 +15,7 @@ pub mod classifier;
 pub mod datapath;
 pub mod drops;
 mod hash;
+mod ledger;
 pub mod port;
 pub mod table;
 #[cfg(test)]
@@ -22,7 +23,8 @@ mod testing;
 pub mod upcall;
 pub mod worker;
 
-pub use datapath::{Account, Config, Datapath, Ends, Ledger, PortSnapshot, Snapshot};
+pub use datapath::{Config, Datapath, PortSnapshot, Snapshot};
 pub use drops::{DropReason, Drops};
+pub use ledger::{Account, Ends, Ledger};
 pub use table::FlowTable;
 pub use upcall::{Resolution, SPECIAL_PID, Upcall, UpcallId, UpcallLimits};

@@ -3,28 +3,29 @@
 //! A datapath is single-threaded and has no clock: its owner passes the time in. Per burst: keys →
 //! exact-match cache → classifier → groups of one megaflow each → actions → a burst per port.
 
-mod account;
-mod answer;
-mod execute;
-mod forward;
+mod books;
+mod executor;
+mod in_flight;
 mod ports;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 
-use flow::packet::Packet;
-use flow::{Counters, Key, Moment, PortId};
+use flow::packet::{self, Packet};
+use flow::{Action, Actions, Counters, Key, Moment, PortId};
 
-use crate::drops::{DropReason, Drops};
-use crate::port::Batch;
+use crate::drops::DropReason;
+use crate::ledger::{Ledger, Origin};
+use crate::port::{Batch, Frame, Port, PortError};
 use crate::table::FlowTable;
-use crate::upcall::{UpcallLimits, Upcalls};
-use ports::PortSlot;
+use crate::upcall::{Pending, Resolution, Upcall, UpcallId, UpcallLimits, Upcalls, Waiting};
+use books::Books;
+use executor::{Executor, Exits, Recirculated};
+use in_flight::{ETHERNET_HEADER, InFlight};
+use ports::Ports;
 
-pub(crate) use account::Origin;
-pub use account::{Account, Ends, Ledger};
 pub use snapshot::{PortSnapshot, Snapshot};
 
 /// The settings of a datapath, which are fixed when it is made.
@@ -59,36 +60,17 @@ impl Default for Config {
     }
 }
 
-/// Ports, megaflows, upcalls, and the packets between them.
+/// The parts that packets pass through, and the packets' way between them. Each part keeps its own
+/// data; what happens to a packet goes into the books here or in the part that does it.
 pub struct Datapath {
     config: Config,
+    ports: Ports,
     table: FlowTable,
-    ports: BTreeMap<PortId, PortSlot>,
     upcalls: Upcalls,
-    ledger: Ledger,
-    ends: Ends,
-    drops: Drops,
-    explicit_drops: Counters,
-    injected: Counters,
-    /// Number of packets looked up, indexed by their number of recirculations before the lookup.
-    lookups_at_depth: Vec<u64>,
-    dice: u64,
-    /// For each packet of the current burst the recirculations that it and its copies may still
-    /// make.
-    credits: Vec<usize>,
+    executor: Executor,
+    books: Books,
+    /// The frames of the current burst; kept for its allocation.
     batch: Batch,
-}
-
-/// A packet that is being processed.
-#[derive(Clone)]
-struct InFlight {
-    packet: Packet,
-    key: Key,
-    origin: Origin,
-    /// The index of the packet's number in `credits`.
-    credit: usize,
-    /// Number of bytes that the next output or userspace action cuts off the end.
-    cut: usize,
 }
 
 impl Datapath {
@@ -97,17 +79,11 @@ impl Datapath {
     pub fn new(config: Config) -> Datapath {
         Datapath {
             config,
+            ports: Ports::default(),
             table: FlowTable::new(config.seed, config.cached_keys, config.flow_limit),
-            ports: BTreeMap::new(),
             upcalls: Upcalls::new(config.seed, config.upcalls),
-            ledger: Ledger::default(),
-            ends: Ends::default(),
-            drops: Drops::default(),
-            explicit_drops: Counters::default(),
-            injected: Counters::default(),
-            lookups_at_depth: vec![0; config.recirc_limit + 1],
-            dice: config.seed,
-            credits: Vec::new(),
+            executor: Executor::new(config.seed, config.recirc_limit, config.deferred_limit),
+            books: Books::new(config.recirc_limit),
             batch: Batch::new(),
         }
     }
@@ -123,21 +99,63 @@ impl Datapath {
         &mut self.table
     }
 
+    /// Adds a port under a number; number and name must be free.
+    pub fn add_port(&mut self, id: PortId, port: Box<dyn Port>) -> Result<(), PortError> {
+        self.ports.add(id, port)?;
+        self.upcalls.add_port(id);
+        self.books.add_port(id);
+        Ok(())
+    }
+
+    /// Removes a port and returns it; `None` if no port has the number. The port's packets that
+    /// wait for answers are dropped; megaflows that name the port stay.
+    pub fn remove_port(&mut self, id: PortId) -> Option<Box<dyn Port>> {
+        let port = self.ports.remove(id)?;
+        self.books.remove_port(id);
+        for pending in self.upcalls.remove_port(id) {
+            self.drop_pending(pending, DropReason::PortRemoved);
+        }
+        Some(port)
+    }
+
+    /// The ports and their states, by number.
+    pub fn ports(&self) -> impl Iterator<Item = (PortId, &dyn Port)> {
+        self.ports.iter()
+    }
+
+    /// Lets the ports check their devices, and drops packets that waited too long for an answer.
+    /// Callers call this a few times a second.
+    pub fn check(&mut self, now: Moment) {
+        self.ports.check(&mut self.books);
+        for pending in self.upcalls.expire(now) {
+            self.drop_pending(pending, DropReason::PendingTimeout);
+        }
+    }
+
+    /// Prepares for a sleep until one of the ports is readable; true if some port has no
+    /// descriptor to sleep on and has to be polled instead.
+    pub fn arm(&mut self) -> bool {
+        self.ports.arm()
+    }
+
+    /// Descriptors that become readable when a port has packets.
+    #[must_use]
+    pub fn readable(&self) -> Vec<BorrowedFd<'_>> {
+        self.ports.readable()
+    }
+
     /// Processes one burst from every port; returns the number of packets.
     pub fn poll(&mut self, now: Moment) -> usize {
         let mut batch = std::mem::take(&mut self.batch);
         let mut count = 0;
-        let mut next = self.ports.keys().next().copied();
+        let mut next = self.ports.first();
         while let Some(id) = next {
-            if let Some(slot) = self.ports.get_mut(&id) {
-                slot.receive(&mut batch);
-            }
+            self.ports.receive(id, &mut batch);
             count += batch.frames().len();
             if !batch.is_empty() {
                 self.process(id, &mut batch, now);
             }
-            next = self.ports.range(PortId(id.0.saturating_add(1))..).next().map(|(id, _)| *id);
-            next = next.filter(|next| *next > id);
+            next = self.ports.after(id);
         }
         self.batch = batch;
         count
@@ -146,61 +164,233 @@ impl Datapath {
     /// Forwards the frames that a port received, and sends the resulting frames. Empties the batch.
     pub fn process(&mut self, port: PortId, batch: &mut Batch, now: Moment) {
         let (frames, dropped) = batch.take();
-        let mut work = Vec::with_capacity(frames.len());
-        self.credits.clear();
+        self.executor.begin_burst();
         for (reason, what) in dropped {
-            self.count_received(port, Origin::Fresh, what);
-            self.drop_packet(reason, Origin::Fresh, port, what);
+            self.books.received(port, Origin::Fresh, what);
+            self.books.dropped(port, reason, Origin::Fresh, what);
         }
+        let mut packets = Vec::with_capacity(frames.len());
         for mut frame in frames {
             let origin = if frame.continued { Origin::Continued } else { Origin::Fresh };
             let what = Counters::packet(frame.packet.len());
-            self.count_received(port, origin, what);
+            self.books.received(port, origin, what);
             if frame.packet.len() < ETHERNET_HEADER {
-                self.drop_packet(DropReason::Malformed, origin, port, what);
+                self.books.dropped(port, DropReason::Malformed, origin, what);
                 continue;
             }
             let mut key = frame.packet.extract();
             key.in_port = port.0;
             key.recirc_id = frame.recirc_id.0;
             key.dp_hash = frame.dp_hash;
-            work.push(self.start(frame.packet, key, origin));
+            packets.push(self.executor.start(frame.packet, key, origin));
         }
-        self.forward(work, 0, now);
-        self.flush();
+        self.look_up(packets, 0, now);
+        self.execute_all(now);
+        self.ports.flush(&mut self.books);
+    }
+
+    /// Processes a frame as if the port had received it; returns false if no such port exists.
+    pub fn receive(&mut self, port: PortId, frame: &[u8], now: Moment) -> bool {
+        if !self.ports.has(port) {
+            return false;
+        }
+        let mut batch = Batch::new();
+        batch.push(Frame::fresh(Packet::new(frame)));
+        self.process(port, &mut batch, now);
+        true
+    }
+
+    /// Carries out actions on a frame that the caller gives, as if it had come in by `in_port`. The
+    /// frame was not received: the ledger leaves it out, [`Snapshot::injected`] counts it.
+    pub fn execute(&mut self, frame: &[u8], in_port: PortId, actions: &Actions, now: Moment) {
+        let what = Counters::packet(frame.len());
+        self.books.injected(what);
+        if frame.len() < ETHERNET_HEADER {
+            return self.books.dropped(in_port, DropReason::Malformed, Origin::Counted, what);
+        }
+        if !self.can_execute(actions) {
+            return self.books.dropped(in_port, DropReason::Client, Origin::Counted, what);
+        }
+        self.executor.begin_burst();
+        let key = Key { in_port: in_port.0, ..packet::extract(frame) };
+        let packet = self.executor.start(Packet::new(frame), key, Origin::Counted);
+        self.executor.push(actions.clone(), vec![packet], 0);
+        self.execute_all(now);
+        self.ports.flush(&mut self.books);
+    }
+
+    /// At most `max` upcalls for the client: queues in turn, each in order.
+    pub fn next_upcalls(&mut self, max: usize) -> Vec<Upcall> {
+        self.upcalls.next(max)
+    }
+
+    /// Number of upcalls that were handed out and not answered yet, and of those in the queues.
+    #[must_use]
+    pub fn upcalls_waiting(&self) -> (usize, usize) {
+        (self.upcalls.outstanding(), self.upcalls.queued())
+    }
+
+    /// Answers an upcall, so that its packets go on. Returns false if no packet waits any more.
+    pub fn resolve(&mut self, id: UpcallId, resolution: &Resolution, now: Moment) -> bool {
+        let Some(pending) = self.upcalls.take(id) else { return false };
+        match resolution {
+            Resolution::Reinject => self.reinject(pending, now),
+            Resolution::Execute(actions) if self.can_execute(actions) => {
+                self.execute_pending(pending, actions, now);
+            }
+            Resolution::Execute(_) | Resolution::Drop => {
+                self.drop_pending(pending, DropReason::Client);
+            }
+        }
+        self.ports.flush(&mut self.books);
+        true
     }
 
     /// What became of all packets received so far; exact whenever no call is under way.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        self.ledger
+        self.books.ledger
     }
 
-    fn start(&mut self, packet: Packet, key: Key, origin: Origin) -> InFlight {
-        self.credits.push(self.config.deferred_limit);
-        InFlight { packet, key, origin, credit: self.credits.len() - 1, cut: 0 }
+    /// All counters as they are now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let ports = self.ports.iter().map(|(id, port)| {
+            let book = self.books.port(id);
+            PortSnapshot {
+                id,
+                name: port.name().into(),
+                kind: port.kind(),
+                state: port.state(),
+                trouble: port.trouble().map(str::to_owned),
+                mtu: port.mtu(),
+                received: book.received,
+                continued: book.continued,
+                sent: book.sent,
+                receive_drops: book.receive_drops,
+                transmit_drops: book.transmit_drops,
+                queue: self.upcalls.port(id),
+            }
+        });
+        Snapshot {
+            ledger: self.books.ledger,
+            ends: self.books.ends,
+            drops: self.books.drops,
+            explicit_drops: self.books.explicit_drops,
+            injected: self.books.injected,
+            lookups_at_depth: self.books.lookups_at_depth.clone(),
+            lookups: self.table.lookups(),
+            flows: self.table.len(),
+            subtables: self.table.subtables(),
+            upcalls_outstanding: self.upcalls.outstanding(),
+            special_queue: self.upcalls.special(),
+            ports: ports.collect(),
+        }
     }
 
-    fn count_received(&mut self, port: PortId, origin: Origin, what: Counters) {
-        if let Some(account) = self.ledger.of(origin) {
-            account.received += what;
+    /// Looks packets up that have `depth` recirculations behind them. The packets that hit go to
+    /// the executor, grouped by megaflow: packets of one megaflow stay in order.
+    fn look_up(&mut self, packets: Vec<InFlight>, depth: usize, now: Moment) {
+        self.books.looked_up(depth, packets.len());
+        let mut groups: Vec<(u32, Vec<InFlight>)> = Vec::new();
+        for packet in packets {
+            match self.table.lookup(&packet.key) {
+                // The search starts at the end, because the packets of a flow come in a row.
+                Some(slot) => match groups.iter_mut().rev().find(|group| group.0 == slot) {
+                    Some(group) => group.1.push(packet),
+                    None => groups.push((slot, vec![packet])),
+                },
+                None => self.miss(packet, depth, now),
+            }
         }
-        if let Some(slot) = self.ports.get_mut(&port) {
-            slot.count_received(origin, what);
+        // The executor begins with what it got last, and the first group comes first.
+        for (slot, packets) in groups.into_iter().rev() {
+            self.hit(slot, packets, depth, now);
         }
     }
 
-    /// Counts a packet, or a copy of one, that goes no further.
-    fn drop_packet(&mut self, reason: DropReason, origin: Origin, port: PortId, what: Counters) {
-        self.drops.count(reason, what);
-        if let Some(account) = self.ledger.of(origin) {
-            account.drops_before_hit.count(reason, what);
+    /// Counts packets on the megaflow that they hit, and gives them to the executor.
+    fn hit(&mut self, slot: u32, mut packets: Vec<InFlight>, depth: usize, now: Moment) {
+        let mut sum = Counters::default();
+        let mut tcp_flags = 0;
+        for packet in &mut packets {
+            let what = packet.whole();
+            sum += what;
+            tcp_flags |= packet.key.tcp_flags;
+            self.books.hit(packet.origin, what);
+            packet.origin = Origin::Counted;
         }
-        if let Some(slot) = self.ports.get_mut(&port) {
-            slot.count_receive_drop(reason, what);
+        let Some(actions) = self.table.hit(slot, sum, tcp_flags, now) else { return };
+        if actions.is_empty() {
+            self.books.dropped_by_megaflow(sum);
+        } else {
+            self.executor.push(actions, packets, depth);
+        }
+    }
+
+    fn miss(&mut self, packet: InFlight, depth: usize, now: Moment) {
+        let InFlight { packet, key, origin, .. } = packet;
+        let what = Counters::packet(packet.len());
+        match self.upcalls.miss(&key, Waiting { packet, origin, depth }, now) {
+            Err(reason) => self.books.dropped(key.port(), reason, origin, what),
+            Ok(()) => self.books.waits(origin, what),
+        }
+    }
+
+    /// Executes what the executor has, and looks up what the actions recirculate.
+    fn execute_all(&mut self, now: Moment) {
+        loop {
+            let Datapath { ports, upcalls, books, .. } = self;
+            let mut exits = Exits { ports, upcalls, books };
+            match self.executor.run(&mut exits, now) {
+                Some(Recirculated { packets, depth }) => self.look_up(packets, depth, now),
+                None => return,
+            }
+        }
+    }
+
+    /// Returns true if the actions can be executed. An empty list, and a list that the host table
+    /// would refuse, are drops.
+    fn can_execute(&self, actions: &[Action]) -> bool {
+        !actions.is_empty() && self.table.can_execute(actions)
+    }
+
+    fn reinject(&mut self, pending: Pending, now: Moment) {
+        self.executor.begin_burst();
+        // These packets were counted as missed. As in OVS, each packet is counted once.
+        let slot = self.table.lookup_again(&pending.key);
+        for waiting in pending.packets {
+            let what = Counters::packet(waiting.packet.len());
+            self.books.waits_no_longer(waiting.origin, what);
+            if let Some(slot) = slot {
+                let packet = self.executor.start(waiting.packet, pending.key, waiting.origin);
+                self.hit(slot, vec![packet], waiting.depth, now);
+                self.execute_all(now);
+            } else {
+                let (reason, port) = (DropReason::ClientMismatch, pending.key.port());
+                self.books.dropped(port, reason, waiting.origin, what);
+            }
+        }
+    }
+
+    fn execute_pending(&mut self, pending: Pending, actions: &Actions, now: Moment) {
+        self.executor.begin_burst();
+        for waiting in pending.packets {
+            let what = Counters::packet(waiting.packet.len());
+            self.books.waits_no_longer(waiting.origin, what);
+            self.books.executed(waiting.origin, what);
+            let packet = self.executor.start(waiting.packet, pending.key, Origin::Counted);
+            self.executor.push(actions.clone(), vec![packet], waiting.depth);
+            self.execute_all(now);
+        }
+    }
+
+    /// Drops the packets of an upcall.
+    fn drop_pending(&mut self, pending: Pending, reason: DropReason) {
+        for waiting in pending.packets {
+            let what = Counters::packet(waiting.packet.len());
+            self.books.waits_no_longer(waiting.origin, what);
+            self.books.dropped(pending.port, reason, waiting.origin, what);
         }
     }
 }
-
-/// Length of an Ethernet header in bytes: a shorter frame is malformed.
-const ETHERNET_HEADER: usize = 14;

@@ -2,8 +2,8 @@
 
 use flow::{Counters, PortId};
 
-use super::{Datapath, Ends, Ledger};
 use crate::drops::Drops;
+use crate::ledger::{Ends, Ledger};
 use crate::port::{LinkState, PortKind};
 use crate::table::LookupCounters;
 use crate::upcall::QueueCounters;
@@ -65,39 +65,4 @@ pub struct PortSnapshot {
     pub transmit_drops: Drops,
     /// The port's upcall queue.
     pub queue: QueueCounters,
-}
-
-impl Datapath {
-    /// All counters as they are now.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let ports = self.ports.iter().map(|(id, slot)| PortSnapshot {
-            id: *id,
-            name: slot.port.name().into(),
-            kind: slot.port.kind(),
-            state: slot.port.state(),
-            trouble: slot.port.trouble().map(str::to_owned),
-            mtu: slot.port.mtu(),
-            received: slot.received,
-            continued: slot.continued,
-            sent: slot.sent,
-            receive_drops: slot.receive_drops,
-            transmit_drops: slot.transmit_drops,
-            queue: self.upcalls.port(*id),
-        });
-        Snapshot {
-            ledger: self.ledger,
-            ends: self.ends,
-            drops: self.drops,
-            explicit_drops: self.explicit_drops,
-            injected: self.injected,
-            lookups_at_depth: self.lookups_at_depth.clone(),
-            lookups: self.table.lookups(),
-            flows: self.table.len(),
-            subtables: self.table.subtables(),
-            upcalls_outstanding: self.upcalls.outstanding(),
-            special_queue: self.upcalls.special(),
-            ports: ports.collect(),
-        }
-    }
 }

@@ -1,15 +1,14 @@
 //! The host table: the megaflows that the host datapath forwards by, with their statistics.
 
 mod admission;
-mod provider;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use flow::{
-    Actions, Counters, Generation, Key, Megaflow, Moment, OverlapIndex, ProviderError, Reason,
-    Refusal, Stats, Ufid,
+    Actions, Admission, Completion, Counters, Dumped, Generation, Key, Megaflow, Moment, Op,
+    OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage, Ufid,
 };
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -218,6 +217,68 @@ impl FlowTable {
         self.classifier.remove(&entry.flow.matching);
         self.overlaps.remove(&entry.flow.matching);
         Ok(entry.stats)
+    }
+}
+
+impl Provider for FlowTable {
+    fn name(&self) -> &str {
+        "host"
+    }
+
+    fn admission(&self) -> Arc<dyn Admission> {
+        self.admission.clone()
+    }
+
+    fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
+        for op in ops {
+            let result = match op {
+                Op::Install { flow, generation } => self.install(flow, *generation),
+                Op::Replace { flow, generation } => self.replace(flow, *generation),
+                Op::Remove { ufid } => self.remove(*ufid),
+            };
+            done.push(Completion { ufid: op.ufid(), kind: op.kind(), result });
+        }
+    }
+
+    fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
+        let entries = self.slots.iter().filter_map(|slot| slot.entry.as_ref());
+        out.extend(entries.map(|entry| (entry.flow.ufid, entry.stats)));
+        Ok(())
+    }
+
+    fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
+        let entries = self.slots.iter().filter_map(|slot| slot.entry.as_ref());
+        out.extend(entries.map(|entry| Dumped {
+            ufid: entry.flow.ufid,
+            generation: entry.generation,
+            flow: Some(entry.flow.clone()),
+            stats: entry.stats,
+            active: true,
+        }));
+        Ok(())
+    }
+
+    /// The host table dies with its process, so this process has installed all its megaflows.
+    fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
+        let ours = |dumped: &&Dumped| {
+            let slot = self.by_ufid.get(&dumped.ufid).and_then(|slot| self.entry(*slot));
+            slot.is_some_and(|entry| entry.generation == dumped.generation)
+        };
+        found.iter().filter(ours).map(|dumped| dumped.ufid).collect()
+    }
+
+    fn tables(&self) -> Vec<TableUsage> {
+        let entries = self.len() as u64;
+        vec![TableUsage {
+            table: "megaflow",
+            holds_megaflows: true,
+            entries,
+            capacity: Some(self.limit as u64),
+        }]
+    }
+
+    fn events(&mut self) -> Vec<ProviderEvent> {
+        Vec::new()
     }
 }
 

@@ -18,9 +18,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use slab::Slab;
 
-use crate::datapath::Origin;
 use crate::drops::DropReason;
-use queue::{Item, Queue};
+use crate::ledger::Origin;
+use queue::Queue;
+
+pub use queue::QueueCounters;
 
 /// The upcall of a `userspace` action with this pid goes to the special queue, as in OVS's dpif, so
 /// that it is not lost when its port is busy.
@@ -95,19 +97,6 @@ impl Default for UpcallLimits {
     }
 }
 
-/// Counts of one queue; what it dropped is also among the datapath's drops.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct QueueCounters {
-    /// Upcalls taken in.
-    pub queued: u64,
-    /// Upcalls handed to the client.
-    pub delivered: u64,
-    /// Upcalls refused because the queue was full.
-    pub dropped: u64,
-    /// Upcalls in it now.
-    pub length: u64,
-}
-
 /// A packet that waits for an answer.
 pub(crate) struct Waiting {
     pub(crate) packet: Packet,
@@ -127,10 +116,18 @@ pub(crate) struct Pending {
     delivered: bool,
 }
 
+/// An upcall in a queue.
+enum Item {
+    /// The index of a pending upcall; stale if the upcall there has another serial now.
+    Miss { index: usize, serial: u32 },
+    /// The whole upcall of an action: no packet waits for its answer.
+    Action(Box<Upcall>),
+}
+
 pub(crate) struct Upcalls {
     limits: UpcallLimits,
-    ports: BTreeMap<PortId, Queue>,
-    special: Queue,
+    ports: BTreeMap<PortId, Queue<Item>>,
+    special: Queue<Item>,
     pending: Slab<Pending>,
     by_key: HashMap<Key, usize, FixedState>,
     delivered: usize,

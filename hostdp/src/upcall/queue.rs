@@ -2,25 +2,29 @@
 
 use std::collections::VecDeque;
 
-use super::{QueueCounters, Upcall};
-
-pub(super) enum Item {
-    /// The index of a pending upcall; stale if the upcall there has another serial now.
-    Miss { index: usize, serial: u32 },
-    /// The whole upcall of an action: no packet waits for its answer.
-    Action(Box<Upcall>),
+/// Counts of one queue; what it dropped is also among the datapath's drops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct QueueCounters {
+    /// Upcalls taken in.
+    pub queued: u64,
+    /// Upcalls handed to the client.
+    pub delivered: u64,
+    /// Upcalls refused because the queue was full.
+    pub dropped: u64,
+    /// Upcalls in it now.
+    pub length: u64,
 }
 
-pub(super) struct Queue {
-    items: VecDeque<Item>,
+pub(super) struct Queue<T> {
+    items: VecDeque<T>,
     limit: usize,
     counters: QueueCounters,
     /// Number of the port's packets that wait for answers, those of delivered upcalls included.
     pub(super) waiting: usize,
 }
 
-impl Queue {
-    pub(super) fn new(limit: usize) -> Queue {
+impl<T> Queue<T> {
+    pub(super) fn new(limit: usize) -> Queue<T> {
         Queue { items: VecDeque::new(), limit, counters: QueueCounters::default(), waiting: 0 }
     }
 
@@ -28,7 +32,7 @@ impl Queue {
         self.items.len() < self.limit
     }
 
-    pub(super) fn push(&mut self, item: Item) {
+    pub(super) fn push(&mut self, item: T) {
         self.counters.queued += 1;
         self.items.push_back(item);
     }
@@ -37,7 +41,7 @@ impl Queue {
         self.counters.dropped += 1;
     }
 
-    pub(super) fn pop(&mut self) -> Option<Item> {
+    pub(super) fn pop(&mut self) -> Option<T> {
         let item = self.items.pop_front()?;
         self.counters.delivered += 1;
         Some(item)

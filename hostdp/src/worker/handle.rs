@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use flow::{Actions, Admission, Completion, Dumped, Op, PortId, Stats, Ufid};
 
-use super::Wake;
 use super::command::Command;
+use super::reply::Reply;
+use super::wake::Wake;
 use crate::datapath::Snapshot;
 use crate::port::{Port, PortError};
 use crate::table::HostAdmission;
@@ -16,35 +17,6 @@ use crate::upcall::{Resolution, UpcallId};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the datapath's worker has stopped")]
 pub struct WorkerGone;
-
-/// A function that takes an answer. The worker calls it on its own thread; it must not block.
-pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
-
-impl<T: Send + 'static> Reply<T> {
-    /// Into a channel; use an unbounded one, or one with room.
-    #[must_use]
-    pub fn to(channel: Sender<T>) -> Reply<T> {
-        Reply::with(move |answer| {
-            let _ = channel.try_send(answer);
-        })
-    }
-
-    /// Calls a function with the answer, for example one that wraps the answer and sends it on.
-    #[must_use]
-    pub fn with(function: impl FnOnce(T) + Send + 'static) -> Reply<T> {
-        Reply(Box::new(function))
-    }
-
-    /// To nobody.
-    #[must_use]
-    pub fn ignored() -> Reply<T> {
-        Reply::with(drop)
-    }
-
-    pub(super) fn send(self, answer: T) {
-        (self.0)(answer);
-    }
-}
 
 /// Commands a worker. The calls never block; the commands of one thread are carried out in order.
 #[derive(Clone)]

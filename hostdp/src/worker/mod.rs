@@ -8,28 +8,31 @@
 
 mod command;
 mod handle;
+mod reply;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use flow::{Moment, PortId};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use flow::{Moment, PortId, Provider};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::datapath::Datapath;
 use crate::port::LinkState;
 use crate::upcall::Upcall;
 use command::Command;
+use wake::Wake;
 
-pub use handle::{Reply, WorkerGone, WorkerHandle};
+pub use handle::{WorkerGone, WorkerHandle};
+pub use reply::Reply;
 
 /// A function that returns the time.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
@@ -65,10 +68,7 @@ pub struct Worker {
 /// Starts a thread for the datapath, on the given core if there is one. An error if the thread
 /// can't be started or pinned to the core.
 pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Result<Worker> {
-    let wake = Arc::new(Wake {
-        fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-        is_asleep: AtomicBool::new(false),
-    });
+    let wake = Arc::new(Wake::new()?);
     let (commands, inbox) = unbounded();
     let (events, outbox) = unbounded();
     let (pinned, is_pinned) = unbounded();
@@ -122,22 +122,6 @@ impl Worker {
     pub fn stop(self) -> Option<Datapath> {
         let _ = self.handle.stop();
         self.thread.join().ok()
-    }
-}
-
-/// Wakes a sleeping worker.
-struct Wake {
-    fd: OwnedFd,
-    is_asleep: AtomicBool,
-}
-
-impl Wake {
-    /// Wakes the worker. Callers send their command first, so that the worker sees it.
-    fn wake(&self) {
-        if self.is_asleep.swap(false, Ordering::SeqCst) {
-            // The write fails only by overflow, and then the descriptor is readable anyway.
-            let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
-        }
     }
 }
 
@@ -196,6 +180,43 @@ impl Loop {
         }
     }
 
+    fn carry_out(&mut self, command: Command, now: Moment) {
+        match command {
+            Command::Apply(ops, reply) => {
+                let mut done = Vec::with_capacity(ops.len());
+                self.datapath.table().apply(&ops, &mut done);
+                reply.send(done);
+            }
+            Command::Resolve(id, resolution) => {
+                self.datapath.resolve(id, &resolution, now);
+            }
+            Command::Execute { frame, in_port, actions } => {
+                self.datapath.execute(&frame, in_port, &actions, now);
+            }
+            Command::Receive { port, frame, reply } => {
+                reply.send(self.datapath.receive(port, &frame, now));
+            }
+            Command::AddPort { id, port, reply } => {
+                reply.send(self.datapath.add_port(id, port));
+            }
+            Command::RemovePort { id, reply } => reply.send(self.datapath.remove_port(id)),
+            Command::Stats(reply) => {
+                let mut out = Vec::new();
+                // The host table always answers.
+                let _ = self.datapath.table().stats(&mut out);
+                reply.send(out);
+            }
+            Command::Dump(reply) => {
+                let mut out = Vec::new();
+                let _ = self.datapath.table().dump(&mut out);
+                reply.send(out);
+            }
+            Command::Snapshot(reply) => reply.send(Box::new(self.datapath.snapshot())),
+            // Handled by the loop itself.
+            Command::Stop => {}
+        }
+    }
+
     /// Sends upcalls to the client as long as the client has room.
     fn deliver(&mut self) {
         let limit = self.datapath.config().upcalls.outstanding;
@@ -232,10 +253,9 @@ impl Loop {
     /// Waits for a packet, a command or the next look at the ports.
     fn sleep(&mut self) {
         let has_to_poll = self.datapath.arm();
-        self.wake.is_asleep.store(true, Ordering::SeqCst);
+        self.wake.fall_asleep();
         if !self.inbox.is_empty() {
-            self.wake.is_asleep.store(false, Ordering::SeqCst);
-            return;
+            return self.wake.wake_up();
         }
         let is_deaf = self.idle_wakes > IDLE_WAKES;
         let timeout = match self.datapath.upcalls_waiting() {
@@ -245,17 +265,14 @@ impl Loop {
             _ => CHECK,
         };
         let ports = if is_deaf { Vec::new() } else { self.datapath.readable() };
-        let all = std::iter::once(self.wake.fd.as_fd()).chain(ports);
+        let all = std::iter::once(self.wake.as_fd()).chain(ports);
         let mut all: Vec<PollFd<'_>> =
             all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
         // A poll that was interrupted or failed was a short sleep.
         let ready = rustix::event::poll(&mut all, Some(&timeout)).unwrap_or(0);
         let is_commanded = all.first().is_some_and(|fd| !fd.revents().is_empty());
-        self.wake.is_asleep.store(false, Ordering::SeqCst);
-        if is_commanded {
-            let _ = rustix::io::read(&self.wake.fd, &mut [0; 8]);
-        }
+        self.wake.wake_up();
         let for_something = ready == 0 || is_commanded;
         self.idle_wakes = if for_something { 0 } else { self.idle_wakes + 1 };
     }

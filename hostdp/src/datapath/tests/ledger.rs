@@ -7,6 +7,7 @@ use proptest::sample::select;
 use std::time::Duration;
 
 use super::*;
+use crate::ledger::Ends;
 use crate::port::{Frame, LinkState};
 use crate::testing;
 use crate::upcall::{Resolution, Upcall};
@@ -156,7 +157,7 @@ impl World {
             Step::Execute(n) => {
                 let frame = testing::frame(n % 16, n, 3);
                 let actions = [output(1), Action::Recirc(RecircId(1))];
-                self.datapath.execute(&frame, PortId(1), &actions, self.now);
+                self.datapath.execute(&frame, PortId(1), &actions.into(), self.now);
             }
             Step::Link(n, is_up) => {
                 self.peers[n].set_state(if is_up { LinkState::Up } else { LinkState::Down });

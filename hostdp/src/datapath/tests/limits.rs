@@ -66,9 +66,10 @@ fn sample_takes_its_share() {
 fn executed_frames_are_injected_not_received() {
     let (mut datapath, peers) = datapath(Config::default(), 2);
     let frame = testing::frame(3, 1, 10);
-    datapath.execute(&frame, PortId(1), &[Action::Trunc(20), output(2), output(2)], Moment(1));
-    datapath.execute(&frame[..13], PortId(1), &[output(2)], Moment(1));
-    datapath.execute(&frame, PortId(1), &[Action::Trunc(1)], Moment(1));
+    let twice = [Action::Trunc(20), output(2), output(2)].into();
+    datapath.execute(&frame, PortId(1), &twice, Moment(1));
+    datapath.execute(&frame[..13], PortId(1), &[output(2)].into(), Moment(1));
+    datapath.execute(&frame, PortId(1), &[Action::Trunc(1)].into(), Moment(1));
     assert_eq!(sent(&peers[1]), [&frame[..20], &frame[..]]);
     let snapshot = datapath.snapshot();
     assert_eq!((snapshot.injected.packets, snapshot.ledger), (3, Ledger::default()));

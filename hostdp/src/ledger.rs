@@ -1,4 +1,4 @@
-//! The ledger: where every received packet went.
+//! The ledger: where every received packet went. It is data; the datapath's books keep it.
 
 use flow::Counters;
 use flow::conservation::Forks;
@@ -56,7 +56,8 @@ impl Ledger {
         self.fresh.is_exact() && self.continued.is_exact()
     }
 
-    pub(super) fn of(&mut self, origin: Origin) -> Option<&mut Account> {
+    /// The account in which a packet is still to be counted.
+    pub(crate) fn of(&mut self, origin: Origin) -> Option<&mut Account> {
         match origin {
             Origin::Fresh => Some(&mut self.fresh),
             Origin::Continued => Some(&mut self.continued),
