@@ -1,6 +1,8 @@
 //! Internet checksums over bytes, and the CRC-32C of SCTP.
 
-use super::Unfinishable;
+/// The error for a frame that can't be finished, because its offload header does not fit it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::port) struct Unfinishable;
 
 /// `csum_offset` of SCTP, which no protocol with an Internet checksum has.
 const SCTP_OFFSET: usize = 8;

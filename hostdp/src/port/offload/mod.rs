@@ -12,9 +12,7 @@ mod tests;
 
 use flow::packet::Packet;
 
-/// The error for a frame that can't be finished, because its offload header does not fit it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Unfinishable;
+pub(super) use checksum::Unfinishable;
 
 /// The fields of a `virtio_net_hdr` in host byte order, as packet sockets have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -2,8 +2,7 @@
 
 use flow::packet::{self, Packet};
 
-use super::Unfinishable;
-use super::checksum::{add, fold, not_zero};
+use super::checksum::{Unfinishable, add, fold, not_zero};
 
 /// A large frame, with the places and kinds of its headers.
 struct Large<'a> {

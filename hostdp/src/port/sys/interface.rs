@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::check;
+use super::call::check;
 
 /// Longest name of an interface, its final zero included.
 const NAME: usize = libc::IFNAMSIZ;

@@ -2,12 +2,15 @@
 //! unsafe.
 #![allow(unsafe_code)]
 
+mod call;
 mod interface;
 mod messages;
 mod namespace;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use call::{check, option, size_u32};
 
 pub(super) use interface::{
     flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach, tun_name,
@@ -105,36 +108,4 @@ pub(super) fn packet_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
     option(socket, libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut stats)?;
     Ok(stats.tp_drops)
-}
-
-/// Reads an option into a value of a type for which all bytes are valid.
-fn option<T: Plain>(
-    socket: BorrowedFd<'_>,
-    level: i32,
-    option: i32,
-    value: &mut T,
-) -> io::Result<()> {
-    let mut length = size_u32::<T>();
-    // SAFETY: both pointers are to values that live through the call; the kernel writes at most
-    // `length` bytes, the size of the value, and any bytes are a value of it.
-    let result = unsafe {
-        let value = (value as *mut T).cast();
-        libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut length)
-    };
-    check(result)
-}
-
-/// C structures of integers alone.
-trait Plain {}
-impl Plain for libc::tpacket_stats {}
-impl Plain for libc::ucred {}
-impl Plain for u64 {}
-
-fn check(result: i32) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The size of a small C structure, as the calls take it.
-fn size_u32<T>() -> u32 {
-    u32::try_from(size_of::<T>()).unwrap_or(0)
 }

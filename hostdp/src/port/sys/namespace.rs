@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{check, option};
+use super::call::{check, option};
 
 /// Opens a Unix socket in the network namespace of another socket. If the calling thread is in a
 /// different namespace, this needs `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
