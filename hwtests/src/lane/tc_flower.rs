@@ -2,6 +2,7 @@
 //! slow reference executor says; counters; refusals; and what happens behind its back.
 
 mod cases;
+mod dissector;
 mod frames;
 mod hands;
 mod life;
@@ -33,6 +34,9 @@ pub(super) const LANE: Lane = Lane {
 };
 
 const DEBUG: &str = "/sys/kernel/debug/swsim";
+/// The card keeps the last 64 frames that it handed out.
+const AT_ONCE: usize = 16;
+
 /// Ports 1 and 2 are the VFs, 3 is the uplink.
 const PORTS: [(u32, &str); 3] = [(1, "pf0vf0"), (2, "pf0vf1"), (3, "p0")];
 
@@ -51,6 +55,7 @@ fn run(checks: &mut Checks) {
         tc.remove_all().context("cleaning up")
     });
     cases::run(checks);
+    dissector::run(checks);
     life::run(checks);
     hands::run(checks);
     checks.check("the card's end is the end of the provider", || {

@@ -117,7 +117,6 @@ pub(super) fn run(checks: &mut Checks) {
         });
     }
     drop(tc);
-    checks.check("a header cut behind its ports is the one thing that tc takes too", cut_headers);
     checks.check("what tc has no words for is refused by name", || {
         let tc = open()?;
         for (keys, actions, reason) in REFUSED {
@@ -129,26 +128,6 @@ pub(super) fn run(checks: &mut Checks) {
         Ok(())
     });
 }
-
-/// What tc can't tell from a whole header (docs/decisions/0013): a megaflow on ports is offloaded
-/// all the same, and this is how far the card then differs from the host.
-fn cut_headers() -> Outcome {
-    let mut tc = open()?;
-    let socket = RawSocket::open("swvf0")?;
-    for (keys, frame) in frames::cut() {
-        let flow = flow(keys, "2")?;
-        let frames = [frame];
-        equal("hits on the host", &hits(&flow, &frames), &Counters::default())?;
-        apply_one(&mut tc, install(&flow, 7)).context(keys)?;
-        let got: Vec<_> = send(&socket, &frames)?.into_iter().map(|(dev, _)| dev).collect();
-        equal(keys, &got, &vec!["swvf1".to_owned()])?;
-        apply_one(&mut tc, Op::Remove { ufid: flow.ufid }).context(keys)?;
-    }
-    Ok(())
-}
-
-/// The card keeps the last 64 frames that it handed out.
-const AT_ONCE: usize = 16;
 
 fn forwards(tc: &mut TcProvider, keys: &str, actions: &str, frames: &[Vec<u8>]) -> Outcome {
     if rules()? > 0 {

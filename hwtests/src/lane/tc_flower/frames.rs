@@ -62,24 +62,6 @@ pub(super) fn all() -> Vec<Vec<u8>> {
     frames
 }
 
-/// Matches, and frames that tc takes for theirs though their header is cut behind the ports.
-pub(super) fn cut() -> Vec<(&'static str, Vec<u8>)> {
-    let cut = |inner, length: u8| {
-        let mut frame = ipv4(inner, |_| {});
-        frame.truncate(14 + usize::from(length));
-        frame[17] = length;
-        frame
-    };
-    vec![
-        ("eth_type(0x0800),ipv4(proto=17,frag=no),udp(dst=2000)", {
-            cut(Inner::Udp(1000, 2000), 26)
-        }),
-        ("eth_type(0x0800),ipv4(proto=6,frag=no),tcp(dst=80)", {
-            cut(Inner::Tcp(1000, 80, true), 32)
-        }),
-    ]
-}
-
 fn ipv4(inner: Inner, change: impl FnOnce(&mut Ipv4Header)) -> Vec<u8> {
     let mut header = Ipv4Header {
         source: [10, 0, 0, 1],
