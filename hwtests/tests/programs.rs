@@ -10,18 +10,19 @@ mod house;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use house::{files, root, shell};
+use house::{files, root, scripts, shell};
 
-/// The declared programs, or the paths that stand for them, and when they are there.
-fn declared() -> BTreeMap<String, String> {
+/// The declared programs, or the paths that stand for them, and where each is there.
+fn declared() -> BTreeMap<String, BTreeSet<String>> {
     let text = std::fs::read_to_string(root().join("hwtests/programs.txt")).unwrap();
     let rows = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-    let mut names = BTreeMap::new();
+    let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in rows {
         let words: Vec<&str> = row.split_whitespace().collect();
         let [when, _package, program] = words[..] else { panic!("not three columns: {row}") };
-        assert!(["base", "readme", "tests", "lab"].contains(&when), "unknown column one: {row}");
-        names.insert(program.to_owned(), when.to_owned());
+        let known = ["base", "readme", "tests", "lab", "guest", "hand"];
+        assert!(known.contains(&when), "unknown column one: {row}");
+        names.entry(program.to_owned()).or_default().insert(when.to_owned());
     }
     names
 }
@@ -102,50 +103,101 @@ fn page_commands(text: &str) -> String {
     commands
 }
 
+/// The programs that are started on the machine and in the VM's guest, each with a file that does.
+#[derive(Default)]
+struct Started {
+    here: BTreeMap<String, String>,
+    in_guest: BTreeMap<String, String>,
+    wrong: Vec<String>,
+}
+
+/// The script that is the first process of the guest.
+const INIT: &str = "hwtests/lab/init";
+
+impl Started {
+    fn by_rust(&mut self, declared: &BTreeMap<String, BTreeSet<String>>) {
+        for (name, text) in files(&[".rs"]) {
+            if name.ends_with("tests/programs.rs") || name.contains("tests/house/") {
+                continue;
+            }
+            let (programs, variables) = started_by_rust(&text);
+            self.here.extend(programs.into_iter().map(|program| (program, name.clone())));
+            if name.starts_with("hwtests/src/") {
+                let lines = started_in_guest(&text);
+                self.in_guest.extend(lines.into_iter().map(|program| (program, name.clone())));
+            }
+            // What another program starts in turn: `timeout 60 chromium`.
+            let named = declared.keys().filter(|p| text.contains(&format!("\"{p}\"")));
+            self.here.extend(named.map(|program| (program.clone(), name.clone())));
+            if variables > 0 && !NAMED_AT_RUN_TIME.iter().any(|(file, _)| *file == name) {
+                self.wrong.push(format!("{name}: starts a program whose name the rule can't see"));
+            }
+        }
+    }
+
+    fn by_scripts(&mut self) {
+        for (name, interpreter, text) in scripts() {
+            let users = if name == INIT { &mut self.in_guest } else { &mut self.here };
+            if ["bash", "sh"].contains(&interpreter.as_str()) {
+                let programs = shell::programs(&text);
+                users.extend(programs.into_iter().map(|program| (program, name.clone())));
+            }
+            users.insert(interpreter, name);
+        }
+        for (name, text) in files(&[".md"]) {
+            let commands = shell::programs(&page_commands(&text));
+            self.here.extend(commands.into_iter().map(|program| (program, name.clone())));
+        }
+    }
+}
+
+/// The programs of the machine that the guest gets a copy of.
+fn copied_to_guest() -> BTreeSet<String> {
+    let script = std::fs::read_to_string(root().join("hwtests/lab/initramfs.sh")).unwrap();
+    let lists = script.lines().filter_map(|line| {
+        let (name, list) = line.split_once("=\"")?;
+        ["TOOLS", "OPTIONAL_TOOLS"].contains(&name).then(|| list.trim_end_matches('"'))
+    });
+    lists.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
 #[test]
 fn every_program_that_is_started_is_declared() {
     let declared = declared();
-    let mut users: BTreeMap<String, String> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for (name, text) in files(&[".rs"]) {
-        if name.ends_with("tests/programs.rs") || name.contains("tests/house/") {
-            continue;
-        }
-        let (programs, variables) = started_by_rust(&text);
-        let lines = if name.starts_with("hwtests/src/") {
-            started_in_guest(&text)
-        } else {
-            BTreeSet::new()
-        };
-        users.extend(programs.into_iter().chain(lines).map(|program| (program, name.clone())));
-        // What another program starts in turn: `timeout 60 chromium`.
-        let named = |program: &&String| text.contains(&format!("\"{program}\""));
-        users.extend(declared.keys().filter(named).map(|program| (program.clone(), name.clone())));
-        if variables > 0 && !NAMED_AT_RUN_TIME.iter().any(|(file, _)| *file == name) {
-            wrong.push(format!("{name}: starts a program whose name the rule can't see"));
-        }
-    }
-    // The guest's init runs under busybox, which brings all that it starts.
-    for (name, text) in files(&[".sh", ".ci/run"]) {
-        users.extend(shell::programs(&text).into_iter().map(|program| (program, name.clone())));
-    }
-    for (name, text) in files(&[".md"]) {
-        let commands = shell::programs(&page_commands(&text));
-        users.extend(commands.into_iter().map(|program| (program, name.clone())));
-    }
-    for (program, user) in &users {
-        if !declared.contains_key(program) && !OWN.contains(&program.as_str()) && !in_guest(program)
-        {
+    let mut started = Started::default();
+    started.by_rust(&declared);
+    started.by_scripts();
+    let Started { here, in_guest, mut wrong } = started;
+    let copied = copied_to_guest();
+    let is_known = |program: &String, guest: bool| {
+        let mut places = declared.get(program).into_iter().flatten();
+        let is_declared = places.any(|place| (place == "guest") == guest);
+        is_declared || guest && copied.contains(program) || OWN.contains(&program.as_str())
+    };
+    for (program, user) in &here {
+        if !is_known(program, false) {
             wrong.push(format!("{user} starts {program}, which hwtests/programs.txt lacks"));
         }
     }
-    let copied = std::fs::read_to_string(root().join("hwtests/lab/initramfs.sh")).unwrap();
-    // Cargo starts the README's.
-    let by_us = |when: &str, program: &str| when != "readme" && !program.starts_with('/');
-    for program in declared.iter().filter(|(p, when)| by_us(when, p)).map(|(p, _)| p) {
-        let is_copied = copied.split([' ', '"', '\n']).any(|word| word == program);
-        if !users.contains_key(program) && !is_copied {
-            wrong.push(format!("hwtests/programs.txt declares {program}, which nobody starts"));
+    for (program, user) in &in_guest {
+        if !is_known(program, true) {
+            wrong.push(format!(
+                "{user} starts {program} in the guest, for which hwtests/programs.txt has no \
+                 applet and hwtests/lab/initramfs.sh no copy"
+            ));
+        }
+    }
+    for (program, places) in declared.iter().filter(|(program, _)| !program.starts_with('/')) {
+        for place in places {
+            let is_started = match place.as_str() {
+                // Cargo starts the README's.
+                "readme" => true,
+                "guest" => in_guest.contains_key(program),
+                _ => here.contains_key(program) || copied.contains(program),
+            };
+            if !is_started {
+                wrong.push(format!("{program} is declared ({place}), and nobody starts it"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -160,11 +212,6 @@ fn the_readme_names_what_has_to_be_there() {
         let named = format!("`{package}`");
         assert!(package == "rustup" || readme.contains(&named), "the README lacks {package}");
     }
-}
-
-/// Applets of the guest's busybox.
-fn in_guest(program: &str) -> bool {
-    ["insmod", "rmmod", "stty", "sysctl"].contains(&program)
 }
 
 #[test]
@@ -188,6 +235,14 @@ X
     let wanted = "one two three four six seven ten cat unshare bash eleven timeout twelve runuser \
                   grep awk fifteen";
     assert_eq!(found, wanted.split_whitespace().map(str::to_owned).collect());
+}
+
+#[test]
+fn a_script_is_one_by_its_first_line() {
+    let named = |name: &str| scripts().into_iter().find(|script| script.0 == name);
+    assert_eq!(named(INIT).unwrap().1, "sh");
+    assert_eq!(named("hwtests/lab/setup.sh").unwrap().1, "bash");
+    assert!(named("hwtests/programs.txt").is_none());
 }
 
 #[test]

@@ -26,3 +26,13 @@ pub(crate) fn files(ends: &[&str]) -> Vec<(String, String)> {
         })
         .collect()
 }
+
+/// The scripts, whatever they are called: name, interpreter, text.
+pub(crate) fn scripts() -> Vec<(String, String, String)> {
+    let script = |(name, text): (String, String)| {
+        let first = text.strip_prefix("#!")?.lines().next()?;
+        let interpreter = first.rsplit(['/', ' ']).next()?.to_owned();
+        Some((name, interpreter, text))
+    };
+    files(&[""]).into_iter().filter_map(script).collect()
+}
