@@ -43,4 +43,4 @@ pub use provider::{
 pub use refusal::{Reason, Reasons, Refusal, Refusals};
 pub use stats::{Counters, Moment, Stats};
 pub use traffic::PortTraffic;
-pub use validate::{Invalid, validate};
+pub use validate::{Invalid, validate, validate_actions};

@@ -9,6 +9,7 @@ use crate::owner::Generation;
 use crate::refusal::{Reason, Refusal};
 use crate::stats::Stats;
 use crate::traffic::PortTraffic;
+use crate::validate::Invalid;
 
 /// One operation on a provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,6 +97,9 @@ pub struct Completion {
 /// Why an operation failed: each variant is the caller's next move.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProviderError {
+    /// No place could give the megaflow a meaning: tell whoever asked for it, and don't retry.
+    #[error("{0}")]
+    Invalid(Invalid),
     /// The device can't do this: keep the megaflow on the host, and don't retry unless the megaflow
     /// changes.
     #[error("{0}")]
@@ -128,7 +132,10 @@ impl ProviderError {
             ProviderError::Unsupported(refusal) | ProviderError::Full(refusal) => refusal.clone(),
             ProviderError::Gone(why) => Refusal::new(Reason::DeviceGone, "device").detail(why),
             ProviderError::Busy(why) => Refusal::new(Reason::Device, "busy").detail(why),
-            ProviderError::Exists | ProviderError::NotFound | ProviderError::Overlap(_) => {
+            ProviderError::Invalid(_)
+            | ProviderError::Exists
+            | ProviderError::NotFound
+            | ProviderError::Overlap(_) => {
                 Refusal::new(Reason::Device, "table").detail(self.to_string())
             }
         }
@@ -138,6 +145,7 @@ impl ProviderError {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            ProviderError::Invalid(_) => "invalid",
             ProviderError::Unsupported(_) => "unsupported",
             ProviderError::Full(_) => "full",
             ProviderError::Busy(_) => "busy",

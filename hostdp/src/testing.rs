@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::{Key, Mask, Match, Megaflow};
+use flow::{Action, Field, Key, Mask, Match, Megaflow};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -10,15 +10,37 @@ pub(crate) fn flow_matching(key: &Key, mask: &Mask) -> Arc<Megaflow> {
     Arc::new(Megaflow::new(Match::new(key, mask), []))
 }
 
+/// A megaflow that means something: of the fields and actions those that make sense together.
+pub(crate) fn meaningful(key: &Key, mask: &Mask, actions: &[Action]) -> Arc<Megaflow> {
+    let mut matching = Match::new(key, &Mask::default());
+    // Some fields need a field that comes behind them in the packet.
+    for field in Field::ALL.iter().chain(Field::ALL) {
+        let mut wider = *matching.mask();
+        wider.set(*field, mask.get(*field));
+        let wider = Match::new(key, &wider);
+        if flow::validate(&wider, &[]).is_ok() {
+            matching = wider;
+        }
+    }
+    let mut kept = Vec::new();
+    for action in actions {
+        kept.push(action.clone());
+        if flow::validate(&matching, &kept).is_err() {
+            kept.pop();
+        }
+    }
+    Arc::new(Megaflow::new(matching, kept))
+}
+
 /// Keys over few values in few fields, so that random flows are hit.
 pub(crate) fn key() -> impl Strategy<Value = Key> {
     (
         (0..2_u32, 0..2_u32, select(vec![0x800_u16, 0x86dd, 0x806])),
         (0..4_u32, 0..4_u32, 0..3_u16, 0..3_u16),
-        (0..2_u8, select(vec![0_u128, 1, 1 << 100])),
+        (0..2_u8, select(vec![6_u8, 17]), select(vec![0_u128, 1, 1 << 100])),
     )
         .prop_map(
-            |((in_port, recirc_id, eth_type), (src, dst, tp_src, tp_dst), (tos, six))| Key {
+            |((in_port, recirc_id, eth_type), (src, dst, tp_src, tp_dst), (tos, proto, six))| Key {
                 in_port,
                 recirc_id,
                 eth_type,
@@ -27,6 +49,7 @@ pub(crate) fn key() -> impl Strategy<Value = Key> {
                 tp_src,
                 tp_dst,
                 ip_tos: tos,
+                ip_proto: proto,
                 ipv6_dst: six,
                 ..Key::default()
             },
@@ -39,15 +62,16 @@ pub(crate) fn mask() -> impl Strategy<Value = Mask> {
         select(vec![0_u16, 0xffff, 0xffff, 0xff00]),
         (select(vec![0_u32, !0, 0xc000_0000, 1]), select(vec![0_u32, !0, 3, 2])),
         (select(vec![0_u16, !0, 1]), select(vec![0_u16, !0, 2])),
-        (select(vec![0_u8, !0, 1]), select(vec![0_u128, !0, !0 << 64])),
+        (select(vec![0_u8, !0, 1]), select(vec![0_u8, !0]), select(vec![0_u128, !0, !0 << 64])),
     )
-        .prop_map(|(eth_type, (src, dst), (tp_src, tp_dst), (tos, six))| Mask {
+        .prop_map(|(eth_type, (src, dst), (tp_src, tp_dst), (tos, proto, six))| Mask {
             eth_type,
             ipv4_src: src,
             ipv4_dst: dst,
             tp_src,
             tp_dst,
             ip_tos: tos,
+            ip_proto: proto,
             ipv6_dst: six,
             ..Mask::default()
         })

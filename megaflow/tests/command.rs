@@ -186,6 +186,11 @@ fn replay_accounts_for_every_packet() {
     std::fs::write(file("wrong"), wrong).unwrap();
     let args = ["replay", "--flows", &file("wrong"), "--in", &inputs, "--out", &file("x")];
     assert!(fails(&args, 2).contains("appears twice"));
+    std::fs::write(file("wrong"), format!("{flows}in_port(8),eth() trunc(13),2\n")).unwrap();
+    let said = fails(&args, 2);
+    let place = format!("wrong:{}: ", flows.lines().count() + 1);
+    assert!(said.contains(&place) && said.contains("trunc(13): shorter than"), "{said}");
+    assert!(!Path::new(&file("x")).exists(), "it made the folder before it read the flows");
     // Whichever is the wider one, and whichever comes first.
     let narrow = "in_port(1),eth_type(0x0800),ipv4(dst=10.0.0.2,frag=no) 2\n";
     let wide = "in_port(1),eth_type(0x0800),ipv4(frag=no) drop\n";

@@ -150,6 +150,9 @@ impl Engine {
             (Place::Nic(_), ProviderError::Unsupported(refusal)) => {
                 self.refuse(ufid, refusal.clone().into(), None, now);
             }
+            (Place::Nic(_), error @ ProviderError::Invalid(_)) => {
+                self.refuse(ufid, error.refusal().into(), None, now);
+            }
             (Place::Nic(_), ProviderError::Busy(_) | ProviderError::Overlap(_)) => {
                 let retry = Some(now + placement::RETRY_FULL);
                 self.refuse(ufid, error.refusal().into(), retry, now);

@@ -167,6 +167,12 @@ impl Engine {
         if self.flows.get(&ufid).is_some_and(|entry| entry.flow.matching != flow.matching) {
             return refused(format!("{ufid} is the ufid of another match"));
         }
+        // The host table decides whether a megaflow means anything. But this one changes others
+        // before it gets there, which a meaningless one must not.
+        if !others.is_empty() {
+            flow::validate(&flow.matching, &flow.actions)
+                .map_err(|invalid| RequestError::Refused(invalid.to_string()))?;
+        }
         if others.is_empty() && self.flows.len() >= self.settings.flow_limit {
             let limit = self.settings.flow_limit;
             return refused(format!("the limit of {limit} megaflows is reached"));
@@ -214,7 +220,10 @@ impl Engine {
     pub(super) fn answer_failure(&mut self, ufid: Ufid, error: &ProviderError) {
         let asker = self.flows.get_mut(&ufid).and_then(|entry| entry.asker.take());
         if let Some(token) = asker {
-            let text = format!("{ufid}: {error}");
+            let text = match error {
+                ProviderError::Invalid(invalid) => invalid.to_string(),
+                _ => format!("{ufid}: {error}"),
+            };
             self.out.replies.push((token, Err(RequestError::Refused(text))));
         }
     }

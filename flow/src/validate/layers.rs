@@ -1,7 +1,7 @@
 //! The headers that a packet is known to have along a list of actions.
 
 use crate::VLAN_PRESENT;
-use crate::matching::Match;
+use crate::key::{Key, Mask};
 
 /// Whether a packet has a tag.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,9 +41,8 @@ fn tag(tci: u16, mask: u16) -> Tag {
 }
 
 impl Layers {
-    /// The headers that a match says exactly.
-    pub(super) fn of(matching: &Match) -> Layers {
-        let (key, mask) = (matching.key(), matching.mask());
+    /// The headers that a key says exactly, in the bits of the mask.
+    pub(super) fn of(key: &Key, mask: &Mask) -> Layers {
         let outer = tag(key.vlan_tci, mask.vlan_tci);
         let inner = match outer {
             Tag::No => Tag::No,

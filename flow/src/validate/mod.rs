@@ -17,6 +17,8 @@ mod tests;
 use layers::Layers;
 
 use crate::action::{Action, Userspace};
+use crate::field::Field;
+use crate::key::{Key, Mask};
 use crate::matching::Match;
 
 /// Deepest nesting of action lists; the outermost list has depth 0.
@@ -48,7 +50,17 @@ impl Invalid {
 /// action at fault.
 pub fn validate(matching: &Match, actions: &[Action]) -> Result<(), Invalid> {
     matching::check(matching)?;
-    check_list(Layers::of(matching), actions, 0)
+    check_list(Layers::of(matching.key(), matching.mask()), actions, 0)
+}
+
+/// Checks actions on one packet that has this key. Every list passes that is valid for a match
+/// that the packet hits.
+pub fn validate_actions(key: &Key, actions: &[Action]) -> Result<(), Invalid> {
+    let exact = Key::mask_of(Field::ALL);
+    // A match may leave open whether the packet is a later fragment, which ports are not set in.
+    let open = Mask { ip_frag: 0, ..exact };
+    check_list(Layers::of(key, &exact), actions, 0)
+        .or_else(|_| check_list(Layers::of(key, &open), actions, 0))
 }
 
 /// Checks a list of actions; `layers` are the headers known in front of it.

@@ -8,6 +8,7 @@ fn check(matching: &str, actions: &str) -> Result<(), String> {
 }
 
 const TCP: &str = "eth_type(0x0800),ipv4(proto=6,frag=no),tcp(dst=80)";
+const OPEN: &str = "eth_type(0x0800),ipv4(proto=6),tcp(dst=80)";
 const ARP: &str = "eth_type(0x0806),arp(op=1)";
 const MPLS: &str = "eth_type(0x8847),mpls(label=5,tc=0,ttl=9,bos=1)";
 const TAGGED: &str = "eth_type(0x8100),vlan(vid=5,pcp=0),encap(eth_type(0x0800))";
@@ -25,6 +26,7 @@ fn good_flows_are_taken() {
         ),
         ("eth()", "1,set(eth(src=00:01:02:03:04:05)),push_vlan(vid=1,pcp=0),2,pop_vlan"),
         (TCP, "set(ipv4(src=1.2.3.4,ttl=9)),set(tcp(src=1)),1"),
+        (OPEN, "set(tcp(src=1)),1"),
         (TCP, "push_vlan(vid=1,pcp=0),set(ipv4(ttl=1)),1"),
         (TCP, "set(ipv4(src=1.1.1.1,dst=2.2.2.2,proto=6,tos=0,ttl=1,frag=no)),1"),
         (TCP, "push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x8847),set(mpls(ttl=9)),1"),
@@ -42,6 +44,13 @@ fn good_flows_are_taken() {
     ];
     for (matching, actions) in cases {
         assert_eq!(check(matching, actions), Ok(()), "{matching} {actions}");
+        // What is valid for a match is valid for a packet that hits the match.
+        let key = *odp::parse_match(&format!("in_port(1),{matching}")).unwrap().key();
+        let later = Key { ip_frag: if matching == OPEN { odp::LATER } else { key.ip_frag }, ..key };
+        let actions = odp::parse_actions(actions).unwrap();
+        for key in [key, later] {
+            assert_eq!(validate_actions(&key, &actions), Ok(()), "{matching} {actions:?}");
+        }
     }
 }
 

@@ -208,11 +208,11 @@ impl Datapath {
         if frame.len() < ETHERNET_HEADER {
             return self.books.dropped(in_port, DropReason::Malformed, Origin::Counted, what);
         }
-        if !self.can_execute(actions) {
+        let key = Key { in_port: in_port.0, ..packet::extract(frame) };
+        if !self.can_execute(&key, actions) {
             return self.books.dropped(in_port, DropReason::Client, Origin::Counted, what);
         }
         self.executor.begin_burst();
-        let key = Key { in_port: in_port.0, ..packet::extract(frame) };
         let packet = self.executor.start(Packet::new(frame), key, Origin::Counted);
         self.executor.push(actions.clone(), vec![packet], 0);
         self.execute_all(now);
@@ -235,7 +235,7 @@ impl Datapath {
         let Some(pending) = self.upcalls.take(id) else { return false };
         match resolution {
             Resolution::Reinject => self.reinject(pending, now),
-            Resolution::Execute(actions) if self.can_execute(actions) => {
+            Resolution::Execute(actions) if self.can_execute(&pending.key, actions) => {
                 self.execute_pending(pending, actions, now);
             }
             Resolution::Execute(_) | Resolution::Drop => {
@@ -351,8 +351,8 @@ impl Datapath {
 
     /// Returns true if the actions can be executed. An empty list, and a list that the host table
     /// would refuse, are drops.
-    fn can_execute(&self, actions: &[Action]) -> bool {
-        !actions.is_empty() && self.table.can_execute(actions)
+    fn can_execute(&self, key: &Key, actions: &[Action]) -> bool {
+        !actions.is_empty() && self.table.can_execute(key, actions)
     }
 
     fn reinject(&mut self, pending: Pending, now: Moment) {

@@ -7,8 +7,9 @@ mod tests;
 use std::sync::Arc;
 
 use flow::{
-    Actions, Admission, Completion, Counters, Dumped, Generation, Key, Megaflow, Moment, Op,
-    OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage, Ufid,
+    Action, Actions, Admission, Completion, Counters, Dumped, Generation, Key, Megaflow, Moment,
+    Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage,
+    Ufid,
 };
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -106,9 +107,9 @@ impl FlowTable {
         LookupCounters { cache: self.cache.counters(), classifier: self.classifier.counters() }
     }
 
-    /// Returns true if a megaflow can have these actions.
-    pub(crate) fn can_execute(&self, actions: &[flow::Action]) -> bool {
-        self.admission.check_actions(actions).is_ok()
+    /// Returns true if actions can be executed on packets with this key.
+    pub(crate) fn can_execute(&self, key: &Key, actions: &[Action]) -> bool {
+        flow::validate_actions(key, actions).is_ok() && self.admission.check(actions).is_ok()
     }
 
     /// The slot of the megaflow that the key hits.
@@ -151,12 +152,19 @@ impl FlowTable {
         self.slots.get(slot as usize)?.entry.as_ref()
     }
 
+    /// Decides about a megaflow, whoever wants it: first whether it means anything, then whether
+    /// the host can carry it out. Nobody else has to.
+    fn check(&self, flow: &Megaflow) -> Result<(), ProviderError> {
+        flow::validate(&flow.matching, &flow.actions).map_err(ProviderError::Invalid)?;
+        self.admission.check(&flow.actions).map_err(ProviderError::Unsupported)
+    }
+
     fn install(
         &mut self,
         flow: &Arc<Megaflow>,
         generation: Generation,
     ) -> Result<Stats, ProviderError> {
-        self.admission.check(flow).map_err(ProviderError::Unsupported)?;
+        self.check(flow)?;
         // The installed megaflow has the same match or, by a collision of ufids, another one.
         // Either is refused.
         if self.by_ufid.contains_key(&flow.ufid) {
@@ -196,7 +204,7 @@ impl FlowTable {
         flow: &Arc<Megaflow>,
         generation: Generation,
     ) -> Result<Stats, ProviderError> {
-        self.admission.check(flow).map_err(ProviderError::Unsupported)?;
+        self.check(flow)?;
         let slot = *self.by_ufid.get(&flow.ufid).ok_or(ProviderError::NotFound)?;
         let entry = self.slots[slot as usize].entry.as_mut().ok_or(ProviderError::NotFound)?;
         if entry.flow.matching != flow.matching {

@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use flow::{
     Action, Completion, Counters, Generation, Key, Mask, Match, Megaflow, Moment, Op, PortId,
-    Provider, ProviderError, Reason, Stats, Userspace,
+    Provider, ProviderError, Reason, Stats,
 };
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{key, mask};
+use crate::testing::{key, mask, meaningful};
 
 fn table() -> FlowTable {
     FlowTable::new(1, 64, 1000)
@@ -71,8 +71,8 @@ fn refused_installs_change_nothing() {
     apply(&mut table, install(&wide)).unwrap();
     assert_eq!(apply(&mut table, install(&wide)), Err(ProviderError::Exists));
 
-    let mask = Mask { tp_dst: 0xffff, ..Mask::default() };
-    let narrow = Key { in_port: 1, tp_dst: 80, ..Key::default() };
+    let mask = Mask { eth_type: 0xffff, ..Mask::default() };
+    let narrow = Key { in_port: 1, eth_type: 0x0806, ..Key::default() };
     let narrow = Arc::new(Megaflow::new(Match::new(&narrow, &mask), []));
     assert_eq!(apply(&mut table, install(&narrow)), Err(ProviderError::Overlap(wide.ufid)));
 
@@ -98,36 +98,41 @@ fn refused_installs_change_nothing() {
 }
 
 #[test]
-fn actions_that_cannot_be_carried_out_are_refused_by_name() {
-    let mut deep: flow::Actions = [].into();
-    for _ in 0..16 {
-        deep = [Action::Sample { probability: 1, actions: deep }].into();
-    }
-    let bad = [
-        (deep[0].clone(), "nest deeper"),
-        (Action::Trunc(13), "trunc: 13 bytes"),
-        (Action::PushVlan { tpid: 0x8100, tci: 5 }, "push_vlan: the tci lacks"),
-        (Action::PushVlan { tpid: 0x9100, tci: 0x1005 }, "push_vlan: tpid 0x9100"),
-        (Action::PushMpls { lse: 0, eth_type: 0x800 }, "push_mpls: eth_type 0x0800"),
-        (
-            Action::Userspace(Userspace { pid: 1, userdata: vec![0; 65_513] }),
-            "userspace: user data has 65513 bytes, more than 65512",
-        ),
-    ];
+fn a_megaflow_that_means_nothing_is_refused_by_name() {
     let mut table = table();
-    for (action, text) in bad {
-        let flow = flow(1, &[action]);
-        let error = apply(&mut table, install(&flow)).unwrap_err();
-        assert!(matches!(error, ProviderError::Unsupported(_)), "{error:?}");
-        assert!(error.to_string().contains(text), "{error}");
-        let explained = table.admission().explain(&flow).map_err(|refusal| refusal.to_string());
-        assert_eq!(explained, Err(error.to_string()));
+    let fine = flow(1, &[Action::Output(PortId(2))]);
+    apply(&mut table, install(&fine)).unwrap();
+    let bad = flow(2, &[Action::Trunc(13)]);
+    let worse = Op::Replace { flow: flow(1, &[Action::Trunc(13)]), generation: Generation(2) };
+    let text = "trunc(13): shorter than an Ethernet header of 14 bytes";
+    for op in [install(&bad), worse] {
+        let error = apply(&mut table, op).unwrap_err();
+        assert_eq!((error.name(), error.to_string().as_str()), ("invalid", text));
     }
+    let key = Key { in_port: 2, tp_dst: 80, ..Key::default() };
+    let loose = Match::new(&key, &Mask { tp_dst: 0xffff, ..Mask::default() });
+    let error = apply(&mut table, install(&Arc::new(Megaflow::new(loose, [])))).unwrap_err();
+    assert!(error.to_string().starts_with("tp_dst: needs an exact match on eth_type"), "{error}");
+    assert_eq!((table.len(), table.get(fine.ufid).unwrap().0), (1, &fine));
+}
+
+#[test]
+fn what_the_host_cannot_carry_out_is_refused_by_name() {
+    let mut table = table();
+    let nested =
+        |count| Action::Sample { probability: 1, actions: vec![Action::PopVlan; count].into() };
+    let long = flow(1, &[nested(4000), nested(95)]);
+    let error = apply(&mut table, install(&long)).unwrap_err();
+    assert!(matches!(error, ProviderError::Unsupported(_)), "{error:?}");
+    assert_eq!(error.to_string(), "action-list number of actions: 4097 actions, at most 4096");
+    let explained = table.admission().explain(&long).map_err(|refusal| refusal.to_string());
+    assert_eq!(explained, Err(error.to_string()));
     let plan = table.admission().explain(&flow(1, &[Action::Output(PortId(2))])).unwrap();
     assert_eq!(plan, "host: recirc_id(0),in_port(1),eth(),vlan(cfi=0/0) actions:2");
-    let fine = flow(1, &[Action::Sample { probability: 1, actions: deep[0..0].into() }]);
+    let fine = flow(1, &[nested(4000), nested(94)]);
     assert!(table.admission().admit(&fine).is_ok());
     assert!(table.is_empty());
+    apply(&mut table, install(&fine)).unwrap();
 }
 
 proptest! {
@@ -145,7 +150,7 @@ proptest! {
         for (step, key, mask, n) in steps {
             match step {
                 0 => {
-                    let flow = Arc::new(Megaflow::new(Match::new(&key, &mask), []));
+                    let flow = meaningful(&key, &mask, &[]);
                     let overlaps = |other: &&Arc<Megaflow>| other.matching.overlaps(&flow.matching);
                     let slow: Vec<Ufid> = with.flows().filter(overlaps).map(|f| f.ufid).collect();
                     match apply(&mut with, install(&flow)) {

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use flow::{Actions, Admission, Completion, Dumped, Op, PortId, Stats, Ufid};
+use flow::{Actions, Completion, Dumped, Op, PortId, Stats, Ufid};
 
 use super::command::Command;
 use super::reply::Reply;
 use super::wake::Wake;
 use crate::datapath::Snapshot;
 use crate::port::{Port, PortError};
-use crate::table::HostAdmission;
 use crate::upcall::{Resolution, UpcallId};
 
 /// The worker's thread has ended.
@@ -23,18 +22,11 @@ pub struct WorkerGone;
 pub struct WorkerHandle {
     commands: Sender<Command>,
     wake: Arc<Wake>,
-    admission: Arc<HostAdmission>,
 }
 
 impl WorkerHandle {
     pub(super) fn new(commands: Sender<Command>, wake: Arc<Wake>) -> WorkerHandle {
-        WorkerHandle { commands, wake, admission: Arc::new(HostAdmission::default()) }
-    }
-
-    /// The function that decides which megaflows the host table takes.
-    #[must_use]
-    pub fn admission(&self) -> Arc<dyn Admission> {
-        self.admission.clone()
+        WorkerHandle { commands, wake }
     }
 
     /// Operations on the host table; one completion each, in order.

@@ -49,6 +49,15 @@ struct Engine {
 impl Engine {
     fn answer(&mut self, request: Request) -> Result<Response, RequestError> {
         let refused = |text: String| Err(RequestError::Refused(text));
+        // The host table's part.
+        let wanted = match &request {
+            Request::Install(flow) => Some((flow.matching, &flow.actions)),
+            Request::Replace(ufid, new) => self.flows.get(ufid).map(|v| (v.flow.matching, new)),
+            _ => None,
+        };
+        if let Some(Err(invalid)) = wanted.map(|(matching, new)| flow::validate(&matching, new)) {
+            return refused(invalid.to_string());
+        }
         Ok(match request {
             Request::Flows => Response::Flows(self.flows.values().cloned().collect()),
             Request::Flow(ufid) => match self.flows.get(&ufid) {

@@ -8,7 +8,8 @@ use crate::histogram::Histogram;
 use crate::snapshot::{OperationMetrics, PortMetrics, ProviderMetrics, Snapshot};
 
 /// The words of [`flow::ProviderError::name`]: each series starts at zero.
-const ERRORS: [&str; 7] = ["unsupported", "full", "busy", "exists", "not-found", "overlap", "gone"];
+const ERRORS: [&str; 8] =
+    ["invalid", "unsupported", "full", "busy", "exists", "not-found", "overlap", "gone"];
 
 pub(crate) fn build_info(snapshot: &Snapshot, rows: &mut Rows) {
     rows.count(&[&snapshot.version], 1);

@@ -63,11 +63,12 @@ pub(super) fn to(scope: u32) -> Action {
 }
 
 pub(super) fn key_of(scope: u32, station: u16) -> Key {
-    Key { in_port: 1, recirc_id: scope, tp_src: station, ..Key::default() }
+    let key = Key { in_port: 1, recirc_id: scope, tp_src: station, ..Key::default() };
+    Key { eth_type: 0x0800, ip_proto: 17, ..key }
 }
 
 pub(super) fn flow_of(scope: u32, station: u16, actions: &[Action]) -> Arc<Megaflow> {
-    let mask = Mask { tp_src: 0xffff, ..Mask::default() };
+    let mask = Mask { eth_type: 0xffff, ip_proto: 0xff, tp_src: 0xffff, ..Mask::default() };
     let actions: Actions = Arc::from(actions);
     Arc::new(Megaflow::new(Match::new(&key_of(scope, station), &mask), actions))
 }

@@ -30,8 +30,13 @@ impl Dice {
     fn key(&mut self) -> Key {
         let in_port = 1 + self.roll(2);
         let [tp_src, tp_dst] = [self.bits(0x17), self.bits(0x13)];
-        Key { in_port, tp_src, tp_dst, ..Key::default() }
+        Key { in_port, eth_type: 0x0800, ip_proto: 17, tp_src, tp_dst, ..Key::default() }
     }
+}
+
+/// Returns the mask that compares these bits of the ports of UDP.
+fn mask(tp_src: u16, tp_dst: u16) -> Mask {
+    Mask { eth_type: 0xffff, ip_proto: 0xff, tp_src, tp_dst, ..Mask::default() }
 }
 
 /// Returns the client's actions for a packet, which depend on `tp_src` above its lowest bits.
@@ -52,7 +57,7 @@ impl Client for Whimsical {
         let more = self.0.as_mut().map(|dice| (dice.bits(3), dice.bits(0x13)));
         let (tp_src, tp_dst) = more.unwrap_or_default();
         let tp_src = tp_src | 0xfffc;
-        let matching = Match::new(upcall.key, &Mask { tp_src, tp_dst, ..Mask::default() });
+        let matching = Match::new(upcall.key, &mask(tp_src, tp_dst));
         Answer::Install(Arc::new(Megaflow::new(matching, clients_actions(upcall.key))))
     }
     fn tick(&mut self, _now: Moment) -> bool {
@@ -192,7 +197,7 @@ impl Scene {
     fn operator_installs(&mut self) {
         let key = self.dice.key();
         let (tp_src, tp_dst) = (self.dice.bits(0x17), self.dice.bits(0x13));
-        let matching = Match::new(&key, &Mask { tp_src, tp_dst, ..Mask::default() });
+        let matching = Match::new(&key, &mask(tp_src, tp_dst));
         let token = self.token();
         let number = u32::try_from(token.0).unwrap();
         let flow = Arc::new(Megaflow::new(matching, [Action::Output(PortId(1000 + number))]));

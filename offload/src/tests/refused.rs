@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Action, Actions, Placement, PortId, ProviderError, Reason, Refusal, Stats, Ufid};
+use flow::{
+    Action, Actions, Mask, Match, Megaflow, Owner, Placement, PortId, ProviderError, Reason,
+    Refusal, Stats, Ufid,
+};
 
 use super::desk::{Desk, NIC, OUT, REFUSED, flow_of, to};
 use super::*;
@@ -61,6 +64,39 @@ fn an_operators_change_is_undone() {
     assert!(entry.leaving.is_none());
     assert_eq!(entry.flow.actions, flow.actions);
     assert!(entry.host.executes(&flow.actions) && entry.nic.executes(&flow.actions));
+}
+
+#[test]
+fn a_megaflow_that_means_nothing_displaces_nobody() {
+    let (mut desk, ufid) = clients();
+    let before = desk.engine.flows[&ufid].flow.clone();
+    let wide = Match::new(before.matching.key(), &Mask::default());
+    let short: [Action; 1] = [Action::Trunc(13)];
+    for (token, matching) in [(2, before.matching), (3, wide)] {
+        desk.ask(token, Request::Install(Arc::new(Megaflow::new(matching, short.clone()))));
+        desk.settle();
+        let Some(Err(RequestError::Refused(text))) = desk.replies.get(&Token(token)) else {
+            panic!("{:?}", desk.replies)
+        };
+        assert!(text.starts_with("trunc(13): shorter"), "{text}");
+    }
+    let entry = &desk.engine.flows[&ufid];
+    assert_eq!((desk.engine.flows.len(), entry.owner, &entry.flow), (1, Owner::Client, &before));
+}
+
+#[test]
+fn the_host_table_says_which_megaflow_means_nothing() {
+    let mut desk = Desk::new(1);
+    let flow = flow_of(0, 1, &[Action::Trunc(13)]);
+    let invalid = flow::validate(&flow.matching, &flow.actions).unwrap_err();
+    desk.ask(2, Request::Install(flow));
+    desk.done(Place::Host, Err(ProviderError::Invalid(invalid.clone())));
+    desk.settle();
+    let Err(RequestError::Refused(text)) = &desk.replies[&Token(2)] else {
+        panic!("{:?}", desk.replies)
+    };
+    assert_eq!(*text, invalid.to_string());
+    assert!(desk.engine.flows.is_empty());
 }
 
 #[test]

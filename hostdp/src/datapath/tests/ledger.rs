@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::*;
 use crate::ledger::Ends;
 use crate::port::{Frame, LinkState};
-use crate::testing;
 use crate::upcall::{Resolution, Upcall};
 
 #[derive(Clone, Debug)]
@@ -110,7 +109,7 @@ impl World {
     fn install(&mut self, recirc_id: u32, frame: &[u8], actions: &[Action]) {
         let mask = Mask { eth_type: !0, ip_proto: !0, ip_ttl: !0, ..Mask::default() };
         let key = Key { in_port: 1, recirc_id, ..extract(frame) };
-        let flow = Arc::new(Megaflow::new(Match::new(&key, &mask), actions));
+        let flow = testing::meaningful(&key, &mask, actions);
         let op = Op::Install { flow, generation: Generation(0) };
         self.datapath.table().apply(&[op], &mut Vec::new());
     }

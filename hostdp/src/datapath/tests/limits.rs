@@ -3,7 +3,6 @@
 use flow::{RecircId, Userspace};
 
 use super::*;
-use crate::testing;
 
 #[test]
 fn recirculation_ends_at_the_limit() {

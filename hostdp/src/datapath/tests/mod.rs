@@ -10,6 +10,7 @@ use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, Provider};
 
 use super::*;
 use crate::port::memory::{self, MemoryPeer};
+use crate::testing;
 
 /// A datapath with memory ports 1 to `count`, and their peers.
 fn datapath(config: Config, count: u32) -> (Datapath, Vec<MemoryPeer>) {
@@ -40,7 +41,7 @@ fn everything(port: u32, recirc_id: u32, actions: &[Action]) -> Arc<Megaflow> {
 fn only(port: u32, frame: &[u8], actions: &[Action]) -> Arc<Megaflow> {
     let mask = Key::mask_of(flow::Field::ALL);
     let key = Key { in_port: port, ..extract(frame) };
-    Arc::new(Megaflow::new(Match::new(&key, &mask), actions))
+    testing::meaningful(&key, &mask, actions)
 }
 
 fn output(port: u32) -> Action {

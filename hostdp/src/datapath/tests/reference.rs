@@ -9,7 +9,6 @@ use proptest::sample::select;
 
 use super::*;
 use crate::port::Frame;
-use crate::testing;
 use crate::upcall::Resolution;
 
 const PORTS: u32 = 3;
@@ -58,9 +57,11 @@ fn megaflow() -> impl Strategy<Value = Arc<Megaflow>> {
         select(vec![0_u8, 0, 0xff, 1]),
         select(vec![0_u16, 0, 0xffff, 2]),
         select(vec![0_u32, 0, !0]),
+        select(vec![0_u8, !0]),
     )
-        .prop_map(|(eth_type, vlan_tci, ip_ttl, tp_dst, ipv4_src)| Mask {
+        .prop_map(|(eth_type, vlan_tci, ip_ttl, tp_dst, ipv4_src, ip_proto)| Mask {
             eth_type,
+            ip_proto,
             vlan_tci,
             ip_ttl,
             tp_dst,
@@ -72,7 +73,7 @@ fn megaflow() -> impl Strategy<Value = Arc<Megaflow>> {
     (scope, 0..16_u8, any::<u8>(), mask, actions).prop_map(
         |((in_port, recirc_id), kind, n, mask, actions)| {
             let key = Key { in_port, recirc_id, ..extract(&testing::frame(kind, n, 20)) };
-            Arc::new(Megaflow::new(Match::new(&key, &mask), actions))
+            testing::meaningful(&key, &mask, &actions)
         },
     )
 }

@@ -3,7 +3,6 @@
 use flow::{RecircId, UpcallReason};
 
 use super::*;
-use crate::testing;
 use crate::upcall::Resolution;
 
 #[test]
@@ -62,8 +61,8 @@ fn a_recirculated_miss_comes_up_as_it_is_then() {
     let (mut datapath, peers) = datapath(Config::default(), 2);
     // Kind 1 is MPLS over IPv4: the label goes, then the inner packet is looked up.
     let pop = Action::PopMpls { eth_type: 0x0800 };
-    install(&mut datapath, &everything(1, 0, &[pop, Action::Recirc(RecircId(9))]));
     let frame = testing::frame(1, 1, 10);
+    install(&mut datapath, &only(1, &frame, &[pop, Action::Recirc(RecircId(9))]));
     datapath.receive(PortId(1), &frame, Moment(1));
     let upcall = datapath.next_upcalls(10).remove(0);
     assert_eq!((upcall.key.recirc_id, upcall.key.eth_type), (9, 0x0800));

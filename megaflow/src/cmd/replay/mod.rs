@@ -51,17 +51,23 @@ pub(super) fn run(args: &Args) -> Outcome {
     print_json(&summary)
 }
 
+/// A megaflow of a file, and the file and line where it is.
+struct Line {
+    place: String,
+    flow: Arc<Megaflow>,
+}
+
 /// The flows of a file; an error names file and line.
-fn read_flows(file: &Path) -> Result<Vec<Arc<Megaflow>>, String> {
+fn read_flows(file: &Path) -> Result<Vec<Line>, String> {
     let name = file.display();
     let text = crate::text::read(file).map_err(|error| format!("{name}: {error}"))?;
     let mut flows = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if !line.is_empty() {
-            let flow =
-                read_flow(line).map_err(|error| format!("{name}:{}: {error}", number + 1))?;
-            flows.push(Arc::new(flow));
+            let place = format!("{name}:{}", number + 1);
+            let flow = read_flow(line).map_err(|error| format!("{place}: {error}"))?;
+            flows.push(Line { place, flow: Arc::new(flow) });
         }
     }
     Ok(flows)
@@ -78,6 +84,5 @@ fn read_flow(line: &str) -> Result<Megaflow, String> {
         let actions = odp::parse_actions(actions).map_err(|error| format!("actions: {error}"))?;
         (matching, actions)
     };
-    flow::validate(&matching, &actions).map_err(|error| error.to_string())?;
     Ok(Megaflow::new(matching, actions))
 }

@@ -13,7 +13,7 @@ use hostdp::port::pcap::{self, Output, Record};
 use hostdp::{Config, Datapath, Resolution};
 
 use super::report::{Summary, Upcalls};
-use super::{Failure, Input};
+use super::{Failure, Input, Line};
 
 /// Number of packets that an output port can hold. One packet can leave a port several times
 /// because of copies and recirculation.
@@ -23,20 +23,19 @@ const UPCALLS: usize = 64;
 
 type Records = Peekable<pcap::Input>;
 
-pub(super) fn replay(
-    flows: &[Arc<Megaflow>],
-    inputs: &[Input],
-    out: &Path,
-) -> Result<Summary, Failure> {
+pub(super) fn replay(lines: &[Line], inputs: &[Input], out: &Path) -> Result<Summary, Failure> {
     let mut sources = open(inputs)?;
+    let mut datapath = Datapath::new(Config::default());
+    install(&mut datapath, lines)?;
     std::fs::create_dir_all(out).map_err(|error| wrong(out, &error))?;
-    let mut lab = Lab::new(flows, inputs, out)?;
+    let flows: Vec<Arc<Megaflow>> = lines.iter().map(|line| line.flow.clone()).collect();
+    let mut lab = Lab::new(datapath, &flows, inputs, out)?;
     let mut start = None;
     while let Some((port, record)) = next(&mut sources)? {
         let start = *start.get_or_insert(record.time);
         lab.packet(port, &record, Moment(record.time.saturating_sub(start)))?;
     }
-    lab.finish(flows)
+    lab.finish(&flows)
 }
 
 fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
@@ -86,8 +85,12 @@ struct Lab {
 }
 
 impl Lab {
-    fn new(flows: &[Arc<Megaflow>], inputs: &[Input], out: &Path) -> Result<Lab, Failure> {
-        let mut datapath = Datapath::new(Config::default());
+    fn new(
+        mut datapath: Datapath,
+        flows: &[Arc<Megaflow>],
+        inputs: &[Input],
+        out: &Path,
+    ) -> Result<Lab, Failure> {
         let mut numbers: BTreeSet<PortId> = inputs.iter().map(|input| input.port).collect();
         flows.iter().for_each(|flow| numbers.extend(flow.ports()));
         let mut outputs = BTreeMap::new();
@@ -97,7 +100,6 @@ impl Lab {
             datapath.add_port(port, Box::new(end)).map_err(|error| job(&error))?;
             outputs.insert(port, (peer, create(&out.join(format!("{port}.pcap")))?));
         }
-        install(&mut datapath, flows)?;
         let upcall_file = create(&out.join("upcall.pcap"))?;
         Ok(Lab { datapath, outputs, upcall_file, upcalls: Upcalls::default() })
     }
@@ -148,26 +150,24 @@ fn create(path: &Path) -> Result<Output, Failure> {
     pcap::create(path).map_err(|error| wrong(path, &error))
 }
 
-fn install(datapath: &mut Datapath, flows: &[Arc<Megaflow>]) -> Result<(), Failure> {
-    let ops: Vec<Op> = flows
+/// Installs the megaflows; the host table decides about each. An error names file and line.
+fn install(datapath: &mut Datapath, lines: &[Line]) -> Result<(), Failure> {
+    let ops: Vec<Op> = lines
         .iter()
-        .map(|flow| Op::Install { flow: flow.clone(), generation: Generation(1) })
+        .map(|line| Op::Install { flow: line.flow.clone(), generation: Generation(1) })
         .collect();
     let mut done = Vec::new();
     datapath.table().apply(&ops, &mut done);
-    for completion in done {
-        if let Err(error) = completion.result {
-            let find = |ufid| flows.iter().find(|flow| flow.ufid == ufid);
-            let Some(flow) = find(completion.ufid) else { continue };
-            let name = flow::odp::format_match(&flow.matching);
-            let error = match error {
-                ProviderError::Exists => "appears twice".to_owned(),
-                ProviderError::Overlap(ufid) => find(ufid)
-                    .map_or(error.to_string(), |other| overlap::explain(&flow.matching, other)),
-                other => other.to_string(),
-            };
-            return Err(Failure::Input(format!("flow {name}: {error}")));
-        }
+    for (Line { place, flow }, completion) in lines.iter().zip(done) {
+        let Err(error) = completion.result else { continue };
+        let other = |ufid| lines.iter().find(|line| line.flow.ufid == ufid);
+        let error = match error {
+            ProviderError::Exists => "appears twice".to_owned(),
+            ProviderError::Overlap(ufid) => other(ufid)
+                .map_or(error.to_string(), |other| overlap::explain(&flow.matching, &other.flow)),
+            other => other.to_string(),
+        };
+        return Err(Failure::Input(format!("{place}: {error}")));
     }
     Ok(())
 }

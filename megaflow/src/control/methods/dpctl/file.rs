@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flow::{Megaflow, Ufid};
 
-use super::{megaflow, options, parse, valid, without_datapath};
+use super::{megaflow, options, parse, without_datapath};
 use crate::control::methods::{Context, done, status};
 use crate::status::Status;
 use crate::text;
@@ -57,7 +57,8 @@ fn read_line(status: &Status, line: &str) -> Result<Arc<Megaflow>, String> {
     let line = line.strip_prefix("add ").unwrap_or(line).trim();
     if line.contains("actions:") {
         let parsed = parse(status, line)?;
-        return valid(parsed.matching, parsed.actions.unwrap_or_default());
+        let actions = parsed.actions.unwrap_or_default();
+        return Ok(Arc::new(Megaflow::new(parsed.matching, actions)));
     }
     match line.rsplit_once(char::is_whitespace) {
         Some((flow, actions)) => megaflow(status, flow.trim(), actions),
