@@ -22,6 +22,7 @@ pub mod placement;
 pub mod provider;
 pub mod reference;
 pub mod refusal;
+pub mod shards;
 pub mod stats;
 pub mod traffic;
 pub mod validate;
@@ -41,6 +42,7 @@ pub use provider::{
     Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
 };
 pub use refusal::{Reason, Reasons, Refusal, Refusals};
+pub use shards::Shards;
 pub use stats::{Counters, Moment, Stats};
 pub use traffic::PortTraffic;
 pub use validate::{Invalid, validate, validate_actions};

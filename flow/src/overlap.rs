@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 
 use crate::VLAN_PRESENT;
 use crate::field::Field;
@@ -19,6 +19,7 @@ use crate::id::Ufid;
 use crate::key::{Key, Mask};
 use crate::matching::Match;
 use crate::megaflow::Megaflow;
+use crate::shards::Shards;
 
 impl Match {
     /// A narrower match that the packet `key` of this match still hits and that is disjoint from
@@ -114,12 +115,14 @@ struct Group {
     values: Key,
     /// The hash tables of the members; the first one is under the group's own mask.
     views: Vec<View>,
+    /// A view that has the members of this number of shards of the first view so far.
+    unfinished: Option<(View, usize)>,
 }
 
 /// The members of a group by their bits under one mask.
 struct View {
     mask: Mask,
-    members: HashTable<(u64, Arc<Megaflow>)>,
+    members: Shards<(u64, Arc<Megaflow>)>,
 }
 
 /// Up to this number of members, a group without a fitting view is searched linearly. A larger
@@ -136,8 +139,10 @@ impl OverlapIndex {
         let group = scope.entry(mask).or_insert_with(|| Group {
             common: mask,
             values: key,
-            views: vec![View { mask, members: HashTable::new() }],
+            views: vec![View { mask, members: Shards::default() }],
+            unfinished: None,
         });
+        group.unfinished = None;
         let differing = group.values.zip(&key, |a, b| a ^ b);
         group.common = group.common.without(&differing);
         group.values = group.values.masked(&group.common);
@@ -150,12 +155,9 @@ impl OverlapIndex {
     pub fn remove(&mut self, matching: &Match) {
         let Some(scope) = self.scopes.get_mut(&scope_of(matching)) else { return };
         let Some(group) = scope.get_mut(matching.mask()) else { return };
+        group.unfinished = None;
         for view in &mut group.views {
-            let hash = self.hasher.hash_one(matching.key().masked(&view.mask));
-            let is = |(_, flow): &(u64, Arc<Megaflow>)| flow.matching == *matching;
-            if let Ok(member) = view.members.find_entry(hash, is) {
-                member.remove();
-            }
+            view.remove(&self.hasher, matching);
         }
         if group.views.iter().all(|view| view.members.is_empty()) {
             scope.remove(matching.mask());
@@ -168,13 +170,23 @@ impl OverlapIndex {
     /// All megaflows that the match overlaps, in order of their ufids. A megaflow with the same
     /// match is among them.
     pub fn overlapping(&mut self, matching: &Match) -> Vec<Arc<Megaflow>> {
+        loop {
+            if let Some(found) = self.try_overlapping(matching) {
+                return found;
+            }
+        }
+    }
+
+    /// The same in short steps: `None` if a view is missing, which this call began or went on to
+    /// make. The caller tries again, with no change of the index in between.
+    pub fn try_overlapping(&mut self, matching: &Match) -> Option<Vec<Arc<Megaflow>>> {
         let mut found = Vec::new();
         let hasher = &self.hasher;
         for (mask, group) in self.scopes.get_mut(&scope_of(matching)).into_iter().flatten() {
-            group.overlapping(hasher, &mask.masked(matching.mask()), matching, &mut found);
+            group.overlapping(hasher, &mask.masked(matching.mask()), matching, &mut found)?;
         }
         found.sort_unstable_by_key(|flow| flow.ufid);
-        found
+        Some(found)
     }
 }
 
@@ -185,35 +197,57 @@ impl Group {
         both: &Mask,
         matching: &Match,
         found: &mut Vec<Arc<Megaflow>>,
-    ) {
+    ) -> Option<()> {
         let differing = self.values.zip(matching.key(), |a, b| a ^ b);
         if !differing.masked(both).masked(&self.common).is_zero() {
-            return;
+            return Some(());
         }
         let overlaps = |flow: &&Arc<Megaflow>| flow.matching.overlaps(matching);
         let all = &self.views[0].members;
-        let view = match self.views.iter().position(|view| view.mask == *both) {
-            Some(view) => view,
+        match self.views.iter().find(|view| view.mask == *both) {
+            Some(view) => {
+                let members = view.members.iter_hash(view.hash(hasher, matching));
+                found.extend(members.map(|(_, flow)| flow).filter(overlaps).cloned());
+            }
             None if all.len() <= SCAN || self.views.len() == VIEWS => {
-                return found.extend(all.iter().map(|(_, flow)| flow).filter(overlaps).cloned());
+                found.extend(all.iter().map(|(_, flow)| flow).filter(overlaps).cloned());
             }
             None => {
-                let mut view = View { mask: *both, members: HashTable::new() };
-                all.iter().for_each(|(_, flow)| view.insert(hasher, flow));
-                self.views.push(view);
-                self.views.len() - 1
+                self.make_view(hasher, both);
+                return None;
             }
-        };
-        let hash = hasher.hash_one(matching.key().masked(both));
-        let members = self.views[view].members.iter_hash(hash).map(|(_, flow)| flow);
-        found.extend(members.filter(overlaps).cloned());
+        }
+        Some(())
+    }
+
+    /// Goes on to make a view, by one shard of the members.
+    fn make_view(&mut self, hasher: &RandomState, mask: &Mask) {
+        let unfinished = self.unfinished.take().filter(|(view, _)| view.mask == *mask);
+        let (mut view, next) =
+            unfinished.unwrap_or((View { mask: *mask, members: Shards::default() }, 0));
+        match self.views[0].members.shard(next) {
+            None => self.views.push(view),
+            Some(members) => {
+                members.for_each(|(_, flow)| view.insert(hasher, flow));
+                self.unfinished = Some((view, next + 1));
+            }
+        }
     }
 }
 
 impl View {
     fn insert(&mut self, hasher: &RandomState, flow: &Arc<Megaflow>) {
-        let hash = hasher.hash_one(flow.matching.key().masked(&self.mask));
-        self.members.insert_unique(hash, (hash, flow.clone()), |(hash, _)| *hash);
+        let hash = self.hash(hasher, &flow.matching);
+        self.members.insert(hash, (hash, flow.clone()), |(hash, _)| *hash);
+    }
+
+    fn remove(&mut self, hasher: &RandomState, matching: &Match) {
+        let hash = self.hash(hasher, matching);
+        self.members.remove(hash, |(_, flow)| flow.matching == *matching, |(hash, _)| *hash);
+    }
+
+    fn hash(&self, hasher: &RandomState, matching: &Match) -> u64 {
+        hasher.hash_one(matching.key().masked(&self.mask).words())
     }
 }
 
