@@ -8,9 +8,10 @@
 mod tests;
 
 use std::fmt::Write as _;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::VLAN_PRESENT;

@@ -82,8 +82,9 @@ impl<T> Shards<T> {
         let place = place(hash, self.shards.len());
         let entry = self.shards.get_mut(place)?.find_entry(hash, is).ok()?.remove().0;
         self.len -= 1;
-        // Half the mean of a growing table, so that splits and merges don't take turns.
-        if self.shards.len() > 1 && self.len < self.shards.len() * SIZE / 2 {
+        // Not at once after a split, so that splits and merges don't take turns. But not late
+        // either: an allocator puts off work until something large is freed, and then does it all.
+        if self.len + 2 * SIZE <= self.shards.len() * SIZE {
             self.merge(&hasher);
         }
         Some(entry)

@@ -40,6 +40,8 @@ pub struct Classifier {
     partitions: HashMap<Scope, Partition, FixedState>,
     /// Number of partitions whose masks leave the EtherType wild. At 0 a lookup skips them.
     wild: usize,
+    /// Number of subtables in all partitions.
+    subtables: usize,
     counters: ClassifierCounters,
 }
 
@@ -76,6 +78,7 @@ impl Classifier {
             hash: Hash::new(seed),
             partitions: HashMap::with_hasher(FixedState::with_seed(seed)),
             wild: 0,
+            subtables: 0,
             counters: ClassifierCounters::default(),
         }
     }
@@ -94,6 +97,7 @@ impl Classifier {
             Some(position) => position,
             None => {
                 partition.subtables.push(Subtable::new(mask, scope.eth_type.is_some()));
+                self.subtables += 1;
                 partition.subtables.len() - 1
             }
         };
@@ -108,6 +112,7 @@ impl Classifier {
         let slot = partition.subtables[position].remove(self.hash, matching)?;
         if partition.subtables[position].is_empty() {
             partition.subtables.remove(position);
+            self.subtables -= 1;
             if partition.subtables.is_empty() {
                 self.partitions.remove(&scope);
                 self.wild -= usize::from(scope.eth_type.is_none());
@@ -137,7 +142,7 @@ impl Classifier {
     /// Number of subtables: one per mask in each partition.
     #[must_use]
     pub fn subtables(&self) -> usize {
-        self.partitions.values().map(|partition| partition.subtables.len()).sum()
+        self.subtables
     }
 
     /// What lookups did so far.

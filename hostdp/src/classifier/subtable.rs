@@ -3,25 +3,28 @@
 use std::sync::Arc;
 
 use flow::key::WORDS;
-use flow::{Key, Mask, Match, Megaflow};
-use hashbrown::HashTable;
+use flow::{Key, Mask, Match, Megaflow, Shards};
 
 use crate::hash::Hash;
 
 /// Words hashed before the filter is asked.
 const STAGE: usize = 2;
+/// Most entries of a subtable with a filter. A filter for more would take too long to make.
+const FILTERED: usize = 1 << 16;
 
 pub(super) struct Subtable {
     words: Words,
     hits: u32,
-    /// Only where there are words behind the first stage.
+    /// Only where there are words behind the first stage, and few enough entries.
     filter: Option<Filter>,
-    entries: HashTable<Entry>,
+    entries: Shards<Entry>,
     mask: Box<Mask>,
 }
 
 struct Entry {
     hash: u64,
+    /// The part of the first stage's hash that the filter uses.
+    stage: u32,
     slot: u32,
     flow: Arc<Megaflow>,
 }
@@ -40,7 +43,7 @@ impl Subtable {
     pub(super) fn new(mask: &Mask, typed: bool) -> Subtable {
         let words = Words::of(mask, typed);
         let filter = (words.count > STAGE).then(Filter::default);
-        let entries = HashTable::new();
+        let entries = Shards::default();
         Subtable { words, hits: 0, filter, entries, mask: Box::new(*mask) }
     }
 
@@ -70,7 +73,7 @@ impl Subtable {
         for n in 0..self.words.count.min(STAGE) {
             sum = hash.word(sum, self.words.masked(key, n));
         }
-        if self.filter.as_ref().is_some_and(|filter| !filter.may_have(sum)) {
+        if self.filter.as_ref().is_some_and(|filter| !filter.may_have(high(sum))) {
             return None;
         }
         for n in STAGE..self.words.count {
@@ -81,27 +84,26 @@ impl Subtable {
 
     pub(super) fn insert(&mut self, hash: Hash, flow: &Arc<Megaflow>, slot: u32) {
         let (stage, sum) = self.sums(hash, flow.matching.key());
-        let entry = Entry { hash: sum, slot, flow: flow.clone() };
-        self.entries.insert_unique(sum, entry, |entry| entry.hash);
+        let entry = Entry { hash: sum, stage: high(stage), slot, flow: flow.clone() };
+        self.entries.insert(sum, entry, |entry| entry.hash);
         let Some(filter) = &mut self.filter else { return };
-        if filter.is_tight(self.entries.len()) {
-            let mut wider = Filter::for_entries(self.entries.len());
-            let words = &self.words;
-            for entry in &self.entries {
-                wider.count(words.stage(hash, entry.flow.matching.key()));
-            }
-            self.filter = Some(wider);
+        if !filter.is_tight(self.entries.len()) {
+            filter.count(high(stage));
+        } else if self.entries.len() > FILTERED {
+            self.filter = None;
         } else {
-            filter.count(stage);
+            let mut wider = Filter::for_entries(self.entries.len());
+            self.entries.iter().for_each(|entry| wider.count(entry.stage));
+            self.filter = Some(wider);
         }
     }
 
     pub(super) fn remove(&mut self, hash: Hash, matching: &Match) -> Option<u32> {
         let (stage, sum) = self.sums(hash, matching.key());
         let same = |entry: &Entry| entry.hash == sum && entry.flow.matching == *matching;
-        let entry = self.entries.find_entry(sum, same).ok()?.remove().0;
+        let entry = self.entries.remove(sum, same, |entry| entry.hash)?;
         if let Some(filter) = &mut self.filter {
-            filter.uncount(stage);
+            filter.uncount(high(stage));
         }
         Some(entry.slot)
     }
@@ -118,6 +120,11 @@ impl Subtable {
         let rest = STAGE..self.words.count;
         (stage, rest.fold(stage, |sum, n| hash.word(sum, self.words.masked(key.words(), n))))
     }
+}
+
+/// The half of a hash that the filter uses: the low bits pick the group in a hash table.
+fn high(hash: u64) -> u32 {
+    u32::try_from(hash >> 32).unwrap_or(0)
 }
 
 impl Words {
@@ -175,23 +182,20 @@ impl Filter {
         entries * 4 > self.counts.len()
     }
 
-    /// The index of a hash's count. It comes from the high half, because the low bits pick the
-    /// group in the hash table.
-    #[allow(clippy::cast_possible_truncation, reason = "cut to the filter's size in any case")]
-    fn place(&self, hash: u64) -> usize {
-        (hash >> 32) as usize & (self.counts.len() - 1)
+    fn place(&self, hash: u32) -> usize {
+        hash as usize & (self.counts.len() - 1)
     }
 
-    fn may_have(&self, hash: u64) -> bool {
+    fn may_have(&self, hash: u32) -> bool {
         self.counts[self.place(hash)] != 0
     }
 
-    fn count(&mut self, hash: u64) {
+    fn count(&mut self, hash: u32) {
         let count = &mut self.counts[self.place(hash)];
         *count = count.saturating_add(1);
     }
 
-    fn uncount(&mut self, hash: u64) {
+    fn uncount(&mut self, hash: u32) {
         let count = &mut self.counts[self.place(hash)];
         if *count != u16::MAX {
             *count -= 1;

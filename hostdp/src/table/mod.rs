@@ -1,48 +1,39 @@
 //! The host table: the megaflows that the host datapath forwards by, with their statistics.
 
 mod admission;
+mod slots;
 #[cfg(test)]
 mod tests;
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use flow::{
     Action, Actions, Admission, Completion, Counters, Dumped, Generation, Key, Megaflow, Moment,
-    Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage,
-    Ufid,
+    Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal, Shards, Stats,
+    TableUsage, Ufid,
 };
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 
-use crate::cache::{Cache, CacheCounters, Place};
+use crate::cache::{Cache, CacheCounters};
 use crate::classifier::{Classifier, ClassifierCounters};
 use crate::hash::Hash;
 
+use slots::Slots;
+
 pub use admission::HostAdmission;
+pub use slots::Cursor;
 
 /// The megaflows of the host; as a [`flow::Provider`] it is the one named `host`.
 pub struct FlowTable {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    by_ufid: HashMap<Ufid, u32, FixedState>,
+    slots: Slots,
+    by_ufid: Shards<u32>,
+    hasher: FixedState,
     classifier: Classifier,
     overlaps: OverlapIndex,
     cache: Cache,
     limit: usize,
     admission: Arc<HostAdmission>,
-}
-
-/// A slot for one megaflow. `life` counts the megaflows that the slot has held, so that a stale
-/// reference to an earlier one can be recognised.
-struct Slot {
-    life: u32,
-    entry: Option<Entry>,
-}
-
-struct Entry {
-    flow: Arc<Megaflow>,
-    generation: Generation,
-    stats: Stats,
 }
 
 /// How the lookups went so far.
@@ -60,9 +51,9 @@ impl FlowTable {
     #[must_use]
     pub fn new(seed: u64, cached: usize, limit: usize) -> FlowTable {
         FlowTable {
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_ufid: HashMap::with_hasher(FixedState::with_seed(seed)),
+            slots: Slots::new(limit),
+            by_ufid: Shards::default(),
+            hasher: FixedState::with_seed(seed),
             classifier: Classifier::new(seed),
             overlaps: OverlapIndex::default(),
             cache: Cache::new(Hash::new(seed ^ CACHE_SEED), cached),
@@ -92,13 +83,52 @@ impl FlowTable {
     /// The megaflow of that ufid and its statistics.
     #[must_use]
     pub fn get(&self, ufid: Ufid) -> Option<(&Arc<Megaflow>, Stats)> {
-        let entry = self.entry(*self.by_ufid.get(&ufid)?)?;
-        Some((&entry.flow, entry.stats))
+        let (slot, flow) = self.slots.get(self.slot_of(ufid)?)?;
+        Some((flow, slot.stats()))
     }
 
     /// All megaflows, in no order.
     pub fn flows(&self) -> impl Iterator<Item = &Arc<Megaflow>> {
-        self.slots.iter().filter_map(|slot| slot.entry.as_ref()).map(|entry| &entry.flow)
+        self.slots.slice(Cursor::default(), usize::MAX).0.map(|(_, flow)| flow)
+    }
+
+    /// Reads the statistics of the megaflows in at most `most` slots. Returns where the pass goes
+    /// on; `None` at its end.
+    pub fn stats_slice(
+        &self,
+        cursor: Cursor,
+        most: usize,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Option<Cursor> {
+        let (slice, next) = self.slots.slice(cursor, most);
+        out.extend(slice.map(|(slot, _)| (slot.ufid, slot.stats())));
+        next
+    }
+
+    /// Reads the megaflows in at most `most` slots. Returns where the pass goes on; `None` at its
+    /// end.
+    pub fn dump_slice(&self, cursor: Cursor, most: usize, out: &mut Vec<Dumped>) -> Option<Cursor> {
+        let (slice, next) = self.slots.slice(cursor, most);
+        out.extend(slice.map(|(slot, flow)| Dumped {
+            ufid: slot.ufid,
+            generation: slot.generation,
+            flow: Some(flow.clone()),
+            stats: slot.stats(),
+            active: true,
+        }));
+        next
+    }
+
+    /// Carries an operation out, or takes a step towards it: after `None` the caller repeats the
+    /// call, with no other operation in between. No call takes long, however many megaflows there
+    /// are.
+    pub fn try_apply(&mut self, op: &Op) -> Option<Completion> {
+        let result = match op {
+            Op::Install { flow, generation } => self.install(flow, *generation)?,
+            Op::Replace { flow, generation } => self.replace(flow, *generation),
+            Op::Remove { ufid } => self.remove(*ufid),
+        };
+        Some(Completion { ufid: op.ufid(), kind: op.kind(), result })
     }
 
     /// How lookups went so far.
@@ -115,12 +145,11 @@ impl FlowTable {
     /// The slot of the megaflow that the key hits.
     pub(crate) fn lookup(&mut self, key: &Key) -> Option<u32> {
         let slots = &self.slots;
-        let life = |slot: u32| slots.get(slot as usize).map_or(0, |slot| slot.life);
-        if let Some(slot) = self.cache.lookup(key, life) {
+        if let Some(slot) = self.cache.lookup(key, |slot| slots.life(slot).life) {
             return Some(slot);
         }
         let slot = self.classifier.lookup(key)?;
-        self.cache.insert(key, Place { slot, life: life(slot) });
+        self.cache.insert(key, self.slots.life(slot));
         Some(slot)
     }
 
@@ -128,8 +157,7 @@ impl FlowTable {
     /// that waited for an answer since their first lookup, which counted them as missed.
     pub(crate) fn lookup_again(&mut self, key: &Key) -> Option<u32> {
         let slot = self.classifier.find(key, &mut 0)?;
-        let life = self.slots.get(slot as usize).map_or(0, |slot| slot.life);
-        self.cache.insert(key, Place { slot, life });
+        self.cache.insert(key, self.slots.life(slot));
         Some(slot)
     }
 
@@ -141,15 +169,12 @@ impl FlowTable {
         tcp_flags: u16,
         now: Moment,
     ) -> Option<Actions> {
-        let entry = self.slots.get_mut(slot as usize)?.entry.as_mut()?;
-        entry.stats.counters += what;
-        entry.stats.tcp_flags |= tcp_flags;
-        entry.stats.used = Some(now);
-        Some(entry.flow.actions.clone())
+        self.slots.get_mut(slot)?.hit(what, tcp_flags, now)
     }
 
-    fn entry(&self, slot: u32) -> Option<&Entry> {
-        self.slots.get(slot as usize)?.entry.as_ref()
+    fn slot_of(&self, ufid: Ufid) -> Option<u32> {
+        let hash = self.hasher.hash_one(ufid);
+        self.by_ufid.find(hash, |slot| self.slots.ufid(*slot) == Some(ufid)).copied()
     }
 
     /// Decides about a megaflow, whoever wants it: first whether it means anything, then whether
@@ -159,44 +184,35 @@ impl FlowTable {
         self.admission.check(&flow.actions).map_err(ProviderError::Unsupported)
     }
 
+    /// `None` if the search for megaflows that this one overlaps has to go on.
     fn install(
         &mut self,
         flow: &Arc<Megaflow>,
         generation: Generation,
-    ) -> Result<Stats, ProviderError> {
-        self.check(flow)?;
+    ) -> Option<Result<Stats, ProviderError>> {
+        if let Err(error) = self.check(flow) {
+            return Some(Err(error));
+        }
         // The installed megaflow has the same match or, by a collision of ufids, another one.
         // Either is refused.
-        if self.by_ufid.contains_key(&flow.ufid) {
-            return Err(ProviderError::Exists);
+        if self.slot_of(flow.ufid).is_some() {
+            return Some(Err(ProviderError::Exists));
         }
-        if let Some(other) = self.overlaps.overlapping(&flow.matching).first() {
-            return Err(ProviderError::Overlap(other.ufid));
+        if let Some(other) = self.overlaps.try_overlapping(&flow.matching)?.first() {
+            return Some(Err(ProviderError::Overlap(other.ufid)));
         }
         if self.len() >= self.limit {
             let refusal = Refusal::new(Reason::TableFull, "host table");
             let detail = format!("the table has {} megaflows, its limit", self.limit);
-            return Err(ProviderError::Full(refusal.detail(detail)));
+            return Some(Err(ProviderError::Full(refusal.detail(detail))));
         }
-        let entry = Entry { flow: flow.clone(), generation, stats: Stats::default() };
-        let slot = self.place(entry);
-        self.by_ufid.insert(flow.ufid, slot);
+        let slot = self.slots.place(flow, generation);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = |slot: &u32| hasher.hash_one(slots.ufid(*slot).unwrap_or(Ufid(0)));
+        self.by_ufid.insert(hash(&slot), slot, hash);
         self.classifier.insert(flow, slot);
         self.overlaps.insert(flow);
-        Ok(Stats::default())
-    }
-
-    fn place(&mut self, entry: Entry) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { life: 0, entry: None });
-            // The limit keeps the number of slots within 32 bits.
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
-        let place = &mut self.slots[slot as usize];
-        // Life 0 is what an empty cache line has.
-        place.life = place.life.checked_add(1).unwrap_or(1);
-        place.entry = Some(entry);
-        slot
+        Some(Ok(Stats::default()))
     }
 
     fn replace(
@@ -205,26 +221,22 @@ impl FlowTable {
         generation: Generation,
     ) -> Result<Stats, ProviderError> {
         self.check(flow)?;
-        let slot = *self.by_ufid.get(&flow.ufid).ok_or(ProviderError::NotFound)?;
-        let entry = self.slots[slot as usize].entry.as_mut().ok_or(ProviderError::NotFound)?;
-        if entry.flow.matching != flow.matching {
-            return Err(ProviderError::NotFound);
-        }
-        entry.flow = flow.clone();
-        entry.generation = generation;
-        Ok(std::mem::take(&mut entry.stats))
+        let slot = self.slot_of(flow.ufid).ok_or(ProviderError::NotFound)?;
+        let same = self.slots.get(slot).is_some_and(|(_, old)| old.matching == flow.matching);
+        let slot = self.slots.get_mut(slot).filter(|_| same).ok_or(ProviderError::NotFound)?;
+        Ok(slot.replace(flow, generation))
     }
 
     fn remove(&mut self, ufid: Ufid) -> Result<Stats, ProviderError> {
-        let slot = self.by_ufid.remove(&ufid).ok_or(ProviderError::NotFound)?;
-        let place = &mut self.slots[slot as usize];
-        let entry = place.entry.take().ok_or(ProviderError::NotFound)?;
-        // The life ends now, not when the slot is used again, so that no cache line names it.
-        place.life = place.life.checked_add(1).unwrap_or(1);
-        self.free.push(slot);
-        self.classifier.remove(&entry.flow.matching);
-        self.overlaps.remove(&entry.flow.matching);
-        Ok(entry.stats)
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = |slot: &u32| hasher.hash_one(slots.ufid(*slot).unwrap_or(Ufid(0)));
+        let is = |slot: &u32| slots.ufid(*slot) == Some(ufid);
+        let slot = self.by_ufid.remove(hasher.hash_one(ufid), is, hash);
+        let taken = slot.and_then(|slot| self.slots.take(slot));
+        let (flow, stats) = taken.ok_or(ProviderError::NotFound)?;
+        self.classifier.remove(&flow.matching);
+        self.overlaps.remove(&flow.matching);
+        Ok(stats)
     }
 }
 
@@ -239,38 +251,30 @@ impl Provider for FlowTable {
 
     fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
         for op in ops {
-            let result = match op {
-                Op::Install { flow, generation } => self.install(flow, *generation),
-                Op::Replace { flow, generation } => self.replace(flow, *generation),
-                Op::Remove { ufid } => self.remove(*ufid),
+            let completion = loop {
+                if let Some(completion) = self.try_apply(op) {
+                    break completion;
+                }
             };
-            done.push(Completion { ufid: op.ufid(), kind: op.kind(), result });
+            done.push(completion);
         }
     }
 
     fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
-        let entries = self.slots.iter().filter_map(|slot| slot.entry.as_ref());
-        out.extend(entries.map(|entry| (entry.flow.ufid, entry.stats)));
+        self.stats_slice(Cursor::default(), usize::MAX, out);
         Ok(())
     }
 
     fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
-        let entries = self.slots.iter().filter_map(|slot| slot.entry.as_ref());
-        out.extend(entries.map(|entry| Dumped {
-            ufid: entry.flow.ufid,
-            generation: entry.generation,
-            flow: Some(entry.flow.clone()),
-            stats: entry.stats,
-            active: true,
-        }));
+        self.dump_slice(Cursor::default(), usize::MAX, out);
         Ok(())
     }
 
     /// The host table dies with its process, so this process has installed all its megaflows.
     fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
         let ours = |dumped: &&Dumped| {
-            let slot = self.by_ufid.get(&dumped.ufid).and_then(|slot| self.entry(*slot));
-            slot.is_some_and(|entry| entry.generation == dumped.generation)
+            let slot = self.slot_of(dumped.ufid).and_then(|slot| self.slots.get(slot));
+            slot.is_some_and(|(slot, _)| slot.generation == dumped.generation)
         };
         found.iter().filter(ours).map(|dumped| dumped.ufid).collect()
     }

@@ -1,7 +1,8 @@
 //! The worker: a thread that owns a datapath, moves its packets, and takes commands.
 //!
 //! It polls its ports in bursts while there are packets, and sleeps on their descriptors when
-//! there are none. Commands come through a channel and are carried out between bursts, in order.
+//! there are none. Commands come through a channel and are carried out between bursts, in order;
+//! those that concern many megaflows in short steps, each a burst apart.
 //! Upcalls and changes of ports go out as events. At most
 //! [`crate::UpcallLimits::outstanding`] upcalls are with the client; the rest stay in
 //! their bounded queues, so a slow client costs new flows, never memory.
@@ -9,6 +10,7 @@
 mod command;
 mod handle;
 mod reply;
+mod task;
 #[cfg(test)]
 mod tests;
 mod wake;
@@ -21,7 +23,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use flow::{Moment, PortId, Provider};
+use flow::{Moment, PortId};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -29,6 +31,7 @@ use crate::datapath::Datapath;
 use crate::port::LinkState;
 use crate::upcall::Upcall;
 use command::Command;
+use task::Task;
 use wake::Wake;
 
 pub use handle::{WorkerGone, WorkerHandle};
@@ -76,6 +79,7 @@ pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Resul
         datapath,
         clock,
         inbox,
+        task: None,
         events,
         wake: wake.clone(),
         ports: BTreeMap::new(),
@@ -130,6 +134,8 @@ struct Loop {
     datapath: Datapath,
     clock: Clock,
     inbox: Receiver<Command>,
+    /// The command that is being carried out in steps.
+    task: Option<Task>,
     events: Sender<Event>,
     wake: Arc<Wake>,
     /// The states and troubles of the ports that the last events told.
@@ -149,22 +155,15 @@ const CLIENT: Duration = Duration::from_millis(1);
 const DEAF: Duration = Duration::from_millis(5);
 /// Number of wakes in a row without a packet or a command after which descriptors are ignored.
 const IDLE_WAKES: u32 = 8;
-/// Most commands between two bursts.
-const COMMANDS: usize = 64;
+/// Time for commands between two bursts. With the longest step of a command it stays below a
+/// millisecond, which the receive queues bridge.
+const SLICE: Duration = Duration::from_micros(200);
 
 impl Loop {
     fn run(mut self) -> Datapath {
         loop {
             let now = (self.clock)();
-            let mut carried_out = 0;
-            while carried_out < COMMANDS {
-                match self.inbox.try_recv() {
-                    Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return self.datapath,
-                    Ok(command) => self.carry_out(command, now),
-                    Err(TryRecvError::Empty) => break,
-                }
-                carried_out += 1;
-            }
+            let Some(is_busy) = self.carry_out_commands(now) else { return self.datapath };
             let received = self.datapath.poll(now);
             if self.checked_at.is_none_or(|at| now.since(at) >= CHECK) {
                 self.checked_at = Some(now);
@@ -172,7 +171,7 @@ impl Loop {
             }
             self.tell_ports();
             self.deliver();
-            if received == 0 && carried_out == 0 {
+            if received == 0 && !is_busy {
                 self.sleep();
             } else {
                 self.idle_wakes = 0;
@@ -180,13 +179,30 @@ impl Loop {
         }
     }
 
+    /// Carries out commands for a short time. Returns whether there were any; `None` if the worker
+    /// is to stop.
+    fn carry_out_commands(&mut self, now: Moment) -> Option<bool> {
+        let until = now + SLICE;
+        let mut is_busy = false;
+        loop {
+            match self.task.take() {
+                Some(task) => self.task = task.step(self.datapath.table()),
+                None => match self.inbox.try_recv() {
+                    Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return None,
+                    Ok(command) => self.carry_out(command, now),
+                    Err(TryRecvError::Empty) => return Some(is_busy),
+                },
+            }
+            is_busy = true;
+            if (self.clock)() >= until {
+                return Some(is_busy);
+            }
+        }
+    }
+
     fn carry_out(&mut self, command: Command, now: Moment) {
         match command {
-            Command::Apply(ops, reply) => {
-                let mut done = Vec::with_capacity(ops.len());
-                self.datapath.table().apply(&ops, &mut done);
-                reply.send(done);
-            }
+            Command::Apply(ops, reply) => self.task = Some(Task::apply(ops, reply)),
             Command::Resolve(id, resolution) => {
                 self.datapath.resolve(id, &resolution, now);
             }
@@ -200,17 +216,8 @@ impl Loop {
                 reply.send(self.datapath.add_port(id, port));
             }
             Command::RemovePort { id, reply } => reply.send(self.datapath.remove_port(id)),
-            Command::Stats(reply) => {
-                let mut out = Vec::new();
-                // The host table always answers.
-                let _ = self.datapath.table().stats(&mut out);
-                reply.send(out);
-            }
-            Command::Dump(reply) => {
-                let mut out = Vec::new();
-                let _ = self.datapath.table().dump(&mut out);
-                reply.send(out);
-            }
+            Command::Stats(reply) => self.task = Some(Task::stats(self.datapath.table(), reply)),
+            Command::Dump(reply) => self.task = Some(Task::dump(self.datapath.table(), reply)),
             Command::Snapshot(reply) => reply.send(Box::new(self.datapath.snapshot())),
             // Handled by the loop itself.
             Command::Stop => {}

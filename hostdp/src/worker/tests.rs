@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use flow::{Action, Generation, Mask, Match, Megaflow, Op};
+use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op};
 
 use super::*;
 use crate::datapath::{Config, Snapshot};
@@ -88,6 +88,44 @@ fn a_miss_is_answered_and_the_packet_leaves() {
 
     let datapath = worker.stop().unwrap();
     assert_eq!(datapath.ledger().fresh.hits_first_pass.packets, 2);
+}
+
+/// Commands that take many steps are carried out in order, and packets go on in between.
+#[test]
+fn long_commands_keep_their_order_and_hold_no_packet_up() {
+    const MANY: u32 = 30_000;
+    let (worker, peers) = start(Config::default(), 2);
+    let flow = |port: u32| {
+        let key = Key { in_port: port, ..Key::default() };
+        Arc::new(Megaflow::new(Match::new(&key, &Mask::default()), output(2)))
+    };
+    let install = |port| Op::Install { flow: flow(port), generation: Generation(1) };
+    let (reply, applied) = unbounded();
+    worker.handle().apply((1..=MANY).map(install).collect(), Reply::to(reply.clone())).unwrap();
+    let (done, stats) = unbounded();
+    worker.handle().stats(Reply::to(done)).unwrap();
+    let remove = (1..=MANY).map(|port| Op::Remove { ufid: flow(port).ufid }).collect();
+    worker.handle().apply(remove, Reply::to(reply)).unwrap();
+    let (done, dump) = unbounded();
+    worker.handle().dump(Reply::to(done)).unwrap();
+    // A packet whose megaflow comes first is forwarded while the others are still to come.
+    let frame = testing::frame(2, 1, 100);
+    let mut forwarded = 0;
+    while applied.len() < 2 {
+        assert!(peers[0].send(&frame));
+        forwarded += peers[1].drain().len();
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    assert!(forwarded > 0);
+    let all = MANY as usize;
+    assert_eq!(stats.recv_timeout(PATIENCE).unwrap().len(), all);
+    assert_eq!(dump.recv_timeout(PATIENCE).unwrap().len(), 0);
+    for _ in 0..2 {
+        let done = applied.recv_timeout(PATIENCE).unwrap();
+        assert!(done.len() == all && done.iter().all(|done| done.result.is_ok()));
+    }
+    let datapath = worker.stop().unwrap();
+    assert!(datapath.ledger().is_exact());
 }
 
 #[test]

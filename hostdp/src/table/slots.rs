@@ -1,0 +1,149 @@
+//! The slots of the host table: one for each megaflow, with its statistics.
+
+use std::sync::Arc;
+
+use flow::{Actions, Counters, Generation, Megaflow, Moment, Stats, Ufid};
+
+use crate::cache::Place;
+
+/// The slots. A megaflow keeps its slot from its install to its removal.
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+/// A place in the order of the slots, at which a pass over all megaflows goes on. It stays good
+/// while megaflows come and go: a megaflow that lives through the whole pass is seen once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cursor(usize);
+
+/// A slot fills a cache line, so that a hit touches one and a pass over all is a pass over memory.
+pub(super) struct Slot {
+    pub(super) ufid: Ufid,
+    counters: Counters,
+    /// `None` while the slot is free.
+    flow: Option<Arc<Megaflow>>,
+    /// The moment of the last hit; [`NEVER`] if there was none.
+    used: u64,
+    pub(super) generation: Generation,
+    /// Counts the megaflows that the slot has held, so that a stale reference to an earlier one can
+    /// be recognised. Life 0 is what an empty cache line has.
+    life: u32,
+    tcp_flags: u16,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+const NEVER: u64 = u64::MAX;
+
+/// Slots that have their addresses from the start: a vector that grows may have to be copied.
+/// Memory that nobody has written to yet costs nothing.
+const RESERVED: usize = 1 << 20;
+
+impl Slots {
+    /// No slot in use, and room for `limit` without a copy, if that is no more than a million.
+    pub(super) fn new(limit: usize) -> Slots {
+        let reserved = limit.min(RESERVED);
+        Slots { slots: Vec::with_capacity(reserved), free: Vec::with_capacity(reserved) }
+    }
+
+    /// Puts a megaflow into a free slot.
+    pub(super) fn place(&mut self, flow: &Arc<Megaflow>, generation: Generation) -> u32 {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                ufid: flow.ufid,
+                counters: Counters::default(),
+                flow: None,
+                used: NEVER,
+                generation,
+                life: 0,
+                tcp_flags: 0,
+            });
+            // The table's limit keeps the number of slots within 32 bits.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(slot) = self.slots.get_mut(number as usize) {
+            slot.ufid = flow.ufid;
+            slot.live(Some(flow.clone()));
+            slot.generation = generation;
+        }
+        number
+    }
+
+    /// Takes the megaflow out of its slot, with its last statistics.
+    pub(super) fn take(&mut self, number: u32) -> Option<(Arc<Megaflow>, Stats)> {
+        let slot = self.slots.get_mut(number as usize)?;
+        let flow = slot.flow.take()?;
+        let stats = slot.take_stats();
+        // The life ends now, not when the slot is used again, so that no cache line names it.
+        slot.live(None);
+        self.free.push(number);
+        Some((flow, stats))
+    }
+
+    /// The slot with this number, if it has a megaflow.
+    pub(super) fn get(&self, number: u32) -> Option<(&Slot, &Arc<Megaflow>)> {
+        let slot = self.slots.get(number as usize)?;
+        Some((slot, slot.flow.as_ref()?))
+    }
+
+    /// The slot and its megaflow, to be changed.
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(number as usize).filter(|slot| slot.flow.is_some())
+    }
+
+    /// The ufid in a slot.
+    pub(super) fn ufid(&self, number: u32) -> Option<Ufid> {
+        self.slots.get(number as usize).map(|slot| slot.ufid)
+    }
+
+    /// The slot in its present life.
+    pub(super) fn life(&self, slot: u32) -> Place {
+        Place { slot, life: self.slots.get(slot as usize).map_or(0, |slot| slot.life) }
+    }
+
+    /// The megaflows of the next `most` slots, and where the pass goes on; `None` at its end.
+    pub(super) fn slice(
+        &self,
+        cursor: Cursor,
+        most: usize,
+    ) -> (impl Iterator<Item = (&Slot, &Arc<Megaflow>)>, Option<Cursor>) {
+        let rest = self.slots.get(cursor.0..).unwrap_or_default();
+        let slice = rest.get(..most).unwrap_or(rest);
+        let next = (slice.len() < rest.len()).then_some(Cursor(cursor.0 + slice.len()));
+        (slice.iter().filter_map(|slot| Some((slot, slot.flow.as_ref()?))), next)
+    }
+}
+
+impl Slot {
+    fn live(&mut self, flow: Option<Arc<Megaflow>>) {
+        self.flow = flow;
+        self.life = self.life.checked_add(1).unwrap_or(1);
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let used = (self.used != NEVER).then_some(Moment(self.used));
+        Stats { counters: self.counters, used, tcp_flags: self.tcp_flags }
+    }
+
+    /// Counts packets that hit, and returns the megaflow's actions.
+    pub(super) fn hit(&mut self, what: Counters, tcp_flags: u16, now: Moment) -> Option<Actions> {
+        self.counters += what;
+        self.tcp_flags |= tcp_flags;
+        self.used = now.0;
+        self.flow.as_ref().map(|flow| flow.actions.clone())
+    }
+
+    /// Gives the megaflow new actions; returns the statistics of the old ones.
+    pub(super) fn replace(&mut self, flow: &Arc<Megaflow>, generation: Generation) -> Stats {
+        self.flow = Some(flow.clone());
+        self.generation = generation;
+        self.take_stats()
+    }
+
+    fn take_stats(&mut self) -> Stats {
+        let stats = self.stats();
+        (self.counters, self.used, self.tcp_flags) = (Counters::default(), NEVER, 0);
+        stats
+    }
+}

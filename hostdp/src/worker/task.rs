@@ -1,0 +1,79 @@
+//! Work on the table that may be long: it is done in short steps, with forwarding in between.
+
+use std::vec::IntoIter;
+
+use flow::{Completion, Dumped, Op, Stats, Ufid};
+
+use super::reply::Reply;
+use crate::table::{Cursor, FlowTable};
+
+/// A command that concerns many megaflows, with what is done of it. The commands behind it wait for
+/// its end, so that they are carried out in order.
+pub(super) enum Task {
+    Apply {
+        next: Option<Op>,
+        rest: IntoIter<Op>,
+        done: Vec<Completion>,
+        reply: Reply<Vec<Completion>>,
+    },
+    Stats {
+        cursor: Cursor,
+        found: Vec<(Ufid, Stats)>,
+        reply: Reply<Vec<(Ufid, Stats)>>,
+    },
+    Dump {
+        cursor: Cursor,
+        found: Vec<Dumped>,
+        reply: Reply<Vec<Dumped>>,
+    },
+}
+
+/// Slots that one step reads.
+const SLOTS: usize = 128;
+
+impl Task {
+    pub(super) fn apply(ops: Vec<Op>, reply: Reply<Vec<Completion>>) -> Task {
+        let done = Vec::with_capacity(ops.len());
+        Task::Apply { next: None, rest: ops.into_iter(), done, reply }
+    }
+
+    pub(super) fn stats(table: &FlowTable, reply: Reply<Vec<(Ufid, Stats)>>) -> Task {
+        let found = Vec::with_capacity(table.len());
+        Task::Stats { cursor: Cursor::default(), found, reply }
+    }
+
+    pub(super) fn dump(table: &FlowTable, reply: Reply<Vec<Dumped>>) -> Task {
+        let found = Vec::with_capacity(table.len());
+        Task::Dump { cursor: Cursor::default(), found, reply }
+    }
+
+    /// Takes one step; returns what is left to do. After the last step the answer is sent.
+    pub(super) fn step(self, table: &mut FlowTable) -> Option<Task> {
+        match self {
+            Task::Apply { next, mut rest, mut done, reply } => {
+                let Some(op) = next.or_else(|| rest.next()) else {
+                    reply.send(done);
+                    return None;
+                };
+                let completion = table.try_apply(&op);
+                let next = completion.is_none().then_some(op);
+                done.extend(completion);
+                Some(Task::Apply { next, rest, done, reply })
+            }
+            Task::Stats { cursor, mut found, reply } => {
+                match table.stats_slice(cursor, SLOTS, &mut found) {
+                    Some(cursor) => return Some(Task::Stats { cursor, found, reply }),
+                    None => reply.send(found),
+                }
+                None
+            }
+            Task::Dump { cursor, mut found, reply } => {
+                match table.dump_slice(cursor, SLOTS, &mut found) {
+                    Some(cursor) => return Some(Task::Dump { cursor, found, reply }),
+                    None => reply.send(found),
+                }
+                None
+            }
+        }
+    }
+}
