@@ -19,7 +19,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flow::{Action, Generation, Key, Mask, Moment, Op};
+use flow::{Action, Field, Generation, Key, Mask, Moment, Op};
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
 use hostdp::port::{Batch, LinkState, Port, TxReport};
@@ -131,7 +131,7 @@ fn a_worker_wakes_for_packets() {
             if let Ok(Event::Upcall(upcall)) = event {
                 upcalls += 1;
                 let out = Action::Output(flow::PortId(3 - upcall.port.0));
-                let mask = Key::mask_of(flow::Field::ALL);
+                let mask = Key::mask_of(&[Field::EthDst, Field::EthType]);
                 let flow = megaflow(upcall.port.0, upcall.key, mask, &[out]);
                 let install = Op::Install { flow, generation: Generation(0) };
                 worker.handle().apply(vec![install], Reply::ignored()).unwrap();

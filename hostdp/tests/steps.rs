@@ -1,5 +1,5 @@
-//! With many megaflows in the host table every step is still short, and a megaflow takes little
-//! memory. The numbers are printed; `COUNT=1000000` measures a million megaflows.
+//! With many megaflows in the host table every step is still short. The numbers are printed;
+//! `COUNT=1000000` measures a million megaflows.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,11 +8,14 @@
     reason = "a test"
 )]
 
+mod many;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, PortId, Ufid};
+use flow::{Generation, Megaflow, Op, Ufid};
 use hostdp::table::{Cursor, FlowTable};
+use many::{count, megaflow};
 
 /// Longest time in which the worker may not forward.
 const LONGEST: Duration = Duration::from_millis(1);
@@ -20,38 +23,6 @@ const LONGEST: Duration = Duration::from_millis(1);
 /// things too.
 const RUNS: usize = 5;
 const SLOTS: usize = 128;
-
-fn count() -> u32 {
-    std::env::var("COUNT").map_or(120_000, |count| count.parse().unwrap())
-}
-
-/// An exact 5-tuple with one output, under one of a number of masks.
-fn megaflow(n: u32, masks: u32) -> Arc<Megaflow> {
-    let which = n % masks;
-    let key = Key {
-        in_port: 1,
-        eth_type: 0x0800,
-        ip_proto: 17,
-        ip_tos: which as u8,
-        ipv4_src: 0x0a00_0000 | n >> 8,
-        ipv4_dst: 0xc0a8_0000 | n & 0xffff,
-        tp_src: n as u16,
-        tp_dst: 80,
-        ..Key::default()
-    };
-    let mask = Mask {
-        eth_type: !0,
-        ip_proto: !0,
-        ip_tos: if masks > 1 { !0 } else { 0 },
-        ip_ttl: if which == 0 { 0 } else { !0 << (which % 8) },
-        ipv4_src: !0,
-        ipv4_dst: !0,
-        tp_src: !0,
-        tp_dst: !0 << (which / 8),
-        ..Mask::default()
-    };
-    Arc::new(Megaflow::new(Match::new(&key, &mask), [Action::Output(PortId(2))]))
-}
 
 /// What one run did: each step with its time.
 #[derive(Default)]
@@ -115,26 +86,4 @@ fn no_step_takes_a_millisecond() {
             assert!(longest < LONGEST, "{what} with {masks} masks: {longest:?}");
         }
     }
-}
-
-fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
-#[test]
-fn a_megaflow_takes_little_memory() {
-    let start = resident();
-    let flows: Vec<Arc<Megaflow>> = (0..count()).map(|n| megaflow(n, 1)).collect();
-    let made = resident();
-    let mut table = FlowTable::new(1, 8192, 1 << 20);
-    for flow in &flows {
-        let op = Op::Install { flow: flow.clone(), generation: Generation(1) };
-        while table.try_apply(&op).is_none() {}
-    }
-    let each = |bytes: usize| bytes / count() as usize;
-    let (alone, table_alone) = (each(made - start), each(resident() - made));
-    println!("a megaflow has {alone} bytes, its place in the table {table_alone}");
-    assert!(alone <= 420 && table_alone <= 200, "{alone} and {table_alone} bytes");
 }

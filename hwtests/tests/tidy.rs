@@ -13,7 +13,8 @@ fn is_test(name: &str) -> bool {
     name.contains("/tests/") || name.ends_with("/tests.rs") || name.contains("/testing")
 }
 
-/// A file that is longer holds more than one idea.
+/// A file that is longer holds more than one idea. In the engine a part is one type with its
+/// methods beside it, however long: see [`a_types_methods_are_in_one_place`].
 const MOST_LINES: usize = 500;
 
 #[test]
@@ -21,7 +22,7 @@ fn files_are_short_and_narrow() {
     let mut wrong = Vec::new();
     for (name, text) in files(&[".rs"]) {
         let lines = text.lines().count();
-        if lines > MOST_LINES && !is_test(&name) {
+        if lines > MOST_LINES && !is_test(&name) && !name.starts_with("offload/") {
             wrong.push(format!("{name}: {lines} lines, at most {MOST_LINES}"));
         }
         for (number, line) in text.lines().enumerate() {
@@ -122,6 +123,44 @@ fn the_engine_depends_on_nothing_that_acts() {
         }
     }
     assert!(acts.is_empty(), "{}", acts.join("\n"));
+}
+
+/// Types whose methods stand in more than two files, and why.
+const SPREAD: [(&str, &str); 5] = [
+    ("Keys", "the keys of a filter are collected header by header, one file for each"),
+    ("List", "the actions of a filter are collected action by action, one file for each"),
+    ("Tc", "not divided into parts yet"),
+    ("FpgaProvider", "not divided into parts yet"),
+    ("Card", "not divided into parts yet"),
+];
+
+/// A type has its methods beside it. A type whose methods are spread over many files holds more
+/// than one idea: it wants to be several types.
+#[test]
+fn a_types_methods_are_in_one_place() {
+    let mut found: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for (name, text) in files(&[".rs"]).into_iter().filter(|(name, _)| !is_test(name)) {
+        let crate_name = name.split('/').next().unwrap_or_default().to_owned();
+        let inherent = |line: &&str| line.starts_with("impl") && !line.contains(" for ");
+        for line in text.lines().filter(inherent) {
+            let mut rest = line.trim_start_matches("impl");
+            if rest.starts_with('<') {
+                let Some(end) = rest.find("> ") else { continue };
+                rest = &rest[end + 1..];
+            }
+            let of = rest.trim_start().split(['<', ' ', '{']).next().unwrap_or_default();
+            let files = found.entry((crate_name.clone(), of.to_owned())).or_default();
+            if !files.contains(&name) {
+                files.push(name.clone());
+            }
+        }
+    }
+    let spread = found.iter().filter(|(_, files)| files.len() > 2);
+    let wrong: Vec<String> = spread
+        .filter(|((_, of), _)| !SPREAD.iter().any(|(listed, _)| listed == of))
+        .map(|((_, of), files)| format!("{of}: {}", files.join(", ")))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

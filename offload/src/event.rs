@@ -1,9 +1,13 @@
 //! The engine's input and output: plain data, so that a run can be recorded and replayed.
 
+use std::sync::Arc;
+
 use flow::{
-    Completion, Dumped, Key, Op, PortId, PortLink, ProviderError, ProviderEvent, Stats, TableUsage,
-    Ufid, UpcallReason,
+    Admission, Completion, Dumped, Key, Op, PortId, PortLink, ProviderError, ProviderEvent, Stats,
+    TableUsage, Ufid, UpcallReason,
 };
+
+use crate::request::{Request, RequestError, Response, Token};
 
 /// A hardware provider, by its place in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -19,7 +23,7 @@ pub enum Place {
 }
 
 /// An event that the engine takes in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Event {
     /// A packet missed the host table, or an action sent a copy of it up.
     Upcall {
@@ -63,8 +67,22 @@ pub enum Event {
         /// The reported event.
         event: ProviderEvent,
     },
+    /// A device's abilities changed, or a reason for its refusals is gone.
+    Admission {
+        /// The provider that decides anew.
+        provider: ProviderId,
+        /// The function that decides from now on.
+        admission: Arc<dyn Admission>,
+    },
     /// The ports that exist now, with their links.
     Ports(Vec<PortLink>),
+    /// An operator asks something or wants something.
+    Request {
+        /// The number under which the answer comes, at once or when the request is carried out.
+        token: Token,
+        /// The request.
+        request: Request,
+    },
     /// Time passed.
     Tick,
 }
@@ -113,6 +131,15 @@ pub enum Command {
         /// The entries to adopt.
         found: Vec<Dumped>,
     },
+}
+
+/// The result of a step.
+#[derive(Default, Debug)]
+pub struct Commands {
+    /// Commands, to be carried out in this order.
+    pub commands: Vec<Command>,
+    /// Answers to requests.
+    pub replies: Vec<(Token, Result<Response, RequestError>)>,
 }
 
 /// The cause of a megaflow's removal; also a metric's label.

@@ -131,3 +131,17 @@ pub enum RequestError {
     #[error("the engine did not answer within {0} s")]
     Timeout(u64),
 }
+
+impl RequestError {
+    pub(crate) fn is_changing(ufid: Ufid) -> RequestError {
+        RequestError::Refused(format!("{ufid} is being changed by another request; try again"))
+    }
+
+    pub(crate) fn is_going(ufid: Ufid) -> RequestError {
+        RequestError::Refused(format!("{ufid} is being removed; try again when it is gone"))
+    }
+
+    pub(crate) fn no_such_flow(ufid: Ufid) -> RequestError {
+        RequestError::Refused(format!("{ufid}: no such flow"))
+    }
+}

@@ -86,7 +86,7 @@ pub(super) fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservati
     let host = counted.host;
     let mut all = of_host(engine.first_pass_host(), host);
     all.at_rest = counted.at_rest;
-    for provider in engine.hardware() {
+    for provider in engine.devices().map(|device| device.id) {
         let hits = engine.hits(provider);
         all.nic += hits.first;
         all.forks += hits.forks;

@@ -129,11 +129,10 @@ impl EngineThread {
                 event.into_iter().for_each(|event| self.step(event));
             }
             News::Admission(provider, admission) => {
-                let now = self.now();
-                self.engine.set_admission(provider, admission, now);
+                self.step(Event::Admission { provider, admission });
             }
             News::Pass(snapshot) => {
-                if self.rest.passed(&snapshot, self.engine.hardware_up()) {
+                if self.rest.passed(&snapshot, up(&self.engine)) {
                     let (engine, traffic) = (&self.engine, &self.traffic);
                     self.witnesses.start(engine, traffic, &snapshot, &self.by_hand);
                 }
@@ -284,10 +283,9 @@ impl EngineThread {
             // Whoever asks during a stop is told when the reply is dropped.
             _ if self.stopping.is_some() => {}
             Ask::Engine(request, reply) => {
-                let (token, now) = (self.token(), self.now());
+                let token = self.token();
                 self.waiting.insert(token, reply);
-                let commands = self.engine.request(token, request, now);
-                self.carry_out(commands, now);
+                self.step(Event::Request { token, request });
             }
             Ask::Status(reply) => {
                 let news = self.news.clone();
@@ -317,8 +315,7 @@ impl EngineThread {
         self.waiting.clear();
         self.stopping.get_or_insert_with(|| (now, Vec::new())).1.push(reply);
         let token = self.token();
-        let commands = self.engine.request(token, Request::Close, now);
-        self.carry_out(commands, now);
+        self.step(Event::Request { token, request: Request::Close });
     }
 
     /// Asks the thread of the host datapath or of a provider for the content of its table.
@@ -326,8 +323,8 @@ impl EngineThread {
         if place == HOST {
             let done = HostReply::with(move |found| drop(reply.send(Ok(found))));
             let _ = self.host.dump(done);
-        } else if let Some(provider) = self.engine.hardware_named(place) {
-            self.job(provider, Job::Dump(reply));
+        } else if let Some(device) = self.engine.devices().find(|d| d.is_up && d.name == place) {
+            self.job(device.id, Job::Dump(reply));
         } else {
             let text = format!("there is no '{place}' that is up");
             let _ = reply.send(Err(RequestError::Refused(text)));
@@ -349,4 +346,9 @@ impl EngineThread {
         }
         self.engine.is_empty() || late
     }
+}
+
+/// Returns the devices that answer.
+fn up(engine: &Engine) -> impl Iterator<Item = ProviderId> {
+    engine.devices().filter(|device| device.is_up).map(|device| device.id)
 }

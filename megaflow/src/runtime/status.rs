@@ -103,13 +103,13 @@ fn provider_metrics(
             ..ProviderMetrics::default()
         }
     };
-    let devices = engine.devices().zip(engine.hardware()).map(|(device, id)| {
+    let devices = engine.devices().map(|device| {
         let metrics = ProviderMetrics {
             up: device.is_up,
             ports: Some(device.ports),
             queue_length: device.queued,
             tables: device.tables.to_vec(),
-            ..of_tally(device.name, Place::Nic(id))
+            ..of_tally(device.name, Place::Nic(device.id))
         };
         (device.name.to_owned(), metrics)
     });

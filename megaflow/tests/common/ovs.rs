@@ -1,6 +1,7 @@
 //! Debian's Open vSwitch with its dummy datapath, with which answers are compared.
 
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use super::daemon::Folder;
@@ -34,7 +35,8 @@ impl Ovs {
         let mut ovsdb = Command::new("ovsdb-tool");
         tool(ovsdb.args(["create", &db, schema]), "openvswitch-switch");
         ovs.start(Command::new("ovsdb-server").args([&db, &format!("--remote=punix:{socket}")]));
-        until("the database is there", || ovs.folder.path().join("db.sock").exists());
+        // The socket's file is there a moment before the server listens.
+        until("the database answers", || UnixStream::connect(&socket).is_ok());
         let remote = format!("unix:{socket}");
         let vsctl = |args: &[&str]| {
             let mut command = Command::new("ovs-vsctl");

@@ -8,7 +8,6 @@ use flow::{Dumped, Generation, Key, Mask, Match, Megaflow, Op, OpKind, Owner, Pl
 use super::desk::{Desk, NIC, OUT, REFUSED, counted, flow_of};
 use super::rules::{dumped, unknown};
 use super::*;
-use crate::request::Request;
 
 const A_MINUTE: Duration = Duration::from_secs(60);
 
@@ -48,7 +47,7 @@ fn an_operators_megaflow_outlives_a_restart_and_the_idle_time() {
     desk.stats(NIC, vec![(mine.ufid, counted(7)), (clients.ufid, counted(9))]);
     desk.stats(Place::Host, vec![]);
     desk.settle();
-    assert_eq!(desk.engine.flows.keys().collect::<Vec<_>>(), [&mine.ufid]);
+    assert_eq!(desk.engine.ufids(), [mine.ufid]);
     assert_eq!(desk.placement(&mine), Placement::Nic);
     // An operator who installs the megaflow again hears that it exists.
     desk.ask(1, Request::Install(mine));
@@ -63,7 +62,7 @@ fn an_operators_megaflow_is_adopted_before_what_overlaps_it() {
     desk.step(Event::Dumped { provider, found });
     assert_eq!(desk.done(NIC, Ok(Stats::default())), (OpKind::Remove, wide().ufid));
     desk.settle();
-    assert_eq!(desk.engine.flows.keys().collect::<Vec<_>>(), [&mine.ufid]);
+    assert_eq!(desk.engine.ufids(), [mine.ufid]);
 }
 
 #[test]
@@ -74,9 +73,9 @@ fn what_the_client_asked_for_meanwhile_makes_room() {
     // The client has one narrow megaflow, and the adopted one of an operator overlaps it.
     desk.step(Event::Dumped { provider, found: vec![operators(&wide(), 7, true)] });
     desk.settle();
-    assert_eq!(desk.engine.flows.keys().collect::<Vec<_>>(), [&wide().ufid]);
+    assert_eq!(desk.engine.ufids(), [wide().ufid]);
     assert_eq!((desk.placement(&wide()), desk.total(&wide())), (Placement::Nic, 7));
-    assert_eq!(desk.engine.flows[&wide().ufid].host.life, life::Life::Present);
+    assert_eq!(desk.engine.record(wide().ufid).host.life, Life::Present);
 }
 
 #[test]
@@ -87,7 +86,7 @@ fn what_the_client_asked_for_meanwhile_becomes_the_operators() {
     let mine = flow_of(0, 1, &[OUT, OUT]);
     desk.step(Event::Dumped { provider, found: vec![operators(&mine, 7, true)] });
     desk.settle();
-    let entry = &desk.engine.flows[&mine.ufid];
+    let entry = desk.engine.record(mine.ufid);
     assert_eq!((&entry.flow, entry.owner), (&mine, Owner::Operator));
     assert_eq!(entry.generation.owner(), Owner::Operator);
     assert_eq!(entry.placement(), Placement::Nic);

@@ -1,6 +1,6 @@
 //! A desk for tests: every operation of the engine waits until the test answers it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use flow::{
 };
 
 use super::*;
-use crate::request::Request;
 
 pub(super) struct TakesAll(pub(super) Capabilities);
 
@@ -132,7 +131,7 @@ impl Desk {
     }
 
     pub(super) fn ask(&mut self, token: u64, request: Request) {
-        let commands = self.engine.request(Token(token), request, self.now);
+        let commands = self.engine.request_at(Token(token), request, self.now);
         self.take(commands);
     }
 
@@ -195,10 +194,10 @@ impl Desk {
     }
 
     pub(super) fn placement(&self, flow: &Megaflow) -> Placement {
-        self.engine.flows[&flow.ufid].placement()
+        self.engine.record(flow.ufid).placement()
     }
 
     pub(super) fn total(&self, flow: &Megaflow) -> u64 {
-        self.engine.flows[&flow.ufid].nic.account.total().packets
+        self.engine.record(flow.ufid).nic.account.total().packets
     }
 }

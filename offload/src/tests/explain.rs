@@ -4,11 +4,10 @@ use flow::{Placement, PortId, ProviderError, Reason, Refusal, TableUsage};
 
 use super::desk::{Desk, NIC, OTHER_NIC, OUT, REFUSED, counted, flow_of, to};
 use super::*;
-use crate::request::{Explanation, Standing};
 
 impl Desk {
     fn explained(&self, flow: &Megaflow) -> Vec<Explanation> {
-        self.engine.explain(flow, self.now)
+        self.engine.planner.placer.explain(&self.engine.planner.flows, flow, self.now)
     }
 
     /// Returns the standing with the first provider, as a word and its reasons.
@@ -25,7 +24,7 @@ impl Desk {
 
     /// Returns the number of seconds since the megaflow was refused.
     fn lasting(&mut self, flow: &Megaflow) -> u64 {
-        let view = self.engine.view(flow.ufid, self.now).unwrap();
+        let view = self.engine.view_of(flow.ufid, self.now);
         view.refused.unwrap().lasting.as_secs()
     }
 
@@ -74,7 +73,7 @@ fn a_full_table_is_no_table_that_can_hold_it() {
     desk.later(Duration::from_millis(10));
     desk.settle();
     assert_eq!(desk.standing(&two), ("holds", vec![]));
-    assert!(desk.engine.view(two.ufid, desk.now).unwrap().refused.is_none());
+    assert!(desk.engine.view_of(two.ufid, desk.now).refused.is_none());
 }
 
 #[test]
@@ -91,7 +90,7 @@ fn what_a_device_says_is_told_until_it_is_tried_again() {
     assert_eq!(desk.standing(&two), ("waits", vec![why.clone()]));
     // The next tries find the same refusal, so its time goes on.
     for _ in 0..3 {
-        desk.later(placement::RETRY_FULL);
+        desk.later(crate::planner::RETRY_FULL);
         assert_eq!(desk.standing(&two), ("takes", vec![]), "on its way");
         assert_eq!(desk.placement(&two), Placement::Host);
         desk.done(NIC, Err(full()));
@@ -99,7 +98,7 @@ fn what_a_device_says_is_told_until_it_is_tried_again() {
     assert_eq!(desk.standing(&two), ("waits", vec![why]));
     assert_eq!(desk.lasting(&two), 6);
     // Another reason starts its own time.
-    desk.later(placement::RETRY_FULL);
+    desk.later(crate::planner::RETRY_FULL);
     let never = Refusal::new(Reason::Device, "card").detail("the card answers Invalid");
     desk.done(NIC, Err(ProviderError::Unsupported(never.clone())));
     assert_eq!(desk.standing(&two), ("refuses", vec![never.to_string()]));

@@ -14,12 +14,40 @@ use std::time::Duration;
 
 use flow::{
     Action, Answer, Capabilities, Client, Dumped, Generation, Key, Mask, Match, Megaflow, Moment,
-    PortId, Stats, Upcall, UpcallReason,
+    PortId, PortLink, Stats, Ufid, Upcall, UpcallReason,
 };
 
 use super::*;
-use crate::request::Request;
+use crate::planner::view;
+use crate::record::FlowRecord;
+use crate::residence::Life;
 use world::{Picky, World};
+
+impl Engine {
+    /// Makes a step of a request.
+    fn request_at(&mut self, token: Token, request: Request, now: Moment) -> Commands {
+        self.step(Event::Request { token, request }, now)
+    }
+
+    fn find(&self, ufid: Ufid) -> Option<&FlowRecord> {
+        self.planner.flows.get(self.planner.flows.find(ufid)?)
+    }
+
+    fn record(&self, ufid: Ufid) -> &FlowRecord {
+        self.find(ufid).expect("a known megaflow")
+    }
+
+    /// Returns the ufids of all megaflows, in order.
+    fn ufids(&self) -> Vec<Ufid> {
+        let mut all: Vec<Ufid> = self.planner.flows.iter().map(|(_, r)| r.flow.ufid).collect();
+        all.sort_unstable();
+        all
+    }
+
+    fn view_of(&self, ufid: Ufid, now: Moment) -> FlowView {
+        view(&self.planner.placer, self.record(ufid), now)
+    }
+}
 
 #[test]
 fn the_invariants_hold_whatever_happens() {
@@ -40,13 +68,13 @@ fn the_invariants_hold_whatever_happens() {
 #[test]
 fn a_lost_counter_update_is_seen_in_the_sum() {
     let mut world = World::new(7);
-    world.engine.settings.fault = Some(Fault::DropCounterUpdate);
+    world.engine.planner.books.fault = Some(Fault::DropCounterUpdate);
     for _ in 0..4000 {
         world.random_step();
     }
     world.drain();
     world.flows();
-    assert_eq!(world.engine.settings.fault, None, "the fault was never reached");
+    assert_eq!(world.engine.planner.books.fault, None, "the fault was never reached");
     assert_ne!(world.engine.hits(ProviderId(0)).first + world.unreadable, world.truth[0]);
 }
 
@@ -57,7 +85,7 @@ fn idle_flows_leave_and_operators_flows_stay() {
     let key = Key { in_port: 1, tp_src: 2, ..Key::default() };
     let mask = Mask { tp_src: 0xffff, ..Mask::default() };
     let flow = Arc::new(Megaflow::new(Match::new(&key, &mask), [Action::Output(PortId(3))]));
-    let commands = world.engine.request(Token(9), Request::Install(flow.clone()), world.now);
+    let commands = world.engine.request_at(Token(9), Request::Install(flow.clone()), world.now);
     world.carry(commands);
     world.drain();
     assert!(matches!(world.replies.remove(&Token(9)), Some(Ok(Response::Done))));
@@ -71,10 +99,10 @@ fn idle_flows_leave_and_operators_flows_stay() {
     }
     assert_eq!(world.host.entries.keys().copied().collect::<Vec<_>>(), [flow.ufid]);
     assert_eq!(world.nic.entries.keys().copied().collect::<Vec<_>>(), [flow.ufid]);
-    let commands = world.engine.request(Token(9), Request::Install(flow.clone()), world.now);
+    let commands = world.engine.request_at(Token(9), Request::Install(flow.clone()), world.now);
     world.carry(commands);
     assert!(world.replies.remove(&Token(9)).is_some_and(|r| r.is_err()));
-    let commands = world.engine.request(Token(9), Request::Remove(flow.ufid), world.now);
+    let commands = world.engine.request_at(Token(9), Request::Remove(flow.ufid), world.now);
     world.carry(commands);
     world.drain();
     assert!(matches!(world.replies.remove(&Token(9)), Some(Ok(Response::Flows(_)))));

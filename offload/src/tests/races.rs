@@ -10,7 +10,6 @@ use flow::{
 
 use super::desk::{Desk, NIC, OTHER_NIC, OUT, TakesAll, counted, flow_of, to};
 use super::*;
-use crate::request::Request;
 
 /// Operators can write rings and long chains: no removal may run in circles or recurse deeply.
 #[test]
@@ -220,7 +219,7 @@ fn reconciliations_are_answered_by_a_pass_that_began_later_and_by_a_loss() {
     assert!(!desk.replies.contains_key(&Token(4)), "the host was not read yet");
     desk.stats(Place::Host, vec![]);
     assert!(desk.replies.contains_key(&Token(4)));
-    assert!(desk.engine.reconciling.is_empty());
+    assert!(!desk.engine.planner.waiters.waits_for_statistics());
 }
 
 /// A table without a known capacity shows that it is full by refusing an install.
@@ -293,7 +292,7 @@ fn an_operators_word_is_not_undone_by_a_packet() {
     // The packet missed before the install took effect.
     desk.upcall(1);
     desk.settle();
-    assert!(desk.engine.flows[&dropping.ufid].flow.actions.is_empty());
+    assert!(desk.engine.record(dropping.ufid).flow.actions.is_empty());
     desk.ask(2, Request::Remove(dropping.ufid));
     desk.upcall(1);
     assert_eq!(desk.answers.pop(), Some(Answered::Execute(Arc::new([OUT]))));

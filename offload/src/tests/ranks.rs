@@ -12,7 +12,6 @@ use flow::{
 
 use super::world::Picky;
 use super::*;
-use crate::request::{Request, Response, Token};
 
 struct Dice(u64);
 
@@ -202,7 +201,7 @@ impl Scene {
         let number = u32::try_from(token.0).unwrap();
         let flow = Arc::new(Megaflow::new(matching, [Action::Output(PortId(1000 + number))]));
         self.asked.insert(token, flow.clone());
-        let commands = self.engine.request(token, Request::Install(flow), self.now);
+        let commands = self.engine.request_at(token, Request::Install(flow), self.now);
         self.take(commands);
     }
 
@@ -216,7 +215,7 @@ impl Scene {
         let token = self.token();
         let flow = self.there.remove(&ufid).unwrap();
         self.going.insert(token, flow);
-        let commands = self.engine.request(token, Request::Remove(ufid), self.now);
+        let commands = self.engine.request_at(token, Request::Remove(ufid), self.now);
         self.take(commands);
     }
 
@@ -296,7 +295,7 @@ impl Scene {
         for ufid in self.nic.0.keys() {
             assert!(self.host.0.contains_key(ufid), "{ufid} is in the NIC alone");
         }
-        let known: Vec<Ufid> = self.engine.flows.keys().copied().collect();
+        let known: Vec<Ufid> = self.engine.ufids();
         assert_eq!(known, self.host.0.keys().copied().collect::<Vec<_>>());
         for (in_port, src, dst) in
             (1..3).flat_map(|p| (0..0x18).flat_map(move |s| (0..0x14).map(move |d| (p, s, d))))
@@ -341,7 +340,7 @@ fn what_was_narrowed_is_asked_for_again() {
     let rule = Arc::new(Megaflow::new(Match::new(&key(80), &mask), []));
     let token = scene.token();
     scene.asked.insert(token, rule.clone());
-    let commands = scene.engine.request(token, Request::Install(rule.clone()), scene.now);
+    let commands = scene.engine.request_at(token, Request::Install(rule.clone()), scene.now);
     scene.take(commands);
     scene.settle();
     for tp_dst in [81, 82, 84] {
@@ -352,7 +351,7 @@ fn what_was_narrowed_is_asked_for_again() {
         scene.settle();
     }
     assert_eq!(scene.host.0.len(), 4, "{:?}", scene.host.0);
-    let commands = scene.engine.request(token, Request::Remove(rule.ufid), scene.now);
+    let commands = scene.engine.request_at(token, Request::Remove(rule.ufid), scene.now);
     scene.take(commands);
     scene.settle();
     assert_eq!(scene.host.0.len(), 0, "{:?}", scene.host.0);

@@ -10,7 +10,6 @@ use flow::{
 
 use super::desk::{Desk, NIC, OUT, REFUSED, flow_of, to};
 use super::*;
-use crate::request::Request;
 
 fn refusal() -> Result<Stats, ProviderError> {
     Err(ProviderError::Unsupported(Refusal::new(Reason::Action, "output")))
@@ -36,10 +35,10 @@ fn clients() -> (Desk, Ufid) {
 
 /// Makes the client want other actions.
 fn revalidated(desk: &mut Desk, ufid: Ufid, actions: Actions) {
-    desk.engine.change_actions(ufid, actions);
-    desk.engine.plan(ufid, desk.now);
-    let commands = desk.engine.flush(desk.now);
-    desk.take(commands);
+    let id = desk.engine.planner.flows.find(ufid).unwrap();
+    desk.engine.planner.change_actions(id, actions);
+    desk.engine.planner.plan(id, desk.now);
+    desk.step(Event::Ports(Vec::new()));
 }
 
 /// Lets a packet come, and time go by.
@@ -60,7 +59,7 @@ fn an_operators_change_is_undone() {
     desk.settle();
     assert!(matches!(desk.replies[&Token(2)], Err(RequestError::Refused(_))));
     assert_eq!(desk.placement(&flow), Placement::Nic);
-    let entry = &desk.engine.flows[&flow.ufid];
+    let entry = desk.engine.record(flow.ufid);
     assert!(entry.leaving.is_none());
     assert_eq!(entry.flow.actions, flow.actions);
     assert!(entry.host.executes(&flow.actions) && entry.nic.executes(&flow.actions));
@@ -69,7 +68,7 @@ fn an_operators_change_is_undone() {
 #[test]
 fn a_megaflow_that_means_nothing_displaces_nobody() {
     let (mut desk, ufid) = clients();
-    let before = desk.engine.flows[&ufid].flow.clone();
+    let before = desk.engine.record(ufid).flow.clone();
     let wide = Match::new(before.matching.key(), &Mask::default());
     let short: [Action; 1] = [Action::Trunc(13)];
     for (token, matching) in [(2, before.matching), (3, wide)] {
@@ -80,8 +79,11 @@ fn a_megaflow_that_means_nothing_displaces_nobody() {
         };
         assert!(text.starts_with("trunc(13): shorter"), "{text}");
     }
-    let entry = &desk.engine.flows[&ufid];
-    assert_eq!((desk.engine.flows.len(), entry.owner, &entry.flow), (1, Owner::Client, &before));
+    let entry = desk.engine.record(ufid);
+    assert_eq!(
+        (desk.engine.planner.flows.len(), entry.owner, &entry.flow),
+        (1, Owner::Client, &before)
+    );
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn the_host_table_says_which_megaflow_means_nothing() {
         panic!("{:?}", desk.replies)
     };
     assert_eq!(*text, invalid.to_string());
-    assert!(desk.engine.flows.is_empty());
+    assert!(desk.engine.planner.flows.is_empty());
 }
 
 #[test]
@@ -106,7 +108,7 @@ fn a_clients_change_is_its_own() {
     desk.ask(2, Request::Replace(ufid, good()));
     desk.done(Place::Host, refusal());
     desk.settle();
-    assert_eq!(desk.engine.flows[&ufid].flow.actions, good());
+    assert_eq!(desk.engine.record(ufid).flow.actions, good());
     assert!(matches!(desk.replies[&Token(2)], Ok(Response::Done)));
 }
 
@@ -117,7 +119,7 @@ fn what_the_client_wants_by_now_is_not_undone() {
     revalidated(&mut desk, ufid, good());
     desk.done(Place::Host, refusal());
     desk.settle();
-    assert_eq!(desk.engine.flows[&ufid].flow.actions, good());
+    assert_eq!(desk.engine.record(ufid).flow.actions, good());
 }
 
 #[test]

@@ -10,7 +10,6 @@ use flow::{
 
 use super::desk::{Desk, NIC, OUT, REFUSED, TakesAll, counted, flow_of, to};
 use super::*;
-use crate::request::Request;
 
 pub(super) fn dumped(flow: &Arc<Megaflow>, packets: u64, active: bool) -> Dumped {
     let (ufid, flow) = (flow.ufid, Some(flow.clone()));
@@ -45,7 +44,7 @@ fn what_is_adopted_goes_on_counting_and_what_is_not_goes() {
     desk.stats(NIC, vec![(known.ufid, counted(103)), (twice.ufid, counted(1))]);
     assert_eq!((desk.total(&known), desk.total(&twice)), (103, 1));
     assert_eq!(desk.engine.hits(provider).first.packets, 104);
-    assert_eq!(desk.engine.flows.len(), 2);
+    assert_eq!(desk.engine.planner.flows.len(), 2);
 }
 
 #[test]
@@ -97,7 +96,7 @@ fn beyond_the_limit_packets_go_one_by_one() {
     assert_eq!(desk.answers.pop(), Some(Answered::Reinject), "one that is there already");
     desk.ask(1, Request::Install(flow_of(0, 9, &[OUT])));
     assert!(matches!(desk.replies.get(&Token(1)), Some(Err(RequestError::Refused(_)))));
-    assert_eq!(desk.engine.flows.len(), 2);
+    assert_eq!(desk.engine.planner.flows.len(), 2);
 }
 
 #[test]
@@ -105,8 +104,8 @@ fn a_nic_gets_no_more_installs_than_its_budget() {
     let (mut desk, provider) = unknown(Budget::new(20));
     desk.step(Event::Dumped { provider, found: Vec::new() });
     let in_nic = |desk: &Desk| {
-        let views = desk.engine.flows.values();
-        views.filter(|entry| entry.placement() == Placement::Nic).count()
+        let views = desk.engine.planner.flows.iter();
+        views.filter(|(_, entry)| entry.placement() == Placement::Nic).count()
     };
     for station in 1..=30 {
         desk.put(&flow_of(0, station, &[OUT]));
@@ -134,7 +133,7 @@ fn a_crowded_nic_takes_nobody_in_until_it_has_room() {
     desk.put(&two);
     desk.later(Duration::from_millis(10));
     assert_eq!(desk.placement(&two), Placement::Refused);
-    assert_eq!(desk.engine.flows[&two.ufid].refused.as_ref().unwrap().why.first.subject, "crowded");
+    assert_eq!(desk.engine.record(two.ufid).refused.as_ref().unwrap().why.first.subject, "crowded");
     usage(&mut desk, 14);
     desk.later(Duration::from_millis(10));
     desk.settle();
@@ -163,8 +162,8 @@ fn who_displaces_another_gets_its_seat_in_a_crowded_nic() {
     desk.stats(Place::Host, on_host(0));
     desk.step(Event::Stats { place: NIC, stats: there(2), tables: table() });
     desk.settle();
-    assert_eq!((desk.placement(&slow), desk.engine.tally.evictions), (Placement::Nic, 0));
-    let why = desk.engine.flows[&chained.ufid].refused.as_ref().unwrap();
+    assert_eq!((desk.placement(&slow), desk.engine.tally().evictions), (Placement::Nic, 0));
+    let why = desk.engine.record(chained.ufid).refused.as_ref().unwrap();
     let why = &why.why.first;
     assert_eq!((why.reason, why.subject.as_str()), (Reason::Recirculation, "chain"));
 
@@ -188,7 +187,7 @@ fn what_megaflows_share_does_not_crowd_a_nic_and_one_table_with_room_is_enough()
     };
     let mut crowded = |tables| {
         desk.step(Event::Stats { place: NIC, stats: Ok(Vec::new()), tables });
-        desk.engine.hardware[0].crowded
+        desk.engine.planner.placer.device(ProviderId(0)).unwrap().crowded
     };
     assert!(!crowded(vec![table("masks", false, 16)]));
     assert!(!crowded(vec![
@@ -229,7 +228,7 @@ fn a_device_that_can_do_more_is_asked_again() {
     assert_eq!(desk.placement(&flow), Placement::Refused);
     let more = Capabilities { max_actions: 1, ..Capabilities::default() };
     let admission = Arc::new(TakesAll(more));
-    desk.engine.set_admission(ProviderId(0), admission, desk.now);
+    desk.step(Event::Admission { provider: ProviderId(0), admission });
     desk.later(Duration::from_millis(10));
     desk.settle();
     assert_eq!(desk.placement(&flow), Placement::Nic);
@@ -248,7 +247,7 @@ fn what_a_device_refused_is_tried_again_under_other_conditions() {
     assert_eq!(desk.placement(&flow), Placement::Refused);
     // The new snapshot has the same capabilities.
     let admission = Arc::new(TakesAll(Capabilities::default()));
-    desk.engine.set_admission(ProviderId(0), admission, desk.now);
+    desk.step(Event::Admission { provider: ProviderId(0), admission });
     desk.later(Duration::from_millis(10));
     desk.settle();
     assert_eq!(desk.placement(&flow), Placement::Nic);
@@ -294,7 +293,7 @@ fn a_child_in_another_nic_is_no_child() {
     desk.put(&parent);
     desk.later(Duration::from_millis(10));
     desk.settle();
-    assert_eq!(desk.engine.flows[&child.ufid].provider, Some(other));
+    assert_eq!(desk.engine.record(child.ufid).provider, Some(other));
     assert_eq!(desk.placement(&parent), Placement::Refused);
 }
 
@@ -330,5 +329,5 @@ fn the_fastest_of_those_that_wait_comes_first_and_nobody_goes_for_nothing() {
     desk.stats(NIC, Vec::new());
     desk.later(Duration::from_secs(1));
     desk.settle();
-    assert!(!desk.engine.hardware[0].short_of_room());
+    assert!(!desk.engine.planner.placer.device(ProviderId(0)).unwrap().short_of_room());
 }

@@ -13,7 +13,6 @@ use flow::{
 };
 
 use super::*;
-use crate::request::{FlowView, Request};
 
 /// A small random generator: the seed determines the whole test.
 pub(super) struct Dice(u64);
@@ -337,7 +336,7 @@ impl World {
     /// Sends a random operator's request: a removal, other actions for a megaflow, or a
     /// reconciliation.
     pub(super) fn operator(&mut self) {
-        let all: Vec<Ufid> = self.engine.flows.keys().copied().collect();
+        let all: Vec<Ufid> = self.engine.ufids();
         if all.is_empty() {
             return;
         }
@@ -350,7 +349,7 @@ impl World {
             _ => Request::Remove(ufid),
         };
         self.asked += 1;
-        let commands = self.engine.request(Token(1000 + self.asked), request, self.now);
+        let commands = self.engine.request_at(Token(1000 + self.asked), request, self.now);
         self.carry(commands);
     }
 
@@ -370,8 +369,7 @@ impl World {
 
     /// Notes the counts that the engine had not read: they can't be read any more.
     pub(super) fn lose(&mut self, ufid: Ufid, counters: Counters) {
-        let seen =
-            self.engine.flows.get(&ufid).map_or(Counters::default(), |e| e.nic.account.seen());
+        let seen = self.engine.find(ufid).map_or(Counters::default(), |r| r.nic.account.seen());
         self.unreadable += counters.since(seen).unwrap_or_default();
     }
 
@@ -414,11 +412,11 @@ impl World {
     }
 
     pub(super) fn flows(&mut self) -> Vec<FlowView> {
-        let commands = self.engine.request(Token(0), Request::Reconcile, self.now);
+        let commands = self.engine.request_at(Token(0), Request::Reconcile, self.now);
         self.carry(commands);
         self.drain();
         assert_eq!(self.replies.remove(&Token(0)).map(|r| r.is_ok()), Some(true));
-        let commands = self.engine.request(Token(1), Request::Flows, self.now);
+        let commands = self.engine.request_at(Token(1), Request::Flows, self.now);
         self.carry(commands);
         match self.replies.remove(&Token(1)) {
             Some(Ok(Response::Flows(flows))) => flows,

@@ -2,70 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use flow::{Action, Actions, Generation, Megaflow, Moment, Owner, Placement, Refusals};
+use flow::{Generation, Megaflow, Moment, Owner, Placement, Refusals};
 
-use super::event::{Cause, ProviderId};
-use super::life::{Account, Life};
-use crate::request::Token;
-
-/// A megaflow in one place.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Residence {
-    /// The state of the megaflow's life in this place.
-    pub life: Life,
-    /// The actions that the place executes; `None` while the megaflow is not there.
-    pub installed: Option<Actions>,
-    /// The actions that an operation in flight brings to the place.
-    pub sent: Option<Actions>,
-    /// The hits that the place counted.
-    pub account: Account,
-}
-
-impl Residence {
-    /// Returns true if the place executes these actions.
-    #[must_use]
-    pub(super) fn executes(&self, actions: &Actions) -> bool {
-        self.installed.as_ref().is_some_and(|installed| installed == actions)
-    }
-
-    /// Returns true if the place holds the megaflow and no removal is in flight.
-    #[must_use]
-    pub(super) fn stays(&self) -> bool {
-        matches!(self.life, Life::Present | Life::Replacing)
-    }
-
-    /// Returns the scopes that this place recirculates packets into now, or will when the
-    /// operation in flight is done.
-    #[must_use]
-    pub(super) fn scopes(&self) -> Vec<u32> {
-        let lists = [&self.installed, &self.sent].into_iter().flatten();
-        lists.flat_map(|actions| scopes_of(actions)).collect()
-    }
-
-    /// Notes that an operation was carried out or failed; `sent` are the actions that it brought,
-    /// if any. Only an operation that was carried out makes the counters begin at zero: a rule
-    /// that turns out to be there although it was believed lost or refused has counted on.
-    pub(super) fn carried_out(&mut self, is_done: bool, sent: Option<&Actions>) {
-        if is_done {
-            self.installed = sent.cloned();
-            self.account.life_ended();
-        } else if self.life == Life::Absent {
-            self.installed = None;
-        }
-    }
-
-    /// Returns true if this place recirculates packets into the scope, or will when the operation
-    /// in flight is done.
-    #[must_use]
-    pub(super) fn points_at(&self, scope: u32) -> bool {
-        self.scopes().contains(&scope)
-    }
-}
+use crate::event::{Cause, Place, ProviderId};
+use crate::residence::{Life, Residence};
 
 /// Why a megaflow is not in the NIC.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(super) struct Obstacle {
     /// All reasons of the refusal.
     pub why: Refusals,
     /// The moment since which the first reason has been of the same kind.
@@ -74,7 +20,7 @@ pub(super) struct Refused {
 
 /// One megaflow, with what is wanted of it and what each place holds.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct FlowRecord {
     /// The match, and the actions that are wanted.
     pub flow: Arc<Megaflow>,
     /// Who asked for the megaflow.
@@ -91,7 +37,7 @@ pub(super) struct Entry {
     pub want_nic: bool,
     /// Why the megaflow is not in the NIC, or was not before it was sent there. Kept until the
     /// megaflow is in the NIC or other actions are wanted.
-    pub refused: Option<Refused>,
+    pub refused: Option<Obstacle>,
     /// When a refused megaflow may be tried again; `None` means not before something changes.
     pub retry: Option<Moment>,
     /// The generation of the megaflow in the NIC, which also names the owner; the device's cookie
@@ -109,8 +55,6 @@ pub(super) struct Entry {
     pub rate: f64,
     /// The placement under which the metrics count the megaflow.
     pub counted_as: Option<Placement>,
-    /// The request to be answered when nothing is left to do for the megaflow.
-    pub asker: Option<Token>,
     /// An operation failed, and the next one is not due yet.
     pub held: bool,
     /// The number of failed removals since the megaflow is to be removed.
@@ -120,11 +64,11 @@ pub(super) struct Entry {
     pub parent_of: BTreeSet<u32>,
 }
 
-impl Entry {
+impl FlowRecord {
     /// Returns a megaflow that is wanted from now on.
     #[must_use]
-    pub(super) fn new(flow: Arc<Megaflow>, owner: Owner, now: Moment) -> Entry {
-        Entry {
+    pub(super) fn new(flow: Arc<Megaflow>, owner: Owner, now: Moment) -> FlowRecord {
+        FlowRecord {
             flow,
             owner,
             leaving: None,
@@ -141,7 +85,6 @@ impl Entry {
             recent: 0,
             rate: 0.0,
             counted_as: None,
-            asker: None,
             held: false,
             failed_removals: 0,
             parent_of: BTreeSet::new(),
@@ -168,7 +111,7 @@ impl Entry {
     /// Returns why the megaflow is not to be in the NIC; `None` if it is to be there or was not
     /// refused.
     #[must_use]
-    pub(super) fn refusal(&self) -> Option<&Refused> {
+    pub(super) fn refusal(&self) -> Option<&Obstacle> {
         self.refused.as_ref().filter(|_| !self.want_nic)
     }
 
@@ -197,25 +140,37 @@ impl Entry {
     pub(super) fn scope(&self) -> u32 {
         self.flow.matching.key().recirc_id
     }
-}
 
-/// Returns the scopes that a list of actions recirculates into.
-pub(super) fn scopes_of(actions: &[Action]) -> Vec<u32> {
-    let mut scopes = Vec::new();
-    for action in actions {
-        match action {
-            Action::Recirc(id) => scopes.push(id.0),
-            Action::Sample { actions, .. } => scopes.extend(scopes_of(actions)),
-            Action::Output(_)
-            | Action::Userspace(_)
-            | Action::Set(_)
-            | Action::PushVlan { .. }
-            | Action::PopVlan
-            | Action::PushMpls { .. }
-            | Action::PopMpls { .. }
-            | Action::Hash { .. }
-            | Action::Trunc(_) => {}
+    /// Returns true if one of the megaflow's residences is in this place.
+    pub(super) fn lives_in(&self, place: Place) -> bool {
+        match place {
+            Place::Host => true,
+            Place::Nic(provider) => self.provider == Some(provider),
         }
     }
-    scopes
+
+    /// Returns the residence in a place.
+    pub(super) fn residence(&self, place: Place) -> &Residence {
+        match place {
+            Place::Host => &self.host,
+            Place::Nic(_) => &self.nic,
+        }
+    }
+
+    /// Returns the residence in a place, to be changed.
+    pub(super) fn residence_mut(&mut self, place: Place) -> &mut Residence {
+        match place {
+            Place::Host => &mut self.host,
+            Place::Nic(_) => &mut self.nic,
+        }
+    }
+
+    /// Returns true if the megaflow is the client's and had no packet for this time. Hits are
+    /// known up to the moment `known_until`.
+    #[must_use]
+    pub(super) fn is_idle(&self, known_until: Moment, max_idle: Duration) -> bool {
+        let last = self.used.unwrap_or(self.created).max(self.created);
+        let ages = self.owner == Owner::Client && self.leaving.is_none();
+        ages && known_until.since(last) >= max_idle
+    }
 }

@@ -1,6 +1,70 @@
-//! The life of one megaflow in one place, as one enum with one transition function.
+//! One megaflow in one place: the state of its life there, and what the place executes.
 
-use flow::{Counters, OpKind, ProviderError};
+use flow::{Action, Actions, OpKind, ProviderError};
+
+use crate::books::Account;
+
+/// A megaflow in one place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Residence {
+    /// The state of the megaflow's life in this place.
+    pub life: Life,
+    /// The actions that the place executes; `None` while the megaflow is not there.
+    pub installed: Option<Actions>,
+    /// The actions that an operation in flight brings to the place.
+    pub sent: Option<Actions>,
+    /// The hits that the place counted.
+    pub account: Account,
+}
+
+impl Residence {
+    /// Returns true if the place executes these actions.
+    #[must_use]
+    pub(super) fn executes(&self, actions: &Actions) -> bool {
+        self.installed.as_ref().is_some_and(|installed| installed == actions)
+    }
+
+    /// Returns true if the place holds the megaflow and no removal is in flight.
+    #[must_use]
+    pub(super) fn stays(&self) -> bool {
+        matches!(self.life, Life::Present | Life::Replacing)
+    }
+
+    /// Returns the scopes that this place recirculates packets into now, or will when the
+    /// operation in flight is done.
+    #[must_use]
+    pub(super) fn scopes(&self) -> Vec<u32> {
+        let lists = [&self.installed, &self.sent].into_iter().flatten();
+        lists.flat_map(|actions| scopes_of(actions)).collect()
+    }
+
+    /// Notes that an operation was carried out or failed; `sent` are the actions that it brought,
+    /// if any. Only an operation that was carried out makes the counters begin at zero: a rule
+    /// that turns out to be there although it was believed lost or refused has counted on.
+    pub(super) fn carried_out(&mut self, is_done: bool, sent: Option<&Actions>) {
+        if is_done {
+            self.installed = sent.cloned();
+            self.account.life_ended();
+        } else if self.life == Life::Absent {
+            self.installed = None;
+        }
+    }
+
+    /// The place is gone, with everything in it.
+    pub(super) fn lost(&mut self) {
+        self.life = Life::Absent;
+        self.installed = None;
+        self.sent = None;
+        self.account.life_ended();
+    }
+
+    /// Returns true if this place recirculates packets into the scope, or will when the operation
+    /// in flight is done.
+    #[must_use]
+    pub(super) fn points_at(&self, scope: u32) -> bool {
+        self.scopes().contains(&scope)
+    }
+}
 
 /// The state of a megaflow's life in one place (host table or NIC table).
 ///
@@ -21,7 +85,7 @@ pub(super) enum Life {
     Absent,
     /// An install is in flight.
     Installing,
-    /// The place holds the megaflow, with the actions of [`super::entry::Residence::installed`].
+    /// The place holds the megaflow, with the actions of [`Residence::installed`].
     Present,
     /// The place holds the megaflow, and a replacement of its actions is in flight.
     Replacing,
@@ -37,7 +101,7 @@ impl Life {
             (Life::Absent, OpKind::Install) => Life::Installing,
             (Life::Present, OpKind::Replace) => Life::Replacing,
             (Life::Present, OpKind::Remove) => Life::Removing,
-            // Such an operation is never planned (see `Engine::plan`): the state stays, and the
+            // Such an operation is never planned (see `Planner::plan`): the state stays, and the
             // completion settles it.
             (state, _) => state,
         }
@@ -90,86 +154,31 @@ impl Life {
     }
 }
 
-/// Packets and bytes of one megaflow in one place, over all its lives there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Account {
-    /// The sum of everything counted so far; never decreases.
-    total: Counters,
-    /// The last absolute reading of the current life.
-    seen: Counters,
-}
-
-/// The result of a reading that an account took in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Reading {
-    /// The hits since the last reading.
-    pub delta: Counters,
-    /// The counter had gone back: the place had reset it without notice.
-    pub went_back: bool,
-}
-
-impl Account {
-    /// Returns the account of an adopted rule, whose first life had counted before the engine
-    /// started.
-    #[must_use]
-    pub(super) fn adopted(seen: Counters) -> Account {
-        Account { total: seen, seen }
+/// Returns the scopes that a list of actions recirculates into.
+pub(super) fn scopes_of(actions: &[Action]) -> Vec<u32> {
+    let mut scopes = Vec::new();
+    for action in actions {
+        match action {
+            Action::Recirc(id) => scopes.push(id.0),
+            Action::Sample { actions, .. } => scopes.extend(scopes_of(actions)),
+            Action::Output(_)
+            | Action::Userspace(_)
+            | Action::Set(_)
+            | Action::PushVlan { .. }
+            | Action::PopVlan
+            | Action::PushMpls { .. }
+            | Action::PopMpls { .. }
+            | Action::Hash { .. }
+            | Action::Trunc(_) => {}
+        }
     }
-
-    /// Returns the sum of everything counted so far.
-    #[must_use]
-    pub(super) fn total(&self) -> Counters {
-        self.total
-    }
-
-    /// Returns the last absolute reading of the current life.
-    #[cfg(test)]
-    pub(super) fn seen(&self) -> Counters {
-        self.seen
-    }
-
-    /// Takes an absolute reading of the current life. A counter that went back was reset: its
-    /// value was counted after the reset and is added to the total, which keeps the earlier
-    /// counts.
-    pub(super) fn read(&mut self, absolute: Counters) -> Reading {
-        let growth = absolute.since(self.seen);
-        let delta = growth.unwrap_or(absolute);
-        self.seen = absolute;
-        self.total += delta;
-        Reading { delta, went_back: growth.is_none() }
-    }
-
-    /// Applies the injected fault: the reading is noted as seen and not counted.
-    pub(super) fn forget_update(&mut self, absolute: Counters) {
-        self.seen = absolute;
-    }
-
-    /// Ends the current life: the counters of the next one start from zero.
-    pub(super) fn life_ended(&mut self) {
-        self.seen = Counters::default();
-    }
+    scopes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use flow::{Reason, Refusal};
-
-    fn counters(packets: u64, bytes: u64) -> Counters {
-        Counters { packets, bytes }
-    }
-
-    #[test]
-    fn totals_never_go_back_and_nothing_is_counted_twice() {
-        let mut account = Account::default();
-        assert_eq!(account.read(counters(5, 500)).delta, counters(5, 500));
-        assert_eq!(account.read(counters(5, 500)).delta, counters(0, 0));
-        account.life_ended();
-        assert_eq!(account.read(counters(2, 200)).delta, counters(2, 200));
-        let reset = account.read(counters(1, 60));
-        assert!(reset.went_back && reset.delta == counters(1, 60));
-        assert_eq!(account.total(), counters(8, 760));
-    }
 
     #[test]
     fn a_failed_operation_leaves_the_life_as_it_was() {

@@ -1,0 +1,191 @@
+//! One hardware provider as the engine sees it.
+
+use std::sync::Arc;
+
+use flow::{Admission, Moment, Reason, Reasons, Refusal, TableUsage};
+
+use crate::record::FlowRecord;
+use crate::request::Standing;
+
+/// One hardware provider.
+pub(super) struct Device {
+    pub(super) name: Arc<str>,
+    pub(super) admission: Arc<dyn Admission>,
+    /// Why the provider no longer answers; `None` while it answers.
+    pub(super) gone: Option<String>,
+    /// True once the engine knows what the provider held at start. Before, nothing is installed
+    /// in the provider.
+    pub(super) known: bool,
+    /// When the provider's counters were last read.
+    pub(super) read_at: Moment,
+    pub(super) budget: Budget,
+    pub(super) tables: Vec<TableUsage>,
+    /// The policy considers the provider too full for new megaflows.
+    pub(super) crowded: bool,
+    /// The provider has refused an operation as "full" since the last statistics pass.
+    pub(super) said_full: bool,
+    /// The number of operations sent and not completed.
+    pub(super) queued: usize,
+}
+
+impl Device {
+    pub(super) fn new(name: &str, admission: Arc<dyn Admission>, budget: Budget) -> Device {
+        Device {
+            name: name.into(),
+            admission,
+            gone: None,
+            known: false,
+            read_at: Moment::default(),
+            budget,
+            tables: Vec::new(),
+            crowded: false,
+            said_full: false,
+            queued: 0,
+        }
+    }
+
+    /// The provider does not answer any more.
+    pub(super) fn lost(&mut self, why: &str) {
+        self.gone = Some(why.to_owned());
+        self.queued = 0;
+        self.tables.clear();
+    }
+
+    /// Returns true while the provider answers.
+    pub(super) fn is_up(&self) -> bool {
+        self.gone.is_none()
+    }
+
+    /// Returns true if the provider's tables are crowded or an operation was refused as "full".
+    pub(super) fn short_of_room(&self) -> bool {
+        self.crowded || self.said_full
+    }
+
+    /// Returns the number of ports whose megaflows the provider can hold now.
+    pub(super) fn ports(&self) -> u64 {
+        let ports = self.admission.capabilities().ports.len();
+        if self.is_up() { ports as u64 } else { 0 }
+    }
+
+    /// Returns true if the provider answers and the engine knows what it holds.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_up() && self.known
+    }
+
+    /// Returns true if the provider may be given new megaflows now.
+    pub(super) fn takes(&mut self, now: Moment) -> bool {
+        self.is_ready() && !self.crowded && self.budget.has(now)
+    }
+
+    /// Returns where a megaflow stands that the device admits; `record` is the megaflow if it is
+    /// or was in the device.
+    pub(super) fn standing(
+        &self,
+        record: Option<&FlowRecord>,
+        obstacles: Reasons,
+        now: Moment,
+    ) -> Standing {
+        if record.is_some_and(|record| record.nic.life.forwards()) {
+            return Standing::Holds;
+        }
+        let mut reasons = Reasons::default();
+        if let Some(why) = &self.gone {
+            reasons.add(Refusal::new(Reason::DeviceGone, "device").detail(why));
+        }
+        let obstacles = obstacles.into_refusals();
+        // The device's own refusal: the admission function does not know of it.
+        let said = record.filter(|record| record.stays_refused(now));
+        let refused = said.and_then(FlowRecord::refusal);
+        let refusals = obstacles.iter().chain(refused.map(|refused| &refused.why));
+        let refusals = refusals.flat_map(|refusals| refusals.iter().cloned());
+        reasons.extend(refusals.map(|refusal| self.with_usage(refusal)));
+        let is_final = said.is_some_and(|record| record.retry.is_none()) || self.gone.is_some();
+        match reasons.into_refusals() {
+            None => Standing::Takes,
+            Some(why) if is_final => Standing::Refuses(why),
+            Some(why) => Standing::Waits(why),
+        }
+    }
+
+    /// Adds the use of the tables to the detail of a `TableFull` refusal: of the table that the
+    /// refusal names, and of each other table for megaflows that is full. If no known table is
+    /// named, the use of every table for megaflows is added.
+    fn with_usage(&self, mut refusal: Refusal) -> Refusal {
+        if refusal.reason != Reason::TableFull {
+            return refusal;
+        }
+        let is_named = |table: &&TableUsage| table.table == refusal.subject;
+        let has_named = self.tables.iter().any(|table| is_named(&table));
+        let counts = |table: &&TableUsage| {
+            let is_full = table.capacity.is_some_and(|capacity| table.entries >= capacity);
+            is_named(table) || table.holds_megaflows && (is_full || !has_named)
+        };
+        let usage = self.tables.iter().filter(counts).map(
+            |TableUsage { table, entries, capacity, .. }| match capacity {
+                Some(capacity) => format!("{table} {entries} of {capacity}"),
+                None => format!("{table} {entries} (its capacity is not known)"),
+            },
+        );
+        let usage: Vec<String> = usage.collect();
+        if !usage.is_empty() {
+            let separator = if refusal.detail.is_empty() { "" } else { "; " };
+            refusal.detail += &format!("{separator}in use: {}", usage.join(", "));
+        }
+        refusal
+    }
+}
+
+/// The number of inserts that a provider may be given: a bucket that fills with time.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    per_second: u32,
+    tokens: f64,
+    filled: Moment,
+}
+
+impl Budget {
+    /// Returns a full bucket that holds a tenth of a second's inserts, at least one.
+    #[must_use]
+    pub fn new(per_second: u32) -> Budget {
+        Budget { per_second, tokens: Budget::depth(per_second), filled: Moment::default() }
+    }
+
+    fn depth(per_second: u32) -> f64 {
+        (f64::from(per_second) / 10.0).max(1.0)
+    }
+
+    /// Returns true if the budget allows an insert now.
+    pub(super) fn has(&mut self, now: Moment) -> bool {
+        let time = now.since(self.filled).as_secs_f64();
+        self.filled = now;
+        let filled = self.tokens + time * f64::from(self.per_second);
+        self.tokens = filled.min(Budget::depth(self.per_second));
+        self.tokens >= 1.0
+    }
+
+    pub(super) fn take(&mut self, now: Moment) -> bool {
+        let has = self.has(now);
+        if has {
+            self.tokens -= 1.0;
+        }
+        has
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_kept_over_time() {
+        let mut budget = Budget::new(100);
+        let mut taken = 0;
+        for millisecond in 0..1000_u64 {
+            let now = Moment(millisecond * 1_000_000);
+            while budget.take(now) {
+                taken += 1;
+            }
+        }
+        assert!((100..=110).contains(&taken), "{taken}");
+    }
+}

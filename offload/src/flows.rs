@@ -1,0 +1,349 @@
+//! All megaflows that the engine knows, and the indexes that find them: by ufid, by the scope of
+//! their lookup, by the scopes that they recirculate into, and by the packets that they match.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use flow::{Actions, Key, Match, Megaflow, OverlapIndex, Owner, Ufid, overlap};
+use hashbrown::HashMap;
+use slab::Slab;
+
+use crate::event::{Answered, Cause, ProviderId};
+use crate::ranks::Ranks;
+use crate::record::FlowRecord;
+use crate::request::RequestError;
+use crate::residence::scopes_of;
+use crate::sets::{FlowId, Sets};
+
+/// The megaflows and their indexes.
+#[derive(Default)]
+pub(super) struct Flows {
+    slab: Slab<FlowRecord>,
+    by_ufid: HashMap<Ufid, FlowId, foldhash::fast::RandomState>,
+    overlaps: OverlapIndex,
+    pub(super) ranks: Ranks,
+    /// Megaflows by the scope of their lookup. Scope 0, in which packets begin, has no set.
+    scopes: Sets<u32>,
+    /// Megaflows by the scopes that their actions recirculate into.
+    parents: Sets<u32>,
+}
+
+/// A client's megaflow as it may be installed beside the others.
+#[derive(Debug)]
+pub(super) struct Narrowed {
+    /// The megaflow, disjoint from all others.
+    pub(super) flow: Arc<Megaflow>,
+    /// The operators' megaflows that it was narrowed because of.
+    pub(super) because_of: BTreeSet<FlowId>,
+}
+
+impl Flows {
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    pub(super) fn get(&self, id: FlowId) -> Option<&FlowRecord> {
+        self.slab.get(id.0 as usize)
+    }
+
+    /// Returns a megaflow to be changed. Wanted actions are changed by [`Flows::set_actions`] only,
+    /// and [`Flows::reindex`] follows a change of what the NIC executes.
+    pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut FlowRecord> {
+        self.slab.get_mut(id.0 as usize)
+    }
+
+    /// Returns the megaflow of a ufid.
+    pub(super) fn find(&self, ufid: Ufid) -> Option<FlowId> {
+        self.by_ufid.get(&ufid).copied()
+    }
+
+    /// Returns all megaflows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowRecord)> {
+        self.slab.iter().filter_map(|(index, record)| Some((id(index)?, record)))
+    }
+
+    /// Returns all megaflows, to be changed as [`Flows::get_mut`] says.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (FlowId, &mut FlowRecord)> {
+        self.slab.iter_mut().filter_map(|(index, record)| Some((id(index)?, record)))
+    }
+
+    /// Returns the short names of all megaflows.
+    pub(super) fn ids(&self) -> Vec<FlowId> {
+        self.iter().map(|(id, _)| id).collect()
+    }
+
+    /// Adds a new megaflow, which was narrowed because of these others.
+    pub(super) fn insert(&mut self, record: FlowRecord, because_of: &BTreeSet<FlowId>) -> FlowId {
+        let flow = record.flow.clone();
+        let scope = record.scope();
+        // The flow limit is far below the number of short names.
+        let id = id(self.slab.insert(record)).unwrap_or(FlowId(u32::MAX));
+        self.by_ufid.insert(flow.ufid, id);
+        self.overlaps.insert(&flow);
+        because_of.iter().for_each(|other| self.ranks.narrowed_because_of(id, *other));
+        if scope != 0 {
+            self.scopes.insert(scope, id);
+        }
+        self.reindex(id);
+        id
+    }
+
+    /// Takes out a megaflow that is in no place any more. Returns it, the megaflows that waited
+    /// behind it and the megaflows that were narrowed because of it.
+    pub(super) fn remove(
+        &mut self,
+        id: FlowId,
+    ) -> Option<(FlowRecord, BTreeSet<FlowId>, BTreeSet<FlowId>)> {
+        let record = self.slab.try_remove(id.0 as usize)?;
+        self.by_ufid.remove(&record.flow.ufid);
+        self.overlaps.remove(&record.flow.matching);
+        self.scopes.remove(record.scope(), id);
+        for scope in &record.parent_of {
+            self.parents.remove(*scope, id);
+        }
+        let (waited, narrowed) = self.ranks.remove(id);
+        Some((record, waited, narrowed))
+    }
+
+    /// Updates the index of parents with the megaflow's wanted actions and its actions in the
+    /// NIC.
+    pub(super) fn reindex(&mut self, id: FlowId) {
+        let Some(record) = self.slab.get_mut(id.0 as usize) else { return };
+        let mut scopes: BTreeSet<u32> = scopes_of(&record.flow.actions).into_iter().collect();
+        scopes.extend(record.nic.scopes());
+        if scopes == record.parent_of {
+            return;
+        }
+        let before = std::mem::replace(&mut record.parent_of, scopes.clone());
+        for scope in before.difference(&scopes) {
+            self.parents.remove(*scope, id);
+        }
+        for scope in scopes {
+            self.parents.insert(scope, id);
+        }
+    }
+
+    /// Sets the actions that are wanted of a megaflow; a refusal of other actions is void. Returns
+    /// `None` if they were wanted already. Otherwise returns the children that the NIC's actions
+    /// still point at and that the new actions point at again: they would wait in vain to leave
+    /// the NIC, and have to be planned anew.
+    pub(super) fn set_actions(&mut self, id: FlowId, actions: Actions) -> Option<Vec<FlowId>> {
+        let record = self.slab.get_mut(id.0 as usize)?;
+        if record.flow.actions == actions {
+            return None;
+        }
+        let before = scopes_of(&record.flow.actions);
+        let again = scopes_of(&actions).into_iter().filter(|scope| !before.contains(scope));
+        let again: Vec<u32> = again.filter(|scope| record.nic.points_at(*scope)).collect();
+        record.flow = Arc::new(Megaflow { actions, ..(*record.flow).clone() });
+        record.refused = None;
+        record.retry = None;
+        self.reindex(id);
+        Some(again.into_iter().flat_map(|scope| self.scopes.of(scope)).collect())
+    }
+
+    /// Returns all megaflows that the match overlaps, in order of their ufids; one with the same
+    /// match is included.
+    pub(super) fn overlapping(&mut self, matching: &Match) -> Vec<FlowId> {
+        let found = self.overlaps.overlapping(matching);
+        found.iter().filter_map(|flow| self.find(flow.ufid)).collect()
+    }
+
+    /// Returns the megaflows of a scope other than 0.
+    pub(super) fn of_scope(&self, scope: u32) -> impl Iterator<Item = FlowId> + '_ {
+        self.scopes.of(scope)
+    }
+
+    /// Returns the megaflows that recirculate into a scope.
+    pub(super) fn parents_of(&self, scope: u32) -> impl Iterator<Item = FlowId> + '_ {
+        self.parents.of(scope)
+    }
+
+    /// Returns true if each scope that the megaflow recirculates into has a megaflow that stays
+    /// in the NIC.
+    pub(super) fn chain_is_in(&self, id: FlowId, provider: ProviderId) -> bool {
+        self.get(id).is_some_and(|r| self.scopes_without(&r.flow, provider).is_empty())
+    }
+
+    /// Returns the scopes that a megaflow recirculates into and that have no megaflow that stays
+    /// in the NIC.
+    pub(super) fn scopes_without(&self, flow: &Megaflow, provider: ProviderId) -> Vec<u32> {
+        let mut scopes = scopes_of(&flow.actions);
+        if scopes.is_empty() {
+            return scopes;
+        }
+        let stays = |child: &FlowRecord| {
+            let wanted = child.want_nic && child.leaving.is_none();
+            child.provider == Some(provider) && child.nic.stays() && wanted
+        };
+        let but = self.find(flow.ufid);
+        scopes.retain(|scope| *scope != 0 && !self.has_another(*scope, but, stays));
+        scopes
+    }
+
+    /// Returns the parents that keep the megaflow in the NIC. The last megaflow of a scope may not
+    /// leave while a parent in the NIC still recirculates into the scope.
+    pub(super) fn parents_in_nic(&self, id: FlowId) -> Vec<FlowId> {
+        let Some(record) = self.get(id) else { return Vec::new() };
+        let (scope, provider) = (record.scope(), record.provider);
+        let stays = |other: &FlowRecord| other.provider == provider && other.nic.stays();
+        if scope == 0 || self.has_another(scope, Some(id), stays) {
+            return Vec::new();
+        }
+        let points_here = |parent: &FlowId| {
+            let parent = self.get(*parent);
+            parent.is_some_and(|r| r.provider == provider && r.nic.points_at(scope))
+        };
+        let parents = self.parents.of(scope).filter(|parent| *parent != id);
+        let mut there: Vec<FlowId> = parents.filter(points_here).collect();
+        // In a ring each megaflow is below the others. Once a parent is to leave the NIC itself,
+        // the parents that are below this megaflow are not waited for.
+        let goes = |p: &FlowId| self.get(*p).is_some_and(|r| !r.want_nic || r.leaving.is_some());
+        if there.iter().any(goes) {
+            let below = self.scopes_below(id);
+            there.retain(|p| self.get(*p).is_none_or(|r| !below.contains(&r.scope())));
+        }
+        there
+    }
+
+    /// Returns the scopes that the megaflow's packets can reach in the NIC.
+    fn scopes_below(&self, id: FlowId) -> BTreeSet<u32> {
+        let mut below = BTreeSet::new();
+        let mut from = vec![id];
+        while let Some(record) = from.pop().and_then(|id| self.get(id)) {
+            for scope in record.nic.scopes() {
+                if below.insert(scope) {
+                    from.extend(self.scopes.of(scope));
+                }
+            }
+        }
+        below
+    }
+
+    /// Returns true if the scope has a megaflow, other than `but`, for which `is` returns true.
+    fn has_another(
+        &self,
+        scope: u32,
+        but: Option<FlowId>,
+        is: impl Fn(&FlowRecord) -> bool,
+    ) -> bool {
+        // The megaflows of a scope leave in order. The search starts at the end, where the
+        // megaflows that stay are.
+        let members = self.scopes.of(scope).rev().filter(|id| Some(*id) != but);
+        members.filter_map(|id| self.get(id)).any(is)
+    }
+
+    /// Narrows the client's megaflow around this packet until it overlaps no other megaflow.
+    /// Returns the packet's answer as the error if another megaflow matches the packet, or if
+    /// the room for this megaflow is not free yet.
+    pub(super) fn beside_others(
+        &mut self,
+        key: &Key,
+        flow: Arc<Megaflow>,
+    ) -> Result<Narrowed, Answered> {
+        let mut because_of = BTreeSet::new();
+        let mut matching = flow.matching;
+        loop {
+            let others = self.overlapping(&matching);
+            let others = others.into_iter().filter_map(|id| Some((id, self.get(id)?)));
+            let others = others.filter(|(_, other)| other.flow.matching != matching);
+            // Operators' megaflows come first: client's megaflows that were narrowed because of
+            // the same operator's megaflow are disjoint already and need no further narrowing.
+            let next = others.max_by_key(|(_, r)| (r.owner == Owner::Operator, r.flow.ufid));
+            let Some((id, other)) = next else { break };
+            if other.flow.matching.hits(key) {
+                return Err(match other.leaving {
+                    None if other.comes_to_host() => Answered::Reinject,
+                    None => Answered::Execute(other.flow.actions.clone()),
+                    Some(_) => Answered::Execute(flow.actions.clone()),
+                });
+            }
+            if other.owner == Owner::Client && other.leaving.is_some() {
+                return Err(Answered::Execute(flow.actions.clone()));
+            }
+            if other.owner == Owner::Operator {
+                because_of.insert(id);
+            }
+            matching = matching
+                .narrowed(key, &other.flow.matching)
+                .ok_or_else(|| Answered::Execute(flow.actions.clone()))?;
+        }
+        let flow = match matching == flow.matching {
+            true => flow,
+            false => Arc::new(Megaflow::new(matching, flow.actions.clone())),
+        };
+        Ok(Narrowed { flow, because_of })
+    }
+
+    /// Returns `Ok` if an operator's megaflow may be installed, in the place of the client's
+    /// megaflows that it overlaps (`others`); otherwise the error for the operator. `is_asked` is
+    /// true for a megaflow that another request waits for.
+    pub(super) fn may_install(
+        &self,
+        flow: &Megaflow,
+        others: &[FlowId],
+        limit: usize,
+        is_asked: impl Fn(FlowId) -> bool,
+    ) -> Result<(), RequestError> {
+        let ufid = flow.ufid;
+        let refused = |text: String| Err(RequestError::Refused(text));
+        for id in others {
+            let Some(other) = self.get(*id) else { continue };
+            let (is_same, goes) = (other.flow.ufid == ufid, other.leaving.is_some());
+            if is_same && other.leaving == Some(Cause::Operator) {
+                return Err(RequestError::is_going(ufid));
+            }
+            match other.owner {
+                Owner::Operator if is_same && goes => return Err(RequestError::is_going(ufid)),
+                Owner::Operator if is_same => {
+                    return refused(format!(
+                        "{ufid} exists already (change it with dpctl/mod-flow)"
+                    ));
+                }
+                // The new megaflow waits until the leaving one is gone.
+                Owner::Operator if goes => {}
+                Owner::Operator => {
+                    let why = overlap::explain(&flow.matching, &other.flow);
+                    return refused(format!("{ufid} {why}"));
+                }
+                Owner::Client if is_same && is_asked(*id) => {
+                    return Err(RequestError::is_changing(ufid));
+                }
+                Owner::Client => {}
+            }
+        }
+        // A ufid is a hash of the match: if another match has the same ufid, the two can't be
+        // told apart.
+        let same = self.find(ufid).and_then(|id| self.get(id));
+        if same.is_some_and(|same| same.flow.matching != flow.matching) {
+            return refused(format!("{ufid} is the ufid of another match"));
+        }
+        if others.is_empty() && self.len() >= limit {
+            return refused(format!("the limit of {limit} megaflows is reached"));
+        }
+        // The host table decides whether a megaflow means anything. But this one changes others
+        // before it gets there, which a meaningless one must not.
+        if !others.is_empty() {
+            flow::validate(&flow.matching, &flow.actions)
+                .map_err(|invalid| RequestError::Refused(invalid.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Returns true if a megaflow that a device holds may be taken over for its owner. If two
+    /// megaflows overlap and neither outranks the other, only one can be right. If another match
+    /// has the same ufid, the two can't be told apart.
+    pub(super) fn may_take_over(&self, flow: &Megaflow, owner: Owner, others: &[FlowId]) -> bool {
+        let outranked = |id: &FlowId| self.get(*id).is_some_and(|other| other.owner < owner);
+        let same = self.find(flow.ufid).and_then(|id| self.get(id));
+        others.iter().all(outranked) && same.is_none_or(|same| same.flow.matching == flow.matching)
+    }
+}
+
+fn id(index: usize) -> Option<FlowId> {
+    u32::try_from(index).ok().map(FlowId)
+}
