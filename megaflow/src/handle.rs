@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use flow::{Dumped, PortId};
-use offload::{Request, RequestError, Response};
+use offload::{FlowView, Request, RequestError, Response};
 
 use crate::status::Status;
 
@@ -74,6 +74,23 @@ impl Handle {
     /// Sends a request to the engine and waits for the answer.
     pub fn request(&self, request: Request) -> Result<Response, RequestError> {
         self.ask(|reply| Ask::Engine(request, reply))
+    }
+
+    /// Returns all megaflows, by ufid. The engine is asked for one page after the other, so that
+    /// other work goes on in between.
+    pub fn flows(&self) -> Result<Vec<FlowView>, RequestError> {
+        let mut all = Vec::new();
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let Response::Page { flows, next } = self.request(Request::Flows { from: start })?
+            else {
+                return Err(RequestError::Refused("the answer is no page of flows".to_owned()));
+            };
+            all.extend(flows);
+            from = next;
+        }
+        all.sort_unstable_by_key(|view| view.flow.ufid);
+        Ok(all)
     }
 
     /// Returns the state in numbers.

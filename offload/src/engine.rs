@@ -1,9 +1,8 @@
 //! The engine: takes the events in, asks the client, and has the planner carry out what follows.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use flow::conservation::Hits;
 use flow::{
@@ -22,15 +21,7 @@ use crate::residence::Life;
 use crate::sets::FlowId;
 use crate::settings::Settings;
 use crate::tally::Tally;
-
-/// The weight of the newest interval in a megaflow's rate.
-const RATE_WEIGHT: f64 = 0.5;
-
-/// The least time between the starts of two passes over this number of megaflows: passes must
-/// leave the engine time for everything else.
-pub(super) fn each(megaflows: usize) -> Duration {
-    Duration::from_micros(megaflows as u64)
-}
+use crate::walks::{Errand, SLICE, Walks};
 
 /// The engine. The crate's text describes it.
 pub struct Engine {
@@ -38,12 +29,13 @@ pub struct Engine {
     client: Box<dyn Client>,
     pub(super) planner: Planner,
     ports: Vec<PortLink>,
-    /// Places whose statistics are being read.
-    reading: BTreeSet<Place>,
-    next_stats: Moment,
+    walks: Walks,
+    /// When the next round of statistics is due.
+    next_round: Moment,
     /// The client has learnt something, and all its megaflows are to be revalidated.
     stale: bool,
-    next_revalidation: Moment,
+    /// Something is left of what was begun, apart from the walks.
+    is_behind: bool,
     /// The engine is closing: it accepts no new megaflows and forwards packets one by one until
     /// the end.
     closing: bool,
@@ -77,10 +69,10 @@ impl Engine {
             client,
             planner,
             ports: Vec::new(),
-            reading: BTreeSet::new(),
-            next_stats: Moment::default(),
+            walks: Walks::default(),
+            next_round: Moment::default(),
             stale: false,
-            next_revalidation: Moment::default(),
+            is_behind: false,
             closing: false,
         }
     }
@@ -97,15 +89,28 @@ impl Engine {
         self.planner.placer.add(Device::new(name, admission, budget))
     }
 
+    /// Returns true if the engine has begun more than a step may do: it is to be given
+    /// [`Event::Advance`] as soon as nothing more urgent is there.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.is_behind || !self.walks.is_empty() || self.planner.placer.queue.has(None)
+    }
+
     /// Takes one event that happened at `now`, and returns the commands and replies that follow.
+    /// The time that a step takes does not grow with the number of megaflows.
     pub fn step(&mut self, event: Event, now: Moment) -> Commands {
         match event {
             Event::Upcall { id, key, frame, reason } => {
                 self.upcall(id, &key, &frame, &reason, now);
             }
             Event::Completed { place, completions } => self.completed(place, &completions, now),
+            Event::StatsPart { place, stats } => self.readings(place, &stats, now),
             Event::Stats { place, stats, tables } => self.statistics(place, stats, tables, now),
-            Event::Dumped { provider, found } => self.adopt(provider, found, now),
+            Event::DumpedPart { provider, found } => self.adopt(provider, found, now),
+            Event::Dumped { provider, found } => {
+                self.adopt(provider, found, now);
+                self.all_adopted(provider, now);
+            }
             Event::Provider { provider, event } => self.provider_event(provider, event, now),
             Event::Admission { provider, admission } => {
                 self.admission_changed(provider, admission, now);
@@ -113,8 +118,9 @@ impl Engine {
             Event::Ports(ports) => self.ports_changed(ports, now),
             Event::Request { token, request } => self.request(token, request, now),
             Event::Tick => self.tick(now),
+            Event::Advance => self.advance(now),
         }
-        self.planner.plan_due(now);
+        self.is_behind |= self.planner.plan_due(now);
         let Planner { placer, out, .. } = &mut self.planner;
         for (provider, operations) in out.queued() {
             if let Some(device) = placer.device_mut(provider) {
@@ -126,31 +132,97 @@ impl Engine {
 
     fn tick(&mut self, now: Moment) {
         self.stale |= self.client.tick(now);
-        if self.stale && now >= self.next_revalidation {
+        if self.stale && !self.walks.revalidates() {
             self.revalidate(now);
-            self.next_revalidation = now + each(self.planner.flows.len());
         }
-        self.planner.release_held(now);
-        self.planner.place_waiting(now);
-        if now >= self.next_stats {
-            self.next_stats = now + self.settings.stats_interval;
-            for place in self.places() {
-                self.read_stats(place);
+        if now >= self.next_round && self.begin_round() {
+            self.next_round = now + self.settings.stats_interval;
+        }
+        self.advance(now);
+    }
+
+    /// Goes on with what was begun: a slice of the walk whose turn it is, and what waited.
+    fn advance(&mut self, now: Moment) {
+        self.walk(now);
+        let is_held = self.planner.release_held(now);
+        let is_waiting = self.planner.place_waiting(now);
+        self.is_behind = is_held || is_waiting;
+    }
+
+    /// Makes a step of a walk.
+    fn walk(&mut self, now: Moment) {
+        let Some(mut walk) = self.walks.take() else { return };
+        let (slice, next) = self.planner.flows.slice(walk.next, SLICE);
+        for id in slice {
+            if self.planner.flows.get(id).is_some_and(|record| record.created <= walk.began) {
+                self.visit(&mut walk.errand, id, now);
+            }
+        }
+        match next {
+            Some(next) => {
+                walk.next = next;
+                self.walks.put_back(walk);
+            }
+            None => self.walked(walk.errand, now),
+        }
+    }
+
+    /// Does what a walk is for with one megaflow.
+    fn visit(&mut self, errand: &mut Errand, id: FlowId, now: Moment) {
+        let Some(record) = self.planner.flows.get_mut(id) else { return };
+        match errand {
+            Errand::Revalidate => self.revalidate_one(id, now),
+            Errand::LostLinks(ports) => {
+                if !record.flow.ports().is_disjoint(ports) {
+                    self.revalidate_one(id, now);
+                }
+            }
+            Errand::Remove(clearing) => {
+                if let Some(clearing) = clearing
+                    && record.clearing.is_none()
+                {
+                    record.clearing = Some(*clearing);
+                    self.planner.waiters.clears(*clearing);
+                }
+                self.planner.leave(id, Cause::Operator, now);
+            }
+            Errand::TryAgain => self.planner.try_again(id, now),
+            Errand::Lost(provider, why) => {
+                if record.provider == Some(*provider) {
+                    self.planner.lost(id, why, now);
+                }
+            }
+            Errand::Sweep(sweep) => {
+                sweep.visit(&mut self.planner, id, self.settings.max_idle, now);
             }
         }
     }
 
-    /// Returns the places that answer.
-    fn places(&self) -> Vec<Place> {
-        self.planner.placer.up().map(Place::Nic).chain([Place::Host]).collect()
+    /// A walk has visited all megaflows.
+    fn walked(&mut self, errand: Errand, now: Moment) {
+        match errand {
+            Errand::Remove(Some(clearing)) => self.planner.waiters.walked(clearing),
+            Errand::Sweep(sweep) => {
+                if sweep.finish(&mut self.planner, now) {
+                    self.begin_round();
+                }
+            }
+            Errand::Revalidate
+            | Errand::LostLinks(_)
+            | Errand::Remove(None)
+            | Errand::TryAgain
+            | Errand::Lost(..) => {}
+        }
     }
 
-    /// Asks a place for its statistics, unless they are being read already. Returns true if a
-    /// pass begins now.
-    fn read_stats(&mut self, place: Place) -> bool {
-        let begins = self.reading.insert(place);
+    /// Begins a round of statistics: all places that answer are read. Returns false if a round is
+    /// under way.
+    fn begin_round(&mut self) -> bool {
+        let nics = self.planner.placer.up().map(Place::Nic);
+        let places: Vec<Place> = nics.chain([Place::Host]).collect();
+        let begins = self.planner.rounds.begin(&places);
         if begins {
-            self.planner.out.read(place);
+            places.into_iter().for_each(|place| self.planner.out.read(place));
         }
         begins
     }
@@ -209,10 +281,13 @@ impl Engine {
                 if record.leaving == Some(Cause::Operator) {
                     return Answered::Execute(flow.actions.clone());
                 }
-                record.leaving = None;
                 record.used = Some(now);
+                let stays = record.leaving.take().is_some();
                 if record.owner == Owner::Client {
                     planner.change_actions(id, flow.actions.clone());
+                }
+                if stays {
+                    planner.stays_in_nic(id);
                 }
                 id
             }
@@ -232,9 +307,7 @@ impl Engine {
     /// The client has learnt something: each of its megaflows is revalidated.
     fn revalidate(&mut self, now: Moment) {
         self.stale = false;
-        for id in self.planner.flows.ids() {
-            self.revalidate_one(id, now);
-        }
+        self.walks.begin(Errand::Revalidate, now);
     }
 
     fn revalidate_one(&mut self, id: FlowId, now: Moment) {
@@ -259,20 +332,15 @@ impl Engine {
         self.client.ports(&ports);
         let before = with_link(&std::mem::replace(&mut self.ports, ports));
         let lost = &before - &with_link(&self.ports);
-        if lost.is_empty() {
-            return;
-        }
-        let flows = self.planner.flows.iter();
-        let concerned = flows.filter(|(_, record)| !record.flow.ports().is_disjoint(&lost));
-        for id in concerned.map(|(id, _)| id).collect::<Vec<FlowId>>() {
-            self.revalidate_one(id, now);
+        if !lost.is_empty() {
+            self.walks.begin(Errand::LostLinks(lost), now);
         }
     }
 
     /// Answers a request, at once or when it is carried out.
     fn request(&mut self, token: Token, request: Request, now: Moment) {
         let answer = match request {
-            Request::Flows => Some(Ok(Response::Flows(self.views(now)))),
+            Request::Flows { from } => Some(Ok(self.page(from, now))),
             Request::Flow(ufid) => {
                 Some(self.known(ufid).map(|id| Response::Flows(self.view(id, now))))
             }
@@ -282,9 +350,8 @@ impl Engine {
             }
             Request::Remove(ufid) => self.remove(token, ufid, now).err().map(Err),
             Request::RemoveAll => {
-                let all = self.planner.flows.ids();
-                self.planner.waiters.clear(token, all.iter().copied().collect());
-                self.remove_all(all, now);
+                let clearing = self.planner.waiters.clear(token);
+                self.walks.begin(Errand::Remove(Some(clearing)), now);
                 None
             }
             Request::Explain(flow) => {
@@ -298,27 +365,19 @@ impl Engine {
                 Some(Ok(Response::Done))
             }
             Request::Reconcile => {
-                // A pass that is under way does not count.
-                let places = self.places().into_iter();
-                let passes = places.map(|p| (p, if self.read_stats(p) { 1 } else { 2 }));
-                let passes: BTreeMap<Place, u32> = passes.collect();
-                self.planner.waiters.reconcile(token, passes);
+                // A round that is under way does not count.
+                let rounds = if self.begin_round() { 1 } else { 2 };
+                self.planner.waiters.reconcile(token, rounds);
                 None
             }
             Request::Close => {
                 self.closing = true;
-                self.remove_all(self.planner.flows.ids(), now);
+                self.walks.begin(Errand::Remove(None), now);
                 None
             }
         };
         if let Some(answer) = answer {
             self.planner.waiters.answer(token, answer);
-        }
-    }
-
-    fn remove_all(&mut self, all: Vec<FlowId>, now: Moment) {
-        for id in all {
-            self.planner.leave(id, Cause::Operator, now);
         }
     }
 
@@ -395,6 +454,7 @@ impl Engine {
                     known.leaving = None;
                 }
                 planner.change_actions(id, flow.actions.clone());
+                planner.stays_in_nic(id);
                 id
             }
             None => planner.flows.insert(record, &BTreeSet::new()),
@@ -441,7 +501,7 @@ impl Engine {
     /// Handles an event that a device reports by itself.
     fn provider_event(&mut self, provider: ProviderId, event: ProviderEvent, now: Moment) {
         match event {
-            ProviderEvent::Changed => self.next_stats = now,
+            ProviderEvent::Changed => self.next_round = now,
             ProviderEvent::Corrected { kind, megaflows, .. } => {
                 let name = self.planner.placer.name(provider);
                 self.planner.tally.corrections(&name, kind.name(), megaflows);
@@ -451,9 +511,11 @@ impl Engine {
     }
 
     fn lost(&mut self, provider: ProviderId, why: &str, now: Moment) {
-        if self.planner.placer.device(provider).is_some_and(Device::is_up) {
-            self.reading.remove(&Place::Nic(provider));
-            self.planner.lost(provider, why, now);
+        let Some(device) = self.planner.placer.device_mut(provider) else { return };
+        if device.is_up() {
+            device.lost(why);
+            self.walks.begin(Errand::Lost(provider, why.into()), now);
+            self.read(Place::Nic(provider), false, now);
         }
     }
 
@@ -469,12 +531,11 @@ impl Engine {
         // A new snapshot stands for new conditions, even if the capabilities are the same.
         if !Arc::ptr_eq(&device.admission, &admission) {
             device.admission = admission;
-            self.planner.try_refused_again(now);
+            self.walks.begin(Errand::TryAgain, now);
         }
     }
 
-    /// Handles a finished statistics pass: counts the hits, finds lost and foreign rules, and
-    /// lets idle megaflows go.
+    /// Handles the end of the reading of a place's statistics.
     fn statistics(
         &mut self,
         place: Place,
@@ -482,38 +543,54 @@ impl Engine {
         tables: Vec<TableUsage>,
         now: Moment,
     ) {
-        self.reading.remove(&place);
-        if let Place::Nic(provider) = place
-            && !self.planner.placer.device(provider).is_some_and(Device::is_up)
-        {
-            // The statistics were read before the device was lost.
+        if !self.answers(place) {
             return;
         }
+        if let Place::Nic(provider) = place {
+            self.planner.placer.table_usage(provider, tables);
+        }
         match (stats, place) {
-            (Ok(stats), _) => self.pass(place, &stats, now),
+            (Ok(stats), _) => {
+                self.readings(place, &stats, now);
+                if let Place::Nic(provider) = place
+                    && let Some(device) = self.planner.placer.device_mut(provider)
+                {
+                    device.read_at = now;
+                }
+                self.read(place, true, now);
+            }
             (Err(ProviderError::Gone(why)), Place::Nic(provider)) => {
                 self.lost(provider, &why, now);
             }
-            // The next pass tries again; the time of the last successful pass is a metric.
-            (Err(_), _) => self.pass_done(place),
-        }
-        match place {
-            Place::Nic(provider) => {
-                self.planner.placer.table_usage(provider, tables);
-                self.planner.exchange(provider, now);
-                if let Some(device) = self.planner.placer.device_mut(provider) {
-                    device.said_full = false;
-                }
-            }
-            Place::Host => self.rates_and_ages(now),
+            // The next round tries again; the time of the last successful one is a metric.
+            (Err(_), _) => self.read(place, false, now),
         }
     }
 
-    fn pass(&mut self, place: Place, stats: &[(Ufid, Stats)], now: Moment) {
-        let mut there = BTreeSet::new();
+    /// Returns true unless the place is a device that was lost. What was read before that is void.
+    fn answers(&self, place: Place) -> bool {
+        match place {
+            Place::Host => true,
+            Place::Nic(provider) => self.planner.placer.device(provider).is_some_and(Device::is_up),
+        }
+    }
+
+    /// The reading of a place has ended. When all places are read, the sweep begins.
+    fn read(&mut self, place: Place, is_whole: bool, now: Moment) {
+        let Planner { rounds, placer, .. } = &mut self.planner;
+        rounds.ended(place, is_whole);
+        if let Some(sweep) = rounds.sweep(|provider| placer.rivals(provider), now) {
+            self.walks.begin(Errand::Sweep(sweep), now);
+        }
+    }
+
+    /// Counts the hits that a part of a place's statistics shows, and finds foreign rules.
+    fn readings(&mut self, place: Place, stats: &[(Ufid, Stats)], now: Moment) {
+        if !self.answers(place) {
+            return;
+        }
         for (ufid, stats) in stats {
             let id = self.planner.flows.find(*ufid);
-            there.extend(id);
             let record = id.and_then(|id| self.planner.flows.get(id));
             let life = record.filter(|r| r.lives_in(place)).map(|r| r.residence(place).life);
             match (id, life) {
@@ -526,28 +603,6 @@ impl Engine {
                 _ => self.foreign(place, *ufid),
             }
         }
-        let lost = self.planner.flows.iter().filter(|(id, record)| {
-            let lives = record.lives_in(place) && record.residence(place).life == Life::Present;
-            lives && !there.contains(id)
-        });
-        for id in lost.map(|(id, _)| id).collect::<Vec<_>>() {
-            self.planner.repair(place, id, now);
-        }
-        if let Place::Nic(provider) = place
-            && let Some(device) = self.planner.placer.device_mut(provider)
-        {
-            device.read_at = now;
-        }
-        let name = self.planner.place_name(place);
-        self.planner.tally.reconciled(&name, now);
-        self.pass_done(place);
-    }
-
-    /// A pass over a place is done. If a request waits for a later pass, that pass begins now.
-    fn pass_done(&mut self, place: Place) {
-        if self.planner.waiters.pass_done(place) {
-            self.read_stats(place);
-        }
     }
 
     /// Removes a rule that carries our cookie and does not belong to a megaflow in this place.
@@ -559,35 +614,9 @@ impl Engine {
         }
     }
 
-    /// Updates the rates for the placement policy, and lets idle megaflows go.
-    fn rates_and_ages(&mut self, now: Moment) {
-        let interval = self.settings.stats_interval.as_secs_f64().max(0.001);
-        let mut idle = Vec::new();
-        let Planner { flows, placer, .. } = &mut self.planner;
-        for (id, record) in flows.iter_mut() {
-            let recent = u32::try_from(std::mem::take(&mut record.recent)).unwrap_or(u32::MAX);
-            record.rate += RATE_WEIGHT * (f64::from(recent) / interval - record.rate);
-            // Hits in the NIC are known up to its last reading only; later ones may not have been
-            // read yet.
-            let provider = record.provider.filter(|_| record.nic.life.forwards());
-            let device = provider.and_then(|provider| placer.device(provider));
-            let known_until = device.map_or(now, |device| device.read_at.min(now));
-            if record.is_idle(known_until, self.settings.max_idle) {
-                idle.push(id);
-            }
-        }
-        for id in idle {
-            self.planner.leave(id, Cause::Idle, now);
-        }
-    }
-
-    /// Adopts what a device held at start: known megaflows live on with their counters and keep
-    /// their owner; entries that can't be understood are removed.
+    /// Adopts entries that a device held at start: known megaflows live on with their counters and
+    /// keep their owner; entries that can't be understood are removed.
     fn adopt(&mut self, provider: ProviderId, mut found: Vec<Dumped>, now: Moment) {
-        if let Some(device) = self.planner.placer.device_mut(provider) {
-            device.known = true;
-            device.read_at = now;
-        }
         // The megaflows of the owner with the higher rank come first.
         found.sort_by_key(|dumped| Reverse(dumped.generation.owner()));
         let name = self.planner.placer.name(provider);
@@ -608,10 +637,19 @@ impl Engine {
             if self.closing {
                 self.planner.leave(id, Cause::Operator, now);
             }
-            self.revalidate_one(id, now);
             self.planner.plan(id, now);
             self.planner.recount(id, "adopted");
         }
+    }
+
+    /// All that a device held at start is adopted. Only now has the client learnt from all of it,
+    /// and is asked whether each megaflow is still right.
+    fn all_adopted(&mut self, provider: ProviderId, now: Moment) {
+        if let Some(device) = self.planner.placer.device_mut(provider) {
+            device.known = true;
+            device.read_at = now;
+        }
+        self.revalidate(now);
     }
 
     /// Takes over one dumped megaflow. Returns true if the device's entry for the megaflow goes
@@ -645,12 +683,13 @@ impl Engine {
         goes_on
     }
 
-    /// Returns all megaflows, by ufid.
-    fn views(&self, now: Moment) -> Vec<FlowView> {
+    /// Returns a page of megaflows.
+    fn page(&self, from: u32, now: Moment) -> Response {
         let Planner { flows, placer, .. } = &self.planner;
-        let mut views: Vec<FlowView> = flows.iter().map(|(_, r)| view(placer, r, now)).collect();
-        views.sort_unstable_by_key(|view| view.flow.ufid);
-        views
+        let (ids, next) = flows.slice(from, SLICE);
+        let records = ids.into_iter().filter_map(|id| flows.get(id));
+        let flows = records.map(|record| view(placer, record, now)).collect();
+        Response::Page { flows, next }
     }
 
     fn view(&self, id: FlowId, now: Moment) -> Vec<FlowView> {

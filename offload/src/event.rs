@@ -44,20 +44,35 @@ pub enum Event {
         /// One completion for each operation, in order.
         completions: Vec<Completion>,
     },
-    /// A statistics pass over a place is done.
+    /// A part of the statistics of a place; others follow.
+    StatsPart {
+        /// The place that is being read.
+        place: Place,
+        /// The statistics of some entries.
+        stats: Vec<(Ufid, Stats)>,
+    },
+    /// The reading of a place's statistics is done.
     Stats {
         /// The place that was read.
         place: Place,
-        /// The statistics of all entries, or why they could not be read.
+        /// The statistics of the last entries, or why they could not be read.
         stats: Result<Vec<(Ufid, Stats)>, ProviderError>,
         /// How full the place's tables are.
         tables: Vec<TableUsage>,
     },
-    /// The entries that a device held at start.
+    /// A part of the entries that a device held at start; others follow.
+    DumpedPart {
+        /// The provider that is being dumped.
+        provider: ProviderId,
+        /// Some entries that carry our cookie. Those of the owner with the higher rank come
+        /// before the others, over all parts.
+        found: Vec<Dumped>,
+    },
+    /// The last of the entries that a device held at start.
     Dumped {
         /// The provider that was dumped.
         provider: ProviderId,
-        /// All entries that carry our cookie.
+        /// The last entries that carry our cookie.
         found: Vec<Dumped>,
     },
     /// A provider reported something by itself.
@@ -85,6 +100,9 @@ pub enum Event {
     },
     /// Time passed.
     Tick,
+    /// Nothing happened: the engine goes on with what it has begun (see
+    /// [`Engine::has_more`](crate::Engine::has_more)).
+    Advance,
 }
 
 /// The answer to an upcall.

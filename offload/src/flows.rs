@@ -19,6 +19,8 @@ use crate::sets::{FlowId, Sets};
 #[derive(Default)]
 pub(super) struct Flows {
     slab: Slab<FlowRecord>,
+    /// All megaflows are before this place in the slab.
+    end: u32,
     by_ufid: HashMap<Ufid, FlowId, foldhash::fast::RandomState>,
     overlaps: OverlapIndex,
     pub(super) ranks: Ranks,
@@ -62,18 +64,17 @@ impl Flows {
     }
 
     /// Returns all megaflows.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowRecord)> {
         self.slab.iter().filter_map(|(index, record)| Some((id(index)?, record)))
     }
 
-    /// Returns all megaflows, to be changed as [`Flows::get_mut`] says.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (FlowId, &mut FlowRecord)> {
-        self.slab.iter_mut().filter_map(|(index, record)| Some((id(index)?, record)))
-    }
-
-    /// Returns the short names of all megaflows.
-    pub(super) fn ids(&self) -> Vec<FlowId> {
-        self.iter().map(|(id, _)| id).collect()
+    /// Returns the megaflows in a slice of the slab, and where the next slice begins; `None`
+    /// after the last one.
+    pub(super) fn slice(&self, from: u32, most: u32) -> (Vec<FlowId>, Option<u32>) {
+        let to = from.saturating_add(most).min(self.end);
+        let ids = (from..to).map(FlowId).filter(|id| self.get(*id).is_some()).collect();
+        (ids, (to < self.end).then_some(to))
     }
 
     /// Adds a new megaflow, which was narrowed because of these others.
@@ -82,6 +83,7 @@ impl Flows {
         let scope = record.scope();
         // The flow limit is far below the number of short names.
         let id = id(self.slab.insert(record)).unwrap_or(FlowId(u32::MAX));
+        self.end = self.end.max(id.0.saturating_add(1));
         self.by_ufid.insert(flow.ufid, id);
         self.overlaps.insert(&flow);
         because_of.iter().for_each(|other| self.ranks.narrowed_because_of(id, *other));
@@ -104,6 +106,9 @@ impl Flows {
         self.scopes.remove(record.scope(), id);
         for scope in &record.parent_of {
             self.parents.remove(*scope, id);
+        }
+        if self.slab.is_empty() {
+            self.end = 0;
         }
         let (waited, narrowed) = self.ranks.remove(id);
         Some((record, waited, narrowed))

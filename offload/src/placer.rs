@@ -2,21 +2,19 @@
 //!
 //! Admission decides first, then room, the budget of inserts and the rates.
 
-use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flow::{Megaflow, Moment, Reason, Reasons, Refusal, Refusals, TableUsage};
 
 use crate::device::Device;
-use crate::engine::each;
 use crate::event::ProviderId;
 use crate::flows::Flows;
 use crate::policy::Policy;
+use crate::queue::Queue;
 use crate::record::FlowRecord;
 use crate::request::{Explanation, Standing};
 use crate::residence::Life;
-use crate::sets::FlowId;
+use crate::sets::{FlowId, Least};
 
 /// The largest number of evictions per statistics pass: the table is not turned over at once.
 const EVICTIONS_PER_PASS: usize = 64;
@@ -25,16 +23,19 @@ const EVICTIONS_PER_PASS: usize = 64;
 pub(super) struct Placer {
     devices: Vec<Device>,
     policy: Box<dyn Policy>,
-    /// Megaflows that wait for a NIC.
-    waiting: BTreeSet<FlowId>,
-    /// When the waiting megaflows are tried next.
-    next: Moment,
+    pub(super) queue: Queue,
+}
+
+/// The candidates for an exchange in a provider that is short of room: the fastest of those that
+/// room alone keeps out, and the slowest of those that are in.
+pub(super) struct Rivals {
+    newcomers: Least,
+    victims: Least,
 }
 
 impl Placer {
     pub(super) fn new(policy: Box<dyn Policy>) -> Placer {
-        let (devices, waiting) = (Vec::new(), BTreeSet::new());
-        Placer { devices, policy, waiting, next: Moment::default() }
+        Placer { devices: Vec::new(), policy, queue: Queue::default() }
     }
 
     /// Adds a provider. The providers are tried in the order in which they were added.
@@ -63,16 +64,6 @@ impl Placer {
 
     pub(super) fn name(&self, provider: ProviderId) -> Arc<str> {
         self.device(provider).map_or_else(|| "?".into(), |device| Arc::clone(&device.name))
-    }
-
-    /// Has the megaflow wait for a NIC.
-    pub(super) fn wait(&mut self, id: FlowId) {
-        self.waiting.insert(id);
-    }
-
-    /// The megaflow does not wait any more.
-    pub(super) fn wait_no_more(&mut self, id: FlowId) {
-        self.waiting.remove(&id);
     }
 
     /// Returns the first provider that admits the megaflow. If no provider does, returns the
@@ -130,27 +121,16 @@ impl Placer {
         }
     }
 
-    /// Returns true if a provider may be given new megaflows now.
-    pub(super) fn takes(&mut self, now: Moment) -> bool {
-        self.devices.iter_mut().any(|device| device.takes(now))
+    /// Returns what megaflows wait for: a decision between the providers, and each provider that
+    /// answers.
+    pub(super) fn goals(&self) -> Vec<Option<ProviderId>> {
+        [None].into_iter().chain(self.up().map(Some)).collect()
     }
 
-    /// Returns the megaflows that may be tried now, the fastest first; none if the last try was
-    /// too short a time ago or no provider takes any.
-    pub(super) fn ready(&mut self, flows: &Flows, now: Moment) -> Vec<FlowId> {
-        if self.waiting.is_empty() || !self.takes(now) || now < self.next {
-            return Vec::new();
-        }
-        self.next = now + each(self.waiting.len());
-        self.fastest(flows, usize::MAX, |record| record.retry.is_none_or(|at| at <= now))
-    }
-
-    /// Returns the waiting megaflows for which `is` returns true, the fastest first and at most
-    /// `most`.
-    fn fastest(&self, flows: &Flows, most: usize, is: impl Fn(&FlowRecord) -> bool) -> Vec<FlowId> {
-        let waiting = self.waiting.iter().filter_map(|id| Some((*id, flows.get(*id)?)));
-        let rates = waiting.filter(|(_, record)| is(record)).map(|(id, record)| (record.rate, id));
-        first(rates.collect(), most, |a, b| b.total_cmp(a))
+    /// Returns true if a megaflow that waits for this may be tried now.
+    pub(super) fn takes(&mut self, goal: Option<ProviderId>, now: Moment) -> bool {
+        let Some(provider) = goal else { return true };
+        self.device_mut(provider).is_some_and(|device| device.takes(now))
     }
 
     /// Returns true if room is all that keeps the megaflow out of the provider.
@@ -163,22 +143,40 @@ impl Placer {
             && flows.scopes_without(&record.flow, provider).is_empty()
     }
 
-    /// Returns who is to exchange places in a provider that is short of room: pairs of a fast
-    /// newcomer and a slow victim, as far as the policy says.
-    pub(super) fn exchanges(&self, flows: &Flows, provider: ProviderId) -> Vec<(FlowId, FlowId)> {
-        if !self.device(provider).is_some_and(Device::short_of_room) {
-            return Vec::new();
+    /// Returns an empty list of candidates; `None` if the provider is not short of room.
+    pub(super) fn rivals(&self, provider: ProviderId) -> Option<Rivals> {
+        self.device(provider).is_some_and(Device::short_of_room).then(|| Rivals {
+            newcomers: Least::new(EVICTIONS_PER_PASS),
+            victims: Least::new(EVICTIONS_PER_PASS),
+        })
+    }
+
+    /// Takes a megaflow into the list of candidates if it belongs there.
+    pub(super) fn compete(
+        &self,
+        rivals: &mut Rivals,
+        provider: ProviderId,
+        flows: &Flows,
+        id: FlowId,
+    ) {
+        let Some(record) = flows.get(id) else { return };
+        // The bits of positive numbers are in the order of the numbers.
+        let key = record.rate.to_bits();
+        if record.provider == Some(provider) && record.nic.life == Life::Present {
+            if record.want_nic && record.leaving.is_none() {
+                rivals.victims.offer(key, id);
+            }
+        } else if rivals.newcomers.keeps(!key) && self.can_come(flows, record, provider) {
+            rivals.newcomers.offer(!key, id);
         }
-        let can_come = |record: &FlowRecord| self.can_come(flows, record, provider);
-        let newcomers = self.fastest(flows, EVICTIONS_PER_PASS, can_come);
-        let there = flows.iter().filter(|(_, record)| {
-            let comes_out = record.want_nic && record.leaving.is_none();
-            record.provider == Some(provider) && record.nic.life == Life::Present && comes_out
-        });
-        let rates = there.map(|(id, record)| (record.rate, id)).collect();
-        let victims = first(rates, EVICTIONS_PER_PASS, f64::total_cmp);
+    }
+
+    /// Returns who is to exchange places: pairs of a fast newcomer and a slow victim, as far as
+    /// the policy says.
+    pub(super) fn exchanges(&self, flows: &Flows, rivals: Rivals) -> Vec<(FlowId, FlowId)> {
         let rate = |id: &FlowId| flows.get(*id).map_or(0.0, |record| record.rate);
-        let pairs = newcomers.into_iter().zip(victims);
+        let newcomers = rivals.newcomers.into_sorted().into_iter();
+        let pairs = newcomers.zip(rivals.victims.into_sorted());
         pairs.take_while(|(n, v)| self.policy.displaces(rate(n), rate(v))).collect()
     }
 
@@ -201,20 +199,4 @@ impl Placer {
         };
         self.devices().map(explain).collect()
     }
-}
-
-/// Returns the ids of the first `most` entries in this order of rates. Selects them before
-/// sorting, so that a long list is not sorted for a few.
-fn first(
-    mut rates: Vec<(f64, FlowId)>,
-    most: usize,
-    order: fn(&f64, &f64) -> Ordering,
-) -> Vec<FlowId> {
-    let by = |a: &(f64, FlowId), b: &(f64, FlowId)| order(&a.0, &b.0).then(a.1.cmp(&b.1));
-    if most < rates.len() {
-        rates.select_nth_unstable_by(most, by);
-        rates.truncate(most);
-    }
-    rates.sort_unstable_by(by);
-    rates.into_iter().map(|(_, id)| id).collect()
 }

@@ -20,14 +20,16 @@ use crate::books::Books;
 use crate::event::{Cause, Place, ProviderId};
 use crate::flows::Flows;
 use crate::outbox::Outbox;
-use crate::placer::Placer;
+use crate::placer::{Placer, Rivals};
 use crate::policy::Policy;
 use crate::record::{FlowRecord, Obstacle};
 use crate::request::{FlowView, Refused};
 use crate::residence::{Life, scopes_of};
+use crate::rounds::Rounds;
 use crate::sets::FlowId;
 use crate::tally::Tally;
 use crate::waiters::Waiters;
+use crate::walks::SLICE;
 
 /// How long a megaflow that found the table full waits before it is tried again.
 pub(super) const RETRY_FULL: Duration = Duration::from_secs(2);
@@ -36,6 +38,17 @@ const RETRY_REMOVAL: Duration = Duration::from_millis(200);
 /// The number of failed removals, a second's worth, after which waiting requests are answered
 /// with the error.
 const REMOVALS: u32 = 5;
+
+/// When a refused megaflow is tried again.
+#[derive(Clone, Copy)]
+enum Again {
+    /// When the device's abilities change, or other actions are wanted.
+    Never,
+    /// When the megaflows of the next lookup are in the NIC.
+    WithChild,
+    /// From this moment on, when the provider takes megaflows; `None` if any provider will do.
+    At(Moment, Option<ProviderId>),
+}
 
 /// The next step for a megaflow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +108,7 @@ pub(super) struct Planner {
     pub(super) books: Books,
     pub(super) tally: Tally,
     pub(super) waiters: Waiters,
+    pub(super) rounds: Rounds,
     pub(super) out: Outbox,
     /// Megaflows whose next operation is not due yet, each with the moment at which it is.
     held: BTreeSet<(Moment, FlowId)>,
@@ -110,17 +124,21 @@ impl Planner {
             books: Books::default(),
             tally: Tally::of_host(HOST),
             waiters: Waiters::default(),
+            rounds: Rounds::default(),
             out: Outbox::default(),
             held: BTreeSet::new(),
             due: Vec::new(),
         }
     }
 
-    /// Plans the megaflows that other ones' changes made due.
-    pub(super) fn plan_due(&mut self, now: Moment) {
-        while let Some(id) = self.due.pop() {
+    /// Plans the megaflows that other ones' changes made due, at most a slice. Returns true if
+    /// there are more.
+    pub(super) fn plan_due(&mut self, now: Moment) -> bool {
+        for _ in 0..SLICE {
+            let Some(id) = self.due.pop() else { break };
             self.plan(id, now);
         }
+        !self.due.is_empty()
     }
 
     /// Asks for a megaflow's next operation, if one is due.
@@ -159,7 +177,7 @@ impl Planner {
             }
             Err(why) => {
                 self.tally.decided(&device.name, why.first.reason.code());
-                self.refuse(id, why, None, now);
+                self.refuse(id, why, Again::Never, now);
                 self.plan(id, now);
             }
         }
@@ -169,7 +187,7 @@ impl Planner {
     fn call_back(&mut self, id: FlowId) {
         if let Some(record) = self.flows.get_mut(id) {
             record.want_nic = false;
-            self.placer.wait(id);
+            self.wait(id, None, None);
         }
     }
 
@@ -210,30 +228,41 @@ impl Planner {
     /// A megaflow came into the NIC, left it or changed its actions there; `before` are the
     /// scopes that it pointed at until now. Parents that wait for the megaflow go on, and so do
     /// children that wait until the megaflow does not point at them any more.
-    fn chain_changed(&mut self, id: FlowId, before: Vec<u32>, now: Moment) {
+    fn chain_changed(&mut self, id: FlowId, before: Vec<u32>) {
         self.flows.reindex(id);
         let Some(record) = self.flows.get(id) else { return };
-        let scope = record.scope();
         let left = before.into_iter().filter(|scope| !record.nic.points_at(*scope));
         let children = left.flat_map(|scope| self.flows.of_scope(scope));
-        let children: Vec<FlowId> = children.filter(|child| *child != id).collect();
-        let came = scope != 0 && record.nic.life == Life::Present;
-        for child in children {
-            self.plan(child, now);
-        }
-        if came {
-            for parent in self.flows.parents_of(scope).collect::<Vec<_>>() {
-                self.place(parent, now);
+        self.due.extend(children.filter(|child| *child != id));
+        self.stays_in_nic(id);
+    }
+
+    /// If the megaflow is in the NIC to stay, the parents that wait for it are tried.
+    pub(super) fn stays_in_nic(&mut self, id: FlowId) {
+        let stays = |record: &&FlowRecord| {
+            record.scope() != 0 && record.nic.life == Life::Present && record.leaving.is_none()
+        };
+        let Some(record) = self.flows.get(id).filter(stays) else { return };
+        for parent in self.flows.parents_of(record.scope()).collect::<Vec<_>>() {
+            if self.flows.get(parent).is_some_and(FlowRecord::may_be_placed) {
+                self.wait(parent, None, None);
             }
+        }
+    }
+
+    /// Has the megaflow wait for the goal, a provider or a decision between them.
+    pub(super) fn wait(&mut self, id: FlowId, goal: Option<ProviderId>, at: Option<Moment>) {
+        if let Some(record) = self.flows.get(id) {
+            self.placer.queue.wait(id, goal, record.rate, at);
         }
     }
 
     /// Forgets a megaflow that is in no place any more.
     fn forget(&mut self, id: FlowId, now: Moment) {
-        self.placer.wait_no_more(id);
+        self.placer.queue.forget(id);
         let Some((record, waited, narrowed)) = self.flows.remove(id) else { return };
         let Planner { waiters, placer, .. } = self;
-        waiters.removed(id, || view(placer, &record, now));
+        waiters.removed(id, record.clearing, || view(placer, &record, now));
         let cause = record.leaving.map_or("gone", Cause::name);
         self.tally.removed(cause);
         if let Some(placement) = record.counted_as {
@@ -260,7 +289,7 @@ impl Planner {
     pub(super) fn change_actions(&mut self, id: FlowId, actions: Actions) {
         if let Some(children) = self.flows.set_actions(id, actions) {
             self.due.extend(children);
-            self.placer.wait(id);
+            self.wait(id, None, None);
         }
     }
 
@@ -292,7 +321,11 @@ impl Planner {
             _ => None,
         };
         if let Some(record) = self.flows.get_mut(id) {
-            record.residence_mut(place).carried_out(completion.result.is_ok(), sent.as_ref());
+            let residence = record.residence_mut(place);
+            residence.carried_out(completion.result.is_ok(), sent.as_ref());
+            if self.rounds.may_miss(place) {
+                residence.read_in = self.rounds.number();
+            }
             if place != Place::Host && record.nic.life == Life::Present && record.want_nic {
                 record.refused = None;
             }
@@ -311,7 +344,7 @@ impl Planner {
         let lost = matches!(completion.result, Err(ProviderError::NotFound));
         self.recount(id, if lost { "missing" } else { completion.kind.name() });
         if place != Place::Host {
-            self.chain_changed(id, scopes, now);
+            self.chain_changed(id, scopes);
         }
         self.plan(id, now);
         self.place(id, now);
@@ -327,6 +360,7 @@ impl Planner {
         now: Moment,
     ) -> Option<Hit> {
         let record = self.flows.get_mut(id)?;
+        record.residence_mut(place).read_in = self.rounds.number();
         let news = self.books.read(record, place, stats, now);
         let hit = news.used.map(|at| Hit { flow: record.flow.clone(), at });
         if news.went_back {
@@ -346,15 +380,20 @@ impl Planner {
         }
     }
 
-    /// Plans the megaflows that were held back until now.
-    pub(super) fn release_held(&mut self, now: Moment) {
-        while let Some((at, id)) = self.held.first().copied().filter(|(at, _)| *at <= now) {
+    /// Plans the megaflows that were held back until now, at most a slice. Returns true if there
+    /// are more.
+    pub(super) fn release_held(&mut self, now: Moment) -> bool {
+        for _ in 0..SLICE {
+            let Some((at, id)) = self.held.first().copied().filter(|(at, _)| *at <= now) else {
+                return false;
+            };
             self.held.remove(&(at, id));
             if let Some(record) = self.flows.get_mut(id) {
                 record.held = false;
             }
             self.plan(id, now);
         }
+        self.held.first().is_some_and(|(at, _)| *at <= now)
     }
 
     /// Counts a failed removal. A single failure may be temporary; after [`REMOVALS`] failures,
@@ -364,7 +403,7 @@ impl Planner {
         if record.leaving.is_some() && record.residence(place).stays() {
             record.failed_removals = record.failed_removals.saturating_add(1);
             if record.failed_removals >= REMOVALS {
-                self.waiters.removal_failed(id, record.flow.ufid, error);
+                self.waiters.removal_failed(id, record.clearing, record.flow.ufid, error);
             }
         }
     }
@@ -386,16 +425,15 @@ impl Planner {
                 if let Some(device) = self.placer.device_mut(provider) {
                     device.said_full = true;
                 }
-                self.refuse(id, refusal.clone().into(), Some(now + RETRY_FULL), now);
+                let again = Again::At(now + RETRY_FULL, Some(provider));
+                self.refuse(id, refusal.clone().into(), again, now);
             }
-            (Place::Nic(_), ProviderError::Unsupported(refusal)) => {
-                self.refuse(id, refusal.clone().into(), None, now);
+            (Place::Nic(_), ProviderError::Unsupported(_) | ProviderError::Invalid(_)) => {
+                self.refuse(id, error.refusal().into(), Again::Never, now);
             }
-            (Place::Nic(_), ProviderError::Invalid(_)) => {
-                self.refuse(id, error.refusal().into(), None, now);
-            }
-            (Place::Nic(_), ProviderError::Busy(_) | ProviderError::Overlap(_)) => {
-                self.refuse(id, error.refusal().into(), Some(now + RETRY_FULL), now);
+            (Place::Nic(provider), ProviderError::Busy(_) | ProviderError::Overlap(_)) => {
+                let again = Again::At(now + RETRY_FULL, Some(provider));
+                self.refuse(id, error.refusal().into(), again, now);
             }
             // The place is as wanted: the megaflow is installed already, or it is not there to be
             // removed.
@@ -440,7 +478,7 @@ impl Planner {
             None => {}
             Some(Err((provider, why))) => {
                 self.tally.decided(&self.placer.name(provider), why.first.reason.code());
-                self.refuse(id, why, None, now);
+                self.refuse(id, why, Again::Never, now);
             }
             Some(Ok(provider)) => self.place_in(id, provider, has_seat, now),
         }
@@ -452,11 +490,15 @@ impl Planner {
         // budget hold a megaflow up for moments only and need no reason.
         let obstacles = self.placer.obstacles(&self.flows, &record.flow, provider, has_seat);
         if let Some(why) = obstacles.into_refusals() {
-            return self.refuse(id, why, Some(now), now);
+            let again = match self.flows.chain_is_in(id, provider) {
+                true => Again::At(now, Some(provider)),
+                false => Again::WithChild,
+            };
+            return self.refuse(id, why, again, now);
         }
         let Some(device) = self.placer.device_mut(provider) else { return };
         if !device.is_ready() || !device.budget.take(now) {
-            return self.placer.wait(id);
+            return self.wait(id, Some(provider), None);
         }
         self.tally.decided(&device.name, "admitted");
         if let Some(record) = self.flows.get_mut(id) {
@@ -468,22 +510,30 @@ impl Planner {
         self.plan(id, now);
     }
 
-    /// Tries the megaflows that wait for budget, room, their children or the end of a retry time.
-    /// The pass ends when no hardware takes more.
-    pub(super) fn place_waiting(&mut self, now: Moment) {
-        for id in self.placer.ready(&self.flows, now) {
-            if !self.placer.takes(now) {
-                return;
+    /// Tries the megaflows that wait for hardware, at most a slice for each goal. Returns true if
+    /// there are more that may be tried now.
+    pub(super) fn place_waiting(&mut self, now: Moment) -> bool {
+        let mut has_more = self.placer.queue.ripen(now, SLICE);
+        for goal in self.placer.goals() {
+            let mut left = SLICE;
+            while self.placer.takes(goal, now) && self.placer.queue.has(goal) {
+                if left == 0 {
+                    has_more = true;
+                    break;
+                }
+                left -= 1;
+                if let Some(id) = self.placer.queue.pop(goal) {
+                    self.place(id, now);
+                }
             }
-            self.placer.wait_no_more(id);
-            self.place(id, now);
         }
+        has_more
     }
 
-    /// Exchanges megaflows after a statistics pass, if the provider is short of room: the slowest
-    /// megaflows are evicted, and the fastest waiting ones take their places.
-    pub(super) fn exchange(&mut self, provider: ProviderId, now: Moment) {
-        for (newcomer, victim) in self.placer.exchanges(&self.flows, provider) {
+    /// Exchanges megaflows in a provider that is short of room: the slowest megaflows are evicted,
+    /// and the fastest waiting ones take their places.
+    pub(super) fn exchange(&mut self, provider: ProviderId, rivals: Rivals, now: Moment) {
+        for (newcomer, victim) in self.placer.exchanges(&self.flows, rivals) {
             let Some(device) = self.placer.device_mut(provider) else { return };
             if !device.is_ready() || !device.budget.has(now) {
                 return;
@@ -491,7 +541,8 @@ impl Planner {
             let refusal = Refusal::new(Reason::TableFull, "evicted")
                 .detail("a faster megaflow took its place");
             self.tally.evictions += 1;
-            self.refuse(victim, refusal.into(), Some(now + RETRY_FULL), now);
+            let again = Again::At(now + RETRY_FULL, Some(provider));
+            self.refuse(victim, refusal.into(), again, now);
             self.plan(victim, now);
             if let Some(record) = self.flows.get_mut(newcomer) {
                 record.retry = Some(now);
@@ -502,26 +553,33 @@ impl Planner {
     }
 
     /// Notes why a megaflow is not in the NIC, and when it may be tried again.
-    fn refuse(&mut self, id: FlowId, why: Refusals, retry: Option<Moment>, now: Moment) {
+    fn refuse(&mut self, id: FlowId, why: Refusals, again: Again, now: Moment) {
         if let Some(record) = self.flows.get_mut(id) {
             let before = record.refused.take();
             let goes_on = before.filter(|before| before.why.first.reason == why.first.reason);
             record.want_nic = false;
             record.refused = Some(Obstacle { why, since: goes_on.map_or(now, |b| b.since) });
-            record.retry = retry;
+            record.retry = match again {
+                Again::Never => None,
+                Again::WithChild => Some(now),
+                Again::At(at, _) => Some(at),
+            };
         }
-        match retry {
-            Some(_) => self.placer.wait(id),
-            None => self.placer.wait_no_more(id),
+        match again {
+            Again::Never | Again::WithChild => self.placer.queue.forget(id),
+            Again::At(at, goal) => self.wait(id, goal, (at > now).then_some(at)),
         }
         self.recount(id, "refused");
     }
 
-    /// Has every refused megaflow tried again: a device can do more, or a reason is gone.
-    pub(super) fn try_refused_again(&mut self, now: Moment) {
-        for (id, record) in self.flows.iter_mut().filter(|(_, record)| record.refused.is_some()) {
+    /// Has a megaflow that is not in a NIC tried again: a device can do more, or a reason is gone.
+    pub(super) fn try_again(&mut self, id: FlowId, now: Moment) {
+        let Some(record) = self.flows.get_mut(id) else { return };
+        if record.refused.is_some() {
             record.retry.get_or_insert(now);
-            self.placer.wait(id);
+        }
+        if record.may_be_placed() {
+            self.wait(id, None, None);
         }
     }
 
@@ -534,28 +592,24 @@ impl Planner {
         let scopes = residence.scopes();
         residence.installed = None;
         if place != Place::Host {
-            self.chain_changed(id, scopes, now);
+            self.chain_changed(id, scopes);
         }
         self.plan(id, now);
     }
 
-    /// Handles the loss of a device: its megaflows go on in the host table, with their counts.
-    pub(super) fn lost(&mut self, provider: ProviderId, why: &str, now: Moment) {
-        let Some(device) = self.placer.device_mut(provider) else { return };
-        device.lost(why);
-        self.waiters.no_more_passes(Place::Nic(provider));
-        let another = self.placer.up().next().is_some();
-        let there = self.flows.iter().filter(|(_, record)| record.provider == Some(provider));
-        for id in there.map(|(id, _)| id).collect::<Vec<_>>() {
-            if let Some(record) = self.flows.get_mut(id) {
-                record.nic.lost();
-                record.provider = None;
-            }
-            self.flows.reindex(id);
-            let refusal = Refusal::new(Reason::DeviceGone, "device").detail(why);
-            self.refuse(id, refusal.into(), another.then_some(now), now);
-            self.plan(id, now);
+    /// Handles the loss of a megaflow's device: the megaflow goes on in the host table, with its
+    /// counts.
+    pub(super) fn lost(&mut self, id: FlowId, why: &str, now: Moment) {
+        if let Some(record) = self.flows.get_mut(id) {
+            record.nic.lost();
+            record.provider = None;
         }
+        self.flows.reindex(id);
+        let refusal = Refusal::new(Reason::DeviceGone, "device").detail(why);
+        let another = self.placer.up().next().is_some();
+        let again = if another { Again::At(now, None) } else { Again::Never };
+        self.refuse(id, refusal.into(), again, now);
+        self.plan(id, now);
     }
 
     /// Counts a megaflow under its current placement.

@@ -8,6 +8,7 @@ use flow::{Generation, Megaflow, Moment, Owner, Placement, Refusals};
 
 use crate::event::{Cause, Place, ProviderId};
 use crate::residence::{Life, Residence};
+use crate::waiters::ClearingId;
 
 /// Why a megaflow is not in the NIC.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(super) struct FlowRecord {
     pub owner: Owner,
     /// Why the megaflow is to be removed; `None` while it is wanted.
     pub leaving: Option<Cause>,
+    /// The first request for the removal of all megaflows that waits for this one's end.
+    pub clearing: Option<ClearingId>,
     /// The megaflow in the host table.
     pub host: Residence,
     /// The megaflow in a NIC table.
@@ -72,6 +75,7 @@ impl FlowRecord {
             flow,
             owner,
             leaving: None,
+            clearing: None,
             host: Residence::default(),
             nic: Residence::default(),
             provider: None,

@@ -12,8 +12,11 @@ pub struct Token(pub u64);
 /// A question or a command to the engine.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Asks for all megaflows. The answer is [`Response::Flows`].
-    Flows,
+    /// Asks for a page of megaflows, in no particular order. The answer is [`Response::Page`].
+    Flows {
+        /// Where the page begins: 0, or the end of the page before.
+        from: u32,
+    },
     /// Asks for one megaflow. The answer is [`Response::Flows`] with one element.
     Flow(Ufid),
     /// Installs a megaflow for an operator. The megaflow stays until it is removed and never
@@ -44,8 +47,16 @@ pub enum Request {
 pub enum Response {
     /// The request is done, and there is nothing to show.
     Done,
-    /// Megaflows, sorted by ufid.
+    /// Megaflows.
     Flows(Vec<FlowView>),
+    /// A page of megaflows, which may be empty.
+    Page {
+        /// The megaflows.
+        flows: Vec<FlowView>,
+        /// Where the next page begins; `None` if this is the last one. All pages together show
+        /// every megaflow that lives all the time, and none twice.
+        next: Option<u32>,
+    },
     /// One explanation per hardware provider.
     Explanation(Vec<Explanation>),
     /// Text that is shown as it is.

@@ -15,6 +15,8 @@ pub(super) struct Residence {
     pub sent: Option<Actions>,
     /// The hits that the place counted.
     pub account: Account,
+    /// The number of the last round of statistics in which the megaflow was read here.
+    pub read_in: u32,
 }
 
 impl Residence {

@@ -1,6 +1,6 @@
 //! Sets of megaflows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// The engine's own short name for a megaflow that it knows: its index in the slab of
 /// [`crate::flows::Flows`]. It is given to another megaflow when this one is forgotten.
@@ -44,5 +44,37 @@ impl<K: Ord + Copy> Sets<K> {
     /// Returns the megaflows of a key, in order.
     pub(super) fn of(&self, key: K) -> impl DoubleEndedIterator<Item = FlowId> + '_ {
         self.0.get(&key).into_iter().flatten().copied()
+    }
+}
+
+/// The megaflows with the least keys among many.
+#[derive(Debug)]
+pub(super) struct Least {
+    most: usize,
+    heap: BinaryHeap<(u64, FlowId)>,
+}
+
+impl Least {
+    /// Returns an empty set, which keeps at most this number.
+    pub(super) fn new(most: usize) -> Least {
+        Least { most, heap: BinaryHeap::new() }
+    }
+
+    /// Returns true if a megaflow with this key would be kept.
+    pub(super) fn keeps(&self, key: u64) -> bool {
+        self.heap.len() < self.most || self.heap.peek().is_some_and(|(worst, _)| key < *worst)
+    }
+
+    /// Takes the megaflow in if it is among the least so far.
+    pub(super) fn offer(&mut self, key: u64, id: FlowId) {
+        self.heap.push((key, id));
+        if self.heap.len() > self.most {
+            self.heap.pop();
+        }
+    }
+
+    /// Returns the megaflows, the least key first.
+    pub(super) fn into_sorted(self) -> Vec<FlowId> {
+        self.heap.into_sorted_vec().into_iter().map(|(_, id)| id).collect()
     }
 }

@@ -1,14 +1,29 @@
 //! Those who wait for answers: requests that are answered when a megaflow has settled or gone,
 //! when all megaflows of a moment are gone, or when the statistics are in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
 
 use flow::{ProviderError, Ufid};
 use hashbrown::HashMap;
 
-use crate::event::Place;
 use crate::request::{FlowView, RequestError, Response, Token};
 use crate::sets::FlowId;
+
+/// A request that removes all megaflows. Later requests have greater numbers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct ClearingId(pub(super) u32);
+
+/// The state of a request that removes all megaflows.
+struct Clearing {
+    id: ClearingId,
+    /// `None` once the request is answered.
+    token: Option<Token>,
+    /// The walk over all megaflows has ended.
+    walked: bool,
+    /// The number of megaflows that are still there, without those that an earlier request waits
+    /// for.
+    left: usize,
+}
 
 /// An answer, and the request that it belongs to.
 pub(super) type Reply = (Token, Result<Response, RequestError>);
@@ -18,11 +33,12 @@ pub(super) type Reply = (Token, Result<Response, RequestError>);
 pub(super) struct Waiters {
     /// Requests that wait until nothing is left to do for a megaflow. At most one waits for each.
     askers: HashMap<FlowId, Token, foldhash::fast::RandomState>,
-    /// Requests that wait until megaflows are gone, each with the megaflows that are still there.
-    clearing: Vec<(Token, BTreeSet<FlowId>)>,
-    /// Requests that wait for statistics, each with the number of passes that it still waits for
-    /// in each place. A pass that began before the request does not answer it.
-    reconciling: Vec<(Token, BTreeMap<Place, u32>)>,
+    /// Requests that wait until all megaflows of a moment are gone, in order.
+    clearing: VecDeque<Clearing>,
+    clearings: u32,
+    /// Requests that wait for statistics, each with the number of rounds that it still waits for.
+    /// A round that began before the request does not answer it.
+    reconciling: Vec<(Token, u32)>,
     replies: Vec<Reply>,
 }
 
@@ -67,11 +83,16 @@ impl Waiters {
 
     /// The megaflow is gone. The request that asked for its removal gets its final statistics,
     /// which `view` makes.
-    pub(super) fn removed(&mut self, id: FlowId, view: impl FnOnce() -> FlowView) {
-        for (_, left) in &mut self.clearing {
-            left.remove(&id);
+    pub(super) fn removed(
+        &mut self,
+        id: FlowId,
+        clearing: Option<ClearingId>,
+        view: impl FnOnce() -> FlowView,
+    ) {
+        if let Some(clearing) = clearing.and_then(|id| self.clearing_mut(id)) {
+            clearing.left -= 1;
+            self.answer_cleared();
         }
-        self.answer_cleared();
         if let Some(token) = self.askers.remove(&id) {
             self.answer(token, Ok(Response::Flows(vec![view()])));
         }
@@ -79,56 +100,70 @@ impl Waiters {
 
     /// The megaflow could not be removed yet, and the removal is tried again: the requests that
     /// wait for its end are told.
-    pub(super) fn removal_failed(&mut self, id: FlowId, ufid: Ufid, error: &ProviderError) {
+    pub(super) fn removal_failed(
+        &mut self,
+        id: FlowId,
+        clearing: Option<ClearingId>,
+        ufid: Ufid,
+        error: &ProviderError,
+    ) {
         let text = format!("{ufid} could not be removed yet: {error}; the removal is tried again");
         let refused = Err(RequestError::Refused(text));
-        let clearing = self.clearing.extract_if(.., |(_, left)| left.contains(&id));
-        let waiting = self.askers.remove(&id).into_iter().chain(clearing.map(|(token, _)| token));
+        let waits = |all: &&mut Clearing| clearing.is_some_and(|first| first <= all.id);
+        let clearing = self.clearing.iter_mut().filter(waits).filter_map(|all| all.token.take());
+        let waiting = self.askers.remove(&id).into_iter().chain(clearing);
         self.replies.extend(waiting.map(|token| (token, refused.clone())));
     }
 
-    /// Has the request wait until these megaflows are gone.
-    pub(super) fn clear(&mut self, token: Token, all: BTreeSet<FlowId>) {
-        self.clearing.push((token, all));
-        self.answer_cleared();
+    /// Has the request wait until all megaflows of this moment are gone. Each of them is to be
+    /// announced by [`Waiters::clears`], until [`Waiters::walked`].
+    pub(super) fn clear(&mut self, token: Token) -> ClearingId {
+        self.clearings += 1;
+        let id = ClearingId(self.clearings);
+        self.clearing.push_back(Clearing { id, token: Some(token), walked: false, left: 0 });
+        id
     }
 
+    /// The request waits for one more megaflow.
+    pub(super) fn clears(&mut self, id: ClearingId) {
+        if let Some(clearing) = self.clearing_mut(id) {
+            clearing.left += 1;
+        }
+    }
+
+    /// All megaflows that the request waits for are announced.
+    pub(super) fn walked(&mut self, id: ClearingId) {
+        if let Some(clearing) = self.clearing_mut(id) {
+            clearing.walked = true;
+            self.answer_cleared();
+        }
+    }
+
+    fn clearing_mut(&mut self, id: ClearingId) -> Option<&mut Clearing> {
+        self.clearing.iter_mut().find(|clearing| clearing.id == id)
+    }
+
+    /// Answers the requests whose megaflows are gone. A request also waits for the megaflows of
+    /// the earlier ones, which were there when it came.
     fn answer_cleared(&mut self) {
-        let cleared = self.clearing.extract_if(.., |(_, left)| left.is_empty());
-        self.replies.extend(cleared.map(|(token, _)| (token, Ok(Response::Done))));
-    }
-
-    /// Has the request wait for this number of passes over each place.
-    pub(super) fn reconcile(&mut self, token: Token, passes: BTreeMap<Place, u32>) {
-        self.reconciling.push((token, passes));
-    }
-
-    /// A pass over a place is done. Returns true if a request waits for a later pass, which has to
-    /// begin now.
-    pub(super) fn pass_done(&mut self, place: Place) -> bool {
-        let mut again = false;
-        for (_, passes) in &mut self.reconciling {
-            if let Some(left) = passes.get_mut(&place) {
-                *left -= 1;
-                again |= *left > 0;
-                passes.retain(|_, left| *left > 0);
-            }
+        while self.clearing.front().is_some_and(|first| first.walked && first.left == 0) {
+            let token = self.clearing.pop_front().and_then(|first| first.token);
+            self.replies.extend(token.map(|token| (token, Ok(Response::Done))));
         }
-        self.answer_reconciled();
-        again
     }
 
-    /// No pass over this place comes any more.
-    pub(super) fn no_more_passes(&mut self, place: Place) {
-        for (_, passes) in &mut self.reconciling {
-            passes.remove(&place);
-        }
-        self.answer_reconciled();
+    /// Has the request wait for this number of rounds of statistics.
+    pub(super) fn reconcile(&mut self, token: Token, rounds: u32) {
+        self.reconciling.push((token, rounds));
     }
 
-    fn answer_reconciled(&mut self) {
-        let done = self.reconciling.extract_if(.., |(_, passes)| passes.is_empty());
+    /// A round of statistics is done. Returns true if a request waits for another one, which has
+    /// to begin now.
+    pub(super) fn round_done(&mut self) -> bool {
+        self.reconciling.iter_mut().for_each(|(_, rounds)| *rounds -= 1);
+        let done = self.reconciling.extract_if(.., |(_, rounds)| *rounds == 0);
         self.replies.extend(done.map(|(token, _)| (token, Ok(Response::Done))));
+        !self.reconciling.is_empty()
     }
 
     /// Returns true if a request waits for statistics.

@@ -2,7 +2,7 @@
 
 use flow::{Actions, Completion, Dumped, Op, PortId, Stats, Ufid};
 
-use super::reply::Reply;
+use super::reply::{Parts, Reply};
 use crate::datapath::Snapshot;
 use crate::port::{Port, PortError};
 use crate::upcall::{Resolution, UpcallId};
@@ -14,7 +14,7 @@ pub(super) enum Command {
     Receive { port: PortId, frame: Vec<u8>, reply: Reply<bool> },
     AddPort { id: PortId, port: Box<dyn Port>, reply: Reply<Result<(), PortError>> },
     RemovePort { id: PortId, reply: Reply<Option<Box<dyn Port>>> },
-    Stats(Reply<Vec<(Ufid, Stats)>>),
+    Stats(Parts<(Ufid, Stats)>),
     Dump(Reply<Vec<Dumped>>),
     Snapshot(Reply<Box<Snapshot>>),
     Stop,

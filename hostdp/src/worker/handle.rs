@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 use flow::{Actions, Completion, Dumped, Op, PortId, Stats, Ufid};
 
 use super::command::Command;
-use super::reply::Reply;
+use super::reply::{Parts, Reply};
 use super::wake::Wake;
 use crate::datapath::Snapshot;
 use crate::port::{Port, PortError};
@@ -79,9 +79,9 @@ impl WorkerHandle {
         self.send(Command::RemovePort { id, reply })
     }
 
-    /// Statistics of all megaflows.
-    pub fn stats(&self, reply: Reply<Vec<(Ufid, Stats)>>) -> Result<(), WorkerGone> {
-        self.send(Command::Stats(reply))
+    /// Statistics of all megaflows, in parts.
+    pub fn stats(&self, parts: Parts<(Ufid, Stats)>) -> Result<(), WorkerGone> {
+        self.send(Command::Stats(parts))
     }
 
     /// All megaflows.

@@ -35,7 +35,7 @@ use task::Task;
 use wake::Wake;
 
 pub use handle::{WorkerGone, WorkerHandle};
-pub use reply::Reply;
+pub use reply::{Parts, Reply};
 
 /// A function that returns the time.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
@@ -216,7 +216,7 @@ impl Loop {
                 reply.send(self.datapath.add_port(id, port));
             }
             Command::RemovePort { id, reply } => reply.send(self.datapath.remove_port(id)),
-            Command::Stats(reply) => self.task = Some(Task::stats(self.datapath.table(), reply)),
+            Command::Stats(parts) => self.task = Some(Task::stats(parts)),
             Command::Dump(reply) => self.task = Some(Task::dump(self.datapath.table(), reply)),
             Command::Snapshot(reply) => reply.send(Box::new(self.datapath.snapshot())),
             // Handled by the loop itself.

@@ -2,6 +2,22 @@
 
 use crossbeam_channel::Sender;
 
+/// A function that takes an answer in parts; `true` comes with the last one, which may be empty.
+/// The worker calls it on its own thread; it must not block.
+pub struct Parts<T>(Box<dyn FnMut(Vec<T>, bool) + Send>);
+
+impl<T: Send + 'static> Parts<T> {
+    /// Calls a function with each part.
+    #[must_use]
+    pub fn with(function: impl FnMut(Vec<T>, bool) + Send + 'static) -> Parts<T> {
+        Parts(Box::new(function))
+    }
+
+    pub(super) fn send(&mut self, part: Vec<T>, is_last: bool) {
+        (self.0)(part, is_last);
+    }
+}
+
 /// A function that takes an answer. The worker calls it on its own thread; it must not block.
 pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
 

@@ -4,7 +4,7 @@ use std::vec::IntoIter;
 
 use flow::{Completion, Dumped, Op, Stats, Ufid};
 
-use super::reply::Reply;
+use super::reply::{Parts, Reply};
 use crate::table::{Cursor, FlowTable};
 
 /// A command that concerns many megaflows, with what is done of it. The commands behind it wait for
@@ -18,8 +18,7 @@ pub(super) enum Task {
     },
     Stats {
         cursor: Cursor,
-        found: Vec<(Ufid, Stats)>,
-        reply: Reply<Vec<(Ufid, Stats)>>,
+        parts: Parts<(Ufid, Stats)>,
     },
     Dump {
         cursor: Cursor,
@@ -37,9 +36,8 @@ impl Task {
         Task::Apply { next: None, rest: ops.into_iter(), done, reply }
     }
 
-    pub(super) fn stats(table: &FlowTable, reply: Reply<Vec<(Ufid, Stats)>>) -> Task {
-        let found = Vec::with_capacity(table.len());
-        Task::Stats { cursor: Cursor::default(), found, reply }
+    pub(super) fn stats(parts: Parts<(Ufid, Stats)>) -> Task {
+        Task::Stats { cursor: Cursor::default(), parts }
     }
 
     pub(super) fn dump(table: &FlowTable, reply: Reply<Vec<Dumped>>) -> Task {
@@ -60,12 +58,11 @@ impl Task {
                 done.extend(completion);
                 Some(Task::Apply { next, rest, done, reply })
             }
-            Task::Stats { cursor, mut found, reply } => {
-                match table.stats_slice(cursor, SLOTS, &mut found) {
-                    Some(cursor) => return Some(Task::Stats { cursor, found, reply }),
-                    None => reply.send(found),
-                }
-                None
+            Task::Stats { cursor, mut parts } => {
+                let mut found = Vec::with_capacity(SLOTS);
+                let next = table.stats_slice(cursor, SLOTS, &mut found);
+                parts.send(found, next.is_none());
+                next.map(|cursor| Task::Stats { cursor, parts })
             }
             Task::Dump { cursor, mut found, reply } => {
                 match table.dump_slice(cursor, SLOTS, &mut found) {

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op};
+use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, Stats, Ufid};
 
 use super::*;
 use crate::datapath::{Config, Snapshot};
@@ -77,9 +77,7 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     assert!(peers[0].send(&frame));
     assert_eq!(wait_for(&peers[1]), frame);
 
-    let (reply, answer) = unbounded();
-    worker.handle().stats(Reply::to(reply)).unwrap();
-    let stats = answer.recv_timeout(PATIENCE).unwrap();
+    let stats = wait_for_stats(read_stats(&worker));
     assert_eq!((stats[0].0, stats[0].1.counters.packets), (flow.ufid, 2));
     let (reply, answer) = unbounded();
     worker.handle().dump(Reply::to(reply)).unwrap();
@@ -88,6 +86,26 @@ fn a_miss_is_answered_and_the_packet_leaves() {
 
     let datapath = worker.stop().unwrap();
     assert_eq!(datapath.ledger().fresh.hits_first_pass.packets, 2);
+}
+
+type StatsParts = Receiver<(Vec<(Ufid, Stats)>, bool)>;
+
+fn read_stats(worker: &Worker) -> StatsParts {
+    let (send, parts) = unbounded();
+    let part = Parts::with(move |part, is_last| send.send((part, is_last)).unwrap());
+    worker.handle().stats(part).unwrap();
+    parts
+}
+
+fn wait_for_stats(parts: StatsParts) -> Vec<(Ufid, Stats)> {
+    let mut all = Vec::new();
+    loop {
+        let (part, is_last) = parts.recv_timeout(PATIENCE).unwrap();
+        all.extend(part);
+        if is_last {
+            return all;
+        }
+    }
 }
 
 /// Commands that take many steps are carried out in order, and packets go on in between.
@@ -102,8 +120,7 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
     let install = |port| Op::Install { flow: flow(port), generation: Generation(1) };
     let (reply, applied) = unbounded();
     worker.handle().apply((1..=MANY).map(install).collect(), Reply::to(reply.clone())).unwrap();
-    let (done, stats) = unbounded();
-    worker.handle().stats(Reply::to(done)).unwrap();
+    let stats = read_stats(&worker);
     let remove = (1..=MANY).map(|port| Op::Remove { ufid: flow(port).ufid }).collect();
     worker.handle().apply(remove, Reply::to(reply)).unwrap();
     let (done, dump) = unbounded();
@@ -118,7 +135,7 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
     }
     assert!(forwarded > 0);
     let all = MANY as usize;
-    assert_eq!(stats.recv_timeout(PATIENCE).unwrap().len(), all);
+    assert_eq!(wait_for_stats(stats).len(), all);
     assert_eq!(dump.recv_timeout(PATIENCE).unwrap().len(), 0);
     for _ in 0..2 {
         let done = applied.recv_timeout(PATIENCE).unwrap();

@@ -59,7 +59,9 @@ impl Engine {
             return refused(invalid.to_string());
         }
         Ok(match request {
-            Request::Flows => Response::Flows(self.flows.values().cloned().collect()),
+            Request::Flows { .. } => {
+                Response::Page { flows: self.flows.values().cloned().collect(), next: None }
+            }
             Request::Flow(ufid) => match self.flows.get(&ufid) {
                 Some(view) => Response::Flows(vec![view.clone()]),
                 None => return refused(format!("no flow {ufid}")),

@@ -21,7 +21,7 @@ use crate::limits;
 use crate::status::Status;
 use lan::{HOSTS, Lan, Net};
 use offload::Fault;
-use offload::{FlowView, Request, Response};
+use offload::{FlowView, Request};
 use replay::Timed;
 use report::{Outcome, Verdict};
 use rig::Rig;
@@ -170,10 +170,7 @@ fn tcp_counters(flows: &[FlowView]) -> (Counters, Counters) {
 
 fn flows_of(handle: &Handle) -> io::Result<Vec<FlowView>> {
     handle.request(Request::Reconcile).map_err(io::Error::other)?;
-    match handle.request(Request::Flows).map_err(io::Error::other)? {
-        Response::Flows(flows) => Ok(flows),
-        other => Err(io::Error::other(format!("unexpected answer {other:?}"))),
-    }
+    handle.flows().map_err(io::Error::other)
 }
 
 fn status_of(handle: &Handle) -> io::Result<Status> {

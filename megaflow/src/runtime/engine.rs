@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
-use flow::{Counters, Dumped, Moment, PortId, PortTraffic, Ufid};
+use flow::{Counters, Dumped, Moment, PortId, PortTraffic};
 use hostdp::port::LinkState;
-use hostdp::worker::{self, Reply as HostReply, Worker, WorkerHandle};
+use hostdp::worker::{self, Parts, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Resolution, Upcall, UpcallId};
 use metrics::Histogram;
 
@@ -93,6 +94,12 @@ impl EngineThread {
                 },
                 recv(asked) -> question => if let Ok(question) = question { self.asked(question) },
                 recv(ticks) -> _ => self.step(Event::Tick),
+                // What the engine has begun goes on while nothing else is there.
+                default(if self.engine.has_more() { Duration::ZERO } else { TICK }) => {}
+            }
+            // It also goes on, in turns, while other things keep coming.
+            if self.engine.has_more() {
+                self.step(Event::Advance);
             }
         }
         let told = self.stopping.take().map(|(_, told)| told).unwrap_or_default();
@@ -254,12 +261,15 @@ impl EngineThread {
             }
             Command::ReadStats(Place::Host) => {
                 let news = self.news.clone();
-                let done = HostReply::with(move |stats: Vec<(Ufid, flow::Stats)>| {
-                    let (stats, tables) = (Ok(stats), Vec::new());
-                    let event = Event::Stats { place: Place::Host, stats, tables };
+                let parts = Parts::with(move |stats, is_last| {
+                    let place = Place::Host;
+                    let event = match is_last {
+                        true => Event::Stats { place, stats: Ok(stats), tables: Vec::new() },
+                        false => Event::StatsPart { place, stats },
+                    };
                     let _ = news.send(News::Event(event));
                 });
-                let _ = self.host.stats(done);
+                let _ = self.host.stats(parts);
                 let news = self.news.clone();
                 let done = HostReply::with(move |snapshot: Box<hostdp::Snapshot>| {
                     let _ = news.send(News::Pass(snapshot));

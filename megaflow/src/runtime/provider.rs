@@ -1,5 +1,6 @@
 //! The thread that owns a hardware provider.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(super) struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The largest number of entries in one report to the engine.
+const PART: usize = 256;
 /// Longest wait for a job before the provider is asked for its events.
 const NEWS: Duration = Duration::from_millis(50);
 
@@ -146,7 +149,13 @@ impl Owner {
     fn dump(&mut self) {
         let mut found = Vec::new();
         match self.provider.dump(&mut found) {
-            Ok(()) => self.tell(Event::Dumped { provider: self.id, found }),
+            Ok(()) => {
+                let provider = self.id;
+                found.sort_by_key(|dumped| Reverse(dumped.generation.owner()));
+                let last =
+                    in_parts(found, |found| self.tell(Event::DumpedPart { provider, found }));
+                self.tell(Event::Dumped { provider, found: last });
+            }
             Err(error) => {
                 let event = ProviderEvent::Gone(error.to_string());
                 self.tell(Event::Provider { provider: self.id, event });
@@ -165,7 +174,10 @@ impl Owner {
             }
             Job::ReadStats => {
                 let mut all = Vec::new();
-                let stats = self.provider.stats(&mut all).map(|()| all);
+                let stats = self
+                    .provider
+                    .stats(&mut all)
+                    .map(|()| in_parts(all, |stats| self.tell(Event::StatsPart { place, stats })));
                 let traffic = self.traffic();
                 let tables = self.provider.tables();
                 let event = Event::Stats { place, stats, tables };
@@ -182,5 +194,18 @@ impl Owner {
                 self.provider.adopt(&found);
             }
         }
+    }
+}
+
+/// Hands out a long list in parts, each of which the engine takes in one step. Returns the last
+/// part.
+fn in_parts<T>(list: Vec<T>, hand_out: impl Fn(Vec<T>)) -> Vec<T> {
+    let mut list = list.into_iter();
+    loop {
+        let part: Vec<T> = list.by_ref().take(PART).collect();
+        if list.len() == 0 {
+            return part;
+        }
+        hand_out(part);
     }
 }

@@ -125,14 +125,18 @@ impl Desk {
         }
     }
 
+    /// Makes a step, and whatever the engine has begun with it.
     pub(super) fn step(&mut self, event: Event) {
         let commands = self.engine.step(event, self.now);
         self.take(commands);
+        while self.engine.has_more() {
+            let commands = self.engine.step(Event::Advance, self.now);
+            self.take(commands);
+        }
     }
 
     pub(super) fn ask(&mut self, token: u64, request: Request) {
-        let commands = self.engine.request_at(Token(token), request, self.now);
-        self.take(commands);
+        self.step(Event::Request { token: Token(token), request });
     }
 
     pub(super) fn later(&mut self, time: Duration) {

@@ -51,7 +51,7 @@ impl Engine {
 
 #[test]
 fn the_invariants_hold_whatever_happens() {
-    for seed in 0..150 {
+    for seed in 0..4000 {
         let mut world = World::new(seed);
         for round in 0..8 {
             for _ in 0..400 {
@@ -147,6 +147,51 @@ fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
         assert_eq!(commands.iter().find(to_nic).map(|c| format!("{c:?}")), None);
         assert!(commands.iter().any(|c| matches!(c, Command::Adopt { .. })));
     }
+}
+
+/// Whatever concerns all megaflows is done in slices: no step asks for more operations than a few
+/// slices have.
+#[test]
+fn no_step_grows_with_the_number_of_megaflows() {
+    const MANY: u16 = 400;
+    let mut desk = desk::Desk::new(1);
+    for station in 1..=MANY {
+        desk.upcall(station);
+        desk.settle();
+    }
+    let in_nic = |desk: &desk::Desk| {
+        let all = desk.engine.planner.flows.iter();
+        all.filter(|(_, record)| record.nic.life == Life::Present).count()
+    };
+    assert_eq!(in_nic(&desk), usize::from(MANY));
+    let mut longest = 0;
+    let mut steps = |desk: &mut desk::Desk, event: Event| {
+        let mut next = Some(event);
+        while let Some(event) = next {
+            let commands = desk.engine.step(event, desk.now);
+            let ops = commands.commands.iter().map(|command| match command {
+                Command::Apply { ops, .. } => ops.len(),
+                _ => 1,
+            });
+            longest = longest.max(ops.sum());
+            desk.take(commands);
+            next = desk.engine.has_more().then_some(Event::Advance);
+        }
+    };
+    // The device lists nothing any more: every rule is lost, and then the device itself.
+    let empty = || Event::Stats { place: desk::NIC, stats: Ok(Vec::new()), tables: Vec::new() };
+    steps(&mut desk, empty());
+    desk.settle();
+    assert_eq!(in_nic(&desk), usize::from(MANY), "the rules are back");
+    let event = flow::ProviderEvent::Gone("unplugged".to_owned());
+    steps(&mut desk, Event::Provider { provider: ProviderId(0), event });
+    assert_eq!(in_nic(&desk), 0);
+    steps(&mut desk, Event::Request { token: Token(1), request: Request::RemoveAll });
+    assert!(desk.replies.is_empty());
+    desk.settle();
+    assert!(matches!(desk.replies[&Token(1)], Ok(Response::Done)));
+    assert!(desk.engine.is_empty());
+    assert!(longest > 0 && longest <= 4 * crate::walks::SLICE as usize, "{longest}");
 }
 
 /// A cable is pulled: the same step revalidates the megaflows that output to the port, without

@@ -319,7 +319,7 @@ fn the_fastest_of_those_that_wait_comes_first_and_nobody_goes_for_nothing() {
     }
     let rates = [(&slow, 1), (&fast, 1000), (&other, 2)];
     let stats = rates.map(|(flow, packets)| (flow.ufid, counted(packets))).to_vec();
-    desk.stats(Place::Host, stats);
+    desk.stats(Place::Host, stats.clone());
     desk.step(Event::Dumped { provider, found: Vec::new() });
     desk.later(Duration::from_secs(1));
     assert_eq!(desk.nic[&provider].front().map(flow::Op::ufid), Some(fast.ufid));
@@ -327,6 +327,7 @@ fn the_fastest_of_those_that_wait_comes_first_and_nobody_goes_for_nothing() {
     let full = Refusal::new(Reason::TableFull, "table");
     desk.done(NIC, Err(ProviderError::Full(full)));
     desk.stats(NIC, Vec::new());
+    desk.stats(Place::Host, stats);
     desk.later(Duration::from_secs(1));
     desk.settle();
     assert!(!desk.engine.planner.placer.device(ProviderId(0)).unwrap().short_of_room());

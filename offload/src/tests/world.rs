@@ -236,6 +236,10 @@ impl World {
                     if fault == Some(1) {
                         all.pop();
                     }
+                    while all.len() > 5 {
+                        let stats = all.drain(..5).collect();
+                        self.events.push_back(Event::StatsPart { place, stats });
+                    }
                     Ok(all)
                 };
                 // Some devices report how full they are, others only refuse.
@@ -319,7 +323,8 @@ impl World {
                     self.step(event);
                 }
             }
-            95..=96 => {
+            95 => self.advance(),
+            96 => {
                 self.now = self.now + Duration::from_millis(10 + self.dice.roll(100));
                 self.step(Event::Tick);
             }
@@ -330,6 +335,12 @@ impl World {
             99 if self.dice.roll(30) == 0 => self.delete_behind_our_back(),
             99 if self.dice.roll(400) == 0 && self.nic_up => self.unplug(),
             _ => {}
+        }
+    }
+
+    fn advance(&mut self) {
+        if self.engine.has_more() {
+            self.step(Event::Advance);
         }
     }
 
@@ -389,6 +400,8 @@ impl World {
         for _ in 0..100_000 {
             if let Some(event) = self.events.pop_front().or_else(|| self.upcalls.pop_front()) {
                 self.step(event);
+            } else if self.engine.has_more() {
+                self.advance();
             } else if !self.host.queue.is_empty() {
                 self.work(Place::Host);
             } else if !self.nic.queue.is_empty() {
@@ -403,7 +416,7 @@ impl World {
     /// Lets time pass until nothing is held back any more: operations that failed for a while are
     /// tried again.
     pub(super) fn settle(&mut self) {
-        for _ in 0..10 {
+        for _ in 0..30 {
             self.drain();
             self.now = self.now + Duration::from_millis(50);
             self.step(Event::Tick);
@@ -416,12 +429,22 @@ impl World {
         self.carry(commands);
         self.drain();
         assert_eq!(self.replies.remove(&Token(0)).map(|r| r.is_ok()), Some(true));
-        let commands = self.engine.request_at(Token(1), Request::Flows, self.now);
-        self.carry(commands);
-        match self.replies.remove(&Token(1)) {
-            Some(Ok(Response::Flows(flows))) => flows,
-            other => panic!("{other:?}"),
+        let mut all = Vec::new();
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let request = Request::Flows { from: start };
+            let commands = self.engine.request_at(Token(1), request, self.now);
+            self.carry(commands);
+            match self.replies.remove(&Token(1)) {
+                Some(Ok(Response::Page { flows, next })) => {
+                    all.extend(flows);
+                    from = next;
+                }
+                other => panic!("{other:?}"),
+            }
         }
+        all.sort_unstable_by_key(|view| view.flow.ufid);
+        all
     }
 
     /// Checks the invariants at a quiet point.
@@ -444,6 +467,13 @@ impl World {
             if let Some((installed, _)) = self.nic.entries.get(&view.flow.ufid) {
                 assert_eq!(installed.actions, view.flow.actions, "seed {seed}: (I5) nic");
             }
+        }
+        let flows = &self.engine.planner.flows;
+        for (id, record) in flows.iter().filter(|(_, record)| record.may_be_placed()) {
+            let why = record.refusal().map(|refused| refused.why.first.reason);
+            let waits = why == Some(Reason::Recirculation) && self.nic_up;
+            let is_in = flows.chain_is_in(id, ProviderId(0));
+            assert!(!waits || !is_in, "seed {seed}: a parent waits for a child that is there");
         }
         let nic = self.engine.hits(ProviderId(0)).first;
         let host = self.engine.first_pass_host();

@@ -172,7 +172,7 @@ pub(crate) fn status(context: &Context) -> Result<Status, String> {
 
 /// Returns all megaflows, by ufid.
 pub(crate) fn all_flows(context: &Context) -> Result<Vec<FlowView>, String> {
-    flows(context, Request::Flows)
+    context.handle.flows().map_err(|error| error.to_string())
 }
 
 fn flows(context: &Context, request: Request) -> Result<Vec<FlowView>, String> {

@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use flow::Placement;
 
-use super::{Context, all_flows, flows as ask_flows, port_names, status};
+use super::{Context, all_flows, port_names, status};
 use crate::control::filter::Filter;
 use crate::control::view::{Flow, State};
-use ::offload::{FlowView, Request};
+use ::offload::FlowView;
 
 /// Returns the megaflows as a JSON list; the parameters are `[all|host|nic|refused] [FILTER]`.
 pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String> {
@@ -64,7 +64,7 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<String, String> {
 /// megaflow with several reasons is counted under each.
 pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
     let mut counts: BTreeMap<&str, (u64, BTreeMap<&str, u64>)> = BTreeMap::new();
-    let flows = ask_flows(context, Request::Flows)?;
+    let flows = all_flows(context)?;
     for refused in flows.iter().filter_map(|view| view.refused.as_ref()) {
         let mut of_flow: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for refusal in refused.why.iter() {
