@@ -95,7 +95,12 @@ struct OpenCard {
 }
 
 fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
-    let mut datapath = hostdp::Datapath::new(hostdp::Config { seed: seed(), ..Default::default() });
+    let flow_limit = config.datapath.flow_limit;
+    let mut datapath = hostdp::Datapath::new(hostdp::Config {
+        seed: seed(),
+        flow_limit,
+        ..hostdp::Config::default()
+    });
     // Interfaces that may belong to another datapath come first, ports that opening creates come
     // last.
     let mut card = None;
@@ -115,7 +120,9 @@ fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
         })),
         ClientKind::None => Box::new(none::NoClient),
     };
-    let mut engine = Engine::new(Settings::default(), client, Box::new(ByRate));
+    let max_idle = config.datapath.max_idle;
+    let settings = Settings { flow_limit, max_idle, ..Settings::default() };
+    let mut engine = Engine::new(settings, client, Box::new(ByRate));
     let mut providers: Vec<Box<dyn Provider>> = Vec::new();
     for provider in &config.providers {
         let opened: Box<dyn Provider> = match &provider.kind {

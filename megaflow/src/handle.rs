@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use flow::{Dumped, PortId};
 use offload::{FlowView, Request, RequestError, Response};
 
@@ -51,6 +51,19 @@ impl StopFlag {
 pub struct Handle {
     questions: Sender<Ask>,
     stop: StopFlag,
+}
+
+/// A question that is being answered.
+pub struct Pending<T>(Receiver<Result<T, RequestError>>);
+
+impl<T> Pending<T> {
+    /// Waits for the answer.
+    pub fn wait(self) -> Result<T, RequestError> {
+        let late = RequestError::Timeout(PATIENCE.as_secs());
+        self.0
+            .recv_timeout(PATIENCE)
+            .map_err(|e| if e.is_timeout() { late } else { RequestError::Stopping })?
+    }
 }
 
 /// The longest wait for an answer. The engine answers in microseconds unless a device hangs.
@@ -113,12 +126,18 @@ impl Handle {
         self.ask(Ask::Exit)
     }
 
+    /// Sends a request to the engine, and returns while it is carried out.
+    pub fn begin(&self, request: Request) -> Result<Pending<Response>, RequestError> {
+        self.put(|reply| Ask::Engine(request, reply))
+    }
+
     fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<T, RequestError> {
+        self.put(question)?.wait()
+    }
+
+    fn put<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<Pending<T>, RequestError> {
         let (reply, answer) = bounded(1);
-        let late = RequestError::Timeout(PATIENCE.as_secs());
         self.questions.send(question(reply)).map_err(|_| RequestError::Stopping)?;
-        answer
-            .recv_timeout(PATIENCE)
-            .map_err(|e| if e.is_timeout() { late } else { RequestError::Stopping })?
+        Ok(Pending(answer))
     }
 }

@@ -8,11 +8,11 @@ use flow::conservation::Hits;
 use flow::{
     Actions, Admission, Answer, Client, Completion, Counters, Dumped, Key, Learning, Megaflow,
     Moment, Op, Owner, PortId, PortLink, ProviderError, ProviderEvent, Stats, TableUsage, Ufid,
-    Upcall, UpcallReason, Verdict,
+    Upcall, Verdict,
 };
 
 use crate::device::{Budget, Device};
-use crate::event::{Answered, Cause, Command, Commands, Event, Place, ProviderId};
+use crate::event::{Answered, Cause, Command, Commands, Event, Place, ProviderId, UpcallPacket};
 use crate::planner::{Hit, Planner, view};
 use crate::policy::Policy;
 use crate::record::FlowRecord;
@@ -21,6 +21,7 @@ use crate::residence::Life;
 use crate::sets::FlowId;
 use crate::settings::Settings;
 use crate::tally::Tally;
+use crate::waiters::Asker;
 use crate::walks::{Errand, SLICE, Walks};
 
 /// The engine. The crate's text describes it.
@@ -100,8 +101,8 @@ impl Engine {
     /// The time that a step takes does not grow with the number of megaflows.
     pub fn step(&mut self, event: Event, now: Moment) -> Commands {
         match event {
-            Event::Upcall { id, key, frame, reason } => {
-                self.upcall(id, &key, &frame, &reason, now);
+            Event::Upcalls(packets) => {
+                packets.iter().for_each(|packet| self.upcall(packet, now));
             }
             Event::Completed { place, completions } => self.completed(place, &completions, now),
             Event::StatsPart { place, stats } => self.readings(place, &stats, now),
@@ -227,22 +228,16 @@ impl Engine {
         begins
     }
 
-    fn upcall(
-        &mut self,
-        id: Option<u64>,
-        key: &Key,
-        frame: &[u8],
-        reason: &UpcallReason,
-        now: Moment,
-    ) {
+    fn upcall(&mut self, packet: &UpcallPacket, now: Moment) {
+        let UpcallPacket { id, key, frame, reason } = packet;
         let answer = match self.client.upcall(Upcall { key, frame, reason }, now) {
             Answer::Execute(actions) => Answered::Execute(actions),
             Answer::Install(flow) => self.wanted(key, flow, now),
         };
         match (id, answer) {
-            (Some(id), answer) => self.planner.out.answer(Command::Resolve { id, answer }),
+            (Some(id), answer) => self.planner.out.answer(Command::Resolve { id: *id, answer }),
             (None, Answered::Execute(actions)) if !actions.is_empty() => {
-                let command = Command::Execute { port: key.port(), frame: frame.to_vec(), actions };
+                let command = Command::Execute { port: key.port(), frame: frame.clone(), actions };
                 self.planner.out.answer(command);
             }
             // The packet itself was forwarded already; this was a copy for the client.
@@ -344,7 +339,17 @@ impl Engine {
             Request::Flow(ufid) => {
                 Some(self.known(ufid).map(|id| Response::Flows(self.view(id, now))))
             }
-            Request::Install(flow) => self.install(token, &flow, now).err().map(Err),
+            Request::Install(flow) => self.install(Asker::One(token), &flow, now).err().map(Err),
+            Request::InstallAll(flows) => {
+                self.planner.waiters.begin_batch(token, flows.len());
+                for (place, flow) in flows.iter().enumerate() {
+                    let asker = Asker::OneOf(token, place);
+                    if let Err(error) = self.install(asker, flow, now) {
+                        self.planner.waiters.tell(asker, Err(error));
+                    }
+                }
+                None
+            }
             Request::Replace(ufid, actions) => {
                 self.replace(token, ufid, actions, now).err().map(Err)
             }
@@ -390,7 +395,7 @@ impl Engine {
         if self.planner.waiters.is_asked(id) {
             return Err(RequestError::is_changing(ufid));
         }
-        self.planner.waiters.ask(id, token);
+        self.planner.waiters.ask(id, Asker::One(token));
         Ok(())
     }
 
@@ -423,7 +428,7 @@ impl Engine {
 
     fn install(
         &mut self,
-        token: Token,
+        asker: Asker,
         flow: &Arc<Megaflow>,
         now: Moment,
     ) -> Result<(), RequestError> {
@@ -435,7 +440,7 @@ impl Engine {
         let limit = self.settings.flow_limit;
         flows.may_install(flow, &others, limit, |id| waiters.is_asked(id))?;
         let id = self.take_in(FlowRecord::new(flow.clone(), Owner::Operator, now), &others, now);
-        self.planner.waiters.ask(id, token);
+        self.planner.waiters.ask(id, asker);
         self.planner.recount(id, "new");
         self.planner.plan(id, now);
         Ok(())

@@ -22,21 +22,26 @@ pub enum Place {
     Nic(ProviderId),
 }
 
+/// A packet for the client.
+#[derive(Clone, Debug)]
+pub struct UpcallPacket {
+    /// The upcall's number, which the answer names; `None` for a copy that an action sent up,
+    /// which needs no answer.
+    pub id: Option<u64>,
+    /// The packet's key.
+    pub key: Box<Key>,
+    /// The packet's frame at the time of the upcall.
+    pub frame: Vec<u8>,
+    /// The reason of the upcall.
+    pub reason: UpcallReason,
+}
+
 /// An event that the engine takes in.
 #[derive(Clone)]
 pub enum Event {
-    /// A packet missed the host table, or an action sent a copy of it up.
-    Upcall {
-        /// The upcall's number, which the answer names; `None` for a copy that an action sent up,
-        /// which needs no answer.
-        id: Option<u64>,
-        /// The packet's key.
-        key: Box<Key>,
-        /// The packet's frame at the time of the upcall.
-        frame: Vec<u8>,
-        /// The reason of the upcall.
-        reason: UpcallReason,
-    },
+    /// Packets missed the host table, or an action sent copies of them up. They are answered in
+    /// order.
+    Upcalls(Vec<UpcallPacket>),
     /// A place has completed a batch of operations.
     Completed {
         /// The place that carried the batch out.

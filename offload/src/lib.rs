@@ -42,7 +42,7 @@ mod walks;
 
 pub use device::Budget;
 pub use engine::{DeviceView, Engine};
-pub use event::{Answered, Cause, Command, Commands, Event, Place, ProviderId};
+pub use event::{Answered, Cause, Command, Commands, Event, Place, ProviderId, UpcallPacket};
 pub use policy::{ByRate, Policy};
 pub use request::{
     Explanation, FlowView, Refused, Request, RequestError, Response, Standing, Token,

@@ -22,6 +22,9 @@ pub enum Request {
     /// Installs a megaflow for an operator. The megaflow stays until it is removed and never
     /// expires.
     Install(Arc<Megaflow>),
+    /// Installs many megaflows as [`Request::Install`] does one; a few hundred at most, as all are
+    /// begun in one step. The answer is [`Response::Installed`].
+    InstallAll(Vec<Arc<Megaflow>>),
     /// Changes the actions of a megaflow.
     Replace(Ufid, Actions),
     /// Removes a megaflow. The answer is [`Response::Flows`] with its final statistics.
@@ -56,6 +59,12 @@ pub enum Response {
         /// Where the next page begins; `None` if this is the last one. All pages together show
         /// every megaflow that lives all the time, and none twice.
         next: Option<u32>,
+    },
+    /// The request to install many megaflows is done.
+    Installed {
+        /// The places of the megaflows that could not be installed, each with its error. All
+        /// others are installed.
+        failed: Vec<(usize, RequestError)>,
     },
     /// One explanation per hardware provider.
     Explanation(Vec<Explanation>),

@@ -25,6 +25,22 @@ struct Clearing {
     left: usize,
 }
 
+/// Who waits until nothing is left to do for a megaflow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    /// A request for this megaflow alone.
+    One(Token),
+    /// A request for many megaflows, and this one's place among them.
+    OneOf(Token, usize),
+}
+
+/// The state of a request for many megaflows.
+struct Batch {
+    /// The number of megaflows that something is left to do for.
+    left: usize,
+    failed: Vec<(usize, RequestError)>,
+}
+
 /// An answer, and the request that it belongs to.
 pub(super) type Reply = (Token, Result<Response, RequestError>);
 
@@ -32,7 +48,8 @@ pub(super) type Reply = (Token, Result<Response, RequestError>);
 #[derive(Default)]
 pub(super) struct Waiters {
     /// Requests that wait until nothing is left to do for a megaflow. At most one waits for each.
-    askers: HashMap<FlowId, Token, foldhash::fast::RandomState>,
+    askers: HashMap<FlowId, Asker, foldhash::fast::RandomState>,
+    batches: HashMap<Token, Batch, foldhash::fast::RandomState>,
     /// Requests that wait until all megaflows of a moment are gone, in order.
     clearing: VecDeque<Clearing>,
     clearings: u32,
@@ -53,9 +70,38 @@ impl Waiters {
         std::mem::take(&mut self.replies)
     }
 
+    /// Begins a request for this number of megaflows. Each of them is to be asked for, or to be
+    /// answered at once.
+    pub(super) fn begin_batch(&mut self, token: Token, megaflows: usize) {
+        self.batches.insert(token, Batch { left: megaflows, failed: Vec::new() });
+        self.answer_batch(token);
+    }
+
+    fn answer_batch(&mut self, token: Token) {
+        if self.batches.get(&token).is_some_and(|batch| batch.left == 0)
+            && let Some(Batch { failed, .. }) = self.batches.remove(&token)
+        {
+            self.answer(token, Ok(Response::Installed { failed }));
+        }
+    }
+
+    /// Tells one who waits for a megaflow how it went.
+    pub(super) fn tell(&mut self, asker: Asker, how: Result<Response, RequestError>) {
+        match asker {
+            Asker::One(token) => self.answer(token, how),
+            Asker::OneOf(token, place) => {
+                if let Some(batch) = self.batches.get_mut(&token) {
+                    batch.left -= 1;
+                    batch.failed.extend(how.err().map(|error| (place, error)));
+                }
+                self.answer_batch(token);
+            }
+        }
+    }
+
     /// Has the request wait until nothing is left to do for the megaflow.
-    pub(super) fn ask(&mut self, id: FlowId, token: Token) {
-        self.askers.insert(id, token);
+    pub(super) fn ask(&mut self, id: FlowId, asker: Asker) {
+        self.askers.insert(id, asker);
     }
 
     /// Returns true if a request waits for the megaflow.
@@ -65,19 +111,19 @@ impl Waiters {
 
     /// Nothing is left to do for the megaflow.
     pub(super) fn settled(&mut self, id: FlowId) {
-        if let Some(token) = self.askers.remove(&id) {
-            self.answer(token, Ok(Response::Done));
+        if let Some(asker) = self.askers.remove(&id) {
+            self.tell(asker, Ok(Response::Done));
         }
     }
 
     /// The host table refused the megaflow.
     pub(super) fn refused(&mut self, id: FlowId, ufid: Ufid, error: &ProviderError) {
-        if let Some(token) = self.askers.remove(&id) {
+        if let Some(asker) = self.askers.remove(&id) {
             let text = match error {
                 ProviderError::Invalid(invalid) => invalid.to_string(),
                 _ => format!("{ufid}: {error}"),
             };
-            self.answer(token, Err(RequestError::Refused(text)));
+            self.tell(asker, Err(RequestError::Refused(text)));
         }
     }
 
@@ -93,8 +139,8 @@ impl Waiters {
             clearing.left -= 1;
             self.answer_cleared();
         }
-        if let Some(token) = self.askers.remove(&id) {
-            self.answer(token, Ok(Response::Flows(vec![view()])));
+        if let Some(asker) = self.askers.remove(&id) {
+            self.tell(asker, Ok(Response::Flows(vec![view()])));
         }
     }
 
@@ -111,8 +157,10 @@ impl Waiters {
         let refused = Err(RequestError::Refused(text));
         let waits = |all: &&mut Clearing| clearing.is_some_and(|first| first <= all.id);
         let clearing = self.clearing.iter_mut().filter(waits).filter_map(|all| all.token.take());
-        let waiting = self.askers.remove(&id).into_iter().chain(clearing);
-        self.replies.extend(waiting.map(|token| (token, refused.clone())));
+        self.replies.extend(clearing.map(|token| (token, refused.clone())));
+        if let Some(asker) = self.askers.remove(&id) {
+            self.tell(asker, refused);
+        }
     }
 
     /// Has the request wait until all megaflows of this moment are gone. Each of them is to be

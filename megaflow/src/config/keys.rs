@@ -28,6 +28,12 @@ keys! {
         "CPU core of the forwarding thread; without it the kernel chooses. One for now.";
     "[datapath]" "client" "`l2` or `none`"
         "Who answers upcalls: the MAC-learning switch (without the key), or nobody.";
+    "[datapath]" "flow_limit" "1 to 4000000"
+        "The largest number of megaflows; 200000 without it. At the limit, packets without a \
+         megaflow are forwarded one by one, and an operator's megaflow is refused.";
+    "[datapath]" "max_idle" "100 to 3600000"
+        "Milliseconds without a packet after which a client's megaflow is removed; 10000 without \
+         it.";
     "[[port]]" "name" "string" "Unique, printable, no spaces. Required.";
     "[[port]]" "type" "`system`, `internal`, `tap`, `pcap`, `fpga`"
         "An interface that exists; a tap interface named like the port; a tap interface with a \

@@ -14,6 +14,7 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flow::PortId;
 
@@ -43,6 +44,10 @@ pub struct Datapath {
     pub worker: Option<usize>,
     /// The client, which answers upcalls.
     pub client: ClientKind,
+    /// The largest number of megaflows.
+    pub flow_limit: usize,
+    /// The time without a packet after which a client's megaflow is removed.
+    pub max_idle: Duration,
 }
 
 /// The kinds of client. The client answers upcalls.

@@ -1,6 +1,7 @@
 //! Turns the sections of the file into the types of the configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use flow::PortId;
 use toml::de::DeTable;
@@ -113,7 +114,15 @@ fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {
             return Err(section.error("client", message));
         }
     };
-    Ok(Datapath { name: name.to_owned(), worker, client })
+    let flow_limit = section.number("flow_limit", 1..=4_000_000)?;
+    let max_idle = section.number("max_idle", 100..=3_600_000)?;
+    Ok(Datapath {
+        name: name.to_owned(),
+        worker,
+        client,
+        flow_limit: flow_limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(200_000),
+        max_idle: Duration::from_millis(max_idle.unwrap_or(10_000)),
+    })
 }
 
 fn port(section: &Section<'_>, place: usize) -> Result<Port, ConfigError> {

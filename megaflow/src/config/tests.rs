@@ -72,7 +72,9 @@ fn the_least_is_a_name() {
     let config = parse("f", "[datapath]\nname = 'x'").unwrap();
     assert_eq!(config.control, Control::default());
     assert_eq!(config.l2, L2 { mac_table_size: 8192, mac_aging_time: 300 });
-    assert_eq!((config.http, config.datapath.worker), (None, None));
+    let Datapath { worker, flow_limit, max_idle, .. } = config.datapath;
+    assert_eq!((config.http, worker), (None, None));
+    assert_eq!((flow_limit, max_idle), (200_000, Duration::from_secs(10)));
 }
 
 /// Changes to the good text, each with the line and the words of the resulting error.
@@ -129,6 +131,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     ("inserts_per_second", "inserts_per_sec", "did you mean 'inserts_per_second'?"),
     ("= 50_000", "= 0", "0 is not within 1..="),
+    ("workers = [1]", "workers = [1]\nflow_limit = 0", "0 is not within 1..=4000000"),
+    ("workers = [1]", "workers = [1]\nmax_idle = 99", "99 is not within 100..=3600000"),
     ("mac_table_size = 1000", "mac_table_size = 9", "9 is not within 10..=1000000"),
     ("mac_aging_time = 60", "mac_aging_time = 3601", "3601 is not within 15..=3600"),
     (

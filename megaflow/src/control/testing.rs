@@ -48,6 +48,12 @@ struct Engine {
 
 impl Engine {
     fn answer(&mut self, request: Request) -> Result<Response, RequestError> {
+        if let Request::InstallAll(flows) = request {
+            let one = |flow: &Arc<Megaflow>| self.answer(Request::Install(flow.clone())).err();
+            let all = flows.iter().map(one).enumerate();
+            let failed = all.filter_map(|(place, error)| Some((place, error?))).collect();
+            return Ok(Response::Installed { failed });
+        }
         let refused = |text: String| Err(RequestError::Refused(text));
         // The host table's part.
         let wanted = match &request {

@@ -21,7 +21,10 @@ use super::witness::Witnesses;
 use super::{STOP, TICK};
 use crate::handle::{Ask, Reply, StopFlag};
 use offload::{Answered, Command, Commands, Engine, Event, HOST, Place, ProviderId};
-use offload::{Request, RequestError, Response, Token};
+use offload::{Request, RequestError, Response, Token, UpcallPacket};
+
+/// The largest number of upcalls that the engine takes in one step.
+const UPCALLS: usize = 64;
 
 /// The state of the engine's thread: the engine, and the channels to all other threads.
 pub(super) struct EngineThread {
@@ -89,7 +92,7 @@ impl EngineThread {
             select! {
                 recv(heard) -> news => if let Ok(news) = news { self.hear(news) },
                 recv(packets) -> event => match event {
-                    Ok(event) => self.packet(event),
+                    Ok(event) => self.packets(event, &packets),
                     Err(_) => ended = Err(io::Error::other("the host datapath's thread died")),
                 },
                 recv(asked) -> question => if let Ok(question) = question { self.asked(question) },
@@ -182,30 +185,53 @@ impl EngineThread {
         self.rest.traffic_read(provider, is_whole && *known == before);
     }
 
-    fn packet(&mut self, event: worker::Event) {
-        match event {
-            worker::Event::Upcall(upcall) => {
-                let Upcall { id, key, frame, reason, queued_at, .. } = *upcall;
-                let id = id.map(|id| self.upcalls.asked(id, queued_at));
-                self.step(Event::Upcall { id, key: Box::new(key), frame, reason });
-            }
-            worker::Event::Port { id, name, state, trouble } => {
-                let why = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
-                if state == LinkState::Up && why.is_empty() {
-                    tracing::info!("port {name} is up");
-                } else {
-                    tracing::warn!("port {name} is {}{why}", state.name());
+    /// Takes an event of the host datapath's thread and those that came with it, up to a limit.
+    /// The upcalls among them are one step for the engine.
+    fn packets(&mut self, first: worker::Event, more: &Receiver<worker::Event>) {
+        let mut upcalls = Vec::new();
+        for event in [first].into_iter().chain(more.try_iter()).take(UPCALLS) {
+            match event {
+                worker::Event::Upcall(upcall) => {
+                    let Upcall { id, key, frame, reason, queued_at, .. } = *upcall;
+                    let id = id.map(|id| self.upcalls.asked(id, queued_at));
+                    upcalls.push(UpcallPacket { id, key: Box::new(key), frame, reason });
                 }
-                if self.ports.came(id, &name, state) {
-                    self.step(Event::Ports(self.ports.links()));
+                // What came before the change of a port is told before it.
+                worker::Event::Port { id, name, state, trouble } => {
+                    self.answer(&mut upcalls);
+                    self.port_came(id, &name, state, trouble);
                 }
-            }
-            worker::Event::PortRemoved(port) => {
-                tracing::info!(%port, "port removed");
-                if self.ports.went(port) {
-                    self.step(Event::Ports(self.ports.links()));
+                worker::Event::PortRemoved(port) => {
+                    self.answer(&mut upcalls);
+                    self.port_went(port);
                 }
             }
+        }
+        self.answer(&mut upcalls);
+    }
+
+    fn answer(&mut self, upcalls: &mut Vec<UpcallPacket>) {
+        if !upcalls.is_empty() {
+            self.step(Event::Upcalls(std::mem::take(upcalls)));
+        }
+    }
+
+    fn port_came(&mut self, id: PortId, name: &str, state: LinkState, trouble: Option<String>) {
+        let why = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+        if state == LinkState::Up && why.is_empty() {
+            tracing::info!("port {name} is up");
+        } else {
+            tracing::warn!("port {name} is {}{why}", state.name());
+        }
+        if self.ports.came(id, name, state) {
+            self.step(Event::Ports(self.ports.links()));
+        }
+    }
+
+    fn port_went(&mut self, port: PortId) {
+        tracing::info!(%port, "port removed");
+        if self.ports.went(port) {
+            self.step(Event::Ports(self.ports.links()));
         }
     }
 

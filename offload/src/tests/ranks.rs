@@ -241,7 +241,12 @@ impl Scene {
                 self.waiting.push(key);
                 let id = Some(self.waiting.len() as u64 - 1);
                 let (key, frame) = (Box::new(key), vec![0; 60]);
-                self.step(Event::Upcall { id, key, frame, reason: UpcallReason::Miss });
+                self.step(Event::Upcalls(vec![UpcallPacket {
+                    id,
+                    key,
+                    frame,
+                    reason: UpcallReason::Miss,
+                }]));
             }
         }
     }
@@ -347,7 +352,12 @@ fn what_was_narrowed_is_asked_for_again() {
         let key = Box::new(key(tp_dst));
         scene.waiting.push(*key);
         let id = Some(scene.waiting.len() as u64 - 1);
-        scene.step(Event::Upcall { id, key, frame: vec![0; 60], reason: UpcallReason::Miss });
+        scene.step(Event::Upcalls(vec![UpcallPacket {
+            id,
+            key,
+            frame: vec![0; 60],
+            reason: UpcallReason::Miss,
+        }]));
         scene.settle();
     }
     assert_eq!(scene.host.0.len(), 4, "{:?}", scene.host.0);

@@ -273,12 +273,12 @@ impl World {
             None if fresh || key.recirc_id != 0 => {
                 let id = self.pending.len() as u64;
                 self.pending.push(*key);
-                self.upcalls.push_back(Event::Upcall {
+                self.upcalls.push_back(Event::Upcalls(vec![UpcallPacket {
                     id: Some(id),
                     key: Box::new(*key),
                     frame: vec![0; bytes],
                     reason: UpcallReason::Miss,
-                });
+                }]));
             }
             None => panic!("{key:?} was answered and misses again"),
             Some(flow) => {

@@ -1,14 +1,21 @@
 //! Installs flows in bulk, from a file that the daemon reads.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use flow::{Megaflow, Ufid};
+use flow::Megaflow;
 
 use super::{megaflow, options, parse, without_datapath};
-use crate::control::methods::{Context, done, status};
+use crate::control::methods::{Context, status};
+use crate::handle::{Handle, Pending};
 use crate::status::Status;
 use crate::text;
-use ::offload::{Request, RequestError};
+use ::offload::{Request, RequestError, Response};
+
+/// The number of megaflows in one request.
+const BATCH: usize = 256;
+/// The number of requests that are under way at once.
+const BATCHES: usize = 8;
 
 /// Installs the flows of a file, one on each line: `FLOW ACTIONS`, or as a dump prints them. If
 /// one flow can't be read or installed, none is installed.
@@ -34,22 +41,60 @@ pub(in crate::control::methods) fn add(
             flows.push((number + 1, flow));
         }
     }
-    for (place, (number, flow)) in flows.iter().enumerate() {
-        if let Err(error) = done(context, Request::Install(flow.clone())) {
-            take_back(context, flows[..place].iter().map(|(_, flow)| flow.ufid));
-            return Err(format!("{file}:{number}: {error}"));
-        }
-    }
+    let megaflows: Vec<Arc<Megaflow>> = flows.iter().map(|(_, flow)| flow.clone()).collect();
+    install_all(&context.handle, &megaflows).map_err(|(place, error)| {
+        let line = flows.get(place).map_or(0, |(number, _)| *number);
+        format!("{file}:{line}: {error}")
+    })?;
     Ok(String::new())
 }
 
-/// Removes the flows that a file brought before its error. A megaflow that somebody else has
-/// removed meanwhile is gone as well; a daemon that is stopping removes all of them.
-fn take_back(context: &Context, flows: impl Iterator<Item = Ufid>) {
-    for ufid in flows {
-        if let Err(RequestError::Stopping) = context.handle.request(Request::Remove(ufid)) {
-            return;
+/// Installs all megaflows or none of them. Returns the place of the first one that could not be
+/// installed, with the error.
+fn install_all(handle: &Handle, flows: &[Arc<Megaflow>]) -> Result<(), (usize, RequestError)> {
+    let mut failed = BTreeMap::new();
+    let mut begun = 0;
+    let mut under_way: VecDeque<(usize, Pending<Response>)> = VecDeque::new();
+    for batch in flows.chunks(BATCH) {
+        if under_way.len() == BATCHES
+            && let Some((start, pending)) = under_way.pop_front()
+        {
+            note(&mut failed, start, pending);
         }
+        if !failed.is_empty() {
+            break;
+        }
+        let pending = handle.begin(Request::InstallAll(batch.to_vec()));
+        under_way.push_back((begun, pending.map_err(|error| (begun, error))?));
+        begun += batch.len();
+    }
+    for (start, pending) in under_way {
+        note(&mut failed, start, pending);
+    }
+    let Some((place, error)) = failed.first_key_value() else { return Ok(()) };
+    for (place, flow) in flows.iter().enumerate().take(begun) {
+        // A megaflow that somebody else has removed meanwhile is gone as well; a daemon that is
+        // stopping removes all of them.
+        if !failed.contains_key(&place)
+            && let Err(RequestError::Stopping) = handle.request(Request::Remove(flow.ufid))
+        {
+            break;
+        }
+    }
+    Err((*place, error.clone()))
+}
+
+/// Waits for a batch that began at this place, and notes what failed in it.
+fn note(failed: &mut BTreeMap<usize, RequestError>, start: usize, pending: Pending<Response>) {
+    match pending.wait() {
+        Ok(Response::Installed { failed: of_batch }) => {
+            failed.extend(of_batch.into_iter().map(|(place, error)| (start + place, error)));
+        }
+        Ok(_) => {
+            let error = "the answer does not fit the request".to_owned();
+            failed.insert(start, RequestError::Refused(error));
+        }
+        Err(error) => drop(failed.insert(start, error)),
     }
 }
 
