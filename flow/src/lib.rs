@@ -1,12 +1,13 @@
 //! The vocabulary of Megaflow: keys, masks, megaflows, actions, and the contracts between its
-//! parts. No I/O, no clock, no async, no unsafe: everything here is a pure function of its
-//! arguments, so every other crate can be tested against it.
+//! parts. No I/O, no async, no unsafe: everything here but the clock in [`clock`] is a pure
+//! function of its arguments, so every other crate can be tested against it.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
 pub mod action;
 pub mod capability;
 pub mod client;
+pub mod clock;
 pub mod conservation;
 pub mod exception;
 pub mod field;
@@ -30,6 +31,7 @@ pub mod validate;
 pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspace};
 pub use capability::{Admission, Capabilities, FieldSupport};
 pub use client::{Answer, Client, Learning, PortLink, Upcall, UpcallReason, Verdict};
+pub use clock::{Clock, ManualTime};
 pub use field::{Attr, Field};
 pub use id::{MacAddr, PortId, RecircId, Ufid, VLAN_PRESENT};
 pub use key::{Key, Mask};

@@ -18,7 +18,6 @@ use pipeline::{l2, none};
 use tc_flower::{DeviceSelector, TcProvider};
 use vfio::{CardCapabilities, Config as CardConfig, Driver, Embedded, ModelCard, Wire};
 
-use crate::clock::Clock;
 use crate::config::{self, Card, ClientKind, Config, Device, PortKind, ProviderKind};
 use crate::control::{Context, Place, log::Log};
 use crate::host::{self, kernel::Kernel};
@@ -26,6 +25,7 @@ use crate::limits;
 use crate::runtime::{self, Parts};
 use crate::surface::{Listening, Surface};
 use crate::wire::{Lane, PortWire};
+use flow::Clock;
 use offload::{Budget, ByRate, Engine, Settings};
 
 /// Runs until it is told to stop, by `exit` or a signal.
@@ -52,7 +52,7 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     // The HTTP address is taken before any port is opened, for the same reason.
     let web = config.http.as_ref().map(Listening::at).transpose()?;
     let clock = Clock::start();
-    let Machine { parts, card } = build(config, clock)?;
+    let Machine { parts, card } = build(config, &clock)?;
     let running = runtime::start(parts)?;
     let context = Context::new(running.handle.clone(), log);
     let surface = Surface::start(&context, Some(place), web).and_then(|surface| {
@@ -94,7 +94,7 @@ struct OpenCard {
     _model: Option<ModelCard>,
 }
 
-fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
+fn build(config: &Config, clock: &Clock) -> io::Result<Machine> {
     let flow_limit = config.datapath.flow_limit;
     let mut datapath = hostdp::Datapath::new(hostdp::Config {
         seed: seed(),
@@ -106,7 +106,7 @@ fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
     let mut card = None;
     for step in [Step::Interfaces, Step::Card, Step::Made] {
         if step == Step::Card {
-            card = open_card(config)?;
+            card = open_card(config, clock)?;
         }
         for port in config.ports.iter().filter(|port| Step::of(&port.kind) == step) {
             let opened = open_port(port.id, &port.name, &port.kind, card.as_mut(), clock)?;
@@ -138,6 +138,7 @@ fn build(config: &Config, clock: Clock) -> io::Result<Machine> {
     }
     let name = config.datapath.name.clone();
     let core = config.datapath.worker;
+    let clock = clock.clone();
     Ok(Machine { parts: Parts { name, clock, engine, datapath, core, providers }, card })
 }
 
@@ -170,7 +171,7 @@ fn seed() -> u64 {
 }
 
 /// Opens the card that the configuration names, with its wires in their order.
-fn open_card(config: &Config) -> io::Result<Option<OpenCard>> {
+fn open_card(config: &Config, clock: &Clock) -> io::Result<Option<OpenCard>> {
     let card = config.providers.iter().find_map(|provider| match &provider.kind {
         ProviderKind::Fpga(card) => Some(card),
         ProviderKind::Tc => None,
@@ -184,7 +185,7 @@ fn open_card(config: &Config) -> io::Result<Option<OpenCard>> {
     }
     wires.sort_by_key(|(wire, ..)| *wire);
     let ids: Vec<PortId> = wires.iter().map(|(_, port, _)| port.id).collect();
-    let mut settings = CardConfig::new(&ids);
+    let mut settings = CardConfig::new(&ids, clock.clone());
     match card {
         Card::Pci(address) => {
             let explained = |e| host::card::explained(Path::new("/"), address, &e);
@@ -223,7 +224,7 @@ fn open_port(
     name: &str,
     kind: &PortKind,
     card: Option<&mut OpenCard>,
-    clock: Clock,
+    clock: &Clock,
 ) -> io::Result<Box<dyn Port>> {
     let port: Box<dyn Port> = match kind {
         PortKind::System(device) => {
@@ -236,6 +237,7 @@ fn open_port(
         }
         PortKind::Pcap { input, output } => {
             let (input, output) = (input.as_deref(), output.as_deref());
+            let clock = clock.clone();
             let opened = PcapPort::open(name, input, output, Arc::new(move || clock.now()));
             Box::new(opened.map_err(io::Error::other)?)
         }
@@ -275,7 +277,7 @@ fn selector(device: &Device) -> DeviceSelector {
 }
 
 /// Opens the tc provider on the interfaces of the system ports.
-fn open_tc(config: &Config, clock: Clock) -> io::Result<Box<dyn Provider>> {
+fn open_tc(config: &Config, clock: &Clock) -> io::Result<Box<dyn Provider>> {
     let ports: Vec<(PortId, DeviceSelector)> = config
         .ports
         .iter()
@@ -287,6 +289,7 @@ fn open_tc(config: &Config, clock: Clock) -> io::Result<Box<dyn Provider>> {
             | PortKind::Fpga { .. } => None,
         })
         .collect();
+    let clock = clock.clone();
     let provider = TcProvider::open(&ports, Box::new(move || clock.now()));
     let provider = provider.map_err(io::Error::other)?;
     let kernel = Kernel::read(Path::new("/"));

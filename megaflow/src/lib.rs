@@ -2,7 +2,6 @@
 //! the page and the demo.
 #![forbid(unsafe_code)]
 
-pub mod clock;
 pub mod cmd;
 pub mod config;
 pub mod control;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use flow::{Generation, Key, Match, Megaflow, Op, PortId, Provider};
+use flow::{Clock, Generation, Key, Match, Megaflow, Op, PortId, Provider};
 use vfio::{CardCapabilities, Config, Embedded, MemoryWire, Wire};
 
 const FLOWS: u16 = 1000;
@@ -20,7 +20,7 @@ fn main() {
     let wires: Vec<Box<dyn Wire>> = vec![Box::new(a), Box::new(b)];
     let caps = CardCapabilities { buckets: 1 << 14, ..CardCapabilities::default() };
     let caps = CardCapabilities { counters: 1 << 18, action_slots: 1024, ..caps };
-    let mut card = Embedded::start(caps, wires, &Config::new(&ids)).unwrap();
+    let mut card = Embedded::start(caps, wires, &Config::new(&ids, Clock::start())).unwrap();
     let mut provider = card.driver.take_provider().unwrap();
 
     let flow = |n: u32| {

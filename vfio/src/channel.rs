@@ -2,8 +2,9 @@
 //! completion that does not come.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::budget::Budget;
 use crate::device::Device;
 use crate::error::Error;
 use crate::ring::command::Command;
@@ -16,6 +17,9 @@ const SLICE: Duration = Duration::from_millis(20);
 /// The time to sleep between looks where there are no interrupts.
 const POLL: Duration = Duration::from_micros(50);
 
+/// What a card did not do in time.
+const COMPLETE: &str = "complete a command";
+
 /// One command queue with its completion queue.
 pub(crate) struct Channel {
     commands: Producer,
@@ -27,8 +31,7 @@ pub(crate) struct Channel {
     sequence: u32,
     completed: u32,
     depth: u32,
-    /// The longest time that a command may take.
-    patience: Duration,
+    pub(crate) budget: Budget,
     /// The number of completions of an earlier epoch that the card may still write: at most a full
     /// ring.
     stale: u16,
@@ -42,7 +45,7 @@ impl Channel {
         device: Arc<Device>,
         epoch: u32,
         depth: u32,
-        patience: Duration,
+        budget: Budget,
     ) -> Channel {
         let stale = completions.entries();
         let (sequence, completed) = (0, 0);
@@ -55,7 +58,7 @@ impl Channel {
             sequence,
             completed,
             depth,
-            patience,
+            budget,
             stale,
         }
     }
@@ -72,7 +75,10 @@ impl Channel {
         }
         command.seal(self.sequence, self.epoch);
         let is_queued = self.commands.push(&[&command.bytes])?;
-        self.sequence = self.sequence.wrapping_add(u32::from(is_queued));
+        if is_queued {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.budget.extend();
+        }
         Ok(is_queued)
     }
 
@@ -103,18 +109,19 @@ impl Channel {
 
     /// Tells the card what is queued and waits for the completion of the oldest command in flight.
     pub(crate) fn wait(&mut self) -> Result<Completion, Error> {
+        let start = self.budget.now();
         self.commands.ring();
-        let start = Instant::now();
         loop {
             // The clock is read before the completions: a thread that was stopped in between still
             // finds a completion that came in time.
-            let is_late = start.elapsed() > self.patience;
+            let is_late = self.budget.is_over(start);
             if let Some(completion) = self.poll()? {
+                self.budget.spend(start, COMPLETE)?;
                 return Ok(completion);
             }
             if is_late {
                 self.device.check()?;
-                return Err(Error::Timeout("complete a command"));
+                return Err(Error::Timeout(COMPLETE));
             }
             match &self.interrupt {
                 Some(interrupt) => {

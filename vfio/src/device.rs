@@ -1,13 +1,14 @@
 //! The state that all parts of an open card share: presence, broken rules, the final reset.
 
-use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use flow::Clock;
 
 use crate::error::Error;
 use crate::register::words::dbg;
 use crate::register::{Ctrl, Err as ErrBlock, State, Window};
-use crate::sys::Arena;
+use crate::sys::{Arena, Function};
 
 /// The state that all parts of an open card share. Dropping the last reference resets the card, so
 /// that the card never writes to memory that is given back.
@@ -15,36 +16,42 @@ pub(crate) struct Device {
     pub(crate) ctrl: Ctrl,
     pub(crate) err: ErrBlock,
     pub(crate) debug: Window,
+    pub(crate) clock: Clock,
     gone: AtomicBool,
-    /// The broken rule, if any; once set, no part of the driver uses the card any more.
-    broken: OnceLock<String>,
+    /// The first error of a card that breaks the rules, if any; once set, no part of the driver
+    /// uses the card any more.
+    broken: OnceLock<Error>,
     /// Dropped last, after the reset.
     _arena: Arc<Arena>,
-    _keep: Box<dyn Any + Send + Sync>,
+    function: Box<dyn Function>,
 }
 
 impl Device {
-    /// Creates the state of a card that was found; the arena and `keep` live until the card is
-    /// reset.
+    /// Creates the state of a card that was found; the arena and the function live until the card
+    /// is reset.
     pub(crate) fn new(
         ctrl: Ctrl,
         err: ErrBlock,
         debug: Window,
+        clock: Clock,
         arena: Arc<Arena>,
-        keep: Box<dyn Any + Send + Sync>,
+        function: Box<dyn Function>,
     ) -> Device {
         let (gone, broken) = (AtomicBool::new(false), OnceLock::new());
-        Device { ctrl, err, debug, gone, broken, _arena: arena, _keep: keep }
+        Device { ctrl, err, debug, clock, gone, broken, _arena: arena, function }
+    }
+
+    /// Fails if the card was found to be gone or to break the rules; reads no register.
+    pub(crate) fn trust(&self) -> Result<(), Error> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(Error::Gone);
+        }
+        self.broken.get().and_then(Error::of_broken_card).map_or(Ok(()), Err)
     }
 
     /// Fails if the card is gone, has halted or has broken the rules.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Err(Error::Gone);
-        }
-        if let Some(why) = self.broken.get() {
-            return Err(Error::Unusable(why.clone()));
-        }
+        self.trust()?;
         match self.ctrl.state() {
             Ok(State::Halted) => Err(Error::Halted { code: self.err.code()? }),
             Ok(_) => Ok(()),
@@ -56,12 +63,15 @@ impl Device {
         }
     }
 
-    /// Records an error that only a card that breaks the rules makes. The card is not used any
-    /// more, but it is still there, so it is reset at the end.
+    /// Records an error that only a card that breaks the rules or is too slow makes. The card is
+    /// not used any more, but it is still there: it loses the bus and is told to reset, so that it
+    /// never writes to memory that serves something else by then. The first error is kept.
     pub(crate) fn distrust(&self, error: &Error) {
-        if let Error::Unusable(why) = error {
-            // The first reason is kept; later ones are ignored.
-            let _ = self.broken.set(why.clone());
+        if let Some(error) = error.of_broken_card()
+            && self.broken.set(error).is_ok()
+        {
+            self.function.stop_dma();
+            self.ctrl.start_reset();
         }
     }
 
@@ -75,11 +85,13 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         if !self.gone.load(Ordering::Relaxed) {
-            // Errors are ignored: a card that no longer answers can't be told anything.
+            // A card that does not stop in order loses the bus.
             if matches!(self.ctrl.state(), Ok(State::Ready | State::Degraded)) {
-                let _ = self.ctrl.quiesce();
+                let _ = self.ctrl.quiesce(&self.clock);
             }
-            let _ = self.ctrl.reset();
+            if self.ctrl.reset(&self.clock).is_err() {
+                self.function.stop_dma();
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The driver: identifies the card, brings it up and hands out its parts.
 
-use std::any::Any;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::PortId;
+use flow::{Clock, PortId};
 
 use crate::admission::CardAdmission;
+use crate::budget::Budget;
 use crate::channel::Channel;
 use crate::device::Device;
 use crate::error::Error;
@@ -22,7 +22,7 @@ use crate::ring::packet::DESCRIPTOR_BYTES;
 use crate::ring::record::{RECORD_BYTES, WORD_BYTES};
 use crate::ring::{Consumer, Producer, RingConfig, ring_bytes};
 use crate::sys::vfio::VfioCard;
-use crate::sys::{Arena, Bar, DmaSource, Interrupt};
+use crate::sys::{Arena, Bar, DmaSource, Function, Interrupt};
 use crate::toeplitz::{SECRET_BYTES, Secret};
 
 /// MSI-X vectors as this driver assigns them; port p has `PORT_VECTOR + p`.
@@ -40,8 +40,8 @@ pub struct Access {
     pub dma: Arc<dyn DmaSource>,
     /// The MSI-X vectors in order; if the card has more, the driver polls for the rest.
     pub interrupts: Vec<Interrupt>,
-    /// An object that lives as long as the driver.
-    pub keep: Box<dyn Any + Send + Sync>,
+    /// The card's PCI function; it lives as long as the driver.
+    pub function: Box<dyn Function>,
 }
 
 /// The settings of a driver.
@@ -61,13 +61,15 @@ pub struct Config {
     pub secrets: Option<[Secret; 2]>,
     /// The longest time that a command may take before the card counts as gone.
     pub patience: Duration,
+    /// The clock by which the card is waited for.
+    pub clock: Clock,
 }
 
 impl Config {
     /// Returns the usual settings: 512 commands, 256 frames of up to 1,984 bytes per direction and
     /// port, and the 2 s of `docs/fpga-abi.md` for a command.
     #[must_use]
-    pub fn new(ports: &[PortId]) -> Config {
+    pub fn new(ports: &[PortId], clock: Clock) -> Config {
         Config {
             ports: ports.to_vec(),
             command_log2: 9,
@@ -75,6 +77,7 @@ impl Config {
             packet_stride: 2048,
             secrets: None,
             patience: Duration::from_secs(2),
+            clock,
         }
     }
 
@@ -117,12 +120,14 @@ impl Driver {
         }
         let ctrl = Ctrl(blocks.need(Kind::Ctrl)?);
         ctrl.check_scratch()?;
-        let epoch = ctrl.reset()?;
+        let epoch = ctrl.reset(&config.clock)?;
         let command_log2 = config.command_log2.clamp(1, capabilities.max_inflight.ilog2());
         let arena = access.dma.arena(arena_bytes(config, command_log2, &capabilities))?;
         let err = ErrBlock(blocks.need(Kind::Err)?);
         let debug = blocks.need(Kind::Dbg)?;
-        let device = Arc::new(Device::new(ctrl, err, debug, arena.clone(), access.keep));
+        let clock = config.clock.clone();
+        let device = Device::new(ctrl, err, debug, clock, arena.clone(), access.function);
+        let device = Arc::new(device);
         let interrupts = access.interrupts.into_iter().map(Some).collect();
         let mut up = BringUp { blocks, capabilities, arena, epoch, interrupts };
         let secrets = match config.secrets {
@@ -134,7 +139,7 @@ impl Driver {
         let ports = up.ports(config, &device)?;
         let windows = ports.iter().map(|(id, port)| (*id, port.window())).collect();
         let provider = up.provider(config, command_log2, &device, &admission, &secrets, windows)?;
-        device.ctrl.run()?;
+        device.ctrl.run(&device.clock)?;
         let ports = ports.into_iter().map(|(id, port)| (id, Some(port))).collect();
         let capabilities = up.capabilities;
         Ok(Driver { device, capabilities, admission, provider: Some(provider), ports })
@@ -147,7 +152,7 @@ impl Driver {
             bar: card.bar(),
             dma: card.dma(),
             interrupts: card.interrupts()?,
-            keep: Box::new(card),
+            function: Box::new(card),
         };
         Driver::open(access, config)
     }
@@ -187,12 +192,12 @@ impl Driver {
 
     /// Stops lookups: every packet goes to the host from now on, as a miss. The tables stay.
     pub fn quiesce(&self) -> Result<(), Error> {
-        self.device.ctrl.quiesce()
+        self.device.ctrl.quiesce(&self.device.clock)
     }
 
     /// Starts lookups again.
     pub fn resume(&self) -> Result<(), Error> {
-        self.device.ctrl.run()
+        self.device.ctrl.run(&self.device.clock)
     }
 }
 
@@ -246,9 +251,8 @@ impl BringUp {
         let commands = Producer::new(self.ring(Kind::Cmdq)?, &arena, wanted)?;
         let interrupt = self.interrupt(COMPLETION_VECTOR);
         let (device, depth) = (device.clone(), 1 << log2);
-        let patience = config.patience;
-        let channel =
-            Channel::new(commands, completions, interrupt, device, epoch, depth, patience);
+        let budget = Budget::new(device.clock.clone(), config.patience);
+        let channel = Channel::new(commands, completions, interrupt, device, epoch, depth, budget);
         let snapshot = SnapshotBuffer {
             block: Snap(self.blocks.need(Kind::Snap)?),
             memory: arena.allocate(snapshot_bytes(&self.capabilities))?,

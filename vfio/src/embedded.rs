@@ -28,8 +28,8 @@ impl Embedded {
             return Err(Error::Unusable("a packet slot is too small".into()));
         }
         let dma = Arc::new(LocalDma::default());
-        let vectors = Arc::new(Vectors::default());
-        let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors.clone())?;
+        let (vectors, clock) = (Arc::new(Vectors::default()), config.clock.clone());
+        let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors.clone(), clock)?;
         let mut interrupts = Vec::new();
         for vector in 0..card.vector_count() {
             let interrupt = Interrupt::new()?;
@@ -37,7 +37,7 @@ impl Embedded {
             interrupts.push(interrupt);
         }
         let bar: Arc<dyn Bar> = card.registers();
-        let access = Access { bar, dma, interrupts, keep: Box::new(()) };
+        let access = Access { bar, dma, interrupts, function: Box::new(()) };
         let driver = Driver::open(access, config)?;
         Ok(Embedded { driver, card })
     }

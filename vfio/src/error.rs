@@ -37,6 +37,18 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Returns a copy of the error if it is one after which the card, which still answers, is not
+    /// to be trusted any more.
+    pub(crate) fn of_broken_card(&self) -> Option<Error> {
+        match self {
+            Error::Unusable(why) => Some(Error::Unusable(why.clone())),
+            Error::Timeout(what) => Some(Error::Timeout(what)),
+            Error::Gone | Error::Halted { .. } | Error::Host { .. } => None,
+        }
+    }
+}
+
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {

@@ -3,10 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use flow::RecircId;
 use flow::exception::{CardPort, MissDescriptor, MissReason};
+use flow::{Moment, RecircId};
 
 use crate::device::Device;
 use crate::register::PortWindow;
@@ -28,7 +28,7 @@ pub struct RingPort {
     /// The longest frame that both the card and a slot take.
     longest: usize,
     frame: Vec<u8>,
-    checked: Instant,
+    checked: Moment,
 }
 
 impl RingPort {
@@ -42,17 +42,8 @@ impl RingPort {
         longest: usize,
     ) -> RingPort {
         let longest = longest.min(rx.stride() - DESCRIPTOR_BYTES);
-        RingPort {
-            number,
-            rx,
-            tx,
-            interrupt,
-            window,
-            device,
-            longest,
-            frame: Vec::new(),
-            checked: Instant::now(),
-        }
+        let checked = device.clock.now();
+        RingPort { number, rx, tx, interrupt, window, device, longest, frame: Vec::new(), checked }
     }
 
     pub(crate) fn window(&self) -> PortWindow {
@@ -60,6 +51,7 @@ impl RingPort {
     }
 
     fn push(&mut self, record: &[u8], frame: &[u8]) -> io::Result<bool> {
+        self.device.trust()?;
         let is_queued = self.tx.push(&[record, frame]);
         Ok(is_queued.inspect_err(|error| self.device.distrust(error))?)
     }
@@ -86,6 +78,7 @@ impl CardPort for RingPort {
         max: usize,
         sink: &mut dyn FnMut(MissDescriptor, &[u8]),
     ) -> io::Result<usize> {
+        self.device.trust()?;
         let waiting = self.rx.waiting().inspect_err(|error| self.device.distrust(error))?;
         let waiting = usize::from(waiting).min(max);
         for _ in 0..waiting {
@@ -102,8 +95,11 @@ impl CardPort for RingPort {
         }
         if waiting > 0 {
             self.rx.give_back(false);
-        } else if self.checked.elapsed() > CHECK {
-            self.checked = Instant::now();
+            return Ok(waiting);
+        }
+        let now = self.device.clock.now();
+        if now.since(self.checked) > CHECK {
+            self.checked = now;
             self.device.check()?;
         }
         Ok(waiting)

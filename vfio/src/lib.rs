@@ -7,6 +7,7 @@
 
 mod action;
 pub mod admission;
+mod budget;
 mod channel;
 mod crc;
 mod device;

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use common::{flow, udp_frame};
 use flow::exception::CardPort;
-use flow::{Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, Stats};
+use flow::{
+    Clock, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, Stats,
+};
 use vfio::model::Vectors;
 use vfio::register::{Kind, Window, words};
 use vfio::ring::{Consumer, Producer, RingConfig};
@@ -189,8 +191,14 @@ impl Behind {
         };
         let (near, wire) = MemoryWire::pair(64).unwrap();
         let (dma, memory) = (Arc::new(LocalDma::default()), Arc::new(LiarsMemory::default()));
-        let vectors = Arc::new(Vectors::default());
-        let card = ModelCard::spawn(capabilities, vec![Box::new(near)], memory.clone(), vectors);
+        let (vectors, clock) = (Arc::new(Vectors::default()), Clock::start());
+        let card = ModelCard::spawn(
+            capabilities,
+            vec![Box::new(near)],
+            memory.clone(),
+            vectors,
+            clock.clone(),
+        );
         let card = card.unwrap();
         let liar = Arc::new(Liar {
             card: card.registers(),
@@ -205,10 +213,10 @@ impl Behind {
             command_log2: 4,
             packet_log2: 3,
             patience: Duration::from_millis(20),
-            ..Config::new(&[PortId(10)])
+            ..Config::new(&[PortId(10)], clock)
         };
-        let (bar, keep) = (liar.clone(), Box::new(()));
-        let access = Access { bar, dma, interrupts: Vec::new(), keep };
+        let (bar, function) = (liar.clone(), Box::new(()));
+        let access = Access { bar, dma, interrupts: Vec::new(), function };
         Behind { liar, access, config, wire, card }
     }
 }
@@ -554,12 +562,13 @@ fn completions_of_another_epoch_end_sometime() {
     let (near, _wire) = MemoryWire::pair(8).unwrap();
     let dma = Arc::new(LocalDma::default());
     let capabilities = CardCapabilities::default();
-    let vectors = Arc::new(Vectors::default());
-    let card = ModelCard::spawn(capabilities, vec![Box::new(near)], dma.clone(), vectors).unwrap();
+    let (vectors, clock) = (Arc::new(Vectors::default()), Clock::start());
+    let wires: Vec<Box<dyn vfio::Wire>> = vec![Box::new(near)];
+    let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors, clock.clone()).unwrap();
     let flood = Arc::new(Flood::new(card.registers(), dma.clone()));
-    let config = Config { command_log2: 4, ..Config::new(&[PortId(10)]) };
-    let (bar, keep) = (flood.clone(), Box::new(()));
-    let access = Access { bar, dma, interrupts: Vec::new(), keep };
+    let config = Config { command_log2: 4, ..Config::new(&[PortId(10)], clock) };
+    let (bar, function) = (flood.clone(), Box::new(()));
+    let access = Access { bar, dma, interrupts: Vec::new(), function };
     let mut driver = Driver::open(access, &config).unwrap();
     let mut provider = driver.take_provider().unwrap();
     flood.on.store(true, Ordering::Relaxed);

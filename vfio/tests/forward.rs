@@ -218,16 +218,17 @@ fn a_second_driver_on_the_same_card_starts_clean() {
     let dma = std::sync::Arc::new(vfio::sys::LocalDma::default());
     let wires: Vec<Box<dyn vfio::Wire>> = vec![Box::new(near)];
     let caps = CardCapabilities::default();
-    let mut card =
-        vfio::ModelCard::spawn(caps, wires, dma.clone(), std::sync::Arc::default()).unwrap();
+    let (vectors, clock) = (std::sync::Arc::default(), flow::Clock::start());
+    let card = vfio::ModelCard::spawn(caps, wires, dma.clone(), vectors, clock.clone());
+    let mut card = card.unwrap();
     for life in 0..3 {
         let access = vfio::Access {
             bar: card.registers(),
             dma: dma.clone(),
             interrupts: vec![],
-            keep: Box::new(()),
+            function: Box::new(()),
         };
-        let config = vfio::Config::new(&[flow::PortId(10)]);
+        let config = vfio::Config::new(&[flow::PortId(10)], clock.clone());
         let mut driver = vfio::Driver::open(access, &config).unwrap();
         let mut provider = driver.take_provider().unwrap();
         let mut found = Vec::new();

@@ -68,8 +68,10 @@ impl Bench {
                 self.running.take().ok_or_else(|| Failure::new("nothing runs"))?.stop();
                 Ok(String::new())
             }
-            ["quiesce"] => self.slot.ctrl()?.quiesce().context("quiesce").map(nothing),
-            ["run"] => self.slot.ctrl()?.run().context("run").map(nothing),
+            ["quiesce"] => {
+                self.slot.ctrl()?.quiesce(&self.slot.clock).context("quiesce").map(nothing)
+            }
+            ["run"] => self.slot.ctrl()?.run(&self.slot.clock).context("run").map(nothing),
             ["lose", count] => {
                 self.card.lose_counts(number(count)?);
                 Ok(String::new())

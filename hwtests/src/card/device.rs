@@ -74,7 +74,7 @@ impl Device {
     }
 
     fn reset_card(&self) -> Outcome {
-        self.slot.ctrl()?.reset().context("reset").map(drop)
+        self.slot.ctrl()?.reset(&self.slot.clock).context("reset").map(drop)
     }
 }
 

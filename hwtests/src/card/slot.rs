@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use flow::Clock;
 use vfio::model::{ModelCard, Registers, Vectors, Wire};
 use vfio::register::{Blocks, CardCapabilities, Ctrl, Kind};
 use vfio::sys::{Bar, GuestMemory, HostMemory};
@@ -15,20 +16,23 @@ pub(super) struct Slot {
     pub(super) memory: Arc<GuestMemory>,
     /// Interrupts that a card here can raise.
     pub(super) vectors: Arc<Vectors>,
+    /// The clock of every card here.
+    pub(super) clock: Clock,
 }
 
 impl Slot {
     /// With a first card in it.
     pub(super) fn new(wires: Vec<Box<dyn Wire>>) -> Outcome<(Arc<Slot>, ModelCard)> {
         let (memory, vectors) = (Arc::<GuestMemory>::default(), Arc::<Vectors>::default());
-        let card = power_up(wires, memory.clone(), vectors.clone())?;
+        let clock = Clock::start();
+        let card = power_up(wires, memory.clone(), vectors.clone(), clock.clone())?;
         let registers = RwLock::new(card.registers());
-        Ok((Arc::new(Slot { registers, memory, vectors }), card))
+        Ok((Arc::new(Slot { registers, memory, vectors, clock }), card))
     }
 
     /// Puts a new card in, with no more or fewer wires than the last one had.
     pub(super) fn insert(&self, wires: Vec<Box<dyn Wire>>) -> Outcome<ModelCard> {
-        let card = power_up(wires, self.memory.clone(), self.vectors.clone())?;
+        let card = power_up(wires, self.memory.clone(), self.vectors.clone(), self.clock.clone())?;
         *self.registers.write().unwrap_or_else(PoisonError::into_inner) = card.registers();
         Ok(card)
     }
@@ -54,8 +58,9 @@ fn power_up(
     wires: Vec<Box<dyn Wire>>,
     memory: Arc<dyn HostMemory>,
     vectors: Arc<Vectors>,
+    clock: Clock,
 ) -> Outcome<ModelCard> {
-    ModelCard::spawn(CardCapabilities::default(), wires, memory, vectors)
+    ModelCard::spawn(CardCapabilities::default(), wires, memory, vectors, clock)
         .context("starting the card")
 }
 

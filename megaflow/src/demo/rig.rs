@@ -10,13 +10,13 @@ use vfio::{CardCapabilities, Config, Embedded, Ledger, MemoryWire, Wire};
 
 use super::lan::Lan;
 use super::replay::{Player, Timed};
-use crate::clock::Clock;
 use crate::config::Http;
 use crate::control::{Context, log::Log};
 use crate::handle::Handle;
 use crate::runtime::{self, Parts, Running};
 use crate::surface::{Listening, Surface};
 use crate::wire::{PortWire, WireHandle};
+use flow::Clock;
 use offload::Request;
 use offload::{Budget, ByRate, Engine, Fault, Settings};
 
@@ -58,11 +58,12 @@ impl Rig {
             wires.push(Box::new(wire));
             handles.push(handle);
         }
+        let clock = Clock::start();
         let (card_end, capture) = MemoryWire::pair(1024).map_err(io::Error::other)?;
         names.push("capture".to_owned());
         wires.push(Box::new(card_end));
         let ids: Vec<PortId> = (1..).take(names.len()).map(PortId).collect();
-        let config = Config { packet_log2: 12, ..Config::new(&ids) };
+        let config = Config { packet_log2: 12, ..Config::new(&ids, clock.clone()) };
         let mut card = Embedded::start(CardCapabilities::default(), wires, &config)
             .map_err(io::Error::other)?;
         let mut datapath = hostdp::Datapath::new(hostdp::Config::default());
@@ -89,7 +90,7 @@ impl Rig {
         engine.add_hardware(provider.name(), provider.admission(), Budget::new(50_000));
         let parts = Parts {
             name: "demo".to_owned(),
-            clock: Clock::start(),
+            clock,
             engine,
             datapath,
             core: None,

@@ -265,7 +265,7 @@ impl EngineThread {
     fn command(&mut self, command: Command, now: Moment) {
         match command {
             Command::Apply { place: Place::Host, ops } => {
-                let (news, clock) = (self.news.clone(), self.about.clock);
+                let (news, clock) = (self.news.clone(), self.about.clock.clone());
                 let done = HostReply::with(move |completions| {
                     let took = clock.now().since(now);
                     let _ = news.send(News::Completed(Place::Host, completions, took));

@@ -22,11 +22,11 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 use flow::Provider;
 
-use crate::clock::Clock;
 use crate::handle::{Handle, StopFlag};
 use conservation::Rest;
 use engine::{EngineThread, Upcalls};
 use floods::Floods;
+use flow::Clock;
 use offload::{Engine, ProviderId};
 use operations::Operations;
 use ports::Ports;
@@ -75,11 +75,13 @@ pub fn start(parts: Parts) -> io::Result<Running> {
     let (news, heard) = unbounded();
     let clock = parts.clock;
     let ports = Ports::of(&parts.datapath);
-    let worker = hostdp::worker::spawn(parts.datapath, Arc::new(move || clock.now()), parts.core)?;
+    let of_host = clock.clone();
+    let worker =
+        hostdp::worker::spawn(parts.datapath, Arc::new(move || of_host.now()), parts.core)?;
     let mut providers = Vec::new();
     for (index, provider) in parts.providers.into_iter().enumerate() {
         let id = ProviderId(index);
-        providers.push(provider::Worker::start(id, provider, clock, news.clone())?);
+        providers.push(provider::Worker::start(id, provider, clock.clone(), news.clone())?);
     }
     let engine = EngineThread {
         about: About { name: parts.name, clock },

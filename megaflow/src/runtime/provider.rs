@@ -11,9 +11,9 @@ use flow::{
     Completion, Counters, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderEvent,
 };
 
-use crate::clock::Clock;
 use crate::handle::Reply;
 use crate::status::Status;
+use flow::Clock;
 use offload::{Event, Place, ProviderId, RequestError};
 
 /// A job for the thread. Jobs are carried out in order.

@@ -9,8 +9,8 @@ use metrics::{Direction, Histogram, PortMetrics, ProviderMetrics, Snapshot};
 use super::conservation::conservation;
 use super::operations::Operations;
 use super::witness::Witnesses;
-use crate::clock::Clock;
 use crate::status::{Masks, PortView, Status};
+use flow::Clock;
 use offload::{Engine, HOST, Place, ProviderId};
 
 /// The datapath's name, and the clock for times of day.

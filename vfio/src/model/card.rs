@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use flow::Counters;
 use flow::packet::Packet;
+use flow::{Clock, Counters};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::ledger::{Drop, Ledger};
@@ -73,7 +73,7 @@ pub(super) struct Card {
     pub(super) scratch: Packet,
     pub(super) frame: Vec<u8>,
     secrets_version: u32,
-    start: Instant,
+    clock: Clock,
 }
 
 impl Card {
@@ -83,6 +83,7 @@ impl Card {
         memory: Arc<dyn HostMemory>,
         vectors: Arc<Vectors>,
         wires: Vec<Box<dyn Wire>>,
+        clock: Clock,
     ) -> Card {
         let ledger = Ledger::default();
         let ports = wires.into_iter().zip(0usize..).map(|(wire, number)| {
@@ -111,7 +112,7 @@ impl Card {
             scratch: Packet::new(&[]),
             frame: Vec::new(),
             secrets_version: 0,
-            start: Instant::now(),
+            clock,
         }
     }
 
@@ -191,8 +192,7 @@ impl Card {
 
     /// Returns the time in ticks (microseconds), 31 bits.
     pub(super) fn now(&self) -> u32 {
-        let micros = self.start.elapsed().as_micros() & 0x7fff_ffff;
-        u32::try_from(micros).unwrap_or(0)
+        crate::int::low32(self.clock.now().0 / 1000) & 0x7fff_ffff
     }
 
     /// Returns true if the ring is enabled.

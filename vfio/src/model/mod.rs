@@ -22,6 +22,8 @@ pub use tables::Damage;
 pub use vectors::Vectors;
 pub use wire::{MemoryWire, Unsent, Wire};
 
+use flow::Clock;
+
 use crate::error::Error;
 use crate::register::CardCapabilities;
 use crate::sys::HostMemory;
@@ -38,8 +40,8 @@ pub struct ModelCard {
 
 impl ModelCard {
     /// Powers a card up, with one port per wire (`capabilities.ports` is set from them), host
-    /// memory behind `memory` and interrupts to `vectors`. The card runs in its own thread until
-    /// [`kill`] or [`stop`] (or drop).
+    /// memory behind `memory`, interrupts to `vectors` and timestamps by `clock`. The card runs in
+    /// its own thread until [`kill`] or [`stop`] (or drop).
     ///
     /// [`kill`]: ModelCard::kill
     /// [`stop`]: ModelCard::stop
@@ -48,14 +50,15 @@ impl ModelCard {
         wires: Vec<Box<dyn Wire>>,
         memory: Arc<dyn HostMemory>,
         vectors: Arc<Vectors>,
+        clock: Clock,
     ) -> Result<ModelCard, Error> {
         capabilities.ports = crate::int::to_u32(wires.len());
         if !(1..=64).contains(&wires.len()) {
             return Err(Error::Unusable(format!("expected 1 to 64 wires, got {}", wires.len())));
         }
         let registers = Registers::new(&capabilities)?;
-        let card =
-            card::Card::new(&capabilities, registers.clone(), memory, vectors.clone(), wires);
+        let (cards, interrupts) = (registers.clone(), vectors.clone());
+        let card = card::Card::new(&capabilities, cards, memory, interrupts, wires, clock);
         let (ledger, lost_counts) = (card.ledger.clone(), card.lost_counts.clone());
         let damages = card.damages.clone();
         let thread = std::thread::Builder::new()

@@ -27,8 +27,9 @@ impl From<ProviderError> for Stop {
 impl FpgaProvider {
     pub(super) fn apply_batch(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
         let mut results: Results = vec![None; ops.len()];
-        // Clears mask slots that lost their last entry since the last batch. `gone` keeps an
-        // error.
+        // `gone` keeps an error of this and of what follows.
+        let _ = self.begin();
+        // Clears mask slots that lost their last entry since the last batch.
         let _ = self.clear_masks(&mut results);
         for (index, op) in ops.iter().enumerate() {
             if let Err(error) = self.start(index, op, &mut results) {

@@ -157,6 +157,12 @@ impl FpgaProvider {
         ProviderError::Gone(why.clone())
     }
 
+    /// Begins a job, which has a limited time from now on.
+    fn begin(&mut self) -> Result<(), ProviderError> {
+        self.channel.budget.begin();
+        self.alive()
+    }
+
     fn alive(&self) -> Result<(), ProviderError> {
         match &self.gone {
             Some(why) => Err(ProviderError::Gone(why.clone())),
@@ -173,7 +179,7 @@ impl FpgaProvider {
         }
     }
 
-    fn read_traffic(&self) -> Result<Vec<PortTraffic>, Error> {
+    fn read_traffic(&mut self) -> Result<Vec<PortTraffic>, Error> {
         let drops = |window: &PortWindow, table: &[(&'static str, _, _)]| {
             let one = |(name, frames, bytes): &(&'static str, _, _)| {
                 Ok((*name, window.counters(*frames, *bytes)?))
@@ -181,7 +187,7 @@ impl FpgaProvider {
             table.iter().map(one).collect::<Result<Vec<_>, Error>>()
         };
         self.channel.device.check()?;
-        let one = |(port, window): &(PortId, PortWindow)| {
+        let one = |(port, window): &(PortId, PortWindow)| -> Result<PortTraffic, Error> {
             Ok(PortTraffic {
                 port: *port,
                 received: window.counters(port::RX_PACKETS, port::RX_BYTES)?,
@@ -193,7 +199,13 @@ impl FpgaProvider {
                 exact: true,
             })
         };
-        self.windows.iter().map(one).collect()
+        let mut all = Vec::with_capacity(self.windows.len());
+        for window in &self.windows {
+            let start = self.channel.budget.now();
+            all.push(one(window)?);
+            self.channel.budget.spend(start, "tell its ports' counters")?;
+        }
+        Ok(all)
     }
 }
 
@@ -232,6 +244,7 @@ impl Provider for FpgaProvider {
     }
 
     fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
+        self.begin()?;
         let seen = self.take_snapshot()?;
         let entries = seen.into_iter().filter_map(|handle| self.entry(handle));
         out.extend(entries.map(|entry| {
@@ -274,7 +287,7 @@ impl Provider for FpgaProvider {
     }
 
     fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
-        self.alive()?;
+        self.begin()?;
         self.read_traffic().map_err(|error| self.fail(&error))
     }
 

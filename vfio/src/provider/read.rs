@@ -75,7 +75,7 @@ impl FpgaProvider {
 
     /// All entries, read slot by slot from the card.
     pub(super) fn dump_card(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
-        self.alive()?;
+        self.begin()?;
         match self.read_tables() {
             Ok(found) => {
                 out.extend(found);

@@ -1,6 +1,8 @@
 //! CTRL: state, commands, epoch.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use flow::Clock;
 
 use super::block::Window;
 use crate::error::Error;
@@ -80,31 +82,40 @@ impl Ctrl {
         Ok(())
     }
 
-    /// Resets the card; returns the new epoch.
-    pub fn reset(&self) -> Result<u32, Error> {
-        let before = self.epoch()?;
+    /// Tells the card to reset itself; does not wait.
+    pub fn start_reset(&self) {
         self.0.write(ctrl::CMD, Command::Reset as u32);
-        wait("reset", || Ok(self.epoch()? != before && self.state()? == State::Init))?;
+    }
+
+    /// Resets the card; returns the new epoch.
+    pub fn reset(&self, clock: &Clock) -> Result<u32, Error> {
+        let before = self.epoch()?;
+        self.start_reset();
+        wait(clock, "reset", || Ok(self.epoch()? != before && self.state()? == State::Init))?;
         self.epoch()
     }
 
     /// Tells the card to look packets up.
-    pub fn run(&self) -> Result<(), Error> {
+    pub fn run(&self, clock: &Clock) -> Result<(), Error> {
         self.0.write(ctrl::CMD, Command::Run as u32);
-        wait("run", || Ok(self.state()? == State::Ready))
+        wait(clock, "run", || Ok(self.state()? == State::Ready))
     }
 
     /// Tells the card to send every packet to the host.
-    pub fn quiesce(&self) -> Result<(), Error> {
+    pub fn quiesce(&self, clock: &Clock) -> Result<(), Error> {
         self.0.write(ctrl::CMD, Command::Quiesce as u32);
-        wait("quiesce", || Ok(self.state()? == State::Init))
+        wait(clock, "quiesce", || Ok(self.state()? == State::Init))
     }
 }
 
-fn wait(what: &'static str, done: impl Fn() -> Result<bool, Error>) -> Result<(), Error> {
-    let start = Instant::now();
+fn wait(
+    clock: &Clock,
+    what: &'static str,
+    done: impl Fn() -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let end = clock.now() + PATIENCE;
     while !done()? {
-        if start.elapsed() > PATIENCE {
+        if clock.now() > end {
             return Err(Error::Timeout(what));
         }
         std::thread::sleep(PAUSE);

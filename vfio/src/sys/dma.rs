@@ -5,6 +5,18 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DmaFault;
 
+/// The PCI function of a card, as far as it is not the card's own registers.
+pub trait Function: Send + Sync {
+    /// Keeps the card from accessing host memory from now on, whatever the card does.
+    fn stop_dma(&self);
+}
+
+/// A card in this process is no PCI function: it accesses memory in its own thread only, which its
+/// reset stops.
+impl Function for () {
+    fn stop_dma(&self) {}
+}
+
 /// Host memory by bus address.
 pub trait HostMemory: Send + Sync {
     /// Reads bytes.

@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::arena::{Arena, DmaSource};
 use super::bar::{Bar, MappedBar, RevocableBar, TrappedBar};
+use super::dma::Function;
 use super::interrupt::Interrupt;
 use super::memory::Mapping;
 use crate::error::Error;
@@ -33,7 +34,8 @@ const REQUEST_INDEX: u32 = 4;
 const FLAG_MMAP: u32 = 4;
 /// The command register of the configuration space, with its bits for memory space and bus master.
 const COMMAND: u64 = 4;
-const MEMORY_AND_MASTER: u16 = 0x6;
+const MEMORY: u16 = 0x2;
+const MASTER: u16 = 0x4;
 
 /// The identity in a card's configuration space.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,7 +99,7 @@ impl VfioCard {
         let device = Arc::new(device);
         device.reset();
         let identity = identity(&device)?;
-        master(&device);
+        set_command(&device, MEMORY | MASTER, 0);
         let bar = Arc::new(RevocableBar::new(map_bar(&device, 0)?));
         let interrupts = enable_interrupts(&device, MSIX_INDEX, identity.vectors)
             .map_err(|e| refused("MSI-X", e))?;
@@ -133,6 +135,16 @@ impl VfioCard {
     #[must_use]
     pub fn dma(&self) -> Arc<dyn DmaSource> {
         self.memory.clone()
+    }
+}
+
+/// Bus mastering is turned off, so the function can't start an access of its own.
+impl Function for VfioCard {
+    fn stop_dma(&self) {
+        let device = self.hold.device.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(device) = &*device {
+            set_command(device, 0, MASTER);
+        }
     }
 }
 
@@ -209,10 +221,11 @@ fn identity(device: &VfioDevice) -> Result<Identity, Error> {
     Ok(Identity { vendor, device: config.device_id().read().map_err(unusable)?, vectors })
 }
 
-fn master(device: &VfioDevice) {
+/// Sets and clears bits of the command register.
+fn set_command(device: &VfioDevice, set: u16, clear: u16) {
     let mut command = [0; 2];
     device.region_read(CONFIG_REGION, &mut command, COMMAND);
-    let command = u16::from_le_bytes(command) | MEMORY_AND_MASTER;
+    let command = (u16::from_le_bytes(command) | set) & !clear;
     device.region_write(CONFIG_REGION, &command.to_le_bytes(), COMMAND);
 }
 

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flow::{Completion, Generation, Megaflow, Op, PortId, Provider, ProviderError, Stats, Ufid};
+use flow::{
+    Clock, Completion, Generation, Megaflow, Op, PortId, Provider, ProviderError, Stats, Ufid,
+};
 use vfio::model::{MemoryWire, Wire};
 use vfio::{CardCapabilities, Config, Embedded, FpgaProvider, RingPort};
 
@@ -33,7 +35,7 @@ impl Rig {
     ) -> Rig {
         let ids: Vec<PortId> = (FIRST_PORT..).take(wires).map(PortId).collect();
         let pairs: Vec<_> = ids.iter().map(|_| MemoryWire::pair(4096).unwrap()).collect();
-        let mut config = Config::new(&ids);
+        let mut config = Config::new(&ids, Clock::start());
         change(&mut config);
         let (near, far): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         let near = near.into_iter().map(|wire| Box::new(wire) as Box<dyn Wire>).collect();

@@ -31,7 +31,8 @@ impl Bench {
         let (near0, far0) = MemoryWire::pair(64).unwrap();
         let (near1, far1) = MemoryWire::pair(64).unwrap();
         let wires: Vec<Box<dyn Wire>> = vec![Box::new(near0), Box::new(near1)];
-        let card = ModelCard::spawn(caps, wires, dma.clone(), Arc::default()).unwrap();
+        let card = ModelCard::spawn(caps, wires, dma.clone(), Arc::default(), flow::Clock::start());
+        let card = card.unwrap();
         let arena = dma.arena(1 << 20).unwrap();
         let bar: Arc<dyn Bar> = card.registers();
         let region = |bytes| arena.allocate(bytes).unwrap();

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use flow::exception::{CardPort, MissDescriptor, MissReason};
 use flow::{
-    Counters, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, RecircId,
+    Clock, Counters, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent,
+    RecircId,
 };
 use nix::poll::PollFlags;
 use vfio::{CardCapabilities, Config, Driver, FpgaProvider, RingPort};
@@ -78,7 +79,7 @@ pub(super) fn run(checks: &mut Checks) {
 }
 
 fn open(bench: Bench) -> Outcome<Rig> {
-    let config = Config::new(&[LEFT, RIGHT]);
+    let config = Config::new(&[LEFT, RIGHT], Clock::start());
     let mut driver = Driver::open_vfio(&super::card()?, &config).context("opening the card")?;
     let want = CardCapabilities { ports: 2, ..CardCapabilities::default() };
     equal("capabilities", driver.capabilities(), &want)?;
