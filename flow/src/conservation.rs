@@ -1,8 +1,9 @@
 //! The conservation of packets and bytes: every packet that was offered ended somewhere, once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use crate::{Action, Counters};
+use crate::{Action, Counters, PortId};
 
 /// Bytes of a VLAN tag, and of an entry of an MPLS label stack.
 const TAG: i64 = 4;
@@ -144,7 +145,7 @@ impl Side {
 pub enum State {
     /// No packet came between the readings of the counters, and the equations hold.
     Holds,
-    /// The equations hold, but no independent counter confirms what hardware did.
+    /// The equations hold, but some of it is known from one counter alone ([`Unchecked`]).
     NotChecked,
     /// Packets came between the readings of the counters, so nothing can be concluded.
     NotAtRest,
@@ -165,6 +166,41 @@ impl State {
             State::NotChecked => "not-checked",
             State::NotAtRest => "not-at-rest",
             State::DoesNotHold => "does-not-hold",
+        }
+    }
+}
+
+/// A reason why something is known from one counter alone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Unchecked {
+    /// The device's ports have no counters of their own.
+    NoPortCounters,
+    /// The ports' interfaces count other bytes than the megaflows.
+    InterfaceBytes,
+    /// Nothing could be handed to the host at these ports for a while. What was lost there is
+    /// known only as what is missing.
+    RepresentorDown(BTreeSet<PortId>),
+    /// The device handed packets to the kernel that the host's ports have not received, and no
+    /// counter says where they were lost.
+    HandedUp,
+}
+
+impl fmt::Display for Unchecked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unchecked::NoPortCounters => f.write_str("no port counts what the NIC does"),
+            Unchecked::InterfaceBytes => f.write_str(
+                "the ports' interfaces count other bytes than the rules (tags, padding, FCS, \
+                 lost packets)",
+            ),
+            Unchecked::RepresentorDown(ports) => {
+                let ports: Vec<String> = ports.iter().map(PortId::to_string).collect();
+                let ports = ports.join(", ");
+                write!(f, "the representor of port {ports} is or was down and counts no losses")
+            }
+            Unchecked::HandedUp => {
+                f.write_str("the NIC handed up packets that the host's ports did not receive")
+            }
         }
     }
 }
@@ -215,8 +251,8 @@ pub struct Conservation {
     pub lost: BTreeMap<(Side, &'static str), Counters>,
     /// Packets that wait for an answer, to their first or a later lookup.
     pub in_flight: Counters,
-    /// Hits in hardware that no counter of a port confirms.
-    pub unwitnessed: Counters,
+    /// What is known from one counter alone, by the reason why no other counter confirms it.
+    pub unwitnessed: BTreeMap<Unchecked, Counters>,
     /// True if no packet came between the readings of the counters.
     pub at_rest: bool,
 }
@@ -231,6 +267,11 @@ impl Conservation {
     /// Adds losses. A reason without losses is listed with 0.
     pub fn lose(&mut self, side: Side, reason: &'static str, what: Counters) {
         *self.lost.entry((side, reason)).or_default() += what;
+    }
+
+    /// Adds what no second counter confirms.
+    pub fn doubt(&mut self, why: Unchecked, what: Counters) {
+        *self.unwitnessed.entry(why).or_default() += what;
     }
 
     /// The verdict on the packets.
@@ -261,7 +302,8 @@ impl Conservation {
         let narrow = |n: i128| i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX });
         let lookups = narrow(sum(&[self.offered, self.recirculated]) - found);
         let ends = narrow(began - ended);
-        let state = match (self.at_rest, lookups == 0 && ends == 0, of(&self.unwitnessed)) {
+        let unwitnessed: Counters = self.unwitnessed.values().copied().sum();
+        let state = match (self.at_rest, lookups == 0 && ends == 0, of(&unwitnessed)) {
             (false, _, _) => State::NotAtRest,
             (true, false, _) => State::DoesNotHold,
             (true, true, 0) => State::Holds,
@@ -352,10 +394,11 @@ mod tests {
         let mut off = exact();
         off.lose(Side::Nic, "oversize", counters(1, 60));
         assert_eq!((off.packets().ends, off.bytes().ends), (-1, -60));
-        let unseen = Conservation { unwitnessed: counters(0, 1), ..exact() };
+        let mut unseen = exact();
+        unseen.doubt(Unchecked::InterfaceBytes, counters(0, 1));
         assert_eq!(unseen.packets().state, State::Holds);
         assert_eq!((unseen.bytes().state, unseen.state()), (State::NotChecked, State::NotChecked));
-        off.unwitnessed = counters(1, 1);
+        off.doubt(Unchecked::NoPortCounters, counters(1, 1));
         assert_eq!(off.state(), State::DoesNotHold);
     }
 }

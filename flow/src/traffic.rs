@@ -17,9 +17,14 @@ pub struct PortTraffic {
     /// Sent packets that came from the host. Read after `sent`.
     pub from_host: Counters,
     /// Received packets that neither hit nor were handed to the host, by reason (a stable word).
+    /// Where the counters are not exact, each reason is an upper bound: some of these packets may
+    /// not be among the received ones, or may have come to the host all the same.
     pub receive_drops: Vec<(&'static str, Counters)>,
-    /// Packets that hit and were lost on the way out, by reason.
+    /// Packets that hit and were lost on the way out, by reason; upper bounds likewise.
     pub transmit_drops: Vec<(&'static str, Counters)>,
+    /// True if at some time since the last reading nothing could be handed to the host there, so
+    /// that packets may be lost which no counter counts as lost.
+    pub deaf: bool,
     /// The counters are of whole frames, from the device's start in this process on, and its
     /// host is this process alone. Not so at an interface of the kernel: others send there too,
     /// and only packets can be compared.
@@ -76,6 +81,7 @@ mod tests {
             from_host: count(to_host),
             receive_drops: Vec::new(),
             transmit_drops: Vec::new(),
+            deaf: false,
             exact: true,
         }
     }

@@ -125,8 +125,8 @@ families! {
     "port_transmit_bytes_total" Counter ["port", "path"]
         "Bytes sent: whole Ethernet frames without FCS." port_transmit_bytes;
     "conservation_state" Gauge ["unit", "state"]
-        "1 for what can be said of packets and of bytes: holds, not-checked (no port counts what \
-         the NIC does), not-at-rest, does-not-hold." conservation_state;
+        "1 for what can be said of packets and of bytes: holds, not-checked (some of it is known \
+         from one counter alone), not-at-rest, does-not-hold." conservation_state;
     "conservation_packets" Gauge ["term", "reason"]
         "Packets by term of the conservation line: offered + copies = sent-nic + sent-host + \
          consumed + lost-nic + lost-host + in-flight, and offered + recirculated = hit-nic + \

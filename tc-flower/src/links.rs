@@ -7,7 +7,7 @@ use std::fmt;
 use flow::Counters;
 
 use crate::wire::consts::{
-    IFLA_IFNAME, IFLA_OFFLOAD_XSTATS_CPU_HIT, IFLA_PHYS_PORT_NAME, IFLA_PHYS_SWITCH_ID,
+    IFF_UP, IFLA_IFNAME, IFLA_OFFLOAD_XSTATS_CPU_HIT, IFLA_PHYS_PORT_NAME, IFLA_PHYS_SWITCH_ID,
     IFLA_STATS_LINK_64, IFLA_STATS_LINK_OFFLOAD_XSTATS, NLM_F_DUMP, RTM_GETLINK, RTM_GETSTATS,
     RTM_NEWLINK, RTM_NEWSTATS,
 };
@@ -15,6 +15,8 @@ use crate::wire::{Attrs, Client, KernelSocket, Malformed, Transport, WireError, 
 
 /// Bytes of `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
+/// Where the interface's flags are in it.
+const FLAGS: usize = 8;
 
 /// A network interface.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -28,6 +30,8 @@ pub struct Device {
     pub switch_id: Option<String>,
     /// The port's name on that switch (`p0`, `pf0vf1`).
     pub phys_port_name: Option<String>,
+    /// True if the interface is set up, so that packets can come up to the host by it.
+    pub is_up: bool,
 }
 
 /// The name of an interface in the configuration.
@@ -101,7 +105,8 @@ pub(crate) fn list_with<T: Transport>(client: &mut Client<T>) -> Result<Vec<Devi
 
 /// Reads the payload of a link message.
 pub(crate) fn parse(payload: &[u8]) -> Result<Device, Malformed> {
-    let mut device = Device { ifindex: ifindex(payload)?, ..Device::default() };
+    let is_up = read::u32_at(payload, FLAGS)? & IFF_UP != 0;
+    let mut device = Device { ifindex: ifindex(payload)?, is_up, ..Device::default() };
     let attrs = payload.get(IFINFOMSG..).ok_or(Malformed("a link message is cut short"))?;
     for attr in Attrs(attrs) {
         let attr = attr?;
@@ -123,6 +128,21 @@ pub(crate) fn ifindex(payload: &[u8]) -> Result<u32, Malformed> {
     read::u32_at(payload, 4)
 }
 
+/// The counters of lost received packets, each by its reason and its place among the 64-bit numbers
+/// of `struct rtnl_link_stats64`. Those that nothing but a loss can move come first. A packet may
+/// be in two of them, and drivers differ in whether it is among the received packets too.
+///
+/// `rx_length_errors`, `rx_over_errors`, `rx_crc_errors` and `rx_frame_errors` are parts of
+/// `rx_errors`. The kernel itself adds to `rx_dropped` each packet that no protocol takes, even if
+/// a packet socket has a copy, and to `rx_otherhost_dropped` each packet for other hosts: packet
+/// sockets have all of those, so it is not in the list.
+pub(crate) const RECEIVE_DROPS: [(&str, usize); 5] =
+    [("rx-missed", 15), ("rx-fifo", 14), ("rx-errors", 4), ("rx-nohandler", 23), ("rx-dropped", 6)];
+
+/// The counters of packets that were to be sent and were lost, likewise. `tx_aborted_errors`,
+/// `tx_carrier_errors` and the like are parts of `tx_errors`.
+pub(crate) const TRANSMIT_DROPS: [(&str, usize); 2] = [("tx-dropped", 7), ("tx-errors", 5)];
+
 /// The counters of an interface whose driver shows the CPU's share separately.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct LinkCounters {
@@ -130,12 +150,14 @@ pub(crate) struct LinkCounters {
     pub(crate) received: Counters,
     /// All packets sent.
     pub(crate) sent: Counters,
-    /// Packets that were to be sent and were dropped.
-    pub(crate) unsent: u64,
     /// The received packets that came to the CPU.
     pub(crate) to_cpu: Counters,
     /// The packets, sent or dropped, that came from the CPU.
     pub(crate) from_cpu: Counters,
+    /// The numbers of [`RECEIVE_DROPS`].
+    pub(crate) receive_drops: [u64; RECEIVE_DROPS.len()],
+    /// The numbers of [`TRANSMIT_DROPS`].
+    pub(crate) transmit_drops: [u64; TRANSMIT_DROPS.len()],
 }
 
 impl LinkCounters {
@@ -144,9 +166,10 @@ impl LinkCounters {
         Some(LinkCounters {
             received: self.received.since(earlier.received)?,
             sent: self.sent.since(earlier.sent)?,
-            unsent: self.unsent.checked_sub(earlier.unsent)?,
             to_cpu: self.to_cpu.since(earlier.to_cpu)?,
             from_cpu: self.from_cpu.since(earlier.from_cpu)?,
+            receive_drops: each(self.receive_drops, earlier.receive_drops, u64::checked_sub)?,
+            transmit_drops: each(self.transmit_drops, earlier.transmit_drops, u64::checked_sub)?,
         })
     }
 }
@@ -155,14 +178,29 @@ impl std::ops::Add for LinkCounters {
     type Output = LinkCounters;
 
     fn add(self, other: LinkCounters) -> LinkCounters {
+        let add = |a: u64, b| Some(a.saturating_add(b));
         LinkCounters {
             received: self.received + other.received,
             sent: self.sent + other.sent,
-            unsent: self.unsent.saturating_add(other.unsent),
             to_cpu: self.to_cpu + other.to_cpu,
             from_cpu: self.from_cpu + other.from_cpu,
+            receive_drops: each(self.receive_drops, other.receive_drops, add).unwrap_or_default(),
+            transmit_drops: each(self.transmit_drops, other.transmit_drops, add)
+                .unwrap_or_default(),
         }
     }
+}
+
+/// Combines two lists number by number; `None` if one pair has no result.
+fn each<const N: usize>(
+    mut a: [u64; N],
+    b: [u64; N],
+    combine: impl Fn(u64, u64) -> Option<u64>,
+) -> Option<[u64; N]> {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = combine(*a, b)?;
+    }
+    Some(a)
 }
 
 /// Bytes of `struct if_stats_msg`.
@@ -196,34 +234,48 @@ pub(crate) fn counters<T: Transport>(
 /// Reads the payload of a statistics message; `None` if the driver does not show the CPU's share.
 fn parse_counters(payload: &[u8]) -> Result<Option<LinkCounters>, Malformed> {
     let attrs = payload.get(STATSMSG..).ok_or(Malformed("a stats message is cut short"))?;
-    // `struct rtnl_link_stats64` starts with packets, bytes, errors, drops; each received, then
-    // sent.
-    let pair = |bytes: &[u8], at| {
-        Ok(Counters { packets: read::u64_at(bytes, at)?, bytes: read::u64_at(bytes, at + 16)? })
-    };
     let (mut all, mut cpu) = (None, None);
     for attr in Attrs(attrs) {
         let attr = attr?;
         match attr.kind {
-            IFLA_STATS_LINK_64 => {
-                let both = (pair(attr.payload, 0)?, pair(attr.payload, 8)?);
-                all = Some((both, read::u64_at(attr.payload, 56)?));
-            }
+            IFLA_STATS_LINK_64 => all = Some(attr.payload),
             IFLA_STATS_LINK_OFFLOAD_XSTATS => {
-                if let Some(hit) = attr.nested().find(IFLA_OFFLOAD_XSTATS_CPU_HIT)? {
-                    cpu = Some((pair(hit.payload, 0)?, pair(hit.payload, 8)?));
-                }
+                cpu = attr.nested().find(IFLA_OFFLOAD_XSTATS_CPU_HIT)?.map(|hit| hit.payload);
             }
             _ => {}
         }
     }
-    Ok(all.zip(cpu).map(|(((received, sent), unsent), (to_cpu, from_cpu))| LinkCounters {
+    let Some((all, cpu)) = all.zip(cpu) else { return Ok(None) };
+    let (received, sent) = both(all)?;
+    let (to_cpu, from_cpu) = both(cpu)?;
+    Ok(Some(LinkCounters {
         received,
         sent,
-        unsent,
         to_cpu,
         from_cpu,
+        receive_drops: numbers(all, RECEIVE_DROPS)?,
+        transmit_drops: numbers(all, TRANSMIT_DROPS)?,
     }))
+}
+
+/// Reads what was received and sent. `struct rtnl_link_stats64` starts with packets received and
+/// sent, then bytes received and sent.
+fn both(stats: &[u8]) -> Result<(Counters, Counters), Malformed> {
+    let [received, sent, received_bytes, sent_bytes] =
+        numbers(stats, [0, 1, 2, 3].map(|at| ("", at)))?;
+    let counters = |packets, bytes| Counters { packets, bytes };
+    Ok((counters(received, received_bytes), counters(sent, sent_bytes)))
+}
+
+fn numbers<const N: usize>(
+    stats: &[u8],
+    places: [(&str, usize); N],
+) -> Result<[u64; N], Malformed> {
+    let mut numbers = [0; N];
+    for (number, (_, at)) in numbers.iter_mut().zip(places) {
+        *number = read::u64_at(stats, at * 8)?;
+    }
+    Ok(numbers)
 }
 
 #[cfg(test)]
@@ -245,6 +297,7 @@ mod tests {
             name: "eth3".into(),
             switch_id: Some("0c42a1ff".into()),
             phys_port_name: Some("pf0vf1".into()),
+            is_up: true,
         };
         let by = |switch_id: &str, phys_port_name: &str| {
             DeviceSelector::Port {

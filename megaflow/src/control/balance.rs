@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use flow::Counters;
 use flow::conservation::{Conservation, State, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ pub struct Balance {
     pub lost: BTreeMap<String, BTreeMap<String, Count>>,
     /// Packets that wait for an answer.
     pub in_flight: Count,
-    /// Hits in hardware that no counter of a port confirms.
+    /// Packets and bytes that are known from one counter alone.
     pub unwitnessed: Count,
     /// True if no packet came between the readings of the counters.
     pub at_rest: bool,
@@ -63,11 +64,20 @@ pub struct Said {
     /// Packets or bytes that were offered, copied or added, less the ones that ended or are in
     /// flight; 0 if both agree.
     pub ends: i64,
+    /// Why some of the packets or bytes are known from one counter alone; empty if none are.
+    #[serde(default)]
+    pub why: Vec<String>,
 }
 
-impl From<Verdict> for Said {
-    fn from(from: Verdict) -> Said {
-        Said { state: from.state.name().to_owned(), lookups: from.lookups, ends: from.ends }
+impl Said {
+    fn new(said: Verdict, all: &Conservation, of: fn(&Counters) -> u64) -> Said {
+        let unsure = all.unwitnessed.iter().filter(|(_, what)| of(what) > 0);
+        Said {
+            state: said.state.name().to_owned(),
+            lookups: said.lookups,
+            ends: said.ends,
+            why: unsure.map(|(why, _)| why.to_string()).collect(),
+        }
     }
 }
 
@@ -93,12 +103,12 @@ impl From<&Conservation> for Balance {
             consumed: consumed.into(),
             lost,
             in_flight: from.in_flight.into(),
-            unwitnessed: from.unwitnessed.into(),
+            unwitnessed: from.unwitnessed.values().copied().sum::<Counters>().into(),
             at_rest: from.at_rest,
             state: from.state().name().to_owned(),
             holds: from.state() == State::Holds,
-            packets: from.packets().into(),
-            bytes: from.bytes().into(),
+            packets: Said::new(from.packets(), from, |what| what.packets),
+            bytes: Said::new(from.bytes(), from, |what| what.bytes),
         }
     }
 }
@@ -161,7 +171,7 @@ impl Said {
         let is_off = self.state == State::DoesNotHold.name();
         let words = match (is_off, self.ends, self.lookups) {
             (false, ..) if self.state == State::NotChecked.name() => {
-                "adds up, not checked: no port counts what the NIC does"
+                &format!("adds up, not checked: {}", self.why.join("; "))
             }
             (false, ..) => &self.state.replace('-', " "),
             (true, 1.., _) => &format!("does not hold, {} did not end anywhere", self.ends),
@@ -179,8 +189,7 @@ impl Said {
 
 #[cfg(test)]
 mod tests {
-    use flow::Counters;
-    use flow::conservation::Side;
+    use flow::conservation::{Side, Unchecked};
 
     use super::*;
 
@@ -229,8 +238,12 @@ mod tests {
         }
         all.at_rest = false;
         assert_eq!(say(&all).matches(": not at rest\n").count(), 2);
-        (all.at_rest, all.nic.packets, all.unwitnessed) = (true, 6, counters(1, 0));
-        assert!(say(&all).contains(": adds up, not checked: no port counts"), "{}", say(&all));
+        (all.at_rest, all.nic.packets) = (true, 6);
+        all.doubt(Unchecked::NoPortCounters, counters(1, 0));
+        all.doubt(Unchecked::InterfaceBytes, counters(0, 1));
+        let lines = say(&all);
+        assert!(lines.contains(": adds up, not checked: no port counts what the NIC does\n"));
+        assert!(lines.contains(": adds up, not checked: the ports' interfaces count"), "{lines}");
         assert!(!Balance::from(&all).holds);
     }
 }

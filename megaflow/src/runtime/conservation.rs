@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flow::conservation::{Conservation, Side};
+use flow::conservation::{Conservation, Side, Unchecked};
 use flow::{Counters, PortTraffic};
 use hostdp::drops::{DropReason, Drops};
 use hostdp::{Ends, Ledger, Snapshot};
@@ -97,21 +97,12 @@ pub(super) fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservati
             ports.iter().for_each(|port| device_port(&mut all, port, counted));
             continue;
         }
-        // The kernel's interfaces do not count whole frames, so bytes are taken from the hits.
-        let promised = hits.promised();
-        let seen = counted.witnesses.seen(provider, ports, counted.host, counted.by_hand);
-        let packets = |seen: u64, bytes: u64| Counters { packets: seen, bytes };
-        let Some(seen) = seen else {
+        let around = (counted.host, counted.by_hand);
+        if !counted.witnesses.enter(&mut all, (provider, &hits), ports, around) {
             all.offered += hits.first;
-            all.sent_nic += promised;
-            all.unwitnessed += hits.all;
-            continue;
-        };
-        all.offered += packets(0, hits.first.bytes);
-        all.offered.packets = all.offered.packets.saturating_add_signed(seen.received);
-        all.sent_nic += packets(seen.sent, promised.bytes);
-        all.unwitnessed += packets(0, hits.all.bytes);
-        all.lose(Side::Nic, "tx-dropped", packets(seen.lost, 0));
+            all.sent_nic += hits.promised();
+            all.doubt(Unchecked::NoPortCounters, hits.all);
+        }
     }
     all.went_on += host.ledger.continued.received;
     all

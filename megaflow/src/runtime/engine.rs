@@ -144,7 +144,7 @@ impl EngineThread {
             News::Pass(snapshot) => {
                 if self.rest.passed(&snapshot, up(&self.engine)) {
                     let (engine, traffic) = (&self.engine, &self.traffic);
-                    self.witnesses.start(engine, traffic, &snapshot, &self.by_hand);
+                    self.witnesses.at_rest(engine, traffic, &snapshot, &self.by_hand);
                 }
                 self.warn_of_floods();
             }
@@ -183,6 +183,7 @@ impl EngineThread {
             }
         }
         self.rest.traffic_read(provider, is_whole && *known == before);
+        self.witnesses.read(provider, known);
     }
 
     /// Takes an event of the host datapath's thread and those that came with it, up to a limit.

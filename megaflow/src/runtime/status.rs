@@ -162,7 +162,9 @@ fn port_metrics(port: &hostdp::PortSnapshot, traffic: &[PortTraffic]) -> PortMet
     if let Some(device) = traffic.iter().find(|device| device.port == port.id) {
         metrics.nic.received = device.received_alone();
         metrics.nic.sent = device.sent_alone();
-        for (reason, what) in &device.receive_drops {
+        // What an interface counts as lost is an upper bound, and the host may have received it.
+        let exact = device.receive_drops.iter().filter(|_| device.exact);
+        for (reason, what) in exact {
             *metrics.drops.entry((Direction::Receive, reason)).or_default() += what.packets;
         }
         for (reason, what) in &device.transmit_drops {

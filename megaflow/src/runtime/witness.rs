@@ -4,9 +4,13 @@
 //! forwarded, and has counted since long before this process started. The port's counters are
 //! comparable with ours from the first moment at rest: the difference at that moment is left out
 //! for ever.
+//!
+//! What is missing is lost, as far as the interfaces count losses. Their counts are upper bounds:
+//! they explain what is missing, and they never make a packet missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use flow::conservation::{Conservation, Hits, Side, Unchecked};
 use flow::{Counters, PortId, PortTraffic};
 use hostdp::Snapshot;
 use hostdp::drops::DropReason;
@@ -14,36 +18,171 @@ use hostdp::drops::DropReason;
 use super::status::Traffic;
 use offload::{Engine, ProviderId};
 
-/// For each device, the difference between its port counters and ours when the comparison began.
-#[derive(Default)]
-pub(super) struct Witnesses(BTreeMap<ProviderId, Alone>);
+/// The reason of packets that are missing at a representor that was down.
+const REPRESENTOR_DOWN: &str = "representor-down";
+/// The reason of packets that were lost between the NIC's driver and the host's port.
+const HANDED_UP: &str = "handed-up";
 
-/// Packets that a device handled by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Alone {
-    /// Packets that came in and did not come up to the host.
-    received: i128,
-    /// Packets that should have gone out and that the host did not send.
-    sent: i128,
-    /// Packets that should have gone out, the host's packets included, and were dropped.
-    lost: i128,
+/// For each device, the comparison of its port counters with ours.
+#[derive(Default)]
+pub(super) struct Witnesses(BTreeMap<ProviderId, Witness>);
+
+/// The comparison of a device's port counters with ours.
+#[derive(Default)]
+struct Witness {
+    /// The gaps when the comparison began; `None` before.
+    before: Option<Gaps>,
+    /// Ports that were deaf since the last moment at rest.
+    deaf: BTreeSet<PortId>,
+    /// Ports that were deaf before a moment at rest at which packets were missing that no counter
+    /// of losses explains.
+    blamed: BTreeSet<PortId>,
+    /// The number of these packets.
+    blamed_for: i128,
 }
 
-/// What a device did by itself, according to its port counters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Seen {
-    /// Packets that came in and did not come up to the host; negative if more came up than came
-    /// in.
-    pub(super) received: i64,
-    /// Packets that went out.
-    pub(super) sent: u64,
-    /// Packets that should have gone out and were dropped.
-    pub(super) lost: u64,
+/// Packets and bytes that one side has counted, less those that the other side has.
+#[derive(Clone, Copy, Default)]
+struct Gap {
+    packets: i128,
+    bytes: i128,
+}
+
+impl Gap {
+    fn new(more: Counters, less: Counters) -> Gap {
+        let gap = |more: u64, less: u64| i128::from(more) - i128::from(less);
+        Gap { packets: gap(more.packets, less.packets), bytes: gap(more.bytes, less.bytes) }
+    }
+}
+
+impl std::ops::AddAssign for Gap {
+    fn add_assign(&mut self, other: Gap) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+impl std::ops::SubAssign for Gap {
+    fn sub_assign(&mut self, other: Gap) {
+        self.packets -= other.packets;
+        self.bytes -= other.bytes;
+    }
+}
+
+/// What a device's ports have counted and we have not. All numbers are sums over time.
+#[derive(Clone, Default)]
+struct Gaps {
+    /// Received packets that neither hit in hardware nor came up to the kernel.
+    missing: Gap,
+    /// Packets that came up to the kernel and did not come out of the host's ports.
+    handed_up: Gap,
+    /// Packets that should have left by the ports and did not.
+    unsent: Gap,
+    receive_drops: Drops,
+    transmit_drops: Drops,
+}
+
+impl Gaps {
+    fn new(
+        ports: &[PortTraffic],
+        hits: &Hits,
+        host: &Snapshot,
+        by_hand: &BTreeMap<PortId, Counters>,
+    ) -> Gaps {
+        let none = Counters::default();
+        let (missing, unsent) = (Gap::new(none, hits.first), Gap::new(hits.promised(), none));
+        let mut gaps = Gaps { missing, unsent, ..Gaps::default() };
+        for device in ports {
+            let port = host.ports.iter().find(|port| port.id == device.port);
+            let came_up = port
+                .map_or(none, |port| port.received + port.receive_drops.get(DropReason::RxOverrun));
+            let by_hand = by_hand.get(&device.port).copied().unwrap_or_default();
+            gaps.missing += Gap::new(device.received, device.to_host);
+            gaps.handed_up += Gap::new(device.to_host + by_hand, came_up);
+            gaps.unsent += Gap::new(device.from_host, device.sent);
+            gaps.receive_drops.add(&device.receive_drops);
+            gaps.transmit_drops.add(&device.transmit_drops);
+        }
+        gaps
+    }
+
+    fn since(mut self, before: &Gaps) -> Gaps {
+        self.missing -= before.missing;
+        self.handed_up -= before.handed_up;
+        self.unsent -= before.unsent;
+        self.receive_drops.subtract(&before.receive_drops);
+        self.transmit_drops.subtract(&before.transmit_drops);
+        // If more came out of the host's ports than the driver handed up, the NIC received less
+        // than that.
+        self.missing.packets += self.handed_up.packets.min(0);
+        self.handed_up.packets = self.handed_up.packets.max(0);
+        self
+    }
+
+    /// True if both sides have counted the same bytes, so that each side confirms the other one.
+    fn agree_in_bytes(&self) -> bool {
+        self.missing.bytes + self.handed_up.bytes == 0 && self.unsent.bytes == 0
+    }
+}
+
+/// Counts of lost packets by reason, the most telling ones first.
+#[derive(Clone, Default)]
+struct Drops(Vec<(&'static str, i128)>);
+
+impl Drops {
+    fn add(&mut self, counts: &[(&'static str, Counters)]) {
+        for (reason, what) in counts {
+            let lost = i128::from(what.packets);
+            match self.0.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, sum)) => *sum += lost,
+                None => self.0.push((reason, lost)),
+            }
+        }
+    }
+
+    fn subtract(&mut self, before: &Drops) {
+        for (reason, sum) in &mut self.0 {
+            let before = before.0.iter().find(|(known, _)| known == reason);
+            *sum -= before.map_or(0, |(_, before)| *before);
+        }
+    }
+
+    fn total(&self) -> i128 {
+        self.0.iter().map(|(_, lost)| lost).sum()
+    }
+
+    /// Takes the counts that explain missing packets, up to the number of these packets.
+    fn take(&mut self, missing: i128) -> Drops {
+        let mut rest = missing.max(0);
+        let mut take = |lost: &mut i128| {
+            let taken = rest.min(*lost);
+            rest -= taken;
+            *lost -= taken;
+            taken
+        };
+        Drops(self.0.iter_mut().map(|(reason, lost)| (*reason, take(lost))).collect())
+    }
+
+    /// Enters the packets as lost.
+    fn lose(&self, all: &mut Conservation, side: Side) {
+        self.0.iter().for_each(|(reason, lost)| all.lose(side, reason, packets(*lost)));
+    }
+}
+
+/// The interfaces count no bytes of lost packets.
+fn packets(number: i128) -> Counters {
+    Counters { packets: u64::try_from(number.max(0)).unwrap_or(u64::MAX), bytes: 0 }
 }
 
 impl Witnesses {
-    /// Starts the comparison for each device that is not compared yet. Must be called at rest.
-    pub(super) fn start(
+    /// Takes note of a reading of a device's ports.
+    pub(super) fn read(&mut self, provider: ProviderId, ports: &[PortTraffic]) {
+        self.0.entry(provider).or_default().deaf.extend(deaf(ports));
+    }
+
+    /// Starts the comparison for each device that is not compared yet, and blames what is missing
+    /// now on ports that were deaf. Must be called at rest.
+    pub(super) fn at_rest(
         &mut self,
         engine: &Engine,
         traffic: &Traffic,
@@ -51,223 +190,95 @@ impl Witnesses {
         by_hand: &BTreeMap<PortId, Counters>,
     ) {
         for (provider, ports) in traffic.iter().filter(|(_, ports)| !ports.is_empty()) {
-            let hits = engine.hits(*provider);
-            self.0.entry(*provider).or_insert_with(|| {
-                let seen = alone(ports, host, by_hand);
-                Alone {
-                    received: seen.received - i128::from(hits.first.packets),
-                    sent: seen.sent - i128::from(hits.promised().packets),
-                    lost: seen.lost,
-                }
-            });
+            let now = Gaps::new(ports, &engine.hits(*provider), host, by_hand);
+            let witness = self.0.entry(*provider).or_default();
+            match &witness.before {
+                Some(before) => witness.blame(now.since(before)),
+                None => witness.before = Some(now),
+            }
+            witness.deaf = deaf(ports).collect();
         }
     }
 
-    /// Returns what a device did by itself, according to its port counters; `None` if the
+    /// Enters what a device did by itself according to its port counters. Returns false if the
     /// comparison has not started.
-    pub(super) fn seen(
+    pub(super) fn enter(
         &self,
-        provider: ProviderId,
+        all: &mut Conservation,
+        (provider, hits): (ProviderId, &Hits),
         ports: &[PortTraffic],
-        host: &Snapshot,
-        by_hand: &BTreeMap<PortId, Counters>,
-    ) -> Option<Seen> {
-        let before = self.0.get(&provider)?;
-        let now = alone(ports, host, by_hand);
-        let narrow = |n: i128| u64::try_from(n.max(0)).unwrap_or(u64::MAX);
-        // The counters do not tell who sent a packet that was dropped on the way out. Dropped
-        // packets are taken for the device's own, up to the number that the device was to send.
-        let out = narrow(now.sent - before.sent);
-        let lost = narrow(now.lost - before.lost).min(out);
-        let received = i64::try_from(now.received - before.received).unwrap_or(i64::MAX);
-        Some(Seen { received, sent: out - lost, lost })
+        (host, by_hand): (&Snapshot, &BTreeMap<PortId, Counters>),
+    ) -> bool {
+        let witness = self.0.get(&provider);
+        let Some((witness, before)) = witness.and_then(|w| Some((w, w.before.as_ref()?))) else {
+            return false;
+        };
+        let mut gaps = Gaps::new(ports, hits, host, by_hand).since(before);
+        if !gaps.agree_in_bytes() {
+            let bytes = Counters { packets: 0, bytes: hits.all.bytes.max(1) };
+            all.doubt(Unchecked::InterfaceBytes, bytes);
+        }
+        witness.received(all, hits, &mut gaps);
+        sent(all, hits, &mut gaps);
+        true
     }
 }
 
-/// Returns the difference between what ports have counted and what the host received and sent.
-fn alone(ports: &[PortTraffic], host: &Snapshot, by_hand: &BTreeMap<PortId, Counters>) -> Alone {
-    let mut sum = Alone::default();
-    for device in ports {
-        let lost: Counters = device.transmit_drops.iter().map(|(_, what)| *what).sum();
-        let lost = i128::from(lost.packets);
-        let given = i128::from(device.from_host.packets);
-        sum.received += i128::from(device.received.packets);
-        sum.sent += i128::from(device.sent.packets) + lost - given;
-        sum.lost += lost;
-        if let Some(port) = host.ports.iter().find(|port| port.id == device.port) {
-            let overruns = port.receive_drops.get(DropReason::RxOverrun);
-            let came_up = i128::from((port.received + overruns).packets);
-            let by_hand = by_hand.get(&port.id).map_or(0, |by_hand| by_hand.packets);
-            sum.received -= came_up - i128::from(by_hand);
+fn deaf(ports: &[PortTraffic]) -> impl Iterator<Item = PortId> {
+    ports.iter().filter(|port| port.deaf).map(|port| port.port)
+}
+
+impl Witness {
+    fn blame(&mut self, mut now: Gaps) {
+        if self.deaf.is_empty() {
+            return;
         }
+        let missing = now.missing.packets - now.receive_drops.take(now.missing.packets).total();
+        if missing > self.blamed_for {
+            self.blamed.extend(&self.deaf);
+        }
+        self.blamed_for = missing.max(0);
     }
-    sum
+
+    /// Enters what came in and what of it was lost.
+    fn received(&self, all: &mut Conservation, hits: &Hits, gaps: &mut Gaps) {
+        let (missing, handed_up) = (gaps.missing.packets, gaps.handed_up.packets);
+        all.offered += packets(i128::from(hits.first.packets) + missing + handed_up);
+        all.offered.bytes += hits.first.bytes;
+        let in_nic = gaps.receive_drops.take(missing);
+        in_nic.lose(all, Side::Nic);
+        let unexplained = missing - in_nic.total();
+        let deaf =
+            if self.deaf.is_empty() { self.blamed_for.min(unexplained) } else { unexplained };
+        if deaf > 0 {
+            let ports = self.blamed.union(&self.deaf).copied().collect();
+            all.lose(Side::Nic, REPRESENTOR_DOWN, packets(deaf));
+            all.doubt(Unchecked::RepresentorDown(ports), packets(deaf));
+        }
+        let mut on_host = gaps.receive_drops.take(handed_up);
+        on_host.0.retain(|(_, lost)| *lost > 0);
+        on_host.lose(all, Side::Host);
+        let vanished = handed_up - on_host.total();
+        if vanished > 0 {
+            all.lose(Side::Host, HANDED_UP, packets(vanished));
+            all.doubt(Unchecked::HandedUp, packets(vanished));
+        }
+        all.unmatched += packets(in_nic.total() + deaf.max(0) + handed_up);
+    }
+}
+
+/// Enters what left by the ports, and what was lost on the way there. The counters do not tell who
+/// sent a lost packet: lost packets are taken for the device's own, up to the number that the
+/// device was to send.
+fn sent(all: &mut Conservation, hits: &Hits, gaps: &mut Gaps) {
+    let (promised, unsent) = (hits.promised(), gaps.unsent.packets);
+    let lost = unsent.max(0).min(gaps.transmit_drops.total());
+    let out = (i128::from(promised.packets) - unsent + lost).max(0);
+    let lost = gaps.transmit_drops.take(unsent.min(out));
+    lost.lose(all, Side::Nic);
+    all.sent_nic += packets(out - lost.total());
+    all.sent_nic.bytes += promised.bytes;
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use flow::conservation::{Conservation, State};
-    use flow::{Action, Dumped, Match, Megaflow, Moment, Stats, Ufid};
-    use hostdp::Datapath;
-    use metrics::Histogram;
-
-    use crate::runtime::operations::Operations;
-
-    use super::super::conservation::{Rest, conservation};
-    use super::super::status::Counted;
-    use super::*;
-    use offload::{Budget, ByRate, Event, Place, Settings};
-
-    const NIC: ProviderId = ProviderId(0);
-
-    fn counters(packets: u64) -> Counters {
-        Counters { packets, bytes: packets * 60 }
-    }
-
-    /// A NIC whose only rule sends everything from port 1 to port 2; no packet comes up to the
-    /// host.
-    struct Bench {
-        engine: Engine,
-        ufid: Ufid,
-        host: Snapshot,
-        traffic: Traffic,
-        witnesses: Witnesses,
-        nobody: BTreeMap<PortId, Counters>,
-    }
-
-    impl Bench {
-        /// The rule and the ports have counted since before the daemon started.
-        fn new() -> Bench {
-            let mut datapath = Datapath::new(hostdp::Config::default());
-            let client = Box::new(pipeline::none::NoClient);
-            let mut engine = Engine::new(Settings::default(), client, Box::new(ByRate));
-            let admission = flow::Provider::admission(datapath.table());
-            engine.add_hardware("tc", admission, Budget::new(1_000));
-            let key = flow::Key { in_port: 1, ..flow::Key::default() };
-            let matching = Match::new(&key, &flow::Mask::default());
-            let flow = Arc::new(Megaflow::new(matching, vec![Action::Output(PortId(2))]));
-            let ufid = flow.ufid;
-            let stats = Stats { counters: counters(100), ..Stats::default() };
-            let found = Dumped {
-                ufid,
-                generation: flow::Generation(1),
-                flow: Some(flow),
-                stats,
-                active: true,
-            };
-            engine.step(Event::Dumped { provider: NIC, found: vec![found] }, Moment(1));
-            let port = |id| PortTraffic {
-                port: PortId(id),
-                received: counters(0),
-                sent: counters(0),
-                to_host: counters(0),
-                // The operating system sends packets there too.
-                from_host: counters(7),
-                receive_drops: Vec::new(),
-                transmit_drops: vec![("tx-dropped", counters(0))],
-                exact: false,
-            };
-            let traffic = BTreeMap::from([(NIC, vec![port(1), port(2)])]);
-            let (host, witnesses) = (datapath.snapshot(), Witnesses::default());
-            let nobody = BTreeMap::new();
-            let mut bench = Bench { engine, ufid, host, traffic, witnesses, nobody };
-            bench.count(5_000, 4_000, 9);
-            bench
-        }
-
-        /// Sets the port counters: packets received by port 1, and packets sent and dropped by
-        /// port 2.
-        fn count(&mut self, received: u64, sent: u64, dropped: u64) {
-            let ports = self.traffic.get_mut(&NIC).unwrap();
-            ports[0].received = counters(received);
-            // Each port also sends the packets of the operating system.
-            (ports[0].sent, ports[1].sent) = (counters(7), counters(sent + 7));
-            ports[1].transmit_drops[0].1 = counters(dropped);
-        }
-
-        /// Sets the rule's counter.
-        fn hit(&mut self, packets: u64) {
-            let stats = Stats { counters: counters(packets), ..Stats::default() };
-            let stats = Ok(vec![(self.ufid, stats)]);
-            let event = Event::Stats { place: Place::Nic(NIC), stats, tables: Vec::new() };
-            self.engine.step(event, Moment(2));
-        }
-
-        fn start(&mut self) {
-            self.witnesses.start(&self.engine, &self.traffic, &self.host, &self.nobody);
-        }
-
-        fn all(&self) -> Conservation {
-            let counted = Counted {
-                host: &self.host,
-                upcall_duration: &Histogram::durations(),
-                operations: &Operations::default(),
-                traffic: &self.traffic,
-                by_hand: &self.nobody,
-                witnesses: &self.witnesses,
-                at_rest: true,
-            };
-            conservation(&self.engine, &counted)
-        }
-    }
-
-    #[test]
-    fn a_nic_is_held_against_what_its_ports_count_and_not_against_its_own_hits() {
-        let mut bench = Bench::new();
-        assert_eq!(bench.all().packets().state, State::NotChecked, "{:?}", bench.all());
-        bench.start();
-        assert_eq!(bench.all().packets().state, State::Holds, "{:?}", bench.all());
-        bench.count(5_030, 4_030, 9);
-        bench.hit(130);
-        let all = bench.all();
-        assert_eq!((all.packets().state, all.offered.packets), (State::Holds, 130), "{all:?}");
-        assert_eq!(all.bytes().state, State::NotChecked, "no interface counts whole frames");
-        // A later moment at rest changes nothing.
-        bench.start();
-        assert_eq!(bench.all(), all);
-        // One packet that should have gone out is dropped.
-        bench.count(5_040, 4_039, 10);
-        bench.hit(140);
-        let all = bench.all();
-        let lost = all.lost.values().copied().sum::<Counters>().packets;
-        assert_eq!((all.packets().state, lost), (State::Holds, 1), "{all:?}");
-        // In each case one counter is wrong by one: the rule's counter, or a counter of the
-        // ports.
-        for (hits, received, sent, lookups, ends) in [
-            (149, 5_050, 4_049, 1, 0),
-            (151, 5_050, 4_049, -1, 0),
-            (150, 5_049, 4_049, -1, -1),
-            (150, 5_050, 4_048, 0, 1),
-            (150, 5_050, 4_050, 0, -1),
-        ] {
-            let mut bench = Bench::new();
-            bench.start();
-            bench.count(received, sent, 10);
-            bench.hit(hits);
-            let said = bench.all().packets();
-            assert_eq!(said.state, State::DoesNotHold, "{:?}", bench.all());
-            assert_eq!((said.lookups, said.ends), (lookups, ends), "{:?}", bench.all());
-        }
-    }
-
-    #[test]
-    fn at_rest_is_when_host_and_devices_stand_still_together() {
-        let (bench, mut rest) = (Bench::new(), Rest::default());
-        let passed = |rest: &mut Rest| rest.passed(&bench.host, [NIC].into_iter());
-        assert!(!passed(&mut rest), "the device was not read");
-        for (is_still, at_rest) in [(false, false), (true, true), (false, false), (true, true)] {
-            rest.traffic_read(NIC, is_still);
-            assert_eq!(passed(&mut rest), at_rest);
-            assert_eq!(rest.lasts(&bench.host), at_rest);
-            // A pass without a new reading of the device changes nothing.
-            assert!(!passed(&mut rest));
-            assert_eq!(rest.lasts(&bench.host), at_rest);
-        }
-        let mut moved = bench.host.clone();
-        moved.ends.sent = counters(1);
-        assert!(!rest.lasts(&moved) && !rest.passed(&moved, std::iter::empty()));
-        assert!(rest.passed(&moved, std::iter::empty()) && rest.lasts(&moved));
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! What others do in the imitation, each with the notifications that the kernel sends.
 
+use std::collections::BTreeMap;
+
 use super::{Kernel, Link, State, Stored, message};
 use crate::encode::Location;
 use crate::wire::Writer;
@@ -74,7 +76,20 @@ impl Kernel {
             state.offload_off.insert(ifindex);
         }
         let link = state.links.iter().find(|link| link.0 == ifindex).cloned().unwrap();
-        state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link)));
+        let is_up = !state.down.contains(&ifindex);
+        state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link, is_up)));
+    }
+
+    /// Somebody sets an interface up or down.
+    pub(crate) fn set_up(&self, ifindex: u32, is_up: bool) {
+        let mut state = self.lock();
+        if is_up {
+            state.down.remove(&ifindex);
+        } else {
+            state.down.insert(ifindex);
+        }
+        let link = state.links.iter().find(|link| link.0 == ifindex).cloned().unwrap();
+        state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link, is_up)));
     }
 
     /// An interface is deleted, and made again under another number.
@@ -85,9 +100,9 @@ impl Kernel {
         state.qdiscs.remove(&ifindex);
         let at = state.links.iter().position(|link| link.0 == ifindex).unwrap();
         let mut link = state.links.remove(at);
-        state.notify(message(RTM_DELLINK, 0, 0, 0, |w| show_link(w, &link)));
+        state.notify(message(RTM_DELLINK, 0, 0, 0, |w| show_link(w, &link, true)));
         link.0 = again;
-        state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link)));
+        state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link, true)));
         state.links.push(link);
     }
 
@@ -97,28 +112,38 @@ impl Kernel {
         let link = state.links.iter().find(|link| link.0 == ifindex).unwrap();
         let port: Link = (ifindex, link.1.clone(), None, None);
         for kind in [RTM_NEWLINK, RTM_DELLINK] {
-            let body = |w: &mut Writer| show_link_of(w, AF_BRIDGE, &port);
+            let body = |w: &mut Writer| show_link_of(w, AF_BRIDGE, &port, true);
             state.notify(message(kind, 0, 0, 0, body));
         }
     }
 }
 
 /// The body of a message about an interface.
-pub(super) fn show_link(w: &mut Writer, link: &Link) {
-    show_link_of(w, AF_UNSPEC, link);
+pub(super) fn show_link(w: &mut Writer, link: &Link, is_up: bool) {
+    show_link_of(w, AF_UNSPEC, link, is_up);
 }
 
-fn show_link_of(w: &mut Writer, family: u8, (ifindex, name, switch, phys): &Link) {
+fn show_link_of(w: &mut Writer, family: u8, link: &Link, is_up: bool) {
+    let (ifindex, name, switch, phys) = link;
     w.raw(&[family, 0, 0, 0]);
     w.raw(&ifindex.to_ne_bytes());
-    w.raw(&[0; 8]);
+    w.raw(&(if is_up { IFF_UP } else { 0 }).to_ne_bytes());
+    w.raw(&[0; 4]);
     w.text(IFLA_IFNAME, name);
     switch.iter().for_each(|id| w.bytes(IFLA_PHYS_SWITCH_ID, id));
     phys.iter().for_each(|name| w.text(IFLA_PHYS_PORT_NAME, name));
 }
 
-/// The start of `struct rtnl_link_stats64`, each packet with 60 bytes.
-pub(super) fn show_counters(w: &mut Writer, kind: u16, [received, sent, unsent]: [u64; 3]) {
-    let numbers = [received, sent, received * 60, sent * 60, 0, 0, 0, unsent];
+/// `struct rtnl_link_stats64`, each packet with 60 bytes.
+pub(super) fn show_counters(
+    w: &mut Writer,
+    kind: u16,
+    [received, sent, unsent]: [u64; 3],
+    lost: &BTreeMap<usize, u64>,
+) {
+    let mut numbers = [0; 25];
+    numbers[..4].copy_from_slice(&[received, sent, received * 60, sent * 60]);
+    numbers[7] = unsent;
+    lost.iter().for_each(|(at, lost)| numbers[*at] = *lost);
     w.bytes(kind, &numbers.map(u64::to_ne_bytes).concat());
 }

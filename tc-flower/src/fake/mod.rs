@@ -49,6 +49,10 @@ pub(crate) struct State {
     /// By interface, the packets received, sent and dropped on the way out: all, then the CPU's
     /// share.
     pub(crate) counters: BTreeMap<u32, ([u64; 3], Option<[u64; 3]>)>,
+    /// By interface, the counters of lost packets, by their place in `struct rtnl_link_stats64`.
+    pub(crate) lost: BTreeMap<u32, BTreeMap<usize, u64>>,
+    /// Interfaces that are set down.
+    pub(crate) down: BTreeSet<u32>,
     /// The number of requests of each kind so far.
     pub(crate) seen: BTreeMap<u16, usize>,
     next_handle: u32,
@@ -220,7 +224,8 @@ impl State {
 
     fn dump_links(&mut self, port: u32, seq: u32) {
         for link in self.links.clone() {
-            let link = message(RTM_NEWLINK, 2, seq, port, |w| hands::show_link(w, &link));
+            let is_up = !self.down.contains(&link.0);
+            let link = message(RTM_NEWLINK, 2, seq, port, |w| hands::show_link(w, &link, is_up));
             self.push(port, link);
         }
         self.done(port, seq, 2);
@@ -228,14 +233,16 @@ impl State {
 
     fn dump_counters(&mut self, port: u32, seq: u32) {
         for (ifindex, (all, cpu)) in self.counters.clone() {
+            let lost = self.lost.get(&ifindex).cloned().unwrap_or_default();
             let shown = message(RTM_NEWSTATS, 2, seq, port, |w| {
                 w.raw(&[0; 4]);
                 w.raw(&ifindex.to_ne_bytes());
                 w.raw(&9_u32.to_ne_bytes());
-                hands::show_counters(w, IFLA_STATS_LINK_64, all);
+                hands::show_counters(w, IFLA_STATS_LINK_64, all, &lost);
                 let nest = w.nest(IFLA_STATS_LINK_OFFLOAD_XSTATS);
                 if let Some(cpu) = cpu {
-                    hands::show_counters(w, IFLA_OFFLOAD_XSTATS_CPU_HIT, cpu);
+                    let none = BTreeMap::new();
+                    hands::show_counters(w, IFLA_OFFLOAD_XSTATS_CPU_HIT, cpu, &none);
                 }
                 w.end(nest);
             });

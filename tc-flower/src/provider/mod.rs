@@ -184,6 +184,8 @@ struct Tc<T> {
     admission: Arc<TcAdmission>,
     /// The ports' own counters.
     witnesses: BTreeMap<PortId, Witness>,
+    /// The ports whose interfaces were set down since their counters were last read.
+    were_down: BTreeSet<PortId>,
     table: Table,
     /// Other tools' filters on the ports' interfaces.
     foreign: BTreeMap<Location, Foreign>,

@@ -130,6 +130,9 @@ impl<T: Transport> Tc<T> {
         let device = links::parse(payload).ok()?;
         let mut all = self.ports.iter_mut().filter(|(_, state)| !state.gone);
         let (port, state) = all.find(|(_, state)| state.device.ifindex == device.ifindex)?;
+        if !(device.is_up && state.device.is_up) {
+            self.were_down.insert(*port);
+        }
         if state.device.switch_id != device.switch_id {
             *state = PortState::new(state.selector.clone(), device);
         } else {
@@ -190,6 +193,7 @@ impl<T: Transport> Tc<T> {
         let lost = all.find(|(_, state)| state.device.ifindex == ifindex && !state.gone);
         let Some((port, state)) = lost else { return };
         let port = *port;
+        self.were_down.insert(port);
         state.gone = true;
         state.own_qdisc = false;
         self.table.forget(ifindex);

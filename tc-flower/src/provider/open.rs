@@ -41,6 +41,7 @@ impl<T: Transport> Tc<T> {
             features: BTreeMap::new(),
             admission: Arc::new(TcAdmission::unprobed(Target::default())),
             witnesses: BTreeMap::new(),
+            were_down: BTreeSet::new(),
             table: Table::default(),
             foreign: BTreeMap::new(),
             found: HashMap::new(),

@@ -4,12 +4,19 @@
 //! forwarded included, and shows the CPU's share separately (`IFLA_OFFLOAD_XSTATS_CPU_HIT`). If a
 //! driver does not show the CPU's share, its counters say nothing about the hardware, and the
 //! port has no witness.
+//!
+//! The counters of lost packets are taken for upper bounds: whether a lost packet is among the
+//! received ones as well, and whether a packet counts as dropped that a packet socket has a copy
+//! of, differs from driver to driver.
 
 use flow::{Counters, PortTraffic, ProviderError};
 
 use super::Tc;
-use crate::links::{self, LinkCounters};
+use crate::links::{self, LinkCounters, RECEIVE_DROPS, TRANSMIT_DROPS};
 use crate::wire::Transport;
+
+/// The reason of the packets that an interface counted as lost while it was set down.
+const REPRESENTOR_DOWN: &str = "representor-down";
 
 /// A port's counters since they were first read, over all interfaces that it has had.
 #[derive(Clone, Debug)]
@@ -17,21 +24,44 @@ pub(super) struct Witness {
     ifindex: u32,
     last: LinkCounters,
     sum: LinkCounters,
+    /// Received packets that were lost while the interface was down; they are not in `sum`.
+    while_down: u64,
 }
 
 impl Witness {
     fn new(ifindex: u32, now: LinkCounters) -> Witness {
-        Witness { ifindex, last: now, sum: LinkCounters::default() }
+        Witness { ifindex, last: now, sum: LinkCounters::default(), while_down: 0 }
     }
 
     /// Takes the next reading. If the port has another interface now, or if a counter went back,
-    /// the whole reading was counted since the last one.
-    fn read(&mut self, ifindex: u32, now: LinkCounters) {
+    /// the whole reading was counted since the last one. `was_down` is true if the interface was
+    /// down at some time since then.
+    fn read(&mut self, ifindex: u32, now: LinkCounters, was_down: bool) {
         let goes_on = ifindex == self.ifindex;
-        let growth = now.since(self.last).filter(|_| goes_on).unwrap_or(now);
+        let mut growth = now.since(self.last).filter(|_| goes_on).unwrap_or(now);
+        if was_down {
+            let lost = std::mem::take(&mut growth.receive_drops).into_iter();
+            self.while_down = lost.fold(self.while_down, u64::saturating_add);
+        }
         self.sum = self.sum + growth;
         (self.ifindex, self.last) = (ifindex, now);
     }
+
+    fn receive_drops(&self) -> Vec<(&'static str, Counters)> {
+        let counted = RECEIVE_DROPS.into_iter().zip(self.sum.receive_drops);
+        let counted = counted.map(|((reason, _), lost)| (reason, packets(lost)));
+        std::iter::once((REPRESENTOR_DOWN, packets(self.while_down))).chain(counted).collect()
+    }
+
+    fn transmit_drops(&self) -> Vec<(&'static str, Counters)> {
+        let counted = TRANSMIT_DROPS.into_iter().zip(self.sum.transmit_drops);
+        counted.map(|((reason, _), lost)| (reason, packets(lost))).collect()
+    }
+}
+
+/// Interfaces count no bytes of lost packets.
+fn packets(packets: u64) -> Counters {
+    Counters { packets, bytes: 0 }
 }
 
 impl<T: Transport> Tc<T> {
@@ -40,25 +70,36 @@ impl<T: Transport> Tc<T> {
     pub(super) fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
         let busy = |error: crate::wire::WireError| ProviderError::Busy(error.to_string());
         let counted = links::counters(&mut self.client).map_err(busy)?;
+        // An interface that was set down or up before it was counted is known as such now.
+        self.listen();
+        let mut was_down = std::mem::take(&mut self.were_down);
         for (port, state) in &self.ports {
             let ifindex = state.device.ifindex;
-            if state.device.switch_id.is_none() || state.gone {
+            if state.device.switch_id.is_none() {
+                continue;
+            }
+            if state.gone || !state.device.is_up {
+                was_down.insert(*port);
+            }
+            if state.gone {
                 continue;
             }
             let Some(now) = counted.get(&ifindex).copied() else { return Ok(Vec::new()) };
             let witness = self.witnesses.entry(*port);
-            witness.or_insert_with(|| Witness::new(ifindex, now)).read(ifindex, now);
+            let witness = witness.or_insert_with(|| Witness::new(ifindex, now));
+            witness.read(ifindex, now, was_down.contains(port));
         }
         let ports = self.witnesses.iter().map(|(port, witness)| {
-            let LinkCounters { received, sent, unsent, to_cpu, from_cpu } = witness.sum;
+            let LinkCounters { received, sent, to_cpu, from_cpu, .. } = witness.sum;
             PortTraffic {
                 port: *port,
                 received,
                 sent,
                 to_host: to_cpu,
                 from_host: from_cpu,
-                receive_drops: Vec::new(),
-                transmit_drops: vec![("tx-dropped", Counters { packets: unsent, bytes: 0 })],
+                receive_drops: witness.receive_drops(),
+                transmit_drops: witness.transmit_drops(),
+                deaf: was_down.contains(port),
                 exact: false,
             }
         });

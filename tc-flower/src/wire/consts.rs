@@ -37,6 +37,8 @@ pub(crate) const RTM_GETSTATS: u16 = 94;
 pub(crate) const RTNLGRP_LINK: u32 = 1;
 pub(crate) const RTNLGRP_TC: u32 = 4;
 
+/// The flag of an interface that is set up.
+pub(crate) const IFF_UP: u32 = 1;
 pub(crate) const IFLA_IFNAME: u16 = 3;
 pub(crate) const IFLA_PHYS_SWITCH_ID: u16 = 36;
 pub(crate) const IFLA_PHYS_PORT_NAME: u16 = 38;

@@ -196,6 +196,7 @@ impl FpgaProvider {
                 from_host: window.counters(port::FROM_HOST_PACKETS, port::FROM_HOST_BYTES)?,
                 receive_drops: drops(window, &RECEIVE_DROPS)?,
                 transmit_drops: drops(window, &TRANSMIT_DROPS)?,
+                deaf: false,
                 exact: true,
             })
         };

@@ -165,6 +165,37 @@ pub(super) fn all_in_hardware(daemon: &Daemon, limit: Duration) -> Outcome {
     Ok(())
 }
 
+/// Frames that no rule matches while their representor is down: the card can't hand them up, and
+/// the conservation line holds with them as lost.
+pub(super) fn lost_at_a_representor(daemon: &Daemon) -> Outcome {
+    const FRAMES: u64 = 7;
+    let before = daemon.state()?.conservation.offered.packets;
+    guest::run("ip link set swrep0 down")?;
+    traffic::within("f0", || {
+        let socket = guest::RawSocket::open("swvf0")?;
+        let frame = [&[2, 0, 0, 0, 9, 9, 2, 0, 0, 0, 0, 1, 0x88, 0xb5][..], &[0; 50]].concat();
+        (0..FRAMES).try_for_each(|_| socket.send(&frame))
+    })?;
+    let hold = |what: &str| {
+        let mut lines = String::new();
+        let result = guest::wait_for(what, SETTLE, || {
+            let all = daemon.state()?.conservation;
+            lines = all.lines();
+            let of_nic = all.lost.get("nic");
+            let lost = of_nic.and_then(|lost| lost.get("representor-down")).map(|of| of.packets);
+            let is_all = all.offered.packets >= before + FRAMES && lost == Some(FRAMES);
+            Ok(is_all && all.packets.state == "holds")
+        });
+        result.map_err(|failure| Failure::new(format!("{failure}\n{lines}")))
+    };
+    hold("the frames are lost at the representor")?;
+    guest::run("ip link set swrep0 up")?;
+    guest::wait_for("the hosts reach each other", SETTLE, || {
+        Ok(traffic::ping("f0", "10.0.0.2", 1).is_ok())
+    })?;
+    hold("they stay lost, and the line holds on")
+}
+
 fn describe(flow: &Flow) -> String {
     format!("{} {} {:?}\n", flow.placement, flow.matching, flow.refusals)
 }

@@ -15,6 +15,8 @@ use crate::guest;
 const FLOWS: &str = "/run/megaflow-test.flows";
 /// An operator's megaflows under each of four masks, that no packet hits.
 const EACH: u32 = 50;
+/// How often a rule is hurt until an audit meets that.
+const TRIES: u32 = 20;
 
 pub(super) fn run(checks: &mut Checks) {
     let mut running = Running::default();
@@ -42,6 +44,12 @@ pub(super) fn run(checks: &mut Checks) {
         .check("while tc adds and deletes a filter, nothing is taken out, all is counted", || {
             beside(running.get()?, books_of()?)
         });
+    checks.check("the audit finds nothing in quiet, and names a rule that was deleted", || {
+        audited(running.get()?, "is missing", books::Filter::delete)
+    });
+    checks.check("the audit names a rule that was altered", || {
+        audited(running.get()?, "does 'drop' and not", alter)
+    });
     checks.check("a filter that comes before ours: refused, named, and in hardware again", || {
         shadowed(running.get()?)
     });
@@ -125,19 +133,64 @@ fn shadowed(daemon: &Daemon) -> Outcome {
     books::all_in_hardware(daemon, SOON)
 }
 
+/// The filter of a megaflow.
+fn filter_of(flow: &Flow) -> Outcome<books::Filter> {
+    let mut filters = books::filters()?.into_iter();
+    filters.find(|filter| filter.is_of(flow)).ok_or_else(|| Failure::new("no filter of the ping"))
+}
+
+/// Replaces the filter of the ping by one that drops, with its cookie.
+fn alter(filter: &books::Filter) -> Outcome {
+    let books::Filter { priority, handle, cookie, .. } = filter;
+    guest::run(&format!(
+        "tc filter replace dev swrep0 ingress protocol ip pref {priority} handle {handle} flower \
+         skip_sw dst_mac 02:00:00:00:00:02 src_mac 02:00:00:00:00:01 action drop cookie {cookie}"
+    ))
+    .map(drop)
+}
+
+/// What the audit says of a rule that somebody hurts. The daemon puts it right within a moment, and
+/// a difference that is under way is none: it is hurt until an audit meets it.
+fn audited(
+    daemon: &Daemon,
+    words: &str,
+    hurt: impl Fn(&books::Filter) -> Outcome + Sync,
+) -> Outcome {
+    let audit = || daemon.ask("offload/audit", &[]);
+    let mut said = String::new();
+    for _ in 0..TRIES {
+        traffic::ping("f0", "10.0.0.2", 1)?;
+        books::all_in_hardware(daemon, SOON)?;
+        guest::wait_for("the audit finds no difference", SOON, || {
+            said = audit()?;
+            Ok(said.contains(" megaflows, as believed\n") && !said.contains("not as believed"))
+        })
+        .map_err(|failure| Failure::new(format!("{failure}\n{said}")))?;
+        let flow = ping_flow(daemon)?;
+        let filter = filter_of(&flow)?;
+        let is_named = thread::scope(|scope| {
+            let hand = scope.spawn(|| hurt(&filter));
+            let mut is_named = false;
+            while !is_named && !hand.is_finished() {
+                said = audit()?;
+                let mut lines = said.lines();
+                is_named = lines.any(|line| line.contains(&flow.ufid) && line.contains(words));
+            }
+            hand.join().map_err(|_| Failure::new("a thread panicked"))?.map(|()| is_named)
+        })?;
+        if is_named {
+            return Ok(());
+        }
+    }
+    Err(Failure::new(format!("no audit of {TRIES} names it; the last one:\n{said}")))
+}
+
 fn altered(daemon: &Daemon, books: Books) -> Outcome {
     traffic::ping("f0", "10.0.0.2", 2)?;
     books::all_in_hardware(daemon, SOON)?;
     let flow = ping_flow(daemon)?;
     let before = corrections(daemon, &["altered"])?;
-    let filters = books::filters()?;
-    let filter = filters.iter().find(|filter| filter.is_of(&flow));
-    let filter = filter.ok_or_else(|| Failure::new("no filter of the ping"))?;
-    let books::Filter { priority, handle, cookie, .. } = filter;
-    guest::run(&format!(
-        "tc filter replace dev swrep0 ingress protocol ip pref {priority} handle {handle} flower \
-         skip_sw dst_mac 02:00:00:00:00:02 src_mac 02:00:00:00:00:01 action drop cookie {cookie}"
-    ))?;
+    alter(&filter_of(&flow)?)?;
     guest::wait_for("it is counted", SOON, || Ok(corrections(daemon, &["altered"])? > before))?;
     contains(&crate::daemon::log_text(), "somebody changed rules of ours in the device")?;
     books::all_in_hardware(daemon, SOON)?;
