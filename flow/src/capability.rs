@@ -1,13 +1,14 @@
 //! What a provider can do, as data, and the pure function that decides about a megaflow by it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::action::{Action, ActionKind};
 use crate::field::Field;
 use crate::id::PortId;
 use crate::key::Mask;
 use crate::megaflow::Megaflow;
-use crate::refusal::{Reason, Reasons, Refusal, Refusals};
+use crate::refusal::{Detail, Reason, Reasons, Refusal, Refusals, Subject, Unit};
 
 /// The masks under which a field can be matched or set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -44,41 +45,39 @@ impl Capabilities {
         let mask = flow.matching.mask();
         for field in mask.fields() {
             match self.fields.get(&field) {
-                None => reasons.add(Refusal::new(Reason::MatchField, field.name())),
+                None => reasons.add(Refusal::new(Reason::MatchField, field)),
                 Some(FieldSupport::Exact) if mask.get(field) != field.full_mask() => {
-                    let detail = format!(
-                        "mask {:#x} is partial; the device takes the whole field or nothing",
-                        mask.get(field)
-                    );
-                    reasons.add(Refusal::new(Reason::MatchMask, field.name()).detail(detail));
+                    let detail = Detail::PartialMask(Arc::new(mask.get(field)));
+                    reasons.add(Refusal::new(Reason::MatchMask, field).detail(detail));
                 }
                 Some(_) => {}
             }
         }
-        self.admit_port(flow.matching.key().port(), "in_port", &mut reasons);
+        let in_port = flow.matching.key().port();
+        self.admit_port(in_port, Subject::InPort(in_port), &mut reasons);
         if flow.actions.len() > self.max_actions {
-            let detail = format!("{} actions, at most {}", flow.actions.len(), self.max_actions);
-            reasons.add(Refusal::new(Reason::ActionList, "number of actions").detail(detail));
+            let detail = Detail::too_many(Unit::Actions, flow.actions.len(), self.max_actions);
+            reasons.add(Refusal::new(Reason::ActionList, Subject::ActionCount).detail(detail));
         }
         self.admit_actions(&flow.actions, &mut reasons);
         reasons.into_result(())
     }
 
-    fn admit_port(&self, port: PortId, what: &str, reasons: &mut Reasons) {
+    fn admit_port(&self, port: PortId, subject: Subject, reasons: &mut Reasons) {
         if !self.ports.contains(&port) {
-            let refusal = Refusal::new(Reason::Port, format!("{what} {port}"));
-            reasons.add(refusal.detail("the port is not on this device"));
+            let refusal = Refusal::new(Reason::Port, subject);
+            reasons.add(refusal.detail(&"the port is not on this device"));
         }
     }
 
     fn admit_actions(&self, actions: &[Action], reasons: &mut Reasons) {
         for action in actions {
             if !self.actions.contains(&action.kind()) {
-                reasons.add(Refusal::new(Reason::Action, action.kind().name()));
+                reasons.add(Refusal::new(Reason::Action, action.kind()));
                 continue;
             }
             match action {
-                Action::Output(port) => self.admit_port(*port, "output", reasons),
+                Action::Output(port) => self.admit_port(*port, Subject::Output(*port), reasons),
                 Action::Set(set) => self.admit_set(&set.mask, reasons),
                 Action::Sample { actions, .. } => self.admit_actions(actions, reasons),
                 Action::Userspace(_)
@@ -95,12 +94,12 @@ impl Capabilities {
 
     fn admit_set(&self, mask: &Mask, reasons: &mut Reasons) {
         for field in mask.fields() {
-            let refusal = Refusal::new(Reason::SetField, field.name());
+            let refusal = Refusal::new(Reason::SetField, field);
             match self.set.get(&field) {
                 Some(FieldSupport::Masked) => {}
                 Some(FieldSupport::Exact) if mask.get(field) == field.full_mask() => {}
                 Some(FieldSupport::Exact) => {
-                    reasons.add(refusal.detail("the device rewrites the whole field or nothing"));
+                    reasons.add(refusal.detail(&"the device rewrites the whole field or nothing"));
                 }
                 None => reasons.add(refusal),
             }

@@ -41,9 +41,10 @@ pub use overlap::OverlapIndex;
 pub use owner::{Generation, Owner};
 pub use placement::{Placement, Transition};
 pub use provider::{
-    Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableUsage,
+    Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableName,
+    TableUsage,
 };
-pub use refusal::{Reason, Reasons, Refusal, Refusals};
+pub use refusal::{Detail, Reason, Reasons, Refusal, Refusals, Subject};
 pub use shards::Shards;
 pub use stats::{Counters, Moment, Stats};
 pub use traffic::PortTraffic;

@@ -6,7 +6,7 @@ use crate::capability::Admission;
 use crate::id::Ufid;
 use crate::megaflow::Megaflow;
 use crate::owner::Generation;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Reason, Refusal, Subject};
 use crate::stats::Stats;
 use crate::traffic::PortTraffic;
 use crate::validate::Invalid;
@@ -130,13 +130,17 @@ impl ProviderError {
     pub fn refusal(&self) -> Refusal {
         match self {
             ProviderError::Unsupported(refusal) | ProviderError::Full(refusal) => refusal.clone(),
-            ProviderError::Gone(why) => Refusal::new(Reason::DeviceGone, "device").detail(why),
-            ProviderError::Busy(why) => Refusal::new(Reason::Device, "busy").detail(why),
+            ProviderError::Gone(why) => {
+                Refusal::new(Reason::DeviceGone, Subject::Device).said(why.as_str())
+            }
+            ProviderError::Busy(why) => {
+                Refusal::new(Reason::Device, Subject::Busy).said(why.as_str())
+            }
             ProviderError::Invalid(_)
             | ProviderError::Exists
             | ProviderError::NotFound
             | ProviderError::Overlap(_) => {
-                Refusal::new(Reason::Device, "table").detail(self.to_string())
+                Refusal::new(Reason::Device, Subject::DeviceTable).said(self.to_string())
             }
         }
     }
@@ -173,11 +177,40 @@ pub struct Dumped {
     pub active: bool,
 }
 
+macro_rules! tables {
+    ($($variant:ident $name:literal $meaning:literal;)*) => {
+        /// A table of a provider. The names are stable: metrics and refusals use them.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum TableName { $(#[doc = $meaning] $variant,)* }
+
+        impl TableName {
+            /// All of them.
+            pub const ALL: &'static [TableName] = &[$(TableName::$variant,)*];
+
+            /// The stable name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(TableName::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+tables! {
+    Megaflow "megaflow" "The megaflows of the host.";
+    Flower "flower" "The flower filters of tc.";
+    ExactMatch "exact-match" "The megaflows of a card that are found by hashing.";
+    MaskedRows "masked-rows" "The megaflows of a card that are compared one by one.";
+    Masks "masks" "The masks under which a card hashes.";
+    Actions "actions" "The action lists of a card.";
+    Counters "counters" "The counters of a card.";
+}
+
 /// How full a table is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableUsage {
-    /// Its name, stable.
-    pub table: &'static str,
+    /// Which table.
+    pub table: TableName,
     /// True for a table of megaflows, false for a table of things that megaflows share: masks,
     /// action lists, counters. A megaflow fits while any of the tables that can hold it has room.
     pub holds_megaflows: bool,

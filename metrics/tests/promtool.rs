@@ -4,15 +4,15 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use flow::TableUsage;
+use flow::{TableName, TableUsage};
 use metrics::{PortMetrics, ProviderMetrics, Snapshot, encode};
 
 #[test]
 fn promtool_finds_nothing() {
     let mut snapshot = Snapshot { version: "0".into(), ..Snapshot::default() };
-    let tables =
-        vec![TableUsage { table: "exact", holds_megaflows: true, entries: 1, capacity: Some(2) }];
-    let mut provider = ProviderMetrics { tables, ..ProviderMetrics::default() };
+    let table = TableName::ExactMatch;
+    let usage = TableUsage { table, holds_megaflows: true, entries: 1, capacity: Some(2) };
+    let mut provider = ProviderMetrics { tables: vec![usage], ..ProviderMetrics::default() };
     provider.corrections.insert("missing", 1);
     snapshot.providers.insert("tc".into(), provider);
     let mut port = PortMetrics::default();

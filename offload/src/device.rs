@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use flow::{Admission, Moment, Reason, Reasons, Refusal, TableUsage};
+use flow::refusal::Full;
+use flow::{Admission, Detail, Moment, Reason, Reasons, Refusal, Subject, TableUsage};
 
 use crate::record::FlowRecord;
 use crate::request::Standing;
@@ -90,7 +91,7 @@ impl Device {
         }
         let mut reasons = Reasons::default();
         if let Some(why) = &self.gone {
-            reasons.add(Refusal::new(Reason::DeviceGone, "device").detail(why));
+            reasons.add(Refusal::new(Reason::DeviceGone, Subject::Device).said(why.as_str()));
         }
         let obstacles = obstacles.into_refusals();
         // The device's own refusal: the admission function does not know of it.
@@ -114,22 +115,16 @@ impl Device {
         if refusal.reason != Reason::TableFull {
             return refusal;
         }
-        let is_named = |table: &&TableUsage| table.table == refusal.subject;
+        let is_named = |usage: &&TableUsage| refusal.subject == Subject::Table(usage.table);
         let has_named = self.tables.iter().any(|table| is_named(&table));
         let counts = |table: &&TableUsage| {
             let is_full = table.capacity.is_some_and(|capacity| table.entries >= capacity);
             is_named(table) || table.holds_megaflows && (is_full || !has_named)
         };
-        let usage = self.tables.iter().filter(counts).map(
-            |TableUsage { table, entries, capacity, .. }| match capacity {
-                Some(capacity) => format!("{table} {entries} of {capacity}"),
-                None => format!("{table} {entries} (its capacity is not known)"),
-            },
-        );
-        let usage: Vec<String> = usage.collect();
-        if !usage.is_empty() {
-            let separator = if refusal.detail.is_empty() { "" } else { "; " };
-            refusal.detail += &format!("{separator}in use: {}", usage.join(", "));
+        let tables: Vec<TableUsage> = self.tables.iter().filter(counts).cloned().collect();
+        if !tables.is_empty() {
+            let why = std::mem::take(&mut refusal.detail);
+            refusal.detail = Detail::Full(Arc::new(Full { why, tables }));
         }
         refusal
     }

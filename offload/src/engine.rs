@@ -7,8 +7,8 @@ use std::sync::Arc;
 use flow::conservation::Hits;
 use flow::{
     Actions, Admission, Answer, Client, Completion, Counters, Dumped, Key, Learning, Megaflow,
-    Moment, Op, Owner, PortId, PortLink, ProviderError, ProviderEvent, Stats, TableUsage, Ufid,
-    Upcall, Verdict,
+    Moment, Op, Owner, PortId, PortLink, ProviderError, ProviderEvent, Reason, Refusal, Stats,
+    Subject, TableUsage, Ufid, Upcall, Verdict,
 };
 
 use crate::device::{Budget, Device};
@@ -190,7 +190,7 @@ impl Engine {
             Errand::TryAgain => self.planner.try_again(id, now),
             Errand::Lost(provider, why) => {
                 if record.provider == Some(*provider) {
-                    self.planner.lost(id, why, now);
+                    self.planner.lost(id, why.clone(), now);
                 }
             }
             Errand::Sweep(sweep) => {
@@ -519,6 +519,7 @@ impl Engine {
         let Some(device) = self.planner.placer.device_mut(provider) else { return };
         if device.is_up() {
             device.lost(why);
+            let why = Refusal::new(Reason::DeviceGone, Subject::Device).said(why);
             self.walks.begin(Errand::Lost(provider, why.into()), now);
             self.read(Place::Nic(provider), false, now);
         }

@@ -6,14 +6,14 @@
 //!
 //! The engine is a few parts, each with its own data:
 //!
-//! - [`flows`]: the megaflows and the indexes that find them;
-//! - [`placer`]: the hardware providers, and the megaflows that wait for room in them;
-//! - [`rounds`]: the rounds of statistics, and the comparison of belief and reading;
-//! - [`books`]: what was counted, for each life of a megaflow and in sum;
-//! - [`waiters`]: the requests that wait for an answer;
-//! - [`planner`]: brings each megaflow from what is there to what is wanted, with the parts above;
-//! - [`engine`]: takes the events in and asks the client;
-//! - [`walks`]: what concerns all megaflows is done in slices, so that no step grows with their
+//! - `flows`: the megaflows and the indexes that find them;
+//! - `placer`: the hardware providers, and the megaflows that wait for room in them;
+//! - `rounds`: the rounds of statistics, and the comparison of belief and reading;
+//! - `books`: what was counted, for each life of a megaflow and in sum;
+//! - `waiters`: the requests that wait for an answer;
+//! - `planner`: brings each megaflow from what is there to what is wanted, with the parts above;
+//! - `engine`: takes the events in and asks the client;
+//! - `walks`: what concerns all megaflows is done in slices, so that no step grows with their
 //!   number.
 #![forbid(unsafe_code)]
 

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use flow::{Megaflow, Moment, Reason, Reasons, Refusal, Refusals, TableUsage};
+use flow::{
+    Detail, Megaflow, Moment, Reason, Reasons, RecircId, Refusal, Refusals, Subject, TableUsage,
+};
 
 use crate::device::Device;
 use crate::event::ProviderId;
@@ -97,13 +99,13 @@ impl Placer {
         let mut reasons = Reasons::default();
         // A parent never points at a scope without a megaflow in the NIC.
         for scope in flows.scopes_without(flow, provider) {
-            let why = format!("waiting: no megaflow with recirc_id {scope:#x} is in hardware yet");
-            reasons.add(Refusal::new(Reason::Recirculation, "chain").detail(why));
+            let refusal = Refusal::new(Reason::Recirculation, Subject::Chain);
+            reasons.add(refusal.detail(Detail::Waiting(RecircId(scope))));
         }
         let crowded = self.device(provider).is_some_and(|device| device.crowded);
         if crowded && !has_seat {
-            let why = "waiting for room, or to be faster than a megaflow that is in the table";
-            reasons.add(Refusal::new(Reason::TableFull, "crowded").detail(why));
+            let words = &"waiting for room, or to be faster than a megaflow that is in the table";
+            reasons.add(Refusal::new(Reason::TableFull, Subject::Crowded).detail(words));
         }
         reasons
     }

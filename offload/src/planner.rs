@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use flow::{
     Actions, Completion, Generation, Megaflow, Moment, Op, OpKind, ProviderError, Reason, Refusal,
-    Refusals, Stats,
+    Refusals, Stats, Subject,
 };
 
 use crate::HOST;
@@ -538,8 +538,8 @@ impl Planner {
             if !device.is_ready() || !device.budget.has(now) {
                 return;
             }
-            let refusal = Refusal::new(Reason::TableFull, "evicted")
-                .detail("a faster megaflow took its place");
+            let refusal = Refusal::new(Reason::TableFull, Subject::Evicted)
+                .detail(&"a faster megaflow took its place");
             self.tally.evictions += 1;
             let again = Again::At(now + RETRY_FULL, Some(provider));
             self.refuse(victim, refusal.into(), again, now);
@@ -599,16 +599,15 @@ impl Planner {
 
     /// Handles the loss of a megaflow's device: the megaflow goes on in the host table, with its
     /// counts.
-    pub(super) fn lost(&mut self, id: FlowId, why: &str, now: Moment) {
+    pub(super) fn lost(&mut self, id: FlowId, why: Refusals, now: Moment) {
         if let Some(record) = self.flows.get_mut(id) {
             record.nic.lost();
             record.provider = None;
         }
         self.flows.reindex(id);
-        let refusal = Refusal::new(Reason::DeviceGone, "device").detail(why);
         let another = self.placer.up().next().is_some();
         let again = if another { Again::At(now, None) } else { Again::Never };
-        self.refuse(id, refusal.into(), again, now);
+        self.refuse(id, why, again, now);
         self.plan(id, now);
     }
 

@@ -180,11 +180,11 @@ pub(super) fn scopes_of(actions: &[Action]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flow::{Reason, Refusal};
+    use flow::{Reason, Refusal, TableName};
 
     #[test]
     fn a_failed_operation_leaves_the_life_as_it_was() {
-        let full = ProviderError::Full(Refusal::new(Reason::TableFull, "em"));
+        let full = ProviderError::Full(Refusal::new(Reason::TableFull, TableName::ExactMatch));
         let installing = Life::Absent.sent(OpKind::Install);
         assert_eq!(installing.completed(Some(&full)), Life::Absent);
         let present = installing.completed(None);

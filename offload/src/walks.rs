@@ -1,9 +1,8 @@
 //! Walks over all megaflows, a slice in each step, so that no step grows with their number.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
-use flow::{Moment, PortId};
+use flow::{Moment, PortId, Refusals};
 
 use crate::event::ProviderId;
 use crate::rounds::Sweep;
@@ -23,8 +22,8 @@ pub(super) enum Errand {
     Remove(Option<ClearingId>),
     /// A device can do more, or a reason is gone: a refused megaflow is tried again.
     TryAgain,
-    /// The provider is gone: its megaflows go on in the host table.
-    Lost(ProviderId, Arc<str>),
+    /// The provider is gone, for this reason: its megaflows go on in the host table.
+    Lost(ProviderId, Refusals),
     /// The statistics have been read: belief is compared with what was read.
     Sweep(Sweep),
 }

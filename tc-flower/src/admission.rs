@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flow::{Admission, Capabilities, Megaflow, PortId, Reason, Reasons, Refusal, Refusals};
+use flow::refusal::Said;
+use flow::{
+    Admission, Capabilities, Megaflow, PortId, Reason, Reasons, Refusal, Refusals, Subject,
+};
 
 use crate::decode::Foreign;
 use crate::explain;
@@ -21,8 +24,16 @@ pub struct TcAdmission {
     /// Ports whose interface can't be used, with the reason.
     unusable: BTreeMap<PortId, Refusal>,
     /// Other tools' filters in hardware that are looked up before ours, by interface.
-    shadows: BTreeMap<u32, Vec<Foreign>>,
+    shadows: BTreeMap<u32, Vec<Shadow>>,
     capabilities: Capabilities,
+}
+
+/// Another tool's filter that takes packets first.
+#[derive(Clone, Debug)]
+struct Shadow {
+    filter: Foreign,
+    /// The detail of each refusal for it.
+    said: Said,
 }
 
 impl TcAdmission {
@@ -36,6 +47,17 @@ impl TcAdmission {
         let ports = target.ports.keys().copied();
         let recirculation = target.recirculation;
         let capabilities = feature::capabilities(&drivers, ports, recirculation, MAX_ACTIONS);
+        let shadow = |filter: Foreign| {
+            let port = target.ports.values().find(|device| device.ifindex == filter.at.ifindex);
+            let name = port.map_or("?", |device| &device.name);
+            let said =
+                format!("on {name} the {filter}, which is not ours, takes its packets first");
+            Shadow { filter, said: said.into() }
+        };
+        let shadows = shadows
+            .into_iter()
+            .map(|(ifindex, filters)| (ifindex, filters.into_iter().map(shadow).collect()))
+            .collect();
         TcAdmission { target, features, unusable, shadows, capabilities }
     }
 
@@ -53,19 +75,18 @@ impl TcAdmission {
         &self.target
     }
 
-    pub(crate) fn shadows(&self) -> &BTreeMap<u32, Vec<Foreign>> {
-        &self.shadows
+    /// Returns true if these are the filters of other tools that the snapshot was made with.
+    pub(crate) fn has_shadows(&self, shadows: &BTreeMap<u32, Vec<Foreign>>) -> bool {
+        let ours = self.shadows.values().flatten().map(|shadow| &shadow.filter);
+        ours.eq(shadows.values().flatten())
     }
 
     /// Returns a refusal if another tool's filter on that interface takes packets of the megaflow
     /// first.
     pub(crate) fn shadow(&self, ifindex: u32, flow: &Megaflow) -> Option<Refusal> {
-        let takes = |foreign: &&Foreign| foreign.matching.overlaps(&flow.matching);
-        let foreign = self.shadows.get(&ifindex)?.iter().find(takes)?;
-        let port = self.target.ports.values().find(|device| device.ifindex == ifindex);
-        let name = port.map_or("?", |device| &device.name);
-        let detail = format!("on {name} the {foreign}, which is not ours, takes its packets first");
-        Some(Refusal::new(Reason::Shadowed, "tc filter").detail(detail))
+        let takes = |shadow: &&Shadow| shadow.filter.matching.overlaps(&flow.matching);
+        let shadow = self.shadows.get(&ifindex)?.iter().find(takes)?;
+        Some(Refusal::new(Reason::Shadowed, Subject::OtherFilter).said(shadow.said.clone()))
     }
 
     fn plan(&self, flow: &Megaflow) -> Result<Rule, Refusals> {
@@ -82,9 +103,9 @@ impl TcAdmission {
     /// Returns the interface of the port by which packets come in, or a refusal if it can hold no
     /// filters.
     fn device(&self, port: PortId) -> Result<&PortDevice, Refusal> {
-        let refuse = |reason| Refusal::new(reason, format!("in_port {port}"));
+        let refuse = |reason| Refusal::new(reason, Subject::InPort(port));
         if let Some(refusal) = self.unusable.get(&port) {
-            return Err(refuse(refusal.reason).detail(&*refusal.detail));
+            return Err(refuse(refusal.reason).detail(refusal.detail.clone()));
         }
         let device = self.target.device(port)?;
         let is_probed = self.features.contains_key(&device.ifindex);

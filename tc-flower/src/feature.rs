@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use flow::{ActionKind, Capabilities, Field, FieldSupport, PortId, Reason, Reasons, Refusal};
+use flow::refusal::Said;
+use flow::{
+    ActionKind, Capabilities, Field, FieldSupport, PortId, Reason, Reasons, Refusal, Subject,
+};
 
 use crate::rule::{FlowerKey, Rule, TcAction};
 use crate::translate::{table, words_to_fields};
@@ -99,7 +102,7 @@ fn of_action(action: &TcAction, features: &mut Vec<Feature>) {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Features {
     /// The result for each probed feature; `Err` has the kernel's text.
-    pub(crate) known: BTreeMap<Feature, Result<(), String>>,
+    pub(crate) known: BTreeMap<Feature, Result<(), Said>>,
     /// True if the card was full: nothing could be probed, so every filter is tried.
     pub(crate) unknown: bool,
 }
@@ -114,9 +117,9 @@ impl Features {
 
     /// Records that a filter was refused: its features count as refused, except those of another
     /// filter that is taken.
-    pub(crate) fn refused(&mut self, features: &[Feature], text: &str) {
+    pub(crate) fn refused(&mut self, features: &[Feature], text: &Said) {
         for feature in features {
-            self.known.entry(*feature).or_insert_with(|| Err(text.into()));
+            self.known.entry(*feature).or_insert_with(|| Err(text.clone()));
         }
     }
 
@@ -132,8 +135,8 @@ impl Features {
         for feature in of(rule) {
             match self.known.get(&feature) {
                 Some(Ok(())) => {}
-                Some(Err(text)) => reasons.add(refusal(feature).detail(text)),
-                None => reasons.add(refusal(feature).detail("the driver was not asked for it")),
+                Some(Err(text)) => reasons.add(refusal(feature).said(text.clone())),
+                None => reasons.add(refusal(feature).detail(&"the driver was not asked for it")),
             }
         }
     }
@@ -141,33 +144,33 @@ impl Features {
 
 fn refusal(feature: Feature) -> Refusal {
     let (reason, subject) = match feature {
-        Feature::AnyProtocol => (Reason::MatchMask, Field::EthType.name()),
-        Feature::Chain => (Reason::Recirculation, Field::RecircId.name()),
-        Feature::Tag(0, _) => (Reason::MatchField, Field::VlanTpid.name()),
-        Feature::Tag(..) => (Reason::MatchField, Field::CvlanTpid.name()),
-        Feature::Key(kind) => (Reason::MatchField, key_name(kind)),
-        Feature::MaskedKey(kind) => (Reason::MatchMask, key_name(kind)),
-        Feature::Action(kind, what) => (Reason::Action, action_name(kind, what)),
-        Feature::PushTag(_) => (Reason::Action, ActionKind::PushVlan.name()),
-        Feature::Set(_, field) | Feature::MaskedSet(_, field) => (Reason::SetField, field.name()),
+        Feature::AnyProtocol => (Reason::MatchMask, Field::EthType.into()),
+        Feature::Chain => (Reason::Recirculation, Field::RecircId.into()),
+        Feature::Tag(0, _) => (Reason::MatchField, Field::VlanTpid.into()),
+        Feature::Tag(..) => (Reason::MatchField, Field::CvlanTpid.into()),
+        Feature::Key(kind) => (Reason::MatchField, key(kind)),
+        Feature::MaskedKey(kind) => (Reason::MatchMask, key(kind)),
+        Feature::Action(kind, what) => (Reason::Action, action(kind, what)),
+        Feature::PushTag(_) => (Reason::Action, ActionKind::PushVlan.into()),
+        Feature::Set(_, field) | Feature::MaskedSet(_, field) => (Reason::SetField, field.into()),
     };
     Refusal::new(reason, subject)
 }
 
-fn key_name(kind: u16) -> &'static str {
-    field_of(kind).map_or("filter", Field::name)
+fn key(kind: u16) -> Subject {
+    field_of(kind).map_or(Subject::Filter, Subject::Field)
 }
 
-fn action_name(kind: &str, what: &str) -> &'static str {
-    match (kind, what) {
-        ("mirred", _) => ActionKind::Output.name(),
-        ("gact", "goto") => ActionKind::Recirc.name(),
-        ("gact", _) => "drop",
-        ("vlan", _) => ActionKind::PopVlan.name(),
-        ("mpls", "push") => ActionKind::PushMpls.name(),
-        ("mpls", _) => ActionKind::PopMpls.name(),
-        _ => ActionKind::Set.name(),
-    }
+fn action(kind: &str, what: &str) -> Subject {
+    Subject::Action(match (kind, what) {
+        ("mirred", _) => ActionKind::Output,
+        ("gact", "goto") => ActionKind::Recirc,
+        ("gact", _) => return Subject::Drop,
+        ("vlan", _) => ActionKind::PopVlan,
+        ("mpls", "push") => ActionKind::PushMpls,
+        ("mpls", _) => ActionKind::PopMpls,
+        _ => ActionKind::Set,
+    })
 }
 
 /// The field that a key belongs to.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flow::refusal::{Unit, Words};
 use flow::{
-    Action, ActionKind, Admission, Attr, Capabilities, Field, FieldSupport, Match, Megaflow,
-    PortId, Reason, Reasons, Refusal, Refusals, SetFields,
+    Action, ActionKind, Admission, Attr, Capabilities, Detail, Field, FieldSupport, Match,
+    Megaflow, PortId, Reason, Reasons, Refusal, Refusals, SetFields, Subject,
 };
 
 use crate::action::{self, SETTABLE, Settable, Writer};
@@ -111,24 +112,26 @@ impl CardAdmission {
             // A packet of another family has 0 in this field. A match on 0 is then always true, so
             // leaving it out widens nothing; a match on any other value can't be hit.
             let refusal = if !exact_type {
-                let detail = format!("{} has no place without an exact eth_type", field.name());
-                Refusal::new(Reason::MatchMask, "eth_type").detail(detail)
+                let detail = Detail::OfField(&"{} has no place without an exact eth_type", field);
+                Refusal::new(Reason::MatchMask, Field::EthType).detail(detail)
             } else if from.get(field) != 0 {
-                let detail = format!("no packet of eth_type {:#06x} has it", from.eth_type);
-                Refusal::new(Reason::MatchValue, field.name()).detail(detail)
+                let eth_type = u32::from(from.eth_type);
+                let detail = Detail::OfHex(&"no packet of eth_type {} has it", eth_type);
+                Refusal::new(Reason::MatchValue, field).detail(detail)
             } else {
                 continue;
             };
             reasons.add(refusal);
         }
-        let wire = reasons.keep(self.wire_of(from.port(), "in_port")).unwrap_or_default();
+        let wire = self.wire_of(from.port(), Subject::InPort(from.port()));
+        let wire = reasons.keep(wire).unwrap_or_default();
         let mask = key::encode(bits, family, u16::MAX);
         (masked(&key::encode(from, family, wire), &mask), mask)
     }
 
-    /// Returns the wire port of a datapath port; a refusal calls the port `what`.
-    fn wire_of(&self, port: PortId, what: &str) -> Result<u16, Refusal> {
-        self.wire(port).ok_or_else(|| Refusal::new(Reason::Port, format!("{what} {port}")))
+    /// Returns the wire port of a datapath port, which is this subject of a refusal.
+    fn wire_of(&self, port: PortId, subject: Subject) -> Result<u16, Refusal> {
+        self.wire(port).ok_or_else(|| Refusal::new(Reason::Port, subject))
     }
 
     fn encode_actions(&self, flow: &Megaflow, reasons: &mut Reasons) -> Vec<u8> {
@@ -138,7 +141,7 @@ impl CardAdmission {
         for (index, action) in flow.actions.iter().enumerate() {
             match action {
                 Action::Output(port) => {
-                    let wire = reasons.keep(self.wire_of(*port, "output"));
+                    let wire = reasons.keep(self.wire_of(*port, Subject::Output(*port)));
                     writer.output(wire.unwrap_or_default());
                 }
                 Action::Set(set) => {
@@ -157,21 +160,21 @@ impl CardAdmission {
                 }
                 Action::Recirc(id) if index == last && id.0 != 0 => writer.recirc(id.0),
                 Action::Recirc(_) => {
-                    let detail = "the card recirculates only at the end, to an id other than 0";
-                    reasons.add(Refusal::new(Reason::ActionList, "recirc").detail(detail));
+                    let words = &"the card recirculates only at the end, to an id other than 0";
+                    reasons.add(Refusal::new(Reason::ActionList, action.kind()).detail(words));
                 }
                 Action::Userspace(_)
                 | Action::Hash { .. }
                 | Action::Trunc(_)
                 | Action::Sample { .. } => {
-                    reasons.add(Refusal::new(Reason::Action, action.kind().name()));
+                    reasons.add(Refusal::new(Reason::Action, action.kind()));
                 }
             }
         }
         let bytes = writer.finish();
         if bytes.len() > self.action_bytes {
-            let detail = format!("{} bytes, the card has {}", bytes.len(), self.action_bytes);
-            reasons.add(Refusal::new(Reason::ActionList, "action bytes").detail(detail));
+            let detail = Detail::too_many(Unit::Bytes, bytes.len(), self.action_bytes);
+            reasons.add(Refusal::new(Reason::ActionList, Subject::ActionBytes).detail(detail));
         }
         bytes
     }
@@ -214,10 +217,11 @@ impl Known {
     }
 
     fn admit(&self, set: &SetFields) -> Result<(), Refusal> {
-        let refuse = |subject: &str, detail: &str| {
-            Err(Refusal::new(Reason::SetField, subject).detail(detail))
+        let refuse = |subject: Subject, words: Words| {
+            Err(Refusal::new(Reason::SetField, subject).detail(words))
         };
-        let first = set.mask.fields().next().map_or("nothing", Field::name);
+        let first = set.mask.fields().next();
+        let first = first.map_or(Subject::Action(ActionKind::Set), Subject::Field);
         let is = |types: &[u16]| self.eth_type.is_some_and(|t| types.contains(&t));
         match set.attr {
             Attr::Eth | Attr::Mpls => {}
@@ -228,14 +232,14 @@ impl Known {
             Attr::Ip if set.protocol == 0 && is(&[0x0800, 0x86dd]) => {}
             Attr::Arp if is(&[0x0806, 0x8035]) => {}
             Attr::Transport if !matches!(set.protocol, 6 | 17 | 132) => {
-                return refuse(first, "the card rewrites ports of TCP, UDP and SCTP only");
+                return refuse(first, &"the card rewrites ports of TCP, UDP and SCTP only");
             }
             Attr::Transport if self.protocol == Some(set.protocol) && is(&[0x0800, 0x86dd]) => {}
             Attr::Transport => {
-                return refuse(first, "needs a match on the exact eth_type and ip_proto, no MPLS");
+                return refuse(first, &"needs a match on the exact eth_type and ip_proto, no MPLS");
             }
             Attr::Ip | Attr::Ipv4 | Attr::Ipv6 | Attr::Arp => {
-                return refuse(first, "needs a match on the exact eth_type, and no MPLS action");
+                return refuse(first, &"needs a match on the exact eth_type, and no MPLS action");
             }
             Attr::RecircId
             | Attr::DpHash
@@ -243,7 +247,7 @@ impl Known {
             | Attr::Vlan
             | Attr::Cvlan
             | Attr::EthType
-            | Attr::TcpFlags => return refuse(first, "the card can't rewrite it"),
+            | Attr::TcpFlags => return refuse(first, &"the card can't rewrite it"),
         }
         // A set names one header. If its mask had a field of another header, the host would ignore
         // the field and the card would set it.
@@ -252,7 +256,7 @@ impl Known {
             !(field.attr() == set.attr || ip && field.attr() == Attr::Ip)
         };
         match set.mask.fields().find(foreign) {
-            Some(field) => refuse(field.name(), "it is not part of the header that is set"),
+            Some(field) => refuse(field.into(), &"it is not part of the header that is set"),
             None => Ok(()),
         }
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use common::{FIRST_PORT, Rig, flow, udp_frame};
 use flow::{
-    Counters, Generation, Megaflow, Op, Provider, ProviderError, ProviderEvent, Reason, Stats,
+    Counters, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, Reason,
+    Stats, Subject, TableName,
 };
 use vfio::CardCapabilities;
 use vfio::model::Damage;
@@ -53,7 +54,7 @@ fn a_flow_lives_counts_is_replaced_and_removed_with_final_counters() {
     assert_eq!(flows[&(installed.ufid.0, 2)], two);
     let debug = rig.card.driver.debug().unwrap();
     assert_eq!((debug.em_used, debug.masks_used), (0, 0), "nothing is left in the card");
-    assert!(rig.provider.tables().iter().all(|t| t.entries == 0 || t.table == "counters"));
+    assert!(rig.provider.tables().iter().all(|t| t.entries == 0 || t.table == TableName::Counters));
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn errors_of_one_op_do_not_stop_the_others() {
     ]);
     assert_eq!(results[0], Ok(Stats::default()));
     let Err(ProviderError::Unsupported(refusal)) = &results[1] else { panic!("{results:?}") };
-    assert_eq!((refusal.reason, refusal.subject.as_str()), (Reason::Port, "output 99"));
+    assert_eq!((refusal.reason, refusal.subject), (Reason::Port, Subject::Output(PortId(99))));
     assert_eq!(results[2], Err(ProviderError::Exists));
     assert_eq!(results[3], Err(ProviderError::NotFound));
     assert!(results[4..].iter().all(Result::is_ok), "{results:?}");
@@ -186,9 +187,9 @@ fn refused_by(capabilities: CardCapabilities, matching: impl Fn(u32) -> String) 
                 // The same again, behind a removal in the same batch.
                 let room = Op::Remove { ufid: installed[0].ufid };
                 let results = rig.apply(&[room, op]);
-                let moved = refusal.subject == "exact-match" || results[1].is_ok();
+                let moved = refusal.subject == TableName::ExactMatch.into() || results[1].is_ok();
                 assert!(results[0].is_ok() && moved, "{results:?}");
-                return refusal.subject.clone();
+                return refusal.subject.to_string();
             }
             Err(other) => panic!("{other}"),
         }

@@ -47,6 +47,7 @@ pub use action_print::{format_actions, format_actions_with};
 pub use flow::{PlanText, parse_flow, parse_flow_with, plan_flow_with};
 pub use keys::{parse_key, parse_key_with, parse_masked, parse_match, parse_match_with};
 pub use print::{format_key, format_match, format_match_with};
+pub use unsupported::OvsName;
 
 use crate::PortId;
 

@@ -1,81 +1,133 @@
 //! Keys and actions that OVS has and Megaflow does not. They are read and named in an error or a
 //! refusal, never ignored.
 
+use std::fmt;
+
 use super::OdpError;
 use super::lexer::Lexer;
-use crate::{Reason, Refusal};
+use crate::refusal::Words;
+use crate::{Reason, Refusal, Subject};
 
-/// A key, action or argument in a text that OVS has and Megaflow does not.
+/// The name of a key, an action or an argument that OVS has and Megaflow does not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OvsName {
+    list: List,
+    index: u8,
+}
+
+/// Which of the tables a name is in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum List {
+    Keys,
+    Headers,
+    Actions,
+    Userspace,
+}
+
+impl List {
+    /// The names, and why Megaflow does not have what they stand for.
+    fn names(self) -> &'static [(&'static str, Words)] {
+        match self {
+            List::Keys => KEYS,
+            List::Headers => HEADERS,
+            List::Actions => ACTIONS,
+            List::Userspace => USERSPACE,
+        }
+    }
+}
+
+impl OvsName {
+    fn find(list: List, name: &str) -> Option<OvsName> {
+        let index = list.names().iter().position(|(known, _)| *known == name)?;
+        Some(OvsName { list, index: u8::try_from(index).ok()? })
+    }
+
+    fn entry(self) -> (&'static str, Words) {
+        self.list.names().get(usize::from(self.index)).copied().unwrap_or(("", &""))
+    }
+}
+
+impl fmt::Display for OvsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, _) = self.entry();
+        match self.list {
+            List::Userspace => write!(f, "userspace({name})"),
+            List::Keys | List::Headers | List::Actions => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Debug for OvsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Something in a text that OVS has and Megaflow does not.
 #[derive(Clone, Debug)]
 pub(super) struct Unsupported {
     /// Its place in the text.
     place: usize,
-    /// Its name, and why Megaflow does not have it.
-    refusal: Refusal,
+    /// What a megaflow with it is refused for.
+    reason: Reason,
+    name: OvsName,
 }
 
 impl Unsupported {
     /// The key of a match with this name; `None` if OVS has no such key or Megaflow has it.
     pub(super) fn key(name: &str, place: usize) -> Option<Unsupported> {
-        Unsupported::find(KEYS, Reason::MatchField, name, place)
+        let name = OvsName::find(List::Keys, name)?;
+        Some(Unsupported { place, reason: Reason::MatchField, name })
     }
 
     /// The key of a `set` with this name, likewise.
     pub(super) fn set(name: &str, place: usize) -> Option<Unsupported> {
-        let of_headers = [("encap", "Megaflow sets fields, not headers")];
-        let of = |table| Unsupported::find(table, Reason::SetField, name, place);
-        of(KEYS).or_else(|| of(&of_headers))
+        let of = |list| OvsName::find(list, name);
+        let name = of(List::Keys).or_else(|| of(List::Headers))?;
+        Some(Unsupported { place, reason: Reason::SetField, name })
     }
 
     /// The action with this name, likewise.
     pub(super) fn action(name: &str, place: usize) -> Option<Unsupported> {
-        Unsupported::find(ACTIONS, Reason::Action, name, place)
+        let name = OvsName::find(List::Actions, name)?;
+        Some(Unsupported { place, reason: Reason::Action, name })
     }
 
     /// The argument of `userspace(…)` with this name, likewise. OVS's own userspace uses these.
     pub(super) fn part_of_userspace(name: &str, place: usize) -> Option<Unsupported> {
-        let is_known = OF_USERSPACE.contains(&name);
-        let why = "Megaflow's userspace action takes pid= and userdata(…) only";
-        let refusal = Refusal::new(Reason::Action, format!("userspace({name})")).detail(why);
-        is_known.then_some(Unsupported { place, refusal })
-    }
-
-    fn find(
-        table: &[(&str, &str)],
-        reason: Reason,
-        name: &str,
-        place: usize,
-    ) -> Option<Unsupported> {
-        let (_, why) = table.iter().find(|(known, _)| *known == name)?;
-        Some(Unsupported { place, refusal: Refusal::new(reason, name).detail(*why) })
+        let name = OvsName::find(List::Userspace, name)?;
+        Some(Unsupported { place, reason: Reason::Action, name })
     }
 
     /// The error if the flow is to be installed.
     pub(super) fn error(&self, lexer: &Lexer<'_>) -> OdpError {
-        let Refusal { reason, subject, detail } = &self.refusal;
+        let Unsupported { place, reason, name } = self;
         let what = match reason {
-            Reason::Action => format!("action {subject}"),
-            Reason::SetField => format!("set({subject}(…))"),
-            _ => subject.clone(),
+            Reason::Action => format!("action {name}"),
+            Reason::SetField => format!("set({name}(…))"),
+            _ => name.to_string(),
         };
-        lexer.error_at(self.place, format!("{what} is not supported: {detail}"))
+        let (_, why) = name.entry();
+        lexer.error_at(*place, format!("{what} is not supported: {why}"))
     }
 
     /// The refusal if the text is read for a plan.
     pub(super) fn into_refusal(self) -> Refusal {
-        self.refusal
+        let (_, why) = self.name.entry();
+        Refusal::new(self.reason, Subject::Ovs(self.name)).detail(why)
     }
 }
 
-const CONNECTIONS: &str = "Megaflow has no connection tracking";
-const TUNNELS: &str = "Megaflow has no tunnels";
-const NEIGHBOURS: &str = "Megaflow's keys have no fields of neighbour discovery";
-const SERVICE_HEADERS: &str = "Megaflow has no network service headers";
-const ETHERNET: &str = "every packet of Megaflow begins with an Ethernet header";
-const KERNEL: &str = "Megaflow's packets have no fields of the kernel's own";
-const LISTS: &str = "Megaflow's only action with a nested list is sample";
+const CONNECTIONS: Words = &"Megaflow has no connection tracking";
+const TUNNELS: Words = &"Megaflow has no tunnels";
+const NEIGHBOURS: Words = &"Megaflow's keys have no fields of neighbour discovery";
+const SERVICE_HEADERS: Words = &"Megaflow has no network service headers";
+const ETHERNET: Words = &"every packet of Megaflow begins with an Ethernet header";
+const KERNEL: Words = &"Megaflow's packets have no fields of the kernel's own";
+const LISTS: Words = &"Megaflow's only action with a nested list is sample";
+const USER: Words = &"Megaflow's userspace action takes pid= and userdata(…) only";
 
-const KEYS: &[(&str, &str)] = &[
+const KEYS: &[(&str, Words)] = &[
     ("skb_priority", KERNEL),
     ("skb_mark", KERNEL),
     ("ct_state", CONNECTIONS),
@@ -91,10 +143,12 @@ const KEYS: &[(&str, &str)] = &[
     ("packet_type", ETHERNET),
 ];
 
-const ACTIONS: &[(&str, &str)] = &[
+const HEADERS: &[(&str, Words)] = &[("encap", &"Megaflow sets fields, not headers")];
+
+const ACTIONS: &[(&str, Words)] = &[
     ("ct", CONNECTIONS),
     ("ct_clear", CONNECTIONS),
-    ("meter", "Megaflow has no meters"),
+    ("meter", &"Megaflow has no meters"),
     ("clone", LISTS),
     ("check_pkt_len", LISTS),
     ("dec_ttl", LISTS),
@@ -104,13 +158,20 @@ const ACTIONS: &[(&str, &str)] = &[
     ("pop_eth", ETHERNET),
     ("push_nsh", SERVICE_HEADERS),
     ("pop_nsh", SERVICE_HEADERS),
-    ("add_mpls", "Megaflow only pushes labels in front of a network header: use push_mpls"),
-    ("psample", "Megaflow only samples to ports and userspace: use sample"),
-    ("lb_output", "Megaflow has no bonds"),
+    ("add_mpls", &"Megaflow only pushes labels in front of a network header: use push_mpls"),
+    ("psample", &"Megaflow only samples to ports and userspace: use sample"),
+    ("lb_output", &"Megaflow has no bonds"),
 ];
 
-const OF_USERSPACE: &[&str] =
-    &["sFlow", "slow_path", "flow_sample", "ipfix", "controller", "actions", "tunnel_out_port"];
+const USERSPACE: &[(&str, Words)] = &[
+    ("sFlow", USER),
+    ("slow_path", USER),
+    ("flow_sample", USER),
+    ("ipfix", USER),
+    ("controller", USER),
+    ("actions", USER),
+    ("tunnel_out_port", USER),
+];
 
 /// Skips the inside of the key with its closing parenthesis. Returns `None` if the key says
 /// nothing: all its masks are zero or, where `zero_value` allows it, its value is.
@@ -119,7 +180,7 @@ pub(super) fn read_key(
     key: Unsupported,
     zero_value: bool,
 ) -> Result<Option<Unsupported>, OdpError> {
-    let name = key.refusal.subject.as_str();
+    let (name, _) = key.name.entry();
     let text = take_closed(lexer, name)?;
     let ethernet = name == "packet_type" && matches!(text, "ns=0,id=0" | "ns=0,id=0x0");
     let says_nothing = !text.contains(['(', '{'])
@@ -159,7 +220,7 @@ pub(super) fn take_closed<'a>(lexer: &mut Lexer<'a>, name: &str) -> Result<&'a s
 #[cfg(test)]
 mod tests {
     use super::super::{parse_actions, parse_flow, parse_match, plan_actions_with, plan_flow_with};
-    use super::{ACTIONS, KEYS, OF_USERSPACE};
+    use super::{ACTIONS, KEYS, USERSPACE};
     use crate::odp::{format_actions, format_match};
 
     /// Each of [`ACTIONS`] as OVS writes it, and what is wrong with it in OVS.
@@ -233,7 +294,7 @@ mod tests {
             assert!(error.message.starts_with(&format!("set({name}(…)) is not")), "{error}");
         }
         assert!(parse_actions("set(encap())").expect_err("encap").message.contains("not headers"));
-        for part in OF_USERSPACE {
+        for (part, _) in USERSPACE {
             let inside = match *part {
                 "actions" => "actions".to_owned(),
                 "tunnel_out_port" => "tunnel_out_port=5".to_owned(),
@@ -241,7 +302,7 @@ mod tests {
             };
             let text = format!("userspace(pid=1,{inside}),2");
             let (rest, why) = plan_actions_with(&text, &|_| None).expect(&text);
-            assert_eq!(why[0].subject, format!("userspace({part})"));
+            assert_eq!(why[0].subject.to_string(), format!("userspace({part})"));
             assert_eq!(format_actions(&rest), "userspace(pid=1),2");
         }
     }
@@ -252,7 +313,7 @@ mod tests {
         let actions = "ct(commit),set(tunnel(ttl=1)),clone(meter(3),2),recirc(0x1)";
         let text = format!("{keys}, packets:0, actions:{actions}");
         let plan = plan_flow_with(&text, &|_| None).unwrap();
-        let subjects: Vec<_> = plan.unsupported.iter().map(|why| why.subject.as_str()).collect();
+        let subjects: Vec<_> = plan.unsupported.iter().map(|why| why.subject.to_string()).collect();
         assert_eq!(subjects, ["ct_state", "tunnel", "nd", "ct", "tunnel", "clone", "meter"]);
         assert_eq!(format_actions(&plan.actions.unwrap()), "recirc(0x1)");
         assert!(parse_flow(&text).unwrap_err().message.starts_with("ct_state is not supported"));

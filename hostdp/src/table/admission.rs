@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use flow::refusal::Unit;
 use flow::{
-    Action, ActionKind, Admission, Capabilities, Field, FieldSupport, Megaflow, Reason, Refusal,
-    Refusals, odp,
+    Action, ActionKind, Admission, Capabilities, Detail, Field, FieldSupport, Megaflow, Reason,
+    Refusal, Refusals, Subject, odp,
 };
 
 /// The function that tells what the host datapath can't carry out, of megaflows that mean
@@ -40,8 +41,8 @@ impl HostAdmission {
         if all <= most {
             return Ok(());
         }
-        let detail = format!("{all} actions, at most {most}");
-        Err(Refusal::new(Reason::ActionList, "number of actions").detail(detail))
+        let detail = Detail::too_many(Unit::Actions, all, most);
+        Err(Refusal::new(Reason::ActionList, Subject::ActionCount).detail(detail))
     }
 }
 

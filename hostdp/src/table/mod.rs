@@ -9,9 +9,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use flow::{
-    Action, Actions, Admission, Completion, Counters, Dumped, Generation, Key, Megaflow, Moment,
-    Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal, Shards, Stats,
-    TableUsage, Ufid,
+    Action, Actions, Admission, Completion, Counters, Detail, Dumped, Generation, Key, Megaflow,
+    Moment, Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal, Shards,
+    Stats, TableName, TableUsage, Ufid,
 };
 use foldhash::fast::FixedState;
 
@@ -202,8 +202,8 @@ impl FlowTable {
             return Some(Err(ProviderError::Overlap(other.ufid)));
         }
         if self.len() >= self.limit {
-            let refusal = Refusal::new(Reason::TableFull, "host table");
-            let detail = format!("the table has {} megaflows, its limit", self.limit);
+            let refusal = Refusal::new(Reason::TableFull, TableName::Megaflow);
+            let detail = Detail::of_number(&"the table has {} megaflows, its limit", self.limit);
             return Some(Err(ProviderError::Full(refusal.detail(detail))));
         }
         let slot = self.slots.place(flow, generation);
@@ -282,7 +282,7 @@ impl Provider for FlowTable {
     fn tables(&self) -> Vec<TableUsage> {
         let entries = self.len() as u64;
         vec![TableUsage {
-            table: "megaflow",
+            table: TableName::Megaflow,
             holds_megaflows: true,
             entries,
             capacity: Some(self.limit as u64),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Counters, Generation, Megaflow, OpKind, Placement, PortId, Reason, Refusal, Refusals,
-    TableUsage, Ufid, odp,
+    Counters, Field, Generation, Megaflow, OpKind, Placement, PortId, Reason, Refusal, Refusals,
+    TableName, TableUsage, Ufid, odp,
 };
 
 use super::Context;
@@ -115,7 +115,7 @@ impl Engine {
         }
         let mut provider = metrics::ProviderMetrics { up: true, ..Default::default() };
         provider.tables.push(TableUsage {
-            table: "exact",
+            table: TableName::ExactMatch,
             holds_megaflows: true,
             entries: 1,
             capacity: Some(8),
@@ -154,7 +154,7 @@ fn decide(flow: &Megaflow) -> Result<(), Refusals> {
     if flow.matching.mask().dp_hash == 0 {
         return Ok(());
     }
-    Err(Refusal::new(Reason::MatchField, "dp_hash").detail("the card has no such key").into())
+    Err(Refusal::new(Reason::MatchField, Field::DpHash).said("the card has no such key").into())
 }
 
 fn view(flow: &Arc<Megaflow>) -> FlowView {

@@ -140,7 +140,7 @@ fn explanations_name_what_is_at_fault() {
     assert!(maybe.contains("placement: not installed\nfpga: can hold it\n  exact slot"), "{maybe}");
     assert_eq!(lab.says(&["offload/reasons"]), "match-field: 1 (dp_hash 1)\n");
     let show = lab.says(&["offload/show"]);
-    assert!(show.contains("fpga: up\n  table exact: 1 of 8\n"), "{show}");
+    assert!(show.contains("fpga: up\n  table exact-match: 1 of 8\n"), "{show}");
     assert!(lab.fails(&["offload/explain", FLOW]).contains("add its actions"));
 }
 

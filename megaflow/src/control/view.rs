@@ -71,8 +71,8 @@ impl From<&flow::Refusal> for Refusal {
     fn from(refusal: &flow::Refusal) -> Refusal {
         Refusal {
             reason: refusal.reason.code().to_owned(),
-            subject: refusal.subject.clone(),
-            detail: refusal.detail.clone(),
+            subject: refusal.subject.to_string(),
+            detail: refusal.detail.to_string(),
         }
     }
 }
@@ -302,7 +302,7 @@ fn provider_of(name: &str, from: &metrics::ProviderMetrics) -> Provider {
     let operations = from.operations.iter();
     let errors = from.operations.iter().filter(|(_, operation)| !operation.errors.is_empty());
     let table = |usage: &flow::TableUsage| Table {
-        table: usage.table.to_owned(),
+        table: usage.table.name().to_owned(),
         entries: usage.entries,
         capacity: usage.capacity,
     };

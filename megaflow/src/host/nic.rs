@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flow::PortId;
+use flow::{Detail, PortId};
 use tc_flower::{Device, DeviceSelector, PortReport};
 
 use super::kernel::Kernel;
@@ -91,7 +91,9 @@ pub fn without_offload(reports: &[PortReport], kernel: &Kernel) -> Option<String
 fn reason(report: &PortReport) -> Option<String> {
     let (name, refusal) = (&report.device.name, report.unusable.as_ref()?);
     // The refusal's own subject is the same for every port.
-    let detail =
-        if refusal.detail.is_empty() { refusal.to_string() } else { refusal.detail.clone() };
+    let detail = match &refusal.detail {
+        Detail::None => refusal.to_string(),
+        detail => detail.to_string(),
+    };
     Some(if detail.starts_with(name) { detail } else { format!("{name}: {detail}") })
 }

@@ -238,7 +238,8 @@ fn a_start_says_in_one_line_why_tc_offloads_nothing() {
     let report = |port: u32, name: &str, why: Option<&str>| PortReport {
         port: flow::PortId(port),
         device: Device { ifindex: port, name: name.to_owned(), ..Device::default() },
-        unusable: why.map(|why| flow::Refusal::new(flow::Reason::Device, "tc").detail(why)),
+        unusable: why
+            .map(|why| flow::Refusal::new(flow::Reason::Device, flow::Subject::Tc).said(why)),
     };
     let with = Host::new(&[("sys/module/cls_flower/refcnt", "0")]);
     let without = Host::new(&[]);

@@ -125,7 +125,7 @@ pub(crate) fn corrections(snapshot: &Snapshot, rows: &mut Rows) {
 pub(crate) fn table_entries(snapshot: &Snapshot, rows: &mut Rows) {
     for (name, provider) in &snapshot.providers {
         for usage in &provider.tables {
-            rows.count(&[name, usage.table], usage.entries);
+            rows.count(&[name, usage.table.name()], usage.entries);
         }
     }
 }
@@ -134,7 +134,7 @@ pub(crate) fn table_capacity(snapshot: &Snapshot, rows: &mut Rows) {
     for (name, provider) in &snapshot.providers {
         for usage in &provider.tables {
             if let Some(capacity) = usage.capacity {
-                rows.count(&[name, usage.table], capacity);
+                rows.count(&[name, usage.table.name()], capacity);
             }
         }
     }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage, Transition};
+use flow::{Counters, Learning, OpKind, Placement, Reason, TableName, TableUsage, Transition};
 
 use super::*;
 use crate::snapshot::{Direction, OperationMetrics, PortMetrics, ProviderMetrics};
@@ -19,7 +19,7 @@ fn full() -> Snapshot {
     provider.operations.insert(OpKind::Install, operation);
     provider.corrections.insert("missing", 1);
     provider.tables.push(TableUsage {
-        table: "exact",
+        table: TableName::ExactMatch,
         holds_megaflows: true,
         entries: 6,
         capacity: Some(64),
@@ -52,7 +52,7 @@ fn every_metric_of_the_table_is_in_the_text() {
         "megaflow_flow_operations_total{provider=\"fpga\",operation=\"install\",\
          result=\"error\"} 2",
         "megaflow_flow_operations_total{provider=\"fpga\",operation=\"remove\",result=\"ok\"} 0",
-        "megaflow_hw_table_capacity_entries{provider=\"fpga\",table=\"exact\"} 64",
+        "megaflow_hw_table_capacity_entries{provider=\"fpga\",table=\"exact-match\"} 64",
         "megaflow_port_receive_bytes_total{port=\"vf\\\"0\\n\",path=\"nic\"} 1200",
         "megaflow_fdb_entries 17",
         "megaflow_fdb_evicted_total{port=\"vf\\\"0\\n\"} 19",
@@ -77,8 +77,8 @@ fn no_series_stands_there_twice() {
 
 #[test]
 fn every_error_of_a_provider_starts_at_zero() {
-    use flow::{ProviderError as E, Refusal, Ufid};
-    let refusal = Refusal::new(Reason::Device, "x");
+    use flow::{ProviderError as E, Refusal, Subject, Ufid};
+    let refusal = Refusal::new(Reason::Device, Subject::Device);
     let all = [
         E::Unsupported(refusal.clone()),
         E::Full(refusal),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Actions, Admission, Answer, Capabilities, Client, Completion, Counters, Key, Mask,
-    Match, Megaflow, Moment, Op, OpKind, Placement, PortId, PortLink, ProviderError, Reason,
-    RecircId, Refusal, Refusals, Stats, Ufid, Upcall, UpcallReason, Verdict,
+    Action, ActionKind, Actions, Admission, Answer, Capabilities, Client, Completion, Counters,
+    Key, Mask, Match, Megaflow, Moment, Op, OpKind, Placement, PortId, PortLink, ProviderError,
+    Reason, RecircId, Refusal, Refusals, Stats, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;
@@ -20,7 +20,7 @@ impl Admission for TakesAll {
     }
     fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
         let refused = flow.actions.contains(&REFUSED) && self.0.max_actions == 0;
-        if refused { Err(Refusal::new(Reason::Action, "output").into()) } else { Ok(()) }
+        if refused { Err(Refusal::new(Reason::Action, ActionKind::Output).into()) } else { Ok(()) }
     }
     fn explain(&self, flow: &Megaflow) -> Result<String, Refusals> {
         self.admit(flow).map(|()| "plan".to_owned())

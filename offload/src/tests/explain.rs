@@ -1,6 +1,8 @@
 //! Tests: an explanation agrees with what the engine does, and has the numbers and the time.
 
-use flow::{Placement, PortId, ProviderError, Reason, Refusal, TableUsage};
+use flow::{
+    ActionKind, Placement, PortId, ProviderError, Reason, Refusal, Subject, TableName, TableUsage,
+};
 
 use super::desk::{Desk, NIC, OTHER_NIC, OUT, REFUSED, counted, flow_of, to};
 use super::*;
@@ -36,9 +38,9 @@ impl Desk {
             capacity: Some(capacity),
         };
         let tables = vec![
-            table("masks", false, 3, 8),
-            table("exact-match", true, entries, 16),
-            table("masked", true, 4, 4),
+            table(TableName::Masks, false, 3, 8),
+            table(TableName::ExactMatch, true, entries, 16),
+            table(TableName::MaskedRows, true, 4, 4),
         ];
         let stats = Ok(vec![(there.ufid, counted(1))]);
         self.step(Event::Stats { place: NIC, stats, tables });
@@ -57,7 +59,7 @@ fn a_full_table_is_no_table_that_can_hold_it() {
     let why = |entries| {
         vec![format!(
             "table-full crowded: waiting for room, or to be faster than a megaflow that is in the \
-             table; in use: exact-match {entries} of 16, masked 4 of 4"
+             table; in use: exact-match {entries} of 16, masked-rows 4 of 4"
         )]
     };
     // The answer is the same for an installed megaflow and for one that is only asked about.
@@ -84,9 +86,9 @@ fn what_a_device_says_is_told_until_it_is_tried_again() {
     desk.usage(&one, 9);
     desk.ask(1, Request::Install(two.clone()));
     desk.done(Place::Host, Ok(Stats::default()));
-    let full = || ProviderError::Full(Refusal::new(Reason::TableFull, "masks"));
+    let full = || ProviderError::Full(Refusal::new(Reason::TableFull, TableName::Masks));
     desk.done(NIC, Err(full()));
-    let why = "table-full masks: in use: masks 3 of 8, masked 4 of 4".to_owned();
+    let why = "table-full masks: in use: masks 3 of 8, masked-rows 4 of 4".to_owned();
     assert_eq!(desk.standing(&two), ("waits", vec![why.clone()]));
     // The next tries find the same refusal, so its time goes on.
     for _ in 0..3 {
@@ -99,7 +101,7 @@ fn what_a_device_says_is_told_until_it_is_tried_again() {
     assert_eq!(desk.lasting(&two), 6);
     // Another reason starts its own time.
     desk.later(crate::planner::RETRY_FULL);
-    let never = Refusal::new(Reason::Device, "card").detail("the card answers Invalid");
+    let never = Refusal::new(Reason::Device, Subject::Card).said("the card answers Invalid");
     desk.done(NIC, Err(ProviderError::Unsupported(never.clone())));
     assert_eq!(desk.standing(&two), ("refuses", vec![never.to_string()]));
     desk.later(Duration::from_secs(60));
@@ -171,14 +173,14 @@ fn each_of_two_providers_speaks_for_itself() {
     };
     let both = |first, second| vec![("nic0".to_owned(), first), ("nic1".to_owned(), second)];
     assert_eq!(standings(&desk, &flow), both(Standing::Holds, Standing::Takes));
-    let no = Standing::Refuses(Refusal::new(Reason::Action, "output").into());
+    let no = Standing::Refuses(Refusal::new(Reason::Action, ActionKind::Output).into());
     let refused = flow_of(0, 2, &[REFUSED]);
     assert_eq!(standings(&desk, &refused), both(no.clone(), no));
     // A refusal by the first provider's device does not count for the second provider.
     let full = flow_of(0, 3, &[Action::Output(PortId(3))]);
     desk.ask(1, Request::Install(full.clone()));
     desk.done(Place::Host, Ok(Stats::default()));
-    let why = Refusal::new(Reason::TableFull, "tc").detail("full");
+    let why = Refusal::new(Reason::TableFull, Subject::Tc).said("full");
     desk.done(NIC, Err(ProviderError::Full(why.clone())));
     assert!(desk.queue(OTHER_NIC).is_empty());
     assert_eq!(standings(&desk, &full), both(Standing::Waits(why.into()), Standing::Takes));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow::{
     Action, Capabilities, Completion, Counters, Dumped, Generation, Op, OpKind, Placement, PortId,
-    ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage,
+    ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject, TableName, TableUsage,
 };
 
 use super::desk::{Desk, NIC, OTHER_NIC, OUT, TakesAll, counted, flow_of, to};
@@ -230,7 +230,7 @@ fn a_fast_megaflow_displaces_a_slow_one_where_the_table_only_says_full() {
     desk.put(&slow);
     desk.ask(1, Request::Install(fast.clone()));
     desk.done(Place::Host, Ok(Stats::default()));
-    let full = ProviderError::Full(Refusal::new(Reason::TableFull, "tc"));
+    let full = ProviderError::Full(Refusal::new(Reason::TableFull, Subject::Tc));
     desk.done(NIC, Err(full));
     assert_eq!(desk.placement(&fast), Placement::Refused);
     desk.stats(Place::Host, vec![(slow.ufid, counted(0)), (fast.ufid, counted(5000))]);
@@ -251,8 +251,14 @@ fn nobody_is_displaced_for_what_is_in_already() {
     let (slow, fast) = (flow_of(0, 1, &[OUT]), flow_of(0, 2, &[OUT]));
     desk.put(&slow);
     desk.put(&fast);
-    let tables =
-        || vec![TableUsage { table: "em", holds_megaflows: true, entries: 2, capacity: Some(2) }];
+    let tables = || {
+        vec![TableUsage {
+            table: TableName::ExactMatch,
+            holds_megaflows: true,
+            entries: 2,
+            capacity: Some(2),
+        }]
+    };
     let there = || Ok(vec![(slow.ufid, counted(1)), (fast.ufid, counted(5000))]);
     desk.step(Event::Stats { place: NIC, stats: there(), tables: tables() });
     desk.stats(Place::Host, vec![(slow.ufid, counted(0)), (fast.ufid, counted(0))]);

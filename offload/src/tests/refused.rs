@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Actions, Mask, Match, Megaflow, Owner, Placement, PortId, ProviderError, Reason,
-    Refusal, Stats, Ufid,
+    Action, ActionKind, Actions, Mask, Match, Megaflow, Owner, Placement, PortId, ProviderError,
+    Reason, Refusal, Stats, Ufid,
 };
 
 use super::desk::{Desk, NIC, OUT, REFUSED, flow_of, to};
 use super::*;
 
 fn refusal() -> Result<Stats, ProviderError> {
-    Err(ProviderError::Unsupported(Refusal::new(Reason::Action, "output")))
+    Err(ProviderError::Unsupported(Refusal::new(Reason::Action, ActionKind::Output)))
 }
 
 fn bad() -> Actions {

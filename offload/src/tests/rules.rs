@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow::{
     Capabilities, Correction, Counters, Dumped, Generation, Megaflow, OpKind, Placement, PortId,
-    ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage,
+    ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject, TableName, TableUsage,
 };
 
 use super::desk::{Desk, NIC, OUT, REFUSED, TakesAll, counted, flow_of, to};
@@ -124,8 +124,12 @@ fn a_crowded_nic_takes_nobody_in_until_it_has_room() {
     let (one, two) = (flow_of(0, 1, &[OUT]), flow_of(0, 2, &[OUT]));
     desk.put(&one);
     let usage = |desk: &mut Desk, entries| {
-        let tables =
-            vec![TableUsage { table: "em", holds_megaflows: true, entries, capacity: Some(16) }];
+        let tables = vec![TableUsage {
+            table: TableName::ExactMatch,
+            holds_megaflows: true,
+            entries,
+            capacity: Some(16),
+        }];
         let stats = Ok(vec![(one.ufid, counted(1))]);
         desk.step(Event::Stats { place: NIC, stats, tables });
     };
@@ -133,7 +137,8 @@ fn a_crowded_nic_takes_nobody_in_until_it_has_room() {
     desk.put(&two);
     desk.later(Duration::from_millis(10));
     assert_eq!(desk.placement(&two), Placement::Refused);
-    assert_eq!(desk.engine.record(two.ufid).refused.as_ref().unwrap().why.first.subject, "crowded");
+    let why = &desk.engine.record(two.ufid).refused.as_ref().unwrap().why;
+    assert_eq!(why.first.subject, Subject::Crowded);
     usage(&mut desk, 14);
     desk.later(Duration::from_millis(10));
     desk.settle();
@@ -146,8 +151,14 @@ fn who_displaces_another_gets_its_seat_in_a_crowded_nic() {
     let (slow, fast) = (flow_of(0, 1, &[OUT]), flow_of(0, 2, &[OUT]));
     let (chained, end) = (flow_of(0, 3, &[to(7)]), flow_of(7, 1, &[REFUSED]));
     desk.put(&slow);
-    let table =
-        || vec![TableUsage { table: "em", holds_megaflows: true, entries: 15, capacity: Some(16) }];
+    let table = || {
+        vec![TableUsage {
+            table: TableName::ExactMatch,
+            holds_megaflows: true,
+            entries: 15,
+            capacity: Some(16),
+        }]
+    };
     let there = |packets| Ok(vec![(slow.ufid, counted(packets))]);
     desk.step(Event::Stats { place: NIC, stats: there(1), tables: table() });
     for flow in [&fast, &chained, &end] {
@@ -165,7 +176,7 @@ fn who_displaces_another_gets_its_seat_in_a_crowded_nic() {
     assert_eq!((desk.placement(&slow), desk.engine.tally().evictions), (Placement::Nic, 0));
     let why = desk.engine.record(chained.ufid).refused.as_ref().unwrap();
     let why = &why.why.first;
-    assert_eq!((why.reason, why.subject.as_str()), (Reason::Recirculation, "chain"));
+    assert_eq!((why.reason, why.subject), (Reason::Recirculation, Subject::Chain));
 
     desk.stats(Place::Host, on_host(5000));
     desk.step(Event::Stats { place: NIC, stats: there(3), tables: table() });
@@ -189,16 +200,16 @@ fn what_megaflows_share_does_not_crowd_a_nic_and_one_table_with_room_is_enough()
         desk.step(Event::Stats { place: NIC, stats: Ok(Vec::new()), tables });
         desk.engine.planner.placer.device(ProviderId(0)).unwrap().crowded
     };
-    assert!(!crowded(vec![table("masks", false, 16)]));
+    assert!(!crowded(vec![table(TableName::Masks, false, 16)]));
     assert!(!crowded(vec![
-        table("masks", false, 16),
-        table("em", true, 16),
-        table("rows", true, 1)
+        table(TableName::Masks, false, 16),
+        table(TableName::ExactMatch, true, 16),
+        table(TableName::MaskedRows, true, 1)
     ]));
     assert!(crowded(vec![
-        table("masks", false, 1),
-        table("em", true, 16),
-        table("rows", true, 15)
+        table(TableName::Masks, false, 1),
+        table(TableName::ExactMatch, true, 16),
+        table(TableName::MaskedRows, true, 15)
     ]));
 }
 
@@ -240,7 +251,7 @@ fn what_a_device_refused_is_tried_again_under_other_conditions() {
     let flow = flow_of(0, 1, &[OUT]);
     desk.ask(1, Request::Install(flow.clone()));
     desk.done(Place::Host, Ok(Stats::default()));
-    let refusal = Refusal::new(Reason::Device, "tc").detail("its offload is off");
+    let refusal = Refusal::new(Reason::Device, Subject::Tc).said("its offload is off");
     desk.done(NIC, Err(ProviderError::Unsupported(refusal)));
     desk.later(Duration::from_secs(5));
     desk.settle();
@@ -324,7 +335,7 @@ fn the_fastest_of_those_that_wait_comes_first_and_nobody_goes_for_nothing() {
     desk.later(Duration::from_secs(1));
     assert_eq!(desk.nic[&provider].front().map(flow::Op::ufid), Some(fast.ufid));
     // A table that was full once does not count as full forever.
-    let full = Refusal::new(Reason::TableFull, "table");
+    let full = Refusal::new(Reason::TableFull, TableName::ExactMatch);
     desk.done(NIC, Err(ProviderError::Full(full)));
     desk.stats(NIC, Vec::new());
     desk.stats(Place::Host, stats);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Admission, Answer, Capabilities, Client, Completion, Counters, Key, Mask, Match,
+    Action, Admission, Answer, Capabilities, Client, Completion, Counters, Field, Key, Mask, Match,
     Megaflow, Moment, Op, Placement, PortId, PortLink, ProviderError, ProviderEvent, Reason,
-    Refusal, Refusals, Stats, TableUsage, Ufid, Upcall, UpcallReason, Verdict,
+    Refusal, Refusals, Stats, TableName, TableUsage, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;
@@ -35,7 +35,7 @@ impl Admission for Picky {
 
     fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
         let refused = flow.matching.key().tp_src.is_multiple_of(7);
-        if refused { Err(Refusal::new(Reason::MatchField, "tp_src").into()) } else { Ok(()) }
+        if refused { Err(Refusal::new(Reason::MatchField, Field::TpSrc).into()) } else { Ok(()) }
     }
 
     fn explain(&self, flow: &Megaflow) -> Result<String, Refusals> {
@@ -99,7 +99,7 @@ impl Table {
                 Err(ProviderError::Exists)
             }
             Op::Install { .. } if self.entries.len() >= capacity => {
-                Err(ProviderError::Full(Refusal::new(Reason::TableFull, "table")))
+                Err(ProviderError::Full(Refusal::new(Reason::TableFull, TableName::ExactMatch)))
             }
             Op::Install { flow, .. } => {
                 self.entries.insert(flow.ufid, (flow.clone(), Counters::default()));
@@ -245,7 +245,7 @@ impl World {
                 // Some devices report how full they are, others only refuse.
                 let (entries, capacity) = (table.entries.len() as u64, capacity as u64);
                 let usage = TableUsage {
-                    table: "table",
+                    table: TableName::ExactMatch,
                     holds_megaflows: true,
                     entries,
                     capacity: Some(capacity),

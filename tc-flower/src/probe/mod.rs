@@ -5,7 +5,7 @@ mod cases;
 
 use std::collections::BTreeSet;
 
-use flow::{Generation, Megaflow, PortId, Reason, Refusal, odp};
+use flow::{Detail, Generation, Megaflow, PortId, Reason, Refusal, Subject, odp};
 
 use crate::cookie::Cookie;
 use crate::decode::Filter;
@@ -71,8 +71,10 @@ pub(crate) fn probe<T: Transport>(
         }
     }
     if probed.top == 0 {
-        let why = refusal.map_or_else(|| "every priority is taken".into(), |n| n.to_string());
-        probed.unusable = Some(Refusal::new(Reason::Device, "tc").detail(why));
+        let why = refusal.map_or(Detail::Words(&"every priority is taken"), |nack| {
+            Detail::Said(nack.to_string().into())
+        });
+        probed.unusable = Some(Refusal::new(Reason::Device, Subject::Tc).detail(why));
         return Ok(probed);
     }
     if probed.features.unknown {
@@ -89,7 +91,7 @@ pub(crate) fn probe<T: Transport>(
         let features = feature::of(&filter.rule);
         match answer {
             Answer::Taken { .. } => probed.features.taken(&features),
-            Answer::Refused(nack) => probed.features.refused(&features, &nack.to_string()),
+            Answer::Refused(nack) => probed.features.refused(&features, &nack.to_string().into()),
         }
     }
     Ok(probed)

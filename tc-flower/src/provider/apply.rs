@@ -10,7 +10,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use flow::{Completion, Generation, Megaflow, Op, ProviderError, Reason, Refusal, Stats, Ufid};
+use flow::{
+    Completion, Generation, Megaflow, Op, ProviderError, Reason, Refusal, Stats, Subject, Ufid,
+};
 
 use super::Tc;
 use super::table::Placed;
@@ -202,8 +204,8 @@ impl<T: Transport> Tc<T> {
         let signature = rule.signature();
         let priorities = self.table.priorities(rule.ifindex, rule.chain);
         let priority = priorities.take(&signature, before).ok_or_else(|| {
-            let refusal = Refusal::new(Reason::TableFull, "tc priorities");
-            ProviderError::Full(refusal.detail("every priority is already taken by another mask"))
+            let refusal = Refusal::new(Reason::TableFull, Subject::Priorities);
+            ProviderError::Full(refusal.detail(&"every priority is already taken by another mask"))
         })?;
         Ok((rule, priority))
     }

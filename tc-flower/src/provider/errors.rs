@@ -1,6 +1,6 @@
 //! Turns the kernel's errno into the error that tells the caller what to do next.
 
-use flow::{ProviderError, Reason, Refusal};
+use flow::{Field, ProviderError, Reason, Refusal, Subject};
 
 use crate::wire::Nack;
 
@@ -28,22 +28,22 @@ pub(super) fn cause_of(nack: &Nack) -> Cause {
 
 /// Returns the provider error for a refused install or replace.
 pub(super) fn of_install(nack: &Nack) -> ProviderError {
-    let refusal = |reason, subject: &str| {
-        let detail = if nack.text.is_empty() { nack.to_string() } else { nack.text.clone() };
-        Refusal::new(reason, subject).detail(detail)
+    let refusal = |reason, subject: Subject| {
+        let said = if nack.text.is_empty() { nack.to_string() } else { nack.text.clone() };
+        Refusal::new(reason, subject).said(said)
     };
     match nack.errno {
-        libc::ENOSPC | libc::ENOMEM => ProviderError::Full(refusal(Reason::TableFull, "tc")),
+        libc::ENOSPC | libc::ENOMEM => ProviderError::Full(refusal(Reason::TableFull, Subject::Tc)),
         libc::EAGAIN
         | libc::EBUSY
         | libc::EEXIST
         | libc::EINTR
         | libc::ENOBUFS
         | libc::ETIMEDOUT => ProviderError::Busy(nack.to_string()),
-        libc::ENODEV => ProviderError::Unsupported(refusal(Reason::Port, "in_port")),
+        libc::ENODEV => ProviderError::Unsupported(refusal(Reason::Port, Field::InPort.into())),
         // EOPNOTSUPP and EINVAL from the driver, EPERM from the kernel and every other errno: the
         // same request would get the same answer.
-        _ => ProviderError::Unsupported(refusal(Reason::Device, "tc")),
+        _ => ProviderError::Unsupported(refusal(Reason::Device, Subject::Tc)),
     }
 }
 

@@ -26,7 +26,8 @@ impl<T: Transport> Tc<T> {
             used.entry((at.ifindex, at.chain)).or_default().insert(at.priority);
         }
         self.table.set_others(used);
-        if self.shadows() != *self.admission.shadows() {
+        let shadows = self.shadows();
+        if !self.admission.has_shadows(&shadows) {
             self.snapshot();
             self.changed = true;
             self.shade();
@@ -54,7 +55,7 @@ impl<T: Transport> Tc<T> {
             let shadow = |flow: &Megaflow| admission.shadow(entry.placed.at.ifindex, flow);
             if let Some(refusal) = entry.flow.as_deref().and_then(shadow) {
                 entry.redo = true;
-                shaded.push(refusal.detail);
+                shaded.push(refusal.detail.to_string());
             }
         }
         self.correct(Correction::Shadowed, shaded);

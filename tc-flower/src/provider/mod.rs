@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use flow::{
     Admission, Completion, Correction, Dumped, Megaflow, Moment, Op, PortId, PortTraffic, Provider,
-    ProviderError, ProviderEvent, Refusal, Stats, TableUsage, Ufid,
+    ProviderError, ProviderEvent, Refusal, Stats, TableName, TableUsage, Ufid,
 };
 
 use crate::TcError;
@@ -129,7 +129,12 @@ impl Provider for TcProvider {
 
     fn tables(&self) -> Vec<TableUsage> {
         let entries = u64::try_from(self.0.table.len()).unwrap_or(u64::MAX);
-        vec![TableUsage { table: "flower", holds_megaflows: true, entries, capacity: None }]
+        vec![TableUsage {
+            table: TableName::Flower,
+            holds_megaflows: true,
+            entries,
+            capacity: None,
+        }]
     }
 
     fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {

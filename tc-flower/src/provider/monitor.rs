@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{PortId, ProviderEvent, Reason, Refusal, Ufid};
+use flow::{PortId, ProviderEvent, Reason, Refusal, Subject, Ufid};
 
 use super::{PortState, Tc, qdisc};
 use crate::decode::Filter;
@@ -254,7 +254,7 @@ impl<T: Transport> Tc<T> {
         let Err(error) = self.prepare(ports) else { return };
         for port in ports {
             if let Some(state) = self.ports.get_mut(port).filter(|s| s.unusable.is_none()) {
-                let refusal = Refusal::new(Reason::Device, "tc").detail(error.to_string());
+                let refusal = Refusal::new(Reason::Device, Subject::Tc).said(error.to_string());
                 state.unusable = Some(refusal);
                 self.unready.insert(*port);
             }

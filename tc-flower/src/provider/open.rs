@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use flow::{Moment, PortId, Reason, Refusal};
+use flow::{Field, Moment, PortId, Reason, Refusal, Subject};
 
 use super::table::Table;
 use super::{Clock, PortState, Tc, TcOptions, qdisc};
@@ -75,8 +75,8 @@ impl<T: Transport> Tc<T> {
             match qdisc::ensure(&mut self.client, state.device.ifindex) {
                 Ok(new) => state.own_qdisc |= new,
                 Err(WireError::Refused(nack)) => {
-                    let refusal = Refusal::new(Reason::Device, "clsact");
-                    state.unusable = Some(refusal.detail(nack.to_string()));
+                    let refusal = Refusal::new(Reason::Device, Subject::Qdisc);
+                    state.unusable = Some(refusal.said(nack.to_string()));
                 }
                 Err(error) => return Err(error),
             }
@@ -184,8 +184,9 @@ impl<T: Transport> Tc<T> {
         let there = |ifindex: &u32| self.by_ifindex.contains_key(ifindex);
         self.features.retain(|ifindex, _| there(ifindex));
         let unusable = self.ports.iter().filter_map(|(port, state)| {
-            let gone =
-                || Refusal::new(Reason::Port, "in_port").detail("the port's interface is gone");
+            let gone = || {
+                Refusal::new(Reason::Port, Field::InPort).detail(&"the port's interface is gone")
+            };
             let why = state.unusable.clone().or_else(|| state.gone.then(gone))?;
             Some((*port, why))
         });
@@ -212,8 +213,8 @@ impl<T: Transport> Tc<T> {
 impl PortState {
     pub(super) fn new(selector: DeviceSelector, device: Device) -> PortState {
         let unusable = device.switch_id.is_none().then(|| {
-            Refusal::new(Reason::Port, "in_port")
-                .detail(format!("{} is not a port of a switchdev NIC", device.name))
+            Refusal::new(Reason::Port, Field::InPort)
+                .said(format!("{} is not a port of a switchdev NIC", device.name))
         });
         PortState {
             selector,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flow::{ProviderError, Reason, Refusal, Stats, Ufid};
+use flow::{ProviderError, Reason, Refusal, Stats, Subject, Ufid};
 
 use super::Tc;
 use super::apply::{Adding, Answer, Echo, Job, Left, Results};
@@ -69,17 +69,18 @@ impl<T: Transport> Tc<T> {
         let cookie = echo.summary.cookie.unwrap_or(add.cookie);
         let placed = Placed { at: echo.at, protocol: add.rule.protocol, cookie };
         let wrong = if !echo.same {
-            Some((Reason::Echo, "filter", "the kernel shows another filter than was asked for"))
+            let refusal = Refusal::new(Reason::Echo, Subject::Filter);
+            Some(refusal.detail(&"the kernel shows another filter than was asked for"))
         } else if !echo.summary.in_hw {
-            Some((Reason::Device, "in_hw", "the kernel does not say that it is in hardware"))
+            let refusal = Refusal::new(Reason::Device, Subject::InHardware);
+            Some(refusal.detail(&"the kernel does not say that it is in hardware"))
         } else {
             None
         };
-        if let Some((reason, subject, detail)) = wrong {
+        if let Some(refusal) = wrong {
             self.give_back(add);
             self.refused = true;
             left.next.push(Job::Drop { placed });
-            let refusal = Refusal::new(reason, subject).detail(detail);
             results[add.op] = Err(ProviderError::Unsupported(refusal));
             return;
         }

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow::{Counters, Generation, Megaflow, Owner, Reason, odp};
+use flow::{Counters, Field, Generation, Megaflow, Owner, Reason, Subject, odp};
 
 use super::*;
 use crate::encode::Location;
@@ -184,8 +184,8 @@ fn what_the_driver_refused_in_the_probe_is_not_admitted() {
     let tc = open(&kernel);
     let tos = flow("in_port(1),eth_type(0x0800),ipv4(tos=0x20)", "2");
     let refusal = tc.admission.admit(&tos).unwrap_err().first;
-    assert_eq!((refusal.reason, refusal.subject.as_str()), (Reason::MatchField, "ip_tos"));
-    assert!(refusal.detail.contains("can't match the tos"), "{refusal}");
+    assert_eq!((refusal.reason, refusal.subject), (Reason::MatchField, Field::IpTos.into()));
+    assert!(refusal.detail.to_string().contains("can't match the tos"), "{refusal}");
     // The refusals have the driver's reason and those of the translation.
     let more = flow("in_port(1),dp_hash(1),eth_type(0x0800),ipv4(tos=0x20)", "trunc(99),9");
     let all = tc.admission.admit(&more).unwrap_err();
@@ -204,7 +204,7 @@ fn a_card_that_takes_nothing_is_no_error_but_a_reason() {
     let mut tc = open(&kernel);
     let refusal = tc.admission.admit(&station(1, "2")).unwrap_err().first;
     assert_eq!(refusal.reason, Reason::Device);
-    assert!(refusal.detail.contains("only BPF"), "{refusal}");
+    assert!(refusal.detail.to_string().contains("only BPF"), "{refusal}");
     tc.remove_all().unwrap();
     assert!(kernel.lock().qdiscs.is_empty());
 }
@@ -229,7 +229,7 @@ fn in_hardware_means_that_the_kernel_says_so_and_shows_what_was_asked() {
     kernel.lock().not_in_hw = true;
     let results = apply(&mut tc, &[install(&tos, 1)]);
     let Err(ProviderError::Unsupported(refusal)) = &results[0] else { panic!("{results:?}") };
-    assert_eq!(refusal.subject, "in_hw");
+    assert_eq!(refusal.subject, Subject::InHardware);
     assert!(kernel.locations().is_empty());
     kernel.lock().not_in_hw = false;
     kernel.lock().distort = true;

@@ -1,6 +1,6 @@
 //! Translates IPv4 and IPv6: addresses, protocol, ToS, TTL, fragments.
 
-use flow::{Field, Refusal};
+use flow::{Detail, Field, Refusal};
 
 use super::table::{self, Simple};
 use super::{Keys, mask, value};
@@ -52,12 +52,12 @@ impl Keys<'_> {
             return Ok(());
         }
         if EXTENSIONS.contains(&self.key.ip_proto) {
-            let why = "an IPv6 extension header is not a protocol: tc would match other packets";
+            let why = &"an IPv6 extension header is not a protocol: tc would match other packets";
             return Err(value(Field::IpProto, why));
         }
         match self.mask.ip_frag {
             0 => {
-                let why = "match frag=no beside the protocol: tc finds it in later IPv6 fragments";
+                let why = &"match frag=no beside the protocol: tc finds it in later IPv6 fragments";
                 Err(mask(Field::IpFrag, why))
             }
             _ => Ok(()),
@@ -73,11 +73,14 @@ impl Keys<'_> {
         let (flags, mask) = match self.key.ip_frag {
             FRAG_NO => (0, table::FLAG_FRAGMENT),
             _ if self.key.eth_type == table::IPV6_TYPE => {
-                return Err(value(Field::IpFrag, "fragments of IPv6 are the host's"));
+                return Err(value(Field::IpFrag, &"fragments of IPv6 are the host's"));
             }
             FRAG_FIRST => (later, later),
             2 => (table::FLAG_FRAGMENT, later),
-            other => return Err(value(Field::IpFrag, format!("there is no {other}"))),
+            other => {
+                let detail = Detail::OfNumber(&"there is no {}", u32::from(other));
+                return Err(value(Field::IpFrag, detail));
+            }
         };
         self.out.push(FlowerKey::masked(
             table::FLAGS,

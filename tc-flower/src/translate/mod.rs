@@ -13,8 +13,12 @@ mod tags;
 mod transport;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use flow::{Field, Key, Mask, Megaflow, PortId, Reason, Reasons, Refusal, Refusals, VLAN_PRESENT};
+use flow::{
+    Detail, Field, Key, Mask, Megaflow, PortId, Reason, Reasons, Refusal, Refusals, Subject,
+    VLAN_PRESENT,
+};
 
 use crate::rule::{FlowerKey, Rule};
 use crate::wire::consts::{ETH_P_ARP, ETH_P_RARP, TC_ACT_EXT_VAL_MASK};
@@ -67,8 +71,8 @@ impl Target {
     /// Returns the interface of the port by which packets come in.
     pub(crate) fn device(&self, port: PortId) -> Result<&PortDevice, Refusal> {
         self.ports.get(&port).ok_or_else(|| {
-            Refusal::new(Reason::Port, format!("in_port {port}"))
-                .detail("the port has no interface on a switchdev NIC")
+            Refusal::new(Reason::Port, Subject::InPort(port))
+                .detail(&"the port has no interface on a switchdev NIC")
         })
     }
 }
@@ -182,8 +186,8 @@ impl<'a> Keys<'a> {
             0 => Ok(0),
             _ if !target.recirculation => Err(action::no_recirculation()),
             _ if chain > TC_ACT_EXT_VAL_MASK => {
-                Err(Refusal::new(Reason::Recirculation, "recirc_id")
-                    .detail("a chain has at most 28 bits"))
+                Err(Refusal::new(Reason::Recirculation, Field::RecircId)
+                    .detail(&"a chain has at most 28 bits"))
             }
             _ => Ok(chain),
         }
@@ -224,7 +228,10 @@ impl<'a> Keys<'a> {
         // operation.
         let op = match self.key.arp_op {
             op @ (1 | 2) => op.to_be_bytes()[1],
-            op => return Err(value(Field::ArpOp, format!("tc knows 1 and 2, not {op}"))),
+            op => {
+                let detail = Detail::OfNumber(&"tc knows 1 and 2, not {}", u32::from(op));
+                return Err(value(Field::ArpOp, detail));
+            }
         };
         self.out.push(FlowerKey::masked(table::ARP_OP, table::ARP_OP + 1, &[op], &[0xff]));
         self.take(Field::ArpOp);
@@ -237,7 +244,7 @@ impl<'a> Keys<'a> {
     fn arp_of_any_operation(&self) -> Result<(), Refusal> {
         let mut matched = table::ARP.iter().filter(|arp| self.mask.get(arp.field) != 0).peekable();
         if matched.peek().is_some() && matched.all(|arp| self.key.get(arp.field) == 0) {
-            let why = "match op=1 or op=2 too: tc takes every other operation for one with zeros";
+            let why = &"match op=1 or op=2 too: tc takes every other operation for one with zeros";
             return Err(mask(Field::ArpOp, why));
         }
         Ok(())
@@ -260,23 +267,22 @@ impl<'a> Keys<'a> {
     /// Refuses the fields that are left over.
     fn finish(&mut self) {
         for field in self.left.fields() {
-            let refusal = Refusal::new(Reason::MatchField, field.name());
-            self.reasons.add(refusal.detail("tc has no key for it in such packets"));
+            let refusal = Refusal::new(Reason::MatchField, field);
+            self.reasons.add(refusal.detail(&"tc has no key for it in such packets"));
         }
     }
 }
 
 fn partial(field: Field, mask: u128) -> Refusal {
-    Refusal::new(Reason::MatchMask, field.name())
-        .detail(format!("mask {mask:#x} is partial; tc takes the whole field or nothing"))
+    Refusal::new(Reason::MatchMask, field).detail(Detail::PartialMask(Arc::new(mask)))
 }
 
-fn mask(field: Field, why: impl Into<String>) -> Refusal {
-    Refusal::new(Reason::MatchMask, field.name()).detail(why)
+fn mask(field: Field, why: impl Into<Detail>) -> Refusal {
+    Refusal::new(Reason::MatchMask, field).detail(why)
 }
 
-fn value(field: Field, why: impl Into<String>) -> Refusal {
-    Refusal::new(Reason::MatchValue, field.name()).detail(why)
+fn value(field: Field, why: impl Into<Detail>) -> Refusal {
+    Refusal::new(Reason::MatchValue, field).detail(why)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Translates VLAN tags and the EtherType together, because tc has one `protocol` for whatever
 //! follows the addresses, and its key for the EtherType depends on the number of tags before it.
 
-use flow::{Field, Refusal, VLAN_PRESENT};
+use flow::{Detail, Field, Refusal, VLAN_PRESENT};
 
 use super::table::{self, ETH_TYPE};
 use super::{Keys, implied, mask, partial, value};
@@ -73,7 +73,7 @@ impl Keys<'_> {
                 None => Ok(ETH_P_ALL),
                 Some(_) => Err(mask(
                     Field::VlanTci,
-                    "tc matches an EtherType behind a known number of tags: match on whether \
+                    &"tc matches an EtherType behind a known number of tags: match on whether \
                      there is a tag",
                 )),
             },
@@ -81,7 +81,7 @@ impl Keys<'_> {
                 let Some(eth_type) = eth_type else {
                     return Err(mask(
                         Field::EthType,
-                        "tc can match \"no tag\" by the EtherType only: match on that too",
+                        &"tc can match \"no tag\" by the EtherType only: match on that too",
                     ));
                 };
                 self.inner_of_untagged()?;
@@ -106,9 +106,9 @@ impl Keys<'_> {
         }
         match self.key.eth_type {
             eth_type if is_tpid(eth_type) => {
-                Err(value(Field::EthType, "tc has keys for two tags, this is a third"))
+                Err(value(Field::EthType, &"tc has keys for two tags, this is a third"))
             }
-            0..0x0600 => Err(value(Field::EthType, "an 802.2 frame has no EtherType to match")),
+            0..0x0600 => Err(value(Field::EthType, &"an 802.2 frame has no EtherType to match")),
             eth_type => Ok(Some(eth_type)),
         }
     }
@@ -129,12 +129,12 @@ impl Keys<'_> {
             (Tag::Wild, None) => Ok(()),
             (Tag::Wild, Some(_)) => Err(mask(
                 Field::CvlanTci,
-                "tc matches an EtherType behind a known number of tags: match on whether there \
+                &"tc matches an EtherType behind a known number of tags: match on whether there \
                  is a second tag",
             )),
             (Tag::Absent, None) => Err(mask(
                 Field::EthType,
-                "tc can match \"no second tag\" by the EtherType only: match on that too",
+                &"tc can match \"no second tag\" by the EtherType only: match on that too",
             )),
             (Tag::Absent, Some(eth_type)) => {
                 self.implied |= implied::CVLAN_PRESENT;
@@ -155,7 +155,7 @@ impl Keys<'_> {
     /// Marks the mask of the second tag as implied, because an untagged packet has no second tag.
     fn inner_of_untagged(&mut self) -> Result<(), Refusal> {
         if self.key.cvlan_tci != 0 || self.key.cvlan_tpid != 0 {
-            return Err(value(Field::CvlanTci, "there is no second tag without a first"));
+            return Err(value(Field::CvlanTci, &"there is no second tag without a first"));
         }
         if self.mask.cvlan_tci & VLAN_PRESENT != 0 {
             self.implied |= implied::CVLAN_PRESENT;
@@ -173,21 +173,21 @@ impl Keys<'_> {
             return Ok(Tag::Wild);
         }
         if tci_mask & VLAN_PRESENT == 0 {
-            return Err(mask(place.tci, "match on whether there is a tag (bit 0x1000) too"));
+            return Err(mask(place.tci, &"match on whether there is a tag (bit 0x1000) too"));
         }
         if tci & VLAN_PRESENT == 0 {
             if tci != 0 || tpid != 0 {
-                return Err(value(place.tci, "no tag, but bits of one"));
+                return Err(value(place.tci, &"no tag, but bits of one"));
             }
             self.imply_absent(place)?;
             return Ok(Tag::Absent);
         }
         self.check_parts(place)?;
         if tpid_mask == 0 {
-            return Err(mask(place.tpid, "tc tells 0x8100 from 0x88a8: match on it too"));
+            return Err(mask(place.tpid, &"tc tells 0x8100 from 0x88a8: match on it too"));
         }
         if !is_tpid(tpid) {
-            return Err(value(place.tpid, format!("{tpid:#06x} is no tag for tc")));
+            return Err(value(place.tpid, Detail::OfHex(&"{} is no tag for tc", u32::from(tpid))));
         }
         let vid = (tci_mask & VID != 0).then_some(tci & VID);
         let pcp = (tci_mask & PCP != 0).then_some((tci >> 13).to_be_bytes()[1]);

@@ -1,4 +1,4 @@
-use flow::{Action, Attr, Match, RecircId, SetFields, odp};
+use flow::{Action, Attr, Match, RecircId, SetFields, Subject, odp};
 use proptest::prelude::*;
 
 use std::sync::Arc;
@@ -124,7 +124,7 @@ fn every_fault_is_a_reason_and_each_is_said_once() {
         ),
         [
             &format!("port in_port 9: {switch}"),
-            "match-mask ip_proto: mask 0x4 is partial; tc takes the whole field or nothing",
+            "match-mask ip_proto: mask 0x4 is partial; the device takes the whole field or nothing",
             "match-field dp_hash: tc has no key for it in such packets",
             "action trunc: tc has none",
             "action-list pop_vlan: match on the tag that is taken off",
@@ -140,8 +140,10 @@ fn every_fault_is_a_reason_and_each_is_said_once() {
             "pop_vlan,pop_vlan,pop_vlan,5,2",
         ),
         [
-            "match-mask vlan_tci: mask 0x1f00 is partial; tc takes the whole field or nothing",
-            "match-mask cvlan_tci: mask 0x3fff is partial; tc takes the whole field or nothing",
+            "match-mask vlan_tci: mask 0x1f00 is partial; the device takes the whole field or \
+             nothing",
+            "match-mask cvlan_tci: mask 0x3fff is partial; the device takes the whole field or \
+             nothing",
             "match-value ip_frag: fragments of IPv6 are the host's",
             "match-field ipv6_label: tc has no key for it in such packets",
             "action-list pop_vlan: match on the tag that is taken off",
@@ -181,7 +183,7 @@ fn ports_are_on_one_switch() {
     assert!(refusal("eth_type(0x0800)", "4").contains("on another switch"));
     let matching = odp::parse_match("in_port(9),eth_type(0x0800)").unwrap();
     let refused = translate(&Megaflow::new(matching, []), &target()).unwrap_err();
-    assert_eq!(refused.first.subject, "in_port 9");
+    assert_eq!(refused.first.subject, Subject::InPort(PortId(9)));
 }
 
 #[test]
@@ -291,7 +293,7 @@ fn rewrites_that_a_checksum_can_not_follow_are_refused() {
     let words = "set(ipv6(src=::1,dst=::2)),".repeat(5);
     assert!(
         refusal("eth_type(0x86dd),ipv6(proto=50,frag=no)", &format!("{words}2"))
-            .contains("32 words")
+            .contains("rewritten words, at most 32")
     );
     let many = "2,".repeat(33);
     assert!(refusal("eth_type(0x0800)", many.trim_end_matches(',')).contains("at most 32"));

@@ -1,6 +1,6 @@
 //! Translates TCP, UDP, SCTP, ICMP and ICMPv6.
 
-use flow::{Field, Refusal};
+use flow::{Detail, Field, Refusal};
 
 use super::ip::FRAG_NO;
 use super::table::{self, Simple};
@@ -32,14 +32,14 @@ impl Keys<'_> {
             return Ok(());
         };
         if self.mask.ip_proto == 0 {
-            return Err(mask(Field::IpProto, "match on the protocol whose ports are matched"));
+            return Err(mask(Field::IpProto, &"match on the protocol whose ports are matched"));
         }
         // Cards differ in the bytes that they read as the ports of a fragment.
         if self.mask.ip_frag == 0 {
-            return Err(mask(Field::IpFrag, format!("match frag=no beside {}", first.name())));
+            return Err(mask(Field::IpFrag, Detail::OfField(&"match frag=no beside {}", first)));
         }
         if self.key.ip_frag != FRAG_NO {
-            return Err(value(first, "with fragments: cards differ in what they read there"));
+            return Err(value(first, &"with fragments: cards differ in what they read there"));
         }
         let keys = keys_of(self.key.eth_type, self.key.ip_proto);
         if keys.first().is_some_and(|simple| simple.len == 1) {
@@ -54,7 +54,7 @@ impl Keys<'_> {
     /// whole field or only bits of the low byte.
     fn eight_bits(&self, field: Field) -> Result<(), Refusal> {
         if self.key.get(field) > 0xff {
-            return Err(value(field, "a type or code of ICMP has eight bits"));
+            return Err(value(field, &"a type or code of ICMP has eight bits"));
         }
         match self.mask.get(field) {
             0xffff | 0..=0xfe => Ok(()),

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use flow::{Completion, Counters, Generation, Megaflow, Op, ProviderError, Ufid};
+use flow::{
+    Completion, Counters, Generation, Megaflow, Op, ProviderError, Subject, TableName, Ufid,
+};
 
 use super::complete::{Next, Pending, Results};
-use super::{Entry, FpgaProvider, Place, full, table_name};
+use super::{Entry, FpgaProvider, Place, full};
 use crate::admission::CardEntry;
 use crate::ring::command::{Command, Op as CardOp, Table};
 use crate::table::{Acquired, Handle, Plan};
@@ -63,7 +65,7 @@ impl FpgaProvider {
                 // snapshot.
                 self.drain(results)?;
                 self.clear_masks(results)?;
-                let counters = error.refusal().subject == table_name::COUNTERS;
+                let counters = error.refusal().subject == Subject::Table(TableName::Counters);
                 if counters && self.counters.in_quarantine() > 0 {
                     self.take_snapshot()?;
                 }
@@ -119,7 +121,7 @@ impl FpgaProvider {
             Some(action) => action,
             None => {
                 self.free.push(handle);
-                return Err(full(table_name::ACTIONS).into());
+                return Err(full(TableName::Actions).into());
             }
         };
         let placed = match self.counters.acquire(handle) {
@@ -130,7 +132,7 @@ impl FpgaProvider {
                     Err(stop)
                 }
             },
-            None => Err(full(table_name::COUNTERS).into()),
+            None => Err(full(TableName::Counters).into()),
         };
         let (counter, found) = match placed {
             Ok(placed) => placed,
@@ -161,7 +163,7 @@ impl FpgaProvider {
     /// Finds a slot under a mask slot, or else a masked row.
     fn find_place(&mut self, card: &CardEntry, handle: Handle) -> Result<Found, Stop> {
         let Some(mask) = self.masks.acquire(&card.mask) else {
-            let row = self.rows.acquire(handle).ok_or_else(|| full(table_name::MASKS))?;
+            let row = self.rows.acquire(handle).ok_or_else(|| full(TableName::Masks))?;
             return Ok(Found::Row(row));
         };
         let hashes = self.toeplitz.hashes(&card.key, mask.id);
@@ -188,7 +190,7 @@ impl FpgaProvider {
         if again {
             return Err(Stop::Again);
         }
-        self.rows.acquire(handle).map(Found::Row).ok_or_else(|| full(table_name::EXACT).into())
+        self.rows.acquire(handle).map(Found::Row).ok_or_else(|| full(TableName::ExactMatch).into())
     }
 
     fn queue_install(
@@ -251,10 +253,10 @@ impl FpgaProvider {
         }
         let (table, slot) = entry.place.table();
         let action = self.actions.acquire(&card.actions);
-        let action = action.ok_or_else(|| full(table_name::ACTIONS))?;
+        let action = action.ok_or_else(|| full(TableName::Actions))?;
         let Some(counter) = self.counters.acquire(handle) else {
             self.actions.release(action.id);
-            return Err(full(table_name::COUNTERS).into());
+            return Err(full(TableName::Counters).into());
         };
         let mut commands = Vec::with_capacity(2);
         if action.fresh {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use flow::{
     Admission, Completion, Counters, Dumped, Generation, Megaflow, Op, PortId, PortTraffic,
-    Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, TableUsage, Ufid,
+    Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject, TableName, TableUsage,
+    Ufid,
 };
 
 use crate::admission::CardAdmission;
@@ -28,15 +29,6 @@ use crate::toeplitz::{Secret, Toeplitz};
 
 use complete::Pending;
 pub(crate) use read::{READBACK, SnapshotBuffer};
-
-/// Names of the tables, in usage reports and refusals.
-mod table_name {
-    pub(super) const EXACT: &str = "exact-match";
-    pub(super) const ROWS: &str = "masked-rows";
-    pub(super) const MASKS: &str = "masks";
-    pub(super) const ACTIONS: &str = "actions";
-    pub(super) const COUNTERS: &str = "counters";
-}
 
 /// Where an entry lives in the card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -213,12 +205,12 @@ impl FpgaProvider {
 /// What a status of the card means to the caller.
 fn error_of(status: Result<Status, u8>) -> ProviderError {
     let device = |text: String| {
-        ProviderError::Unsupported(Refusal::new(Reason::Device, "card").detail(text))
+        ProviderError::Unsupported(Refusal::new(Reason::Device, Subject::Card).said(text))
     };
     match status {
         Ok(Status::Exists) => ProviderError::Exists,
         Ok(Status::NoEntry) => ProviderError::NotFound,
-        Ok(Status::NoSpace) => full(table_name::EXACT),
+        Ok(Status::NoSpace) => full(TableName::ExactMatch),
         Ok(Status::Busy | Status::Epoch | Status::Dma) => {
             ProviderError::Busy(format!("the card answers {status:?}"))
         }
@@ -227,7 +219,7 @@ fn error_of(status: Result<Status, u8>) -> ProviderError {
     }
 }
 
-fn full(table: &'static str) -> ProviderError {
+fn full(table: TableName) -> ProviderError {
     ProviderError::Full(Refusal::new(Reason::TableFull, table))
 }
 
@@ -274,16 +266,16 @@ impl Provider for FpgaProvider {
     fn tables(&self) -> Vec<TableUsage> {
         let usage = |table, entries: u32, capacity: u32| TableUsage {
             table,
-            holds_megaflows: [table_name::EXACT, table_name::ROWS].contains(&table),
+            holds_megaflows: [TableName::ExactMatch, TableName::MaskedRows].contains(&table),
             entries: u64::from(entries),
             capacity: Some(u64::from(capacity)),
         };
         vec![
-            usage(table_name::EXACT, self.cuckoo.used(), self.cuckoo.capacity()),
-            usage(table_name::ROWS, self.rows.used(), self.rows.capacity()),
-            usage(table_name::MASKS, self.masks.used(), self.masks.capacity()),
-            usage(table_name::ACTIONS, self.actions.used(), self.actions.capacity()),
-            usage(table_name::COUNTERS, self.counters.used(), self.counters.capacity()),
+            usage(TableName::ExactMatch, self.cuckoo.used(), self.cuckoo.capacity()),
+            usage(TableName::MaskedRows, self.rows.used(), self.rows.capacity()),
+            usage(TableName::Masks, self.masks.used(), self.masks.capacity()),
+            usage(TableName::Actions, self.actions.used(), self.actions.capacity()),
+            usage(TableName::Counters, self.counters.used(), self.counters.capacity()),
         ]
     }
 

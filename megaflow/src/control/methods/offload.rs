@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use flow::Placement;
+use flow::{Placement, Subject};
 
 use super::{Context, all_flows, port_names, status};
 use crate::control::filter::Filter;
@@ -63,12 +63,12 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<String, String> {
 /// Returns the number of megaflows that are refused, by reason and by the subject at fault. A
 /// megaflow with several reasons is counted under each.
 pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
-    let mut counts: BTreeMap<&str, (u64, BTreeMap<&str, u64>)> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, (u64, BTreeMap<Subject, u64>)> = BTreeMap::new();
     let flows = all_flows(context)?;
     for refused in flows.iter().filter_map(|view| view.refused.as_ref()) {
-        let mut of_flow: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut of_flow: BTreeMap<&str, BTreeSet<Subject>> = BTreeMap::new();
         for refusal in refused.why.iter() {
-            of_flow.entry(refusal.reason.code()).or_default().insert(&refusal.subject);
+            of_flow.entry(refusal.reason.code()).or_default().insert(refusal.subject);
         }
         for (reason, subjects) in of_flow {
             let (total, counts) = counts.entry(reason).or_default();

@@ -318,7 +318,7 @@ fn offload_that_is_switched_off_and_on_is_noticed() {
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     let words = "TC offload is disabled on net device";
-    assert!(tc.admission.admit(&flow).unwrap_err().first.detail.contains(words));
+    assert!(tc.admission.admit(&flow).unwrap_err().to_string().contains(words));
     for _ in 0..2 {
         kernel.set_offload(11, true);
         assert_eq!(tc.events(), [ProviderEvent::Changed]);
@@ -326,7 +326,7 @@ fn offload_that_is_switched_off_and_on_is_noticed() {
         apply(&mut tc, &[remove(&flow)]);
         kernel.set_offload(11, false);
         assert_eq!(tc.events(), [ProviderEvent::Changed]);
-        assert!(tc.admission.admit(&flow).unwrap_err().first.detail.contains(words));
+        assert!(tc.admission.admit(&flow).unwrap_err().to_string().contains(words));
     }
 }
 

@@ -5,7 +5,10 @@ mod output;
 pub(crate) mod set;
 mod tag;
 
-use flow::{Action, ActionKind, Key, Mask, Reason, Reasons, Refusal, Refusals};
+use flow::refusal::Unit;
+use flow::{
+    Action, ActionKind, Detail, Field, Key, Mask, Reason, Reasons, Refusal, Refusals, Subject,
+};
 
 use super::{PortDevice, Tags, Target, table};
 use crate::rule::TcAction;
@@ -90,8 +93,12 @@ pub(super) fn translate(
         reasons.keep(list.action(action, at + 1 == actions.len()));
     }
     if list.out.len() > MAX_ACTIONS {
-        let detail = format!("{} tc actions, at most {MAX_ACTIONS}", list.out.len());
-        reasons.add(Refusal::new(Reason::ActionList, "number of actions").detail(detail));
+        let detail = Detail::too_many(Unit::DeviceActions, list.out.len(), MAX_ACTIONS);
+        reasons.add(Refusal::new(Reason::ActionList, Subject::ActionCount).detail(detail));
+    }
+    if list.words > MAX_WORDS {
+        let detail = Detail::too_many(Unit::Words, list.words, MAX_WORDS);
+        reasons.add(order(ActionKind::Set, detail));
     }
     list.out
 }
@@ -108,7 +115,7 @@ fn check_end(last: &Action) -> Result<(), Refusal> {
         | Action::Hash { .. }
         | Action::Trunc(_)
         | Action::Sample { .. } => {
-            Err(order(last.kind(), "tc wants an output or recirc at the end of the list"))
+            Err(order(last.kind(), &"tc wants an output or recirc at the end of the list"))
         }
     }
 }
@@ -130,8 +137,8 @@ impl List<'_> {
             | Action::Hash { .. }
             | Action::Trunc(_)
             | Action::Sample { .. } => {
-                let refusal = Refusal::new(Reason::Action, action.kind().name());
-                return Err(refusal.detail("tc has none").into());
+                let refusal = Refusal::new(Reason::Action, action.kind());
+                return Err(refusal.detail(&"tc has none").into());
             }
         }
         if last { Ok(check_end(action)?) } else { Ok(()) }
@@ -146,14 +153,14 @@ impl List<'_> {
     }
 }
 
-fn order(kind: ActionKind, why: &str) -> Refusal {
-    Refusal::new(Reason::ActionList, kind.name()).detail(why)
+fn order(kind: ActionKind, why: impl Into<Detail>) -> Refusal {
+    Refusal::new(Reason::ActionList, kind).detail(why)
 }
 
 /// Returns the refusal for the case that chains are off: see `TcOptions::recirculation`.
 pub(super) fn no_recirculation() -> Refusal {
-    Refusal::new(Reason::Recirculation, "recirc_id").detail(
-        "chains are off: a packet that misses in a chain would come to the host without its \
+    Refusal::new(Reason::Recirculation, Field::RecircId).detail(
+        &"chains are off: a packet that misses in a chain would come to the host without its \
          recirculation id",
     )
 }

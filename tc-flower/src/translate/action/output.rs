@@ -1,6 +1,7 @@
 //! `output` and `recirc`.
 
-use flow::{ActionKind, PortId, Reason, RecircId, Refusal};
+use flow::refusal::Words;
+use flow::{ActionKind, Detail, PortId, Reason, RecircId, Refusal, Subject};
 
 use super::{List, no_recirculation, order};
 use crate::rule::TcAction;
@@ -10,13 +11,13 @@ impl List<'_> {
     /// Translates an output: a redirect at the end of the list, a copy before that.
     pub(super) fn output(&mut self, port: PortId, last: bool) -> Result<(), Refusal> {
         let refuse =
-            |why: &str| Err(Refusal::new(Reason::Port, format!("output {port}")).detail(why));
+            |why: Words| Err(Refusal::new(Reason::Port, Subject::Output(port)).detail(why));
         let Some(device) = self.target.ports.get(&port) else {
-            return refuse("the port has no interface on a switchdev NIC");
+            return refuse(&"the port has no interface on a switchdev NIC");
         };
         let came_in = self.context.device;
         if came_in.is_some_and(|came_in| device.switch_id != came_in.switch_id) {
-            return refuse("the port is on another switch than in_port");
+            return refuse(&"the port is on another switch than in_port");
         }
         let ifindex = device.ifindex;
         let redirect = TcAction::Redirect { ifindex };
@@ -29,11 +30,11 @@ impl List<'_> {
             return Err(no_recirculation());
         }
         if !last {
-            return Err(order(ActionKind::Recirc, "tc does not come back from a chain"));
+            return Err(order(ActionKind::Recirc, &"tc does not come back from a chain"));
         }
         if id.0 == 0 || id.0 > TC_ACT_EXT_VAL_MASK {
-            return Err(Refusal::new(Reason::Recirculation, "recirc")
-                .detail(format!("chain {id}: expected 1 to {TC_ACT_EXT_VAL_MASK:#x}")));
+            return Err(Refusal::new(Reason::Recirculation, ActionKind::Recirc)
+                .detail(Detail::OfHex(&"chain {}: expected 1 to 0xfffffff", id.0)));
         }
         self.out.push(TcAction::Goto { chain: id.0 });
         Ok(())

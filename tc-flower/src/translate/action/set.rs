@@ -1,11 +1,12 @@
 //! `set`: words of headers, and the checksums that go with them.
 
-use flow::{Attr, Field, Reason, Reasons, Refusal, Refusals, SetFields};
+use flow::refusal::Words;
+use flow::{ActionKind, Attr, Field, Reason, Reasons, Refusal, Refusals, SetFields};
 
 use super::header::Place;
 pub(crate) use super::header::fields as words_to_fields;
 use super::header::{self, PLACES};
-use super::{L3, List, MAX_WORDS};
+use super::{L3, List};
 use crate::rule::{Header, TcAction};
 use crate::translate::transport;
 use crate::wire::consts::{
@@ -20,7 +21,8 @@ fn places(header: Header) -> impl Iterator<Item = &'static Place> {
 impl List<'_> {
     pub(super) fn set(&mut self, set: &SetFields) -> Result<(), Refusals> {
         let Some(first) = set.mask.fields().next() else {
-            let refusal = Refusal::new(Reason::Action, "set").detail("the action sets no field");
+            let refusal =
+                Refusal::new(Reason::Action, ActionKind::Set).detail(&"the action sets no field");
             return Err(refusal.into());
         };
         let mut reasons = Reasons::default();
@@ -31,10 +33,6 @@ impl List<'_> {
         let stale = reasons.keep(self.checksums(set, header)).unwrap_or_default();
         let words = header::words(header, &set.value, &set.mask);
         self.words += words.len();
-        if self.words > MAX_WORDS {
-            let detail = format!("more than {MAX_WORDS} words are rewritten");
-            reasons.add(Refusal::new(Reason::ActionList, "set").detail(detail));
-        }
         reasons.into_result(())?;
         self.out.push(TcAction::Pedit(words));
         self.stale |= stale;
@@ -62,22 +60,22 @@ impl List<'_> {
             | Attr::TcpFlags
             | Attr::Arp => {
                 let more = set.mask.fields().skip(1).map(not_rewritten).collect();
-                return Err(Refusals { first: not_rewritten(first), more });
+                return Err(Refusals::new(not_rewritten(first), more));
             }
         };
         let header = header::of(ip).filter(|_| ip == self.context.l3);
-        let why = "match on the EtherType of the header that is rewritten";
+        let why: Words = &"match on the EtherType of the header that is rewritten";
         Ok(header.ok_or_else(|| refuse(first, why))?)
     }
 
     fn transport(&self, set: &SetFields, first: Field) -> Result<Header, Refusal> {
         if self.context.l3 == L3::Unknown || self.context.protocol != Some(set.protocol) {
-            return Err(refuse(first, "match on the ip_proto of the header that is rewritten"));
+            return Err(refuse(first, &"match on the ip_proto of the header that is rewritten"));
         }
         match set.protocol {
             transport::TCP => Ok(Header::Tcp),
             transport::UDP => Ok(Header::Udp),
-            _ => Err(refuse(first, "tc rewrites the ports of TCP and UDP only")),
+            _ => Err(refuse(first, &"tc rewrites the ports of TCP and UDP only")),
         }
     }
 
@@ -95,7 +93,7 @@ impl List<'_> {
         };
         // The checksums of TCP, UDP and ICMPv6 cover the addresses.
         match (self.context.protocol, header) {
-            (None, _) => Err(refuse(address, "match on ip_proto: it says which checksum changes")),
+            (None, _) => Err(refuse(address, &"match on ip_proto: it says which checksum changes")),
             (Some(transport::TCP), _) => {
                 Ok(own | self.whole_packet(TCA_CSUM_UPDATE_FLAG_TCP, address)?)
             }
@@ -115,14 +113,14 @@ impl List<'_> {
         if self.context.whole {
             return Ok(flag);
         }
-        Err(refuse(field, "match frag=no: a fragment's checksum can't be made right"))
+        Err(refuse(field, &"match frag=no: a fragment's checksum can't be made right"))
     }
 }
 
 fn not_rewritten(field: Field) -> Refusal {
-    refuse(field, "tc does not rewrite it")
+    refuse(field, &"tc does not rewrite it")
 }
 
-fn refuse(field: Field, why: &str) -> Refusal {
-    Refusal::new(Reason::SetField, field.name()).detail(why)
+fn refuse(field: Field, why: Words) -> Refusal {
+    Refusal::new(Reason::SetField, field).detail(why)
 }
