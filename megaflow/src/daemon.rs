@@ -19,11 +19,11 @@ use tc_flower::{DeviceSelector, TcProvider};
 use vfio::{CardCapabilities, Config as CardConfig, Driver, Embedded, ModelCard, Wire};
 
 use crate::config::{self, Card, ClientKind, Config, Device, PortKind, ProviderKind};
-use crate::control::{Context, Place, log::Log};
+use crate::control::{Context, ControlSocket, log::Log};
 use crate::host::{self, kernel::Kernel};
 use crate::limits;
+use crate::listeners::{HttpSocket, Listeners};
 use crate::runtime::{self, Parts};
-use crate::surface::{Listening, Surface};
 use crate::wire::{Lane, PortWire};
 use flow::Clock;
 use offload::{Budget, ByRate, Engine, Settings};
@@ -46,22 +46,22 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     // so that the daemon leaves nothing behind.
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block()?;
-    // The socket's place is taken first: a second daemon must not touch what the first one works
+    // The control socket is taken first: a second daemon must not touch what the first one works
     // with.
-    let place = Place::take(&config.control.socket).map_err(io::Error::other)?;
+    let socket = ControlSocket::take(&config.control.socket).map_err(io::Error::other)?;
     // The HTTP address is taken before any port is opened, for the same reason.
-    let web = config.http.as_ref().map(Listening::at).transpose()?;
+    let web = config.http.as_ref().map(HttpSocket::at).transpose()?;
     let clock = Clock::start();
     let Machine { parts, card } = build(config, &clock)?;
     let running = runtime::start(parts)?;
     let context = Context::new(running.handle.clone(), log);
-    let surface = Surface::start(&context, Some(place), web).and_then(|surface| {
-        surface.exit_on_signals(&context.handle)?;
+    let listeners = Listeners::start(&context, Some(socket), web).and_then(|listeners| {
+        listeners.exit_on_signals(&context.handle)?;
         signals.thread_unblock()?;
-        Ok(surface)
+        Ok(listeners)
     });
-    let surface = match surface {
-        Ok(surface) => surface,
+    let listeners = match listeners {
+        Ok(listeners) => listeners,
         Err(error) => {
             // The daemon takes out its megaflows, so that it leaves nothing behind after any
             // error.
@@ -72,7 +72,7 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     };
     tracing::info!(datapath = %config.datapath.name, "running");
     running.join()?;
-    surface.stop();
+    listeners.stop();
     drop(card);
     tracing::info!("stopped");
     Ok(())

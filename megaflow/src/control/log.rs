@@ -16,7 +16,7 @@ const MODULES: [(&str, &str); 11] = [
     ("engine", "megaflow::runtime::engine"),
     ("http", "megaflow::http"),
     ("runtime", "megaflow::runtime"),
-    ("surface", "megaflow::surface"),
+    ("listeners", "megaflow::listeners"),
     ("hostdp", "hostdp"),
     ("pipeline", "pipeline"),
     ("tc-flower", "tc_flower"),

@@ -52,7 +52,7 @@ pub struct Context {
     pub handle: Handle,
     /// The levels of the log.
     pub log: Log,
-    /// The rates of events. A running [`Server`] keeps them up to date.
+    /// The rates of events. A running [`ControlServer`] keeps them up to date.
     pub rates: Rates,
 }
 
@@ -64,44 +64,44 @@ impl Context {
     }
 }
 
-/// The place of the control socket, taken so that no other process can have it. Clients may
-/// connect now and are served once there is a [`Server`]. Dropping the place gives it up and
-/// removes the files.
-pub struct Place {
+/// The control socket, taken so that no other process can have it. Clients may connect now and
+/// are served once there is a [`ControlServer`]. Dropping the socket gives it up and removes its
+/// files.
+pub struct ControlSocket {
     address: Address,
     listener: std::os::unix::net::UnixListener,
 }
 
-impl Place {
-    /// Takes the place. A stale socket of a process that was killed is removed; a live socket is
+impl ControlSocket {
+    /// Takes the socket. A stale socket of a process that was killed is removed; a live socket is
     /// an error.
-    pub fn take(socket: &Path) -> Result<Place, StartError> {
+    pub fn take(socket: &Path) -> Result<ControlSocket, StartError> {
         let (address, listener) = Address::take(socket)?;
         let fault = |error| StartError::new(socket, "can't be served", error);
         listener.set_nonblocking(true).map_err(fault)?;
-        Ok(Place { address, listener })
+        Ok(ControlSocket { address, listener })
     }
 }
 
 /// A running control socket. Dropping it closes the socket and removes its files.
-pub struct Server {
+pub struct ControlServer {
     address: Address,
     accepting: JoinHandle<()>,
     sampling: JoinHandle<()>,
     clients: Clients,
 }
 
-impl Server {
-    /// Starts to answer clients at the place. Needs a tokio runtime around it.
-    pub fn start(place: Place, context: Context) -> Result<Server, StartError> {
-        let Place { address, listener } = place;
+impl ControlServer {
+    /// Starts to answer clients at the socket. Needs a tokio runtime around it.
+    pub fn start(socket: ControlSocket, context: Context) -> Result<ControlServer, StartError> {
+        let ControlSocket { address, listener } = socket;
         let fault = |error| StartError::new(address.bound(), "can't be served", error);
         let listener = UnixListener::from_std(listener).map_err(fault)?;
         let clients = Clients::default();
         let context = Arc::new(context);
         let sampling = tokio::spawn(sample(context.clone()));
         let accepting = tokio::spawn(accept(listener, context, clients.clone()));
-        Ok(Server { address, accepting, sampling, clients })
+        Ok(ControlServer { address, accepting, sampling, clients })
     }
 
     /// The path that the socket is bound to: `NAME.<pid>.ctl` beside the configured socket.
@@ -121,7 +121,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         self.accepting.abort();
         self.sampling.abort();

@@ -13,15 +13,15 @@ use super::*;
 
 const FLOW: &str = "in_port(1),eth_type(0x0800),ipv4(proto=6,frag=no),tcp(dst=80)";
 
-fn serve(runtime: &Runtime, socket: &Path, context: Context) -> Result<Server, StartError> {
-    runtime.block_on(async { Server::start(Place::take(socket)?, context) })
+fn serve(runtime: &Runtime, socket: &Path, context: Context) -> Result<ControlServer, StartError> {
+    runtime.block_on(async { ControlServer::start(ControlSocket::take(socket)?, context) })
 }
 
 /// A server on a socket of its own. Dropping the value stops the server.
 struct Lab {
     folder: TempDir,
     context: Context,
-    server: Option<Server>,
+    server: Option<ControlServer>,
     runtime: Runtime,
 }
 
@@ -418,7 +418,7 @@ fn what_is_no_socket_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("mega.ctl");
     std::fs::write(&socket, "precious").unwrap();
-    let error = Place::take(&socket).err().unwrap().to_string();
+    let error = ControlSocket::take(&socket).err().unwrap().to_string();
     assert!(error.contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
 }

@@ -13,8 +13,8 @@ use super::replay::{Player, Timed};
 use crate::config::Http;
 use crate::control::{Context, log::Log};
 use crate::handle::Handle;
+use crate::listeners::{HttpSocket, Listeners};
 use crate::runtime::{self, Parts, Running};
-use crate::surface::{Listening, Surface};
 use crate::wire::{PortWire, WireHandle};
 use flow::Clock;
 use offload::Request;
@@ -27,7 +27,7 @@ pub(super) struct Rig {
     wires: Vec<WireHandle>,
     capture: std::cell::Cell<Option<MemoryWire>>,
     running: Running,
-    surface: Surface,
+    listeners: Listeners,
     card: Embedded,
 }
 
@@ -99,14 +99,14 @@ impl Rig {
         let ledger = card.ledger();
         let running = runtime::start(parts)?;
         let handle = running.handle.clone();
-        let surface = page(&handle)?;
+        let listeners = page(&handle)?;
         let capture = std::cell::Cell::new(Some(capture));
-        Ok(Rig { handle, ledger, wires: handles, capture, running, surface, card })
+        Ok(Rig { handle, ledger, wires: handles, capture, running, listeners, card })
     }
 
     /// The URL of the page.
     pub(super) fn page(&self) -> String {
-        self.surface.web_address().map_or_else(String::new, |at| format!("http://{at}/"))
+        self.listeners.web_address().map_or_else(String::new, |at| format!("http://{at}/"))
     }
 
     /// Installs the operator's flows. Must be called before the captures are replayed: otherwise
@@ -137,15 +137,15 @@ impl Rig {
     pub(super) fn stop(self) -> io::Result<()> {
         self.handle.exit().map_err(io::Error::other)?;
         self.running.join()?;
-        self.surface.stop();
+        self.listeners.stop();
         drop(self.card);
         Ok(())
     }
 }
 
 /// Starts the page and the metrics, on the usual port or else on a free one.
-fn page(handle: &Handle) -> io::Result<Surface> {
+fn page(handle: &Handle) -> io::Result<Listeners> {
     let context = Context::new(handle.clone(), Log::detached());
-    let at = |port| Listening::at(&Http::at(([127, 0, 0, 1], port).into()));
-    Surface::start(&context, None, Some(at(9464).or_else(|_| at(0))?))
+    let at = |port| HttpSocket::at(&Http::at(([127, 0, 0, 1], port).into()));
+    Listeners::start(&context, None, Some(at(9464).or_else(|_| at(0))?))
 }

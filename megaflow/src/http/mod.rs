@@ -23,17 +23,17 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::control::{Context, methods};
-use crate::surface::Listening;
+use crate::listeners::HttpSocket;
 
 /// A running listener. Dropping it closes it.
-pub struct Server {
+pub struct HttpServer {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
-impl Server {
+impl HttpServer {
     /// Starts to answer requests. Must be called inside a tokio runtime.
-    pub fn start(web: Listening, context: Context) -> io::Result<Server> {
+    pub fn start(web: HttpSocket, context: Context) -> io::Result<HttpServer> {
         web.listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(web.listener)?;
         let address = listener.local_addr()?;
@@ -44,7 +44,7 @@ impl Server {
                 tracing::error!(%error, "the HTTP listener stopped");
             }
         });
-        Ok(Server { address, task })
+        Ok(HttpServer { address, task })
     }
 
     /// The listener's address. If port 0 was asked for, the port is the one that the kernel
@@ -55,7 +55,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -10,7 +10,7 @@ use crate::control::testing::{HOSTILE, context, fill};
 
 struct Lab {
     context: Context,
-    server: Server,
+    server: HttpServer,
     _runtime: Runtime,
 }
 
@@ -20,8 +20,8 @@ impl Lab {
         let context = context();
         let hosts = vec!["sw1.example".to_owned()];
         let http = Http { listen: "127.0.0.1:0".parse().unwrap(), hosts };
-        let web = Listening::at(&http).unwrap();
-        let server = runtime.block_on(async { Server::start(web, context.clone()) }).unwrap();
+        let web = HttpSocket::at(&http).unwrap();
+        let server = runtime.block_on(async { HttpServer::start(web, context.clone()) }).unwrap();
         Lab { context, server, _runtime: runtime }
     }
 
