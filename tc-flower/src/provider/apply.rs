@@ -14,8 +14,8 @@ use flow::{
     Completion, Generation, Megaflow, Op, ProviderError, Reason, Refusal, Stats, Subject, Ufid,
 };
 
-use super::Tc;
 use super::table::Placed;
+use super::tc::Tc;
 use crate::cookie::Cookie;
 use crate::decode::{Content, Filter, Summary};
 use crate::encode::{self, Location};
@@ -86,9 +86,10 @@ pub(super) struct Answer {
     pub(super) echo: Option<Echo>,
 }
 
-/// The work that a wave leaves.
-#[derive(Default)]
-pub(super) struct Left {
+/// One batch on its way to the kernel, wave after wave.
+pub(super) struct Waves<'a, T> {
+    pub(super) tc: &'a mut Tc<T>,
+    pub(super) results: Results,
     /// Requests for the next wave.
     pub(super) next: Vec<Job>,
     /// Requests that got no answer.
@@ -97,77 +98,82 @@ pub(super) struct Left {
     pub(super) refused: Vec<(Box<Adding>, Nack)>,
 }
 
-impl<T: Transport> Tc<T> {
-    pub(super) fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
-        let mut from = 0;
-        while from < ops.len() {
-            // Operations on one ufid are done in order: a second operation on a ufid begins a new
-            // batch.
-            let mut seen = HashSet::new();
-            let to = ops[from..].iter().position(|op| !seen.insert(op.ufid()));
-            let to = to.map_or(ops.len(), |len| from + len);
-            let results = self.batch(&ops[from..to]);
-            done.extend(ops[from..to].iter().zip(results).map(|(op, result)| Completion {
-                ufid: op.ufid(),
-                kind: op.kind(),
-                result,
-            }));
-            from = to;
-            self.listen();
-        }
+/// Applies operations in batches.
+pub(super) fn apply<T: Transport>(tc: &mut Tc<T>, ops: &[Op], done: &mut Vec<Completion>) {
+    let mut from = 0;
+    while from < ops.len() {
+        // Operations on one ufid are done in order: a second operation on a ufid begins a new
+        // batch.
+        let mut seen = HashSet::new();
+        let to = ops[from..].iter().position(|op| !seen.insert(op.ufid()));
+        let to = to.map_or(ops.len(), |len| from + len);
+        let results = Waves::new(tc, to - from).run(&ops[from..to]);
+        done.extend(ops[from..to].iter().zip(results).map(|(op, result)| Completion {
+            ufid: op.ufid(),
+            kind: op.kind(),
+            result,
+        }));
+        from = to;
+        tc.listen();
+    }
+}
+
+impl<T: Transport> Waves<'_, T> {
+    fn new(tc: &mut Tc<T>, ops: usize) -> Waves<'_, T> {
+        tc.listen();
+        tc.news.qdiscs_lost.clear();
+        let lost = || Err(ProviderError::Busy("the kernel gave no answer".into()));
+        let results = (0..ops).map(|_| lost()).collect();
+        let strays = std::mem::take(&mut tc.strays);
+        let next = strays.into_iter().map(|placed| Job::Drop { placed }).collect();
+        Waves { tc, results, next, doubts: Vec::new(), refused: Vec::new() }
     }
 
-    fn batch(&mut self, ops: &[Op]) -> Results {
-        let lost = || Err(ProviderError::Busy("the kernel gave no answer".into()));
-        let mut results: Results = ops.iter().map(|_| lost()).collect();
-        self.listen();
-        self.qdiscs_lost.clear();
-        let strays = std::mem::take(&mut self.strays);
-        let mut jobs: Vec<Job> = strays.into_iter().map(|placed| Job::Drop { placed }).collect();
+    fn run(mut self, ops: &[Op]) -> Results {
         for (index, op) in ops.iter().enumerate() {
-            match self.plan(index, op, &mut jobs) {
-                Ok(job) => jobs.push(job),
-                Err(error) => results[index] = Err(error),
+            match self.plan(index, op) {
+                Ok(job) => self.next.push(job),
+                Err(error) => self.results[index] = Err(error),
             }
         }
-        self.look_again(&mut jobs, &mut results);
+        self.look_again();
         for _ in 0..WAVES {
-            let mut left = Left::default();
-            for answer in self.exchange(std::mem::take(&mut jobs)) {
-                self.settle(answer, &mut results, &mut left);
+            for answer in self.exchange() {
+                self.settle(answer);
             }
-            self.resolve(&mut left, &mut results);
-            self.reconsider(&mut left, &mut results);
-            jobs = left.next;
-            if jobs.is_empty() {
+            self.resolve();
+            self.reconsider();
+            if self.next.is_empty() && self.doubts.is_empty() {
                 break;
             }
         }
-        self.give_up(jobs, &mut results);
-        results
+        let mut unfinished = std::mem::take(&mut self.next);
+        unfinished.append(&mut self.doubts);
+        self.give_up(unfinished);
+        self.results
     }
 
     /// Returns the request that an operation needs.
-    fn plan(&mut self, op: usize, what: &Op, jobs: &mut Vec<Job>) -> Result<Job, ProviderError> {
+    fn plan(&mut self, op: usize, what: &Op) -> Result<Job, ProviderError> {
         match what {
             Op::Install { flow, generation } => {
-                if self.table.get(flow.ufid).is_some() {
+                if self.tc.table.get(flow.ufid).is_some() {
                     return Err(ProviderError::Exists);
                 }
                 // A filter that an earlier process left for this megaflow is not reused: it is
                 // removed first.
-                if let Some(found) = self.found.remove(&flow.ufid) {
-                    jobs.push(Job::Drop { placed: found.placed });
+                if let Some(found) = self.tc.found.remove(&flow.ufid) {
+                    self.next.push(Job::Drop { placed: found.placed });
                 }
                 self.plan_add(op, flow, *generation, None)
             }
             Op::Replace { flow, generation } => {
-                let old = self.table.get(flow.ufid).ok_or(ProviderError::NotFound)?.placed.at;
+                let old = self.tc.table.get(flow.ufid).ok_or(ProviderError::NotFound)?.placed.at;
                 self.plan_add(op, flow, *generation, Some(old))
             }
             Op::Remove { ufid } => {
-                let entry = self.table.get(*ufid).map(|entry| entry.placed);
-                let found = || self.found.remove(ufid).map(|found| found.placed);
+                let entry = self.tc.table.get(*ufid).map(|entry| entry.placed);
+                let found = || self.tc.found.remove(ufid).map(|found| found.placed);
                 let placed = entry.or_else(found).ok_or(ProviderError::NotFound)?;
                 Ok(Job::Remove { op, ufid: *ufid, placed })
             }
@@ -196,13 +202,13 @@ impl<T: Transport> Tc<T> {
         flow: &Megaflow,
         before: Option<u16>,
     ) -> Result<(Rule, u16), ProviderError> {
-        let rule = translate(flow, self.admission.target())
+        let rule = translate(flow, self.tc.ports.admission().target())
             .map_err(|why| ProviderError::Unsupported(why.first))?;
-        if let Some(refusal) = self.admission.shadow(rule.ifindex, flow) {
+        if let Some(refusal) = self.tc.ports.admission().shadow(rule.ifindex, flow) {
             return Err(ProviderError::Unsupported(refusal));
         }
         let signature = rule.signature();
-        let priorities = self.table.priorities(rule.ifindex, rule.chain);
+        let priorities = self.tc.table.priorities(rule.ifindex, rule.chain);
         let priority = priorities.take(&signature, before).ok_or_else(|| {
             let refusal = Refusal::new(Reason::TableFull, Subject::Priorities);
             ProviderError::Full(refusal.detail(&"every priority is already taken by another mask"))
@@ -213,53 +219,56 @@ impl<T: Transport> Tc<T> {
     /// Asks the kernel again, right before removal, for each filter that has no entry in the
     /// table, and for each filter at whose place another tool was seen. The filter is removed
     /// only if it still has the place and cookie that we know.
-    fn look_again(&mut self, jobs: &mut Vec<Job>, results: &mut Results) {
+    fn look_again(&mut self) {
         let doubtful = |job: &Job| match job {
             Job::Drop { placed } => Some(*placed),
             Job::Remove { ufid, placed, .. } => {
-                let known = self.table.get(*ufid).is_some() && !self.touched.contains(&placed.at);
+                let known = self.tc.table.get(*ufid).is_some()
+                    && !self.tc.news.touched.contains(&placed.at);
                 (!known).then_some(*placed)
             }
             Job::Add(_) | Job::Old { .. } => None,
         };
-        let doubts: Vec<Placed> = jobs.iter().filter_map(doubtful).collect();
+        let doubts: Vec<Placed> = self.next.iter().filter_map(doubtful).collect();
         if doubts.is_empty() {
             return;
         }
         // The places at which our filters still are; `None` if the kernel could not be asked.
         let there: Option<HashSet<Location>> = self
+            .tc
             .are_there(&doubts)
             .ok()
             .map(|there| there.into_iter().flatten().map(|listed| listed.placed.at).collect());
         let doubts: HashSet<Location> = doubts.into_iter().map(|placed| placed.at).collect();
         let mut sure = Vec::new();
         let mut put_off = Vec::new();
-        for job in std::mem::take(jobs) {
+        for job in std::mem::take(&mut self.next) {
             let at = job.removes().filter(|at| doubts.contains(at));
             let is_there = |at: Location| there.as_ref().map(|there| there.contains(&at));
             match (at.map(is_there), job) {
                 (None, job) => sure.push(job),
                 (Some(None), job) => put_off.push(job),
-                (Some(Some(true)), Job::Drop { placed }) if self.table.at(&placed.at).is_some() => {
-                }
+                (Some(Some(true)), Job::Drop { placed })
+                    if self.tc.table.at(&placed.at).is_some() => {}
                 (Some(Some(true)), job) => sure.push(job),
                 (Some(Some(false)), Job::Remove { op, ufid, placed }) => {
-                    results[op] = self.not_found(ufid, &placed);
+                    self.results[op] = self.not_found(ufid, &placed);
                 }
                 (Some(Some(false)), Job::Add(_) | Job::Old { .. } | Job::Drop { .. }) => {}
             }
         }
-        *jobs = sure;
-        self.give_up(put_off, results);
+        self.next = sure;
+        self.give_up(put_off);
     }
 
     /// Sends one wave and collects the answers. A request that gets no answer has an unknown
     /// outcome.
-    fn exchange(&mut self, jobs: Vec<Job>) -> Vec<Answer> {
+    fn exchange(&mut self) -> Vec<Answer> {
+        let jobs = std::mem::take(&mut self.next);
         if jobs.is_empty() {
             return Vec::new();
         }
-        let mut batch = self.client.batch();
+        let mut batch = self.tc.client.batch();
         let mut sent = Vec::new();
         let mut answers = Vec::new();
         for job in jobs {
@@ -285,8 +294,9 @@ impl<T: Transport> Tc<T> {
             }
         }
         let mut echoes: Vec<Option<Echo>> = sent.iter().map(|_| None).collect();
-        let (ports, target) = (&self.by_ifindex, self.admission.target());
-        let outcomes = self.client.transact(&batch, &mut |index, message| {
+        let ports = self.tc.ports.by_ifindex();
+        let target = self.tc.ports.admission().target();
+        let outcomes = self.tc.client.transact(&batch, &mut |index, message| {
             let Ok(Some(filter)) = Filter::parse(message.payload) else { return };
             let Ok(summary) = filter.summary() else { return };
             let same = match &sent[index] {

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use flow::{Megaflow, PortId};
+use flow::{Megaflow, PortId, Ufid};
 
-use super::Tc;
 use super::errors::is_absent;
-use super::table::Placed;
+use super::others::Others;
+use super::table::{Placed, Table};
 use crate::decode::{Filter, Foreign, Summary};
 use crate::encode::{self, Location};
 use crate::rule::Signature;
@@ -39,6 +39,48 @@ pub(super) struct Listed {
     pub(super) flow: Option<(Arc<Megaflow>, Signature)>,
 }
 
+/// The state of a filter with our cookie.
+pub(super) enum Seen {
+    /// The filter belongs to an entry and does what its megaflow says.
+    Alive(Ufid),
+    /// The filter belongs to an entry and its counters are valid, but it must be replaced or
+    /// removed.
+    CutOff(Ufid),
+    /// The filter belongs to an entry, but it is no longer in hardware, or the driver no longer
+    /// answers for it.
+    Dead(Ufid),
+    /// The filter has the place and the cookie of an entry, but another tool changed what it
+    /// does.
+    Altered(Ufid),
+    /// The filter belongs to no entry.
+    Stranger,
+}
+
+impl Listed {
+    /// Determines which entry the filter belongs to, and whether the filter still does what we
+    /// installed.
+    pub(super) fn judge(&self, table: &mut Table) -> Seen {
+        let owner = table.at(&self.placed.at);
+        let owner = owner.and_then(|ufid| Some((ufid, table.get_mut(ufid)?)));
+        let Some((ufid, entry)) = owner.filter(|(_, entry)| entry.placed == self.placed) else {
+            return Seen::Stranger;
+        };
+        let same = self.digest == entry.digest;
+        // The interface that the filter sends to was deleted. The monitor may report that a
+        // moment later.
+        entry.redo |= !same && self.headless;
+        if !same && !self.headless {
+            Seen::Altered(ufid)
+        } else if !self.summary.in_hw || !self.summary.answered && entry.answered {
+            Seen::Dead(ufid)
+        } else if entry.redo {
+            Seen::CutOff(ufid)
+        } else {
+            Seen::Alive(ufid)
+        }
+    }
+}
+
 /// All filters on one interface, by place.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
@@ -61,11 +103,11 @@ enum One {
     Other(Box<Foreign>),
 }
 
-/// The context that is needed to read filters.
-struct Reader<'a> {
-    ports: &'a BTreeMap<u32, PortId>,
+/// What is known about the ports, which reading filters needs.
+pub(super) struct Reader<'a> {
+    pub(super) ports: &'a BTreeMap<u32, PortId>,
     /// The target, if megaflows are to be decoded too.
-    target: Option<&'a Target>,
+    pub(super) target: Option<&'a Target>,
 }
 
 impl Reader<'_> {
@@ -92,76 +134,82 @@ impl Reader<'_> {
             flow: flow.map(|(flow, rule)| (Arc::new(flow), rule.signature())),
         }))))
     }
-}
 
-/// The name of a filter in a request: place, protocol, classifier.
-type Name = (Location, u16, String);
-
-impl<T: Transport> Tc<T> {
-    /// Lists an interface. With `decoded` the megaflows of our filters are decoded too.
-    pub(super) fn list(&mut self, ifindex: u32, decoded: bool) -> Result<Listing, WireError> {
-        let target = decoded.then(|| self.admission.target());
-        let reader = Reader { ports: &self.by_ifindex, target };
-        let mut listing = self.client.dump(
+    /// Lists an interface. The filters that are known there, ours and others', are asked for by
+    /// name if the dump leaves them out.
+    pub(super) fn list<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        ifindex: u32,
+        ours: impl Iterator<Item = Placed>,
+        others: &Others,
+    ) -> Result<Listing, WireError> {
+        let mut listing = client.dump(
             RTM_GETTFILTER,
             NLM_F_DUMP,
             |w| encode::dump(w, ifindex, TC_H_INGRESS_FILTERS),
             Listing::default,
             |listing, message| {
-                if let Some(one) = reader.read(&message)? {
+                if let Some(one) = self.read(&message)? {
                     listing.take(one);
                 }
                 Ok(())
             },
         )?;
-        let ours = self.table.on(ifindex).map(|(_, entry)| entry.placed);
         let ours = ours.filter(|placed| !listing.ours.contains_key(&placed.at)).map(name_of);
-        let others = self.foreign.values().filter(|foreign| foreign.at.ifindex == ifindex);
+        let others = others.on(ifindex);
         let others = others.filter(|foreign| !listing.others.contains_key(&foreign.at));
         let others = others.map(|other| (other.at, other.protocol, other.kind.clone()));
         let left_out: Vec<Name> = ours.chain(others).collect();
-        let found = ask(&mut self.client, &reader, &left_out)?;
+        let found = self.ask(client, &left_out)?;
         found.into_iter().flatten().for_each(|one| listing.take(one));
         Ok(listing)
     }
 
     /// Asks for these filters. Returns for each the filter if it is still there with the same
     /// place, protocol and cookie, and `None` otherwise.
-    pub(super) fn are_there(&mut self, all: &[Placed]) -> Result<Vec<Option<Listed>>, WireError> {
-        let reader = Reader { ports: &self.by_ifindex, target: None };
+    pub(super) fn are_there<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        all: &[Placed],
+    ) -> Result<Vec<Option<Listed>>, WireError> {
         let names: Vec<Name> = all.iter().copied().map(name_of).collect();
-        let found = ask(&mut self.client, &reader, &names)?;
+        let found = self.ask(client, &names)?;
         let same = all.iter().zip(found).map(|(placed, one)| match one {
             Some(One::Ours(listed)) if listed.placed == *placed => Some(*listed),
             _ => None,
         });
         Ok(same.collect())
     }
+
+    /// Asks for filters by name, with several requests in one datagram.
+    fn ask<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        names: &[Name],
+    ) -> Result<Vec<Option<One>>, WireError> {
+        let mut batch = client.batch();
+        for (at, protocol, kind) in names {
+            batch.add(RTM_GETTFILTER, NLM_F_ACK, |w| encode::get(w, at, *protocol, kind))?;
+        }
+        let mut found: Vec<Result<Option<One>, Malformed>> =
+            names.iter().map(|_| Ok(None)).collect();
+        let outcomes = client.transact(&batch, &mut |index, message| {
+            found[index] = self.read(&message);
+        })?;
+        let answers = outcomes.into_iter().zip(found).map(|(outcome, found)| match outcome {
+            Outcome::Done => Ok(found?),
+            Outcome::Refused(nack) if is_absent(&nack) => Ok(None),
+            Outcome::Refused(nack) => Err(WireError::Refused(nack)),
+            Outcome::Unknown => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        });
+        answers.collect()
+    }
 }
+
+/// The name of a filter in a request: place, protocol, classifier.
+type Name = (Location, u16, String);
 
 fn name_of(placed: Placed) -> Name {
     (placed.at, placed.protocol, "flower".to_owned())
-}
-
-/// Asks for filters by name, with several requests in one datagram.
-fn ask<T: Transport>(
-    client: &mut Client<T>,
-    reader: &Reader<'_>,
-    names: &[Name],
-) -> Result<Vec<Option<One>>, WireError> {
-    let mut batch = client.batch();
-    for (at, protocol, kind) in names {
-        batch.add(RTM_GETTFILTER, NLM_F_ACK, |w| encode::get(w, at, *protocol, kind))?;
-    }
-    let mut found: Vec<Result<Option<One>, Malformed>> = names.iter().map(|_| Ok(None)).collect();
-    let outcomes = client.transact(&batch, &mut |index, message| {
-        found[index] = reader.read(&message);
-    })?;
-    let answers = outcomes.into_iter().zip(found).map(|(outcome, found)| match outcome {
-        Outcome::Done => Ok(found?),
-        Outcome::Refused(nack) if is_absent(&nack) => Ok(None),
-        Outcome::Refused(nack) => Err(WireError::Refused(nack)),
-        Outcome::Unknown => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-    });
-    answers.collect()
 }

@@ -4,50 +4,50 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flow::{ProviderError, Reason, Refusal, Stats, Subject, Ufid};
 
-use super::Tc;
-use super::apply::{Adding, Answer, Echo, Job, Left, Results};
+use super::apply::{Adding, Answer, Echo, Job, Waves};
 use super::errors::{Cause, cause_of, is_absent, of_install};
 use super::listing::{Listed, Listing};
 use super::table::{Entry, Placed};
+use super::tc::Tc;
 use crate::wire::{Nack, Outcome, Transport};
 
 /// The largest number of times one batch tries an install again after a refusal whose reason is
 /// gone.
 const TRIES: u8 = 2;
 
-impl<T: Transport> Tc<T> {
-    pub(super) fn settle(&mut self, answer: Answer, results: &mut Results, left: &mut Left) {
+impl<T: Transport> Waves<'_, T> {
+    pub(super) fn settle(&mut self, answer: Answer) {
         let Answer { job, outcome, echo } = answer;
         match (job, outcome) {
-            (job, Outcome::Unknown) => left.doubts.push(job),
+            (job, Outcome::Unknown) => self.doubts.push(job),
             (Job::Add(add), Outcome::Done) => match echo {
-                Some(echo) => self.added(&add, &echo, results, left),
-                None => left.doubts.push(Job::Add(add)),
+                Some(echo) => self.added(&add, &echo),
+                None => self.doubts.push(Job::Add(add)),
             },
-            (Job::Add(add), Outcome::Refused(nack)) => left.refused.push((add, nack)),
+            (Job::Add(add), Outcome::Refused(nack)) => self.refused.push((add, nack)),
             (Job::Remove { op, ufid, placed }, Outcome::Done) => {
-                let entry = self.table.remove(ufid);
+                let entry = self.tc.table.remove(ufid);
                 let digest = entry.as_ref().and_then(|entry| entry.digest);
                 let last = entry.map(|entry| entry.last).unwrap_or_default();
-                results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
+                self.results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
             }
             (Job::Remove { op, ufid, placed }, Outcome::Refused(nack)) if is_absent(&nack) => {
-                results[op] = self.not_found(ufid, &placed);
+                self.results[op] = self.not_found(ufid, &placed);
             }
             (Job::Remove { op, .. }, Outcome::Refused(nack)) => {
-                results[op] = Err(ProviderError::Busy(nack.to_string()));
+                self.results[op] = Err(ProviderError::Busy(nack.to_string()));
             }
             (Job::Old { op, placed, digest, last }, Outcome::Done) => {
-                results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
+                self.results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
             }
             (Job::Old { op, placed, last, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
-                results[op] = Ok(self.last_words_of(&placed).unwrap_or(last));
+                self.results[op] = Ok(self.last_words_of(&placed).unwrap_or(last));
             }
-            (job @ Job::Old { .. }, Outcome::Refused(_)) => left.doubts.push(job),
+            (job @ Job::Old { .. }, Outcome::Refused(_)) => self.doubts.push(job),
             (Job::Drop { .. }, Outcome::Done) => {}
             (Job::Drop { placed }, Outcome::Refused(nack)) => {
                 if !is_absent(&nack) {
-                    self.strays.push(placed);
+                    self.tc.strays.push(placed);
                 }
             }
         }
@@ -60,12 +60,19 @@ impl<T: Transport> Tc<T> {
         ufid: Ufid,
         placed: &Placed,
     ) -> Result<Stats, ProviderError> {
-        self.table.remove(ufid);
+        self.tc.table.remove(ufid);
         self.last_words_of(placed).ok_or(ProviderError::NotFound)
     }
 
+    /// Returns the final counters of one filter that other tools deleted, if the monitor reported
+    /// them.
+    fn last_words_of(&mut self, placed: &Placed) -> Option<Stats> {
+        self.tc.listen();
+        self.tc.news.last_words_of(placed)
+    }
+
     /// Checks that a filter which the kernel took is the one asked for, and is in hardware.
-    fn added(&mut self, add: &Adding, echo: &Echo, results: &mut Results, left: &mut Left) {
+    fn added(&mut self, add: &Adding, echo: &Echo) {
         let cookie = echo.summary.cookie.unwrap_or(add.cookie);
         let placed = Placed { at: echo.at, protocol: add.rule.protocol, cookie };
         let wrong = if !echo.same {
@@ -79,22 +86,22 @@ impl<T: Transport> Tc<T> {
         };
         if let Some(refusal) = wrong {
             self.give_back(add);
-            self.refused = true;
-            left.next.push(Job::Drop { placed });
-            results[add.op] = Err(ProviderError::Unsupported(refusal));
+            self.tc.ports.refused = true;
+            self.next.push(Job::Drop { placed });
+            self.results[add.op] = Err(ProviderError::Unsupported(refusal));
             return;
         }
-        results[add.op] = Ok(Stats::default());
+        self.results[add.op] = Ok(Stats::default());
         let ufid = add.flow.ufid;
-        if let Some(old) = self.table.remove(ufid).filter(|_| add.replaces) {
+        if let Some(old) = self.tc.table.remove(ufid).filter(|_| add.replaces) {
             let Entry { placed, digest, last, .. } = old;
             let job = Job::Old { op: add.op, placed, digest, last };
             // If another tool was seen at that place, its filter may be there now and must not be
             // deleted.
-            let touched = self.touched.contains(&placed.at);
-            if touched { left.doubts.push(job) } else { left.next.push(job) }
+            let touched = self.tc.news.touched.contains(&placed.at);
+            if touched { self.doubts.push(job) } else { self.next.push(job) }
         }
-        self.table.insert(
+        self.tc.table.insert(
             ufid,
             Entry {
                 placed,
@@ -120,21 +127,21 @@ impl<T: Transport> Tc<T> {
             let does_the_same = echo.digest == digest || echo.headless;
             echo.summary.cookie == Some(placed.cookie) && does_the_same
         };
-        echo.filter(same).map_or(last, |echo| echo.summary.counted.stats((self.clock)()))
+        echo.filter(same).map_or(last, |echo| echo.summary.counted.stats((self.tc.clock)()))
     }
 
     fn give_back(&mut self, add: &Adding) {
-        self.table.priorities(add.rule.ifindex, add.rule.chain).release(add.priority);
+        self.tc.table.priorities(add.rule.ifindex, add.rule.chain).release(add.priority);
     }
 
     /// Finds out the result of requests that got no answer by asking the kernel for their
     /// filters.
-    pub(super) fn resolve(&mut self, left: &mut Left, results: &mut Results) {
-        let doubts = std::mem::take(&mut left.doubts);
+    pub(super) fn resolve(&mut self) {
+        let doubts = std::mem::take(&mut self.doubts);
         if doubts.is_empty() {
             return;
         }
-        self.changed = true;
+        self.tc.news.changed = true;
         let mut adds = Vec::new();
         let mut others = Vec::new();
         for job in doubts {
@@ -145,49 +152,49 @@ impl<T: Transport> Tc<T> {
                 }
             }
         }
-        self.resolve_adds(adds, results, left);
+        self.resolve_adds(adds);
         let placed: Vec<Placed> = others.iter().map(|(placed, _)| *placed).collect();
         let jobs = others.into_iter().map(|(_, job)| job);
-        match self.are_there(&placed) {
+        match self.tc.are_there(&placed) {
             Ok(there) => jobs.zip(there).for_each(|(job, listed)| {
-                self.resolve_one(job, listed, results);
+                self.resolve_one(job, listed);
             }),
-            Err(_) => self.give_up(jobs.collect(), results),
+            Err(_) => self.give_up(jobs.collect()),
         }
     }
 
-    fn resolve_one(&mut self, job: Job, listed: Option<Listed>, results: &mut Results) {
-        let now = (self.clock)();
+    fn resolve_one(&mut self, job: Job, listed: Option<Listed>) {
+        let now = (self.tc.clock)();
         match job {
             Job::Add(_) => {}
             Job::Remove { op, ufid, placed } => {
                 if listed.is_none() {
-                    let last = self.table.remove(ufid).map(|entry| entry.last);
+                    let last = self.tc.table.remove(ufid).map(|entry| entry.last);
                     let words = self.last_words_of(&placed);
-                    results[op] = Ok(words.or(last).unwrap_or_default());
+                    self.results[op] = Ok(words.or(last).unwrap_or_default());
                 }
             }
             Job::Old { op, placed, digest, last } => {
-                self.strays.extend(listed.as_ref().map(|_| placed));
+                self.tc.strays.extend(listed.as_ref().map(|_| placed));
                 let counted = listed.filter(|one| one.digest == digest || one.headless);
                 let counted = counted.map(|listed| listed.summary.counted.stats(now));
-                results[op] = Ok(counted.unwrap_or(last));
+                self.results[op] = Ok(counted.unwrap_or(last));
             }
-            Job::Drop { placed } => self.strays.extend(listed.map(|_| placed)),
+            Job::Drop { placed } => self.tc.strays.extend(listed.map(|_| placed)),
         }
     }
 
     /// Handles installs that got no answer: a filter that is listed with the right cookie and
     /// priority counts as installed.
-    fn resolve_adds(&mut self, adds: Vec<Adding>, results: &mut Results, left: &mut Left) {
+    fn resolve_adds(&mut self, adds: Vec<Adding>) {
         let mut listings = Listings::default();
         for add in adds {
-            let listing = listings.of(self, add.rule.ifindex);
+            let listing = listings.of(self.tc, add.rule.ifindex);
             let came = |listed: &&Listed| {
                 listed.placed.cookie == add.cookie && listed.placed.at.priority == add.priority
             };
             match listing.and_then(|listing| listing.ours.values().find(came)) {
-                Some(listed) => self.added(&add, &echo_of(listed, &add), results, left),
+                Some(listed) => self.added(&add, &echo_of(listed, &add)),
                 None => self.give_back(&add),
             }
         }
@@ -195,40 +202,41 @@ impl<T: Transport> Tc<T> {
 
     /// Looks at installs that the kernel refused. If the reason is gone, the install is tried
     /// again in this batch, at most `TRIES` times; after that the caller decides.
-    pub(super) fn reconsider(&mut self, left: &mut Left, results: &mut Results) {
-        let refused = std::mem::take(&mut left.refused);
+    pub(super) fn reconsider(&mut self) {
+        let refused = std::mem::take(&mut self.refused);
         if refused.is_empty() {
             return;
         }
         let of_place = refused.iter().filter(|(_, nack)| cause_of(nack) == Cause::Place);
         let interfaces: BTreeSet<u32> = of_place.map(|(add, _)| add.rule.ifindex).collect();
-        interfaces.into_iter().for_each(|ifindex| self.check_qdisc(ifindex));
+        interfaces.into_iter().for_each(|ifindex| self.tc.check_qdisc(ifindex));
         // Learns what else other tools changed, such as interfaces and the priorities that they
         // now use.
-        self.listen();
+        self.tc.listen();
         let mut listings = Listings::default();
         for (add, nack) in refused {
             let cause = cause_of(&nack);
-            let lost = self.qdiscs_lost.contains(&add.rule.ifindex);
+            let lost = self.tc.news.qdiscs_lost.contains(&add.rule.ifindex);
             let tries = if cause == Cause::Place && !lost { 1 } else { TRIES };
             if cause == Cause::Lasting || add.tries >= tries {
                 self.give_back(&add);
-                results[add.op] = Err(self.refused(&nack, cause, lost));
+                self.results[add.op] = Err(self.refused(&nack, cause, lost));
                 continue;
             }
-            let old = self.table.get(add.flow.ufid).filter(|_| add.replaces);
+            let old = self.tc.table.get(add.flow.ufid).filter(|_| add.replaces);
             let mut before = old.map(|entry| entry.placed.at.priority);
             if cause == Cause::Taken {
                 let ifindex = add.rule.ifindex;
-                let twin = listings.of(self, ifindex).and_then(|all| twin_of(&add, all)).cloned();
-                match twin.filter(|twin| self.table.at(&twin.placed.at).is_none()) {
+                let twin =
+                    listings.of(self.tc, ifindex).and_then(|all| twin_of(&add, all)).cloned();
+                match twin.filter(|twin| self.tc.table.at(&twin.placed.at).is_none()) {
                     Some(twin) => {
                         let echo = echo_of(&twin, &add);
-                        if echo.same && !self.strays.contains(&twin.placed) {
-                            self.added(&add, &echo, results, left);
+                        if echo.same && !self.tc.strays.contains(&twin.placed) {
+                            self.added(&add, &echo);
                             continue;
                         }
-                        left.next.push(Job::Drop { placed: twin.placed });
+                        self.next.push(Job::Drop { placed: twin.placed });
                     }
                     // The filter belongs to another tool, so ours gets another priority.
                     None => before = Some(add.priority),
@@ -238,9 +246,9 @@ impl<T: Transport> Tc<T> {
             match self.allot(&add.flow, before) {
                 Ok((rule, priority)) => {
                     let again = Adding { rule, priority, tries: add.tries + 1, ..*add };
-                    left.next.push(Job::Add(Box::new(again)));
+                    self.next.push(Job::Add(Box::new(again)));
                 }
-                Err(error) => results[add.op] = Err(error),
+                Err(error) => self.results[add.op] = Err(error),
             }
         }
     }
@@ -252,7 +260,7 @@ impl<T: Transport> Tc<T> {
             }
             Cause::Taken => ProviderError::Busy("another tool's filter has the same key".into()),
             Cause::Place | Cause::Lasting => {
-                self.refused = true;
+                self.tc.ports.refused = true;
                 of_install(nack)
             }
         }
@@ -260,21 +268,21 @@ impl<T: Transport> Tc<T> {
 
     /// Ends jobs that this batch can't finish: an install fails as busy, and an old filter
     /// becomes a stray, which a later batch removes.
-    pub(super) fn give_up(&mut self, jobs: Vec<Job>, results: &mut Results) {
+    pub(super) fn give_up(&mut self, jobs: Vec<Job>) {
         for job in jobs {
             match job {
                 Job::Add(add) => {
                     self.give_back(&add);
-                    results[add.op] =
+                    self.results[add.op] =
                         Err(ProviderError::Busy("other tools kept changing the filter".into()));
                 }
                 // The result keeps its initial value: the kernel gave no answer.
                 Job::Remove { .. } => {}
                 Job::Old { op, placed, last, .. } => {
-                    self.strays.push(placed);
-                    results[op] = Ok(last);
+                    self.tc.strays.push(placed);
+                    self.results[op] = Ok(last);
                 }
-                Job::Drop { placed } => self.strays.push(placed),
+                Job::Drop { placed } => self.tc.strays.push(placed),
             }
         }
     }
@@ -288,7 +296,7 @@ impl Listings {
     fn of<T: Transport>(&mut self, tc: &mut Tc<T>, ifindex: u32) -> Option<&Listing> {
         let listing = self.0.entry(ifindex).or_insert_with(|| {
             let listing = tc.list(ifindex, true).ok()?;
-            tc.know_others(ifindex, listing.others.clone());
+            tc.others.know(ifindex, listing.others.clone());
             tc.review_others();
             Some(listing)
         });

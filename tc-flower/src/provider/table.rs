@@ -6,6 +6,7 @@ use std::sync::Arc;
 use flow::{Action, Megaflow, PortId, Stats, Ufid};
 
 use super::priority::Priorities;
+use crate::admission::TcAdmission;
 use crate::cookie::Cookie;
 use crate::encode::Location;
 use crate::rule::Signature;
@@ -40,7 +41,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Returns true if the megaflow sends packets to that port.
-    pub(super) fn outputs_to(&self, port: PortId) -> bool {
+    fn outputs_to(&self, port: PortId) -> bool {
         let actions = self.flow.iter().flat_map(|flow| flow.actions.iter());
         actions.into_iter().any(|action| *action == Action::Output(port))
     }
@@ -149,7 +150,31 @@ impl Table {
         all.filter(move |(_, entry)| entry.placed.at.ifindex == ifindex)
     }
 
-    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.values_mut()
+    /// Notes what a reading of the device said of a filter.
+    pub(super) fn believe(&mut self, ufid: Ufid, last: Stats, answered: bool) {
+        if let Some(entry) = self.entries.get_mut(&ufid) {
+            entry.last = last;
+            entry.answered |= answered;
+        }
+    }
+
+    /// Marks the filters that send packets to a port whose interface was deleted.
+    pub(super) fn cut_off(&mut self, port: PortId) {
+        let cut_off = self.entries.values_mut().filter(|entry| entry.outputs_to(port));
+        cut_off.for_each(|entry| entry.redo = true);
+    }
+
+    /// Marks the filters of megaflows that another tool's filter shadows. Returns a description
+    /// of each.
+    pub(super) fn shade(&mut self, admission: &TcAdmission) -> Vec<String> {
+        let mut shaded = Vec::new();
+        for entry in self.entries.values_mut().filter(|entry| !entry.redo) {
+            let shadow = |flow: &Megaflow| admission.shadow(entry.placed.at.ifindex, flow);
+            if let Some(refusal) = entry.flow.as_deref().and_then(shadow) {
+                entry.redo = true;
+                shaded.push(refusal.detail.to_string());
+            }
+        }
+        shaded
     }
 }

@@ -63,7 +63,7 @@ fn remove(flow: &Arc<Megaflow>) -> Op {
 
 fn apply(tc: &mut FakeTc, ops: &[Op]) -> Vec<Result<Stats, ProviderError>> {
     let mut done = Vec::new();
-    tc.apply(ops, &mut done);
+    apply::apply(tc, ops, &mut done);
     let asked = ops.iter().map(|op| (op.ufid(), op.kind()));
     assert!(asked.eq(done.iter().map(|one| (one.ufid, one.kind))));
     done.into_iter().map(|one| one.result).collect()
@@ -97,14 +97,15 @@ fn opening_leaves_no_probe_and_knows_the_ports() {
     let tc = open(&kernel);
     assert!(kernel.locations().is_empty());
     assert_eq!(kernel.lock().qdiscs.keys().copied().collect::<Vec<_>>(), [11, 12]);
-    let ports = tc.ports();
+    let ports = tc.ports.reports();
     assert_eq!(ports[0].device.name, "rep0");
     assert_eq!(ports[1].unusable, None);
     let refusal = ports[2].unusable.clone().unwrap();
     assert_eq!(refusal.reason, Reason::Port);
-    let refusal = tc.admission.admit(&flow("in_port(3),eth_type(0x0800)", "1")).unwrap_err().first;
+    let refusal =
+        tc.ports.admission().admit(&flow("in_port(3),eth_type(0x0800)", "1")).unwrap_err().first;
     assert_eq!(refusal.to_string(), "port in_port 3: eth0 is not a port of a switchdev NIC");
-    let capabilities = tc.admission.capabilities();
+    let capabilities = tc.ports.admission().capabilities();
     assert_eq!(capabilities.ports, [PortId(1), PortId(2)].into());
     assert_eq!(capabilities.fields[&flow::Field::Ipv4Src], flow::FieldSupport::Masked);
     assert!(!capabilities.actions.contains(&flow::ActionKind::Recirc));
@@ -183,18 +184,23 @@ fn what_the_driver_refused_in_the_probe_is_not_admitted() {
     kernel.lock().refuse_key = Some((73, "can't match the tos"));
     let tc = open(&kernel);
     let tos = flow("in_port(1),eth_type(0x0800),ipv4(tos=0x20)", "2");
-    let refusal = tc.admission.admit(&tos).unwrap_err().first;
+    let refusal = tc.ports.admission().admit(&tos).unwrap_err().first;
     assert_eq!((refusal.reason, refusal.subject), (Reason::MatchField, Field::IpTos.into()));
     assert!(refusal.detail.to_string().contains("can't match the tos"), "{refusal}");
     // The refusals have the driver's reason and those of the translation.
     let more = flow("in_port(1),dp_hash(1),eth_type(0x0800),ipv4(tos=0x20)", "trunc(99),9");
-    let all = tc.admission.admit(&more).unwrap_err();
+    let all = tc.ports.admission().admit(&more).unwrap_err();
     let all: Vec<_> = all.iter().map(|why| format!("{} {}", why.reason, why.subject)).collect();
     let want = ["match-field dp_hash", "action trunc", "port output 9", "match-field ip_tos"];
     assert_eq!(all, want);
-    assert_eq!(tc.admission.explain(&more), tc.admission.admit(&more).map(|()| String::new()));
-    assert!(tc.admission.admit(&flow("in_port(1),eth_type(0x0800),ipv4(ttl=9)", "2")).is_ok());
-    assert!(!tc.admission.capabilities().fields.contains_key(&flow::Field::IpTos));
+    assert_eq!(
+        tc.ports.admission().explain(&more),
+        tc.ports.admission().admit(&more).map(|()| String::new())
+    );
+    assert!(
+        tc.ports.admission().admit(&flow("in_port(1),eth_type(0x0800),ipv4(ttl=9)", "2")).is_ok()
+    );
+    assert!(!tc.ports.admission().capabilities().fields.contains_key(&flow::Field::IpTos));
 }
 
 #[test]
@@ -202,7 +208,7 @@ fn a_card_that_takes_nothing_is_no_error_but_a_reason() {
     let kernel = Kernel::new();
     kernel.lock().refuse_key = Some((6, "only BPF"));
     let mut tc = open(&kernel);
-    let refusal = tc.admission.admit(&station(1, "2")).unwrap_err().first;
+    let refusal = tc.ports.admission().admit(&station(1, "2")).unwrap_err().first;
     assert_eq!(refusal.reason, Reason::Device);
     assert!(refusal.detail.to_string().contains("only BPF"), "{refusal}");
     tc.remove_all().unwrap();
@@ -214,7 +220,7 @@ fn a_full_card_at_start_is_believed_to_do_everything() {
     let kernel = Kernel::new();
     kernel.lock().capacity = 0;
     let mut tc = open(&kernel);
-    tc.admission.admit(&station(1, "2")).unwrap();
+    tc.ports.admission().admit(&station(1, "2")).unwrap();
     let results = apply(&mut tc, &[install(&station(1, "2"), 1)]);
     assert!(matches!(results[0], Err(ProviderError::Full(_))));
     kernel.lock().capacity = 10;
@@ -440,7 +446,7 @@ fn a_representor_that_goes_takes_its_megaflows_and_comes_back_under_another_numb
     kernel.notify(RTM_DELLINK, 0, shown(11));
     assert_eq!(tc.events(), [ProviderEvent::Changed]);
     assert!(stats(&mut tc).is_empty(), "the other one sends into nothing");
-    let refusal = tc.admission.admit(&station(1, "2")).unwrap_err().first;
+    let refusal = tc.ports.admission().admit(&station(1, "2")).unwrap_err().first;
     assert_eq!(refusal.to_string(), "port in_port 1: the port's interface is gone");
     kernel.lock().links.push((21, "renamed".into(), link.2, link.3));
     kernel.notify(RTM_NEWLINK, 0, shown(21));
@@ -466,7 +472,7 @@ fn recirculation_is_chains_where_it_is_asked_for() {
     assert!(kernel.locations().iter().any(|at| at.chain == 5));
     assert!(dump(&mut tc).iter().all(|d| d.flow.is_some()));
     let kernel = Kernel::new();
-    let refusal = open(&kernel).admission.admit(&parent).unwrap_err().first;
+    let refusal = open(&kernel).ports.admission().admit(&parent).unwrap_err().first;
     assert_eq!(refusal.reason, Reason::Recirculation);
 }
 

@@ -9,18 +9,19 @@
 //! received ones as well, and whether a packet counts as dropped that a packet socket has a copy
 //! of, differs from driver to driver.
 
-use flow::{Counters, PortTraffic, ProviderError};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Tc;
-use crate::links::{self, LinkCounters, RECEIVE_DROPS, TRANSMIT_DROPS};
-use crate::wire::Transport;
+use flow::{Counters, PortId, PortTraffic};
+
+use super::ports::Ports;
+use crate::links::{LinkCounters, RECEIVE_DROPS, TRANSMIT_DROPS};
 
 /// The reason of the packets that an interface counted as lost while it was set down.
 const REPRESENTOR_DOWN: &str = "representor-down";
 
 /// A port's counters since they were first read, over all interfaces that it has had.
 #[derive(Clone, Debug)]
-pub(super) struct Witness {
+struct Witness {
     ifindex: u32,
     last: LinkCounters,
     sum: LinkCounters,
@@ -64,32 +65,42 @@ fn packets(packets: u64) -> Counters {
     Counters { packets, bytes: 0 }
 }
 
-impl<T: Transport> Tc<T> {
+/// The ports' own counters.
+#[derive(Debug, Default)]
+pub(super) struct Witnesses {
+    ports: BTreeMap<PortId, Witness>,
+    /// The ports whose interfaces were set down since their counters were last read.
+    were_down: BTreeSet<PortId>,
+}
+
+impl Witnesses {
+    /// Notes that a port's interface was down.
+    pub(super) fn was_down(&mut self, port: PortId) {
+        self.were_down.insert(port);
+    }
+
     /// Returns the traffic of the ports on switchdev NICs since the first call, or an empty list
     /// if the driver of any such port does not show the CPU's share.
-    pub(super) fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
-        let busy = |error: crate::wire::WireError| ProviderError::Busy(error.to_string());
-        let counted = links::counters(&mut self.client).map_err(busy)?;
-        // An interface that was set down or up before it was counted is known as such now.
-        self.listen();
+    pub(super) fn traffic(
+        &mut self,
+        ports: &Ports,
+        counted: &BTreeMap<u32, LinkCounters>,
+    ) -> Vec<PortTraffic> {
         let mut was_down = std::mem::take(&mut self.were_down);
-        for (port, state) in &self.ports {
+        for (port, state) in ports.all().filter(|(_, state)| state.device.switch_id.is_some()) {
             let ifindex = state.device.ifindex;
-            if state.device.switch_id.is_none() {
-                continue;
-            }
             if state.gone || !state.device.is_up {
-                was_down.insert(*port);
+                was_down.insert(port);
             }
             if state.gone {
                 continue;
             }
-            let Some(now) = counted.get(&ifindex).copied() else { return Ok(Vec::new()) };
-            let witness = self.witnesses.entry(*port);
+            let Some(now) = counted.get(&ifindex).copied() else { return Vec::new() };
+            let witness = self.ports.entry(port);
             let witness = witness.or_insert_with(|| Witness::new(ifindex, now));
-            witness.read(ifindex, now, was_down.contains(port));
+            witness.read(ifindex, now, was_down.contains(&port));
         }
-        let ports = self.witnesses.iter().map(|(port, witness)| {
+        let ports = self.ports.iter().map(|(port, witness)| {
             let LinkCounters { received, sent, to_cpu, from_cpu, .. } = witness.sum;
             PortTraffic {
                 port: *port,
@@ -103,6 +114,6 @@ impl<T: Transport> Tc<T> {
                 exact: false,
             }
         });
-        Ok(ports.collect())
+        ports.collect()
     }
 }

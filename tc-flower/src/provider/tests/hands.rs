@@ -241,13 +241,13 @@ fn a_filter_of_somebody_else_that_comes_first_keeps_megaflows_out_of_hardware() 
         let results = apply(&mut tc, &[replace(&flow, 2)]);
         let Err(ProviderError::Unsupported(refusal)) = &results[0] else { panic!("{results:?}") };
         assert_eq!(refusal.reason, Reason::Shadowed);
-        assert_eq!(tc.admission.explain(&flow), Err(refusal.clone().into()));
-        assert!(tc.admission.admit(&arp).is_ok());
+        assert_eq!(tc.ports.admission().explain(&flow), Err(refusal.clone().into()));
+        assert!(tc.ports.admission().admit(&arp).is_ok());
         let results = apply(&mut tc, &[remove(&flow)]);
         assert_eq!(results[0].as_ref().unwrap().counters, counters(3, 300));
         kernel.steal(at(FIRST));
         assert_eq!(tc.events(), [ProviderEvent::Changed], "what was refused is tried again");
-        assert!(tc.admission.admit(&flow).is_ok());
+        assert!(tc.ports.admission().admit(&flow).is_ok());
         install_all(&mut tc, &[flow]);
     }
 }
@@ -262,7 +262,7 @@ fn one_that_comes_later_or_is_in_no_hardware_shadows_nothing() {
     kernel.change(Change::Add(at(FIRST), Stored { in_hw: false, ..in_hardware(0x0800) }));
     assert!(tc.events().is_empty());
     assert_eq!(stats(&mut tc).len(), 1);
-    assert!(tc.admission.admit(&flow).is_ok());
+    assert!(tc.ports.admission().admit(&flow).is_ok());
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn offload_that_is_switched_off_and_on_is_noticed() {
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     let words = "TC offload is disabled on net device";
-    assert!(tc.admission.admit(&flow).unwrap_err().to_string().contains(words));
+    assert!(tc.ports.admission().admit(&flow).unwrap_err().to_string().contains(words));
     for _ in 0..2 {
         kernel.set_offload(11, true);
         assert_eq!(tc.events(), [ProviderEvent::Changed]);
@@ -326,7 +326,7 @@ fn offload_that_is_switched_off_and_on_is_noticed() {
         apply(&mut tc, &[remove(&flow)]);
         kernel.set_offload(11, false);
         assert_eq!(tc.events(), [ProviderEvent::Changed]);
-        assert!(tc.admission.admit(&flow).unwrap_err().to_string().contains(words));
+        assert!(tc.ports.admission().admit(&flow).unwrap_err().to_string().contains(words));
     }
 }
 
@@ -334,7 +334,7 @@ fn offload_that_is_switched_off_and_on_is_noticed() {
 fn what_was_refused_while_offload_was_off_for_a_moment_is_tried_again() {
     let kernel = Kernel::new();
     let mut tc = open(&kernel);
-    let before = tc.admission.clone();
+    let before = tc.ports.admission().clone();
     kernel.lock().offload_off.insert(11);
     let results = apply(&mut tc, &[install(&station(1, "2"), 1)]);
     assert!(matches!(results[0], Err(ProviderError::Unsupported(_))), "{results:?}");
@@ -342,7 +342,7 @@ fn what_was_refused_while_offload_was_off_for_a_moment_is_tried_again() {
     kernel.set_offload(11, false);
     kernel.set_offload(11, true);
     assert_eq!(tc.events(), [ProviderEvent::Changed]);
-    assert!(!Arc::ptr_eq(&before, &tc.admission));
+    assert!(!Arc::ptr_eq(&before, tc.ports.admission()));
     install_all(&mut tc, &[station(1, "2")]);
 }
 
@@ -355,7 +355,7 @@ fn a_full_card_is_asked_again_without_forgetting_what_it_can_do() {
     kernel.set_offload(11, true);
     assert!(tc.events().is_empty());
     let tos = flow("in_port(1),eth_type(0x0800),ipv4(tos=0x20)", "2");
-    assert_eq!(tc.admission.admit(&tos).unwrap_err().first.reason, Reason::MatchField);
+    assert_eq!(tc.ports.admission().admit(&tos).unwrap_err().first.reason, Reason::MatchField);
 }
 
 #[test]
@@ -392,4 +392,20 @@ fn comes_back_as(ifindex: u32) {
     let found = dump(&mut tc);
     assert!(found.iter().any(|dumped| dumped.flow.as_deref() == Some(&*to)), "{found:?}");
     assert!(!tc.events().iter().any(|event| matches!(event, ProviderEvent::Corrected { .. })));
+}
+
+#[test]
+fn a_replacement_without_an_answer_keeps_the_counts_of_a_filter_that_others_touched() {
+    let kernel = Kernel::new();
+    let mut tc = open(&kernel);
+    let flow = station(1, "2");
+    apply(&mut tc, &[install(&flow, 1)]);
+    let old = only(&kernel);
+    kernel.hit(old, 4, 400);
+    kernel.alter(old, |_| {});
+    kernel.lock().lose_acks = 1;
+    let results = apply(&mut tc, &[replace(&flow, 2)]);
+    assert_eq!(results[0].as_ref().unwrap().counters, counters(4, 400));
+    apply(&mut tc, &[install(&station(2, "2"), 1)]);
+    assert!(!kernel.locations().contains(&old), "the old filter is removed by the next batch");
 }

@@ -1,0 +1,419 @@
+//! The provider over any transport: what it opens, and its readings of the device. Every reading
+//! corrects the table of our filters.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use flow::{
+    Correction, Dumped, Megaflow, Moment, PortId, PortTraffic, ProviderError, Refusal, Stats,
+    Subject, Ufid,
+};
+
+use super::errors::is_absent;
+use super::listing::{Listed, Listing, Reader, Seen};
+use super::news::News;
+use super::others::Others;
+use super::ports::Ports;
+use super::qdisc;
+use super::table::{Entry, Placed, Table};
+use super::witness::Witnesses;
+use crate::TcError;
+use crate::encode::{self, Location};
+use crate::links::{self, DeviceSelector};
+use crate::probe::{self, Probed};
+use crate::rule::Signature;
+use crate::translate::{PortDevice, Target};
+use crate::wire::consts::{NLM_F_ACK, RTM_DELTFILTER};
+use crate::wire::{Client, Outcome, Transport, WireError};
+
+/// The clock that dates the last use in statistics.
+pub type Clock = Box<dyn Fn() -> Moment + Send>;
+
+/// Options that are off by default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcOptions {
+    /// Use a chain for each recirculation id. This is off by default: a packet that misses in a
+    /// chain is captured on the representor after earlier actions have changed it and without its
+    /// recirculation id, so the host would start over with a changed packet and count it twice.
+    /// Turn it on only where that can't happen, or to test chains.
+    pub recirculation: bool,
+}
+
+/// The largest number of times an interface is listed at the start while other tools change it.
+const LISTINGS: usize = 5;
+
+/// A filter of ours that a dump found.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) placed: Placed,
+    digest: Option<u64>,
+    /// The megaflow, if the filter could be decoded.
+    flow: Option<(Arc<Megaflow>, Signature)>,
+}
+
+/// The provider over any transport. Its parts keep their own data; what concerns several of them
+/// and the kernel is done here.
+pub(super) struct Tc<T> {
+    pub(super) client: Client<T>,
+    pub(super) monitor: T,
+    pub(super) clock: Clock,
+    pub(super) ports: Ports,
+    pub(super) witnesses: Witnesses,
+    pub(super) table: Table,
+    pub(super) others: Others,
+    /// Filters with our cookie that the last dump found: `adopt` takes them from here, and those
+    /// that are not adopted are removed.
+    pub(super) found: HashMap<Ufid, Found>,
+    /// Filters of ours that must be removed: after a failed removal, after a replace that was cut
+    /// short, because the hardware lost the filter, or because another tool changed it.
+    pub(super) strays: Vec<Placed>,
+    pub(super) news: News,
+}
+
+impl<T: Transport> Tc<T> {
+    pub(super) fn open(
+        mut client: Client<T>,
+        monitor: T,
+        ports: &[(PortId, DeviceSelector)],
+        clock: Clock,
+        options: TcOptions,
+    ) -> Result<Tc<T>, TcError> {
+        let devices = links::list_with(&mut client)?;
+        let mut tc = Tc {
+            client,
+            monitor,
+            clock,
+            ports: Ports::new(&devices, ports, options.recirculation)?,
+            witnesses: Witnesses::default(),
+            table: Table::default(),
+            others: Others::default(),
+            found: HashMap::new(),
+            strays: Vec::new(),
+            news: News::default(),
+        };
+        let all: Vec<PortId> = tc.ports.all().map(|(port, _)| port).collect();
+        tc.prepare(&all)?;
+        tc.snapshot();
+        tc.listen();
+        Ok(tc)
+    }
+
+    /// Makes these ports' interfaces ready and finds out what they can do.
+    pub(super) fn prepare(&mut self, ports: &[PortId]) -> Result<(), WireError> {
+        for port in ports {
+            let Some(state) = self.ports.get_mut(*port) else { continue };
+            if state.device.switch_id.is_none() || state.gone {
+                continue;
+            }
+            match qdisc::ensure(&mut self.client, state.device.ifindex) {
+                Ok(new) => state.own_qdisc |= new,
+                Err(WireError::Refused(nack)) => {
+                    let refusal = Refusal::new(flow::Reason::Device, Subject::Qdisc);
+                    state.unusable = Some(refusal.said(nack.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.ports.index();
+        let target = self.ports.target();
+        let there = ports.iter().filter_map(|port| Some((*port, target.ports.get(port)?.ifindex)));
+        let there: Vec<(PortId, u32)> = there.collect();
+        // Filters with our cookie at the start are left from a process that was killed. If no
+        // other tool has filters on that interface, that process also made the qdisc.
+        let mut strangers: Vec<Location> = Vec::new();
+        for (port, ifindex) in &there {
+            let state = self.ports.get_mut(*port).filter(|state| !state.listed);
+            let Some(state) = state else { continue };
+            state.listed = true;
+            let listing = self.list(*ifindex, false)?;
+            strangers.extend(listing.ours.into_keys());
+            self.others.know(*ifindex, listing.others);
+        }
+        for (port, ifindex) in there {
+            let alone = self.others.on(ifindex).next().is_none();
+            if !strangers.is_empty() && alone && qdisc::is_egress_empty(&mut self.client, ifindex)?
+            {
+                self.own_qdisc(ifindex);
+            }
+            let probed = self.probe(&target, port, ifindex, &strangers)?;
+            self.table.raise_top(ifindex, probed.top);
+            self.ports.learn(port, probed);
+        }
+        self.review_others();
+        Ok(())
+    }
+
+    /// Probes what the driver takes, at priorities that are not in use.
+    fn probe(
+        &mut self,
+        target: &Target,
+        port: PortId,
+        ifindex: u32,
+        strangers: &[Location],
+    ) -> Result<Probed, WireError> {
+        let Some(device) = target.ports.get(&port) else { return Ok(Probed::default()) };
+        let ours = self.table.on(ifindex).map(|(_, entry)| &entry.placed.at);
+        let strangers = strangers.iter().filter(|at| at.ifindex == ifindex);
+        let taken = ours.chain(self.others.on(ifindex).map(|other| &other.at)).chain(strangers);
+        let avoid: BTreeSet<u16> = taken.map(|at| at.priority).collect();
+        let alike = self.ports.known_features(port);
+        let on_switch = |other: &PortDevice| other.switch_id == device.switch_id;
+        let output = target.ports.iter().find(|(id, d)| **id != port && on_switch(d));
+        let output = output.map_or(port, |(id, _)| *id);
+        probe::probe(&mut self.client, target, port, output, &avoid, alike.as_deref())
+    }
+
+    /// Records that we made the qdisc of that interface.
+    pub(super) fn own_qdisc(&mut self, ifindex: u32) {
+        if let Some((_, state)) = self.ports.on(ifindex) {
+            state.own_qdisc = true;
+        }
+    }
+
+    /// Makes a new admission snapshot from what is known now.
+    pub(super) fn snapshot(&mut self) {
+        let shadows = self.others.shadows(&mut self.table);
+        self.ports.snapshot(shadows);
+    }
+
+    /// Updates the priorities to avoid and the megaflows that can't be in hardware from other
+    /// tools' current filters. A shadowed megaflow that is installed is left out of the
+    /// statistics, so that the caller installs it again and gets the refusal.
+    pub(super) fn review_others(&mut self) {
+        self.table.set_others(self.others.priorities());
+        let shadows = self.others.shadows(&mut self.table);
+        if !self.ports.admission().has_shadows(&shadows) {
+            self.ports.snapshot(shadows);
+            self.news.changed = true;
+            self.shade();
+        }
+    }
+
+    fn shade(&mut self) {
+        let shaded = self.table.shade(self.ports.admission());
+        self.news.correct(Correction::Shadowed, shaded);
+    }
+
+    /// Lists an interface. With `decoded` the megaflows of our filters are decoded too.
+    pub(super) fn list(&mut self, ifindex: u32, decoded: bool) -> Result<Listing, WireError> {
+        let target = decoded.then(|| self.ports.admission().target());
+        let reader = Reader { ports: self.ports.by_ifindex(), target };
+        let ours = self.table.on(ifindex).map(|(_, entry)| entry.placed);
+        reader.list(&mut self.client, ifindex, ours, &self.others)
+    }
+
+    /// Asks for these filters. Returns for each the filter if it is still there.
+    pub(super) fn are_there(&mut self, all: &[Placed]) -> Result<Vec<Option<Listed>>, WireError> {
+        let reader = Reader { ports: self.ports.by_ifindex(), target: None };
+        reader.are_there(&mut self.client, all)
+    }
+
+    pub(super) fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
+        // Changes notified up to now are part of the reading.
+        self.listen();
+        self.news.touched.clear();
+        let mut read = Vec::new();
+        for ifindex in self.ports.interfaces() {
+            read.push((ifindex, self.list(ifindex, false)?));
+        }
+        // Changes notified during the reading explain differences from the table.
+        self.listen();
+        let last_words = self.news.take_last_words(&self.table);
+        let mut altered = Vec::new();
+        for (ifindex, listing) in read {
+            // If the interface was deleted meanwhile, its filters are gone too.
+            if self.ports.by_ifindex().contains_key(&ifindex) {
+                altered.extend(self.take_in(ifindex, listing, out));
+            }
+        }
+        self.news.correct(Correction::Altered, altered);
+        self.review_others();
+        for (ufid, stats) in last_words {
+            // These are the final counters. The next pass, which is due at once, finds the
+            // megaflow missing.
+            self.table.remove(ufid);
+            self.news.changed = true;
+            out.push((ufid, stats));
+        }
+        Ok(())
+    }
+
+    /// Compares a listing with the table. Returns a description of each filter that other tools
+    /// altered.
+    fn take_in(
+        &mut self,
+        ifindex: u32,
+        listing: Listing,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Vec<String> {
+        self.others.know(ifindex, listing.others);
+        let mut altered = Vec::new();
+        let mut there = HashSet::with_capacity(listing.ours.len());
+        for listed in listing.ours.into_values() {
+            let stats = listed.summary.counted.stats((self.clock)());
+            match listed.judge(&mut self.table) {
+                Seen::Alive(ufid) => {
+                    there.insert(ufid);
+                    out.push((ufid, stats));
+                    self.table.believe(ufid, stats, listed.summary.answered);
+                }
+                Seen::CutOff(ufid) => {
+                    there.insert(ufid);
+                    self.table.believe(ufid, stats, listed.summary.answered);
+                }
+                Seen::Dead(ufid) => self.bury(ufid),
+                Seen::Altered(ufid) => {
+                    let name = self.ports.name(ifindex);
+                    altered.push(format!("{ufid} on {name}, {}", listed.placed.at));
+                    self.bury(ufid);
+                }
+                // The caller removes the filter by this ufid.
+                Seen::Stranger => {
+                    let Listed { placed, digest, flow, .. } = listed;
+                    if !self.strays.contains(&placed) {
+                        let ufid = self.name_of(&placed);
+                        self.found.insert(ufid, Found { placed, digest, flow });
+                        out.push((ufid, stats));
+                    }
+                }
+            }
+        }
+        self.table.retain_on(ifindex, |ufid| there.contains(ufid));
+        altered
+    }
+
+    /// Drops the entry and marks its filter for removal, because the filter no longer forwards
+    /// the megaflow's packets; the megaflow can then be installed again.
+    fn bury(&mut self, ufid: Ufid) {
+        if let Some(entry) = self.table.remove(ufid) {
+            self.strays.push(entry.placed);
+        }
+    }
+
+    /// Returns the ufid of a filter that was dumped before, or else a ufid made from its cookie.
+    fn name_of(&self, placed: &Placed) -> Ufid {
+        let known = self.found.iter().find(|(_, found)| found.placed == *placed);
+        known.map_or_else(|| placed.cookie.stand_in(), |(ufid, _)| *ufid)
+    }
+
+    pub(super) fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
+        self.found.clear();
+        for ifindex in self.ports.interfaces() {
+            let answers = self.ports.on(ifindex).is_some_and(|(_, state)| state.answers);
+            let mut listed = self.list_in_quiet(ifindex)?;
+            // If a replace was cut short, one megaflow has two filters: the filter that is looked
+            // up first stays, the other is removed.
+            listed.sort_by_key(|one| one.placed.at.priority);
+            let mut there = HashSet::with_capacity(listed.len());
+            for Listed { placed, summary, digest, flow, .. } in listed {
+                if self.strays.contains(&placed) {
+                    continue;
+                }
+                let owner = self.table.at(&placed.at);
+                let ufid = flow.as_ref().map(|(flow, _)| flow.ufid).or(owner);
+                let ufid = ufid.unwrap_or_else(|| placed.cookie.stand_in());
+                let entry = self.table.get(ufid).map(|entry| entry.placed);
+                if !there.insert(ufid) || entry.is_some_and(|entry| entry.at != placed.at) {
+                    self.strays.push(placed);
+                    continue;
+                }
+                let stats = summary.counted.stats((self.clock)());
+                let active = summary.in_hw && (summary.answered || !answers);
+                out.push(Dumped {
+                    ufid,
+                    generation: placed.cookie.generation,
+                    flow: flow.as_ref().map(|(flow, _)| flow.clone()),
+                    stats,
+                    active,
+                });
+                if entry.is_none() {
+                    self.found.insert(ufid, Found { placed, digest, flow });
+                } else if !active {
+                    self.bury(ufid);
+                }
+            }
+            self.table.retain_on(ifindex, |ufid| there.contains(ufid));
+        }
+        Ok(())
+    }
+
+    /// Lists an interface whose filters are not known yet. A filter that a listing leaves out
+    /// can't be asked for by name, so the interface is listed again as long as other tools change
+    /// its filters.
+    fn list_in_quiet(&mut self, ifindex: u32) -> Result<Vec<Listed>, WireError> {
+        let mut all = Listing::default();
+        for _ in 0..LISTINGS {
+            self.listen();
+            let heard = self.news.heard;
+            let listing = self.list(ifindex, true)?;
+            all.ours.extend(listing.ours);
+            all.others = listing.others;
+            self.listen();
+            if self.news.heard == heard {
+                break;
+            }
+        }
+        self.others.know(ifindex, all.others);
+        self.review_others();
+        Ok(all.ours.into_values().collect())
+    }
+
+    pub(super) fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
+        let mut taken = Vec::new();
+        let mut seen = BTreeSet::new();
+        for dumped in found {
+            let generation = dumped.generation;
+            let same = |found: &Found| found.placed.cookie.generation == generation;
+            if !seen.insert(dumped.ufid) || !self.found.get(&dumped.ufid).is_some_and(same) {
+                continue;
+            }
+            let Some(found) = self.found.remove(&dumped.ufid) else { continue };
+            let Found { placed, digest, flow } = found;
+            let (flow, signature) = flow.unzip();
+            let last = dumped.stats;
+            let entry = Entry { placed, last, answered: false, digest, flow, redo: false };
+            self.table.adopt(dumped.ufid, entry, signature.as_ref());
+            taken.push(dumped.ufid);
+        }
+        self.shade();
+        taken
+    }
+
+    pub(super) fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
+        let counted: BTreeMap<_, _> = links::counters(&mut self.client)
+            .map_err(|error| ProviderError::Busy(error.to_string()))?;
+        // An interface that was set down or up before it was counted is known as such now.
+        self.listen();
+        Ok(self.witnesses.traffic(&self.ports, &counted))
+    }
+
+    pub(super) fn remove_all(&mut self) -> Result<(), TcError> {
+        self.strays.clear();
+        self.found.clear();
+        for ifindex in self.ports.interfaces() {
+            let ours = self.list(ifindex, false)?.ours;
+            self.remove_placed(ours.values().map(|listed| listed.placed))?;
+            self.table.retain_on(ifindex, |_| false);
+        }
+        self.ports.release_qdiscs(&mut self.client)
+    }
+
+    /// Removes filters. A filter that no longer exists is no error.
+    fn remove_placed(&mut self, placed: impl Iterator<Item = Placed>) -> Result<(), TcError> {
+        let mut batch = self.client.batch();
+        for filter in placed {
+            batch.add(RTM_DELTFILTER, NLM_F_ACK, |w| {
+                encode::remove(w, &filter.at, filter.protocol);
+            })?;
+        }
+        for outcome in self.client.transact(&batch, &mut |_, _| {})? {
+            match outcome {
+                Outcome::Done => {}
+                Outcome::Refused(nack) if is_absent(&nack) => {}
+                Outcome::Refused(nack) => return Err(TcError::Kernel(nack.to_string())),
+                Outcome::Unknown => return Err(TcError::Kernel("no answer".into())),
+            }
+        }
+        Ok(())
+    }
+}
