@@ -1,5 +1,9 @@
 //! Sends requests in batches of up to 64 messages in one datagram, matches every answer to its
 //! request by sequence number, and keeps the extended-ack text.
+//!
+//! The kernel carries out all requests of a datagram inside `send`: when it returns, the answers
+//! are queued. So nothing is under way while the next datagram is written, and the next one is
+//! sent only once the answers are read, which keeps the receive queue from running over.
 
 use std::io;
 use std::time::Duration;
