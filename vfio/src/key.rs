@@ -6,6 +6,9 @@ use crate::layout::{Layout, Word, layout};
 
 /// The length of a key in bytes.
 pub const KEY_BYTES: usize = 80;
+/// The length in bytes of a key and its mask together; a record of ACT_WRITE holds an action list
+/// in their place.
+pub const PAYLOAD_BYTES: usize = 2 * KEY_BYTES;
 
 /// A key or a mask in the card's form.
 pub type CardKey = [u8; KEY_BYTES];

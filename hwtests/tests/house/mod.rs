@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each rule uses its part")]
 
+pub(crate) mod imports;
 pub(crate) mod shell;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use flow::{
     Completion, Counters, Generation, Megaflow, Op, ProviderError, Subject, TableName, Ufid,
 };
 
-use super::complete::{Next, Pending, Results};
+use super::pending::{Next, Pending, Results};
 use super::{Entry, FpgaProvider, Place, full};
 use crate::admission::CardEntry;
 use crate::ring::command::{Command, Op as CardOp, Table};

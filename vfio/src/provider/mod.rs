@@ -3,6 +3,7 @@
 
 mod apply;
 mod complete;
+mod pending;
 mod read;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,7 +20,7 @@ use crate::channel::Channel;
 use crate::error::Error;
 use crate::key::CardKey;
 use crate::register::words::port;
-use crate::register::{CardCapabilities, PortWindow, RECEIVE_DROPS, TRANSMIT_DROPS};
+use crate::register::{CardCapabilities, PortWindow, RECEIVE_DROPS, Snap, TRANSMIT_DROPS};
 use crate::ring::Consumer;
 use crate::ring::command::{CounterId, Table};
 use crate::ring::record::Status;
@@ -27,8 +28,16 @@ use crate::sys::Region;
 use crate::table::{ActionSlots, Counters as CounterTable, Cuckoo, Handle, MaskSlots, Rows};
 use crate::toeplitz::{Secret, Toeplitz};
 
-use complete::Pending;
-pub(crate) use read::{READBACK, SnapshotBuffer};
+use pending::Pending;
+
+/// Records that one ENTRY_READ may return.
+pub(crate) const READBACK: u32 = 64;
+
+/// Where snapshots go.
+pub(crate) struct SnapshotBuffer {
+    pub(crate) block: Snap,
+    pub(crate) memory: Region,
+}
 
 /// Where an entry lives in the card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

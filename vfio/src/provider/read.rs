@@ -4,28 +4,17 @@ use std::collections::{HashMap, HashSet};
 
 use flow::{Counters, Dumped, Generation, ProviderError, Stats, Ufid};
 
-use super::{Entry, FpgaProvider};
+use super::{Entry, FpgaProvider, READBACK};
 use crate::admission::CardEntry;
 use crate::error::Error;
 use crate::int::{to_u32, to_usize};
 use crate::key::CardKey;
-use crate::register::Snap;
 use crate::ring::command::{COMMAND_BYTES, Command, CounterId, Op, Table, command};
 use crate::ring::record::{RECORD_BYTES, SnapshotHeader, WORD_BYTES, snapshot_counter};
-use crate::sys::Region;
 use crate::table::Handle;
 
 /// Smallest range of a snapshot, so that the SNAP block is rarely set anew.
 const SNAPSHOT_STEP: u32 = 256;
-
-/// Records that one ENTRY_READ may return.
-pub(crate) const READBACK: u32 = 64;
-
-/// Where snapshots go.
-pub(crate) struct SnapshotBuffer {
-    pub(crate) block: Snap,
-    pub(crate) memory: Region,
-}
 
 impl FpgaProvider {
     /// Takes a snapshot and adds what entries have counted since the last one; returns those

@@ -2,9 +2,8 @@
 
 use super::block::Window;
 use crate::error::Error;
-use crate::key::KEY_BYTES;
+use crate::key::{KEY_BYTES, PAYLOAD_BYTES};
 use crate::layout::layout;
-use crate::ring::command::PAYLOAD_BYTES;
 
 layout! {
     /// The CAP block.

@@ -2,7 +2,7 @@
 
 use crate::crc::crc32c;
 use crate::int::{low16, low32};
-use crate::key::{CardKey, KEY_BYTES};
+use crate::key::{CardKey, KEY_BYTES, PAYLOAD_BYTES};
 use crate::layout::layout;
 
 layout! {
@@ -33,8 +33,6 @@ layout! {
 
 /// The length of a command record in bytes.
 pub const COMMAND_BYTES: usize = 256;
-/// The length in bytes of KEY and MASK together, which hold an action list in ACT_WRITE.
-pub const PAYLOAD_BYTES: usize = 160;
 
 /// The operations of the command record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
