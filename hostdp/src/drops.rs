@@ -28,7 +28,7 @@ reasons! {
     RxOverrun "rx-overrun";
     /// The upcall queue of the port, or the special one, was full.
     UpcallQueueFull "upcall-queue-full";
-    /// Too many packets were already waiting for the same upcall's answer, or for all answers.
+    /// Too many bytes were already waiting for the same upcall's answer, or for all answers.
     UpcallPendingFull "upcall-pending-full";
     /// The upcall was not answered in time.
     PendingTimeout "pending-timeout";

@@ -2,8 +2,10 @@
 //!
 //! There is one queue per port and a special one, served round robin with a quota, so that no port
 //! can starve another. Misses of one key make one upcall: packets with this key that come before
-//! the answer wait with the first packet (a few; the rest are dropped and counted) and share the
-//! answer. The upcall of a `userspace` action is a copy: no packet waits for its answer.
+//! the answer wait with the first packet and share the answer. Bytes of memory and time bound the
+//! packets that wait, not their number: a burst of small packets is no less a burst than one of
+//! large ones. What finds no room is dropped and counted. The upcall of a `userspace` action is a
+//! copy: no packet waits for its answer.
 
 mod queue;
 #[cfg(test)]
@@ -12,7 +14,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flow::packet::Packet;
+use flow::packet::{HEADROOM, Packet};
 use flow::{Actions, Key, Moment, PortId, UpcallReason};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -71,15 +73,15 @@ pub struct UpcallLimits {
     pub queue: usize,
     /// Upcalls in the special queue.
     pub special: usize,
-    /// Packets that wait for one answer.
-    pub waiting_per_key: usize,
-    /// Packets of one port that wait for any answer.
-    pub waiting: usize,
+    /// Bytes of memory of the packets that wait for one answer. The first packet always has room.
+    pub bytes_per_key: usize,
+    /// Bytes of memory of the packets of one port that wait for any answer.
+    pub bytes_per_port: usize,
     /// Upcalls that a worker hands to the client before the first of them is answered.
     pub outstanding: usize,
     /// Upcalls that a queue hands out before the next one has its turn.
     pub quota: usize,
-    /// Time after which packets without an answer are dropped.
+    /// Time from an upcall to the moment at which its packets are dropped if there is no answer.
     pub timeout: Duration,
 }
 
@@ -88,8 +90,10 @@ impl Default for UpcallLimits {
         UpcallLimits {
             queue: 256,
             special: 1024,
-            waiting_per_key: 32,
-            waiting: 2048,
+            // A millisecond of full-size frames at 8 Gbit/s, or some 2,300 small frames: as many as
+            // one answer can send on in about a millisecond.
+            bytes_per_key: 1 << 20,
+            bytes_per_port: 8 << 20,
             outstanding: 256,
             quota: 16,
             timeout: Duration::from_secs(5),
@@ -105,12 +109,21 @@ pub(crate) struct Waiting {
     pub(crate) depth: usize,
 }
 
+impl Waiting {
+    /// Bytes of memory that the packet takes while it waits.
+    fn memory(&self) -> usize {
+        size_of::<Waiting>() + HEADROOM + self.packet.len()
+    }
+}
+
 /// An upcall that is not answered yet, with its packets.
 pub(crate) struct Pending {
     pub(crate) port: PortId,
     pub(crate) key: Key,
     /// The packets; the client sees the first one.
     pub(crate) packets: Vec<Waiting>,
+    /// Bytes of memory of the packets.
+    bytes: usize,
     queued_at: Moment,
     serial: u32,
     delivered: bool,
@@ -171,16 +184,18 @@ impl Upcalls {
         let Some(queue) = self.ports.get_mut(&key.port()) else {
             return Err(DropReason::NoSuchPort);
         };
-        if queue.waiting >= self.limits.waiting {
+        let bytes = waiting.memory();
+        if queue.waiting + bytes > self.limits.bytes_per_port {
             return Err(DropReason::UpcallPendingFull);
         }
         let known = self.by_key.get(key).and_then(|index| self.pending.get_mut(*index));
         if let Some(pending) = known {
-            if pending.packets.len() >= self.limits.waiting_per_key {
+            if pending.bytes + bytes > self.limits.bytes_per_key {
                 return Err(DropReason::UpcallPendingFull);
             }
             pending.packets.push(waiting);
-            queue.waiting += 1;
+            pending.bytes += bytes;
+            queue.waiting += bytes;
             return Ok(());
         }
         if !queue.has_room() {
@@ -192,12 +207,13 @@ impl Upcalls {
             port: key.port(),
             key: *key,
             packets: vec![waiting],
+            bytes,
             queued_at: now,
             serial: self.serial,
             delivered: false,
         });
         queue.push(Item::Miss { index, serial: self.serial });
-        queue.waiting += 1;
+        queue.waiting += bytes;
         self.by_key.insert(*key, index);
         Ok(())
     }
@@ -309,7 +325,7 @@ impl Upcalls {
         let pending = self.pending.try_remove(index)?;
         self.by_key.remove(&pending.key);
         if let Some(queue) = self.ports.get_mut(&pending.port) {
-            queue.waiting = queue.waiting.saturating_sub(pending.packets.len());
+            queue.waiting = queue.waiting.saturating_sub(pending.bytes);
         }
         self.delivered -= usize::from(pending.delivered);
         Some(pending)

@@ -19,7 +19,8 @@ pub(super) struct Queue<T> {
     items: VecDeque<T>,
     limit: usize,
     counters: QueueCounters,
-    /// Number of the port's packets that wait for answers, those of delivered upcalls included.
+    /// Bytes of memory of the port's packets that wait for answers, those of delivered upcalls
+    /// included.
     pub(super) waiting: usize,
 }
 

@@ -1,7 +1,11 @@
 use super::*;
 
 fn waiting() -> Waiting {
-    Waiting { packet: Packet::new(&[0; 60]), origin: Origin::Fresh, depth: 0 }
+    waiting_with(60)
+}
+
+fn waiting_with(len: usize) -> Waiting {
+    Waiting { packet: Packet::new(&vec![0; len]), origin: Origin::Fresh, depth: 0 }
 }
 
 fn key(port: u32, n: u16) -> Key {
@@ -61,20 +65,79 @@ fn the_turn_goes_on_where_it_stopped() {
     assert_eq!(order, want);
 }
 
+/// The bounds hold against a plain sum over the packets that wait, whatever comes and is answered.
 #[test]
-fn waiting_packets_are_bounded_by_key_and_by_port() {
-    let limits = UpcallLimits { waiting_per_key: 3, waiting: 5, ..UpcallLimits::default() };
+fn waiting_packets_are_bounded_by_bytes_and_time() {
+    let one = waiting_with(0).memory();
+    let (per_key, per_port) = (5 * one, 12 * one);
+    let limits = UpcallLimits {
+        bytes_per_key: per_key,
+        bytes_per_port: per_port,
+        timeout: Duration::from_secs(2),
+        ..UpcallLimits::default()
+    };
     let mut upcalls = upcalls(limits, 2);
+    // The packets that wait by port and number of the key, and the moment of the first.
+    let mut slow: BTreeMap<(u32, u16), (usize, u64)> = BTreeMap::new();
+    let (mut dice, mut refused, mut expired) = (1, [0; 2], 0);
+    for now in 0..20_000 {
+        let roll = crate::hash::split_mix(&mut dice);
+        let (port, n) = (1 + (roll >> 8 & 1) as u32, (roll >> 16 & 7) as u16);
+        let packet = waiting_with((roll >> 24) as usize % 900);
+        let bytes = packet.memory();
+        let at_port: usize = slow.iter().filter(|s| s.0.0 == port).map(|s| s.1.0).sum();
+        let at_key = slow.get(&(port, n)).map(|(bytes, _)| *bytes);
+        let fits_key = at_key.is_none_or(|sum| sum + bytes <= per_key);
+        let fits = fits_key && at_port + bytes <= per_port;
+        let now = Moment(0) + Duration::from_millis(now * 10);
+        let done = upcalls.miss(&key(port, n), packet, now);
+        assert_eq!(done, if fits { Ok(()) } else { Err(DropReason::UpcallPendingFull) });
+        refused[usize::from(fits_key)] += usize::from(!fits);
+        if fits {
+            slow.entry((port, n)).or_insert((0, now.0)).0 += bytes;
+        }
+        if roll.is_multiple_of(32) {
+            for id in upcalls.next(1).into_iter().filter_map(|upcall| upcall.id) {
+                let key = upcalls.take(id).unwrap().key;
+                slow.remove(&(key.in_port, key.tp_src)).unwrap();
+            }
+        }
+        for pending in upcalls.expire(now) {
+            let (bytes, since) = slow.remove(&(pending.port.0, pending.key.tp_src)).unwrap();
+            assert_eq!(pending.packets.iter().map(Waiting::memory).sum::<usize>(), bytes);
+            assert!(now.since(Moment(since)) >= limits.timeout);
+            expired += 1;
+        }
+        assert!(slow.values().all(|(_, since)| now.since(Moment(*since)) < limits.timeout));
+    }
+    assert!(refused[0] > 100 && refused[1] > 100 && expired > 20, "{refused:?} {expired}");
+}
+
+/// A burst of a millisecond on a fast port waits as a whole, in small packets and in large ones.
+#[test]
+fn a_real_burst_fits() {
+    for (len, count) in [(60, 2300), (1514, 550)] {
+        let mut upcalls = upcalls(UpcallLimits::default(), 1);
+        for _ in 0..count {
+            upcalls.miss(&key(1, 0), waiting_with(len), Moment(0)).unwrap();
+        }
+        let id = upcalls.next(9)[0].id.unwrap();
+        assert_eq!(upcalls.take(id).unwrap().packets.len(), count);
+    }
+}
+
+#[test]
+fn the_first_packet_has_room_and_a_removed_port_has_none() {
+    let limits = UpcallLimits { bytes_per_key: 1, ..UpcallLimits::default() };
+    let mut upcalls = upcalls(limits, 1);
+    assert_eq!(upcalls.miss(&key(1, 0), waiting(), Moment(0)), Ok(()));
     let full = Err(DropReason::UpcallPendingFull);
-    let mut one = |port, n| upcalls.miss(&key(port, n), waiting(), Moment(0));
-    assert_eq!([one(1, 0), one(1, 0), one(1, 0), one(1, 0)], [Ok(()), Ok(()), Ok(()), full]);
-    assert_eq!([one(1, 1), one(1, 1), one(1, 1), one(1, 2)], [Ok(()), Ok(()), full, full]);
-    assert_eq!([one(2, 0), one(7, 0)], [Ok(()), Err(DropReason::NoSuchPort)]);
-    let ids: Vec<UpcallId> = upcalls.next(9).into_iter().filter_map(|upcall| upcall.id).collect();
-    assert_eq!(ids.len(), 3);
-    assert_eq!(upcalls.take(ids[0]).unwrap().packets.len(), 3);
-    assert!(upcalls.take(ids[0]).is_none());
-    assert_eq!(upcalls.miss(&key(1, 2), waiting(), Moment(0)), Ok(()));
+    assert_eq!(upcalls.miss(&key(1, 0), waiting(), Moment(0)), full);
+    let missing = Err(DropReason::NoSuchPort);
+    assert_eq!(upcalls.miss(&key(7, 0), waiting(), Moment(0)), missing);
+    let id = upcalls.next(9)[0].id.unwrap();
+    assert_eq!(upcalls.take(id).unwrap().packets.len(), 1);
+    assert!(upcalls.take(id).is_none());
 }
 
 #[test]

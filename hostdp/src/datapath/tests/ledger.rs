@@ -80,8 +80,8 @@ impl World {
         let upcalls = UpcallLimits {
             queue: 6,
             special: 3,
-            waiting_per_key: 3,
-            waiting: 30,
+            bytes_per_key: 1000,
+            bytes_per_port: 8000,
             outstanding: 9,
             quota: 2,
             timeout: Duration::from_secs(2),
