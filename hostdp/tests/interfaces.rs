@@ -128,14 +128,16 @@ fn a_worker_wakes_for_packets() {
         while !(times.is_finished() && echo.is_finished()) {
             assert!(start.elapsed() < PATIENCE);
             let event = worker.events().recv_timeout(Duration::from_millis(10));
-            if let Ok(Event::Upcall(upcall)) = event {
+            let Ok(Event::Upcalls(batch)) = event else { continue };
+            for upcall in batch {
                 upcalls += 1;
                 let out = Action::Output(flow::PortId(3 - upcall.port.0));
                 let mask = Key::mask_of(&[Field::EthDst, Field::EthType]);
                 let flow = megaflow(upcall.port.0, upcall.key, mask, &[out]);
                 let install = Op::Install { flow, generation: Generation(0) };
                 worker.handle().apply(vec![install], Reply::ignored()).unwrap();
-                worker.handle().resolve(upcall.id.unwrap(), Resolution::Reinject).unwrap();
+                let answer = (upcall.id.unwrap(), Resolution::Reinject);
+                worker.handle().resolve(vec![answer]).unwrap();
             }
         }
         let times = times.join();

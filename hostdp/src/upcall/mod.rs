@@ -79,6 +79,8 @@ pub struct UpcallLimits {
     pub bytes_per_port: usize,
     /// Upcalls that a worker hands to the client before the first of them is answered.
     pub outstanding: usize,
+    /// Upcalls that a worker hands to the client in one message.
+    pub batch: usize,
     /// Upcalls that a queue hands out before the next one has its turn.
     pub quota: usize,
     /// Time from an upcall to the moment at which its packets are dropped if there is no answer.
@@ -95,6 +97,7 @@ impl Default for UpcallLimits {
             bytes_per_key: 1 << 20,
             bytes_per_port: 8 << 20,
             outstanding: 256,
+            batch: 64,
             quota: 16,
             timeout: Duration::from_secs(5),
         }

@@ -9,7 +9,7 @@ use crate::upcall::{Resolution, UpcallId};
 
 pub(super) enum Command {
     Apply(Vec<Op>, Reply<Vec<Completion>>),
-    Resolve(UpcallId, Resolution),
+    Resolve(Vec<(UpcallId, Resolution)>),
     Execute { frame: Vec<u8>, in_port: PortId, actions: Actions },
     Receive { port: PortId, frame: Vec<u8>, reply: Reply<bool> },
     AddPort { id: PortId, port: Box<dyn Port>, reply: Reply<Result<(), PortError>> },

@@ -34,9 +34,9 @@ impl WorkerHandle {
         self.send(Command::Apply(ops, reply))
     }
 
-    /// Answers an upcall. If no packet waits for the answer any more, the call has no effect.
-    pub fn resolve(&self, id: UpcallId, resolution: Resolution) -> Result<(), WorkerGone> {
-        self.send(Command::Resolve(id, resolution))
+    /// Answers upcalls, in order. Where no packet waits for the answer any more, it has no effect.
+    pub fn resolve(&self, answers: Vec<(UpcallId, Resolution)>) -> Result<(), WorkerGone> {
+        self.send(Command::Resolve(answers))
     }
 
     /// Carries out actions on a frame that the caller gives.

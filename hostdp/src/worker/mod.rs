@@ -3,9 +3,10 @@
 //! It polls its ports in bursts while there are packets, and sleeps on their descriptors when
 //! there are none. Commands come through a channel and are carried out between bursts, in order;
 //! those that concern many megaflows in short steps, each a burst apart.
-//! Upcalls and changes of ports go out as events. At most
+//! Upcalls, in batches, and changes of ports go out as events. At most
 //! [`crate::UpcallLimits::outstanding`] upcalls are with the client; the rest stay in
-//! their bounded queues, so a slow client costs new flows, never memory.
+//! their bounded queues, so a slow client costs new flows, never memory. While the client is busy
+//! the next batch grows.
 
 mod command;
 mod handle;
@@ -43,9 +44,9 @@ pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 /// A message from a worker that nobody asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A packet for the client. An upcall with an id has to be resolved; without an id nothing
-    /// waits for an answer.
-    Upcall(Box<Upcall>),
+    /// Packets for the client: all that there are, up to [`crate::UpcallLimits::batch`]. An upcall
+    /// with an id has to be resolved; without an id nothing waits for an answer.
+    Upcalls(Vec<Upcall>),
     /// A port was added, or its state or trouble changed.
     Port {
         /// The port's number.
@@ -155,6 +156,8 @@ const CLIENT: Duration = Duration::from_millis(1);
 const DEAF: Duration = Duration::from_millis(5);
 /// Number of wakes in a row without a packet or a command after which descriptors are ignored.
 const IDLE_WAKES: u32 = 8;
+/// Events that the client has not read yet, beyond which upcalls wait for it.
+const UNREAD: usize = 4;
 /// Time for commands between two bursts. With the longest step of a command it stays below a
 /// millisecond, which the receive queues bridge.
 const SLICE: Duration = Duration::from_micros(200);
@@ -186,7 +189,7 @@ impl Loop {
         let mut is_busy = false;
         loop {
             match self.task.take() {
-                Some(task) => self.task = task.step(self.datapath.table()),
+                Some(task) => self.task = task.step(&mut self.datapath, now),
                 None => match self.inbox.try_recv() {
                     Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return None,
                     Ok(command) => self.carry_out(command, now),
@@ -203,9 +206,7 @@ impl Loop {
     fn carry_out(&mut self, command: Command, now: Moment) {
         match command {
             Command::Apply(ops, reply) => self.task = Some(Task::apply(ops, reply)),
-            Command::Resolve(id, resolution) => {
-                self.datapath.resolve(id, &resolution, now);
-            }
+            Command::Resolve(answers) => self.task = Some(Task::resolve(answers)),
             Command::Execute { frame, in_port, actions } => {
                 self.datapath.execute(&frame, in_port, &actions, now);
             }
@@ -226,15 +227,19 @@ impl Loop {
 
     /// Sends upcalls to the client as long as the client has room.
     fn deliver(&mut self) {
-        let limit = self.datapath.config().upcalls.outstanding;
-        let (outstanding, queued) = self.datapath.upcalls_waiting();
-        let room = limit.saturating_sub(outstanding.max(self.events.len()));
-        if queued == 0 || room == 0 {
-            return;
-        }
-        for upcall in self.datapath.next_upcalls(room) {
+        let limits = self.datapath.config().upcalls;
+        loop {
+            let (outstanding, queued) = self.datapath.upcalls_waiting();
+            let room = limits.outstanding.saturating_sub(outstanding).min(limits.batch);
+            // Upcalls without an id are not among the outstanding ones: the events bound them.
+            if queued == 0 || room == 0 || self.events.len() >= UNREAD {
+                return;
+            }
             // If nobody receives the events, the waiting packets time out.
-            let _ = self.events.send(Event::Upcall(Box::new(upcall)));
+            let batch = self.datapath.next_upcalls(room);
+            if !batch.is_empty() {
+                let _ = self.events.send(Event::Upcalls(batch));
+            }
         }
     }
 

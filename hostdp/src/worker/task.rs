@@ -1,14 +1,16 @@
-//! Work on the table that may be long: it is done in short steps, with forwarding in between.
+//! Work that may be long: it is done in short steps, with forwarding in between.
 
 use std::vec::IntoIter;
 
-use flow::{Completion, Dumped, Op, Stats, Ufid};
+use flow::{Completion, Dumped, Moment, Op, Stats, Ufid};
 
 use super::reply::{Parts, Reply};
+use crate::datapath::Datapath;
 use crate::table::{Cursor, FlowTable};
+use crate::upcall::{Resolution, UpcallId};
 
-/// A command that concerns many megaflows, with what is done of it. The commands behind it wait for
-/// its end, so that they are carried out in order.
+/// A command that concerns many megaflows or upcalls, with what is done of it. The commands behind
+/// it wait for its end, so that they are carried out in order.
 pub(super) enum Task {
     Apply {
         next: Option<Op>,
@@ -16,6 +18,7 @@ pub(super) enum Task {
         done: Vec<Completion>,
         reply: Reply<Vec<Completion>>,
     },
+    Resolve(IntoIter<(UpcallId, Resolution)>),
     Stats {
         cursor: Cursor,
         parts: Parts<(Ufid, Stats)>,
@@ -36,6 +39,10 @@ impl Task {
         Task::Apply { next: None, rest: ops.into_iter(), done, reply }
     }
 
+    pub(super) fn resolve(answers: Vec<(UpcallId, Resolution)>) -> Task {
+        Task::Resolve(answers.into_iter())
+    }
+
     pub(super) fn stats(parts: Parts<(Ufid, Stats)>) -> Task {
         Task::Stats { cursor: Cursor::default(), parts }
     }
@@ -46,26 +53,31 @@ impl Task {
     }
 
     /// Takes one step; returns what is left to do. After the last step the answer is sent.
-    pub(super) fn step(self, table: &mut FlowTable) -> Option<Task> {
+    pub(super) fn step(self, datapath: &mut Datapath, now: Moment) -> Option<Task> {
         match self {
             Task::Apply { next, mut rest, mut done, reply } => {
                 let Some(op) = next.or_else(|| rest.next()) else {
                     reply.send(done);
                     return None;
                 };
-                let completion = table.try_apply(&op);
+                let completion = datapath.table().try_apply(&op);
                 let next = completion.is_none().then_some(op);
                 done.extend(completion);
                 Some(Task::Apply { next, rest, done, reply })
             }
+            Task::Resolve(mut answers) => {
+                let (id, resolution) = answers.next()?;
+                datapath.resolve(id, &resolution, now);
+                Some(Task::Resolve(answers))
+            }
             Task::Stats { cursor, mut parts } => {
                 let mut found = Vec::with_capacity(SLOTS);
-                let next = table.stats_slice(cursor, SLOTS, &mut found);
+                let next = datapath.table().stats_slice(cursor, SLOTS, &mut found);
                 parts.send(found, next.is_none());
                 next.map(|cursor| Task::Stats { cursor, parts })
             }
             Task::Dump { cursor, mut found, reply } => {
-                match table.dump_slice(cursor, SLOTS, &mut found) {
+                match datapath.table().dump_slice(cursor, SLOTS, &mut found) {
                     Some(cursor) => return Some(Task::Dump { cursor, found, reply }),
                     None => reply.send(found),
                 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::datapath::{Config, Snapshot};
 use crate::port::memory::{self, MemoryPeer};
 use crate::testing;
-use crate::upcall::{Resolution, UpcallLimits};
+use crate::upcall::{Resolution, UpcallId, UpcallLimits};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,11 +30,15 @@ fn start(config: Config, ports: u32) -> (Worker, Vec<MemoryPeer>) {
     (worker, peers)
 }
 
-fn upcall(worker: &Worker) -> Upcall {
+fn batch(worker: &Worker) -> Vec<Upcall> {
     match worker.events().recv_timeout(PATIENCE).unwrap() {
-        Event::Upcall(upcall) => *upcall,
+        Event::Upcalls(upcalls) => upcalls,
         other => panic!("{other:?}"),
     }
+}
+
+fn dropped(batch: Vec<Upcall>) -> Vec<(UpcallId, Resolution)> {
+    batch.into_iter().map(|upcall| (upcall.id.unwrap(), Resolution::Drop)).collect()
 }
 
 fn snapshot(worker: &Worker) -> Box<Snapshot> {
@@ -63,7 +67,7 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     let (worker, peers) = start(Config::default(), 2);
     let frame = testing::frame(2, 1, 100);
     assert!(peers[0].send(&frame));
-    let upcall = upcall(&worker);
+    let upcall = batch(&worker).remove(0);
     assert_eq!((upcall.port, &upcall.frame), (PortId(1), &frame));
 
     let all = Match::new(&upcall.key, &Mask::default());
@@ -71,7 +75,7 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     let (reply, answer) = unbounded();
     let install = Op::Install { flow: flow.clone(), generation: Generation(4) };
     worker.handle().apply(vec![install], Reply::to(reply)).unwrap();
-    worker.handle().resolve(upcall.id.unwrap(), Resolution::Reinject).unwrap();
+    worker.handle().resolve(vec![(upcall.id.unwrap(), Resolution::Reinject)]).unwrap();
     assert!(answer.recv_timeout(PATIENCE).unwrap()[0].result.is_ok());
     assert_eq!(wait_for(&peers[1]), frame);
     assert!(peers[0].send(&frame));
@@ -158,7 +162,7 @@ fn commands_reach_the_datapath() {
     handle.receive(PortId(5), vec![0; 60], Reply::to(reply)).unwrap();
     let answers = [answer.recv_timeout(PATIENCE).unwrap(), answer.recv_timeout(PATIENCE).unwrap()];
     assert_eq!(answers, [true, false]);
-    assert_eq!(upcall(&worker).port, PortId(1));
+    assert_eq!(batch(&worker)[0].port, PortId(1));
 
     peers[0].set_state(LinkState::Down);
     let down = worker.events().recv_timeout(PATIENCE).unwrap();
@@ -178,19 +182,52 @@ fn the_client_gets_no_more_than_it_may_have_outstanding() {
     for n in 0..20 {
         assert!(peers[0].send(&testing::frame(8 | 2, n, 10)));
     }
-    let first: Vec<Upcall> = (0..3).map(|_| upcall(&worker)).collect();
+    let mut first = Vec::new();
+    while first.len() < 3 {
+        first.extend(batch(&worker));
+    }
+    assert_eq!(first.len(), 3);
     assert!(worker.events().recv_timeout(Duration::from_millis(50)).is_err());
     assert_eq!(snapshot(&worker).upcalls_outstanding, 3);
-    for upcall in first {
-        worker.handle().resolve(upcall.id.unwrap(), Resolution::Drop).unwrap();
-    }
-    for _ in 0..17 {
-        let id = upcall(&worker).id.unwrap();
-        worker.handle().resolve(id, Resolution::Drop).unwrap();
+    worker.handle().resolve(dropped(first)).unwrap();
+    let mut rest = 17;
+    while rest > 0 {
+        let batch = batch(&worker);
+        rest -= batch.len();
+        worker.handle().resolve(dropped(batch)).unwrap();
     }
     let last = snapshot(&worker);
     assert!(last.ledger.is_exact() && last.ledger.fresh.pending.is_zero());
     assert_eq!(last.drops.total().packets, 20);
+}
+
+/// What was received in one burst goes up in one message, or as few as the limits allow; the
+/// answers come down in one.
+#[test]
+fn a_burst_of_upcalls_is_few_messages() {
+    let upcalls = UpcallLimits { outstanding: 12, batch: 5, ..UpcallLimits::default() };
+    let (worker, peers) = start(Config { upcalls, ..Config::default() }, 1);
+    // The worker is busy while the burst comes in.
+    let (busy, is_busy) = unbounded::<()>();
+    let reply = Reply::with(move |_| assert!(is_busy.recv().is_err()));
+    worker.handle().snapshot(reply).unwrap();
+    for n in 0..20 {
+        assert!(peers[0].send(&testing::frame(8 | 2, n, 10)));
+    }
+    drop(busy);
+    let sizes = |batches: &[Vec<Upcall>]| batches.iter().map(Vec::len).collect::<Vec<_>>();
+    let first: Vec<Vec<Upcall>> = (0..3).map(|_| batch(&worker)).collect();
+    assert_eq!(sizes(&first), [5, 5, 2]);
+    let answers = dropped(first.into_iter().flatten().collect());
+    worker.handle().resolve(answers).unwrap();
+    let mut rest = Vec::new();
+    while rest.len() < 8 {
+        rest.extend(batch(&worker));
+    }
+    worker.handle().resolve(dropped(rest)).unwrap();
+    let last = snapshot(&worker);
+    assert_eq!((last.upcalls_outstanding, last.drops.total().packets), (0, 20));
+    assert!(worker.events().is_empty() && last.ledger.is_exact());
 }
 
 #[test]

@@ -23,8 +23,10 @@ use crate::handle::{Ask, Reply, StopFlag};
 use offload::{Answered, Command, Commands, Engine, Event, HOST, Place, ProviderId};
 use offload::{Request, RequestError, Response, Token, UpcallPacket};
 
-/// The largest number of upcalls that the engine takes in one step.
+/// Number of upcalls with which the engine takes a step before it looks for more.
 const UPCALLS: usize = 64;
+/// The largest number of events that are taken before other news.
+const EVENTS: usize = 64;
 
 /// The state of the engine's thread: the engine, and the channels to all other threads.
 pub(super) struct EngineThread {
@@ -67,10 +69,14 @@ impl Default for Upcalls {
 }
 
 impl Upcalls {
-    fn asked(&mut self, id: UpcallId, queued_at: Moment) -> u64 {
-        self.next += 1;
-        self.asked.insert(self.next, (id, queued_at));
-        self.next
+    fn packet(&mut self, upcall: Upcall) -> UpcallPacket {
+        let Upcall { id, key, frame, reason, queued_at, .. } = upcall;
+        let id = id.map(|id| {
+            self.next += 1;
+            self.asked.insert(self.next, (id, queued_at));
+            self.next
+        });
+        UpcallPacket { id, key: Box::new(key), frame, reason }
     }
 
     fn answered(&mut self, number: u64, now: Moment) -> Option<UpcallId> {
@@ -190,12 +196,14 @@ impl EngineThread {
     /// The upcalls among them are one step for the engine.
     fn packets(&mut self, first: worker::Event, more: &Receiver<worker::Event>) {
         let mut upcalls = Vec::new();
-        for event in [first].into_iter().chain(more.try_iter()).take(UPCALLS) {
+        for event in [first].into_iter().chain(more.try_iter()).take(EVENTS) {
             match event {
-                worker::Event::Upcall(upcall) => {
-                    let Upcall { id, key, frame, reason, queued_at, .. } = *upcall;
-                    let id = id.map(|id| self.upcalls.asked(id, queued_at));
-                    upcalls.push(UpcallPacket { id, key: Box::new(key), frame, reason });
+                worker::Event::Upcalls(batch) => {
+                    upcalls.extend(batch.into_iter().map(|upcall| self.upcalls.packet(upcall)));
+                    if upcalls.len() >= UPCALLS {
+                        self.answer(&mut upcalls);
+                        return;
+                    }
                 }
                 // What came before the change of a port is told before it.
                 worker::Event::Port { id, name, state, trouble } => {
@@ -251,9 +259,16 @@ impl EngineThread {
     }
 
     fn carry_out(&mut self, commands: Commands, now: Moment) {
+        let mut answers = Vec::new();
         for command in commands.commands {
-            self.command(command, now);
+            // The worker gets everything in the engine's order; providers get no answers.
+            let is_for_nic = matches!(command, Command::Apply { place: Place::Nic(_), .. });
+            if !is_for_nic && !matches!(command, Command::Resolve { .. }) {
+                self.resolve(&mut answers);
+            }
+            self.command(command, &mut answers, now);
         }
+        self.resolve(&mut answers);
         for (token, answer) in commands.replies {
             if let Some(reply) = self.waiting.remove(&token) {
                 let _ = reply.send(answer);
@@ -261,9 +276,21 @@ impl EngineThread {
         }
     }
 
+    /// Hands the worker the answers to upcalls in one message.
+    fn resolve(&self, answers: &mut Vec<(UpcallId, Resolution)>) {
+        if !answers.is_empty() {
+            let _ = self.host.resolve(std::mem::take(answers));
+        }
+    }
+
     /// Carries out a command. The threads of the worker and the providers live as long as this
     /// one: if a command can't be sent, a thread has died, and its panic is on stderr.
-    fn command(&mut self, command: Command, now: Moment) {
+    fn command(
+        &mut self,
+        command: Command,
+        answers: &mut Vec<(UpcallId, Resolution)>,
+        now: Moment,
+    ) {
         match command {
             Command::Apply { place: Place::Host, ops } => {
                 let (news, clock) = (self.news.clone(), self.about.clock.clone());
@@ -279,9 +306,8 @@ impl EngineThread {
                     Answered::Reinject => Resolution::Reinject,
                     Answered::Execute(actions) => Resolution::Execute(actions),
                 };
-                if let Some(id) = self.upcalls.answered(id, now) {
-                    let _ = self.host.resolve(id, resolution);
-                }
+                let id = self.upcalls.answered(id, now);
+                answers.extend(id.map(|id| (id, resolution)));
             }
             Command::Execute { port, frame, actions } => {
                 let _ = self.host.execute(frame, port, actions);

@@ -83,6 +83,7 @@ impl World {
             bytes_per_key: 1000,
             bytes_per_port: 8000,
             outstanding: 9,
+            batch: 9,
             quota: 2,
             timeout: Duration::from_secs(2),
         };
