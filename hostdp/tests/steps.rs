@@ -13,8 +13,11 @@ mod many;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flow::{Generation, Megaflow, Op, Ufid};
+use flow::{Action, Generation, Megaflow, Moment, Op, PortId, Ufid};
+use hostdp::port::memory;
 use hostdp::table::{Cursor, FlowTable};
+use hostdp::worker::{self, Event, Parts, Reply};
+use hostdp::{Config, Datapath, Resolution, Upcall};
 use many::{count, megaflow};
 
 /// Longest time in which the worker may not forward.
@@ -86,4 +89,47 @@ fn no_step_takes_a_millisecond() {
             assert!(longest < LONGEST, "{what} with {masks} masks: {longest:?}");
         }
     }
+}
+
+/// The worker's own measure of its steps, with everything that it can be told to do. It is time,
+/// in which the machine does other things too: nearly all steps have to be short, not each.
+#[test]
+fn the_worker_counts_its_steps() {
+    let start = Instant::now();
+    let clock = Arc::new(move || Moment(start.elapsed().as_nanos() as u64));
+    let worker = worker::spawn(Datapath::new(Config::default()), clock, None).unwrap();
+    let handle = worker.handle();
+    let (port, peer) = memory::open("one", 4096).unwrap();
+    handle.add_port(PortId(1), Box::new(port), Reply::ignored()).unwrap();
+    let flows = (0..count()).map(|n| megaflow(n, 10));
+    let generation = Generation(1);
+    let (installs, removes): (Vec<Op>, Vec<Op>) = flows
+        .map(|flow| (flow.ufid, Op::Install { flow, generation }))
+        .map(|(ufid, install)| (install, Op::Remove { ufid }))
+        .unzip();
+    handle.apply(installs, Reply::ignored()).unwrap();
+    handle.stats(Parts::with(|_, _| ())).unwrap();
+    handle.dump(Reply::ignored()).unwrap();
+    // As many packets as may wait for one answer.
+    (0..3000).for_each(|_| assert!(peer.send(&[1; 60])));
+    let batch = loop {
+        if let Event::Upcalls(batch) = worker.events().recv().unwrap() {
+            break batch;
+        }
+    };
+    let (reply, is_idle) = crossbeam_channel::bounded(1);
+    handle.snapshot(Reply::to(reply)).unwrap();
+    is_idle.recv().unwrap();
+    let actions = [Action::Output(PortId(1))];
+    let answer = |upcall: Upcall| (upcall.id.unwrap(), Resolution::Execute(actions.clone().into()));
+    handle.resolve(batch.into_iter().map(answer).collect()).unwrap();
+    handle.apply(removes, Reply::ignored()).unwrap();
+    handle.remove_port(PortId(1), Reply::ignored()).unwrap();
+    let snapshot = worker.stop().unwrap().snapshot();
+    assert_eq!((snapshot.flows, snapshot.subtables), (0, 0));
+    let steps = snapshot.steps;
+    let millisecond = steps.cumulative().find(|(bound, _)| *bound >= 1e-3).unwrap().1;
+    println!("{:?}", steps.cumulative().collect::<Vec<_>>());
+    let long = steps.count() - millisecond;
+    assert!(steps.count() > u64::from(2 * count()) && long * 1000 < steps.count(), "{long} long");
 }

@@ -7,12 +7,10 @@
 
 mod encode;
 mod family;
-mod histogram;
 mod reference;
 mod snapshot;
 
 pub use encode::{CONTENT_TYPE, encode};
 pub use family::{FAMILIES, Family, Kind};
-pub use histogram::Histogram;
 pub use reference::reference;
 pub use snapshot::{Direction, OperationMetrics, PortMetrics, ProviderMetrics, Snapshot, Traffic};

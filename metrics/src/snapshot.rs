@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow::conservation::Conservation;
-use flow::{Counters, Learning, OpKind, Placement, Reason, TableUsage, Transition};
-
-use crate::histogram::Histogram;
+use flow::{Counters, Histogram, Learning, OpKind, Placement, Reason, TableUsage, Transition};
 
 /// Everything that is exported, at one moment. All counters are absolute since the start of the
 /// process.
@@ -31,6 +29,8 @@ pub struct Snapshot {
     pub learning: Option<Learning>,
     /// From the upcall to the answer carried out.
     pub upcall_duration: Histogram,
+    /// The steps of each thread that does many things in turn.
+    pub steps: BTreeMap<&'static str, Histogram>,
     /// How deep packets were recirculated on the host; 0 for those that were not.
     pub recirculation_depth: Histogram,
     /// Packets dropped because they were recirculated too often.
@@ -52,6 +52,7 @@ impl Default for Snapshot {
             conservation: Conservation::default(),
             learning: None,
             upcall_duration: Histogram::durations(),
+            steps: BTreeMap::new(),
             recirculation_depth: Histogram::depths(),
             recirculation_limit_exceeded: 0,
             cache_lookups: BTreeMap::new(),

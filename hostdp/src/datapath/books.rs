@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow::conservation::Forks;
-use flow::{Counters, PortId};
+use flow::{Counters, Histogram, PortId};
 
 use crate::drops::{DropReason, Drops};
 use crate::ledger::{Ends, Ledger, Origin};
@@ -19,6 +19,8 @@ pub(super) struct Books {
     pub(super) injected: Counters,
     /// Number of packets looked up, indexed by their number of recirculations before the lookup.
     pub(super) lookups_at_depth: Vec<u64>,
+    /// Times in which no packet was forwarded.
+    pub(super) steps: Histogram,
     ports: BTreeMap<PortId, PortBook>,
 }
 
@@ -42,6 +44,7 @@ impl Books {
             explicit_drops: Counters::default(),
             injected: Counters::default(),
             lookups_at_depth: vec![0; recirc_limit + 1],
+            steps: Histogram::durations(),
             ports: BTreeMap::new(),
         }
     }

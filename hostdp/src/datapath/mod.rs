@@ -12,6 +12,7 @@ mod snapshot;
 mod tests;
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use flow::packet::{self, Packet};
 use flow::{Action, Actions, Counters, Key, Moment, PortId};
@@ -252,6 +253,12 @@ impl Datapath {
         self.books.ledger
     }
 
+    /// Counts a step of the owner's that was not forwarding, with its time. The datapath has no
+    /// clock.
+    pub fn stepped(&mut self, took: Duration) {
+        self.books.steps.observe_duration(took);
+    }
+
     /// All counters as they are now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -279,6 +286,7 @@ impl Datapath {
             explicit_drops: self.books.explicit_drops,
             injected: self.books.injected,
             lookups_at_depth: self.books.lookups_at_depth.clone(),
+            steps: self.books.steps.clone(),
             lookups: self.table.lookups(),
             flows: self.table.len(),
             subtables: self.table.subtables(),

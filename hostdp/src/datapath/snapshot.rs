@@ -1,6 +1,6 @@
 //! Everything that is counted, at one moment.
 
-use flow::{Counters, PortId};
+use flow::{Counters, Histogram, PortId};
 
 use crate::drops::Drops;
 use crate::ledger::{Ends, Ledger};
@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub injected: Counters,
     /// Number of packets looked up, indexed by their number of recirculations before the lookup.
     pub lookups_at_depth: Vec<u64>,
+    /// Times of the owner's steps other than forwarding, see [`crate::Datapath::stepped`].
+    pub steps: Histogram,
     /// Counters of the lookups.
     pub lookups: LookupCounters,
     /// Number of megaflows.

@@ -168,12 +168,14 @@ impl Loop {
             let now = (self.clock)();
             let Some(is_busy) = self.carry_out_commands(now) else { return self.datapath };
             let received = self.datapath.poll(now);
+            let polled = (self.clock)();
             if self.checked_at.is_none_or(|at| now.since(at) >= CHECK) {
                 self.checked_at = Some(now);
                 self.datapath.check(now);
             }
             self.tell_ports();
             self.deliver();
+            self.stepped(polled);
             if received == 0 && !is_busy {
                 self.sleep();
             } else {
@@ -186,7 +188,7 @@ impl Loop {
     /// is to stop.
     fn carry_out_commands(&mut self, now: Moment) -> Option<bool> {
         let until = now + SLICE;
-        let mut is_busy = false;
+        let (mut is_busy, mut begun) = (false, now);
         loop {
             match self.task.take() {
                 Some(task) => self.task = task.step(&mut self.datapath, now),
@@ -197,10 +199,18 @@ impl Loop {
                 },
             }
             is_busy = true;
-            if (self.clock)() >= until {
+            begun = self.stepped(begun);
+            if begun >= until {
                 return Some(is_busy);
             }
         }
+    }
+
+    /// Counts the step that began at this moment; returns the moment at which it ended.
+    fn stepped(&mut self, begun: Moment) -> Moment {
+        let now = (self.clock)();
+        self.datapath.stepped(now.since(begun));
+        now
     }
 
     fn carry_out(&mut self, command: Command, now: Moment) {

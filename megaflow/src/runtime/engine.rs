@@ -5,11 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
-use flow::{Counters, Dumped, Moment, PortId, PortTraffic};
+use flow::{Counters, Dumped, Histogram, Moment, PortId, PortTraffic};
 use hostdp::port::LinkState;
 use hostdp::worker::{self, Parts, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Resolution, Upcall, UpcallId};
-use metrics::Histogram;
 
 use super::conservation::Rest;
 use super::floods::Floods;
@@ -45,6 +44,8 @@ pub(super) struct EngineThread {
     /// Packets that were put in by hand, by port. No device's port has counted them.
     pub(super) by_hand: BTreeMap<PortId, Counters>,
     pub(super) upcalls: Upcalls,
+    /// The times of the engine's steps.
+    pub(super) steps: Histogram,
     pub(super) operations: Operations,
     pub(super) ports: Ports,
     pub(super) floods: Floods,
@@ -131,6 +132,7 @@ impl EngineThread {
         let now = self.now();
         let commands = self.engine.step(event, now);
         self.carry_out(commands, now);
+        self.steps.observe_duration(self.now().since(now));
     }
 
     fn hear(&mut self, news: News) {
@@ -158,6 +160,7 @@ impl EngineThread {
                 let counted = Counted {
                     host: &snapshot,
                     upcall_duration: &self.upcalls.duration,
+                    engine_steps: &self.steps,
                     operations: &self.operations,
                     traffic: &self.traffic,
                     by_hand: &self.by_hand,

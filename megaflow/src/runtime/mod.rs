@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::unbounded;
-use flow::Provider;
+use flow::{Histogram, Provider};
 
 use crate::handle::{Handle, StopFlag};
 use conservation::Rest;
@@ -95,6 +95,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         rest: Rest::default(),
         by_hand: BTreeMap::new(),
         upcalls: Upcalls::default(),
+        steps: Histogram::durations(),
         operations: Operations::default(),
         ports,
         floods: Floods::default(),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use flow::{Counters, Moment, PortId, PortTraffic};
+use flow::{Counters, Histogram, Moment, PortId, PortTraffic};
 use hostdp::drops::DropReason;
-use metrics::{Direction, Histogram, PortMetrics, ProviderMetrics, Snapshot};
+use metrics::{Direction, PortMetrics, ProviderMetrics, Snapshot};
 
 use super::conservation::conservation;
 use super::operations::Operations;
@@ -29,6 +29,7 @@ const QUEUE_LIMIT: u64 = 1 << 16;
 pub(super) struct Counted<'a> {
     pub(super) host: &'a hostdp::Snapshot,
     pub(super) upcall_duration: &'a Histogram,
+    pub(super) engine_steps: &'a Histogram,
     pub(super) operations: &'a Operations,
     /// The counters of the devices' ports.
     pub(super) traffic: &'a Traffic,
@@ -56,6 +57,8 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
         ..Snapshot::default()
     };
     metrics.upcall_duration = (*upcall_duration).clone();
+    metrics.steps.insert("host", host.steps.clone());
+    metrics.steps.insert("engine", counted.engine_steps.clone());
     host_metrics(&mut metrics, host);
     metrics.conservation = conservation(engine, counted);
     let evicted = metrics.learning.as_ref().map(|learning| learning.evicted.clone());

@@ -9,8 +9,9 @@ use prometheus::proto::{
     MetricType,
 };
 
+use flow::Histogram;
+
 use crate::family::{FAMILIES, Family, Kind};
-use crate::histogram::Histogram;
 use crate::snapshot::Snapshot;
 
 /// The `Content-Type` of what [`encode`] returns.

@@ -1,10 +1,9 @@
 //! Where the values of each metric stand in the snapshot; one function per line of the table.
 
 use flow::conservation::{Conservation, State};
-use flow::{Counters, Learning, OpKind, Placement, Reason};
+use flow::{Counters, Histogram, Learning, OpKind, Placement, Reason};
 
 use super::Rows;
-use crate::histogram::Histogram;
 use crate::snapshot::{OperationMetrics, PortMetrics, ProviderMetrics, Snapshot};
 
 /// The words of [`flow::ProviderError::name`]: each series starts at zero.
@@ -156,6 +155,12 @@ pub(crate) fn upcall_drops(snapshot: &Snapshot, rows: &mut Rows) {
 
 pub(crate) fn upcall_duration(snapshot: &Snapshot, rows: &mut Rows) {
     only(&snapshot.upcall_duration, rows);
+}
+
+pub(crate) fn steps(snapshot: &Snapshot, rows: &mut Rows) {
+    for (thread, steps) in &snapshot.steps {
+        rows.histogram(&[thread], steps);
+    }
 }
 
 fn of_learning(snapshot: &Snapshot, rows: &mut Rows, value: impl Fn(&Learning) -> u64) {

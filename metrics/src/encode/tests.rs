@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
-use flow::{Counters, Learning, OpKind, Placement, Reason, TableName, TableUsage, Transition};
+use flow::{
+    Counters, Histogram, Learning, OpKind, Placement, Reason, TableName, TableUsage, Transition,
+};
 
 use super::*;
 use crate::snapshot::{Direction, OperationMetrics, PortMetrics, ProviderMetrics};
@@ -33,6 +35,9 @@ fn full() -> Snapshot {
     port.upcall_drops.insert("queue-full", 15);
     snapshot.ports.insert("vf\"0\n".into(), port);
     snapshot.cache_lookups.insert("exact", 16);
+    let mut steps = Histogram::durations();
+    steps.observe(0.5e-3);
+    snapshot.steps.insert("host", steps);
     snapshot
 }
 
@@ -54,6 +59,8 @@ fn every_metric_of_the_table_is_in_the_text() {
         "megaflow_flow_operations_total{provider=\"fpga\",operation=\"remove\",result=\"ok\"} 0",
         "megaflow_hw_table_capacity_entries{provider=\"fpga\",table=\"exact-match\"} 64",
         "megaflow_port_receive_bytes_total{port=\"vf\\\"0\\n\",path=\"nic\"} 1200",
+        "megaflow_step_seconds_bucket{thread=\"host\",le=\"0.0003\"} 0",
+        "megaflow_step_seconds_bucket{thread=\"host\",le=\"0.001\"} 1",
         "megaflow_fdb_entries 17",
         "megaflow_fdb_evicted_total{port=\"vf\\\"0\\n\"} 19",
         "megaflow_provider_up{provider=\"fpga\"} 1",

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use flow::conservation::{Conservation, State};
-use flow::{Action, Dumped, Match, Megaflow, Moment, Stats, Ufid};
+use flow::{Action, Dumped, Histogram, Match, Megaflow, Moment, Stats, Ufid};
 use hostdp::Datapath;
-use metrics::Histogram;
 use offload::{Budget, ByRate, Event, Place, Settings};
 
 use super::super::conservation::{Rest, conservation};
@@ -117,6 +116,7 @@ impl Bench {
         let counted = Counted {
             host: &self.host,
             upcall_duration: &Histogram::durations(),
+            engine_steps: &Histogram::durations(),
             operations: &Operations::default(),
             traffic: &self.traffic,
             by_hand: &self.nobody,
