@@ -62,68 +62,72 @@ impl Layers {
         }
     }
 
-    pub(super) fn push_vlan(&mut self, tpid: u16, tci: u16) -> Result<(), String> {
+    pub(super) fn push_vlan(&mut self, tpid: u16, tci: u16, wrong: &mut Vec<String>) {
         if !matches!(tpid, 0x8100 | 0x88a8) {
-            return Err(format!("TPID {tpid:#06x} is neither 0x8100 nor 0x88a8"));
+            wrong.push(format!("TPID {tpid:#06x} is neither 0x8100 nor 0x88a8"));
         }
         if tci & VLAN_PRESENT == 0 {
-            return Err("cfi=0 means no tag, but a pushed tag is present".to_owned());
+            wrong.push("cfi=0 means no tag, but a pushed tag is present".to_owned());
         }
-        self.pushed += 1;
-        Ok(())
+        if wrong.is_empty() {
+            self.pushed += 1;
+        }
     }
 
     /// Pops a tag. As in the kernel, a pop from a packet without a tag does nothing and is no
     /// error.
-    pub(super) fn pop_vlan(&mut self) -> Result<(), String> {
+    pub(super) fn pop_vlan(&mut self) {
         if self.pushed > 0 {
             self.pushed -= 1;
-            return Ok(());
+            return;
         }
         self.outer = self.inner;
         // A third tag may come up behind two.
         self.inner = if self.inner == Tag::No { Tag::No } else { Tag::Unknown };
-        Ok(())
     }
 
-    pub(super) fn push_mpls(&mut self, eth_type: u16) -> Result<(), String> {
+    pub(super) fn push_mpls(&mut self, eth_type: u16, wrong: &mut Vec<String>) {
         if !is_mpls(eth_type) {
             let message = "is not an EtherType of MPLS: expected 0x8847 or 0x8848";
-            return Err(format!("{eth_type:#06x} {message}"));
+            wrong.push(format!("{eth_type:#06x} {message}"));
         }
-        self.no_tag()?;
+        wrong.extend(self.tag_in_front());
         match self.eth_type {
             Some(0x0800 | 0x86dd | 0x0806 | 0x8035 | 0x8847 | 0x8848) => {}
             Some(other) => {
-                return Err(format!("a label can't be pushed in front of EtherType {other:#06x}"));
+                wrong.push(format!("a label can't be pushed in front of EtherType {other:#06x}"));
             }
-            None => return Err(UNKNOWN.to_owned()),
+            None => wrong.push(UNKNOWN.to_owned()),
         }
-        self.eth_type = Some(eth_type);
-        self.labels += 1;
-        Ok(())
+        if wrong.is_empty() {
+            self.eth_type = Some(eth_type);
+            self.labels += 1;
+        }
     }
 
-    pub(super) fn pop_mpls(&mut self, eth_type: u16) -> Result<(), String> {
-        self.no_tag()?;
+    pub(super) fn pop_mpls(&mut self, eth_type: u16, wrong: &mut Vec<String>) {
+        wrong.extend(self.tag_in_front());
         match self.eth_type {
             Some(known) if is_mpls(known) && self.labels > 0 => {}
-            Some(other) => return Err(format!("a packet of EtherType {other:#06x} has no label")),
-            None => return Err(UNKNOWN.to_owned()),
+            Some(other) => wrong.push(format!("a packet of EtherType {other:#06x} has no label")),
+            None => wrong.push(UNKNOWN.to_owned()),
+        }
+        if !wrong.is_empty() {
+            return;
         }
         self.labels -= 1;
         // The header under the last label is unknown until a recirculation parses it.
         self.eth_type = (self.labels > 0).then_some(eth_type);
         (self.protocol, self.fragment) = (None, None);
-        Ok(())
     }
 
-    fn no_tag(&self) -> Result<(), String> {
+    /// What is wrong if a tag is, or may be, where a label is wanted.
+    fn tag_in_front(&self) -> Option<String> {
         match self.outer {
-            _ if self.pushed > 0 => Err(IN_FRONT.to_owned()),
-            Tag::No => Ok(()),
-            Tag::Yes => Err(IN_FRONT.to_owned()),
-            Tag::Unknown => Err("the match leaves open whether there is a VLAN tag".to_owned()),
+            _ if self.pushed > 0 => Some(IN_FRONT.to_owned()),
+            Tag::No => None,
+            Tag::Yes => Some(IN_FRONT.to_owned()),
+            Tag::Unknown => Some("the match leaves open whether there is a VLAN tag".to_owned()),
         }
     }
 }

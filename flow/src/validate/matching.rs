@@ -1,32 +1,35 @@
 //! Checks of a match: a field may be matched only together with the header that has the field.
 
-use super::Invalid;
+use super::Faults;
 use crate::field::{Attr, Field};
 use crate::key::{Key, Mask};
 use crate::matching::Match;
 use crate::{VLAN_PRESENT, odp};
 
-pub(super) fn check(matching: &Match) -> Result<(), Invalid> {
+pub(super) fn check(matching: &Match, faults: &mut Faults) {
     let (key, mask) = (matching.key(), matching.mask());
     if key.in_port >= super::MAX_PORTS {
-        return Err(Invalid::new("in_port", super::no_port()));
+        faults.add("in_port", super::no_port());
     }
-    check_tag(key.vlan_tpid, mask.vlan_tpid, key.vlan_tci, mask.vlan_tci, "vlan")?;
-    check_tag(key.cvlan_tpid, mask.cvlan_tpid, key.cvlan_tci, mask.cvlan_tci, "cvlan")?;
-    if key.cvlan_tci & VLAN_PRESENT != 0 && key.vlan_tci & VLAN_PRESENT == 0 {
-        return Err(Invalid::new("cvlan_tci", "an inner tag needs an outer tag in the match"));
-    }
+    check_tag(key.vlan_tpid, mask.vlan_tpid, key.vlan_tci, mask.vlan_tci, "vlan", faults);
+    check_tag(key.cvlan_tpid, mask.cvlan_tpid, key.cvlan_tci, mask.cvlan_tci, "cvlan", faults);
     let untagged = mask.vlan_tci & VLAN_PRESENT != 0 && key.vlan_tci & VLAN_PRESENT == 0;
-    if untagged && (mask.cvlan_tci != 0 || mask.cvlan_tpid != 0) {
-        return Err(Invalid::new("cvlan_tci", "a packet without an outer tag has no inner tag"));
+    if key.cvlan_tci & VLAN_PRESENT != 0 && key.vlan_tci & VLAN_PRESENT == 0 {
+        faults.add("cvlan_tci", "an inner tag needs an outer tag in the match");
+    } else if untagged && (mask.cvlan_tci != 0 || mask.cvlan_tpid != 0) {
+        faults.add("cvlan_tci", "a packet without an outer tag has no inner tag");
     }
-    check_behind_tags(key, mask).map_err(|why| Invalid::new("eth_type", why))?;
+    if let Err(why) = check_behind_tags(key, mask) {
+        faults.add("eth_type", why);
+    }
     if !matches!(mask.ip_frag, 0 | 0xff) || key.ip_frag > 2 {
-        return Err(Invalid::new("ip_frag", "expected an exact match on no, first or later"));
+        faults.add("ip_frag", "expected an exact match on no, first or later");
     }
-    mask.fields().try_for_each(|field| {
-        check_header(field, key, mask).map_err(|why| Invalid::new(field.name(), why))
-    })
+    for field in mask.fields() {
+        if let Err(why) = check_header(field, key, mask) {
+            faults.add(field.name(), why);
+        }
+    }
 }
 
 /// A key has a TPID as its EtherType if the packet's next tag is cut off, or is behind two others.
@@ -46,30 +49,20 @@ fn check_behind_tags(key: &Key, mask: &Mask) -> Result<(), String> {
     Ok(())
 }
 
-fn check_tag(
-    tpid: u16,
-    tpid_mask: u16,
-    tci: u16,
-    tci_mask: u16,
-    name: &str,
-) -> Result<(), Invalid> {
+fn check_tag(tpid: u16, tpid_mask: u16, tci: u16, tci_mask: u16, name: &str, faults: &mut Faults) {
     if tci_mask != 0 && tci_mask & VLAN_PRESENT == 0 {
         let why = "a match on a tag's bits has to match on its presence (0x1000) too";
-        return Err(Invalid::new(format!("{name}_tci"), why));
-    }
-    if tci & VLAN_PRESENT == 0 && tci != 0 {
-        let why = "no packet has VLAN bits without a tag";
-        return Err(Invalid::new(format!("{name}_tci"), why));
+        faults.add(format!("{name}_tci"), why);
+    } else if tci & VLAN_PRESENT == 0 && tci != 0 {
+        faults.add(format!("{name}_tci"), "no packet has VLAN bits without a tag");
     }
     if tpid_mask != 0 && tci & VLAN_PRESENT == 0 {
         let why = "a match on a tag's TPID has to match on its presence (TCI bit 0x1000) too";
-        return Err(Invalid::new(format!("{name}_tpid"), why));
-    }
-    if tpid_mask == 0xffff && !matches!(tpid, 0x8100 | 0x88a8) {
+        faults.add(format!("{name}_tpid"), why);
+    } else if tpid_mask == 0xffff && !matches!(tpid, 0x8100 | 0x88a8) {
         let why = format!("TPID {tpid:#06x} is neither 0x8100 nor 0x88a8");
-        return Err(Invalid::new(format!("{name}_tpid"), why));
+        faults.add(format!("{name}_tpid"), why);
     }
-    Ok(())
 }
 
 /// Checks that the match is exact on the EtherType and protocol of the header that has the field.

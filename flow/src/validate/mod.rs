@@ -6,6 +6,10 @@
 //! only if the match (or the actions before) exclude a VLAN tag; the kernel takes a tag that is
 //! left open as absent. And `set` of ICMP, ARP and `dp_hash` is allowed, as in OVS's userspace
 //! datapath.
+//!
+//! All faults of a flow are collected. An action at fault counts as left out for those behind it.
+
+use std::fmt;
 
 mod layers;
 mod matching;
@@ -30,27 +34,67 @@ pub const MAX_PORTS: u32 = 65_535;
 /// Shortest length in bytes to which `trunc` can cut: that of an Ethernet header.
 pub const MIN_TRUNC: u32 = 14;
 
-/// Why a flow is refused: the field or action at fault, and the reason.
+/// Everything that is wrong with a flow; there is at least one fault.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{subject}: {why}")]
 pub struct Invalid {
+    faults: Vec<Fault>,
+}
+
+/// A fault of a flow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
     /// The field by its name, or the action as ODP text.
     pub subject: String,
     /// What is wrong with the field or action.
     pub why: String,
 }
 
+/// The largest number of faults that are told: nobody reads those of thousands of actions.
+const MAX_FAULTS: usize = 64;
+
 impl Invalid {
-    fn new(subject: impl Into<String>, why: impl Into<String>) -> Invalid {
-        Invalid { subject: subject.into(), why: why.into() }
+    /// All faults in order.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
     }
 }
 
-/// Checks a match, and actions on the packets that hit it. The error names the first field or
-/// action at fault.
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Fault { subject, why }) in self.faults.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "; " };
+            write!(f, "{separator}{subject}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The faults that were found so far.
+#[derive(Default)]
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Adds a fault, unless it was added already.
+    fn add(&mut self, subject: impl Into<String>, why: impl Into<String>) {
+        let fault = Fault { subject: subject.into(), why: why.into() };
+        if self.0.len() < MAX_FAULTS && !self.0.contains(&fault) {
+            self.0.push(fault);
+        }
+    }
+
+    fn into_result(self) -> Result<(), Invalid> {
+        if self.0.is_empty() { Ok(()) } else { Err(Invalid { faults: self.0 }) }
+    }
+}
+
+/// Checks a match, and actions on the packets that hit it. The error names every field and action
+/// at fault.
 pub fn validate(matching: &Match, actions: &[Action]) -> Result<(), Invalid> {
-    matching::check(matching)?;
-    check_list(Layers::of(matching.key(), matching.mask()), actions, 0)
+    let mut faults = Faults::default();
+    matching::check(matching, &mut faults);
+    check_list(Layers::of(matching.key(), matching.mask()), actions, 0, &mut faults);
+    faults.into_result()
 }
 
 /// Checks actions on one packet that has this key. Every list passes that is valid for a match
@@ -59,52 +103,61 @@ pub fn validate_actions(key: &Key, actions: &[Action]) -> Result<(), Invalid> {
     let exact = Key::mask_of(Field::ALL);
     // A match may leave open whether the packet is a later fragment, which ports are not set in.
     let open = Mask { ip_frag: 0, ..exact };
-    check_list(Layers::of(key, &exact), actions, 0)
-        .or_else(|_| check_list(Layers::of(key, &open), actions, 0))
+    let check = |mask: &Mask| {
+        let mut faults = Faults::default();
+        check_list(Layers::of(key, mask), actions, 0, &mut faults);
+        faults.into_result()
+    };
+    check(&exact).or_else(|_| check(&open))
 }
 
 /// Checks a list of actions; `layers` are the headers known in front of it.
-fn check_list(mut layers: Layers, actions: &[Action], depth: usize) -> Result<(), Invalid> {
+fn check_list(mut layers: Layers, actions: &[Action], depth: usize, faults: &mut Faults) {
     if depth > MAX_DEPTH {
-        return Err(Invalid::new("sample", format!("nested more than {MAX_DEPTH} deep")));
+        return faults.add("sample", format!("nested more than {MAX_DEPTH} deep"));
     }
     for action in actions {
         if let Action::Sample { actions, .. } = action {
-            check_list(layers, actions, depth + 1)?;
+            check_list(layers, actions, depth + 1, faults);
             continue;
         }
-        check_action(&mut layers, action).map_err(|why| {
-            Invalid::new(crate::odp::format_actions(std::slice::from_ref(action)), why)
-        })?;
+        let mut wrong = Vec::new();
+        check_action(&mut layers, action, &mut wrong);
+        for why in wrong {
+            faults.add(crate::odp::format_actions(std::slice::from_ref(action)), why);
+        }
     }
-    Ok(())
 }
 
 fn no_port() -> String {
     format!("a port's number is at most {}", MAX_PORTS - 1)
 }
 
-fn check_action(layers: &mut Layers, action: &Action) -> Result<(), String> {
+/// Adds what is wrong with an action; `layers` become those behind the action.
+fn check_action(layers: &mut Layers, action: &Action, wrong: &mut Vec<String>) {
     match action {
-        Action::Output(port) if port.0 >= MAX_PORTS => Err(no_port()),
-        Action::Userspace(Userspace { pid: 0, .. }) => Err("pid 0 has no receiver".to_owned()),
-        Action::Userspace(userspace) if userspace.userdata.len() > crate::odp::MAX_USERDATA => {
-            let most = crate::odp::MAX_USERDATA;
-            Err(format!("userdata has {} bytes, more than {most}", userspace.userdata.len()))
+        Action::Output(port) if port.0 >= MAX_PORTS => wrong.push(no_port()),
+        Action::Userspace(Userspace { pid, userdata, .. }) => {
+            let (bytes, most) = (userdata.len(), crate::odp::MAX_USERDATA);
+            if *pid == 0 {
+                wrong.push("pid 0 has no receiver".to_owned());
+            }
+            if bytes > most {
+                wrong.push(format!("userdata has {bytes} bytes, more than {most}"));
+            }
         }
         Action::Trunc(length) if *length < MIN_TRUNC => {
-            Err(format!("shorter than an Ethernet header of {MIN_TRUNC} bytes"))
+            wrong.push(format!("shorter than an Ethernet header of {MIN_TRUNC} bytes"));
         }
-        Action::Set(fields) => set::check(layers, fields),
-        Action::PushVlan { tpid, tci } => layers.push_vlan(*tpid, *tci),
+        Action::Set(fields) => set::check(layers, fields, wrong),
+        Action::PushVlan { tpid, tci } => layers.push_vlan(*tpid, *tci, wrong),
         Action::PopVlan => layers.pop_vlan(),
-        Action::PushMpls { eth_type, .. } => layers.push_mpls(*eth_type),
-        Action::PopMpls { eth_type } => layers.pop_mpls(*eth_type),
+        Action::PushMpls { eth_type, .. } => layers.push_mpls(*eth_type, wrong),
+        Action::PopMpls { eth_type } => layers.pop_mpls(*eth_type, wrong),
         Action::Output(_)
-        | Action::Userspace(_)
         | Action::Recirc(_)
         | Action::Hash { .. }
         | Action::Trunc(_)
-        | Action::Sample { .. } => Ok(()),
+        | Action::Sample { .. } => {}
     }
 }

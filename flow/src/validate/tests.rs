@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Key, Mask, VLAN_PRESENT, odp};
+use crate::{Key, Mask, PortId, VLAN_PRESENT, odp};
 
 fn check(matching: &str, actions: &str) -> Result<(), String> {
     let matching = odp::parse_match(&format!("in_port(1),{matching}")).unwrap();
@@ -154,7 +154,7 @@ fn sets_built_by_hand_are_checked_bit_by_bit() {
     let why = |change: &dyn Fn(&mut crate::SetFields)| {
         let mut set = good.clone();
         change(&mut set);
-        validate(&matching, &[Action::Set(set)]).expect_err("a bad set").why
+        validate(&matching, &[Action::Set(set)]).expect_err("a bad set").to_string()
     };
     assert!(why(&|set| set.value.ip_tos = 1).contains("outside its mask"));
     assert!(why(&|set| set.mask.tp_src = 1).contains("tp_src belongs to another attribute"));
@@ -164,4 +164,45 @@ fn sets_built_by_hand_are_checked_bit_by_bit() {
         set.mask.ipv6_label = u32::MAX;
     };
     assert!(why(&label).contains("ipv6_label has 20 bits"));
+}
+
+#[test]
+fn every_fault_is_told_and_each_once() {
+    let open = Mask { ip_proto: 0xff, ip_ttl: 0xff, ip_frag: 1, ..Mask::default() };
+    let actions = "trunc(13),trunc(13),push_vlan(tpid=0x9100,vid=1,pcp=0,cfi=0),\
+                   sample(sample=1.0%,actions(65535)),set(tcp(src=1)),1";
+    let actions = odp::parse_actions(actions).unwrap();
+    let key = Key { in_port: 65_535, ..Key::default() };
+    let invalid = validate(&Match::new(&key, &open), &actions).unwrap_err();
+    let faults = [
+        ("in_port", "a port's number is at most 65534"),
+        ("ip_frag", "expected an exact match on no, first or later"),
+        ("ip_proto", "needs an exact match on eth_type 0x0800 or 0x86dd"),
+        ("ip_ttl", "needs an exact match on eth_type 0x0800 or 0x86dd"),
+        ("ip_frag", "needs an exact match on eth_type 0x0800 or 0x86dd"),
+        ("trunc(13)", "shorter than an Ethernet header of 14 bytes"),
+        ("push_vlan(tpid=0x9100,vid=1,pcp=0,cfi=0)", "TPID 0x9100 is neither 0x8100 nor 0x88a8"),
+        (
+            "push_vlan(tpid=0x9100,vid=1,pcp=0,cfi=0)",
+            "cfi=0 means no tag, but a pushed tag is present",
+        ),
+        ("65535", "a port's number is at most 65534"),
+        ("set(tcp(src=1))", layers::UNKNOWN),
+        ("set(tcp(src=1))", "needs an exact match on ip_proto 6"),
+    ];
+    let told = invalid.faults().iter().map(|fault| (fault.subject.as_str(), fault.why.as_str()));
+    assert_eq!(told.collect::<Vec<_>>(), faults);
+    let text = faults.map(|(subject, why)| format!("{subject}: {why}")).join("; ");
+    assert_eq!(invalid.to_string(), text);
+    // What is behind an action at fault is judged as if that action were left out.
+    let why = check(TCP, "push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x800),set(ipv4(ttl=1))");
+    assert!(why.unwrap_err().ends_with("expected 0x8847 or 0x8848"));
+}
+
+#[test]
+fn nobody_is_told_thousands_of_faults() {
+    let actions: Vec<Action> = (0..5000).map(|n| Action::Output(PortId(MAX_PORTS + n))).collect();
+    let key = Key { in_port: 1, ..Key::default() };
+    let invalid = validate(&Match::new(&key, &Mask::default()), &actions).unwrap_err();
+    assert_eq!(invalid.faults().len(), MAX_FAULTS);
 }

@@ -114,6 +114,14 @@ fn a_megaflow_that_means_nothing_is_refused_by_name() {
     let loose = Match::new(&key, &Mask { tp_dst: 0xffff, ..Mask::default() });
     let error = apply(&mut table, install(&Arc::new(Megaflow::new(loose, [])))).unwrap_err();
     assert!(error.to_string().starts_with("tp_dst: needs an exact match on eth_type"), "{error}");
+    // All three faults are told at once.
+    let actions = [Action::Trunc(13), Action::Output(PortId(70_000))];
+    let worst = Arc::new(Megaflow::new(loose, actions));
+    let ProviderError::Invalid(why) = apply(&mut table, install(&worst)).unwrap_err() else {
+        panic!("it means something")
+    };
+    let subjects: Vec<_> = why.faults().iter().map(|fault| fault.subject.as_str()).collect();
+    assert_eq!(subjects, ["tp_dst", "trunc(13)", "70000"]);
     assert_eq!((table.len(), table.get(fine.ufid).unwrap().0), (1, &fine));
 }
 

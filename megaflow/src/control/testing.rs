@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Counters, Field, Generation, Megaflow, OpKind, Placement, PortId, Reason, Refusal, Refusals,
-    TableName, TableUsage, Ufid, odp,
+    Action, Counters, Field, Generation, Megaflow, OpKind, Placement, PortId, Reason, Reasons,
+    Refusal, Refusals, TableName, TableUsage, Ufid, odp,
 };
 
 use super::Context;
@@ -151,10 +151,17 @@ impl Engine {
 pub(crate) const HOSTILE: &str = "<script>alert(1)</script>";
 
 fn decide(flow: &Megaflow) -> Result<(), Refusals> {
-    if flow.matching.mask().dp_hash == 0 {
-        return Ok(());
+    let mut reasons = Reasons::default();
+    if flow.matching.mask().dp_hash != 0 {
+        let refusal = Refusal::new(Reason::MatchField, Field::DpHash);
+        reasons.add(refusal.said("the card has no such key"));
     }
-    Err(Refusal::new(Reason::MatchField, Field::DpHash).said("the card has no such key").into())
+    for action in flow.actions.iter() {
+        if matches!(action, Action::Trunc(_) | Action::Hash { .. }) {
+            reasons.add(Refusal::new(Reason::Action, action.kind()));
+        }
+    }
+    reasons.into_result(())
 }
 
 fn view(flow: &Arc<Megaflow>) -> FlowView {

@@ -136,6 +136,16 @@ fn explanations_name_what_is_at_fault() {
         text.ends_with("fpga: refused: match-field dp_hash: the card has no such key\n"),
         "{text}"
     );
+    let why = ["match-field dp_hash: the card has no such key", "action trunc", "action hash"];
+    let actions = "trunc(99),hash(l4(0)),2";
+    lab.says(&["dpctl/add-flow", "in_port(2),dp_hash(0x1)", actions]);
+    let text = lab.says(&["offload/explain", "in_port(2),dp_hash(0x1)"]);
+    assert!(why.iter().all(|why| text.contains(why)), "{text}");
+    let dump = lab.says(&["offload/flows", "refused", "in_port=2"]);
+    let flows: Vec<crate::control::view::Flow> = serde_json::from_str(&dump).unwrap();
+    let told: Vec<_> = flows[0].refusals.iter().map(ToString::to_string).collect();
+    assert_eq!(told, why);
+    lab.says(&["dpctl/del-flow", "in_port(2),dp_hash(0x1)"]);
     let maybe = lab.says(&["offload/explain", FLOW, "2"]);
     assert!(maybe.contains("placement: not installed\nfpga: can hold it\n  exact slot"), "{maybe}");
     assert_eq!(lab.says(&["offload/reasons"]), "match-field: 1 (dp_hash 1)\n");
