@@ -117,7 +117,6 @@ const CIRCLES: &[(&str, &str, &str)] = &[
     ("tc-flower decode", "mod, content", PARTS),
     ("tc-flower explain", "mod, action, key", PARTS),
     ("tc-flower fake", "mod, filter, hands", PARTS),
-    ("tc-flower provider", "mod, monitor, qdisc, witness", PARTS),
     ("tc-flower translate", "mod, action, ip, mpls, tags, transport", PARTS),
     ("tc-flower translate::action", "mod, header", PARTS),
     ("offload", "books, record, residence", NEIGHBOURS),

@@ -184,7 +184,8 @@ impl Crate {
             "super" => {
                 from.pop();
                 while rest.first().is_some_and(|next| next == "super") {
-                    (from.pop(), rest = &rest[1..]);
+                    from.pop();
+                    rest = &rest[1..];
                 }
             }
             child if self.modules.contains_key(&[at.clone(), path(child)].concat()) => {
