@@ -60,7 +60,8 @@ pub enum Event {
     Stats {
         /// The place that was read.
         place: Place,
-        /// The statistics of the last entries, or why they could not be read.
+        /// The statistics of the last entries, or why they could not be read. A device's parts
+        /// have every entry; the host table's have those only that were hit since the last reading.
         stats: Result<Vec<(Ufid, Stats)>, ProviderError>,
         /// How full the place's tables are.
         tables: Vec<TableUsage>,

@@ -585,15 +585,12 @@ impl Planner {
 
     /// Handles a rule that a reading left out: another program removed it from the device, or the
     /// device was too busy to list it. A replacement or a removal shows which.
-    pub(super) fn repair(&mut self, place: Place, id: FlowId, now: Moment) {
-        self.tally.correction(&self.place_name(place), "missing");
+    pub(super) fn repair(&mut self, provider: ProviderId, id: FlowId, now: Moment) {
+        self.tally.correction(&self.placer.name(provider), "missing");
         let Some(record) = self.flows.get_mut(id) else { return };
-        let residence = record.residence_mut(place);
-        let scopes = residence.scopes();
-        residence.installed = None;
-        if place != Place::Host {
-            self.chain_changed(id, scopes);
-        }
+        let scopes = record.nic.scopes();
+        record.nic.installed = None;
+        self.chain_changed(id, scopes);
         self.plan(id, now);
     }
 

@@ -9,7 +9,6 @@ use flow::Moment;
 use crate::event::{Cause, Place, ProviderId};
 use crate::placer::Rivals;
 use crate::planner::Planner;
-use crate::record::FlowRecord;
 use crate::residence::Life;
 use crate::sets::FlowId;
 
@@ -52,14 +51,14 @@ impl Sweep {
         now: Moment,
     ) {
         let Some(record) = planner.flows.get_mut(id) else { return };
-        let is_lost = |record: &FlowRecord, place: Place| {
-            let residence = record.residence(place);
-            residence.life == Life::Present
-                && residence.read_in != self.number
-                && self.read.contains(&place)
+        // The host table is this process's own and loses nothing; its readings have those only
+        // that were hit.
+        let is_lost = |provider: &ProviderId| {
+            record.nic.life == Life::Present
+                && record.nic.read_in != self.number
+                && self.read.contains(&Place::Nic(*provider))
         };
-        let places = [Some(Place::Host), record.provider.map(Place::Nic)];
-        let lost = places.map(|place| place.filter(|place| is_lost(record, *place)));
+        let lost_by = record.provider.filter(is_lost);
         if let Some(interval) = self.interval {
             let recent = u32::try_from(std::mem::take(&mut record.recent)).unwrap_or(u32::MAX);
             let rate = f64::from(recent) / interval.as_secs_f64();
@@ -74,8 +73,8 @@ impl Sweep {
                 planner.leave(id, Cause::Idle, now);
             }
         }
-        for place in lost.into_iter().flatten() {
-            planner.repair(place, id, now);
+        if let Some(provider) = lost_by {
+            planner.repair(provider, id, now);
         }
         for (provider, rivals) in &mut self.rivals {
             planner.placer.compete(rivals, *provider, &planner.flows, id);

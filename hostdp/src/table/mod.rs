@@ -105,6 +105,17 @@ impl FlowTable {
         next
     }
 
+    /// Does the same for those megaflows only that packets hit since the last such reading. A
+    /// table of a million megaflows with traffic on a few is read for these few.
+    pub fn news_slice(
+        &mut self,
+        cursor: Cursor,
+        most: usize,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Option<Cursor> {
+        self.slots.tell_news(cursor, most, |ufid, stats| out.push((ufid, stats)))
+    }
+
     /// Reads the megaflows in at most `most` slots. Returns where the pass goes on; `None` at its
     /// end.
     pub fn dump_slice(&self, cursor: Cursor, most: usize, out: &mut Vec<Dumped>) -> Option<Cursor> {

@@ -30,6 +30,8 @@ pub(super) struct Slot {
     /// be recognised. Life 0 is what an empty cache line has.
     life: u32,
     tcp_flags: u16,
+    /// Packets hit since the statistics were last told.
+    has_news: bool,
 }
 
 const _: () = assert!(size_of::<Slot>() == 64);
@@ -58,6 +60,7 @@ impl Slots {
                 generation,
                 life: 0,
                 tcp_flags: 0,
+                has_news: false,
             });
             // The table's limit keeps the number of slots within 32 bits.
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
@@ -113,6 +116,25 @@ impl Slots {
         let next = (slice.len() < rest.len()).then_some(Cursor(cursor.0 + slice.len()));
         (slice.iter().filter_map(|slot| Some((slot, slot.flow.as_ref()?))), next)
     }
+
+    /// Calls the function with the statistics of those of the next `most` slots that packets hit
+    /// since the last call. Returns where the pass goes on; `None` at its end.
+    pub(super) fn tell_news(
+        &mut self,
+        cursor: Cursor,
+        most: usize,
+        mut tell: impl FnMut(Ufid, Stats),
+    ) -> Option<Cursor> {
+        let rest = self.slots.get_mut(cursor.0..).unwrap_or_default();
+        let (slice, rest) = rest.split_at_mut(most.min(rest.len()));
+        let next = (!rest.is_empty()).then_some(Cursor(cursor.0 + slice.len()));
+        for slot in slice {
+            if std::mem::take(&mut slot.has_news) {
+                tell(slot.ufid, slot.stats());
+            }
+        }
+        next
+    }
 }
 
 impl Slot {
@@ -131,6 +153,7 @@ impl Slot {
         self.counters += what;
         self.tcp_flags |= tcp_flags;
         self.used = now.0;
+        self.has_news = true;
         self.flow.as_ref().map(|flow| flow.actions.clone())
     }
 
@@ -144,6 +167,7 @@ impl Slot {
     fn take_stats(&mut self) -> Stats {
         let stats = self.stats();
         (self.counters, self.used, self.tcp_flags) = (Counters::default(), NEVER, 0);
+        self.has_news = false;
         stats
     }
 }

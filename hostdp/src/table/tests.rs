@@ -175,6 +175,8 @@ struct Twins {
     slow: BTreeMap<Ufid, Counters>,
     /// Those that have lived since the pass began.
     survivors: BTreeSet<Ufid>,
+    /// Those that were hit since their statistics were last told.
+    news: BTreeSet<Ufid>,
     seen: BTreeMap<Ufid, u32>,
     cursor: Cursor,
     /// Hits of all, and the last counters of those that went.
@@ -196,6 +198,7 @@ impl Twins {
                 let last = apply(&mut self.fast, Op::Remove { ufid }).ok();
                 prop_assert_eq!(last.map(|stats| stats.counters), self.slow.remove(&ufid));
                 self.survivors.remove(&ufid);
+                self.news.remove(&ufid);
                 self.gone += last.unwrap_or_default().counters;
             }
             Step::Hit(n, packets) => {
@@ -207,6 +210,7 @@ impl Twins {
                 prop_assert!(self.fast.hit(slot.unwrap(), what, 0, Moment(1)).is_some());
                 *counters += what;
                 self.hits += what;
+                self.news.insert(flow.ufid);
             }
             Step::Slice(most) => self.slice(most)?,
         }
@@ -218,6 +222,11 @@ impl Twins {
         let next = self.fast.stats_slice(self.cursor, most, &mut stats);
         prop_assert_eq!(self.fast.dump_slice(self.cursor, most, &mut dump), next);
         prop_assert!(stats.len() <= most);
+        let mut news = Vec::new();
+        prop_assert_eq!(self.fast.news_slice(self.cursor, most, &mut news), next);
+        let is_news = |(ufid, _): &&(Ufid, Stats)| self.news.remove(ufid);
+        let expected: Vec<_> = stats.iter().filter(is_news).copied().collect();
+        prop_assert_eq!(news, expected);
         let dumped = dump.iter().map(|dumped| (dumped.ufid, dumped.stats));
         prop_assert!(dumped.eq(stats.iter().copied()));
         for (ufid, stats) in stats {
@@ -248,6 +257,7 @@ proptest! {
             fast: table(),
             slow: BTreeMap::new(),
             survivors: BTreeSet::new(),
+            news: BTreeSet::new(),
             seen: BTreeMap::new(),
             cursor: Cursor::default(),
             hits: Counters::default(),

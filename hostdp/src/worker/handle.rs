@@ -79,7 +79,7 @@ impl WorkerHandle {
         self.send(Command::RemovePort { id, reply })
     }
 
-    /// Statistics of all megaflows, in parts.
+    /// Statistics of the megaflows that packets hit since the last call, in parts.
     pub fn stats(&self, parts: Parts<(Ufid, Stats)>) -> Result<(), WorkerGone> {
         self.send(Command::Stats(parts))
     }

@@ -71,9 +71,11 @@ impl Task {
                 Some(Task::Resolve(answers))
             }
             Task::Stats { cursor, mut parts } => {
-                let mut found = Vec::with_capacity(SLOTS);
-                let next = datapath.table().stats_slice(cursor, SLOTS, &mut found);
-                parts.send(found, next.is_none());
+                let mut found = Vec::new();
+                let next = datapath.table().news_slice(cursor, SLOTS, &mut found);
+                if !found.is_empty() || next.is_none() {
+                    parts.send(found, next.is_none());
+                }
                 next.map(|cursor| Task::Stats { cursor, parts })
             }
             Task::Dump { cursor, mut found, reply } => {

@@ -82,6 +82,7 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     assert_eq!(wait_for(&peers[1]), frame);
 
     let stats = wait_for_stats(read_stats(&worker));
+    assert_eq!(wait_for_stats(read_stats(&worker)), [], "nothing was hit since then");
     assert_eq!((stats[0].0, stats[0].1.counters.packets), (flow.ufid, 2));
     let (reply, answer) = unbounded();
     worker.handle().dump(Reply::to(reply)).unwrap();
@@ -124,7 +125,8 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
     let install = |port| Op::Install { flow: flow(port), generation: Generation(1) };
     let (reply, applied) = unbounded();
     worker.handle().apply((1..=MANY).map(install).collect(), Reply::to(reply.clone())).unwrap();
-    let stats = read_stats(&worker);
+    let (done, between) = unbounded();
+    worker.handle().dump(Reply::to(done)).unwrap();
     let remove = (1..=MANY).map(|port| Op::Remove { ufid: flow(port).ufid }).collect();
     worker.handle().apply(remove, Reply::to(reply)).unwrap();
     let (done, dump) = unbounded();
@@ -139,7 +141,7 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
     }
     assert!(forwarded > 0);
     let all = MANY as usize;
-    assert_eq!(wait_for_stats(stats).len(), all);
+    assert_eq!(between.recv_timeout(PATIENCE).unwrap().len(), all);
     assert_eq!(dump.recv_timeout(PATIENCE).unwrap().len(), 0);
     for _ in 0..2 {
         let done = applied.recv_timeout(PATIENCE).unwrap();
