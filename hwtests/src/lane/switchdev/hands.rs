@@ -16,7 +16,7 @@ const FLOWS: &str = "/run/megaflow-test.flows";
 /// An operator's megaflows under each of four masks, that no packet hits.
 const EACH: u32 = 50;
 /// How often a rule is hurt until an audit meets that.
-const TRIES: u32 = 20;
+const TRIES: u32 = 60;
 
 pub(super) fn run(checks: &mut Checks) {
     let mut running = Running::default();
@@ -170,8 +170,10 @@ fn audited(
         let filter = filter_of(&flow)?;
         let is_named = thread::scope(|scope| {
             let hand = scope.spawn(|| hurt(&filter));
-            let mut is_named = false;
-            while !is_named && !hand.is_finished() {
+            let (mut is_named, mut is_hurt) = (false, false);
+            // The last audit begins when the rule is hurt already.
+            while !is_named && !is_hurt {
+                is_hurt = hand.is_finished();
                 said = audit()?;
                 let mut lines = said.lines();
                 is_named = lines.any(|line| line.contains(&flow.ufid) && line.contains(words));
