@@ -1,4 +1,5 @@
 //! Time: the only file of the workspace that reads the system's clocks.
+#![allow(clippy::disallowed_types, reason = "this is the file that may")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,6 @@ enum Source {
 impl Clock {
     /// Returns a clock that starts now and follows the system's time.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "this is the file that may")]
     pub fn start() -> Clock {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Clock { source: Source::System(Instant::now()), epoch: epoch.as_secs_f64() }
@@ -30,12 +30,17 @@ impl Clock {
 
     /// Returns the time since the clock's start.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "this is the file that may")]
     pub fn now(&self) -> Moment {
         match &self.source {
             Source::System(start) => Moment::default() + start.elapsed(),
             Source::Manual(now) => Moment(now.load(Ordering::SeqCst)),
         }
+    }
+
+    /// Returns the time since the clock's start: the clock as a stop watch.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.now().since(Moment::default())
     }
 
     /// Returns the seconds from 1970 to the clock's start.
@@ -75,6 +80,7 @@ mod tests {
         assert_eq!((clock.now(), clock.clone().now()), (Moment(0), Moment(0)));
         time.pass(Duration::from_micros(3));
         assert_eq!((clock.now(), clock.epoch()), (Moment(3000), 0.0));
+        assert_eq!(clock.elapsed(), Duration::from_micros(3));
         time.pass(Duration::MAX);
         assert_eq!(clock.now(), Moment(u64::MAX), "and stays there");
     }

@@ -16,10 +16,9 @@ mod lab;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use flow::{Action, Field, Generation, Key, Mask, Moment, Op};
+use flow::{Action, Clock, Field, Generation, Key, Mask, Op};
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
 use hostdp::port::{Batch, LinkState, Port, TxReport};
@@ -88,9 +87,8 @@ fn a_worker_wakes_for_packets() {
     let Some(stage) = Stage::new() else { return };
     stage.run(|stage| {
         let (datapath, client, server) = two_hosts(stage);
-        let start = Instant::now();
-        let clock = Arc::new(move || Moment(start.elapsed().as_nanos() as u64));
-        let worker = hostdp::worker::spawn(datapath, clock, None).unwrap();
+        let clock = Clock::start();
+        let worker = hostdp::worker::spawn(datapath, clock.clone(), None).unwrap();
         let echo = server.run(|| {
             let socket = UdpSocket::bind("10.9.0.2:5005").unwrap();
             let mut buffer = [0; 100];
@@ -109,7 +107,7 @@ fn a_worker_wakes_for_packets() {
                 .map(|n| {
                     // Far enough apart that the worker sleeps in between.
                     std::thread::sleep(Duration::from_millis(3));
-                    let start = Instant::now();
+                    let clock = Clock::start();
                     lab::retry(|| {
                         socket.send_to(&[n], "10.9.0.2:5005")?;
                         let mut answer = [0; 100];
@@ -117,7 +115,7 @@ fn a_worker_wakes_for_packets() {
                         while socket.recv(&mut answer)? != 1 || answer[0] != n {}
                         std::io::Result::Ok(())
                     });
-                    start.elapsed()
+                    clock.elapsed()
                 })
                 .collect();
             socket.send_to(b"end", "10.9.0.2:5005").unwrap();
@@ -126,7 +124,7 @@ fn a_worker_wakes_for_packets() {
         });
         let mut upcalls = 0;
         while !(times.is_finished() && echo.is_finished()) {
-            assert!(start.elapsed() < PATIENCE);
+            assert!(clock.elapsed() < PATIENCE);
             let event = worker.events().recv_timeout(Duration::from_millis(10));
             let Ok(Event::Upcalls(batch)) = event else { continue };
             for upcall in batch {
@@ -478,8 +476,8 @@ fn wait_up(port: &mut SystemPort) {
 /// own time.
 fn receive(port: &mut dyn Port, last: u8, count: usize) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    let start = Instant::now();
-    while start.elapsed() < if all.len() < count { PATIENCE } else { Duration::from_millis(20) } {
+    let clock = Clock::start();
+    while clock.elapsed() < if all.len() < count { PATIENCE } else { Duration::from_millis(20) } {
         let mut batch = Batch::new();
         port.receive(&mut batch);
         let frames = batch.frames().iter().map(|frame| frame.packet.bytes().to_vec());
@@ -491,8 +489,8 @@ fn receive(port: &mut dyn Port, last: u8, count: usize) -> Vec<Vec<u8>> {
 }
 
 fn receive_where(port: &mut dyn Port, wanted: impl Fn(&Key) -> bool) -> Vec<u8> {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
+    let clock = Clock::start();
+    while clock.elapsed() < PATIENCE {
         let mut batch = Batch::new();
         port.receive(&mut batch);
         for frame in batch.frames() {

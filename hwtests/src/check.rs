@@ -1,7 +1,8 @@
 //! The check framework: named checks, one line each, a numbered result line at the end.
 
 use std::fmt;
-use std::time::Instant;
+
+use flow::Clock;
 
 /// Why a check, or the work towards one, failed: text for a person.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ pub(crate) fn contains(text: &str, part: &str) -> Outcome {
 pub(crate) struct Checks {
     lane: &'static str,
     evidence: fn() -> String,
-    began: Instant,
+    clock: Clock,
     passed: u32,
     failed: u32,
 }
@@ -63,15 +64,15 @@ impl Checks {
     /// `evidence` is called after a failure and shows what an operator would look at then.
     pub(crate) fn new(lane: &'static str, evidence: fn() -> String) -> Self {
         println!("running {lane}");
-        Self { lane, evidence, began: Instant::now(), passed: 0, failed: 0 }
+        Self { lane, evidence, clock: Clock::start(), passed: 0, failed: 0 }
     }
 
     /// Runs one check. A failure is printed and counted, and the lane goes on.
     pub(crate) fn check(&mut self, name: &str, body: impl FnOnce() -> Outcome) {
-        let began = Instant::now();
+        let clock = Clock::start();
         let result = body();
         let number = self.passed + self.failed + 1;
-        let took = began.elapsed().as_millis();
+        let took = clock.elapsed().as_millis();
         match result {
             Ok(()) => {
                 self.passed += 1;
@@ -89,7 +90,7 @@ impl Checks {
 
     /// Prints the lane's line. Returns whether the lane passed: no check failed and one passed.
     pub(crate) fn finish(self) -> bool {
-        let seconds = self.began.elapsed().as_secs_f64();
+        let seconds = self.clock.elapsed().as_secs_f64();
         println!(
             "{LANE_LINE}{}: {} passed, {} failed, {seconds:.1} s",
             self.lane, self.passed, self.failed

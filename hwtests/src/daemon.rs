@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use megaflow::control::view::{Explained, Flow, State};
 use serde_json::Value;
 
@@ -39,7 +40,7 @@ impl Daemon {
             .spawn()
             .context("starting megaflow")?;
         let mut daemon = Daemon { child };
-        let began = Instant::now();
+        let began = Clock::start();
         while daemon.ask("version", &[]).is_err() {
             if let Some(status) = daemon.child.try_wait().context("waiting for megaflow")? {
                 return Err(Failure::new(format!("megaflow run: {status}\n{}", log_text())));

@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType};
 
@@ -139,7 +140,7 @@ pub(crate) fn wait_for(
     limit: Duration,
     mut ask: impl FnMut() -> Outcome<bool>,
 ) -> Outcome {
-    let began = Instant::now();
+    let began = Clock::start();
     while !ask()? {
         if began.elapsed() > limit {
             return Err(Failure::new(format!("{what}: not within {limit:?}")));

@@ -8,7 +8,9 @@ mod vm;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use flow::Clock;
 
 use crate::check::{Context, Failure, LaneLine, Outcome};
 use crate::lane::{Binary, Lane};
@@ -39,7 +41,7 @@ pub(crate) fn run(lanes: &[&'static Lane]) -> ExitCode {
 }
 
 fn run_all(lanes: &[&'static Lane]) -> Outcome<bool> {
-    let began = Instant::now();
+    let began = Clock::start();
     let binaries = Binaries::find(lanes)?;
     let lab = Lab::prepare()?;
     println!("lab: ready in {:.1} s: {}", began.elapsed().as_secs_f64(), lab.dir().display());

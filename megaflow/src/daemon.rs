@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{Client, PortId, Provider};
@@ -237,8 +236,7 @@ fn open_port(
         }
         PortKind::Pcap { input, output } => {
             let (input, output) = (input.as_deref(), output.as_deref());
-            let clock = clock.clone();
-            let opened = PcapPort::open(name, input, output, Arc::new(move || clock.now()));
+            let opened = PcapPort::open(name, input, output, clock.clone());
             Box::new(opened.map_err(io::Error::other)?)
         }
         PortKind::Fpga { .. } => {

@@ -113,7 +113,8 @@ impl Listeners {
 mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
-    use std::time::Instant;
+
+    use flow::Clock;
 
     use super::*;
     use crate::control::log::Log;
@@ -134,9 +135,9 @@ mod tests {
         // The engine takes the client's question and that of the rates, and answers neither.
         let questions: Vec<Ask> =
             (0..2).map(|_| engine.recv_timeout(Duration::from_secs(4)).unwrap()).collect();
-        let before = Instant::now();
+        let clock = Clock::start();
         listeners.stop();
-        assert!(before.elapsed() < Duration::from_secs(5), "stopped after {:?}", before.elapsed());
+        assert!(clock.elapsed() < Duration::from_secs(5), "stopped after {:?}", clock.elapsed());
         drop(questions);
     }
 }

@@ -7,10 +7,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flow::packet::{self, Packet};
-use flow::{Action, Counters, VLAN_PRESENT};
+use flow::{Action, Clock, Counters, Moment, VLAN_PRESENT};
 use hostdp::drops::DropReason;
 use hostdp::port::fpga::{Plug, Seen};
 use hostdp::port::{Batch, LinkState, Port, TxReport};
@@ -58,7 +58,8 @@ pub struct PortWire {
     to_send: Vec<Vec<Packet>>,
     /// Frames that the interfaces lost, or could not give whole, since the card last asked.
     lost: Counters,
-    checked: Instant,
+    checked: Moment,
+    clock: Clock,
 }
 
 /// Bytes of a VLAN tag.
@@ -87,7 +88,8 @@ impl PortWire {
             received: VecDeque::new(),
             current: None,
             lost: Counters::default(),
-            checked: Instant::now(),
+            checked: Moment::default(),
+            clock: Clock::start(),
         };
         wire.tell();
         Ok((wire, handle))
@@ -104,9 +106,10 @@ impl PortWire {
     }
 
     fn poll(&mut self) {
-        let is_due = self.checked.elapsed() >= CHECK;
+        let now = self.clock.now();
+        let is_due = now.since(self.checked) >= CHECK;
         if is_due {
-            self.checked = Instant::now();
+            self.checked = now;
         }
         for lane in &mut self.lanes {
             if is_due {

@@ -9,7 +9,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use flow::Clock;
 
 use common::daemon::{Daemon, Folder};
 use common::net::{Lan, Namespace, RIGHT};
@@ -331,7 +333,7 @@ impl Hostile<'_> {
     /// Checks that a normal client is served meanwhile.
     #[track_caller]
     fn check(&self, what: &str) {
-        let begin = Instant::now();
+        let begin = Clock::start();
         assert!(self.daemon.appctl(&["dpctl/show"]).starts_with("megaflow@br0:\n"), "{what}");
         assert_eq!(self.daemon.appctl(&["dpctl/dump-flows"]).lines().count(), FLOWS, "{what}");
         let took = begin.elapsed();

@@ -6,8 +6,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use serde_json::Value;
 
 const CAPTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/mixed.pcap");
@@ -245,9 +246,9 @@ fn spawn(config: &Path) -> Child {
 }
 
 fn wait_for(what: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let clock = Clock::start();
     while !what() {
-        assert!(Instant::now() < deadline, "it did not happen within 20 s");
+        assert!(clock.elapsed() < Duration::from_secs(20), "it did not happen within 20 s");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

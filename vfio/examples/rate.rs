@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use flow::{Clock, Generation, Key, Match, Megaflow, Op, PortId, Provider};
 use vfio::{CardCapabilities, Config, Embedded, MemoryWire, Wire};
@@ -34,18 +33,18 @@ fn main() {
     let many: Vec<Op> =
         (0..100_000).map(|n| Op::Install { flow: flow(n), generation: Generation(1) }).collect();
     let mut done = Vec::new();
-    let start = Instant::now();
+    let clock = Clock::start();
     many.chunks(1024).for_each(|ops| provider.apply(ops, &mut done));
-    report("install", many.len(), start);
+    report("install", many.len(), &clock);
     assert!(done.iter().all(|completion| completion.result.is_ok()));
     let mut stats = Vec::new();
-    let start = Instant::now();
+    let clock = Clock::start();
     provider.stats(&mut stats).unwrap();
-    report("statistics of entries", stats.len(), start);
+    report("statistics of entries", stats.len(), &clock);
     let mut dump = Vec::new();
-    let start = Instant::now();
+    let clock = Clock::start();
     provider.dump(&mut dump).unwrap();
-    report("dump of entries", dump.len(), start);
+    report("dump of entries", dump.len(), &clock);
 
     let frames: Vec<Vec<u8>> = (0..FLOWS)
         .map(|n| {
@@ -57,7 +56,7 @@ fn main() {
             frame
         })
         .collect();
-    let start = Instant::now();
+    let clock = Clock::start();
     for frame in frames.iter().cycle().take(FRAMES as usize) {
         while !left.transmit(frame).unwrap() {
             std::thread::yield_now();
@@ -67,19 +66,19 @@ fn main() {
     while out < FRAMES {
         out += u32::from(right.wait(std::time::Duration::from_secs(1)).is_some());
     }
-    report("frames of 60 bytes", FRAMES as usize, start);
+    report("frames of 60 bytes", FRAMES as usize, &clock);
 
     let removals: Vec<Op> =
         many.iter().map(|install| Op::Remove { ufid: install.ufid() }).collect();
     done.clear();
-    let start = Instant::now();
+    let clock = Clock::start();
     removals.chunks(1024).for_each(|ops| provider.apply(ops, &mut done));
-    report("remove", removals.len(), start);
+    report("remove", removals.len(), &clock);
     let hits: u64 = done.iter().map(|c| c.result.as_ref().unwrap().counters.packets).sum();
     assert_eq!(hits, u64::from(FRAMES), "every frame is in a final counter");
 }
 
-fn report(what: &str, count: usize, start: Instant) {
-    let seconds = start.elapsed().as_secs_f64();
+fn report(what: &str, count: usize, clock: &Clock) {
+    let seconds = clock.elapsed().as_secs_f64();
     println!("{what}: {count} in {:.1} ms, {:.0} a second", seconds * 1e3, count as f64 / seconds);
 }

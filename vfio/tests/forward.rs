@@ -4,11 +4,11 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Rig, ethernet, flow, ipv4, udp, udp_frame};
 use flow::exception::{CardPort, MissDescriptor, MissReason};
-use flow::{Counters, Generation, Op, Provider, ProviderError, RecircId};
+use flow::{Clock, Counters, Generation, Op, Provider, ProviderError, RecircId};
 use vfio::model::DropReason;
 use vfio::{CardCapabilities, RingPort};
 
@@ -27,7 +27,7 @@ fn labelled() -> (Vec<u8>, Vec<u8>) {
 
 /// Waits until a ring gives that many packets.
 fn take(port: &mut RingPort, count: usize) -> Vec<(MissDescriptor, Vec<u8>)> {
-    let start = Instant::now();
+    let start = Clock::start();
     let mut found = Vec::new();
     while found.len() < count {
         let mut sink = |miss: MissDescriptor, frame: &[u8]| found.push((miss, frame.to_vec()));
@@ -218,7 +218,7 @@ fn a_second_driver_on_the_same_card_starts_clean() {
     let dma = std::sync::Arc::new(vfio::sys::LocalDma::default());
     let wires: Vec<Box<dyn vfio::Wire>> = vec![Box::new(near)];
     let caps = CardCapabilities::default();
-    let (vectors, clock) = (std::sync::Arc::default(), flow::Clock::start());
+    let (vectors, clock) = (std::sync::Arc::default(), Clock::start());
     let card = vfio::ModelCard::spawn(caps, wires, dma.clone(), vectors, clock.clone());
     let mut card = card.unwrap();
     for life in 0..3 {
@@ -266,7 +266,7 @@ fn a_dma_error_halts_the_card_and_the_driver_says_so() {
     rig.send(0, &ethernet(1, 2, 0x806, &[0; 28]));
     rig.settle(1);
     let mut gone = rig.provider.events();
-    let start = Instant::now();
+    let start = Clock::start();
     while gone.is_empty() && start.elapsed() < Duration::from_secs(2) {
         std::thread::sleep(Duration::from_millis(1));
         gone = rig.provider.events();

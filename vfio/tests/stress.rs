@@ -7,11 +7,11 @@ mod common;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{FIRST_PORT, Rig, flow, udp_frame};
 use flow::exception::CardPort;
-use flow::{Counters, Generation, Op, Provider, Ufid};
+use flow::{Clock, Counters, Generation, Op, Provider, Ufid};
 use vfio::CardCapabilities;
 
 const DESTINATIONS: u8 = 40;
@@ -103,7 +103,7 @@ fn churn(rig: &mut Rig) -> HashMap<(u128, u32), Counters> {
     let mut finals = HashMap::new();
     let mut live: HashMap<Ufid, u32> = HashMap::new();
     let mut generation = 0;
-    let start = Instant::now();
+    let start = Clock::start();
     let mut step = 0u64;
     loop {
         let over = start.elapsed() > TIME;

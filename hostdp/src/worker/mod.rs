@@ -24,7 +24,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use flow::{Moment, PortId};
+use flow::{Clock, Moment, PortId};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -37,9 +37,6 @@ use wake::Wake;
 
 pub use handle::{WorkerGone, WorkerHandle};
 pub use reply::{Parts, Reply};
-
-/// A function that returns the time.
-pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// A message from a worker that nobody asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -165,10 +162,10 @@ const SLICE: Duration = Duration::from_micros(200);
 impl Loop {
     fn run(mut self) -> Datapath {
         loop {
-            let now = (self.clock)();
+            let now = self.clock.now();
             let Some(is_busy) = self.carry_out_commands(now) else { return self.datapath };
             let received = self.datapath.poll(now);
-            let polled = (self.clock)();
+            let polled = self.clock.now();
             if self.checked_at.is_none_or(|at| now.since(at) >= CHECK) {
                 self.checked_at = Some(now);
                 self.datapath.check(now);
@@ -208,7 +205,7 @@ impl Loop {
 
     /// Counts the step that began at this moment; returns the moment at which it ended.
     fn stepped(&mut self, begun: Moment) -> Moment {
-        let now = (self.clock)();
+        let now = self.clock.now();
         self.datapath.stepped(now.since(begun));
         now
     }

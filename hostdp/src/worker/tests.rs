@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, Stats, Ufid};
 
 use super::*;
@@ -10,13 +8,8 @@ use crate::upcall::{Resolution, UpcallId, UpcallLimits};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn clock() -> Clock {
-    let start = Instant::now();
-    Arc::new(move || Moment(start.elapsed().as_nanos() as u64))
-}
-
 fn start(config: Config, ports: u32) -> (Worker, Vec<MemoryPeer>) {
-    let worker = spawn(Datapath::new(config), clock(), Some(0)).unwrap();
+    let worker = spawn(Datapath::new(config), Clock::start(), Some(0)).unwrap();
     let mut peers = Vec::new();
     for n in 1..=ports {
         let (port, peer) = memory::open(&format!("m{n}"), 1024).unwrap();
@@ -48,8 +41,8 @@ fn snapshot(worker: &Worker) -> Box<Snapshot> {
 }
 
 fn wait_for(peer: &MemoryPeer) -> Vec<u8> {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
+    let clock = Clock::start();
+    while clock.elapsed() < PATIENCE {
         if let Some(packet) = peer.receive() {
             return packet.bytes().to_vec();
         }
@@ -257,7 +250,7 @@ fn cpu_of(worker: &Worker) -> u64 {
 #[test]
 fn a_core_that_is_not_there_is_an_error() {
     for core in [1000, 1 << 20] {
-        let error = spawn(Datapath::new(Config::default()), clock(), Some(core));
+        let error = spawn(Datapath::new(Config::default()), Clock::start(), Some(core));
         let text = error.err().expect("an error").to_string();
         assert!(text.starts_with(&format!("workers: can't run on core {core}: ")), "{text}");
     }

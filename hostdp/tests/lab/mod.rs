@@ -4,9 +4,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use flow::{Action, Generation, Key, Mask, Match, Megaflow, Moment, Op, Provider};
+use flow::{Action, Clock, Generation, Key, Mask, Match, Megaflow, Op, Provider};
 use hostdp::Datapath;
 use nix::sched::{CloneFlags, unshare};
 
@@ -27,11 +27,11 @@ pub(crate) fn index(name: &str) -> u32 {
 
 /// Tries until it works: links and routes need a moment.
 pub(crate) fn retry<T, E: std::fmt::Debug>(mut what: impl FnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let clock = Clock::start();
     loop {
         match what() {
             Ok(value) => return value,
-            Err(error) if Instant::now() > deadline => panic!("{error:?}"),
+            Err(error) if clock.elapsed() > PATIENCE => panic!("{error:?}"),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
@@ -133,18 +133,18 @@ impl Host {
 
 /// Forwards until it is done.
 pub(crate) fn until(datapath: &mut Datapath, is_done: impl Fn() -> bool) {
-    let start = Instant::now();
-    let mut checked = start;
+    let clock = Clock::start();
+    let mut checked = clock.now();
     while !is_done() {
         assert!(
-            start.elapsed() < PATIENCE,
+            clock.elapsed() < PATIENCE,
             "not done within {PATIENCE:?}: {:#?}",
             datapath.snapshot()
         );
-        let now = Moment(u64::try_from(start.elapsed().as_nanos()).unwrap());
-        if checked.elapsed() > Duration::from_millis(200) {
+        let now = clock.now();
+        if now.since(checked) > Duration::from_millis(200) {
             datapath.check(now);
-            checked = Instant::now();
+            checked = now;
         }
         if datapath.poll(now) == 0 {
             std::thread::sleep(Duration::from_micros(200));

@@ -5,7 +5,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use flow::Clock;
 
 use super::hosts::{Hosts, address};
 use crate::check::{Context, Failure, Outcome};
@@ -110,7 +112,7 @@ pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<Ru
         stream.set_write_timeout(Some(PATIENCE)).context("a time limit")?;
         keep(&stream, &connected)?;
         let block = stream::block();
-        let (mut sent, begin) = (0, Instant::now());
+        let (mut sent, begin) = (0, Clock::start());
         while begin.elapsed() < time {
             stream.write_all(&block).context("sending")?;
             sent += block.len() as u64;

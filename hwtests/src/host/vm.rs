@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use flow::Clock;
 
 use super::card::Sockets;
 use super::lab::Lab;
@@ -80,7 +82,7 @@ impl Vm<'_> {
     /// Boots, calls `on_line` with each line of the console, and waits for the end or the limit.
     pub(super) fn run(&self, mut on_line: impl FnMut(&str)) -> Outcome<End> {
         let mut log = File::create(self.log).context(self.log.display())?;
-        let began = Instant::now();
+        let began = Clock::start();
         let mut qemu = Qemu::start(self)?;
         loop {
             let left = self.limit.saturating_sub(began.elapsed());
@@ -255,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_hangs_is_stopped_at_the_limit() {
-        let began = Instant::now();
+        let began = Clock::start();
         let (end, lines) = run_script("echo up; exec sleep 60", Duration::from_millis(300));
         assert!(began.elapsed() < Duration::from_secs(20));
         assert_eq!(lines, ["up"]);

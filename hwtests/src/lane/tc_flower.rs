@@ -10,11 +10,11 @@ mod netdevsim;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flow::reference::{self, Effect};
 use flow::{
-    Completion, Counters, Dumped, Generation, Key, Megaflow, Moment, Op, PortId, Provider as _,
+    Clock, Completion, Counters, Dumped, Generation, Key, Megaflow, Op, PortId, Provider as _,
     ProviderError, Stats, Ufid, odp, packet,
 };
 use tc_flower::{DeviceSelector, TcOptions, TcProvider};
@@ -92,9 +92,9 @@ fn open_ports(ports: &[(u32, &str)], switch_id: &str, options: TcOptions) -> Out
         (PortId(*port), DeviceSelector::Port { switch_id: switch_id.to_owned(), phys_port_name })
     };
     let ports: Vec<_> = ports.iter().map(select).collect();
-    let began = Instant::now();
-    let clock = move || Moment(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
-    TcProvider::open_with(&ports, Box::new(clock), options).context("opening the provider")
+    let clock = Clock::start();
+    TcProvider::open_with(&ports, Box::new(move || clock.now()), options)
+        .context("opening the provider")
 }
 
 /// A megaflow from port 1.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use serde::Serialize;
 
 use super::client::Daemon;
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn look(args: &Args) -> Result<Look, super::Failure> {
     let read = || args.daemon.data::<Vec<Flow>>("offload/flows", &[]);
-    let start = Instant::now();
+    let start = Clock::start();
     let before: BTreeMap<String, Flow> =
         read()?.into_iter().map(|flow| (flow.ufid.clone(), flow)).collect();
     std::thread::sleep(Duration::from_secs(args.seconds));

@@ -26,8 +26,9 @@ pub mod view;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::{Clock, Moment};
 use tokio::net::UnixListener;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::MissedTickBehavior;
@@ -97,7 +98,7 @@ impl ControlServer {
         let ControlSocket { address, listener } = socket;
         let fault = |error| StartError::new(address.bound(), "can't be served", error);
         let listener = UnixListener::from_std(listener).map_err(fault)?;
-        let clients = Clients::default();
+        let clients = Clients { table: Arc::default(), clock: Clock::start() };
         let context = Arc::new(context);
         let sampling = tokio::spawn(sample(context.clone()));
         let accepting = tokio::spawn(accept(listener, context, clients.clone()));
@@ -114,8 +115,8 @@ impl ControlServer {
     pub async fn stop(self) {
         self.accepting.abort();
         self.sampling.abort();
-        let end = Instant::now() + GRACE;
-        while self.clients.lock().values().any(|client| client.busy) && Instant::now() < end {
+        let clock = Clock::start();
+        while self.clients.lock().values().any(|client| client.busy) && clock.elapsed() < GRACE {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -132,13 +133,13 @@ impl Drop for ControlServer {
 /// Reads the events' counters for their rates. If the engine does not answer, it is asked again
 /// in the next slot; the counters still include what happened meanwhile.
 async fn sample(context: Arc<Context>) {
-    let start = Instant::now();
+    let clock = Clock::start();
     let mut slots = tokio::time::interval(rates::SLOT);
     slots.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         slots.tick().await;
-        let context = context.clone();
-        let read = move || methods::sample(&context, start.elapsed());
+        let (context, clock) = (context.clone(), clock.clone());
+        let read = move || methods::sample(&context, clock.elapsed());
         if let Ok(Err(error)) = tokio::task::spawn_blocking(read).await {
             tracing::debug!(error, "the events' counters can't be read");
         }
@@ -156,7 +157,7 @@ async fn accept(listener: UnixListener, context: Arc<Context>, clients: Clients)
                 let mut table = clients.lock();
                 let task = tokio::spawn(client::serve(stream, context.clone(), presence));
                 let task = task.abort_handle();
-                table.insert(number, Client { task, since: Instant::now(), busy: false });
+                table.insert(number, Client { task, since: clients.clock.now(), busy: false });
             }
             // The process is out of file descriptors; clients that leave will free some.
             Err(error) => {
@@ -169,20 +170,23 @@ async fn accept(listener: UnixListener, context: Arc<Context>, clients: Clients)
 }
 
 /// The clients that are connected.
-#[derive(Clone, Default)]
-struct Clients(Arc<Mutex<HashMap<u64, Client>>>);
+#[derive(Clone)]
+struct Clients {
+    table: Arc<Mutex<HashMap<u64, Client>>>,
+    clock: Clock,
+}
 
 struct Client {
     task: AbortHandle,
     /// The time at which the client began to wait or to work.
-    since: Instant,
+    since: Moment,
     /// True if a request of the client is being carried out or answered.
     busy: bool,
 }
 
 impl Clients {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make_room(&self) {
@@ -205,9 +209,10 @@ struct Presence {
 
 impl Presence {
     fn set_busy(&self, busy: bool) {
+        let now = self.clients.clock.now();
         if let Some(client) = self.clients.lock().get_mut(&self.number) {
             client.busy = busy;
-            client.since = Instant::now();
+            client.since = now;
         }
     }
 }

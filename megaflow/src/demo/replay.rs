@@ -3,8 +3,9 @@
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use hostdp::port::pcap::{self, PcapError, Reader};
 use vfio::{MemoryWire, Wire};
 
@@ -58,7 +59,7 @@ impl Player {
     /// Starts a replay on its end of a wire. Frames that the card sends there are thrown away.
     pub(super) fn start(mut wire: MemoryWire, frames: Vec<Timed>) -> io::Result<Player> {
         let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(move || {
-            let start = Instant::now();
+            let start = Clock::start();
             let count = frames.len();
             for (at, frame) in frames {
                 std::thread::sleep(at.saturating_sub(start.elapsed()));

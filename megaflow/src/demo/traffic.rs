@@ -3,8 +3,9 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::namespace::Namespace;
@@ -23,10 +24,10 @@ pub(super) fn ping(from: &Namespace, to: IpAddr, answers: u16) -> io::Result<u16
         let mut socket = Socket::new(domain, Type::RAW, Some(protocol))?;
         socket.connect(&SocketAddr::new(to, 0).into())?;
         socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-        let end = Instant::now() + PATIENCE;
+        let clock = Clock::start();
         let mut sequence = 0;
         while sequence < answers {
-            if Instant::now() > end {
+            if clock.elapsed() > PATIENCE {
                 let text = format!("{to} answered {sequence} of {answers} pings");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
@@ -111,9 +112,9 @@ pub(super) fn tcp(
         let mut stream = TcpStream::connect_timeout(&SocketAddr::new(to, TCP_PORT), PATIENCE)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let block: Vec<u8> = (0..1 << 16).map(pattern).collect();
-        let end = Instant::now() + time;
+        let clock = Clock::start();
         let mut total = 0_u64;
-        while Instant::now() < end {
+        while clock.elapsed() < time {
             stream.write_all(&block)?;
             total += block.len() as u64;
         }
@@ -172,9 +173,9 @@ pub(super) fn udp(
         socket.connect(SocketAddr::new(to, UDP_PORT))?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let mut buffer = [0; 2048];
-        let end = Instant::now() + PATIENCE;
+        let clock = Clock::start();
         let mut back = 0;
-        while back < datagrams && Instant::now() < end {
+        while back < datagrams && clock.elapsed() < PATIENCE {
             let size = usize::try_from(64 + back % 1300).unwrap_or(64);
             socket.send(&vec![back.to_le_bytes()[0]; size])?;
             match socket.recv(&mut buffer) {

@@ -1,7 +1,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -134,7 +135,7 @@ fn half_open_and_garbage_connections_stall_nobody() {
             stream
         })
         .collect();
-    let start = Instant::now();
+    let start = Clock::start();
     assert_eq!(lab.get("/healthz").0, 200);
     assert!(start.elapsed() < Duration::from_secs(3));
     drop(half);

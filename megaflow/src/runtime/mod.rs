@@ -15,7 +15,6 @@ mod witness;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -75,9 +74,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
     let (news, heard) = unbounded();
     let clock = parts.clock;
     let ports = Ports::of(&parts.datapath);
-    let of_host = clock.clone();
-    let worker =
-        hostdp::worker::spawn(parts.datapath, Arc::new(move || of_host.now()), parts.core)?;
+    let worker = hostdp::worker::spawn(parts.datapath, clock.clone(), parts.core)?;
     let mut providers = Vec::new();
     for (index, provider) in parts.providers.into_iter().enumerate() {
         let id = ProviderId(index);

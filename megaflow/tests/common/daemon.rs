@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
 
+use flow::Clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -127,12 +127,12 @@ impl Daemon {
     /// Waits for the daemon's end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
+        let clock = Clock::start();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < end, "the daemon does not end: {}", self.log());
+            assert!(clock.elapsed() < PATIENCE, "the daemon does not end: {}", self.log());
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }

@@ -16,7 +16,9 @@ pub(crate) mod pcap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use flow::Clock;
 
 /// The binary under test.
 pub(crate) const MEGAFLOW: &str = env!("CARGO_BIN_EXE_megaflow");
@@ -94,9 +96,9 @@ pub(crate) fn answers(command: &mut Command, input: &[u8]) -> String {
 /// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let clock = Clock::start();
     while !is_so() {
-        assert!(Instant::now() < end, "within {} s: {what}", PATIENCE.as_secs());
+        assert!(clock.elapsed() < PATIENCE, "within {} s: {what}", PATIENCE.as_secs());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flow::{
     Clock, Completion, Generation, Megaflow, Op, PortId, Provider, ProviderError, Stats, Ufid,
@@ -77,7 +77,7 @@ impl Rig {
 
     /// Waits until the card has seen that many frames on all wires together.
     pub(crate) fn settle(&self, frames: u64) {
-        let start = Instant::now();
+        let start = Clock::start();
         loop {
             let ports = self.card.ledger().ports();
             if ports.iter().map(|port| port.rx.packets).sum::<u64>() >= frames {

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test helpers")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use vfio::sys::{Bar, DmaSource, LocalDma, Region};
 use vfio::{CardCapabilities, MemoryWire, ModelCard, Wire};
 
@@ -31,7 +32,7 @@ impl Bench {
         let (near0, far0) = MemoryWire::pair(64).unwrap();
         let (near1, far1) = MemoryWire::pair(64).unwrap();
         let wires: Vec<Box<dyn Wire>> = vec![Box::new(near0), Box::new(near1)];
-        let card = ModelCard::spawn(caps, wires, dma.clone(), Arc::default(), flow::Clock::start());
+        let card = ModelCard::spawn(caps, wires, dma.clone(), Arc::default(), Clock::start());
         let card = card.unwrap();
         let arena = dma.arena(1 << 20).unwrap();
         let bar: Arc<dyn Bar> = card.registers();
@@ -85,7 +86,7 @@ impl Host {
     }
 
     pub(crate) fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let start = Instant::now();
+        let start = Clock::start();
         while !done() {
             assert!(start.elapsed() < Duration::from_secs(2), "{what}");
             std::thread::sleep(Duration::from_micros(100));

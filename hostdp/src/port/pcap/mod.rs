@@ -10,9 +10,8 @@ use std::io::{self, BufReader, BufWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use flow::Moment;
+use flow::Clock;
 use flow::packet::Packet;
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -44,9 +43,6 @@ pub fn create(path: &Path) -> io::Result<Output> {
 
 /// To be read and written by the owner.
 const OWNER: u32 = 0o600;
-
-/// A function that returns the time.
-pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// A port over capture files. It receives each frame of its input once, as fast as the worker asks,
 /// and writes each frame that it sends with the clock's time.
@@ -142,7 +138,7 @@ impl Port for PcapPort {
     }
 
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
-        let time = (self.clock)().0;
+        let time = self.clock.now().0;
         let mut written = Vec::new();
         for frame in frames.drain(..) {
             match &mut self.output {

@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use flow::ManualTime;
+
 use super::*;
 
 /// A capture of one frame, with the given magic number and byte order.
@@ -85,7 +89,9 @@ fn the_port_replays_its_input_and_keeps_its_output() {
     }
     bytes.extend([1, 2, 3]);
     std::fs::write(&input, &bytes).unwrap();
-    let clock: Clock = Arc::new(|| Moment(42));
+    let time = ManualTime::default();
+    time.pass(Duration::from_nanos(42));
+    let clock = time.clock();
     let mut port = PcapPort::open("p", Some(&input), Some(&output), clock.clone()).unwrap();
     let mut counts = Vec::new();
     for _ in 0..3 {

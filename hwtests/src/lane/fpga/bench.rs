@@ -5,9 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use flow::Counters;
+use flow::{Clock, Counters};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn line(&mut self) -> Outcome<String> {
-        let begin = Instant::now();
+        let begin = Clock::start();
         loop {
             if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.received.drain(..=end).collect();
@@ -105,7 +105,7 @@ impl Bench {
     /// kernels send at any time, are not counted.
     pub(super) fn frames(&mut self, wire: u8, count: usize) -> Outcome<Vec<String>> {
         let mut frames = Vec::new();
-        let begin = Instant::now();
+        let begin = Clock::start();
         loop {
             let more = self.ask_json(&format!("frames {wire}"))?;
             let more = more.as_array().cloned().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The driver alone: what it reaches through VFIO, and how it takes the card's end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flow::exception::{CardPort, MissDescriptor, MissReason};
 use flow::{
@@ -273,7 +273,7 @@ fn remove(rig: &mut Rig) -> Outcome {
 
 /// Every part of the driver says that the card is lost, each of them soon.
 fn expect_lost(rig: &mut Rig) -> Outcome {
-    let begin = Instant::now();
+    let begin = Clock::start();
     let mut done = Vec::new();
     let op = Op::Install { flow: megaflow(LABELLED)?, generation: Generation(1) };
     rig.provider.apply(&[op], &mut done);

@@ -1,8 +1,9 @@
 //! Windows of work, their CPU time and their rate.
 
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use flow::Clock;
 use serde::Serialize;
 
 /// Does a little of the work and returns the number of units done.
@@ -51,7 +52,7 @@ pub(super) fn measure(
 /// CPU nanoseconds per unit, and units per second.
 #[allow(clippy::cast_precision_loss, reason = "ratios")]
 fn window(work: &mut Work, length: Duration) -> Result<(f64, f64), String> {
-    let (cpu, start) = (cpu_time()?, Instant::now());
+    let (cpu, start) = (cpu_time()?, Clock::start());
     let mut units = 0;
     while start.elapsed() < length {
         units += work();
