@@ -43,8 +43,8 @@ pub use overlap::OverlapIndex;
 pub use owner::{Generation, Owner};
 pub use placement::{Placement, Transition};
 pub use provider::{
-    Completion, Correction, Dumped, Op, OpKind, Provider, ProviderError, ProviderEvent, TableName,
-    TableUsage,
+    Blocking, Completion, Correction, Cursor, Dumped, Op, OpKind, Provider, ProviderError,
+    ProviderEvent, Submission, TableName, TableUsage, Tag,
 };
 pub use refusal::{Detail, Reason, Reasons, Refusal, Refusals, Subject};
 pub use shards::Shards;

@@ -18,7 +18,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use flow::{Action, Clock, Field, Generation, Key, Mask, Op};
+use flow::{Action, Clock, Field, Generation, Key, Mask, Op, Submission};
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
 use hostdp::port::{Batch, LinkState, Port, TxReport};
@@ -133,7 +133,10 @@ fn a_worker_wakes_for_packets() {
                 let mask = Key::mask_of(&[Field::EthDst, Field::EthType]);
                 let flow = megaflow(upcall.port.0, upcall.key, mask, &[out]);
                 let install = Op::Install { flow, generation: Generation(0) };
-                worker.handle().apply(vec![install], Reply::ignored()).unwrap();
+                worker
+                    .handle()
+                    .apply(Submission::number([install]).collect(), Reply::ignored())
+                    .unwrap();
                 let answer = (upcall.id.unwrap(), Resolution::Reinject);
                 worker.handle().resolve(vec![answer]).unwrap();
             }

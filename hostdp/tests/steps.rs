@@ -13,9 +13,9 @@ mod many;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Action, Clock, Generation, Megaflow, Op, PortId, Ufid};
+use flow::{Action, Clock, Cursor, Generation, Megaflow, Op, PortId, Submission, Ufid};
 use hostdp::port::memory;
-use hostdp::table::{Cursor, FlowTable};
+use hostdp::table::FlowTable;
 use hostdp::worker::{self, Event, Parts, Reply};
 use hostdp::{Config, Datapath, Resolution, Upcall};
 use many::{count, megaflow};
@@ -66,7 +66,7 @@ impl Run {
         assert_eq!(all.len(), count() as usize);
         for ufid in all {
             let done = run.step("remove", || table.try_apply(&Op::Remove { ufid }));
-            assert!(done.is_some_and(|done| done.result.is_ok()));
+            assert!(done.is_some_and(|done| done.is_ok()));
         }
         assert!(table.is_empty());
         run
@@ -105,7 +105,7 @@ fn the_worker_counts_its_steps() {
         .map(|flow| (flow.ufid, Op::Install { flow, generation }))
         .map(|(ufid, install)| (install, Op::Remove { ufid }))
         .unzip();
-    handle.apply(installs, Reply::ignored()).unwrap();
+    handle.apply(Submission::number(installs).collect(), Reply::ignored()).unwrap();
     handle.stats(Parts::with(|_, _| ())).unwrap();
     handle.dump(Reply::ignored()).unwrap();
     // As many packets as may wait for one answer.
@@ -121,7 +121,7 @@ fn the_worker_counts_its_steps() {
     let actions = [Action::Output(PortId(1))];
     let answer = |upcall: Upcall| (upcall.id.unwrap(), Resolution::Execute(actions.clone().into()));
     handle.resolve(batch.into_iter().map(answer).collect()).unwrap();
-    handle.apply(removes, Reply::ignored()).unwrap();
+    handle.apply(Submission::number(removes).collect(), Reply::ignored()).unwrap();
     handle.remove_port(PortId(1), Reply::ignored()).unwrap();
     let snapshot = worker.stop().unwrap().snapshot();
     assert_eq!((snapshot.flows, snapshot.subtables), (0, 0));

@@ -8,6 +8,10 @@ use flow::{Admission, Detail, Moment, Reason, Reasons, Refusal, Subject, TableUs
 use crate::record::FlowRecord;
 use crate::request::Standing;
 
+/// The number of operations that may wait for a provider before nothing more is begun. It covers
+/// what the fastest device does in a few milliseconds.
+pub const QUEUE_LIMIT: usize = 4096;
+
 /// One hardware provider.
 pub(super) struct Device {
     pub(super) name: Arc<str>,
@@ -52,6 +56,14 @@ impl Device {
         self.tables.clear();
     }
 
+    /// The provider answers again, and what it holds is not known.
+    pub(super) fn opened(&mut self) {
+        self.gone = None;
+        self.known = false;
+        self.crowded = false;
+        self.said_full = false;
+    }
+
     /// Returns true while the provider answers.
     pub(super) fn is_up(&self) -> bool {
         self.gone.is_none()
@@ -73,9 +85,14 @@ impl Device {
         self.is_up() && self.known
     }
 
+    /// Returns true if more operations may wait for the provider.
+    pub(super) fn has_room(&self) -> bool {
+        self.queued < QUEUE_LIMIT
+    }
+
     /// Returns true if the provider may be given new megaflows now.
     pub(super) fn takes(&mut self, now: Moment) -> bool {
-        self.is_ready() && !self.crowded && self.budget.has(now)
+        self.is_ready() && !self.crowded && self.has_room() && self.budget.has(now)
     }
 
     /// Returns where a megaflow stands that the device admits; `record` is the megaflow if it is

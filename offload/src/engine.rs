@@ -94,7 +94,8 @@ impl Engine {
     /// [`Event::Advance`] as soon as nothing more urgent is there.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.is_behind || !self.walks.is_empty() || self.planner.placer.queue.has(None)
+        let walks = !self.walks.is_empty() && !self.planner.placer.is_congested();
+        self.is_behind || walks || self.planner.placer.queue.has(None)
     }
 
     /// Takes one event that happened at `now`, and returns the commands and replies that follow.
@@ -107,6 +108,7 @@ impl Engine {
             Event::Completed { place, completions } => self.completed(place, &completions, now),
             Event::StatsPart { place, stats } => self.readings(place, &stats, now),
             Event::Stats { place, stats, tables } => self.statistics(place, stats, tables, now),
+            Event::Opened { provider, admission } => self.opened(provider, admission, now),
             Event::DumpedPart { provider, found } => self.adopt(provider, found, now),
             Event::Dumped { provider, found } => {
                 self.adopt(provider, found, now);
@@ -122,12 +124,6 @@ impl Engine {
             Event::Advance => self.advance(now),
         }
         self.is_behind |= self.planner.plan_due(now);
-        let Planner { placer, out, .. } = &mut self.planner;
-        for (provider, operations) in out.queued() {
-            if let Some(device) = placer.device_mut(provider) {
-                device.queued += operations;
-            }
-        }
         Commands { commands: self.planner.out.take(), replies: self.planner.waiters.take() }
     }
 
@@ -150,8 +146,12 @@ impl Engine {
         self.is_behind = is_held || is_waiting;
     }
 
-    /// Makes a step of a walk.
+    /// Makes a step of a walk, unless the operations that it may ask for would have to wait for
+    /// too many others.
     fn walk(&mut self, now: Moment) {
+        if self.planner.placer.is_congested() {
+            return;
+        }
         let Some(mut walk) = self.walks.take() else { return };
         let (slice, next) = self.planner.flows.slice(walk.next, SLICE);
         for id in slice {
@@ -208,18 +208,16 @@ impl Engine {
                     self.begin_round();
                 }
             }
-            Errand::Revalidate
-            | Errand::LostLinks(_)
-            | Errand::Remove(None)
-            | Errand::TryAgain
-            | Errand::Lost(..) => {}
+            Errand::Lost(provider, _) => self.ask_for_content(provider),
+            Errand::Revalidate | Errand::LostLinks(_) | Errand::Remove(None) | Errand::TryAgain => {
+            }
         }
     }
 
-    /// Begins a round of statistics: all places that answer are read. Returns false if a round is
-    /// under way.
+    /// Begins a round of statistics: all places are read whose content is known. Returns false if
+    /// a round is under way.
     fn begin_round(&mut self) -> bool {
-        let nics = self.planner.placer.up().map(Place::Nic);
+        let nics = self.planner.placer.ready().map(Place::Nic);
         let places: Vec<Place> = nics.chain([Place::Host]).collect();
         let begins = self.planner.rounds.begin(&places);
         if begins {
@@ -525,6 +523,23 @@ impl Engine {
         }
     }
 
+    /// A device was opened. What it holds is asked for as soon as the megaflows that lived in it
+    /// before are known to be on the host alone.
+    fn opened(&mut self, provider: ProviderId, admission: Arc<dyn Admission>, now: Moment) {
+        let Some(device) = self.planner.placer.device_mut(provider) else { return };
+        device.opened();
+        self.admission_changed(provider, admission, now);
+        self.ask_for_content(provider);
+    }
+
+    fn ask_for_content(&mut self, provider: ProviderId) {
+        let is_new = |device: &Device| device.is_up() && !device.known;
+        if self.planner.placer.device(provider).is_some_and(is_new) && !self.walks.leaves(provider)
+        {
+            self.planner.out.dump(provider);
+        }
+    }
+
     /// Sets the admission of a device whose abilities changed, or whose reason for a refusal is
     /// gone. Every refused megaflow is tried again.
     fn admission_changed(
@@ -616,7 +631,7 @@ impl Engine {
         if let Place::Nic(provider) = place {
             let name = self.planner.placer.name(provider);
             self.planner.tally.correction(&name, "foreign");
-            self.planner.out.apply(place, Op::Remove { ufid });
+            self.planner.apply(place, Op::Remove { ufid });
         }
     }
 
@@ -630,7 +645,7 @@ impl Engine {
             if self.take_over(provider, dumped, now) {
                 self.planner.tally.correction(&name, "adopted");
             } else {
-                self.planner.out.apply(Place::Nic(provider), Op::Remove { ufid: dumped.ufid });
+                self.planner.apply(Place::Nic(provider), Op::Remove { ufid: dumped.ufid });
                 self.planner.tally.correction(&name, "orphan");
             }
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flow::{
-    Admission, Completion, Dumped, Key, Op, PortId, PortLink, ProviderError, ProviderEvent, Stats,
-    TableUsage, Ufid, UpcallReason,
+    Admission, Completion, Dumped, Key, PortId, PortLink, ProviderError, ProviderEvent, Stats,
+    Submission, TableUsage, Ufid, UpcallReason,
 };
 
 use crate::request::{Request, RequestError, Response, Token};
@@ -42,11 +42,11 @@ pub enum Event {
     /// Packets missed the host table, or an action sent copies of them up. They are answered in
     /// order.
     Upcalls(Vec<UpcallPacket>),
-    /// A place has completed a batch of operations.
+    /// A place has completed operations.
     Completed {
-        /// The place that carried the batch out.
+        /// The place that carried them out.
         place: Place,
-        /// One completion for each operation, in order.
+        /// The completions, in the place's order.
         completions: Vec<Completion>,
     },
     /// A part of the statistics of a place; others follow.
@@ -66,15 +66,22 @@ pub enum Event {
         /// How full the place's tables are.
         tables: Vec<TableUsage>,
     },
-    /// A part of the entries that a device held at start; others follow.
+    /// A provider's device was opened, at start or after it was gone. The engine asks for what the
+    /// device holds.
+    Opened {
+        /// The provider that opened its device.
+        provider: ProviderId,
+        /// The function that decides from now on.
+        admission: Arc<dyn Admission>,
+    },
+    /// A part of the entries that a device held when it was opened; others follow.
     DumpedPart {
         /// The provider that is being dumped.
         provider: ProviderId,
-        /// Some entries that carry our cookie. Those of the owner with the higher rank come
-        /// before the others, over all parts.
+        /// Some entries that carry our cookie.
         found: Vec<Dumped>,
     },
-    /// The last of the entries that a device held at start.
+    /// The last of the entries that a device held when it was opened.
     Dumped {
         /// The provider that was dumped.
         provider: ProviderId,
@@ -128,7 +135,7 @@ pub enum Command {
         /// The place of the operations.
         place: Place,
         /// The operations, in order.
-        ops: Vec<Op>,
+        ops: Vec<Submission>,
     },
     /// Answer an upcall.
     Resolve {
@@ -148,6 +155,8 @@ pub enum Command {
     },
     /// Read the statistics of a place.
     ReadStats(Place),
+    /// Read what a provider's device holds.
+    Dump(ProviderId),
     /// Adopt entries that a dump showed.
     Adopt {
         /// The provider that adopts.

@@ -40,7 +40,7 @@ mod tests;
 mod waiters;
 mod walks;
 
-pub use device::Budget;
+pub use device::{Budget, QUEUE_LIMIT};
 pub use engine::{DeviceView, Engine};
 pub use event::{Answered, Cause, Command, Commands, Event, Place, ProviderId, UpcallPacket};
 pub use policy::{ByRate, Policy};

@@ -2,27 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use flow::{Dumped, Op};
+use flow::{Dumped, Op, Submission, Tag};
 
 use crate::event::{Command, Place, ProviderId};
 
 /// What a step asks for.
 #[derive(Default)]
 pub(super) struct Outbox {
-    host: Vec<Op>,
+    /// The number of the last operation.
+    last: u64,
+    host: Vec<Submission>,
     /// Answers to upcalls.
     answers: Vec<Command>,
     adoptions: Vec<Command>,
-    nic: BTreeMap<ProviderId, Vec<Op>>,
+    nic: BTreeMap<ProviderId, Vec<Submission>>,
     readings: Vec<Command>,
 }
 
 impl Outbox {
-    pub(super) fn apply(&mut self, place: Place, op: Op) {
+    /// Asks for an operation. Returns the tag that its completion will have.
+    pub(super) fn apply(&mut self, place: Place, op: Op) -> Tag {
+        self.last += 1;
+        let tag = Tag(self.last);
+        let submission = Submission { tag, op };
         match place {
-            Place::Host => self.host.push(op),
-            Place::Nic(provider) => self.nic.entry(provider).or_default().push(op),
+            Place::Host => self.host.push(submission),
+            Place::Nic(provider) => self.nic.entry(provider).or_default().push(submission),
         }
+        tag
     }
 
     pub(super) fn answer(&mut self, answer: Command) {
@@ -37,17 +44,16 @@ impl Outbox {
         self.readings.push(Command::ReadStats(place));
     }
 
-    /// Returns the operations for each hardware provider: their number.
-    pub(super) fn queued(&self) -> impl Iterator<Item = (ProviderId, usize)> + '_ {
-        self.nic.iter().map(|(provider, ops)| (*provider, ops.len()))
+    pub(super) fn dump(&mut self, provider: ProviderId) {
+        self.readings.push(Command::Dump(provider));
     }
 
     /// Takes everything in the order in which it is to be carried out: first the operations on the
     /// host table (a megaflow is installed there first), then the packets that wait for these,
-    /// then adoptions and the operations on the adopted megaflows, and last the readings of
-    /// statistics, which thus see all operations of the step.
+    /// then adoptions and the operations on the adopted megaflows, and last the readings.
     pub(super) fn take(&mut self) -> Vec<Command> {
-        let Outbox { host, answers, adoptions, nic, readings } = std::mem::take(self);
+        let empty = Outbox { last: self.last, ..Outbox::default() };
+        let Outbox { host, answers, adoptions, nic, readings, .. } = std::mem::replace(self, empty);
         let mut commands = Vec::new();
         if !host.is_empty() {
             commands.push(Command::Apply { place: Place::Host, ops: host });

@@ -64,6 +64,16 @@ impl Placer {
         self.devices().filter(|(_, device)| device.is_up()).map(|(provider, _)| provider)
     }
 
+    /// Returns the providers that answer and whose content the engine knows.
+    pub(super) fn ready(&self) -> impl Iterator<Item = ProviderId> + '_ {
+        self.devices().filter(|(_, device)| device.is_ready()).map(|(provider, _)| provider)
+    }
+
+    /// Returns true if so many operations wait for a provider that nothing more is to be begun.
+    pub(super) fn is_congested(&self) -> bool {
+        self.devices.iter().any(|device| !device.has_room())
+    }
+
     pub(super) fn name(&self, provider: ProviderId) -> Arc<str> {
         self.device(provider).map_or_else(|| "?".into(), |device| Arc::clone(&device.name))
     }

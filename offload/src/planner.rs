@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use flow::{
     Actions, Completion, Generation, Megaflow, Moment, Op, OpKind, ProviderError, Reason, Refusal,
-    Refusals, Stats, Subject,
+    Refusals, Stats, Subject, Tag,
 };
 
 use crate::HOST;
@@ -203,10 +203,22 @@ impl Planner {
         }
         let op = operation(kind, &record.flow, record.generation);
         let actions = record.flow.actions.clone();
+        let tag = self.apply(place, op);
+        let Some(record) = self.flows.get_mut(id) else { return };
         let residence = record.residence_mut(place);
         residence.life = residence.life.sent(kind);
         residence.sent = (kind != OpKind::Remove).then_some(actions);
-        self.out.apply(place, op);
+        residence.last_op = tag;
+    }
+
+    /// Asks for an operation. Returns the tag that its completion will have.
+    pub(super) fn apply(&mut self, place: Place, op: Op) -> Tag {
+        if let Place::Nic(provider) = place
+            && let Some(device) = self.placer.device_mut(provider)
+        {
+            device.queued += 1;
+        }
+        self.out.apply(place, op)
     }
 
     /// Returns true if the megaflow may leave the NIC. Parents there that still recirculate into
@@ -308,7 +320,7 @@ impl Planner {
         // The completion is not of the operation that this life waits for: it belongs to the
         // removal of a rule that was not ours any more, or to a device that the megaflow has left
         // since.
-        if elsewhere || !residence.life.awaits(completion.kind) {
+        if elsewhere || !residence.awaits(completion.tag) {
             return None;
         }
         let before = residence.life;
@@ -487,7 +499,7 @@ impl Planner {
     fn place_in(&mut self, id: FlowId, provider: ProviderId, has_seat: bool, now: Moment) {
         let Some(record) = self.flows.get(id) else { return };
         // Obstacles that may last become a refusal with a reason. The device's start and the
-        // budget hold a megaflow up for moments only and need no reason.
+        // budget hold a megaflow up for moments only and need no reason, and so does a full queue.
         let obstacles = self.placer.obstacles(&self.flows, &record.flow, provider, has_seat);
         if let Some(why) = obstacles.into_refusals() {
             let again = match self.flows.chain_is_in(id, provider) {
@@ -497,7 +509,7 @@ impl Planner {
             return self.refuse(id, why, again, now);
         }
         let Some(device) = self.placer.device_mut(provider) else { return };
-        if !device.is_ready() || !device.budget.take(now) {
+        if !device.is_ready() || !device.has_room() || !device.budget.take(now) {
             return self.wait(id, Some(provider), None);
         }
         self.tally.decided(&device.name, "admitted");

@@ -1,6 +1,6 @@
 //! One megaflow in one place: the state of its life there, and what the place executes.
 
-use flow::{Action, Actions, OpKind, ProviderError};
+use flow::{Action, Actions, OpKind, ProviderError, Tag};
 
 use crate::books::Account;
 
@@ -13,6 +13,8 @@ pub(super) struct Residence {
     pub installed: Option<Actions>,
     /// The actions that an operation in flight brings to the place.
     pub sent: Option<Actions>,
+    /// The tag of the last operation, which is in flight or was completed.
+    pub last_op: Tag,
     /// The hits that the place counted.
     pub account: Account,
     /// The number of the last round of statistics in which the megaflow was read here.
@@ -24,6 +26,12 @@ impl Residence {
     #[must_use]
     pub(super) fn executes(&self, actions: &Actions) -> bool {
         self.installed.as_ref().is_some_and(|installed| installed == actions)
+    }
+
+    /// Returns true if an operation with this tag is in flight.
+    #[must_use]
+    pub(super) fn awaits(&self, tag: Tag) -> bool {
+        self.life.busy() && self.last_op == tag
     }
 
     /// Returns true if the place holds the megaflow and no removal is in flight.
@@ -130,17 +138,6 @@ impl Life {
             // No operation was in flight: a late completion changes nothing.
             (state @ (Life::Absent | Life::Present), _) => state,
         }
-    }
-
-    /// Returns true if the operation in flight is of this kind.
-    #[must_use]
-    pub(super) fn awaits(self, op: OpKind) -> bool {
-        matches!(
-            (self, op),
-            (Life::Installing, OpKind::Install)
-                | (Life::Replacing, OpKind::Replace)
-                | (Life::Removing, OpKind::Remove)
-        )
     }
 
     /// Returns true if an operation is in flight.

@@ -54,6 +54,12 @@ impl Walks {
         self.0.iter().any(|walk| matches!(walk.errand, Errand::Revalidate))
     }
 
+    /// Returns true if a walk over the megaflows of a lost provider is under way.
+    pub(super) fn leaves(&self, provider: ProviderId) -> bool {
+        let leaves = |walk: &Walk| matches!(walk.errand, Errand::Lost(lost, _) if lost == provider);
+        self.0.iter().any(leaves)
+    }
+
     /// Takes the walk whose turn it is.
     pub(super) fn take(&mut self) -> Option<Walk> {
         self.0.pop_front()

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use flow::{Clock, Generation, Key, Match, Megaflow, Op, PortId, Provider};
+use flow::{Blocking, Clock, Generation, Key, Match, Megaflow, Op, PortId};
 use vfio::{CardCapabilities, Config, Embedded, MemoryWire, Wire};
 
 const FLOWS: u16 = 1000;
@@ -39,11 +39,11 @@ fn main() {
     assert!(done.iter().all(|completion| completion.result.is_ok()));
     let mut stats = Vec::new();
     let clock = Clock::start();
-    provider.stats(&mut stats).unwrap();
+    provider.all_stats(&mut stats).unwrap();
     report("statistics of entries", stats.len(), &clock);
     let mut dump = Vec::new();
     let clock = Clock::start();
-    provider.dump(&mut dump).unwrap();
+    provider.all_dumped(&mut dump).unwrap();
     report("dump of entries", dump.len(), &clock);
 
     let frames: Vec<Vec<u8>> = (0..FLOWS)

@@ -16,7 +16,8 @@ use std::time::Duration;
 use common::{flow, udp_frame};
 use flow::exception::CardPort;
 use flow::{
-    Clock, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, Stats,
+    Blocking, Clock, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent,
+    Stats,
 };
 use vfio::model::Vectors;
 use vfio::register::{Kind, Window, words};
@@ -240,8 +241,8 @@ impl Rig {
         let text = |error: std::io::Error| error.to_string();
         let dice = Dice::new(self.liar.dice.roll());
         match dice.below(16) {
-            0 => (1, self.provider.stats(&mut Vec::new()).map_err(gone)),
-            1 => (1, self.provider.dump(&mut Vec::new()).map_err(gone)),
+            0 => (1, self.provider.all_stats(&mut Vec::new()).map_err(gone)),
+            1 => (1, self.provider.all_dumped(&mut Vec::new()).map_err(gone)),
             2 => (1, self.provider.traffic().map(drop).map_err(gone)),
             3 => match self.provider.events().pop() {
                 Some(ProviderEvent::Gone(why)) => (1, Err(why)),
@@ -393,15 +394,15 @@ fn a_card_that_lies_from_the_start_is_refused_or_comes_up() {
 fn a_fill_that_its_tables_contradict_ends_a_card() {
     let mut rig = Rig::new(1, Lies::default());
     let mut stats = Vec::new();
-    rig.provider.stats(&mut stats).unwrap();
+    rig.provider.all_stats(&mut stats).unwrap();
     let mut at = 0;
     while rig.liar.card.read32(at) != Kind::Dbg.word() {
         at = u64::from(rig.liar.card.read32(at + words::header::NEXT.offset as u64));
     }
     let fill = at + words::dbg::EM_USED.offset as u64;
     rig.liar.one_more.store(fill, Ordering::Relaxed);
-    let _ = rig.provider.stats(&mut stats);
-    let error = rig.provider.stats(&mut stats).unwrap_err().to_string();
+    let _ = rig.provider.all_stats(&mut stats);
+    let error = rig.provider.all_stats(&mut stats).unwrap_err().to_string();
     assert!(error.contains("the tables' fill is"), "{error}");
 }
 
@@ -573,7 +574,7 @@ fn completions_of_another_epoch_end_sometime() {
     let mut provider = driver.take_provider().unwrap();
     flood.on.store(true, Ordering::Relaxed);
     flood.fill(0);
-    let error = provider.stats(&mut Vec::new()).unwrap_err().to_string();
+    let error = provider.all_stats(&mut Vec::new()).unwrap_err().to_string();
     assert!(error.contains("another epoch"), "{error}");
     assert!(driver.check().is_err(), "no part of the driver uses the card any more");
 }

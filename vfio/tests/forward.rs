@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Rig, ethernet, flow, ipv4, udp, udp_frame};
 use flow::exception::{CardPort, MissDescriptor, MissReason};
-use flow::{Clock, Counters, Generation, Op, Provider, ProviderError, RecircId};
+use flow::{Blocking, Clock, Counters, Generation, Op, Provider, ProviderError, RecircId};
 use vfio::model::DropReason;
 use vfio::{CardCapabilities, RingPort};
 
@@ -232,7 +232,7 @@ fn a_second_driver_on_the_same_card_starts_clean() {
         let mut driver = vfio::Driver::open(access, &config).unwrap();
         let mut provider = driver.take_provider().unwrap();
         let mut found = Vec::new();
-        provider.dump(&mut found).unwrap();
+        provider.all_dumped(&mut found).unwrap();
         assert_eq!(found, vec![], "life {life}");
         let flow = flow("in_port(10),eth_type(0x0800) actions:10");
         let mut done = Vec::new();

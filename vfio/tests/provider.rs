@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use common::{FIRST_PORT, Rig, flow, udp_frame};
 use flow::{
-    Counters, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent, Reason,
-    Stats, Subject, TableName,
+    Blocking, Counters, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent,
+    Reason, Stats, Subject, TableName,
 };
 use vfio::CardCapabilities;
 use vfio::model::Damage;
@@ -99,7 +99,7 @@ fn a_dump_reads_the_card_and_gives_the_megaflows_back() {
     ];
     let flows: Vec<_> = texts.iter().map(|text| rig.install(text)).collect();
     let mut found = Vec::new();
-    rig.provider.dump(&mut found).unwrap();
+    rig.provider.all_dumped(&mut found).unwrap();
     assert_eq!(found.len(), flows.len());
     for expected in &flows {
         let dumped = found.iter().find(|d| d.ufid == expected.ufid).expect("in the dump");
@@ -210,7 +210,7 @@ fn masked_rows_take_over_when_mask_slots_are_out() {
     assert_eq!((debug.em_used, debug.rows_used, debug.masks_used), (1, 1, 1));
     assert_eq!(rig.stats(second.ufid).counters.packets, 1);
     let mut found = Vec::new();
-    rig.provider.dump(&mut found).unwrap();
+    rig.provider.all_dumped(&mut found).unwrap();
     assert!(found.iter().any(|d| d.flow.as_ref() == Some(&second)));
     assert_eq!(rig.remove(second.ufid).unwrap().counters.packets, 1);
     assert_eq!(rig.remove(first.ufid).unwrap().counters.packets, 0);
@@ -351,8 +351,8 @@ fn a_card_that_is_pulled_out_is_gone_cleanly() {
         Op::Install { flow: installed, generation: Generation(2) },
     ];
     assert!(rig.apply(&ops).iter().all(gone));
-    assert!(matches!(rig.provider.stats(&mut vec![]), Err(ProviderError::Gone(_))));
-    assert!(matches!(rig.provider.dump(&mut vec![]), Err(ProviderError::Gone(_))));
+    assert!(matches!(rig.provider.all_stats(&mut vec![]), Err(ProviderError::Gone(_))));
+    assert!(matches!(rig.provider.all_dumped(&mut vec![]), Err(ProviderError::Gone(_))));
     assert!(matches!(rig.provider.events()[..], [ProviderEvent::Gone(_)]));
     assert_eq!(rig.provider.events(), vec![], "told once");
     use flow::exception::CardPort;

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use common::flow;
 use flow::exception::CardPort;
-use flow::{Generation, ManualTime, Megaflow, Moment, Op, PortId, Provider, ProviderError};
+use flow::{
+    Blocking, Generation, ManualTime, Megaflow, Moment, Op, PortId, Provider, ProviderError,
+};
 use vfio::model::{Damage, Vectors};
 use vfio::register::{Kind, words};
 use vfio::sys::{Bar, DmaFault, Function, HostMemory, LocalDma};
@@ -219,8 +221,8 @@ impl Rig {
         assert!(port.receive(1, &mut |_, _| {}).is_err(), "a port still uses the card");
         assert!(port.transmit(&[0; 64]).is_err(), "a port still uses the card");
         let before = self.now();
-        assert!(self.provider.stats(&mut Vec::new()).is_err());
-        assert!(self.provider.dump(&mut Vec::new()).is_err());
+        assert!(self.provider.all_stats(&mut Vec::new()).is_err());
+        assert!(self.provider.all_dumped(&mut Vec::new()).is_err());
         assert_eq!(self.now(), before, "a card that is gone is not asked again");
     }
 }
@@ -231,7 +233,7 @@ const LIFE: Generation = Generation(1);
 fn a_dump_has_one_limit_for_all_its_commands() {
     let mut rig = Rig::new();
     rig.become_slow(SLOW);
-    rig.ends(400, SLOW, |rig| rig.provider.dump(&mut Vec::new()));
+    rig.ends(400, SLOW, |rig| rig.provider.all_dumped(&mut Vec::new()));
 }
 
 #[test]
@@ -254,9 +256,9 @@ fn a_statistics_pass_has_one_limit_for_all_its_commands() {
         // The snapshot itself comes in time, so its statistics count. The pass then reads both
         // tables, to find what was lost, and the next one tells that the card is gone.
         let mut stats = Vec::new();
-        assert_eq!(rig.provider.stats(&mut stats), Ok(()));
+        assert_eq!(rig.provider.all_stats(&mut stats), Ok(()));
         assert_eq!(stats.len(), 100);
-        rig.provider.stats(&mut stats)
+        rig.provider.all_stats(&mut stats)
     });
 }
 
@@ -277,7 +279,7 @@ fn a_command_without_a_completion_ends_the_card() {
     let mut rig = Rig::new();
     rig.slow.is_mute.store(true, Ordering::SeqCst);
     rig.become_slow(LATE);
-    rig.ends(1, LATE, |rig| rig.provider.stats(&mut Vec::new()));
+    rig.ends(1, LATE, |rig| rig.provider.all_stats(&mut Vec::new()));
 }
 
 /// A card at the edge of what is worth using is not given up: a command takes as long as it adds
@@ -287,11 +289,11 @@ fn a_card_that_is_merely_slow_stays() {
     let mut rig = Rig::new();
     rig.become_slow(COMMAND);
     let mut found = Vec::new();
-    assert_eq!(rig.provider.dump(&mut found), Ok(()));
+    assert_eq!(rig.provider.all_dumped(&mut found), Ok(()));
     assert_eq!(found.len(), 100);
     let remove = |flow: &Arc<Megaflow>| Op::Remove { ufid: flow.ufid };
     let ops: Vec<Op> = rig.flows.iter().map(remove).collect();
     assert_eq!(rig.apply(&ops), Ok(()));
-    assert_eq!(rig.provider.stats(&mut Vec::new()), Ok(()));
+    assert_eq!(rig.provider.all_stats(&mut Vec::new()), Ok(()));
     assert!(!rig.is_stopped.load(Ordering::SeqCst) && rig.driver.check().is_ok());
 }

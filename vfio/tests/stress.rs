@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{FIRST_PORT, Rig, flow, udp_frame};
 use flow::exception::CardPort;
-use flow::{Clock, Counters, Generation, Op, Provider, Ufid};
+use flow::{Blocking, Clock, Counters, Generation, Op, Ufid};
 use vfio::CardCapabilities;
 
 const DESTINATIONS: u8 = 40;
@@ -139,7 +139,7 @@ fn churn(rig: &mut Rig) -> HashMap<(u128, u32), Counters> {
             }
         }
         if generation % 7 == 0 {
-            rig.provider.stats(&mut Vec::new()).unwrap();
+            rig.provider.all_stats(&mut Vec::new()).unwrap();
         }
         while rig.wires[0].take().is_some() || rig.wires[1].take().is_some() {}
         if over {

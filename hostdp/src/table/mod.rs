@@ -5,13 +5,16 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
+use flow::provider::PART;
 use flow::{
-    Action, Actions, Admission, Completion, Counters, Detail, Dumped, Generation, Key, Megaflow,
-    Moment, Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal, Shards,
-    Stats, TableName, TableUsage, Ufid,
+    Action, Actions, Admission, Completion, Counters, Cursor, Detail, Dumped, Generation, Key,
+    Megaflow, Moment, Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal,
+    Shards, Stats, Submission, TableName, TableUsage, Ufid,
 };
 use foldhash::fast::FixedState;
 
@@ -22,7 +25,6 @@ use crate::hash::Hash;
 use slots::Slots;
 
 pub use admission::HostAdmission;
-pub use slots::Cursor;
 
 /// The megaflows of the host; as a [`flow::Provider`] it is the one named `host`.
 pub struct FlowTable {
@@ -34,6 +36,8 @@ pub struct FlowTable {
     cache: Cache,
     limit: usize,
     admission: Arc<HostAdmission>,
+    /// Operations that were submitted to the provider and have no completion yet.
+    in_flight: VecDeque<Submission>,
 }
 
 /// How the lookups went so far.
@@ -59,6 +63,7 @@ impl FlowTable {
             cache: Cache::new(Hash::new(seed ^ CACHE_SEED), cached),
             limit: limit.min(u32::MAX as usize),
             admission: Arc::new(HostAdmission::default()),
+            in_flight: VecDeque::new(),
         }
     }
 
@@ -133,13 +138,12 @@ impl FlowTable {
     /// Carries an operation out, or takes a step towards it: after `None` the caller repeats the
     /// call, with no other operation in between. No call takes long, however many megaflows there
     /// are.
-    pub fn try_apply(&mut self, op: &Op) -> Option<Completion> {
-        let result = match op {
+    pub fn try_apply(&mut self, op: &Op) -> Option<Result<Stats, ProviderError>> {
+        Some(match op {
             Op::Install { flow, generation } => self.install(flow, *generation)?,
             Op::Replace { flow, generation } => self.replace(flow, *generation),
             Op::Remove { ufid } => self.remove(*ufid),
-        };
-        Some(Completion { ufid: op.ufid(), kind: op.kind(), result })
+        })
     }
 
     /// How lookups went so far.
@@ -260,25 +264,39 @@ impl Provider for FlowTable {
         self.admission.clone()
     }
 
-    fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
-        for op in ops {
-            let completion = loop {
-                if let Some(completion) = self.try_apply(op) {
-                    break completion;
-                }
-            };
-            done.push(completion);
+    fn window(&self) -> usize {
+        WINDOW
+    }
+
+    fn submit(&mut self, waiting: &mut VecDeque<Submission>) {
+        let room = WINDOW.saturating_sub(self.in_flight.len());
+        self.in_flight.extend(waiting.drain(..room.min(waiting.len())));
+    }
+
+    fn poll(&mut self, _wait: Duration, done: &mut Vec<Completion>) {
+        for _ in 0..WINDOW {
+            let Some(next) = self.in_flight.pop_front() else { return };
+            match self.try_apply(&next.op) {
+                Some(result) => done.push(next.completed(result)),
+                None => self.in_flight.push_front(next),
+            }
         }
     }
 
-    fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
-        self.stats_slice(Cursor::default(), usize::MAX, out);
-        Ok(())
+    fn stats(
+        &mut self,
+        from: Cursor,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Result<Option<Cursor>, ProviderError> {
+        Ok(self.stats_slice(from, PART, out))
     }
 
-    fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
-        self.dump_slice(Cursor::default(), usize::MAX, out);
-        Ok(())
+    fn dump(
+        &mut self,
+        from: Cursor,
+        out: &mut Vec<Dumped>,
+    ) -> Result<Option<Cursor>, ProviderError> {
+        Ok(self.dump_slice(from, PART, out))
     }
 
     /// The host table dies with its process, so this process has installed all its megaflows.
@@ -304,6 +322,9 @@ impl Provider for FlowTable {
         Vec::new()
     }
 }
+
+/// The largest number of operations in flight.
+const WINDOW: usize = 256;
 
 /// Gives the cache another hash than the classifier's, whose low bits would be the same.
 const CACHE_SEED: u64 = 0x0ca_c4e5_eed0_f00d;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::{Actions, Counters, Generation, Megaflow, Moment, Stats, Ufid};
+use flow::{Actions, Counters, Cursor, Generation, Megaflow, Moment, Stats, Ufid};
 
 use crate::cache::Place;
 
@@ -11,11 +11,6 @@ pub(super) struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
 }
-
-/// A place in the order of the slots, at which a pass over all megaflows goes on. It stays good
-/// while megaflows come and go: a megaflow that lives through the whole pass is seen once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Cursor(usize);
 
 /// A slot fills a cache line, so that a hit touches one and a pass over all is a pass over memory.
 pub(super) struct Slot {
@@ -105,15 +100,17 @@ impl Slots {
         Place { slot, life: self.slots.get(slot as usize).map_or(0, |slot| slot.life) }
     }
 
-    /// The megaflows of the next `most` slots, and where the pass goes on; `None` at its end.
+    /// The megaflows of the next `most` slots, and where the pass goes on; `None` at its end. A
+    /// cursor is an index of a slot, so it stays good while megaflows come and go: a megaflow that
+    /// lives through the whole pass is seen once.
     pub(super) fn slice(
         &self,
         cursor: Cursor,
         most: usize,
     ) -> (impl Iterator<Item = (&Slot, &Arc<Megaflow>)>, Option<Cursor>) {
-        let rest = self.slots.get(cursor.0..).unwrap_or_default();
+        let rest = self.slots.get(index_of(cursor)..).unwrap_or_default();
         let slice = rest.get(..most).unwrap_or(rest);
-        let next = (slice.len() < rest.len()).then_some(Cursor(cursor.0 + slice.len()));
+        let next = (slice.len() < rest.len()).then_some(Cursor(cursor.0 + slice.len() as u64));
         (slice.iter().filter_map(|slot| Some((slot, slot.flow.as_ref()?))), next)
     }
 
@@ -125,9 +122,9 @@ impl Slots {
         most: usize,
         mut tell: impl FnMut(Ufid, Stats),
     ) -> Option<Cursor> {
-        let rest = self.slots.get_mut(cursor.0..).unwrap_or_default();
+        let rest = self.slots.get_mut(index_of(cursor)..).unwrap_or_default();
         let (slice, rest) = rest.split_at_mut(most.min(rest.len()));
-        let next = (!rest.is_empty()).then_some(Cursor(cursor.0 + slice.len()));
+        let next = (!rest.is_empty()).then_some(Cursor(cursor.0 + slice.len() as u64));
         for slot in slice {
             if std::mem::take(&mut slot.has_news) {
                 tell(slot.ufid, slot.stats());
@@ -135,6 +132,10 @@ impl Slots {
         }
         next
     }
+}
+
+fn index_of(cursor: Cursor) -> usize {
+    usize::try_from(cursor.0).unwrap_or(usize::MAX)
 }
 
 impl Slot {

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flow::{
-    Action, Completion, Counters, Generation, Key, Mask, Match, Megaflow, Moment, Op, PortId,
-    Provider, ProviderError, Reason, Stats,
+    Action, Blocking, Completion, Counters, Generation, Key, Mask, Match, Megaflow, Moment, Op,
+    PortId, Provider, ProviderError, Reason, Stats,
 };
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn flow(port: u32, actions: &[Action]) -> Arc<Megaflow> {
 fn apply(table: &mut FlowTable, op: Op) -> Result<Stats, ProviderError> {
     let mut done = Vec::new();
     table.apply(std::slice::from_ref(&op), &mut done);
-    let Completion { ufid, kind, result } = done.remove(0);
+    let Completion { ufid, kind, result, .. } = done.remove(0);
     assert_eq!((ufid, kind, done.len()), (op.ufid(), op.kind(), 0));
     result
 }
@@ -49,7 +49,7 @@ fn a_life_from_install_to_remove() {
     assert_eq!(table.hit(slot, Counters::packet(60), 2, Moment(9)).unwrap(), new.actions);
 
     let mut dump = Vec::new();
-    table.dump(&mut dump).unwrap();
+    table.all_dumped(&mut dump).unwrap();
     assert_eq!(
         (dump.len(), dump[0].generation, dump[0].flow.clone()),
         (1, Generation(2), Some(new))

@@ -1,6 +1,6 @@
 //! What a worker can be told to do.
 
-use flow::{Actions, Completion, Dumped, Op, PortId, Stats, Ufid};
+use flow::{Actions, Completion, Dumped, PortId, Stats, Submission, Ufid};
 
 use super::reply::{Parts, Reply};
 use crate::datapath::Snapshot;
@@ -8,7 +8,7 @@ use crate::port::{Port, PortError};
 use crate::upcall::{Resolution, UpcallId};
 
 pub(super) enum Command {
-    Apply(Vec<Op>, Reply<Vec<Completion>>),
+    Apply(Vec<Submission>, Reply<Vec<Completion>>),
     Resolve(Vec<(UpcallId, Resolution)>),
     Execute { frame: Vec<u8>, in_port: PortId, actions: Actions },
     Receive { port: PortId, frame: Vec<u8>, reply: Reply<bool> },

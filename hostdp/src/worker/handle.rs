@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use flow::{Actions, Completion, Dumped, Op, PortId, Stats, Ufid};
+use flow::{Actions, Completion, Dumped, PortId, Stats, Submission, Ufid};
 
 use super::command::Command;
 use super::reply::{Parts, Reply};
@@ -30,7 +30,11 @@ impl WorkerHandle {
     }
 
     /// Operations on the host table; one completion each, in order.
-    pub fn apply(&self, ops: Vec<Op>, reply: Reply<Vec<Completion>>) -> Result<(), WorkerGone> {
+    pub fn apply(
+        &self,
+        ops: Vec<Submission>,
+        reply: Reply<Vec<Completion>>,
+    ) -> Result<(), WorkerGone> {
         self.send(Command::Apply(ops, reply))
     }
 

@@ -2,19 +2,19 @@
 
 use std::vec::IntoIter;
 
-use flow::{Completion, Dumped, Moment, Op, Stats, Ufid};
+use flow::{Completion, Cursor, Dumped, Moment, Stats, Submission, Ufid};
 
 use super::reply::{Parts, Reply};
 use crate::datapath::Datapath;
-use crate::table::{Cursor, FlowTable};
+use crate::table::FlowTable;
 use crate::upcall::{Resolution, UpcallId};
 
 /// A command that concerns many megaflows or upcalls, with what is done of it. The commands behind
 /// it wait for its end, so that they are carried out in order.
 pub(super) enum Task {
     Apply {
-        next: Option<Op>,
-        rest: IntoIter<Op>,
+        next: Option<Submission>,
+        rest: IntoIter<Submission>,
         done: Vec<Completion>,
         reply: Reply<Vec<Completion>>,
     },
@@ -34,7 +34,7 @@ pub(super) enum Task {
 const SLOTS: usize = 128;
 
 impl Task {
-    pub(super) fn apply(ops: Vec<Op>, reply: Reply<Vec<Completion>>) -> Task {
+    pub(super) fn apply(ops: Vec<Submission>, reply: Reply<Vec<Completion>>) -> Task {
         let done = Vec::with_capacity(ops.len());
         Task::Apply { next: None, rest: ops.into_iter(), done, reply }
     }
@@ -60,9 +60,13 @@ impl Task {
                     reply.send(done);
                     return None;
                 };
-                let completion = datapath.table().try_apply(&op);
-                let next = completion.is_none().then_some(op);
-                done.extend(completion);
+                let next = match datapath.table().try_apply(&op.op) {
+                    None => Some(op),
+                    Some(result) => {
+                        done.push(op.completed(result));
+                        None
+                    }
+                };
                 Some(Task::Apply { next, rest, done, reply })
             }
             Task::Resolve(mut answers) => {

@@ -1,4 +1,4 @@
-use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, Stats, Ufid};
+use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, Stats, Submission, Ufid};
 
 use super::*;
 use crate::datapath::{Config, Snapshot};
@@ -67,7 +67,7 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     let flow = Arc::new(Megaflow::new(all, output(2)));
     let (reply, answer) = unbounded();
     let install = Op::Install { flow: flow.clone(), generation: Generation(4) };
-    worker.handle().apply(vec![install], Reply::to(reply)).unwrap();
+    worker.handle().apply(Submission::number([install]).collect(), Reply::to(reply)).unwrap();
     worker.handle().resolve(vec![(upcall.id.unwrap(), Resolution::Reinject)]).unwrap();
     assert!(answer.recv_timeout(PATIENCE).unwrap()[0].result.is_ok());
     assert_eq!(wait_for(&peers[1]), frame);
@@ -117,11 +117,12 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
     };
     let install = |port| Op::Install { flow: flow(port), generation: Generation(1) };
     let (reply, applied) = unbounded();
-    worker.handle().apply((1..=MANY).map(install).collect(), Reply::to(reply.clone())).unwrap();
+    let installs = Submission::number((1..=MANY).map(install));
+    worker.handle().apply(installs.collect(), Reply::to(reply.clone())).unwrap();
     let (done, between) = unbounded();
     worker.handle().dump(Reply::to(done)).unwrap();
-    let remove = (1..=MANY).map(|port| Op::Remove { ufid: flow(port).ufid }).collect();
-    worker.handle().apply(remove, Reply::to(reply)).unwrap();
+    let remove = (1..=MANY).map(|port| Op::Remove { ufid: flow(port).ufid });
+    worker.handle().apply(Submission::number(remove).collect(), Reply::to(reply)).unwrap();
     let (done, dump) = unbounded();
     worker.handle().dump(Reply::to(done)).unwrap();
     // A packet whose megaflow comes first is forwarded while the others are still to come.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use flow::{Action, Clock, Generation, Key, Mask, Match, Megaflow, Op, Provider};
+use flow::{Action, Blocking, Clock, Generation, Key, Mask, Match, Megaflow, Op};
 use hostdp::Datapath;
 use nix::sched::{CloneFlags, unshare};
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use flow::reference::{self, Effect};
 use flow::{
-    Clock, Completion, Counters, Dumped, Generation, Key, Megaflow, Op, PortId, Provider as _,
-    ProviderError, Stats, Ufid, odp, packet,
+    Blocking as _, Clock, Completion, Counters, Dumped, Generation, Key, Megaflow, Op, PortId,
+    Provider as _, ProviderError, Stats, Ufid, odp, packet,
 };
 use tc_flower::{DeviceSelector, TcOptions, TcProvider};
 
@@ -124,13 +124,13 @@ fn apply_one(tc: &mut TcProvider, op: Op) -> Result<Stats, ProviderError> {
 
 fn stats(tc: &mut TcProvider) -> Outcome<BTreeMap<Ufid, Stats>> {
     let mut all = Vec::new();
-    tc.stats(&mut all).context("reading statistics")?;
+    tc.all_stats(&mut all).context("reading statistics")?;
     Ok(all.into_iter().collect())
 }
 
 fn dump(tc: &mut TcProvider) -> Outcome<Vec<Dumped>> {
     let mut all = Vec::new();
-    tc.dump(&mut all).context("dumping")?;
+    tc.all_dumped(&mut all).context("dumping")?;
     Ok(all)
 }
 

@@ -333,6 +333,7 @@ impl EngineThread {
                 let _ = self.host.snapshot(done);
             }
             Command::ReadStats(Place::Nic(id)) => self.job(id, Job::ReadStats),
+            Command::Dump(provider) => self.job(provider, Job::Dump),
             Command::Adopt { provider, found } => self.job(provider, Job::Adopt(found)),
         }
     }
@@ -390,7 +391,7 @@ impl EngineThread {
             let done = HostReply::with(move |found| drop(reply.send(Ok(found))));
             let _ = self.host.dump(done);
         } else if let Some(device) = self.engine.devices().find(|d| d.is_up && d.name == place) {
-            self.job(device.id, Job::Dump(reply));
+            self.job(device.id, Job::Audit(reply));
         } else {
             let text = format!("there is no '{place}' that is up");
             let _ = reply.send(Err(RequestError::Refused(text)));

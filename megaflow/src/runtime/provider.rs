@@ -1,14 +1,15 @@
 //! The thread that owns a hardware provider.
 
-use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use flow::Admission;
 use flow::{
-    Completion, Counters, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderEvent,
+    Completion, Counters, Cursor, Dumped, Moment, PortId, PortTraffic, Provider, ProviderEvent,
+    Submission, Tag,
 };
 
 use crate::handle::Reply;
@@ -16,14 +17,16 @@ use crate::status::Status;
 use flow::Clock;
 use offload::{Event, Place, ProviderId, RequestError};
 
-/// A job for the thread. Jobs are carried out in order.
+/// A job for the thread. Jobs are begun in order.
 pub(super) enum Job {
     /// Operations, and the moment since which they wait.
-    Apply(Vec<Op>, Moment),
+    Apply(Vec<Submission>, Moment),
     ReadStats,
+    /// Reads what the device holds, for the engine.
+    Dump,
     Adopt(Vec<Dumped>),
     /// Reads what the device holds, for a request.
-    Dump(Reply<Vec<Dumped>>),
+    Audit(Reply<Vec<Dumped>>),
 }
 
 /// A report to the engine's thread.
@@ -53,14 +56,16 @@ pub(super) struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The largest number of entries in one report to the engine.
-const PART: usize = 256;
 /// Longest wait for a job before the provider is asked for its events.
 const NEWS: Duration = Duration::from_millis(50);
+/// Longest wait for a completion before new jobs are looked for.
+const LOOK: Duration = Duration::from_micros(200);
+/// Time between two attempts to open a device that is gone.
+const REOPEN: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Starts the thread. Its first reports are the counters of the device's ports and what the
-    /// device holds.
+    /// Starts the thread. Its first reports are the counters of the device's ports, and that the
+    /// device is open.
     pub(super) fn start(
         id: ProviderId,
         provider: Box<dyn Provider>,
@@ -69,14 +74,23 @@ impl Worker {
     ) -> std::io::Result<Worker> {
         let (jobs, todo) = unbounded();
         let name = format!("provider-{}", provider.name());
-        let owner = Owner { id, provider, clock, news };
+        let owner = Owner {
+            id,
+            provider,
+            clock,
+            news,
+            state: State::New,
+            waiting: VecDeque::new(),
+            begun: HashMap::new(),
+            reading: VecDeque::new(),
+        };
         let thread = std::thread::Builder::new().name(name).spawn(move || owner.run(&todo))?;
         Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
     }
 
     pub(super) fn send(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            // Fails only if the thread has died; its panic is on stderr.
+            // Fails only if the thread has died; its last report was that the device is gone.
             let _ = jobs.send(job);
         }
     }
@@ -91,42 +105,171 @@ impl Drop for Worker {
     }
 }
 
+/// What the thread does with operations.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The device was opened, and the engine has not asked yet for what it holds. Jobs that come
+    /// before were meant for the time before the device was gone, and the engine does not wait for
+    /// them any more.
+    New,
+    /// The device is in use.
+    Open,
+    /// The device is gone since the last attempt to open it.
+    Gone(Moment),
+}
+
+/// A reading that is under way.
+enum Reading {
+    /// For the engine.
+    Stats(Cursor),
+    /// For the engine.
+    Dump(Cursor),
+    /// For a request: what was found so far.
+    Audit(Cursor, Vec<Dumped>, Reply<Vec<Dumped>>),
+}
+
 struct Owner {
     id: ProviderId,
     provider: Box<dyn Provider>,
     clock: Clock,
     news: Sender<News>,
+    state: State,
+    /// Operations for which the provider had no room yet.
+    waiting: VecDeque<Submission>,
+    /// Since when the operations wait that have no completion yet.
+    begun: HashMap<Tag, Moment>,
+    /// Readings, the first of which is under way.
+    reading: VecDeque<Reading>,
 }
 
 impl Owner {
     fn run(mut self, todo: &Receiver<Job>) {
+        let _note = DeathNote { id: self.id, news: self.news.clone() };
         // The port counters are reported at once, so that each one is known by name from the
         // start.
         let traffic = self.traffic();
         let _ = self.news.send(News::Traffic(self.id, traffic, None));
-        self.dump();
-        loop {
-            match todo.recv_timeout(NEWS) {
-                Ok(job) => self.carry_out(job),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.close(),
+        self.opened();
+        let mut is_ending = false;
+        while !is_ending || !self.begun.is_empty() {
+            let is_busy = !self.begun.is_empty() || !self.reading.is_empty();
+            let job = match is_busy {
+                true => todo.try_recv().map_err(|error| error == TryRecvError::Disconnected),
+                false => {
+                    todo.recv_timeout(NEWS).map_err(|error| error == RecvTimeoutError::Disconnected)
+                }
+            };
+            match job {
+                Ok(job) => self.begin(job),
+                Err(is_last) => is_ending = is_last,
             }
+            self.work();
             self.look_for_events();
+        }
+        self.close();
+    }
+
+    /// Begins a job.
+    fn begin(&mut self, job: Job) {
+        match (job, self.state) {
+            (Job::Dump, State::New) => {
+                self.state = State::Open;
+                self.reading.push_back(Reading::Dump(Cursor::default()));
+            }
+            (Job::Audit(reply), State::Open) => {
+                self.reading.push_back(Reading::Audit(Cursor::default(), Vec::new(), reply));
+            }
+            (Job::Audit(reply), State::New | State::Gone(_)) => {
+                let why = "the device is not open".to_owned();
+                let _ = reply.send(Err(RequestError::Refused(why)));
+            }
+            (Job::Apply(ops, since), State::Open) => {
+                self.begun.extend(ops.iter().map(|submission| (submission.tag, since)));
+                self.waiting.extend(ops);
+            }
+            (Job::ReadStats, State::Open) => {
+                self.reading.push_back(Reading::Stats(Cursor::default()));
+            }
+            (Job::Adopt(found), State::Open) => drop(self.provider.adopt(&found)),
+            (_, State::New | State::Gone(_)) | (Job::Dump, State::Open) => {}
+        }
+    }
+
+    /// Takes what is under way a bit further.
+    fn work(&mut self) {
+        if !self.begun.is_empty() {
+            self.provider.submit(&mut self.waiting);
+            let wait = if self.reading.is_empty() { LOOK } else { Duration::ZERO };
+            let mut done = Vec::new();
+            self.provider.poll(wait, &mut done);
+            self.completed(done);
+        }
+        if let Some(reading) = self.reading.pop_front()
+            && let Some(rest) = self.read(reading)
+        {
+            self.reading.push_front(rest);
+        }
+        if let State::Gone(since) = self.state
+            && self.clock.now().since(since) >= REOPEN
+        {
+            match self.provider.reopen() {
+                Ok(()) => self.opened(),
+                Err(_) => self.state = State::Gone(self.clock.now()),
+            }
+        }
+    }
+
+    /// Reports completions, those that waited equally long together.
+    fn completed(&mut self, done: Vec<Completion>) {
+        let now = self.clock.now();
+        let place = Place::Nic(self.id);
+        let since = |owner: &mut Owner, tag| owner.begun.remove(&tag).unwrap_or(now);
+        let mut done = done.into_iter().peekable();
+        let mut next = done.next().map(|first| (since(self, first.tag), first));
+        while let Some((start, first)) = next.take() {
+            let mut together = vec![first];
+            for completion in done.by_ref() {
+                let other = since(self, completion.tag);
+                if other != start {
+                    next = Some((other, completion));
+                    break;
+                }
+                together.push(completion);
+            }
+            let _ = self.news.send(News::Completed(place, together, now.since(start)));
         }
     }
 
     fn look_for_events(&mut self) {
         for event in self.provider.events() {
-            if event == ProviderEvent::Changed {
+            match &event {
                 // A port that went or came back changes what the device can do.
-                let _ = self.news.send(News::Admission(self.id, self.provider.admission()));
-            }
-            if let ProviderEvent::Corrected { kind, megaflows, first } = &event {
-                let provider = self.provider.name();
-                tracing::warn!(provider, megaflows, first, "{}", kind.text());
+                ProviderEvent::Changed => {
+                    let admission = self.provider.admission();
+                    let _ = self.news.send(News::Admission(self.id, admission));
+                }
+                ProviderEvent::Corrected { kind, megaflows, first } => {
+                    let provider = self.provider.name();
+                    tracing::warn!(provider, megaflows, first, "{}", kind.text());
+                }
+                ProviderEvent::Gone(why) => {
+                    let provider = self.provider.name();
+                    tracing::error!(provider, why, "the device is gone; the host forwards");
+                    self.state = State::Gone(self.clock.now());
+                }
             }
             self.tell(Event::Provider { provider: self.id, event });
         }
+    }
+
+    /// The device is open: the engine decides when it asks for what the device holds.
+    fn opened(&mut self) {
+        if matches!(self.state, State::Gone(_)) {
+            tracing::info!(provider = self.provider.name(), "the device is back");
+        }
+        self.state = State::New;
+        let (provider, admission) = (self.id, self.provider.admission());
+        self.tell(Event::Opened { provider, admission });
     }
 
     /// Reports an event. The engine's thread outlives this one, except during a stop.
@@ -146,66 +289,67 @@ impl Owner {
         self.provider.traffic().unwrap_or_default()
     }
 
-    fn dump(&mut self) {
-        let mut found = Vec::new();
-        match self.provider.dump(&mut found) {
-            Ok(()) => {
-                let provider = self.id;
-                found.sort_by_key(|dumped| Reverse(dumped.generation.owner()));
-                let last =
-                    in_parts(found, |found| self.tell(Event::DumpedPart { provider, found }));
-                self.tell(Event::Dumped { provider, found: last });
+    /// Reads a part. Returns what is left of the reading.
+    fn read(&mut self, reading: Reading) -> Option<Reading> {
+        let (place, provider) = (Place::Nic(self.id), self.id);
+        match reading {
+            Reading::Stats(from) => {
+                let mut stats = Vec::new();
+                match self.provider.stats(from, &mut stats) {
+                    Ok(Some(next)) => {
+                        self.tell(Event::StatsPart { place, stats });
+                        return Some(Reading::Stats(next));
+                    }
+                    last => {
+                        let traffic = self.traffic();
+                        let (stats, tables) = (last.map(|_| stats), self.provider.tables());
+                        let event = Event::Stats { place, stats, tables };
+                        let _ = self.news.send(News::Traffic(provider, traffic, Some(event)));
+                    }
+                }
             }
-            Err(error) => {
-                let event = ProviderEvent::Gone(error.to_string());
-                self.tell(Event::Provider { provider: self.id, event });
+            Reading::Dump(from) => {
+                let mut found = Vec::new();
+                match self.provider.dump(from, &mut found) {
+                    Ok(Some(next)) => {
+                        self.tell(Event::DumpedPart { provider, found });
+                        return Some(Reading::Dump(next));
+                    }
+                    Ok(None) => self.tell(Event::Dumped { provider, found }),
+                    // The engine can't use a device whose content it does not know.
+                    Err(error) => {
+                        let event = ProviderEvent::Gone(error.to_string());
+                        self.tell(Event::Provider { provider, event });
+                        self.state = State::Gone(self.clock.now());
+                    }
+                }
             }
+            Reading::Audit(from, mut found, reply) => match self.provider.dump(from, &mut found) {
+                Ok(Some(next)) => return Some(Reading::Audit(next, found, reply)),
+                last => {
+                    let found = last.map(|_| found);
+                    let found = found.map_err(|error| RequestError::Refused(error.to_string()));
+                    // Sending fails if the client has given up; nobody waits for the answer then.
+                    let _ = reply.send(found);
+                }
+            },
         }
-    }
-
-    fn carry_out(&mut self, job: Job) {
-        let place = Place::Nic(self.id);
-        match job {
-            Job::Apply(ops, since) => {
-                let mut completions = Vec::with_capacity(ops.len());
-                self.provider.apply(&ops, &mut completions);
-                let took = self.clock.now().since(since);
-                let _ = self.news.send(News::Completed(place, completions, took));
-            }
-            Job::ReadStats => {
-                let mut all = Vec::new();
-                let stats = self
-                    .provider
-                    .stats(&mut all)
-                    .map(|()| in_parts(all, |stats| self.tell(Event::StatsPart { place, stats })));
-                let traffic = self.traffic();
-                let tables = self.provider.tables();
-                let event = Event::Stats { place, stats, tables };
-                let _ = self.news.send(News::Traffic(self.id, traffic, Some(event)));
-            }
-            Job::Dump(reply) => {
-                let mut all = Vec::new();
-                let found = self.provider.dump(&mut all).map(|()| all);
-                let found = found.map_err(|error| RequestError::Refused(error.to_string()));
-                // Sending fails if the client has given up; nobody waits for the answer then.
-                let _ = reply.send(found);
-            }
-            Job::Adopt(found) => {
-                self.provider.adopt(&found);
-            }
-        }
+        None
     }
 }
 
-/// Hands out a long list in parts, each of which the engine takes in one step. Returns the last
-/// part.
-fn in_parts<T>(list: Vec<T>, hand_out: impl Fn(Vec<T>)) -> Vec<T> {
-    let mut list = list.into_iter();
-    loop {
-        let part: Vec<T> = list.by_ref().take(PART).collect();
-        if list.len() == 0 {
-            return part;
+/// Reports the end of the thread if nobody asked for it.
+struct DeathNote {
+    id: ProviderId,
+    news: Sender<News>,
+}
+
+impl Drop for DeathNote {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let event = ProviderEvent::Gone("its thread died".to_owned());
+            let event = Event::Provider { provider: self.id, event };
+            let _ = self.news.send(News::Event(event));
         }
-        hand_out(part);
     }
 }

@@ -22,9 +22,6 @@ pub(super) struct About {
 /// The port counters of each device.
 pub(super) type Traffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
 
-/// Operations that may wait for a provider before the engine would have to hold back.
-const QUEUE_LIMIT: u64 = 1 << 16;
-
 /// Counters that the engine does not keep itself.
 pub(super) struct Counted<'a> {
     pub(super) host: &'a hostdp::Snapshot,
@@ -100,7 +97,7 @@ fn provider_metrics(
             admitted: tally.admitted,
             refused: tally.refused,
             operations: operations.of(place),
-            queue_limit: QUEUE_LIMIT,
+            queue_limit: offload::QUEUE_LIMIT as u64,
             last_reconcile_seconds: reconciled.unwrap_or(0.0),
             corrections: tally.corrections,
             ..ProviderMetrics::default()

@@ -25,7 +25,7 @@ fn wide() -> Arc<Megaflow> {
 /// Returns the kind of each operation in flight to a NIC, and the owner that the device will
 /// name.
 fn sent(desk: &Desk) -> Vec<(OpKind, Owner)> {
-    let queue = desk.nic.values().flatten();
+    let queue = desk.nic.values().flatten().map(|waiting| &waiting.op);
     let sent = queue.filter_map(|op| match op {
         Op::Install { generation, .. } | Op::Replace { generation, .. } => {
             Some((op.kind(), generation.owner()))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, ActionKind, Actions, Admission, Answer, Capabilities, Client, Completion, Counters,
-    Key, Mask, Match, Megaflow, Moment, Op, OpKind, Placement, PortId, PortLink, ProviderError,
-    Reason, RecircId, Refusal, Refusals, Stats, Ufid, Upcall, UpcallReason, Verdict,
+    Action, ActionKind, Actions, Admission, Answer, Capabilities, Client, Counters, Key, Mask,
+    Match, Megaflow, Moment, OpKind, Placement, PortId, PortLink, ProviderError, Reason, RecircId,
+    Refusal, Refusals, Stats, Submission, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;
@@ -81,9 +81,10 @@ pub(super) fn counted(packets: u64) -> Stats {
 pub(super) struct Desk {
     pub(super) engine: Engine,
     pub(super) now: Moment,
-    pub(super) host: VecDeque<Op>,
-    pub(super) nic: BTreeMap<ProviderId, VecDeque<Op>>,
+    pub(super) host: VecDeque<Submission>,
+    pub(super) nic: BTreeMap<ProviderId, VecDeque<Submission>>,
     pub(super) reads: Vec<Place>,
+    pub(super) dumps: Vec<ProviderId>,
     pub(super) answers: Vec<Answered>,
     pub(super) replies: BTreeMap<Token, Result<Response, RequestError>>,
 }
@@ -101,6 +102,7 @@ impl Desk {
             host: VecDeque::new(),
             nic: (0..nics).map(|index| (ProviderId(index), VecDeque::new())).collect(),
             reads: Vec::new(),
+            dumps: Vec::new(),
             answers: Vec::new(),
             replies: BTreeMap::new(),
         };
@@ -119,6 +121,7 @@ impl Desk {
                     self.nic.entry(id).or_default().extend(ops);
                 }
                 Command::ReadStats(place) => self.reads.push(place),
+                Command::Dump(provider) => self.dumps.push(provider),
                 Command::Resolve { answer, .. } => self.answers.push(answer),
                 Command::Adopt { .. } | Command::Execute { .. } => {}
             }
@@ -154,7 +157,7 @@ impl Desk {
         }]));
     }
 
-    pub(super) fn queue(&mut self, place: Place) -> &mut VecDeque<Op> {
+    pub(super) fn queue(&mut self, place: Place) -> &mut VecDeque<Submission> {
         match place {
             Place::Host => &mut self.host,
             Place::Nic(id) => self.nic.entry(id).or_default(),
@@ -167,10 +170,10 @@ impl Desk {
         place: Place,
         result: Result<Stats, ProviderError>,
     ) -> (OpKind, Ufid) {
-        let op = self.queue(place).pop_front().expect("an operation in flight");
-        let (kind, ufid) = (op.kind(), op.ufid());
-        let completions = vec![Completion { ufid, kind, result }];
-        self.step(Event::Completed { place, completions });
+        let submission = self.queue(place).pop_front().expect("an operation in flight");
+        let done = submission.completed(result);
+        let (kind, ufid) = (done.kind, done.ufid);
+        self.step(Event::Completed { place, completions: vec![done] });
         (kind, ufid)
     }
 

@@ -232,6 +232,7 @@ fn what_outputs_to_a_port_without_a_link_is_asked_about_at_once() {
     let asked: Vec<(flow::OpKind, Vec<Action>)> = desk
         .host
         .iter()
+        .map(|waiting| &waiting.op)
         .map(|op| match op {
             flow::Op::Replace { flow, .. } => (op.kind(), flow.actions.to_vec()),
             _ => (op.kind(), Vec::new()),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Capabilities, Completion, Counters, Dumped, Generation, Op, OpKind, Placement, PortId,
-    ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject, TableName, TableUsage,
+    Action, Capabilities, Counters, Dumped, Generation, OpKind, Placement, PortId, ProviderError,
+    ProviderEvent, Reason, Refusal, Stats, Subject, TableName, TableUsage,
 };
 
 use super::desk::{Desk, NIC, OTHER_NIC, OUT, TakesAll, counted, flow_of, to};
@@ -82,7 +82,8 @@ fn a_parent_does_not_come_in_while_its_only_child_leaves() {
     desk.ask(1, Request::Remove(child.ufid));
     desk.ask(2, Request::Install(parent.clone()));
     desk.done(Place::Host, Ok(Stats::default()));
-    let on_the_way: Vec<OpKind> = desk.nic[&ProviderId(0)].iter().map(Op::kind).collect();
+    let on_the_way: Vec<OpKind> =
+        desk.nic[&ProviderId(0)].iter().map(|waiting| waiting.op.kind()).collect();
     assert_eq!(on_the_way, [OpKind::Remove]);
 }
 
@@ -188,14 +189,67 @@ fn what_was_done_before_a_device_went_is_counted() {
     desk.ask(1, Request::RemoveAll);
     let gone = Err(ProviderError::Gone("unplugged".to_owned()));
     let results = [(one.ufid, gone), (two.ufid, Ok(counted(9)))];
-    let done = |(ufid, result)| Completion { ufid, kind: OpKind::Remove, result };
-    let completions = results.map(done).to_vec();
-    desk.nic.clear();
+    let removals = std::mem::take(desk.queue(NIC));
+    let completions = results.into_iter().zip(removals).map(|((ufid, result), removal)| {
+        assert_eq!((removal.op.kind(), removal.op.ufid()), (OpKind::Remove, ufid));
+        removal.completed(result)
+    });
+    let completions = completions.collect();
     desk.step(Event::Completed { place: NIC, completions });
     assert_eq!(desk.engine.hits(ProviderId(0)).first.packets, 9);
     assert!(desk.replies.is_empty(), "they are still on the host");
     desk.settle();
     assert!(matches!(desk.replies.remove(&Token(1)), Some(Ok(Response::Done))));
+    assert!(desk.engine.is_empty());
+}
+
+/// What the device held before it went is known to be on the host alone before anybody asks what
+/// the device holds now.
+#[test]
+fn a_device_that_is_back_is_asked_for_its_content_and_used() {
+    let mut desk = Desk::new(1);
+    let provider = ProviderId(0);
+    let flows: Vec<_> = (1..=20).map(|station| flow_of(0, station, &[OUT])).collect();
+    flows.iter().for_each(|flow| desk.put(flow));
+    let event = ProviderEvent::Gone("unplugged".to_owned());
+    let now = desk.now;
+    let gone = desk.engine.step(Event::Provider { provider, event }, now);
+    desk.take(gone);
+    let admission = Arc::new(TakesAll(Capabilities::default()));
+    let opened = desk.engine.step(Event::Opened { provider, admission }, now);
+    desk.take(opened);
+    assert!(desk.dumps.is_empty(), "its megaflows are not all called back yet");
+    desk.step(Event::Advance);
+    assert_eq!(desk.dumps, [provider]);
+    assert!(flows.iter().all(|flow| desk.placement(flow) != Placement::Nic));
+    desk.step(Event::Tick);
+    assert!(!desk.reads.contains(&NIC), "nothing is known of it yet");
+    desk.step(Event::Dumped { provider, found: Vec::new() });
+    desk.later(Duration::from_secs(3));
+    desk.settle();
+    assert!(flows.iter().all(|flow| desk.placement(flow) == Placement::Nic));
+}
+
+/// As many operations wait as the limit says; the rest is begun when they are done.
+#[test]
+fn a_provider_that_is_slow_holds_the_engine_back() {
+    let mut desk = Desk::new(1);
+    let stations = u16::try_from(QUEUE_LIMIT + 100).unwrap();
+    for station in 1..=stations {
+        desk.ask(1, Request::Install(flow_of(0, station, &[OUT])));
+        desk.done(Place::Host, Ok(Stats::default()));
+    }
+    let most = |desk: &Desk| desk.nic[&ProviderId(0)].len();
+    assert_eq!(most(&desk), QUEUE_LIMIT);
+    assert_eq!(desk.engine.devices().next().unwrap().queued, QUEUE_LIMIT as u64);
+    desk.done(NIC, Ok(Stats::default()));
+    desk.later(Duration::from_millis(10));
+    assert_eq!(most(&desk), QUEUE_LIMIT);
+    desk.settle();
+    desk.ask(2, Request::RemoveAll);
+    let bound = QUEUE_LIMIT + 2 * crate::walks::SLICE as usize;
+    assert!((QUEUE_LIMIT..bound).contains(&most(&desk)), "{}", most(&desk));
+    desk.settle();
     assert!(desk.engine.is_empty());
 }
 
@@ -280,7 +334,7 @@ fn a_packet_that_comes_while_its_megaflow_leaves_is_not_sent_into_the_gap() {
     desk.stats(NIC, vec![(flow_of(0, 1, &[OUT]).ufid, Stats::default())]);
     desk.stats(Place::Host, vec![(flow_of(0, 1, &[OUT]).ufid, Stats::default())]);
     assert_eq!(desk.done(NIC, Ok(Stats::default())).0, OpKind::Remove);
-    assert_eq!(desk.host[0].kind(), OpKind::Remove);
+    assert_eq!(desk.host[0].op.kind(), OpKind::Remove);
     desk.upcall(1);
     assert_eq!(desk.answers.pop(), Some(Answered::Execute(Arc::new([OUT]))));
     desk.settle();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Actions, Answer, Capabilities, Client, Completion, Key, Mask, Match, Megaflow, Moment,
-    Op, PortId, PortLink, ProviderError, Stats, Ufid, Upcall, UpcallReason, Verdict,
+    Action, Actions, Answer, Capabilities, Client, Key, Mask, Match, Megaflow, Moment, Op, PortId,
+    PortLink, ProviderError, Stats, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::world::Picky;
@@ -257,11 +257,7 @@ impl Scene {
         match queue.pop_front() {
             Some(Command::Apply { place, ops }) => {
                 let table = if host { &mut self.host } else { &mut self.nic };
-                let done = ops.iter().map(|op| Completion {
-                    ufid: op.ufid(),
-                    kind: op.kind(),
-                    result: table.apply(op),
-                });
+                let done = ops.iter().map(|sent| sent.completed(table.apply(&sent.op)));
                 let completions = done.collect();
                 self.step(Event::Completed { place, completions });
             }

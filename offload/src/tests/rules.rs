@@ -56,7 +56,7 @@ fn each_life_in_a_nic_has_a_generation_of_its_own() {
     for port in [3, 4] {
         desk.ask(1, Request::Replace(flow.ufid, Arc::new([flow::Action::Output(PortId(port))])));
         desk.done(Place::Host, Ok(Stats::default()));
-        let op = desk.nic[&provider].front().cloned();
+        let op = desk.nic[&provider].front().map(|waiting| waiting.op.clone());
         let of = Generation(port + 5);
         assert!(matches!(op, Some(flow::Op::Replace { generation, .. }) if generation == of));
         desk.settle();
@@ -333,7 +333,7 @@ fn the_fastest_of_those_that_wait_comes_first_and_nobody_goes_for_nothing() {
     desk.stats(Place::Host, stats.clone());
     desk.step(Event::Dumped { provider, found: Vec::new() });
     desk.later(Duration::from_secs(1));
-    assert_eq!(desk.nic[&provider].front().map(flow::Op::ufid), Some(fast.ufid));
+    assert_eq!(desk.nic[&provider].front().map(|waiting| waiting.op.ufid()), Some(fast.ufid));
     // A table that was full once does not count as full forever.
     let full = Refusal::new(Reason::TableFull, TableName::ExactMatch);
     desk.done(NIC, Err(ProviderError::Full(full)));

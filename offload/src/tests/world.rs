@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Admission, Answer, Capabilities, Client, Completion, Counters, Field, Key, Mask, Match,
-    Megaflow, Moment, Op, Placement, PortId, PortLink, ProviderError, ProviderEvent, Reason,
-    Refusal, Refusals, Stats, TableName, TableUsage, Ufid, Upcall, UpcallReason, Verdict,
+    Action, Admission, Answer, Capabilities, Client, Counters, Field, Key, Mask, Match, Megaflow,
+    Moment, Op, Placement, PortId, PortLink, ProviderError, ProviderEvent, Reason, Refusal,
+    Refusals, Stats, Submission, TableName, TableUsage, Ufid, Upcall, UpcallReason, Verdict,
 };
 
 use super::*;
@@ -134,6 +134,8 @@ pub(super) struct World {
     pub(super) nic: Table,
     pub(super) capacity: usize,
     pub(super) nic_up: bool,
+    /// The engine has not asked yet for what the NIC holds: it knows of the NIC before its loss.
+    nic_is_new: bool,
     pub(super) events: VecDeque<Event>,
     /// Upcalls come by a channel of their own, sooner or later than the events before them.
     pub(super) upcalls: VecDeque<Event>,
@@ -171,6 +173,7 @@ impl World {
             nic: Table::default(),
             capacity,
             nic_up: true,
+            nic_is_new: false,
             events: VecDeque::new(),
             upcalls: VecDeque::new(),
             version,
@@ -191,6 +194,7 @@ impl World {
         self.replies.extend(commands.replies);
         for command in commands.commands {
             match &command {
+                Command::Dump(_) => self.nic.queue.push_back(command),
                 Command::Apply { place, .. } | Command::ReadStats(place) => match place {
                     Place::Host => self.host.queue.push_back(command),
                     Place::Nic(_) => self.nic.queue.push_back(command),
@@ -207,19 +211,27 @@ impl World {
         let nic = place == NIC;
         let fault = nic.then(|| self.dice.roll(30));
         let up = self.nic_up;
+        // What was meant for the NIC before its loss is dropped by its thread.
+        if nic && up && self.nic_is_new {
+            if let Some(Command::Dump(provider)) = self.nic.queue.pop_front() {
+                self.nic_is_new = false;
+                self.events.push_back(Event::Dumped { provider, found: Vec::new() });
+            }
+            return;
+        }
         let (table, capacity) = match place {
             Place::Host => (&mut self.host, usize::MAX),
             Place::Nic(_) => (&mut self.nic, self.capacity),
         };
         match table.queue.pop_front() {
             Some(Command::Apply { ops, .. }) => {
-                let complete = |op: &Op| {
+                let complete = |sent: &Submission| {
                     let result = match fault {
                         _ if nic && !up => Err(ProviderError::Gone("unplugged".to_owned())),
                         Some(0) => Err(ProviderError::Busy("later".to_owned())),
-                        _ => table.apply(op, capacity),
+                        _ => table.apply(&sent.op, capacity),
                     };
-                    Completion { ufid: op.ufid(), kind: op.kind(), result }
+                    sent.completed(result)
                 };
                 let completions = ops.iter().map(complete).collect();
                 self.events.push_back(Event::Completed { place, completions });
@@ -260,7 +272,7 @@ impl World {
                     self.forward(&key, 100, false);
                 }
             }
-            Some(Command::Adopt { .. } | Command::Execute { .. }) | None => {}
+            Some(Command::Adopt { .. } | Command::Dump(_) | Command::Execute { .. }) | None => {}
         }
     }
 
@@ -333,7 +345,8 @@ impl World {
                 self.version.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
             99 if self.dice.roll(30) == 0 => self.delete_behind_our_back(),
-            99 if self.dice.roll(400) == 0 && self.nic_up => self.unplug(),
+            99 if self.dice.roll(100) == 0 && self.nic_up => self.unplug(),
+            99 if self.dice.roll(10) == 0 && !self.nic_up => self.plug_in(),
             _ => {}
         }
     }
@@ -394,6 +407,14 @@ impl World {
         }
         let event = ProviderEvent::Gone("unplugged".to_owned());
         self.events.push_back(Event::Provider { provider: ProviderId(0), event });
+    }
+
+    /// The device is back, empty.
+    fn plug_in(&mut self) {
+        self.nic_up = true;
+        self.nic_is_new = true;
+        let admission = Arc::new(Picky(Capabilities::default()));
+        self.events.push_back(Event::Opened { provider: ProviderId(0), admission });
     }
 
     pub(super) fn drain(&mut self) {

@@ -11,7 +11,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use flow::{
-    Completion, Generation, Megaflow, Op, ProviderError, Reason, Refusal, Stats, Subject, Ufid,
+    Completion, Generation, Megaflow, Op, ProviderError, Reason, Refusal, Stats, Subject,
+    Submission, Ufid,
 };
 
 use super::table::Placed;
@@ -99,20 +100,17 @@ pub(super) struct Waves<'a, T> {
 }
 
 /// Applies operations in batches.
-pub(super) fn apply<T: Transport>(tc: &mut Tc<T>, ops: &[Op], done: &mut Vec<Completion>) {
+pub(super) fn apply<T: Transport>(tc: &mut Tc<T>, ops: &[Submission], done: &mut Vec<Completion>) {
     let mut from = 0;
     while from < ops.len() {
         // Operations on one ufid are done in order: a second operation on a ufid begins a new
         // batch.
         let mut seen = HashSet::new();
-        let to = ops[from..].iter().position(|op| !seen.insert(op.ufid()));
+        let to = ops[from..].iter().position(|op| !seen.insert(op.op.ufid()));
         let to = to.map_or(ops.len(), |len| from + len);
         let results = Waves::new(tc, to - from).run(&ops[from..to]);
-        done.extend(ops[from..to].iter().zip(results).map(|(op, result)| Completion {
-            ufid: op.ufid(),
-            kind: op.kind(),
-            result,
-        }));
+        let ends = ops[from..to].iter().zip(results);
+        done.extend(ends.map(|(op, result)| op.completed(result)));
         from = to;
         tc.listen();
     }
@@ -129,9 +127,9 @@ impl<T: Transport> Waves<'_, T> {
         Waves { tc, results, next, doubts: Vec::new(), refused: Vec::new() }
     }
 
-    fn run(mut self, ops: &[Op]) -> Results {
+    fn run(mut self, ops: &[Submission]) -> Results {
         for (index, op) in ops.iter().enumerate() {
-            match self.plan(index, op) {
+            match self.plan(index, &op.op) {
                 Ok(job) => self.next.push(job),
                 Err(error) => self.results[index] = Err(error),
             }

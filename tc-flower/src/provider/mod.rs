@@ -14,11 +14,13 @@ mod table;
 mod tc;
 mod witness;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flow::{
-    Admission, Completion, Dumped, Moment, Op, PortId, PortTraffic, Provider, ProviderError,
-    ProviderEvent, Stats, TableName, TableUsage, Ufid,
+    Admission, Completion, Cursor, Dumped, Moment, PortId, PortTraffic, Provider, ProviderError,
+    ProviderEvent, Stats, Submission, TableName, TableUsage, Ufid,
 };
 
 pub use ports::PortReport;
@@ -28,6 +30,9 @@ use crate::TcError;
 use crate::links::DeviceSelector;
 use crate::wire::{Client, KernelSocket};
 use tc::Tc;
+
+/// The largest number of operations in flight.
+const WINDOW: usize = 256;
 
 /// Megaflows as `skip_sw` flower filters on the ports of switchdev NICs.
 pub struct TcProvider(Tc<KernelSocket>);
@@ -85,16 +90,34 @@ impl Provider for TcProvider {
         self.0.ports.admission().clone()
     }
 
-    fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
-        apply::apply(&mut self.0, ops, done);
+    fn window(&self) -> usize {
+        WINDOW
     }
 
-    fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
-        self.0.stats(out)
+    fn submit(&mut self, waiting: &mut VecDeque<Submission>) {
+        let room = WINDOW.saturating_sub(self.0.in_flight.len());
+        self.0.in_flight.extend(waiting.drain(..room.min(waiting.len())));
     }
 
-    fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
-        self.0.dump(out)
+    fn poll(&mut self, _wait: Duration, done: &mut Vec<Completion>) {
+        let ops = std::mem::take(&mut self.0.in_flight);
+        apply::apply(&mut self.0, &ops, done);
+    }
+
+    fn stats(
+        &mut self,
+        _from: Cursor,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Result<Option<Cursor>, ProviderError> {
+        self.0.stats(out).map(|()| None)
+    }
+
+    fn dump(
+        &mut self,
+        _from: Cursor,
+        out: &mut Vec<Dumped>,
+    ) -> Result<Option<Cursor>, ProviderError> {
+        self.0.dump(out).map(|()| None)
     }
 
     fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {

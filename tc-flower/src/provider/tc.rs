@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use flow::{
     Correction, Dumped, Megaflow, Moment, PortId, PortTraffic, ProviderError, Refusal, Stats,
-    Subject, Ufid,
+    Subject, Submission, Ufid,
 };
 
 use super::errors::is_absent;
@@ -60,6 +60,8 @@ pub(super) struct Tc<T> {
     pub(super) ports: Ports,
     pub(super) witnesses: Witnesses,
     pub(super) table: Table,
+    /// Operations that were submitted and have no completion yet.
+    pub(super) in_flight: Vec<Submission>,
     pub(super) others: Others,
     /// Filters with our cookie that the last dump found: `adopt` takes them from here, and those
     /// that are not adopted are removed.
@@ -86,6 +88,7 @@ impl<T: Transport> Tc<T> {
             ports: Ports::new(&devices, ports, options.recirculation)?,
             witnesses: Witnesses::default(),
             table: Table::default(),
+            in_flight: Vec::new(),
             others: Others::default(),
             found: HashMap::new(),
             strays: Vec::new(),

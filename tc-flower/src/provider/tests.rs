@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow::{Counters, Field, Generation, Megaflow, Owner, Reason, Subject, odp};
+use flow::{Counters, Field, Generation, Megaflow, Op, Owner, Reason, Subject, odp};
 
 use super::*;
 use crate::encode::Location;
@@ -63,7 +63,8 @@ fn remove(flow: &Arc<Megaflow>) -> Op {
 
 fn apply(tc: &mut FakeTc, ops: &[Op]) -> Vec<Result<Stats, ProviderError>> {
     let mut done = Vec::new();
-    apply::apply(tc, ops, &mut done);
+    let numbered: Vec<Submission> = Submission::number(ops.iter().cloned()).collect();
+    apply::apply(tc, &numbered, &mut done);
     let asked = ops.iter().map(|op| (op.ufid(), op.kind()));
     assert!(asked.eq(done.iter().map(|one| (one.ufid, one.kind))));
     done.into_iter().map(|one| one.result).collect()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flow::{
-    Completion, Counters, Generation, Megaflow, Op, ProviderError, Subject, TableName, Ufid,
+    Counters, Generation, Megaflow, Op, ProviderError, Subject, Submission, TableName, Ufid,
 };
 
 use super::pending::{Next, Pending, Results};
@@ -27,28 +27,24 @@ impl From<ProviderError> for Stop {
 }
 
 impl FpgaProvider {
-    pub(super) fn apply_batch(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
+    pub(super) fn apply_batch(&mut self, ops: &[Submission]) {
         let mut results: Results = vec![None; ops.len()];
         // `gone` keeps an error of this and of what follows.
         let _ = self.begin();
         // Clears mask slots that lost their last entry since the last batch.
         let _ = self.clear_masks(&mut results);
         for (index, op) in ops.iter().enumerate() {
-            if let Err(error) = self.start(index, op, &mut results) {
+            if let Err(error) = self.start(index, &op.op, &mut results) {
                 results[index] = Some(Err(error));
             }
         }
         // `gone` keeps an error, and every op without a result then fails with it.
         let _ = self.drain(&mut results);
         let _ = self.clear_masks(&mut results);
-        done.extend(ops.iter().zip(results).map(|(op, result)| Completion {
-            ufid: op.ufid(),
-            kind: op.kind(),
-            result:
-                result.unwrap_or_else(|| {
-                    Err(ProviderError::Gone(self.gone.clone().unwrap_or_default()))
-                }),
-        }));
+        let gone = || Err(ProviderError::Gone(self.gone.clone().unwrap_or_default()));
+        let ends = ops.iter().zip(results);
+        let ends = ends.map(|(op, result)| op.completed(result.unwrap_or_else(gone)));
+        self.done.extend(ends);
     }
 
     /// Queues the commands of an op.

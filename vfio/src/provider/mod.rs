@@ -8,11 +8,12 @@ mod read;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use flow::{
-    Admission, Completion, Counters, Dumped, Generation, Megaflow, Op, PortId, PortTraffic,
-    Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject, TableName, TableUsage,
-    Ufid,
+    Admission, Completion, Counters, Cursor, Dumped, Generation, Megaflow, PortId, PortTraffic,
+    Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject, Submission, TableName,
+    TableUsage, Ufid,
 };
 
 use crate::admission::CardAdmission;
@@ -30,6 +31,8 @@ use crate::toeplitz::{Secret, Toeplitz};
 
 use pending::Pending;
 
+/// The largest number of operations in flight.
+const WINDOW: usize = 256;
 /// Records that one ENTRY_READ may return.
 pub(crate) const READBACK: u32 = 64;
 
@@ -94,6 +97,8 @@ pub struct FpgaProvider {
     pending: VecDeque<Pending>,
     /// Mask slots that the card is to clear.
     idle_masks: Vec<u8>,
+    /// Completions that were not polled yet.
+    done: Vec<Completion>,
     gone: Option<String>,
     told: bool,
 }
@@ -130,6 +135,7 @@ impl FpgaProvider {
             by_ufid: HashMap::new(),
             pending: VecDeque::new(),
             idle_masks: Vec::new(),
+            done: Vec::new(),
             gone: None,
             told: false,
         }
@@ -241,11 +247,25 @@ impl Provider for FpgaProvider {
         self.admission.clone()
     }
 
-    fn apply(&mut self, ops: &[Op], done: &mut Vec<Completion>) {
-        self.apply_batch(ops, done);
+    fn window(&self) -> usize {
+        WINDOW
     }
 
-    fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
+    fn submit(&mut self, waiting: &mut VecDeque<Submission>) {
+        let room = WINDOW.saturating_sub(self.done.len());
+        let taken: Vec<Submission> = waiting.drain(..room.min(waiting.len())).collect();
+        self.apply_batch(&taken);
+    }
+
+    fn poll(&mut self, _wait: Duration, done: &mut Vec<Completion>) {
+        done.append(&mut self.done);
+    }
+
+    fn stats(
+        &mut self,
+        _from: Cursor,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Result<Option<Cursor>, ProviderError> {
         self.begin()?;
         let seen = self.take_snapshot()?;
         let entries = seen.into_iter().filter_map(|handle| self.entry(handle));
@@ -256,11 +276,15 @@ impl Provider for FpgaProvider {
         // After the reading, which so has all that a lost entry had counted. Where the card fails
         // only now, what was read counts all the same, and the next call tells of the failure.
         self.follow_losses();
-        Ok(())
+        Ok(None)
     }
 
-    fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
-        self.dump_card(out)
+    fn dump(
+        &mut self,
+        _from: Cursor,
+        out: &mut Vec<Dumped>,
+    ) -> Result<Option<Cursor>, ProviderError> {
+        self.dump_card(out).map(|()| None)
     }
 
     /// Opening a card resets it, so all that a dump can find is what this process installed.

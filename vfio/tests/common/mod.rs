@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Clock, Completion, Generation, Megaflow, Op, PortId, Provider, ProviderError, Stats, Ufid,
+    Blocking, Clock, Completion, Generation, Megaflow, Op, PortId, ProviderError, Stats, Ufid,
 };
 use vfio::model::{MemoryWire, Wire};
 use vfio::{CardCapabilities, Config, Embedded, FpgaProvider, RingPort};
@@ -91,7 +91,7 @@ impl Rig {
     /// A statistics pass.
     pub(crate) fn pass(&mut self) -> HashMap<Ufid, Stats> {
         let mut all = Vec::new();
-        self.provider.stats(&mut all).unwrap();
+        self.provider.all_stats(&mut all).unwrap();
         all.into_iter().collect()
     }
 

@@ -6,7 +6,7 @@ mod upcalls;
 use std::sync::Arc;
 
 use flow::packet::extract;
-use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, Provider};
+use flow::{Action, Blocking, Generation, Key, Mask, Match, Megaflow, Op};
 
 use super::*;
 use crate::port::memory::{self, MemoryPeer};

@@ -146,7 +146,7 @@ impl Worlds {
 
     fn compare_stats(&mut self) -> Result<(), TestCaseError> {
         let mut stats = Vec::new();
-        self.fast.table().stats(&mut stats).unwrap();
+        self.fast.table().all_stats(&mut stats).unwrap();
         let stats: BTreeMap<Ufid, Stats> = stats.into_iter().collect();
         prop_assert_eq!(&stats, &self.slow.stats);
         let snapshot = self.fast.snapshot();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flow::exception::{CardPort, MissDescriptor, MissReason};
 use flow::{
-    Clock, Counters, Generation, Megaflow, Op, PortId, Provider, ProviderError, ProviderEvent,
-    RecircId,
+    Blocking, Clock, Counters, Generation, Megaflow, Op, PortId, Provider, ProviderError,
+    ProviderEvent, RecircId,
 };
 use nix::poll::PollFlags;
 use vfio::{CardCapabilities, Config, Driver, FpgaProvider, RingPort};
@@ -202,7 +202,7 @@ fn install(rig: &mut Rig, text: &str) -> Outcome<Arc<Megaflow>> {
 /// A megaflow's counters: by the driver's snapshot, after they were found to be the card's own.
 fn counters(rig: &mut Rig, flow: &Megaflow) -> Outcome<Counters> {
     let mut all = Vec::new();
-    rig.provider.stats(&mut all).context("statistics")?;
+    rig.provider.all_stats(&mut all).context("statistics")?;
     let stats = all.iter().find(|(ufid, _)| *ufid == flow.ufid);
     let counters = stats.ok_or_else(|| Failure::new("not among the statistics"))?.1.counters;
     equal("the card's own count", &rig.bench.ledger()?.flow(flow.ufid), &counters)?;
@@ -267,7 +267,7 @@ fn remove(rig: &mut Rig) -> Outcome {
     let ops: Vec<Op> = flows.iter().map(|flow| Op::Remove { ufid: flow.ufid }).collect();
     equal("last counts", &apply(rig, &ops)?, &want)?;
     let mut dumped = Vec::new();
-    rig.provider.dump(&mut dumped).context("dump")?;
+    rig.provider.all_dumped(&mut dumped).context("dump")?;
     equal("entries left in the card", &dumped.len(), &0)
 }
 
@@ -285,7 +285,7 @@ fn expect_lost(rig: &mut Rig) -> Outcome {
         Some(ProviderEvent::Gone(_)) => {}
         other => return Err(Failure::new(format!("the events begin with {other:?}"))),
     }
-    equal("statistics work", &rig.provider.stats(&mut Vec::new()).is_ok(), &false)?;
+    equal("statistics work", &rig.provider.all_stats(&mut Vec::new()).is_ok(), &false)?;
     equal("the card is fine", &rig.driver.check().is_ok(), &false)?;
     for port in &mut rig.ports {
         // An idle port asks ten times a second.

@@ -1,7 +1,7 @@
 //! The host datapath: from a batch of frames to frames on another port.
 
 use flow::packet::Packet;
-use flow::{Generation, Moment, Op, Provider};
+use flow::{Blocking, Generation, Moment, Op};
 use hostdp::port::memory;
 use hostdp::port::{BURST, Batch, Frame};
 use hostdp::{Config, Datapath};

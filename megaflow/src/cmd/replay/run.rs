@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flow::{
-    Generation, Megaflow, Moment, Op, PortId, Provider, ProviderError, UpcallReason, overlap,
+    Blocking, Generation, Megaflow, Moment, Op, PortId, ProviderError, UpcallReason, overlap,
 };
 use hostdp::port::memory::{self, MemoryPeer};
 use hostdp::port::pcap::{self, Output, Record};
@@ -140,7 +140,7 @@ impl Lab {
         }
         self.upcall_file.flush().map_err(written)?;
         let mut stats = Vec::new();
-        self.datapath.table().stats(&mut stats).map_err(|e| Failure::Job(e.to_string()))?;
+        self.datapath.table().all_stats(&mut stats).map_err(|e| Failure::Job(e.to_string()))?;
         let stats = stats.into_iter().collect();
         Ok(Summary::new(flows, &stats, &self.datapath.snapshot(), self.upcalls))
     }
