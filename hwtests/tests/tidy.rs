@@ -133,7 +133,7 @@ const CIRCLES: &[(&str, &str, &str)] = &[
     ("megaflow control", "balance, render, view", NEIGHBOURS),
     (
         "megaflow control::methods",
-        "mod, audit, coverage, dpctl, dpif, explain, fdb, general, offload, port",
+        "mod, audit, coverage, dpctl, dpif, explain, fdb, general, offload, pages, port",
         PARTS,
     ),
     ("megaflow runtime", "mod, engine", PARTS),

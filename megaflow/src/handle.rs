@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use flow::{Dumped, PortId};
-use offload::{FlowView, Request, RequestError, Response};
+use offload::{FlowPage, FlowView, Request, RequestError, Response};
 
 use crate::status::Status;
 
@@ -89,19 +89,31 @@ impl Handle {
         self.ask(|reply| Ask::Engine(request, reply))
     }
 
-    /// Returns all megaflows, by ufid. The engine is asked for one page after the other, so that
-    /// other work goes on in between.
-    pub fn flows(&self) -> Result<Vec<FlowView>, RequestError> {
-        let mut all = Vec::new();
+    /// Returns the page of megaflows that begins there: at most `most`, and at most as many as the
+    /// engine shows in one page.
+    pub fn page(&self, from: u32, most: u32) -> Result<FlowPage, RequestError> {
+        match self.request(Request::Flows { from, most })? {
+            Response::Page(page) => Ok(page),
+            _ => Err(RequestError::Refused("the answer is no page of flows".to_owned())),
+        }
+    }
+
+    /// Shows all megaflows to `take`, in no particular order. The engine is asked for one page
+    /// after the other, so that other work goes on in between.
+    pub fn for_each_flow(&self, mut take: impl FnMut(FlowView)) -> Result<(), RequestError> {
         let mut from = Some(0);
         while let Some(start) = from {
-            let Response::Page { flows, next } = self.request(Request::Flows { from: start })?
-            else {
-                return Err(RequestError::Refused("the answer is no page of flows".to_owned()));
-            };
-            all.extend(flows);
-            from = next;
+            let page = self.page(start, u32::MAX)?;
+            page.flows.into_iter().for_each(|(_, view)| take(view));
+            from = page.next;
         }
+        Ok(())
+    }
+
+    /// Returns all megaflows, by ufid.
+    pub fn flows(&self) -> Result<Vec<FlowView>, RequestError> {
+        let mut all = Vec::new();
+        self.for_each_flow(|view| all.push(view))?;
         all.sort_unstable_by_key(|view| view.flow.ufid);
         Ok(all)
     }

@@ -125,7 +125,10 @@ fn agree_on_flows(samples: &Samples, flows: &[Value], dump: &str) {
     assert_eq!(lines(", dp:ovs, "), count(flows, "host") + count(flows, "refused"));
     assert!(count(flows, "nic") > 2 && count(flows, "refused") == 1, "{dump}");
     assert_eq!(dump.lines().count(), flows.len());
-    for (line, flow) in dump.lines().zip(flows) {
+    // The dump is in no particular order; the list is by ufid.
+    let mut by_ufid: Vec<&str> = dump.lines().collect();
+    by_ufid.sort_unstable();
+    for (line, flow) in by_ufid.into_iter().zip(flows) {
         let [packets, bytes] = ["packets", "bytes"].map(|what| flow["total"][what].to_string());
         let start = format!("{}, {}, ", flow["ufid"], flow["match"]).replace('"', "");
         let counts = format!("packets:{packets}, bytes:{bytes}, used:");

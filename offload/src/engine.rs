@@ -16,7 +16,7 @@ use crate::event::{Answered, Cause, Command, Commands, Event, Place, ProviderId,
 use crate::planner::{Hit, Planner, view};
 use crate::policy::Policy;
 use crate::record::FlowRecord;
-use crate::request::{FlowView, Request, RequestError, Response, Token};
+use crate::request::{FlowPage, FlowView, Request, RequestError, Response, Token};
 use crate::residence::Life;
 use crate::sets::FlowId;
 use crate::settings::Settings;
@@ -333,7 +333,7 @@ impl Engine {
     /// Answers a request, at once or when it is carried out.
     fn request(&mut self, token: Token, request: Request, now: Moment) {
         let answer = match request {
-            Request::Flows { from } => Some(Ok(self.page(from, now))),
+            Request::Flows { from, most } => Some(Ok(Response::Page(self.page(from, most, now)))),
             Request::Flow(ufid) => {
                 Some(self.known(ufid).map(|id| Response::Flows(self.view(id, now))))
             }
@@ -705,12 +705,15 @@ impl Engine {
     }
 
     /// Returns a page of megaflows.
-    fn page(&self, from: u32, now: Moment) -> Response {
-        let Planner { flows, placer, .. } = &self.planner;
+    fn page(&self, from: u32, most: u32, now: Moment) -> FlowPage {
+        let Planner { flows, placer, tally, .. } = &self.planner;
         let (ids, next) = flows.slice(from, SLICE);
-        let records = ids.into_iter().filter_map(|id| flows.get(id));
-        let flows = records.map(|record| view(placer, record, now)).collect();
-        Response::Page { flows, next }
+        let mut ids = ids.into_iter();
+        let shown = ids.by_ref().take(most as usize);
+        let of = |id: FlowId| Some((id.0 + 1, view(placer, flows.get(id)?, now)));
+        let shown = shown.filter_map(of).collect();
+        let next = ids.next().map(|id| id.0).or(next);
+        FlowPage { flows: shown, next, placed: tally.placed.clone() }
     }
 
     fn view(&self, id: FlowId, now: Moment) -> Vec<FlowView> {

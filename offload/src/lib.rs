@@ -45,7 +45,7 @@ pub use engine::{DeviceView, Engine};
 pub use event::{Answered, Cause, Command, Commands, Event, Place, ProviderId, UpcallPacket};
 pub use policy::{ByRate, Policy};
 pub use request::{
-    Explanation, FlowView, Refused, Request, RequestError, Response, Standing, Token,
+    Explanation, FlowPage, FlowView, Refused, Request, RequestError, Response, Standing, Token,
 };
 pub use settings::{Fault, Settings};
 pub use tally::{ProviderTally, Tally};

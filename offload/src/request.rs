@@ -1,5 +1,6 @@
 //! Requests of operators to the engine, and its answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ pub struct Token(pub u64);
 pub enum Request {
     /// Asks for a page of megaflows, in no particular order. The answer is [`Response::Page`].
     Flows {
-        /// Where the page begins: 0, or the end of the page before.
+        /// Where the page begins: 0, or where an earlier page says.
         from: u32,
+        /// The largest number of megaflows in the page; 256 if this is larger.
+        most: u32,
     },
     /// Asks for one megaflow. The answer is [`Response::Flows`] with one element.
     Flow(Ufid),
@@ -52,14 +55,8 @@ pub enum Response {
     Done,
     /// Megaflows.
     Flows(Vec<FlowView>),
-    /// A page of megaflows, which may be empty.
-    Page {
-        /// The megaflows.
-        flows: Vec<FlowView>,
-        /// Where the next page begins; `None` if this is the last one. All pages together show
-        /// every megaflow that lives all the time, and none twice.
-        next: Option<u32>,
-    },
+    /// A page of megaflows.
+    Page(FlowPage),
     /// The request to install many megaflows is done.
     Installed {
         /// The places of the megaflows that could not be installed, each with its error. All
@@ -70,6 +67,19 @@ pub enum Response {
     Explanation(Vec<Explanation>),
     /// Text that is shown as it is.
     Text(String),
+}
+
+/// A page of megaflows, which may be empty. It costs the same wherever it begins and however many
+/// megaflows there are.
+#[derive(Clone, Debug)]
+pub struct FlowPage {
+    /// The megaflows, each with the place where a page begins that shows what comes after it.
+    pub flows: Vec<(u32, FlowView)>,
+    /// Where the next page begins; `None` if this is the last one. All pages together show every
+    /// megaflow that lives all the time, and none twice.
+    pub next: Option<u32>,
+    /// The number of megaflows by placement, those of all pages.
+    pub placed: BTreeMap<Placement, u64>,
 }
 
 /// The answer of one hardware provider about a megaflow.

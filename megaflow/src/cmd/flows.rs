@@ -37,6 +37,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some(Place::Refused) => "refused",
     };
     let filter = args.filter.as_deref().unwrap_or_default();
-    let flows: Vec<Flow> = args.daemon.data("offload/flows", &[place, filter])?;
+    let mut flows: Vec<Flow> = args.daemon.data("offload/flows", &[place, filter])?;
+    flows.sort_by(|a, b| a.ufid.cmp(&b.ufid));
     if args.json { print_json(&flows) } else { print(&flow_table(&flows)) }
 }

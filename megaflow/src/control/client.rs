@@ -11,12 +11,12 @@ use tokio::time::timeout;
 
 use super::format::Format;
 use super::framing::Framer;
-use super::methods::{self, Answer};
-use super::{Context, Presence};
+use super::methods::{self, Answer, Pages};
+use super::{Context, Presence, paging};
 
 /// The time limit for a request, from the connect or the last reply to the request's end.
 const REQUEST: Duration = Duration::from_secs(30);
-/// The time limit for a client to take a reply.
+/// A client that takes no byte of its reply for so long is sent away.
 const REPLY: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ pub(super) async fn serve(mut stream: UnixStream, context: Arc<Context>, presenc
             Ok(Ok(Some(request))) => request,
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(message)) => {
-                let _ = send(&mut stream, &refusal(&Value::Null, &message)).await;
+                let _ = send(&mut stream, &refusal(&Value::Null, &message), REPLY).await;
                 return;
             }
         };
@@ -46,13 +46,21 @@ pub(super) async fn serve(mut stream: UnixStream, context: Arc<Context>, presenc
         let text = match carry_out(context.clone(), format, request).await {
             Ok(Answer::Text(text)) => reply(&id, &format.of_text(text)),
             Ok(Answer::Json(document)) => reply(&id, &document),
+            Ok(Answer::Pages(pages)) => {
+                let empty = reply(&id, &format.of_text(String::new()));
+                match send_pages(&mut stream, &context, &empty, pages, REPLY).await {
+                    Ok(true) => String::new(),
+                    Ok(false) => return,
+                    Err(message) => refusal(&id, &message),
+                }
+            }
             Ok(Answer::Options(new)) => {
                 format = new;
                 reply(&id, &format.of_text(String::new()))
             }
             Err(message) => refusal(&id, &message),
         };
-        if !send(&mut stream, &text).await {
+        if !send(&mut stream, &text, REPLY).await {
             return;
         }
         presence.set_busy(false);
@@ -103,6 +111,66 @@ fn refusal(id: &Value, message: &str) -> String {
     json!({"id": id, "result": null, "error": format!("{message}\n")}).to_string()
 }
 
-async fn send(stream: &mut UnixStream, text: &str) -> bool {
-    matches!(timeout(REPLY, stream.write_all(text.as_bytes())).await, Ok(Ok(())))
+/// Sends a reply whose text is made a page at a time: the next page is made when the client has
+/// taken the one before. `empty` is the reply with an empty text.
+///
+/// Returns false if the connection can't go on. An error says that nothing was sent and why. If a
+/// later page can't be made, the reply has no place for the error any more. The connection then
+/// ends within the reply, so that no client takes what it got for the whole.
+async fn send_pages(
+    stream: &mut UnixStream,
+    context: &Context,
+    empty: &str,
+    pages: Pages,
+    patience: Duration,
+) -> Result<bool, String> {
+    let (head, tail) = empty.rsplit_once("\"\"").unwrap_or((empty, ""));
+    let mut begin = format!("{head}\"");
+    let mut next = next_part(context, pages).await?;
+    while let Some((pages, part)) = next {
+        let text = std::mem::take(&mut begin) + &part;
+        drop(part);
+        if !send(stream, &text, patience).await {
+            return Ok(false);
+        }
+        next = match next_part(context, pages).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(error, "a reply ends before its end");
+                return Ok(false);
+            }
+        };
+    }
+    Ok(send(stream, &format!("{begin}\"{tail}"), patience).await)
 }
+
+/// Makes the next part of a text, as it stands within a JSON string; `None` after the last one.
+async fn next_part(context: &Context, mut pages: Pages) -> Result<Option<(Pages, String)>, String> {
+    let part = |context: &Context| {
+        let Some(text) = pages.next(context)? else { return Ok(None) };
+        let quoted = Value::String(text).to_string();
+        let inner = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        Ok(Some((pages, inner.unwrap_or_default().to_owned())))
+    };
+    paging(context, part).await
+}
+
+/// Sends a text. Returns false if the client has gone, or has taken no byte for `patience`.
+async fn send(stream: &mut UnixStream, text: &str, patience: Duration) -> bool {
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        match timeout(patience, stream.write(left)).await {
+            Ok(Ok(taken)) if taken > 0 => left = left.get(taken..).unwrap_or_default(),
+            Ok(_) => return false,
+            Err(_) => {
+                let seconds = patience.as_secs_f32();
+                tracing::warn!(seconds, "a client took nothing of its reply and is sent away");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use flow::{Clock, Moment};
 use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
@@ -55,14 +56,39 @@ pub struct Context {
     pub log: Log,
     /// The rates of events. A running [`ControlServer`] keeps them up to date.
     pub rates: Rates,
+    /// Whoever makes a page of megaflows has one of these permits.
+    pub(crate) pages: Arc<Semaphore>,
+    /// Whoever audits has this lock.
+    audit: Arc<Mutex<()>>,
 }
 
 impl Context {
     /// Makes a context in which no event has happened yet.
     #[must_use]
     pub fn new(handle: Handle, log: Log) -> Context {
-        Context { handle, log, rates: Rates::default() }
+        Context {
+            handle,
+            log,
+            rates: Rates::default(),
+            pages: Arc::new(Semaphore::new(methods::PAGES_AT_ONCE)),
+            audit: Arc::default(),
+        }
     }
+}
+
+/// Runs work that makes pages of megaflows on a thread that may block, in its turn.
+pub(crate) async fn paging<T: Send + 'static>(
+    context: &Context,
+    work: impl FnOnce(&Context) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    // The semaphore is never closed.
+    let permit = context.pages.clone().acquire_owned().await;
+    let context = context.clone();
+    let work = move || {
+        let _permit = permit;
+        work(&context)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| format!("internal error: {error}"))?
 }
 
 /// The control socket, taken so that no other process can have it. Clients may connect now and

@@ -1,7 +1,7 @@
 //! An engine that only keeps a table. The tests of the socket and the page talk to it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flow::{
@@ -13,7 +13,12 @@ use super::Context;
 use super::log::Log;
 use crate::handle::{Ask, Handle, StopFlag};
 use crate::status::{Masks, PortView, Status};
-use offload::{Explanation, FlowView, Refused, Request, RequestError, Response, Standing};
+use offload::{
+    Explanation, FlowPage, FlowView, Refused, Request, RequestError, Response, Standing,
+};
+
+/// The largest number of megaflows in a page.
+pub(crate) const PAGE: u32 = 64;
 
 /// Starts the engine on a thread of its own. The thread ends with the last handle or by `exit`.
 pub(crate) fn context() -> Context {
@@ -38,6 +43,44 @@ pub(crate) fn context() -> Context {
         }
     });
     Context::new(Handle::new(requests, StopFlag::default()), Log::detached())
+}
+
+/// What the engine was asked for pages of megaflows.
+#[derive(Clone, Default)]
+pub(crate) struct Asked(Arc<Mutex<(usize, usize)>>);
+
+impl Asked {
+    /// The number of pages, and of megaflows in them, since the last call.
+    pub(crate) fn take(&self) -> (usize, usize) {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// Puts a counter between the engine of that context and those who ask it for megaflows. The
+/// engine is gone for them after `last` pages.
+pub(crate) fn counted(behind: Context, last: usize) -> (Context, Asked) {
+    let (requests, inbox) = crossbeam_channel::unbounded();
+    let asked = Asked::default();
+    let counts = asked.clone();
+    std::thread::spawn(move || {
+        let mut pages = 0;
+        for question in inbox {
+            let _ = match question {
+                Ask::Status(reply) => reply.send(behind.handle.status()).is_ok(),
+                Ask::Engine(request, reply) => {
+                    let answer = behind.handle.request(request);
+                    if let Ok(Response::Page(page)) = &answer {
+                        pages += 1;
+                        let mut counts = counts.0.lock().unwrap();
+                        *counts = (counts.0 + 1, counts.1 + page.flows.len());
+                    }
+                    pages <= last && reply.send(answer).is_ok()
+                }
+                _ => false,
+            };
+        }
+    });
+    (Context::new(Handle::new(requests, StopFlag::default()), Log::detached()), asked)
 }
 
 #[derive(Default)]
@@ -65,9 +108,7 @@ impl Engine {
             return refused(invalid.to_string());
         }
         Ok(match request {
-            Request::Flows { .. } => {
-                Response::Page { flows: self.flows.values().cloned().collect(), next: None }
-            }
+            Request::Flows { from, most } => Response::Page(self.page(from, most)),
             Request::Flow(ufid) => match self.flows.get(&ufid) {
                 Some(view) => Response::Flows(vec![view.clone()]),
                 None => return refused(format!("no flow {ufid}")),
@@ -108,11 +149,26 @@ impl Engine {
         })
     }
 
+    fn page(&self, from: u32, most: u32) -> FlowPage {
+        let most = most.min(PAGE);
+        let views = (from + 1..).zip(self.flows.values().skip(from as usize).cloned());
+        let flows: Vec<(u32, FlowView)> = views.take(most as usize).collect();
+        let next = from + most;
+        let has_more = self.flows.len() > next as usize;
+        FlowPage { flows, next: has_more.then_some(next), placed: self.placed() }
+    }
+
+    fn placed(&self) -> BTreeMap<Placement, u64> {
+        let mut placed = BTreeMap::new();
+        for view in self.flows.values() {
+            *placed.entry(view.placement).or_default() += 1;
+        }
+        placed
+    }
+
     fn status(&self) -> Status {
         let mut metrics = metrics::Snapshot { version: "0.0.0".into(), ..Default::default() };
-        for view in self.flows.values() {
-            *metrics.flows.entry(view.placement).or_default() += 1;
-        }
+        metrics.flows = self.placed();
         let mut provider = metrics::ProviderMetrics { up: true, ..Default::default() };
         provider.tables.push(TableUsage {
             table: TableName::ExactMatch,

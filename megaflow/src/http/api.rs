@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State as Shared};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use flow::Placement;
 use serde::Serialize;
@@ -10,12 +11,14 @@ use serde_json::json;
 
 use super::query::Query;
 use super::{blocking, unavailable};
-use crate::control::Context;
-use crate::control::methods::{self, explained, select};
+use crate::control::methods::{self, Chosen, explained, json};
 use crate::control::view::{Flow, State};
+use crate::control::{Context, paging};
 
 /// The largest number of flows in one answer. `limit` can only lower it.
 pub(super) const PAGE: usize = 1000;
+/// The largest number of the engine's pages that are searched for one answer.
+const SEARCHED: usize = 64;
 
 pub(super) async fn status(Shared(context): Shared<Context>) -> Response {
     match blocking(context, methods::status).await {
@@ -27,21 +30,23 @@ pub(super) async fn status(Shared(context): Shared<Context>) -> Response {
 /// A page of megaflows.
 #[derive(Serialize)]
 pub(super) struct Flows {
-    /// Number of megaflows that pass the filter.
-    pub(super) total: usize,
-    /// Number of megaflows that pass the filter and come before the first of this page.
-    pub(super) offset: usize,
-    /// The megaflows of this page, at most `limit`, sorted by ufid.
+    /// Number of megaflows in the place that was asked for, those that don't pass the filter
+    /// included.
+    pub(super) total: u64,
+    /// The cursor of the next page; null if this is the last one. A page with a filter may have
+    /// fewer megaflows than `limit`, or none, and not be the last one.
+    pub(super) next: Option<u32>,
+    /// The megaflows of this page, at most `limit`, in no particular order.
     pub(super) flows: Vec<Flow>,
 }
 
-/// Parameters: `where=host|nic|refused`, `filter=…`, `offset=N`, `limit=N`
+/// Parameters: `where=host|nic|refused`, `filter=…`, `cursor=N`, `limit=N`
 pub(super) async fn flows(Shared(context): Shared<Context>, RawQuery(query): RawQuery) -> Response {
     let page = match Selection::parse(query.as_deref()) {
-        Ok(selection) => blocking(context, move |context| selection.read(context)).await,
+        Ok(selection) => paging(&context, move |context| json(&selection.read(context)?)).await,
         Err(why) => Err(why),
     };
-    page.map_or_else(wrong, |page| Json(page).into_response())
+    page.map_or_else(wrong, |page| ([(CONTENT_TYPE, "application/json")], page).into_response())
 }
 
 /// Parameters: `flow=FLOW|UFID`, `actions=…`
@@ -68,13 +73,13 @@ fn wrong(why: String) -> Response {
 pub(super) struct Selection {
     pub(super) place: Option<Placement>,
     pub(super) filter: String,
-    offset: usize,
+    cursor: u32,
     pub(super) limit: usize,
 }
 
 impl Selection {
     pub(super) fn parse(query: Option<&str>) -> Result<Selection, String> {
-        let query = Query::parse(query, &["where", "filter", "offset", "limit"])?;
+        let query = Query::parse(query, &["where", "filter", "cursor", "limit"])?;
         let place = match query.text("where") {
             "" => None,
             word => {
@@ -86,14 +91,43 @@ impl Selection {
         Ok(Selection {
             place,
             filter: query.text("filter").to_owned(),
-            offset: query.number("offset", 0)?,
+            cursor: query.number("cursor", 0)?,
             limit: query.number("limit", PAGE)?.min(PAGE),
         })
     }
 
+    /// Reads the page that begins at the cursor. This costs the engine the megaflows that are
+    /// shown, or with a condition a bounded search for them.
     pub(super) fn read(&self, context: &Context) -> Result<Flows, String> {
-        let all = select(context, self.place, &self.filter)?;
-        let shown = all.iter().skip(self.offset).take(self.limit);
-        Ok(Flows { total: all.len(), offset: self.offset, flows: shown.map(Flow::from).collect() })
+        let chosen = Chosen::parse(context, self.place, &self.filter)?;
+        let mut flows = Vec::new();
+        let (mut next, mut total) = (Some(self.cursor), 0);
+        for _ in 0..SEARCHED {
+            let Some(from) = next else { break };
+            let room = self.limit - flows.len();
+            let most =
+                if chosen.is_all() { u32::try_from(room).unwrap_or(u32::MAX) } else { u32::MAX };
+            let page = context.handle.page(from, most).map_err(|error| error.to_string())?;
+            total = match self.place {
+                Some(place) => page.placed.get(&place).copied().unwrap_or(0),
+                None => page.placed.values().sum(),
+            };
+            next = page.next;
+            let mut found = page.flows.into_iter().filter(|(_, view)| chosen.has(view)).peekable();
+            let mut after = from;
+            while flows.len() < self.limit
+                && let Some((behind, view)) = found.next()
+            {
+                flows.push(Flow::from(&view));
+                after = behind;
+            }
+            if found.peek().is_some() {
+                next = Some(after);
+            }
+            if flows.len() == self.limit {
+                break;
+            }
+        }
+        Ok(Flows { total, next, flows })
     }
 }

@@ -91,11 +91,9 @@ fn unavailable(why: String) -> Response {
 }
 
 async fn metrics_text(Shared(context): Shared<Context>) -> Response {
-    match blocking(context, methods::status).await {
-        Ok(status) => {
-            let text = metrics::encode(&status.metrics);
-            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
-        }
+    let text = |context: &Context| Ok(metrics::encode(&methods::status(context)?.metrics));
+    match blocking(context, text).await {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(why) => unavailable(why),
     }
 }

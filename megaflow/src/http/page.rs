@@ -7,10 +7,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::api::{Flows, Selection};
-use super::blocking;
 use super::query::encode;
 use crate::control::view::{Count, Flow, State};
-use crate::control::{Context, methods};
+use crate::control::{Context, methods, paging};
 
 /// The largest number of flows on one page.
 const ROWS: usize = 200;
@@ -33,7 +32,7 @@ pub(super) async fn page(Shared(context): Shared<Context>, RawQuery(query): RawQ
         let flows = selection.read(context);
         Ok(render_page(&state, &selection, &flows))
     };
-    match blocking(context, work).await {
+    match paging(&context, work).await {
         Ok(html) => Html(html).into_response(),
         Err(why) => failed(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
@@ -126,13 +125,15 @@ fn flow_section(
     );
     flows.flows.iter().for_each(|flow| flow_row(out, flow));
     out.push_str("</table></div>\n");
-    let last = flows.offset + flows.flows.len();
-    let _ = write!(out, "<p>{} of {}", last, flows.total);
-    if last < flows.total {
+    let _ = match selection.filter.as_str() {
+        "" => write!(out, "<p>{} of {}", flows.flows.len(), flows.total),
+        _ => write!(out, "<p>{} found", flows.flows.len()),
+    };
+    if let Some(next) = flows.next {
         let filter = encode(&selection.filter);
         let _ = write!(
             out,
-            " · <a href='/?where={chosen}&amp;filter={filter}&amp;offset={last}'>next</a>"
+            " · <a href='/?where={chosen}&amp;filter={filter}&amp;cursor={next}'>next</a>"
         );
     }
     out.push_str("</p>\n");

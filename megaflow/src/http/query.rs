@@ -1,5 +1,7 @@
 //! Query strings: `?name=value&…`
 
+use std::str::FromStr;
+
 /// The parameters of a request, decoded.
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -25,7 +27,7 @@ impl Query {
     }
 
     /// A parameter as a number; `default` if the parameter is absent.
-    pub(super) fn number(&self, name: &str, default: usize) -> Result<usize, String> {
+    pub(super) fn number<N: FromStr>(&self, name: &str, default: N) -> Result<N, String> {
         match self.text(name) {
             "" => Ok(default),
             text => text.parse().map_err(|_| format!("{name}: '{text}' is not a number")),

@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use flow::{Dumped, Megaflow, Placement, Ufid, odp, overlap};
 
-use super::{Context, all_flows, status};
+use super::{Context, status};
 use ::offload::FlowView;
 
 /// Returns every overlap and every difference, a line each. A place without any has a line that
 /// says so. A difference that the first look finds and the second does not was only under way,
 /// and is not reported.
 pub(super) fn audit(context: &Context, _: &[&str]) -> Result<String, String> {
+    // An audit holds all megaflows more than once. A second client waits for the first one's end.
+    let _alone = context.audit.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut places, first) = look(context)?;
     let mut findings = first;
     if !findings.is_empty() {
@@ -40,7 +42,7 @@ pub(super) fn audit(context: &Context, _: &[&str]) -> Result<String, String> {
 type Look = (BTreeMap<String, String>, BTreeSet<(String, String)>);
 
 fn look(context: &Context) -> Result<Look, String> {
-    let believed = all_flows(context)?;
+    let believed = context.handle.flows().map_err(|error| error.to_string())?;
     let (mut places, mut findings) = (BTreeMap::new(), BTreeSet::new());
     for (name, provider) in status(context)?.metrics.providers {
         if !provider.up {

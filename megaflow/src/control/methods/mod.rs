@@ -8,6 +8,7 @@ mod explain;
 mod fdb;
 mod general;
 mod offload;
+mod pages;
 mod port;
 mod vlog;
 
@@ -16,7 +17,9 @@ use serde_json::Value;
 
 pub(super) use coverage::sample;
 pub(crate) use explain::explained;
-pub(crate) use offload::select;
+pub(crate) use offload::json;
+pub(super) use pages::Pages;
+pub(crate) use pages::{Chosen, PAGES_AT_ONCE};
 
 use super::Context;
 use super::format::Format;
@@ -38,6 +41,8 @@ enum Run {
     Text(Ask<String>),
     /// Answers with a text or, to clients that want JSON, with a document of its own.
     Either(Ask<String>, Ask<Value>),
+    /// Answers with a text about all megaflows, a page at a time.
+    Pages(Ask<Pages>),
     /// Changes the form in which the client is answered.
     Options(fn(&[&str]) -> Result<Format, String>),
 }
@@ -50,6 +55,8 @@ pub(super) enum Answer {
     Text(String),
     /// A document, sent as it is.
     Json(Value),
+    /// A text that is made while it is sent.
+    Pages(Pages),
     /// An empty answer. The client has this form from now on.
     Options(Format),
 }
@@ -66,12 +73,12 @@ const METHODS: &[Method] = &[
     method("dpctl/del-flow", "[DP] FLOW|ufid:…", (1, MANY), dpctl::flows::del),
     method("dpctl/del-flows", "[DP]", (0, MANY), dpctl::flows::del_all),
     method("dpctl/dump-dps", "", (0, 0), dpctl::show::dump_dps),
-    method(
-        "dpctl/dump-flows",
-        "[-m] [--names|--no-names] [DP] [filter=…] [type=…]",
-        (0, MANY),
-        dpctl::dump::dump,
-    ),
+    Method {
+        name: "dpctl/dump-flows",
+        usage: "[-m] [--names|--no-names] [DP] [filter=…] [type=…]",
+        params: (0, MANY),
+        run: Run::Pages(dpctl::dump::dump),
+    },
     method("dpctl/get-flow", "[-m] [--names|--no-names] [DP] ufid:…", (1, MANY), dpctl::flows::get),
     method("dpctl/mod-flow", "[DP] FLOW ACTIONS", (1, MANY), dpctl::flows::modify),
     method("dpctl/offload-stats-show", "[DP]", (0, MANY), dpctl::show::offload_stats),
@@ -96,7 +103,12 @@ const METHODS: &[Method] = &[
     method("metrics/show", "", (0, 0), coverage::metrics),
     method("offload/audit", "", (0, 0), audit::audit),
     method("offload/explain", "[--json] FLOW|UFID [ACTIONS]", (1, 3), explain::explain),
-    method("offload/flows", "[all|host|nic|refused] [FILTER]", (0, 2), offload::flows),
+    Method {
+        name: "offload/flows",
+        usage: "[all|host|nic|refused] [FILTER]",
+        params: (0, 2),
+        run: Run::Pages(offload::flows),
+    },
     method("offload/reasons", "", (0, 0), offload::reasons),
     method("offload/show", "", (0, 0), offload::show),
     method("offload/status", "", (0, 0), offload::status_as_json),
@@ -149,6 +161,7 @@ pub(super) fn call(
         Some(method) => match (&method.run, format) {
             (Run::Either(_, run), Format::Json) => run(context, &params).map(Answer::Json),
             (Run::Text(run) | Run::Either(run, _), _) => run(context, &params).map(Answer::Text),
+            (Run::Pages(run), _) => run(context, &params).map(Answer::Pages),
             (Run::Options(parse), _) => parse(&params).map(Answer::Options),
         },
     };
@@ -168,11 +181,6 @@ fn done(context: &Context, request: Request) -> Result<(), String> {
 /// Returns the state in numbers.
 pub(crate) fn status(context: &Context) -> Result<Status, String> {
     context.handle.status().map(|status| *status).map_err(|error| error.to_string())
-}
-
-/// Returns all megaflows, by ufid.
-pub(crate) fn all_flows(context: &Context) -> Result<Vec<FlowView>, String> {
-    context.handle.flows().map_err(|error| error.to_string())
 }
 
 fn flows(context: &Context, request: Request) -> Result<Vec<FlowView>, String> {

@@ -5,13 +5,12 @@ use std::fmt::Write;
 
 use flow::{Placement, Subject};
 
-use super::{Context, all_flows, port_names, status};
-use crate::control::filter::Filter;
+use super::{Chosen, Context, Pages, status};
 use crate::control::view::{Flow, State};
 use ::offload::FlowView;
 
 /// Returns the megaflows as a JSON list; the parameters are `[all|host|nic|refused] [FILTER]`.
-pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String> {
+pub(super) fn flows(context: &Context, params: &[&str]) -> Result<Pages, String> {
     let (place, filter) = match params {
         [] => (None, ""),
         [word] => place(word).map_or((None, *word), |place| (place, "")),
@@ -22,8 +21,20 @@ pub(super) fn flows(context: &Context, params: &[&str]) -> Result<String, String
             (place, *filter)
         }
     };
-    let flows: Vec<Flow> = select(context, place, filter)?.iter().map(Flow::from).collect();
-    json(&flows)
+    let chosen = Chosen::parse(context, place, filter)?;
+    // A list's elements have commas between them, and so the first one is written differently.
+    let mut before = "[";
+    Ok(Pages::new(move |page| {
+        let mut text = String::new();
+        for (_, view) in page.flows.iter().filter(|(_, view)| chosen.has(view)) {
+            text.push_str(std::mem::replace(&mut before, ","));
+            text.push_str(&serde_json::to_string(&Flow::from(view)).map_err(|e| e.to_string())?);
+        }
+        if page.next.is_none() {
+            text.push_str(if before == "[" { "[]\n" } else { "]\n" });
+        }
+        Ok(text)
+    }))
 }
 
 /// Finds a placement by its word. `Some(None)` stands for all placements.
@@ -34,29 +45,12 @@ fn place(word: &str) -> Option<Option<Placement>> {
     Placement::ALL.into_iter().find(|place| place.name() == word).map(Some)
 }
 
-/// Returns the megaflows that live in that place and pass the filter, by ufid.
-pub(crate) fn select(
-    context: &Context,
-    place: Option<Placement>,
-    filter: &str,
-) -> Result<Vec<FlowView>, String> {
-    let filter = {
-        let status = status(context)?;
-        Filter::parse(filter, &port_names(&status))?
-    };
-    let mut flows = all_flows(context)?;
-    flows.retain(|view| {
-        place.is_none_or(|place| view.placement == place) && filter.passes(&view.flow.matching)
-    });
-    Ok(flows)
-}
-
 /// Returns the state as JSON.
 pub(super) fn status_as_json(context: &Context, _: &[&str]) -> Result<String, String> {
     json(&State::from(&status(context)?))
 }
 
-pub(super) fn json(value: &impl serde::Serialize) -> Result<String, String> {
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, String> {
     serde_json::to_string(value).map(|text| text + "\n").map_err(|error| error.to_string())
 }
 
@@ -64,8 +58,8 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<String, String> {
 /// megaflow with several reasons is counted under each.
 pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
     let mut counts: BTreeMap<&str, (u64, BTreeMap<Subject, u64>)> = BTreeMap::new();
-    let flows = all_flows(context)?;
-    for refused in flows.iter().filter_map(|view| view.refused.as_ref()) {
+    let count = |view: FlowView| {
+        let Some(refused) = view.refused else { return };
         let mut of_flow: BTreeMap<&str, BTreeSet<Subject>> = BTreeMap::new();
         for refusal in refused.why.iter() {
             of_flow.entry(refusal.reason.code()).or_default().insert(refusal.subject);
@@ -75,7 +69,8 @@ pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
             *total += 1;
             subjects.into_iter().for_each(|subject| *counts.entry(subject).or_default() += 1);
         }
-    }
+    };
+    context.handle.for_each_flow(count).map_err(|error| error.to_string())?;
     let mut text = String::new();
     for (reason, (total, subjects)) in &counts {
         let list: Vec<String> = subjects.iter().map(|(what, n)| format!("{what} {n}")).collect();

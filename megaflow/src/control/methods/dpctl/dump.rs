@@ -3,14 +3,14 @@
 use flow::Placement;
 
 use super::{options, without_datapath};
-use crate::control::methods::{Context, select};
+use crate::control::methods::{Chosen, Context, Pages};
 use crate::control::render::flow_line;
 use ::offload::FlowView;
 
 pub(in crate::control::methods) fn dump(
     context: &Context,
     params: &[&str],
-) -> Result<String, String> {
+) -> Result<Pages, String> {
     let (options, params) = options(params)?;
     let (mut filter, mut types, mut rest) = (None, None, Vec::new());
     for param in params {
@@ -24,11 +24,14 @@ pub(in crate::control::methods) fn dump(
     }
     without_datapath(context, "dump-flows", &rest, 0)?;
     let types = Types::parse(types.unwrap_or("all"))?;
-    let mut flows = select(context, None, filter.unwrap_or(""))?;
-    flows.retain(|view| types.has(view));
+    let chosen = Chosen::parse(context, None, filter.unwrap_or(""))?;
     let names = options.names(context)?;
-    let line = |view| flow_line(view, options.more, &|port| names.find(port)) + "\n";
-    Ok(flows.iter().map(line).collect())
+    Ok(Pages::new(move |page| {
+        let views = page.flows.iter().map(|(_, view)| view);
+        let shown = views.filter(|view| chosen.has(view) && types.has(view));
+        let line = |view| flow_line(view, options.more, &|port| names.find(port)) + "\n";
+        Ok(shown.map(line).collect())
+    }))
 }
 
 fn once<'a>(slot: &mut Option<&'a str>, value: &'a str, what: &str) -> Result<(), String> {
@@ -51,15 +54,16 @@ const WORDS: [&str; 9] = [
     "partially-offloaded",
 ];
 
-struct Types<'a>(Vec<&'a str>);
+struct Types(Vec<&'static str>);
 
-impl<'a> Types<'a> {
-    fn parse(text: &'a str) -> Result<Types<'a>, String> {
-        let words: Vec<&str> = text.split(',').collect();
-        match words.iter().find(|word| !WORDS.contains(word)) {
-            Some(bad) => Err(format!("unknown type '{bad}': expected {}", WORDS.join(", "))),
-            None => Ok(Types(words)),
-        }
+impl Types {
+    fn parse(text: &str) -> Result<Types, String> {
+        let known = |word: &str| {
+            let found = WORDS.into_iter().find(|known| *known == word);
+            let wrong = || format!("unknown type '{word}': expected {}", WORDS.join(", "));
+            found.ok_or_else(wrong)
+        };
+        text.split(',').map(known).collect::<Result<_, _>>().map(Types)
     }
 
     /// Returns true if one of the words stands for the megaflow. No megaflow is partially
