@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each rule uses its part")]
 
 pub(crate) mod imports;
+pub(crate) mod names;
 pub(crate) mod shell;
 
 use std::path::{Path, PathBuf};
