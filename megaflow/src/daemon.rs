@@ -15,7 +15,7 @@ use hostdp::port::tap::TapPort;
 use nix::sys::signal::{SigSet, Signal};
 use pipeline::{l2, none};
 use tc_flower::{DeviceSelector, TcProvider};
-use vfio::{CardCapabilities, Config as CardConfig, Driver, Embedded, ModelCard, Wire};
+use vfio::{CardCapabilities, Driver, DriverConfig, Embedded, ModelCard, Wire};
 
 use crate::config::{self, Card, ClientKind, Config, Device, PortKind, ProviderKind};
 use crate::control::{Context, ControlSocket, log::Log};
@@ -184,7 +184,7 @@ fn open_card(config: &Config, clock: &Clock) -> io::Result<Option<OpenCard>> {
     }
     wires.sort_by_key(|(wire, ..)| *wire);
     let ids: Vec<PortId> = wires.iter().map(|(_, port, _)| port.id).collect();
-    let mut settings = CardConfig::new(&ids, clock.clone());
+    let mut settings = DriverConfig::new(&ids, clock.clone());
     match card {
         Card::Pci(address) => {
             let explained = |e| host::card::explained(Path::new("/"), address, &e);

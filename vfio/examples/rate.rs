@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use flow::{Blocking, Clock, Generation, Key, Match, Megaflow, Op, PortId};
-use vfio::{CardCapabilities, Config, Embedded, MemoryWire, Wire};
+use vfio::{CardCapabilities, DriverConfig, Embedded, MemoryWire, Wire};
 
 const FLOWS: u16 = 1000;
 const FRAMES: u32 = 400_000;
@@ -19,7 +19,7 @@ fn main() {
     let wires: Vec<Box<dyn Wire>> = vec![Box::new(a), Box::new(b)];
     let caps = CardCapabilities { buckets: 1 << 14, ..CardCapabilities::default() };
     let caps = CardCapabilities { counters: 1 << 18, action_slots: 1024, ..caps };
-    let mut card = Embedded::start(caps, wires, &Config::new(&ids, Clock::start())).unwrap();
+    let mut card = Embedded::start(caps, wires, &DriverConfig::new(&ids, Clock::start())).unwrap();
     let mut provider = card.driver.take_provider().unwrap();
 
     let flow = |n: u32| {

@@ -4,7 +4,7 @@ use flow::action::SetFields;
 use flow::{Action, Attr, Field, Key, PortId, RecircId};
 
 use crate::int::to_u32;
-use crate::register::Features;
+use crate::register::CardFeatures;
 
 /// The numbers of the card's operations.
 pub(crate) mod op {
@@ -28,14 +28,14 @@ pub(crate) struct Settable {
     /// The length in bytes of the value, and of the mask.
     pub(crate) width: usize,
     /// The feature that the card must have.
-    pub(crate) feature: Features,
+    pub(crate) feature: CardFeatures,
 }
 
 macro_rules! settable {
     ($($id:literal $field:ident $width:literal $feature:ident;)*) => {
         /// All fields that SET_FIELD can write, in the order in which they are written.
         pub(crate) const SETTABLE: &[Settable] = &[$(Settable {
-            id: $id, field: Field::$field, width: $width, feature: Features::$feature,
+            id: $id, field: Field::$field, width: $width, feature: CardFeatures::$feature,
         },)*];
     };
 }
@@ -75,11 +75,11 @@ pub(crate) enum CardAction {
 
 /// Writes action lists.
 #[derive(Default)]
-pub(crate) struct Writer {
+pub(crate) struct ActionWriter {
     bytes: Vec<u8>,
 }
 
-impl Writer {
+impl ActionWriter {
     pub(crate) fn finish(self) -> Vec<u8> {
         self.bytes
     }
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_list_comes_back() {
-        let mut writer = Writer::default();
+        let mut writer = ActionWriter::default();
         let by = |field| SETTABLE.iter().find(|s| s.field == field).unwrap();
         writer.set(by(Field::IpTtl), 63, 0xff);
         writer.set(by(Field::Ipv4Src), 0x0a00_0000, 0xffff_0000);

@@ -8,9 +8,9 @@ use flow::{
     Megaflow, PortId, Reason, Reasons, Refusal, Refusals, SetFields, Subject,
 };
 
-use crate::action::{self, SETTABLE, Settable, Writer};
-use crate::key::{self, CardKey, Family, KEY_BYTES, masked};
-use crate::register::{CardCapabilities, Features};
+use crate::action::{self, ActionWriter, SETTABLE, Settable};
+use crate::key::{self, CardKey, KEY_BYTES, L3Family, masked};
+use crate::register::{CardCapabilities, CardFeatures};
 
 /// A megaflow in the card's form.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,7 +27,7 @@ pub struct CardEntry {
 /// wire.
 pub struct CardAdmission {
     capabilities: Capabilities,
-    features: Features,
+    features: CardFeatures,
     action_bytes: usize,
     /// The datapath port of each wire port.
     ports: Vec<PortId>,
@@ -40,7 +40,7 @@ impl CardAdmission {
     pub fn new(card: &CardCapabilities, ports: &[PortId]) -> CardAdmission {
         let mut fields: BTreeMap<Field, FieldSupport> =
             key::FIXED.iter().map(|(field, _)| (*field, FieldSupport::Masked)).collect();
-        for family in [Family::Ipv4, Family::Ipv6, Family::Arp, Family::Mpls] {
+        for family in [L3Family::Ipv4, L3Family::Ipv6, L3Family::Arp, L3Family::Mpls] {
             fields.extend(key::family_fields(family).map(|(f, _)| (f, FieldSupport::Masked)));
         }
         fields.insert(Field::InPort, FieldSupport::Exact);
@@ -52,9 +52,9 @@ impl CardAdmission {
             actions.insert(ActionKind::Set);
         }
         for (feature, kinds) in [
-            (Features::VLAN, &[ActionKind::PushVlan, ActionKind::PopVlan][..]),
-            (Features::MPLS, &[ActionKind::PushMpls, ActionKind::PopMpls]),
-            (Features::RECIRC, &[ActionKind::Recirc]),
+            (CardFeatures::VLAN, &[ActionKind::PushVlan, ActionKind::PopVlan][..]),
+            (CardFeatures::MPLS, &[ActionKind::PushMpls, ActionKind::PopMpls]),
+            (CardFeatures::RECIRC, &[ActionKind::Recirc]),
         ] {
             if card.features.has(feature) {
                 actions.extend(kinds);
@@ -101,7 +101,7 @@ impl CardAdmission {
     fn encode_match(&self, matching: &Match, reasons: &mut Reasons) -> (CardKey, CardKey) {
         let (from, bits) = (matching.key(), matching.mask());
         let exact_type = bits.eth_type == u16::MAX;
-        let family = if exact_type { Family::of(from.eth_type) } else { Family::Other };
+        let family = if exact_type { L3Family::of(from.eth_type) } else { L3Family::Other };
         let mut left = *bits;
         left.in_port = 0;
         let placed = key::FIXED.iter().copied().chain(key::family_fields(family));
@@ -135,7 +135,7 @@ impl CardAdmission {
     }
 
     fn encode_actions(&self, flow: &Megaflow, reasons: &mut Reasons) -> Vec<u8> {
-        let mut writer = Writer::default();
+        let mut writer = ActionWriter::default();
         let mut known = Known::of(&flow.matching);
         let last = flow.actions.len().saturating_sub(1);
         for (index, action) in flow.actions.iter().enumerate() {
@@ -183,10 +183,10 @@ impl CardAdmission {
     /// entry.
     #[must_use]
     pub fn decode(&self, entry: &CardEntry) -> Option<Megaflow> {
-        let bits = key::decode(&entry.mask, Family::Other);
-        let eth_type = key::decode(&entry.key, Family::Other).eth_type;
+        let bits = key::decode(&entry.mask, L3Family::Other);
+        let eth_type = key::decode(&entry.key, L3Family::Other).eth_type;
         let exact = bits.eth_type == u16::MAX;
-        let family = if exact { Family::of(eth_type) } else { Family::Other };
+        let family = if exact { L3Family::of(eth_type) } else { L3Family::Other };
         let mut match_key = key::decode(&entry.key, family);
         let wire = key::key::IN_PORT.get_be(&entry.key);
         match_key.in_port = self.port(u16::try_from(wire).ok()?)?.0;
@@ -262,7 +262,7 @@ impl Known {
     }
 }
 
-fn encode_set(set: &SetFields, writer: &mut Writer) {
+fn encode_set(set: &SetFields, writer: &mut ActionWriter) {
     let of = |settable: &&Settable| set.mask.get(settable.field) != 0;
     for settable in SETTABLE.iter().filter(of) {
         let field = settable.field;
@@ -328,7 +328,7 @@ mod tests {
                 "action-list recirc: the card recirculates only at the end, to an id other than 0",
             ]
         );
-        let bare = CardCapabilities { features: Features(0), ..whole };
+        let bare = CardCapabilities { features: CardFeatures(0), ..whole };
         assert_eq!(
             why(&bare, "in_port(1),eth_type(0x0806)", "pop_vlan,set(ipv4(ttl=1)),recirc(1)"),
             [

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::budget::Budget;
-use crate::device::Device;
 use crate::error::Error;
-use crate::ring::command::Command;
-use crate::ring::record::{Completion, RECORD_BYTES, Status};
+use crate::job_time::JobTime;
+use crate::open_card::OpenCard;
+use crate::ring::command::CardCommand;
+use crate::ring::record::{CardCompletion, CommandStatus, RECORD_BYTES};
 use crate::ring::{Consumer, Producer};
 use crate::sys::Interrupt;
 
@@ -25,13 +25,13 @@ pub(crate) struct Channel {
     commands: Producer,
     completions: Consumer,
     interrupt: Option<Interrupt>,
-    pub(crate) device: Arc<Device>,
+    pub(crate) device: Arc<OpenCard>,
     epoch: u32,
     /// The numbers of the next command and of the next completion; completions come in order.
     sequence: u32,
     completed: u32,
     depth: u32,
-    pub(crate) budget: Budget,
+    pub(crate) budget: JobTime,
     /// The number of completions of an earlier epoch that the card may still write: at most a full
     /// ring.
     stale: u16,
@@ -42,10 +42,10 @@ impl Channel {
         commands: Producer,
         completions: Consumer,
         interrupt: Option<Interrupt>,
-        device: Arc<Device>,
+        device: Arc<OpenCard>,
         epoch: u32,
         depth: u32,
-        budget: Budget,
+        budget: JobTime,
     ) -> Channel {
         let stale = completions.entries();
         let (sequence, completed) = (0, 0);
@@ -69,7 +69,7 @@ impl Channel {
     }
 
     /// Queues a command; returns false if a completion has to be taken first.
-    pub(crate) fn push(&mut self, command: &mut Command) -> Result<bool, Error> {
+    pub(crate) fn push(&mut self, command: &mut CardCommand) -> Result<bool, Error> {
         if self.in_flight() >= self.depth {
             return Ok(false);
         }
@@ -83,13 +83,13 @@ impl Channel {
     }
 
     /// Returns the next completion, if one has come; it belongs to the oldest command in flight.
-    pub(crate) fn poll(&mut self) -> Result<Option<Completion>, Error> {
+    pub(crate) fn poll(&mut self) -> Result<Option<CardCompletion>, Error> {
         while self.in_flight() > 0 && self.completions.waiting()? > 0 {
             let mut record = [0; RECORD_BYTES];
             self.completions.peek(0, 0, &mut record);
             self.completions.advance(1);
             self.completions.give_back(false);
-            let completion = Completion::of(&record);
+            let completion = CardCompletion::of(&record);
             if completion.epoch != self.epoch & 0xffff {
                 self.stale = self.stale.checked_sub(1).ok_or_else(|| {
                     Error::Unusable("the card keeps sending completions of another epoch".into())
@@ -108,7 +108,7 @@ impl Channel {
     }
 
     /// Tells the card what is queued and waits for the completion of the oldest command in flight.
-    pub(crate) fn wait(&mut self) -> Result<Completion, Error> {
+    pub(crate) fn wait(&mut self) -> Result<CardCompletion, Error> {
         let start = self.budget.now();
         self.commands.ring();
         loop {
@@ -141,7 +141,7 @@ impl Channel {
     }
 
     /// Executes one command alone and accepts any status; nothing else may be in flight.
-    pub(crate) fn execute(&mut self, mut command: Command) -> Result<Completion, Error> {
+    pub(crate) fn execute(&mut self, mut command: CardCommand) -> Result<CardCompletion, Error> {
         debug_assert_eq!(self.in_flight(), 0);
         if self.push(&mut command)? {
             return self.wait();
@@ -150,10 +150,10 @@ impl Channel {
     }
 
     /// Executes one command alone, and fails if its status is not success.
-    pub(crate) fn call(&mut self, command: Command) -> Result<Completion, Error> {
+    pub(crate) fn call(&mut self, command: CardCommand) -> Result<CardCompletion, Error> {
         let completion = self.execute(command)?;
         match completion.status {
-            Ok(Status::Ok) => Ok(completion),
+            Ok(CommandStatus::Ok) => Ok(completion),
             status => Err(Error::Unusable(format!("the card answers {status:?}"))),
         }
     }

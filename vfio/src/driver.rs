@@ -7,22 +7,22 @@ use std::time::Duration;
 use flow::{Clock, PortId};
 
 use crate::admission::CardAdmission;
-use crate::budget::Budget;
 use crate::channel::Channel;
-use crate::device::Device;
 use crate::error::Error;
 use crate::exception::RingPort;
+use crate::job_time::JobTime;
+use crate::open_card::OpenCard;
 use crate::provider::{FpgaProvider, READBACK, SnapshotBuffer};
 use crate::register::{
-    Blocks, CardCapabilities, Ctrl, DebugCounters, Err as ErrBlock, Hash, Kind, PortWindow, Ports,
-    RingRegisters, Snap, check_identity,
+    BlockKind, Blocks, CardCapabilities, Ctrl, DebugCounters, ErrBlock, HashBlock, PortWindow,
+    PortsBlock, RingRegisters, Snap, check_identity,
 };
 use crate::ring::command::COMMAND_BYTES;
 use crate::ring::packet::DESCRIPTOR_BYTES;
 use crate::ring::record::{RECORD_BYTES, WORD_BYTES};
 use crate::ring::{Consumer, Producer, RingConfig, ring_bytes};
 use crate::sys::vfio::VfioCard;
-use crate::sys::{Arena, Bar, DmaSource, Function, Interrupt};
+use crate::sys::{Arena, Bar, DmaSource, Interrupt, PciFunction};
 use crate::toeplitz::{SECRET_BYTES, Secret};
 
 /// MSI-X vectors as this driver assigns them; port p has `PORT_VECTOR + p`.
@@ -41,12 +41,12 @@ pub struct Access {
     /// The MSI-X vectors in order; if the card has more, the driver polls for the rest.
     pub interrupts: Vec<Interrupt>,
     /// The card's PCI function; it lives as long as the driver.
-    pub function: Box<dyn Function>,
+    pub function: Box<dyn PciFunction>,
 }
 
 /// The settings of a driver.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct DriverConfig {
     /// The datapath port of each wire port, in the card's order; more ports than the card has
     /// wires are an error.
     pub ports: Vec<PortId>,
@@ -65,12 +65,12 @@ pub struct Config {
     pub clock: Clock,
 }
 
-impl Config {
+impl DriverConfig {
     /// Returns the usual settings: 512 commands, 256 frames of up to 1,984 bytes per direction and
     /// port, and the 2 s of `docs/fpga-abi.md` for a command.
     #[must_use]
-    pub fn new(ports: &[PortId], clock: Clock) -> Config {
-        Config {
+    pub fn new(ports: &[PortId], clock: Clock) -> DriverConfig {
+        DriverConfig {
             ports: ports.to_vec(),
             command_log2: 9,
             packet_log2: 8,
@@ -90,7 +90,7 @@ impl Config {
 
 /// An open card.
 pub struct Driver {
-    device: Arc<Device>,
+    device: Arc<OpenCard>,
     capabilities: CardCapabilities,
     admission: Arc<CardAdmission>,
     provider: Option<FpgaProvider>,
@@ -109,24 +109,24 @@ struct BringUp {
 impl Driver {
     /// Opens a card: walks its blocks, checks that this driver fits, resets the card, sets its
     /// rings up and starts it. The reset empties the card's tables.
-    pub fn open(access: Access, config: &Config) -> Result<Driver, Error> {
+    pub fn open(access: Access, config: &DriverConfig) -> Result<Driver, Error> {
         let blocks = Blocks::walk(&access.bar)?;
-        check_identity(&blocks.need(Kind::Fwid)?)?;
-        let capabilities = CardCapabilities::read(&blocks.need(Kind::Cap)?)?;
+        check_identity(&blocks.need(BlockKind::Fwid)?)?;
+        let capabilities = CardCapabilities::read(&blocks.need(BlockKind::Cap)?)?;
         let named = config.ports.len();
         if named > capabilities.ports as usize {
             let has = capabilities.ports;
             return Err(Error::Unusable(format!("{named} ports are named; the card has {has}")));
         }
-        let ctrl = Ctrl(blocks.need(Kind::Ctrl)?);
+        let ctrl = Ctrl(blocks.need(BlockKind::Ctrl)?);
         ctrl.check_scratch()?;
         let epoch = ctrl.reset(&config.clock)?;
         let command_log2 = config.command_log2.clamp(1, capabilities.max_inflight.ilog2());
         let arena = access.dma.arena(arena_bytes(config, command_log2, &capabilities))?;
-        let err = ErrBlock(blocks.need(Kind::Err)?);
-        let debug = blocks.need(Kind::Dbg)?;
+        let err = ErrBlock(blocks.need(BlockKind::Err)?);
+        let debug = blocks.need(BlockKind::Dbg)?;
         let clock = config.clock.clone();
-        let device = Device::new(ctrl, err, debug, clock, arena.clone(), access.function);
+        let device = OpenCard::new(ctrl, err, debug, clock, arena.clone(), access.function);
         let device = Arc::new(device);
         let interrupts = access.interrupts.into_iter().map(Some).collect();
         let mut up = BringUp { blocks, capabilities, arena, epoch, interrupts };
@@ -134,7 +134,7 @@ impl Driver {
             Some(secrets) => secrets,
             None => random_secrets()?,
         };
-        Hash(up.blocks.need(Kind::Hash)?).set(&secrets);
+        HashBlock(up.blocks.need(BlockKind::Hash)?).set(&secrets);
         let admission = Arc::new(CardAdmission::new(&up.capabilities, &config.ports));
         let ports = up.ports(config, &device)?;
         let windows = ports.iter().map(|(id, port)| (*id, port.window())).collect();
@@ -146,7 +146,7 @@ impl Driver {
     }
 
     /// Opens a real card by its PCI address (bound to `vfio-pci`), such as `0000:03:00.0`.
-    pub fn open_vfio(address: &str, config: &Config) -> Result<Driver, Error> {
+    pub fn open_vfio(address: &str, config: &DriverConfig) -> Result<Driver, Error> {
         let card = VfioCard::open(address)?;
         let access = Access {
             bar: card.bar(),
@@ -202,7 +202,7 @@ impl Driver {
 }
 
 impl BringUp {
-    fn ring(&self, kind: Kind) -> Result<RingRegisters, Error> {
+    fn ring(&self, kind: BlockKind) -> Result<RingRegisters, Error> {
         Ok(RingRegisters(self.blocks.need(kind)?.at(0x10)))
     }
 
@@ -212,10 +212,10 @@ impl BringUp {
 
     fn ports(
         &mut self,
-        config: &Config,
-        device: &Arc<Device>,
+        config: &DriverConfig,
+        device: &Arc<OpenCard>,
     ) -> Result<Vec<(PortId, RingPort)>, Error> {
-        let windows = Ports::read(self.blocks.need(Kind::Ports)?)?;
+        let windows = PortsBlock::read(self.blocks.need(BlockKind::Ports)?)?;
         let longest = self.capabilities.max_frame as usize;
         let mut ports = Vec::new();
         for (number, id) in (0u16..).zip(&config.ports) {
@@ -234,9 +234,9 @@ impl BringUp {
 
     fn provider(
         &mut self,
-        config: &Config,
+        config: &DriverConfig,
         log2: u32,
-        device: &Arc<Device>,
+        device: &Arc<OpenCard>,
         admission: &Arc<CardAdmission>,
         secrets: &[Secret; 2],
         windows: Vec<(PortId, PortWindow)>,
@@ -244,17 +244,17 @@ impl BringUp {
         let (arena, epoch) = (self.arena.clone(), self.epoch);
         let ring = |log2, stride, vector| RingConfig { log2, stride, vector, epoch };
         let completed = ring(log2, RECORD_BYTES, COMPLETION_VECTOR);
-        let completions = Consumer::new(self.ring(Kind::Cplq)?, &arena, completed)?;
+        let completions = Consumer::new(self.ring(BlockKind::Cplq)?, &arena, completed)?;
         let happened = ring(EVENT_LOG2, RECORD_BYTES, EVENT_VECTOR);
-        let events = Consumer::new(self.ring(Kind::Evtq)?, &arena, happened)?;
+        let events = Consumer::new(self.ring(BlockKind::Evtq)?, &arena, happened)?;
         let wanted = ring(log2, COMMAND_BYTES, COMPLETION_VECTOR);
-        let commands = Producer::new(self.ring(Kind::Cmdq)?, &arena, wanted)?;
+        let commands = Producer::new(self.ring(BlockKind::Cmdq)?, &arena, wanted)?;
         let interrupt = self.interrupt(COMPLETION_VECTOR);
         let (device, depth) = (device.clone(), 1 << log2);
-        let budget = Budget::new(device.clock.clone(), config.patience);
+        let budget = JobTime::new(device.clock.clone(), config.patience);
         let channel = Channel::new(commands, completions, interrupt, device, epoch, depth, budget);
         let snapshot = SnapshotBuffer {
-            block: Snap(self.blocks.need(Kind::Snap)?),
+            block: Snap(self.blocks.need(BlockKind::Snap)?),
             memory: arena.allocate(snapshot_bytes(&self.capabilities))?,
         };
         let readback = arena.allocate(READBACK as usize * COMMAND_BYTES)?;
@@ -275,7 +275,7 @@ fn snapshot_bytes(card: &CardCapabilities) -> usize {
     RECORD_BYTES + card.counters as usize * WORD_BYTES
 }
 
-fn arena_bytes(config: &Config, command_log2: u32, card: &CardCapabilities) -> usize {
+fn arena_bytes(config: &DriverConfig, command_log2: u32, card: &CardCapabilities) -> usize {
     let packets = 2 * ring_bytes(config.packet_log2, config.packet_stride);
     ring_bytes(command_log2, COMMAND_BYTES)
         + ring_bytes(command_log2, RECORD_BYTES)

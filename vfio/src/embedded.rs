@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::driver::{Access, Config, Driver};
+use crate::driver::{Access, Driver, DriverConfig};
 use crate::error::Error;
-use crate::model::{Ledger, ModelCard, Vectors, Wire};
+use crate::model::{CardLedger, ModelCard, Vectors, Wire};
 use crate::register::CardCapabilities;
 use crate::ring::packet::DESCRIPTOR_BYTES;
 use crate::sys::{Bar, Interrupt, LocalDma};
@@ -22,7 +22,7 @@ impl Embedded {
     pub fn start(
         capabilities: CardCapabilities,
         wires: Vec<Box<dyn Wire>>,
-        config: &Config,
+        config: &DriverConfig,
     ) -> Result<Embedded, Error> {
         if config.packet_stride < DESCRIPTOR_BYTES + 64 {
             return Err(Error::Unusable("a packet slot is too small".into()));
@@ -44,7 +44,7 @@ impl Embedded {
 
     /// Returns the ledger, the audit's ground truth.
     #[must_use]
-    pub fn ledger(&self) -> Ledger {
+    pub fn ledger(&self) -> CardLedger {
         self.card.ledger()
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use flow::exception::{CardPort, MissDescriptor, MissReason};
 use flow::{Moment, RecircId};
 
-use crate::device::Device;
+use crate::open_card::OpenCard;
 use crate::register::PortWindow;
-use crate::ring::packet::{DESCRIPTOR_BYTES, Reason, rx, tx};
+use crate::ring::packet::{DESCRIPTOR_BYTES, ExceptionReason, rx, tx};
 use crate::ring::{Consumer, Producer};
 use crate::sys::Interrupt;
 
@@ -24,7 +24,7 @@ pub struct RingPort {
     tx: Producer,
     interrupt: Option<Interrupt>,
     window: PortWindow,
-    device: Arc<Device>,
+    device: Arc<OpenCard>,
     /// The longest frame that both the card and a slot take.
     longest: usize,
     frame: Vec<u8>,
@@ -38,7 +38,7 @@ impl RingPort {
         tx: Producer,
         interrupt: Option<Interrupt>,
         window: PortWindow,
-        device: Arc<Device>,
+        device: Arc<OpenCard>,
         longest: usize,
     ) -> RingPort {
         let longest = longest.min(rx.stride() - DESCRIPTOR_BYTES);
@@ -58,8 +58,8 @@ impl RingPort {
 
     fn descriptor(record: &[u8; DESCRIPTOR_BYTES]) -> MissDescriptor {
         let reason = match rx::REASON.get8(record) {
-            n if n == Reason::ToHost as u8 => MissReason::ToHost,
-            n if n == Reason::RecircLimit as u8 => MissReason::RecircLimit,
+            n if n == ExceptionReason::ToHost as u8 => MissReason::ToHost,
+            n if n == ExceptionReason::RecircLimit as u8 => MissReason::RecircLimit,
             // A card that is not looking packets up hands them over as misses.
             _ => MissReason::Miss,
         };

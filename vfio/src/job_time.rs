@@ -15,17 +15,17 @@ const COMMAND: Duration = Duration::from_millis(10);
 /// What is left of the time of the job that a thread does now: a batch, a statistics pass, a dump.
 /// A card that answers each command just in time would otherwise hold up a job of many commands for
 /// hours.
-pub(crate) struct Budget {
+pub(crate) struct JobTime {
     clock: Clock,
     /// The longest time that one command may take.
     patience: Duration,
     left: Duration,
 }
 
-impl Budget {
+impl JobTime {
     /// Creates the budget of no job.
-    pub(crate) fn new(clock: Clock, patience: Duration) -> Budget {
-        Budget { clock, patience, left: Duration::ZERO }
+    pub(crate) fn new(clock: Clock, patience: Duration) -> JobTime {
+        JobTime { clock, patience, left: Duration::ZERO }
     }
 
     /// Begins a job.

@@ -77,7 +77,7 @@ pub const LAYOUTS: &[Layout] =
 
 /// The layer-3 protocol whose fields are in the L3 area.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Family {
+pub enum L3Family {
     /// EtherType 0x0800.
     Ipv4,
     /// EtherType 0x86dd.
@@ -90,40 +90,40 @@ pub enum Family {
     Other,
 }
 
-impl Family {
+impl L3Family {
     /// Returns the family of an EtherType.
     #[must_use]
-    pub fn of(eth_type: u16) -> Family {
+    pub fn of(eth_type: u16) -> L3Family {
         match eth_type {
-            0x0800 => Family::Ipv4,
-            0x86dd => Family::Ipv6,
-            0x0806 | 0x8035 => Family::Arp,
-            0x8847 | 0x8848 => Family::Mpls,
-            _ => Family::Other,
+            0x0800 => L3Family::Ipv4,
+            0x86dd => L3Family::Ipv6,
+            0x0806 | 0x8035 => L3Family::Arp,
+            0x8847 | 0x8848 => L3Family::Mpls,
+            _ => L3Family::Other,
         }
     }
 
     fn fields(self) -> &'static [(Field, Word)] {
         match self {
-            Family::Ipv4 => &[(Field::Ipv4Src, ipv4::IPV4_SRC), (Field::Ipv4Dst, ipv4::IPV4_DST)],
-            Family::Ipv6 => &[
+            L3Family::Ipv4 => &[(Field::Ipv4Src, ipv4::IPV4_SRC), (Field::Ipv4Dst, ipv4::IPV4_DST)],
+            L3Family::Ipv6 => &[
                 (Field::Ipv6Src, ipv6::IPV6_SRC),
                 (Field::Ipv6Dst, ipv6::IPV6_DST),
                 (Field::Ipv6Label, ipv6::IPV6_LABEL),
             ],
-            Family::Arp => &[
+            L3Family::Arp => &[
                 (Field::ArpOp, arp::ARP_OP),
                 (Field::ArpSip, arp::ARP_SIP),
                 (Field::ArpTip, arp::ARP_TIP),
                 (Field::ArpSha, arp::ARP_SHA),
                 (Field::ArpTha, arp::ARP_THA),
             ],
-            Family::Mpls => &[
+            L3Family::Mpls => &[
                 (Field::Mpls0, mpls::MPLS0),
                 (Field::Mpls1, mpls::MPLS1),
                 (Field::Mpls2, mpls::MPLS2),
             ],
-            Family::Other => &[],
+            L3Family::Other => &[],
         }
     }
 }
@@ -149,7 +149,7 @@ pub(crate) const FIXED: &[(Field, Word)] = &[
 ];
 
 /// Returns the fields of a family in the L3 area.
-pub(crate) fn family_fields(family: Family) -> impl Iterator<Item = (Field, Word)> {
+pub(crate) fn family_fields(family: L3Family) -> impl Iterator<Item = (Field, Word)> {
     let inside = |word: Word| Word { offset: key::L3.offset + word.offset, ..word };
     family.fields().iter().map(move |(field, word)| (*field, inside(*word)))
 }
@@ -157,7 +157,7 @@ pub(crate) fn family_fields(family: Family) -> impl Iterator<Item = (Field, Word
 /// Encodes a key or a mask in the card's form. Fields that have no place in this family are left
 /// out: in a packet they are 0, and in a match the admission checks them.
 #[must_use]
-pub fn encode(from: &Key, family: Family, in_port: u16) -> CardKey {
+pub fn encode(from: &Key, family: L3Family, in_port: u16) -> CardKey {
     let mut out = [0; KEY_BYTES];
     key::IN_PORT.put_be(&mut out, u128::from(in_port));
     let mut put = |field: Field, word: Word| {
@@ -173,7 +173,7 @@ pub fn encode(from: &Key, family: Family, in_port: u16) -> CardKey {
 
 /// Decodes a key or a mask; `in_port` stays 0.
 #[must_use]
-pub fn decode(from: &CardKey, family: Family) -> Key {
+pub fn decode(from: &CardKey, family: L3Family) -> Key {
     let mut out = Key::default();
     let fixed = FIXED.iter().copied();
     for (field, word) in fixed.chain(family_fields(family)) {
@@ -196,9 +196,9 @@ mod tests {
 
     #[test]
     fn every_field_has_its_own_place_and_comes_back() {
-        let families = [(Family::Ipv4, 0x800), (Family::Ipv6, 0x86dd), (Family::Arp, 0x806)];
-        for (family, eth_type) in families.into_iter().chain([(Family::Mpls, 0x8847)]) {
-            assert_eq!(Family::of(eth_type), family);
+        let families = [(L3Family::Ipv4, 0x800), (L3Family::Ipv6, 0x86dd), (L3Family::Arp, 0x806)];
+        for (family, eth_type) in families.into_iter().chain([(L3Family::Mpls, 0x8847)]) {
+            assert_eq!(L3Family::of(eth_type), family);
             let all = FIXED.iter().copied().chain(family_fields(family));
             let mut used = [0; KEY_BYTES];
             for (field, word) in all {

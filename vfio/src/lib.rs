@@ -7,18 +7,18 @@
 
 mod action;
 pub mod admission;
-mod budget;
 mod channel;
 mod crc;
-mod device;
 mod driver;
 mod embedded;
 mod error;
 mod exception;
 mod int;
+mod job_time;
 pub mod key;
 mod layout;
 pub mod model;
+mod open_card;
 mod provider;
 pub mod register;
 pub mod ring;
@@ -27,11 +27,11 @@ pub mod table;
 pub mod toeplitz;
 
 pub use admission::CardAdmission;
-pub use driver::{Access, Config, Driver};
+pub use driver::{Access, Driver, DriverConfig};
 pub use embedded::Embedded;
 pub use error::Error;
 pub use exception::RingPort;
 pub use layout::{Layout, Word};
-pub use model::{Ledger, MemoryWire, ModelCard, Wire};
+pub use model::{CardLedger, MemoryWire, ModelCard, Wire};
 pub use provider::FpgaProvider;
 pub use register::CardCapabilities;

@@ -7,12 +7,12 @@ use flow::Clock;
 
 use crate::error::Error;
 use crate::register::words::dbg;
-use crate::register::{Ctrl, Err as ErrBlock, State, Window};
-use crate::sys::{Arena, Function};
+use crate::register::{CardState, Ctrl, ErrBlock, Window};
+use crate::sys::{Arena, PciFunction};
 
 /// The state that all parts of an open card share. Dropping the last reference resets the card, so
 /// that the card never writes to memory that is given back.
-pub(crate) struct Device {
+pub(crate) struct OpenCard {
     pub(crate) ctrl: Ctrl,
     pub(crate) err: ErrBlock,
     pub(crate) debug: Window,
@@ -23,10 +23,10 @@ pub(crate) struct Device {
     broken: OnceLock<Error>,
     /// Dropped last, after the reset.
     _arena: Arc<Arena>,
-    function: Box<dyn Function>,
+    function: Box<dyn PciFunction>,
 }
 
-impl Device {
+impl OpenCard {
     /// Creates the state of a card that was found; the arena and the function live until the card
     /// is reset.
     pub(crate) fn new(
@@ -35,10 +35,10 @@ impl Device {
         debug: Window,
         clock: Clock,
         arena: Arc<Arena>,
-        function: Box<dyn Function>,
-    ) -> Device {
+        function: Box<dyn PciFunction>,
+    ) -> OpenCard {
         let (gone, broken) = (AtomicBool::new(false), OnceLock::new());
-        Device { ctrl, err, debug, clock, gone, broken, _arena: arena, function }
+        OpenCard { ctrl, err, debug, clock, gone, broken, _arena: arena, function }
     }
 
     /// Fails if the card was found to be gone or to break the rules; reads no register.
@@ -53,7 +53,7 @@ impl Device {
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.trust()?;
         match self.ctrl.state() {
-            Ok(State::Halted) => Err(Error::Halted { code: self.err.code()? }),
+            Ok(CardState::Halted) => Err(Error::Halted { code: self.err.code()? }),
             Ok(_) => Ok(()),
             Err(error) => {
                 // Never touch the card's registers again.
@@ -82,11 +82,11 @@ impl Device {
     }
 }
 
-impl Drop for Device {
+impl Drop for OpenCard {
     fn drop(&mut self) {
         if !self.gone.load(Ordering::Relaxed) {
             // A card that does not stop in order loses the bus.
-            if matches!(self.ctrl.state(), Ok(State::Ready | State::Degraded)) {
+            if matches!(self.ctrl.state(), Ok(CardState::Ready | CardState::Degraded)) {
                 let _ = self.ctrl.quiesce(&self.clock);
             }
             if self.ctrl.reset(&self.clock).is_err() {

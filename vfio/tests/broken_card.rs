@@ -20,11 +20,11 @@ use flow::{
     Stats,
 };
 use vfio::model::Vectors;
-use vfio::register::{Kind, Window, words};
+use vfio::register::{BlockKind, Window, words};
 use vfio::ring::{Consumer, Producer, RingConfig};
 use vfio::sys::{Bar, DmaFault, DmaSource, HostMemory, LocalDma};
 use vfio::{
-    Access, CardCapabilities, Config, Driver, FpgaProvider, MemoryWire, ModelCard, RingPort,
+    Access, CardCapabilities, Driver, DriverConfig, FpgaProvider, MemoryWire, ModelCard, RingPort,
 };
 
 /// Steps of the long run: operations, and calls of the rest of the driver.
@@ -171,7 +171,7 @@ struct Rig {
 struct Behind {
     liar: Arc<Liar>,
     access: Access,
-    config: Config,
+    config: DriverConfig,
     wire: MemoryWire,
     card: ModelCard,
 }
@@ -210,11 +210,11 @@ impl Behind {
             one_more: AtomicU64::new(0),
         });
         assert!(memory.0.set(liar.clone()).is_ok());
-        let config = Config {
+        let config = DriverConfig {
             command_log2: 4,
             packet_log2: 3,
             patience: Duration::from_millis(20),
-            ..Config::new(&[PortId(10)], clock)
+            ..DriverConfig::new(&[PortId(10)], clock)
         };
         let (bar, function) = (liar.clone(), Box::new(()));
         let access = Access { bar, dma, interrupts: Vec::new(), function };
@@ -396,7 +396,7 @@ fn a_fill_that_its_tables_contradict_ends_a_card() {
     let mut stats = Vec::new();
     rig.provider.all_stats(&mut stats).unwrap();
     let mut at = 0;
-    while rig.liar.card.read32(at) != Kind::Dbg.word() {
+    while rig.liar.card.read32(at) != BlockKind::Dbg.word() {
         at = u64::from(rig.liar.card.read32(at + words::header::NEXT.offset as u64));
     }
     let fill = at + words::dbg::EM_USED.offset as u64;
@@ -507,7 +507,7 @@ struct Flood {
 impl Flood {
     fn new(card: Arc<dyn Bar>, dma: Arc<LocalDma>) -> Flood {
         let mut at = 0;
-        while card.read32(at) != Kind::Cplq.word() {
+        while card.read32(at) != BlockKind::Cplq.word() {
             at = u64::from(card.read32(at + words::header::NEXT.offset as u64));
             assert_ne!(at, 0, "no completion ring");
         }
@@ -530,7 +530,7 @@ impl Flood {
 
     fn control(&self) -> u64 {
         let mut at = 0;
-        while self.card.read32(at) != Kind::Ctrl.word() {
+        while self.card.read32(at) != BlockKind::Ctrl.word() {
             at = u64::from(self.card.read32(at + words::header::NEXT.offset as u64));
         }
         at
@@ -567,7 +567,7 @@ fn completions_of_another_epoch_end_sometime() {
     let wires: Vec<Box<dyn vfio::Wire>> = vec![Box::new(near)];
     let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors, clock.clone()).unwrap();
     let flood = Arc::new(Flood::new(card.registers(), dma.clone()));
-    let config = Config { command_log2: 4, ..Config::new(&[PortId(10)], clock) };
+    let config = DriverConfig { command_log2: 4, ..DriverConfig::new(&[PortId(10)], clock) };
     let (bar, function) = (flood.clone(), Box::new(()));
     let access = Access { bar, dma, interrupts: Vec::new(), function };
     let mut driver = Driver::open(access, &config).unwrap();

@@ -5,30 +5,33 @@ mod raw;
 
 use raw::{Bench, CMDQ, CTRL, ERR, SNAP, TX0};
 use vfio::CardCapabilities;
-use vfio::ring::command::{Command, CounterId, Op, Table, command};
-use vfio::ring::record::{SnapshotHeader, Status, cause};
+use vfio::ring::command::{CardCommand, CardOpcode, CardTable, CounterId, command};
+use vfio::ring::record::{CommandStatus, SnapshotHeader, cause};
 
 fn counter(index: u32) -> CounterId {
     CounterId { index, generation: 0 }
 }
 
 /// Sends a command; its status.
-fn ask(bench: &mut Bench, mut command: Command) -> Status {
+fn ask(bench: &mut Bench, mut command: CardCommand) -> CommandStatus {
     command.seal(bench.host.sequence(), 2);
-    Status::of(bench.host.send(&command.bytes)[4]).unwrap()
+    CommandStatus::of(bench.host.send(&command.bytes)[4]).unwrap()
 }
 
-fn write(slot: u32) -> Command {
-    Command::new(Op::EntryWrite).slot(Table::Exact, slot).cookie(7, 1).counter(counter(0))
+fn write(slot: u32) -> CardCommand {
+    CardCommand::new(CardOpcode::EntryWrite)
+        .slot(CardTable::Exact, slot)
+        .cookie(7, 1)
+        .counter(counter(0))
 }
 
 /// A card with a mask and an action list.
 fn bench() -> Bench {
     let mut bench = Bench::new(CardCapabilities::default());
-    let mask = Command::new(Op::MaskWrite).mask_id(0).mask(&[0; 80]);
-    assert_eq!(ask(&mut bench, mask), Status::Ok);
-    let list = Command::new(Op::ActWrite).action(0).payload(&[1, 4, 0, 1]);
-    assert_eq!(ask(&mut bench, list), Status::Ok);
+    let mask = CardCommand::new(CardOpcode::MaskWrite).mask_id(0).mask(&[0; 80]);
+    assert_eq!(ask(&mut bench, mask), CommandStatus::Ok);
+    let list = CardCommand::new(CardOpcode::ActWrite).action(0).payload(&[1, 4, 0, 1]);
+    assert_eq!(ask(&mut bench, list), CommandStatus::Ok);
     bench
 }
 
@@ -36,50 +39,53 @@ fn bench() -> Bench {
 fn every_mistake_has_its_status_and_changes_nothing() {
     let mut bench = bench();
     let b = &mut bench;
-    let mask = |id| Command::new(Op::MaskWrite).mask_id(id).mask(&[0; 80]);
-    let list = |id, bytes: &[u8]| Command::new(Op::ActWrite).action(id).payload(bytes);
-    assert_eq!(ask(b, mask(0)), Status::Exists);
-    assert_eq!(ask(b, mask(16)), Status::Range);
-    assert_eq!(ask(b, list(5000, &[])), Status::Range);
-    assert_eq!(ask(b, list(1, &[9, 9])), Status::Invalid);
-    assert_eq!(ask(b, list(1, &[1, 4, 0, 9])), Status::Invalid, "no such wire");
+    let mask = |id| CardCommand::new(CardOpcode::MaskWrite).mask_id(id).mask(&[0; 80]);
+    let list = |id, bytes: &[u8]| CardCommand::new(CardOpcode::ActWrite).action(id).payload(bytes);
+    assert_eq!(ask(b, mask(0)), CommandStatus::Exists);
+    assert_eq!(ask(b, mask(16)), CommandStatus::Range);
+    assert_eq!(ask(b, list(5000, &[])), CommandStatus::Range);
+    assert_eq!(ask(b, list(1, &[9, 9])), CommandStatus::Invalid);
+    assert_eq!(ask(b, list(1, &[1, 4, 0, 9])), CommandStatus::Invalid, "no such wire");
     let mut long = list(1, &[0; 160]);
     command::LENGTH.put(&mut long.bytes, 161);
-    assert_eq!(ask(b, long), Status::Range);
+    assert_eq!(ask(b, long), CommandStatus::Range);
 
     // All-zero secrets: everything belongs into bucket 0, slots 0 to 3 and 4096 to 4099.
-    assert_eq!(ask(b, write(4)), Status::Hash);
-    assert_eq!(ask(b, write(8192)), Status::Range);
-    assert_eq!(ask(b, write(0).mask_id(1)), Status::NoEntry);
-    assert_eq!(ask(b, write(0).action(1)), Status::NoEntry);
-    assert_eq!(ask(b, write(0).counter(counter(16384))), Status::Range);
-    assert_eq!(ask(b, write(0).key(&[1; 80])), Status::Invalid, "bits outside the mask");
-    assert_eq!(ask(b, write(0)), Status::Ok, "none of these took the slot, list or counter");
-    assert_eq!(ask(b, write(0)), Status::Exists);
-    assert_eq!(ask(b, write(1)), Status::Busy, "the counter is owned");
-    assert_eq!(ask(b, list(0, &[])), Status::Busy, "immutable while it is in use");
-    assert_eq!(ask(b, Command::new(Op::MaskClear).mask_id(0)), Status::Busy);
-    assert_eq!(ask(b, Command::new(Op::MaskClear).mask_id(1)), Status::NoEntry);
+    assert_eq!(ask(b, write(4)), CommandStatus::Hash);
+    assert_eq!(ask(b, write(8192)), CommandStatus::Range);
+    assert_eq!(ask(b, write(0).mask_id(1)), CommandStatus::NoEntry);
+    assert_eq!(ask(b, write(0).action(1)), CommandStatus::NoEntry);
+    assert_eq!(ask(b, write(0).counter(counter(16384))), CommandStatus::Range);
+    assert_eq!(ask(b, write(0).key(&[1; 80])), CommandStatus::Invalid, "bits outside the mask");
+    assert_eq!(ask(b, write(0)), CommandStatus::Ok, "none of these took the slot, list or counter");
+    assert_eq!(ask(b, write(0)), CommandStatus::Exists);
+    assert_eq!(ask(b, write(1)), CommandStatus::Busy, "the counter is owned");
+    assert_eq!(ask(b, list(0, &[])), CommandStatus::Busy, "immutable while it is in use");
+    assert_eq!(ask(b, CardCommand::new(CardOpcode::MaskClear).mask_id(0)), CommandStatus::Busy);
+    assert_eq!(ask(b, CardCommand::new(CardOpcode::MaskClear).mask_id(1)), CommandStatus::NoEntry);
 
-    let of = |op| Command::new(op).slot(Table::Exact, 0).cookie(8, 1);
-    assert_eq!(ask(b, of(Op::EntryClear)), Status::NoEntry, "another cookie");
-    assert_eq!(ask(b, of(Op::EntryReplace).counter(counter(1))), Status::NoEntry);
-    let to = |slot| Command::new(Op::EntryMove).slot(Table::Exact, slot).slot2(0);
-    assert_eq!(ask(b, to(0)), Status::Exists);
-    assert_eq!(ask(b, to(9)), Status::Hash);
-    assert_eq!(ask(b, Command::new(Op::EntryMove).slot(Table::Rows, 1)), Status::BadOp);
-    assert_eq!(ask(b, to(4097)), Status::Ok);
-    assert_eq!(ask(b, to(1)), Status::NoEntry, "it has moved");
+    let of = |op| CardCommand::new(op).slot(CardTable::Exact, 0).cookie(8, 1);
+    assert_eq!(ask(b, of(CardOpcode::EntryClear)), CommandStatus::NoEntry, "another cookie");
+    assert_eq!(ask(b, of(CardOpcode::EntryReplace).counter(counter(1))), CommandStatus::NoEntry);
+    let to = |slot| CardCommand::new(CardOpcode::EntryMove).slot(CardTable::Exact, slot).slot2(0);
+    assert_eq!(ask(b, to(0)), CommandStatus::Exists);
+    assert_eq!(ask(b, to(9)), CommandStatus::Hash);
+    assert_eq!(
+        ask(b, CardCommand::new(CardOpcode::EntryMove).slot(CardTable::Rows, 1)),
+        CommandStatus::BadOp
+    );
+    assert_eq!(ask(b, to(4097)), CommandStatus::Ok);
+    assert_eq!(ask(b, to(1)), CommandStatus::NoEntry, "it has moved");
 
-    let mut wrong = Command::new(Op::Nop);
+    let mut wrong = CardCommand::new(CardOpcode::Nop);
     wrong.bytes[0] = 200;
-    assert_eq!(ask(b, wrong), Status::BadOp);
-    let mut wrong = Command::new(Op::Nop);
+    assert_eq!(ask(b, wrong), CommandStatus::BadOp);
+    let mut wrong = CardCommand::new(CardOpcode::Nop);
     wrong.bytes[2] = 2;
-    assert_eq!(ask(b, wrong), Status::BadOp);
-    let read = Command::new(Op::EntryRead).slot(Table::Exact, 4096).slot2(8);
-    assert_eq!(ask(b, read.clone().address(0x10)), Status::Dma);
-    assert_eq!(ask(b, read.slot2(u32::MAX)), Status::Range);
+    assert_eq!(ask(b, wrong), CommandStatus::BadOp);
+    let read = CardCommand::new(CardOpcode::EntryRead).slot(CardTable::Exact, 4096).slot2(8);
+    assert_eq!(ask(b, read.clone().address(0x10)), CommandStatus::Dma);
+    assert_eq!(ask(b, read.slot2(u32::MAX)), CommandStatus::Range);
     assert_eq!(b.host.bar.read32(CTRL + 0x10), 3, "still READY");
 }
 
@@ -87,33 +93,38 @@ fn every_mistake_has_its_status_and_changes_nothing() {
 fn read_back_and_flush() {
     let mut bench = bench();
     let b = &mut bench;
-    assert_eq!(ask(b, write(2)), Status::Ok);
+    assert_eq!(ask(b, write(2)), CommandStatus::Ok);
     let to = b.host.scratch.iova();
-    let read = Command::new(Op::EntryRead).slot(Table::Exact, 0).slot2(64).address(to);
-    assert_eq!(ask(b, read.clone()), Status::Ok);
-    let mut record = Command { bytes: [0; 256] };
+    let read =
+        CardCommand::new(CardOpcode::EntryRead).slot(CardTable::Exact, 0).slot2(64).address(to);
+    assert_eq!(ask(b, read.clone()), CommandStatus::Ok);
+    let mut record = CardCommand { bytes: [0; 256] };
     b.host.scratch.read(0, &mut record.bytes);
     assert!(record.intact());
     assert_eq!((record.get32(command::SLOT), record.get_cookie()), (2, 7));
-    let list = Command::new(Op::ActRead).action(0).address(to);
-    assert_eq!(ask(b, list), Status::Ok);
+    let list = CardCommand::new(CardOpcode::ActRead).action(0).address(to);
+    assert_eq!(ask(b, list), CommandStatus::Ok);
     b.host.scratch.read(0, &mut record.bytes);
     assert_eq!(record.get_payload(), Some(&[1, 4, 0, 1][..]));
 
-    assert_eq!(ask(b, Command::new(Op::Flush)), Status::Ok);
+    assert_eq!(ask(b, CardCommand::new(CardOpcode::Flush)), CommandStatus::Ok);
     let mut none = read;
     none.seal(b.host.sequence(), 2);
     let completion = b.host.send(&none.bytes);
     assert_eq!((completion[4], completion[8]), (0, 0), "no records");
-    assert_eq!(ask(b, Command::new(Op::MaskWrite).mask_id(0)), Status::Ok, "masks are free");
-    assert_eq!(ask(b, write(0)), Status::Ok, "lists stay written, counters are free");
+    assert_eq!(
+        ask(b, CardCommand::new(CardOpcode::MaskWrite).mask_id(0)),
+        CommandStatus::Ok,
+        "masks are free"
+    );
+    assert_eq!(ask(b, write(0)), CommandStatus::Ok, "lists stay written, counters are free");
 }
 
 #[test]
 fn a_triggered_snapshot_is_told_by_an_event() {
     let mut bench = bench();
     let b = &mut bench;
-    assert_eq!(ask(b, write(0).counter(counter(3))), Status::Ok);
+    assert_eq!(ask(b, write(0).counter(counter(3))), CommandStatus::Ok);
     let bar = b.host.bar.clone();
     bar.write64(SNAP + 0x10, b.host.scratch.iova());
     bar.write32(SNAP + 0x18, 2);
@@ -147,7 +158,11 @@ fn impossible_doorbells_and_rings_are_refused_and_counted() {
     bar.write32(CMDQ + 0x1c, 500);
     bench.host.wait("an error", || bar.read32(ERR + 0x24) == 1);
     assert_eq!(bar.read32(ERR + 0x10), 5);
-    assert_eq!(ask(&mut bench, Command::new(Op::Nop)), Status::Ok, "a right one goes on");
+    assert_eq!(
+        ask(&mut bench, CardCommand::new(CardOpcode::Nop)),
+        CommandStatus::Ok,
+        "a right one goes on"
+    );
 
     bar.write32(TX0 + 0x10, 0);
     bar.write32(TX0 + 0x0c, 33);

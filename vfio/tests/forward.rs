@@ -228,7 +228,7 @@ fn a_second_driver_on_the_same_card_starts_clean() {
             interrupts: vec![],
             function: Box::new(()),
         };
-        let config = vfio::Config::new(&[flow::PortId(10)], clock.clone());
+        let config = vfio::DriverConfig::new(&[flow::PortId(10)], clock.clone());
         let mut driver = vfio::Driver::open(access, &config).unwrap();
         let mut provider = driver.take_provider().unwrap();
         let mut found = Vec::new();
@@ -250,11 +250,13 @@ fn a_second_driver_on_the_same_card_starts_clean() {
 fn a_dma_error_halts_the_card_and_the_driver_says_so() {
     let mut rig = Rig::new(1);
     let installed = rig.install("in_port(10),eth_type(0x0800) actions:10");
-    let rx =
-        vfio::register::Ports::read(vfio::register::Window::new(rig.card.card.registers(), 0x1000))
-            .unwrap()
-            .port(0)
-            .rx();
+    let rx = vfio::register::PortsBlock::read(vfio::register::Window::new(
+        rig.card.card.registers(),
+        0x1000,
+    ))
+    .unwrap()
+    .port(0)
+    .rx();
     let nowhere = vfio::register::RingSetup {
         base: 0x7000_0000_0000,
         log2: 3,

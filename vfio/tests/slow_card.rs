@@ -15,9 +15,11 @@ use flow::{
     Blocking, Generation, ManualTime, Megaflow, Moment, Op, PortId, Provider, ProviderError,
 };
 use vfio::model::{Damage, Vectors};
-use vfio::register::{Kind, words};
-use vfio::sys::{Bar, DmaFault, Function, HostMemory, LocalDma};
-use vfio::{Access, CardCapabilities, Config, Driver, FpgaProvider, MemoryWire, ModelCard, Wire};
+use vfio::register::{BlockKind, words};
+use vfio::sys::{Bar, DmaFault, HostMemory, LocalDma, PciFunction};
+use vfio::{
+    Access, CardCapabilities, Driver, DriverConfig, FpgaProvider, MemoryWire, ModelCard, Wire,
+};
 
 /// The time of a command that is not yet too slow: the limit is 2 s.
 const SLOW: Duration = Duration::from_millis(1900);
@@ -46,7 +48,7 @@ struct Slow {
 }
 
 impl Slow {
-    fn block(&self, kind: Kind) -> u64 {
+    fn block(&self, kind: BlockKind) -> u64 {
         let mut at = 0;
         while self.card.read32(at) != kind.word() {
             at = u64::from(self.card.read32(at + words::header::NEXT.offset as u64));
@@ -56,7 +58,7 @@ impl Slow {
 
     /// The address of the completion ring's shadow word.
     fn completions(&self) -> u64 {
-        let ring = self.block(Kind::Cplq) + 0x10;
+        let ring = self.block(BlockKind::Cplq) + 0x10;
         let half = |word: vfio::Word| u64::from(self.card.read32(ring + word.offset as u64));
         half(words::ring::SHADOW_HI) << 32 | half(words::ring::SHADOW_LO)
     }
@@ -73,7 +75,7 @@ impl Bar for Slow {
     }
 
     fn write32(&self, offset: u64, value: u32) {
-        let is_command = offset == self.block(Kind::Ctrl) + words::ctrl::CMD.offset as u64;
+        let is_command = offset == self.block(BlockKind::Ctrl) + words::ctrl::CMD.offset as u64;
         self.resets.fetch_add(u32::from(is_command && value == 1), Ordering::SeqCst);
         self.card.write32(offset, value);
     }
@@ -123,7 +125,7 @@ impl HostMemory for SlowMemory {
 /// The function's bus mastering, as the driver leaves it.
 struct Bus(Arc<AtomicBool>);
 
-impl Function for Bus {
+impl PciFunction for Bus {
     fn stop_dma(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -166,7 +168,7 @@ impl Rig {
         let (bar, function) = (slow.clone(), Box::new(Bus(is_stopped.clone())));
         let access = Access { bar, dma, interrupts: Vec::new(), function };
         // Two commands are in flight at most: the driver waits for most of them.
-        let config = Config { command_log2: 1, ..Config::new(&ids, time.clock()) };
+        let config = DriverConfig { command_log2: 1, ..DriverConfig::new(&ids, time.clock()) };
         let mut driver = Driver::open(access, &config).unwrap();
         let provider = driver.take_provider().unwrap();
         let text = |n: u32| format!("in_port(10),eth(),eth_type(0x0800),ipv4(ttl={n}) actions:11");
@@ -206,7 +208,7 @@ impl Rig {
         job: impl FnOnce(&mut Rig) -> Result<(), ProviderError>,
     ) {
         let mut port = self.driver.take_port(PortId(10)).unwrap();
-        let epoch = self.slow.block(Kind::Ctrl) + words::ctrl::BOOT_EPOCH.offset as u64;
+        let epoch = self.slow.block(BlockKind::Ctrl) + words::ctrl::BOOT_EPOCH.offset as u64;
         let (start, life) = (self.now(), self.slow.card.read32(epoch));
         let error = job(self).unwrap_err();
         let (took, limit) = (self.now().since(start), FIXED + COMMAND * commands);

@@ -6,8 +6,8 @@ mod raw;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vfio::ring::command::{Command, CounterId, Op, Table};
-use vfio::ring::record::Status;
+use vfio::ring::command::{CardCommand, CardOpcode, CardTable, CounterId};
+use vfio::ring::record::CommandStatus;
 use vfio::{Layout, Wire};
 
 const TEXT: &str = include_str!("../../docs/fpga-abi.md");
@@ -71,28 +71,28 @@ fn operations_and_statuses_are_the_texts() {
     let section = rows("## 5. Commands");
     let named: Vec<_> =
         section.iter().filter_map(|row| Some((number(&row[0])?, row[1].clone()))).collect();
-    let (ops, statuses) = named.split_at(Op::ALL.len());
-    for (index, op) in Op::ALL.iter().enumerate() {
+    let (ops, statuses) = named.split_at(CardOpcode::ALL.len());
+    for (index, op) in CardOpcode::ALL.iter().enumerate() {
         let name = ops[index].1.replace('_', "").to_lowercase();
         assert_eq!((ops[index].0, name), (index, format!("{op:?}").to_lowercase()));
     }
-    assert_eq!(statuses.len(), Status::ALL.len());
-    let short = |status: &Status| match status {
-        Status::Ok => "OK",
-        Status::Exists => "EEXIST",
-        Status::NoEntry => "ENOENT",
-        Status::NoSpace => "ENOSPC",
-        Status::Range => "ERANGE",
-        Status::BadOp => "EBADOP",
-        Status::Busy => "EBUSY",
-        Status::Crc => "ECRC",
-        Status::Epoch => "EEPOCH",
-        Status::Dma => "EDMA",
-        Status::Hash => "EHASH",
-        Status::Invalid => "EINVAL",
-        Status::Ecc => "EECC",
+    assert_eq!(statuses.len(), CommandStatus::ALL.len());
+    let short = |status: &CommandStatus| match status {
+        CommandStatus::Ok => "OK",
+        CommandStatus::Exists => "EEXIST",
+        CommandStatus::NoEntry => "ENOENT",
+        CommandStatus::NoSpace => "ENOSPC",
+        CommandStatus::Range => "ERANGE",
+        CommandStatus::BadOp => "EBADOP",
+        CommandStatus::Busy => "EBUSY",
+        CommandStatus::Crc => "ECRC",
+        CommandStatus::Epoch => "EEPOCH",
+        CommandStatus::Dma => "EDMA",
+        CommandStatus::Hash => "EHASH",
+        CommandStatus::Invalid => "EINVAL",
+        CommandStatus::Ecc => "EECC",
     };
-    for (index, status) in Status::ALL.iter().enumerate() {
+    for (index, status) in CommandStatus::ALL.iter().enumerate() {
         assert_eq!(statuses[index], (index, short(status).to_string()));
         assert_eq!(*status as usize, index);
     }
@@ -131,7 +131,7 @@ const COOKIE: u128 = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
 const COUNTER: CounterId = CounterId { index: 5, generation: 3 };
 
 /// The text's description of its commands, by the code.
-fn described() -> Vec<(&'static str, Command)> {
+fn described() -> Vec<(&'static str, CardCommand)> {
     let mut mask = [0; 80];
     mask[..8].fill(0xff); // in_port, reserved, recirc_id
     mask[2..4].fill(0);
@@ -142,19 +142,22 @@ fn described() -> Vec<(&'static str, Command)> {
     key[0x1c] = 0x08;
     let list = [2, 12, 0, 7, 0, 0, 0, 63, 0, 0, 0, 0xff, 1, 4, 0, 1];
     let mut all = vec![
-        ("mask-write", Command::new(Op::MaskWrite).mask_id(0).mask(&mask)),
-        ("act-write", Command::new(Op::ActWrite).action(9).payload(&list)),
+        ("mask-write", CardCommand::new(CardOpcode::MaskWrite).mask_id(0).mask(&mask)),
+        ("act-write", CardCommand::new(CardOpcode::ActWrite).action(9).payload(&list)),
         (
             "entry-write",
-            Command::new(Op::EntryWrite)
-                .slot(Table::Exact, 0)
+            CardCommand::new(CardOpcode::EntryWrite)
+                .slot(CardTable::Exact, 0)
                 .mask_id(0)
                 .cookie(COOKIE, 1)
                 .action(9)
                 .counter(COUNTER)
                 .key(&key),
         ),
-        ("entry-clear", Command::new(Op::EntryClear).slot(Table::Exact, 0).cookie(COOKIE, 1)),
+        (
+            "entry-clear",
+            CardCommand::new(CardOpcode::EntryClear).slot(CardTable::Exact, 0).cookie(COOKIE, 1),
+        ),
     ];
     for (sequence, (_, command)) in (0..).zip(&mut all) {
         command.seal(sequence, 2);
@@ -193,7 +196,7 @@ fn the_examples_are_what_they_say_and_the_model_takes_them() {
     // A flipped bit: not executed.
     let mut broken = text["mask-write"].clone();
     broken[0x80] ^= 1;
-    assert_eq!(host.send(&broken)[4], Status::Crc as u8);
+    assert_eq!(host.send(&broken)[4], CommandStatus::Crc as u8);
     // The same bytes of an older boot: not executed.
     let bar = host.bar.clone();
     bar.write32(raw::CTRL + 0x14, 1);

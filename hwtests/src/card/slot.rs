@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use flow::Clock;
 use vfio::model::{ModelCard, Registers, Vectors, Wire};
-use vfio::register::{Blocks, CardCapabilities, Ctrl, Kind};
+use vfio::register::{BlockKind, Blocks, CardCapabilities, Ctrl};
 use vfio::sys::{Bar, GuestMemory, HostMemory};
 
 use crate::check::{Context, Outcome};
@@ -50,7 +50,7 @@ impl Slot {
     pub(super) fn ctrl(self: &Arc<Self>) -> Outcome<Ctrl> {
         let bar: Arc<dyn Bar> = self.clone();
         let blocks = Blocks::walk(&bar).context("the card")?;
-        Ok(Ctrl(blocks.need(Kind::Ctrl).context("the card")?))
+        Ok(Ctrl(blocks.need(BlockKind::Ctrl).context("the card")?))
     }
 }
 

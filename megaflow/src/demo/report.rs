@@ -5,7 +5,7 @@ use std::fmt::Write;
 use flow::conservation::State;
 use flow::{Counters, odp};
 use serde_json::{Value, json};
-use vfio::Ledger;
+use vfio::CardLedger;
 
 use crate::control::balance::Balance;
 use crate::status::Status;
@@ -37,7 +37,7 @@ impl Verdict {
         flows: &[FlowView],
         status: &Status,
         bulk: Option<(Counters, Counters)>,
-        ledger: &Ledger,
+        ledger: &CardLedger,
     ) -> Verdict {
         let mut complaints = Vec::new();
         let conservation = &status.metrics.conservation;

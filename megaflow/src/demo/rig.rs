@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flow::{Megaflow, PortId, Provider, odp};
 use hostdp::port::fpga::FpgaPort;
-use vfio::{CardCapabilities, Config, Embedded, Ledger, MemoryWire, Wire};
+use vfio::{CardCapabilities, CardLedger, DriverConfig, Embedded, MemoryWire, Wire};
 
 use super::lan::Lan;
 use super::replay::{Player, Timed};
@@ -23,7 +23,7 @@ use offload::{Budget, ByRate, Engine, Fault, Settings};
 /// The running parts of the demo.
 pub(super) struct Rig {
     pub(super) handle: Handle,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: CardLedger,
     wires: Vec<WireHandle>,
     capture: std::cell::Cell<Option<MemoryWire>>,
     running: Running,
@@ -63,7 +63,7 @@ impl Rig {
         names.push("capture".to_owned());
         wires.push(Box::new(card_end));
         let ids: Vec<PortId> = (1..).take(names.len()).map(PortId).collect();
-        let config = Config { packet_log2: 12, ..Config::new(&ids, clock.clone()) };
+        let config = DriverConfig { packet_log2: 12, ..DriverConfig::new(&ids, clock.clone()) };
         let mut card = Embedded::start(CardCapabilities::default(), wires, &config)
             .map_err(io::Error::other)?;
         let mut datapath = hostdp::Datapath::new(hostdp::Config::default());

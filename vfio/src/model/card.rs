@@ -8,7 +8,7 @@ use flow::packet::Packet;
 use flow::{Clock, Counters};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::ledger::{Drop, Ledger};
+use super::ledger::{CardLedger, Drop};
 use super::registers::{CTRL, DBG, HASH, Registers, port_window};
 use super::rings::CardRing;
 use super::tables::{Damage, Tables};
@@ -16,7 +16,7 @@ use super::vectors::Vectors;
 use super::wire::Wire;
 use crate::layout::Word;
 use crate::register::words::{ctrl, dbg, err, hash, port};
-use crate::register::{CardCapabilities, Command, State};
+use crate::register::{CardCapabilities, CardState, CtrlCommand};
 use crate::ring::record::cause;
 use crate::sys::HostMemory;
 use crate::toeplitz::{SECRET_BYTES, Toeplitz};
@@ -35,7 +35,7 @@ pub(super) struct PortCounts {
     pub(super) drops: [Counters; Drop::ALL.len()],
 }
 
-pub(super) struct Port {
+pub(super) struct WirePort {
     pub(super) wire: Box<dyn Wire>,
     pub(super) broken: bool,
     /// The frames that the wire has taken since its last flush.
@@ -54,18 +54,18 @@ pub(super) struct Counts {
 }
 
 /// Everything that the card's thread owns.
-pub(super) struct Card {
+pub(super) struct CardCore {
     pub(super) registers: Arc<Registers>,
     pub(super) memory: Arc<dyn HostMemory>,
     pub(super) vectors: Arc<Vectors>,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: CardLedger,
     /// The number of counter updates still to be lost, for tests of the audit.
     pub(super) lost_counts: Arc<AtomicU32>,
     /// The entries still to be damaged, by their cookies, for tests of repair.
     pub(super) damages: Arc<Mutex<Vec<(u128, Damage)>>>,
     pub(super) rings: Vec<CardRing>,
     pub(super) tables: Tables,
-    pub(super) ports: Vec<Port>,
+    pub(super) ports: Vec<WirePort>,
     pub(super) counts: Counts,
     pub(super) epoch: u32,
     pub(super) snapshots: u32,
@@ -76,7 +76,7 @@ pub(super) struct Card {
     clock: Clock,
 }
 
-impl Card {
+impl CardCore {
     pub(super) fn new(
         caps: &CardCapabilities,
         registers: Arc<Registers>,
@@ -84,18 +84,18 @@ impl Card {
         vectors: Arc<Vectors>,
         wires: Vec<Box<dyn Wire>>,
         clock: Clock,
-    ) -> Card {
-        let ledger = Ledger::default();
+    ) -> CardCore {
+        let ledger = CardLedger::default();
         let ports = wires.into_iter().zip(0usize..).map(|(wire, number)| {
             registers.put(port_window(number), port::LINK, 1);
             let (taken, counts) = (Counters::default(), PortCounts::default());
-            Port { wire, broken: false, taken, link: true, counts }
+            WirePort { wire, broken: false, taken, link: true, counts }
         });
-        let ports: Vec<Port> = ports.collect();
+        let ports: Vec<WirePort> = ports.collect();
         if let Ok(mut state) = ledger.state.lock() {
             state.ports.resize_with(ports.len(), Default::default);
         }
-        Card {
+        CardCore {
             rings: (0..registers.rings()).map(CardRing::new).collect(),
             tables: Tables::new(caps),
             registers,
@@ -186,8 +186,8 @@ impl Card {
         }
     }
 
-    pub(super) fn state(&self) -> State {
-        State::of(self.registers.get(CTRL, ctrl::STATE)).unwrap_or(State::Halted)
+    pub(super) fn state(&self) -> CardState {
+        CardState::of(self.registers.get(CTRL, ctrl::STATE)).unwrap_or(CardState::Halted)
     }
 
     /// Returns the time in ticks (microseconds), 31 bits.
@@ -204,16 +204,16 @@ impl Card {
     fn obey(&mut self) -> bool {
         let command = self.registers.pending.swap(0, Ordering::SeqCst);
         let state = self.state();
-        let next = if command == Command::Reset as u32 {
+        let next = if command == CtrlCommand::Reset as u32 {
             self.reset();
             None
-        } else if command == Command::Run as u32 && state == State::Init {
+        } else if command == CtrlCommand::Run as u32 && state == CardState::Init {
             self.refresh_secrets();
-            Some(State::Ready)
-        } else if command == Command::Quiesce as u32
-            && matches!(state, State::Ready | State::Degraded)
+            Some(CardState::Ready)
+        } else if command == CtrlCommand::Quiesce as u32
+            && matches!(state, CardState::Ready | CardState::Degraded)
         {
-            Some(State::Init)
+            Some(CardState::Init)
         } else {
             None
         };
@@ -247,7 +247,7 @@ impl Card {
     }
 
     fn reset(&mut self) {
-        self.registers.put(CTRL, ctrl::STATE, State::Reset as u32);
+        self.registers.put(CTRL, ctrl::STATE, CardState::Reset as u32);
         for number in 0..self.rings.len() {
             self.registers.reset_ring(number);
             self.rings[number].refresh(&self.registers);
@@ -261,7 +261,7 @@ impl Card {
         (self.snapshots, self.events) = (0, 0);
         self.epoch = if self.epoch == 0xffff { 1 } else { self.epoch + 1 };
         self.report();
-        self.registers.put(CTRL, ctrl::STATE, State::Init as u32);
+        self.registers.put(CTRL, ctrl::STATE, CardState::Init as u32);
         self.registers.put(CTRL, ctrl::BOOT_EPOCH, self.epoch);
     }
 
@@ -275,14 +275,14 @@ impl Card {
     pub(super) fn halt(&mut self, ring: usize, code: u32) {
         let info = crate::int::to_u32(ring);
         self.registers.error(code, info, self.now(), err::DMA_ERRORS);
-        self.registers.put(CTRL, ctrl::STATE, State::Halted as u32);
+        self.registers.put(CTRL, ctrl::STATE, CardState::Halted as u32);
         // A thread that waits for a ring wakes up and finds the state in STATE.
         self.vectors.raise_all();
     }
 
     /// Writes the shadow words and raises interrupts that are due.
     fn publish(&mut self) {
-        let halted = self.state() == State::Halted;
+        let halted = self.state() == CardState::Halted;
         for number in 0..self.rings.len() {
             if halted || !self.ring(number) {
                 continue;

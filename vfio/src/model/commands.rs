@@ -1,16 +1,17 @@
 //! The command queue: fetch, check, execute, complete.
 
-use super::card::Card;
+use super::card::CardCore;
 use super::registers::{CMDQ_RING, CPLQ_RING, CTRL, EVTQ_RING, SNAP};
 use super::rings::Doorbell;
 use super::tables::Entry;
 use crate::crc::crc32c;
 use crate::int::to_u32;
-use crate::register::State;
+use crate::register::CardState;
 use crate::register::words::{ctrl, err, snap};
-use crate::ring::command::{COMMAND_BYTES, Command, CounterId, Op, Table, command};
+use crate::ring::command::{COMMAND_BYTES, CardCommand, CardOpcode, CardTable, CounterId, command};
 use crate::ring::record::{
-    RECORD_BYTES, Status, WORD_BYTES, cause, completion, event, snapshot_header, snapshot_word,
+    CommandStatus, RECORD_BYTES, WORD_BYTES, cause, completion, event, snapshot_header,
+    snapshot_word,
 };
 use crate::sys::DmaFault;
 
@@ -27,11 +28,11 @@ struct Outcome {
     counter: u32,
 }
 
-impl Card {
+impl CardCore {
     /// Executes the commands that wait in the command ring; returns true if there were any.
     pub(super) fn run_commands(&mut self) -> bool {
         let ready = self.ring(CMDQ_RING) && self.ring(CPLQ_RING);
-        if !ready || self.state() == State::Halted {
+        if !ready || self.state() == CardState::Halted {
             return false;
         }
         let waiting = self.rings[CMDQ_RING].waiting(&self.registers);
@@ -69,15 +70,15 @@ impl Card {
     }
 
     fn run_command(&mut self) -> Result<(), DmaFault> {
-        let mut record = Command { bytes: [0; COMMAND_BYTES] };
+        let mut record = CardCommand { bytes: [0; COMMAND_BYTES] };
         self.rings[CMDQ_RING].read(&*self.memory, 0, &mut record.bytes)?;
         let result = self.execute(&record);
         let (status, outcome) = match result {
-            Ok(outcome) => (Status::Ok, outcome),
+            Ok(outcome) => (CommandStatus::Ok, outcome),
             Err(status) => (status, Outcome::default()),
         };
         self.counts.commands += 1;
-        self.counts.commands_failed += u64::from(status != Status::Ok);
+        self.counts.commands_failed += u64::from(status != CommandStatus::Ok);
         let mut out = [0; RECORD_BYTES];
         completion::SEQ.put(&mut out, u64::from(record.get32(command::SEQ)));
         completion::STATUS.put(&mut out, status as u64);
@@ -93,19 +94,19 @@ impl Card {
         Ok(())
     }
 
-    fn execute(&mut self, record: &Command) -> Result<Outcome, Status> {
+    fn execute(&mut self, record: &CardCommand) -> Result<Outcome, CommandStatus> {
         if !record.intact() {
             self.error(3, record.get32(command::SEQ), err::CRC_ERRORS);
-            return Err(Status::Crc);
+            return Err(CommandStatus::Crc);
         }
         if record.get32(command::BOOT_EPOCH) != self.epoch {
-            return Err(Status::Epoch);
+            return Err(CommandStatus::Epoch);
         }
-        let op = Op::of(record.bytes[command::OP.offset]).ok_or(Status::BadOp)?;
+        let op = CardOpcode::of(record.bytes[command::OP.offset]).ok_or(CommandStatus::BadOp)?;
         let table = match record.bytes[command::TABLE.offset] {
-            0 => Table::Exact,
-            1 => Table::Rows,
-            _ => return Err(Status::BadOp),
+            0 => CardTable::Exact,
+            1 => CardTable::Rows,
+            _ => return Err(CommandStatus::BadOp),
         };
         let slot = record.get32(command::SLOT);
         let slot2 = record.get32(command::SLOT2);
@@ -115,42 +116,48 @@ impl Card {
         let generation = record.get32(command::GENERATION);
         let nothing = |()| Outcome::default();
         match op {
-            Op::Nop | Op::Fence => Ok(Outcome::default()),
-            Op::EntryWrite => {
+            CardOpcode::Nop | CardOpcode::Fence => Ok(Outcome::default()),
+            CardOpcode::EntryWrite => {
                 let (key, mask) = (record.get_key(), record.get_mask());
                 let entry = Entry { mask_id, key, mask, cookie, generation, action, counter };
                 self.tables.write(table, slot, entry).map(nothing)
             }
-            Op::EntryMove if table == Table::Rows => Err(Status::BadOp),
-            Op::EntryMove => self.tables.move_entry(slot, slot2).map(nothing),
-            Op::EntryReplace => self
+            CardOpcode::EntryMove if table == CardTable::Rows => Err(CommandStatus::BadOp),
+            CardOpcode::EntryMove => self.tables.move_entry(slot, slot2).map(nothing),
+            CardOpcode::EntryReplace => self
                 .tables
                 .replace((table, slot), (cookie, generation), (action, counter))
                 .map(final_counter),
-            Op::EntryClear => self.tables.clear_entry(table, slot, cookie).map(final_counter),
-            Op::EntryRead => self.read_entries(record, table, slot, slot2),
-            Op::MaskWrite => self.tables.write_mask(mask_id, record.get_mask()).map(nothing),
-            Op::MaskClear => self.tables.clear_mask(mask_id).map(nothing),
-            Op::MaskRead => {
+            CardOpcode::EntryClear => {
+                self.tables.clear_entry(table, slot, cookie).map(final_counter)
+            }
+            CardOpcode::EntryRead => self.read_entries(record, table, slot, slot2),
+            CardOpcode::MaskWrite => {
+                self.tables.write_mask(mask_id, record.get_mask()).map(nothing)
+            }
+            CardOpcode::MaskClear => self.tables.clear_mask(mask_id).map(nothing),
+            CardOpcode::MaskRead => {
                 let found = self.tables.mask(mask_id)?;
-                let found = found.map(|m| Command::new(Op::MaskWrite).mask_id(mask_id).mask(m));
+                let found =
+                    found.map(|m| CardCommand::new(CardOpcode::MaskWrite).mask_id(mask_id).mask(m));
                 self.read_back(record, found.into_iter().collect())
             }
-            Op::ActWrite => {
-                let list = record.get_payload().ok_or(Status::Range)?;
+            CardOpcode::ActWrite => {
+                let list = record.get_payload().ok_or(CommandStatus::Range)?;
                 self.tables.write_action(action, list).map(nothing)
             }
-            Op::ActRead => {
+            CardOpcode::ActRead => {
                 let found = self.tables.action(action)?;
-                let found =
-                    found.map(|a| Command::new(Op::ActWrite).action(action).payload(&a.bytes));
+                let found = found.map(|a| {
+                    CardCommand::new(CardOpcode::ActWrite).action(action).payload(&a.bytes)
+                });
                 self.read_back(record, found.into_iter().collect())
             }
-            Op::Flush => {
+            CardOpcode::Flush => {
                 self.tables.flush();
                 Ok(Outcome::default())
             }
-            Op::SnapNow => {
+            CardOpcode::SnapNow => {
                 let counter = self.snapshot()?;
                 Ok(Outcome { counter, ..Outcome::default() })
             }
@@ -159,24 +166,24 @@ impl Card {
 
     fn read_entries(
         &mut self,
-        record: &Command,
-        table: Table,
+        record: &CardCommand,
+        table: CardTable,
         first: u32,
         count: u32,
-    ) -> Result<Outcome, Status> {
-        let end = first.checked_add(count).ok_or(Status::Range)?;
+    ) -> Result<Outcome, CommandStatus> {
+        let end = first.checked_add(count).ok_or(CommandStatus::Range)?;
         let mut found = Vec::new();
         for slot in first..end {
             let Some(entry) = self.tables.slot(table, slot)? else { continue };
             let value = self.tables.counters[entry.counter.index as usize].value;
-            let mut copy = Command::new(Op::EntryWrite)
+            let mut copy = CardCommand::new(CardOpcode::EntryWrite)
                 .slot(table, slot)
                 .mask_id(entry.mask_id)
                 .cookie(entry.cookie, entry.generation)
                 .action(entry.action)
                 .counter(entry.counter)
                 .key(&entry.key);
-            if table == Table::Rows {
+            if table == CardTable::Rows {
                 copy = copy.mask(&entry.mask);
             }
             command::PACKETS.put(&mut copy.bytes, value.packets);
@@ -186,24 +193,28 @@ impl Card {
         self.read_back(record, found)
     }
 
-    fn read_back(&self, record: &Command, found: Vec<Command>) -> Result<Outcome, Status> {
+    fn read_back(
+        &self,
+        record: &CardCommand,
+        found: Vec<CardCommand>,
+    ) -> Result<Outcome, CommandStatus> {
         let mut address = command::ADDRESS.get(&record.bytes);
         let packets = found.len() as u64;
         for mut copy in found {
             copy.seal(record.get32(command::SEQ), self.epoch);
-            self.memory.write(address, &copy.bytes).map_err(|DmaFault| Status::Dma)?;
+            self.memory.write(address, &copy.bytes).map_err(|DmaFault| CommandStatus::Dma)?;
             address = address.wrapping_add(COMMAND_BYTES as u64);
         }
         Ok(Outcome { packets, ..Outcome::default() })
     }
 
     /// Writes a snapshot as the SNAP block says; returns the snapshot's number.
-    fn snapshot(&mut self) -> Result<u32, Status> {
+    fn snapshot(&mut self) -> Result<u32, CommandStatus> {
         let get = |word| self.registers.get(SNAP, word);
         let to = u64::from(get(snap::DST_HI)) << 32 | u64::from(get(snap::DST_LO));
         let (first, count) = (get(snap::FIRST), get(snap::COUNT));
         let end = first.checked_add(count).filter(|end| *end <= self.tables.caps.counters);
-        let end = end.ok_or(Status::Range)?;
+        let end = end.ok_or(CommandStatus::Range)?;
         let start = self.now();
         let mut at = to.wrapping_add(RECORD_BYTES as u64);
         let mut chunk = Vec::with_capacity(CHUNK);
@@ -216,7 +227,7 @@ impl Card {
             snapshot_word::BYTES.put(&mut word, counter.value.bytes);
             chunk.extend(word);
             if chunk.len() == CHUNK || index + 1 == end {
-                self.memory.write(at, &chunk).map_err(|DmaFault| Status::Dma)?;
+                self.memory.write(at, &chunk).map_err(|DmaFault| CommandStatus::Dma)?;
                 at = at.wrapping_add(chunk.len() as u64);
                 chunk.clear();
             }
@@ -236,7 +247,7 @@ impl Card {
         }
         let crc = crc32c(&header[..snapshot_header::CRC.offset]);
         snapshot_header::CRC.put(&mut header, u64::from(crc));
-        self.memory.write(to, &header).map_err(|DmaFault| Status::Dma)?;
+        self.memory.write(to, &header).map_err(|DmaFault| CommandStatus::Dma)?;
         self.registers.put(SNAP, snap::LAST_SEQ, self.snapshots);
         Ok(self.snapshots)
     }
@@ -263,8 +274,8 @@ impl Card {
         let free = self.rings[EVTQ_RING].free(&self.registers);
         if self.believe(EVTQ_RING, free) == 0 {
             self.registers.error(6, 0, self.now(), err::EVENTS_LOST);
-            if self.state() == State::Ready {
-                self.registers.put(CTRL, ctrl::STATE, State::Degraded as u32);
+            if self.state() == CardState::Ready {
+                self.registers.put(CTRL, ctrl::STATE, CardState::Degraded as u32);
             }
             return;
         }

@@ -68,7 +68,7 @@ pub struct PortLedger {
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct LedgerState {
     pub(super) ports: Vec<PortLedger>,
     pub(super) flows: HashMap<(u128, u32), Counters>,
     incomplete: bool,
@@ -78,7 +78,7 @@ pub(super) struct State {
 /// not grow by it.
 const FLOWS: usize = 1 << 20;
 
-impl State {
+impl LedgerState {
     pub(super) fn drop(&mut self, port: usize, reason: Drop, what: Counters) {
         *self.ports[port].drops.entry(reason).or_default() += what;
     }
@@ -97,11 +97,11 @@ impl State {
 
 /// A handle on the ledger.
 #[derive(Clone, Default)]
-pub struct Ledger {
-    pub(super) state: Arc<Mutex<State>>,
+pub struct CardLedger {
+    pub(super) state: Arc<Mutex<LedgerState>>,
 }
 
-impl Ledger {
+impl CardLedger {
     /// Returns the current counters of the ports.
     #[must_use]
     pub fn ports(&self) -> Vec<PortLedger> {
@@ -115,7 +115,7 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).flows.clone()
     }
 
-    /// Returns true if [`Ledger::flows`] has every life; false once there were over a million
+    /// Returns true if [`CardLedger::flows`] has every life; false once there were over a million
     /// lives.
     #[must_use]
     pub fn is_complete(&self) -> bool {

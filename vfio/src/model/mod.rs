@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-pub use ledger::{Drop as DropReason, Ledger, PortLedger};
+pub use ledger::{CardLedger, Drop as DropReason, PortLedger};
 pub use registers::{BAR0_BYTES, Registers};
 pub use tables::Damage;
 pub use vectors::Vectors;
@@ -32,7 +32,7 @@ use crate::sys::HostMemory;
 pub struct ModelCard {
     registers: Arc<Registers>,
     vectors: Arc<Vectors>,
-    ledger: Ledger,
+    ledger: CardLedger,
     lost_counts: Arc<AtomicU32>,
     damages: Arc<Mutex<Vec<(u128, Damage)>>>,
     thread: Option<JoinHandle<Vec<Box<dyn Wire>>>>,
@@ -58,7 +58,7 @@ impl ModelCard {
         }
         let registers = Registers::new(&capabilities)?;
         let (cards, interrupts) = (registers.clone(), vectors.clone());
-        let card = card::Card::new(&capabilities, cards, memory, interrupts, wires, clock);
+        let card = card::CardCore::new(&capabilities, cards, memory, interrupts, wires, clock);
         let (ledger, lost_counts) = (card.ledger.clone(), card.lost_counts.clone());
         let damages = card.damages.clone();
         let thread = std::thread::Builder::new()
@@ -77,7 +77,7 @@ impl ModelCard {
 
     /// Returns the ledger, the audit's ground truth.
     #[must_use]
-    pub fn ledger(&self) -> Ledger {
+    pub fn ledger(&self) -> CardLedger {
         self.ledger.clone()
     }
 
@@ -90,7 +90,7 @@ impl ModelCard {
     /// Resets the card from outside (`VFIO_DEVICE_RESET`, FLR), with the effect of CTRL.CMD =
     /// RESET.
     pub fn reset(&self) {
-        self.registers.pending.store(crate::register::Command::Reset as u32, Ordering::SeqCst);
+        self.registers.pending.store(crate::register::CtrlCommand::Reset as u32, Ordering::SeqCst);
         self.registers.wake();
     }
 

@@ -3,14 +3,14 @@
 use flow::Counters;
 use flow::packet::{Packet, edit};
 
-use super::card::Card;
-use super::ledger::{Drop, State as LedgerState};
+use super::card::CardCore;
+use super::ledger::{Drop, LedgerState};
 use super::registers::{rx_ring, tx_ring};
 use super::wire::Unsent;
 use crate::action::CardAction;
-use crate::key::{Family, encode};
-use crate::register::State;
-use crate::ring::packet::{DESCRIPTOR_BYTES, Reason, rx, tx};
+use crate::key::{L3Family, encode};
+use crate::register::CardState;
+use crate::ring::packet::{DESCRIPTOR_BYTES, ExceptionReason, rx, tx};
 use crate::sys::DmaFault;
 
 /// The number of frames taken from one wire or ring before the other ones get their turn.
@@ -35,14 +35,14 @@ enum Source {
 
 /// The contents of the descriptor for the host.
 struct Descriptor {
-    reason: Reason,
+    reason: ExceptionReason,
     lookups: u8,
     recirc_id: u32,
     act_index: usize,
     cookie: u128,
 }
 
-impl Card {
+impl CardCore {
     /// Serves one batch of every wire and every transmit ring; returns true if there was anything.
     pub(super) fn run_packets(&mut self, ledger: &mut LedgerState) -> bool {
         let mut busy = false;
@@ -117,20 +117,20 @@ impl Card {
         ledger.ports[port].rx += Counters::packet(received);
         self.ports[port].counts.rx += Counters::packet(received);
         let fate = match self.state() {
-            State::Ready | State::Degraded => {
+            CardState::Ready | CardState::Degraded => {
                 if received > self.tables.caps.max_frame as usize {
                     return self.drop(ledger, port, Drop::Oversize, Counters::packet(received));
                 }
                 self.look_up(port, packet, ledger)
             }
-            State::Init => Fate::Host(Descriptor {
-                reason: Reason::Quiesced,
+            CardState::Init => Fate::Host(Descriptor {
+                reason: ExceptionReason::Quiesced,
                 lookups: 0,
                 recirc_id: 0,
                 act_index: 0,
                 cookie: 0,
             }),
-            State::Reset | State::Halted => {
+            CardState::Reset | CardState::Halted => {
                 return self.drop(ledger, port, Drop::Halted, Counters::packet(received));
             }
         };
@@ -170,17 +170,17 @@ impl Card {
         };
         loop {
             if u32::from(lookups) == self.tables.caps.recirc_limit {
-                return up(Reason::RecircLimit, lookups, recirc_id, 0, cookie);
+                return up(ExceptionReason::RecircLimit, lookups, recirc_id, 0, cookie);
             }
             lookups += 1;
             self.counts.lookups += 1;
             let mut key = packet.extract();
             key.recirc_id = recirc_id;
             let wire_port = crate::int::low16(port as u64);
-            let card_key = encode(&key, Family::of(key.eth_type), wire_port);
+            let card_key = encode(&key, L3Family::of(key.eth_type), wire_port);
             let Some(entry) = self.tables.lookup(&card_key) else {
                 self.counts.misses += 1;
-                return up(Reason::Miss, lookups, recirc_id, 0, cookie);
+                return up(ExceptionReason::Miss, lookups, recirc_id, 0, cookie);
             };
             self.counts.hits += 1;
             cookie = entry.cookie;
@@ -202,7 +202,7 @@ impl Card {
                     CardAction::Edit(action) => edit_with_protocol(packet, &mut key, action),
                     CardAction::Recirc(id) => next = Some(*id),
                     CardAction::ToHost => {
-                        return up(Reason::ToHost, lookups, recirc_id, index + 1, cookie);
+                        return up(ExceptionReason::ToHost, lookups, recirc_id, index + 1, cookie);
                     }
                 }
             }
@@ -276,7 +276,7 @@ impl Card {
     /// Passes the frames of a port's transmit ring to its wire unchanged.
     fn serve_host(&mut self, port: usize, ledger: &mut LedgerState) -> bool {
         let number = tx_ring(port);
-        if self.state() == State::Halted || !self.ring(number) {
+        if self.state() == CardState::Halted || !self.ring(number) {
             return false;
         }
         let waiting = self.rings[number].waiting(&self.registers);

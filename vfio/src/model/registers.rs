@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::int::{to_u32, to_usize};
 use crate::layout::Word;
 use crate::register::words::{cap, ctrl, err, fwid, hash, header, port, ports, ring, snap};
-use crate::register::{CardCapabilities, Kind, MAGIC, State};
+use crate::register::{BlockKind, CardCapabilities, CardState, MAGIC};
 use crate::ring::{command::COMMAND_BYTES, record::RECORD_BYTES};
 use crate::sys::{Bar, Interrupt};
 
@@ -118,18 +118,18 @@ impl Registers {
     fn lay_out(&self, caps: &CardCapabilities) {
         let ports_bytes = PORT_FIRST + PORT_STRIDE * u64::from(caps.ports);
         let blocks = [
-            (FWID, Kind::Fwid.word(), 0x30),
-            (CAP, Kind::Cap.word(), 0x60),
-            (CTRL, Kind::Ctrl.word(), 0x30),
-            (CMDQ, Kind::Cmdq.word(), 0x40),
-            (CPLQ, Kind::Cplq.word(), 0x40),
-            (EVTQ, Kind::Evtq.word(), 0x40),
-            (HASH, Kind::Hash.word(), 0x1a0),
-            (SNAP, Kind::Snap.word(), 0x30),
-            (ERR, Kind::Err.word(), 0x30),
-            (DBG, Kind::Dbg.word(), 0x50),
+            (FWID, BlockKind::Fwid.word(), 0x30),
+            (CAP, BlockKind::Cap.word(), 0x60),
+            (CTRL, BlockKind::Ctrl.word(), 0x30),
+            (CMDQ, BlockKind::Cmdq.word(), 0x40),
+            (CPLQ, BlockKind::Cplq.word(), 0x40),
+            (EVTQ, BlockKind::Evtq.word(), 0x40),
+            (HASH, BlockKind::Hash.word(), 0x1a0),
+            (SNAP, BlockKind::Snap.word(), 0x30),
+            (ERR, BlockKind::Err.word(), 0x30),
+            (DBG, BlockKind::Dbg.word(), 0x50),
             (UNKNOWN, 0x1234_5678, 0x20),
-            (PORTS, Kind::Ports.word(), ports_bytes),
+            (PORTS, BlockKind::Ports.word(), ports_bytes),
         ];
         for (i, (at, kind, length)) in blocks.iter().enumerate() {
             self.put(*at, header::TYPE, *kind);
@@ -163,7 +163,7 @@ impl Registers {
         for (word, value) in caps_words {
             self.put(CAP, word, value);
         }
-        self.put(CTRL, ctrl::STATE, State::Init as u32);
+        self.put(CTRL, ctrl::STATE, CardState::Init as u32);
         self.put(CTRL, ctrl::BOOT_EPOCH, 1);
         self.put(PORTS, ports::COUNT, caps.ports);
         self.put(PORTS, ports::FIRST, crate::int::low32(PORT_FIRST));

@@ -9,8 +9,8 @@ use crate::action::{CardAction, decode};
 use crate::int::to_u32;
 use crate::key::{CardKey, KEY_BYTES, masked};
 use crate::register::CardCapabilities;
-use crate::ring::command::{CounterId, Table};
-use crate::ring::record::Status;
+use crate::ring::command::{CardTable, CounterId};
+use crate::ring::record::CommandStatus;
 use crate::toeplitz::Toeplitz;
 
 /// A live entry.
@@ -95,20 +95,28 @@ impl Tables {
         to_u32(self.masks.iter().flatten().count())
     }
 
-    fn slot_mut(&mut self, table: Table, slot: u32) -> Result<&mut Option<Box<Entry>>, Status> {
+    fn slot_mut(
+        &mut self,
+        table: CardTable,
+        slot: u32,
+    ) -> Result<&mut Option<Box<Entry>>, CommandStatus> {
         let slots = match table {
-            Table::Exact => &mut self.exact,
-            Table::Rows => &mut self.rows,
+            CardTable::Exact => &mut self.exact,
+            CardTable::Rows => &mut self.rows,
         };
-        slots.get_mut(slot as usize).ok_or(Status::Range)
+        slots.get_mut(slot as usize).ok_or(CommandStatus::Range)
     }
 
-    pub(super) fn slot(&self, table: Table, slot: u32) -> Result<Option<&Entry>, Status> {
+    pub(super) fn slot(
+        &self,
+        table: CardTable,
+        slot: u32,
+    ) -> Result<Option<&Entry>, CommandStatus> {
         let slots = match table {
-            Table::Exact => &self.exact,
-            Table::Rows => &self.rows,
+            CardTable::Exact => &self.exact,
+            CardTable::Rows => &self.rows,
         };
-        slots.get(slot as usize).map(Option::as_deref).ok_or(Status::Range)
+        slots.get(slot as usize).map(Option::as_deref).ok_or(CommandStatus::Range)
     }
 
     /// Returns true if an entry belongs in this place.
@@ -122,25 +130,25 @@ impl Tables {
     /// Executes ENTRY_WRITE.
     pub(super) fn write(
         &mut self,
-        table: Table,
+        table: CardTable,
         slot: u32,
         mut entry: Entry,
-    ) -> Result<(), Status> {
+    ) -> Result<(), CommandStatus> {
         if self.slot(table, slot)?.is_some() {
-            return Err(Status::Exists);
+            return Err(CommandStatus::Exists);
         }
-        if table == Table::Exact {
-            let mask = self.masks.get(usize::from(entry.mask_id)).ok_or(Status::Range)?;
-            entry.mask = mask.as_ref().ok_or(Status::NoEntry)?.mask;
+        if table == CardTable::Exact {
+            let mask = self.masks.get(usize::from(entry.mask_id)).ok_or(CommandStatus::Range)?;
+            entry.mask = mask.as_ref().ok_or(CommandStatus::NoEntry)?.mask;
             if !self.placed_right(&entry, slot) {
-                return Err(Status::Hash);
+                return Err(CommandStatus::Hash);
             }
         }
         if masked(&entry.key, &entry.mask) != entry.key {
-            return Err(Status::Invalid);
+            return Err(CommandStatus::Invalid);
         }
         self.claim(entry.action, entry.counter)?;
-        if table == Table::Exact {
+        if table == CardTable::Exact {
             if let Some(Some(mask)) = self.masks.get_mut(usize::from(entry.mask_id)) {
                 mask.users += 1;
             }
@@ -154,12 +162,12 @@ impl Tables {
     }
 
     /// Takes an action list and a counter into use; if it fails, neither is taken.
-    fn claim(&mut self, action: u32, counter: CounterId) -> Result<(), Status> {
-        let list = self.actions.get_mut(action as usize).ok_or(Status::Range)?;
-        let list = list.as_mut().ok_or(Status::NoEntry)?;
-        let cell = self.counters.get_mut(counter.index as usize).ok_or(Status::Range)?;
+    fn claim(&mut self, action: u32, counter: CounterId) -> Result<(), CommandStatus> {
+        let list = self.actions.get_mut(action as usize).ok_or(CommandStatus::Range)?;
+        let list = list.as_mut().ok_or(CommandStatus::NoEntry)?;
+        let cell = self.counters.get_mut(counter.index as usize).ok_or(CommandStatus::Range)?;
         if cell.live {
-            return Err(Status::Busy);
+            return Err(CommandStatus::Busy);
         }
         list.users += 1;
         *cell = Counter { generation: counter.generation, live: true, value: Counters::default() };
@@ -177,32 +185,32 @@ impl Tables {
     }
 
     /// Returns the entry of a slot if the entry has this cookie.
-    fn owned(&self, table: Table, slot: u32, cookie: u128) -> Result<&Entry, Status> {
+    fn owned(&self, table: CardTable, slot: u32, cookie: u128) -> Result<&Entry, CommandStatus> {
         let entry = self.slot(table, slot)?;
-        entry.filter(|entry| entry.cookie == cookie).ok_or(Status::NoEntry)
+        entry.filter(|entry| entry.cookie == cookie).ok_or(CommandStatus::NoEntry)
     }
 
     /// Executes ENTRY_MOVE.
-    pub(super) fn move_entry(&mut self, to: u32, from: u32) -> Result<(), Status> {
-        if self.slot(Table::Exact, to)?.is_some() {
-            return Err(Status::Exists);
+    pub(super) fn move_entry(&mut self, to: u32, from: u32) -> Result<(), CommandStatus> {
+        if self.slot(CardTable::Exact, to)?.is_some() {
+            return Err(CommandStatus::Exists);
         }
-        let entry = self.slot(Table::Exact, from)?.ok_or(Status::NoEntry)?.clone();
+        let entry = self.slot(CardTable::Exact, from)?.ok_or(CommandStatus::NoEntry)?.clone();
         if !self.placed_right(&entry, to) {
-            return Err(Status::Hash);
+            return Err(CommandStatus::Hash);
         }
-        *self.slot_mut(Table::Exact, to)? = Some(Box::new(entry));
-        *self.slot_mut(Table::Exact, from)? = None;
+        *self.slot_mut(CardTable::Exact, to)? = Some(Box::new(entry));
+        *self.slot_mut(CardTable::Exact, from)? = None;
         Ok(())
     }
 
     /// Executes ENTRY_REPLACE; returns the old counter and its final value.
     pub(super) fn replace(
         &mut self,
-        (table, slot): (Table, u32),
+        (table, slot): (CardTable, u32),
         (cookie, generation): (u128, u32),
         (action, counter): (u32, CounterId),
-    ) -> Result<(CounterId, Counters), Status> {
+    ) -> Result<(CounterId, Counters), CommandStatus> {
         let old = self.owned(table, slot, cookie)?.clone();
         self.claim(action, counter)?;
         if let Some(entry) = self.slot_mut(table, slot)? {
@@ -214,13 +222,13 @@ impl Tables {
     /// Executes ENTRY_CLEAR; returns the counter and its final value.
     pub(super) fn clear_entry(
         &mut self,
-        table: Table,
+        table: CardTable,
         slot: u32,
         cookie: u128,
-    ) -> Result<(CounterId, Counters), Status> {
+    ) -> Result<(CounterId, Counters), CommandStatus> {
         let old = self.owned(table, slot, cookie)?.clone();
         *self.slot_mut(table, slot)? = None;
-        if table == Table::Exact {
+        if table == CardTable::Exact {
             self.exact_used -= 1;
             if let Some(Some(mask)) = self.masks.get_mut(usize::from(old.mask_id)) {
                 mask.users -= 1;
@@ -234,8 +242,8 @@ impl Tables {
     /// Damages the entry with this cookie, if there is one.
     pub(super) fn damage(&mut self, cookie: u128, damage: Damage) {
         let is = |slot: &Option<Box<Entry>>| slot.as_ref().is_some_and(|e| e.cookie == cookie);
-        let exact = self.exact.iter().position(is).map(|slot| (Table::Exact, slot));
-        let row = || self.rows.iter().position(is).map(|slot| (Table::Rows, slot));
+        let exact = self.exact.iter().position(is).map(|slot| (CardTable::Exact, slot));
+        let row = || self.rows.iter().position(is).map(|slot| (CardTable::Rows, slot));
         let Some((table, slot)) = exact.or_else(row) else { return };
         match damage {
             // The entry was found just above, so clearing it can't fail.
@@ -249,9 +257,9 @@ impl Tables {
     }
 
     /// Executes MASK_WRITE.
-    pub(super) fn write_mask(&mut self, id: u8, mask: CardKey) -> Result<(), Status> {
-        match self.masks.get_mut(usize::from(id)).ok_or(Status::Range)? {
-            Some(_) => Err(Status::Exists),
+    pub(super) fn write_mask(&mut self, id: u8, mask: CardKey) -> Result<(), CommandStatus> {
+        match self.masks.get_mut(usize::from(id)).ok_or(CommandStatus::Range)? {
+            Some(_) => Err(CommandStatus::Exists),
             free => {
                 *free = Some(MaskSlot { mask, users: 0 });
                 Ok(())
@@ -260,11 +268,11 @@ impl Tables {
     }
 
     /// Executes MASK_CLEAR.
-    pub(super) fn clear_mask(&mut self, id: u8) -> Result<(), Status> {
-        let slot = self.masks.get_mut(usize::from(id)).ok_or(Status::Range)?;
+    pub(super) fn clear_mask(&mut self, id: u8) -> Result<(), CommandStatus> {
+        let slot = self.masks.get_mut(usize::from(id)).ok_or(CommandStatus::Range)?;
         match slot {
-            None => Err(Status::NoEntry),
-            Some(mask) if mask.users > 0 => Err(Status::Busy),
+            None => Err(CommandStatus::NoEntry),
+            Some(mask) if mask.users > 0 => Err(CommandStatus::Busy),
             Some(_) => {
                 *slot = None;
                 Ok(())
@@ -272,35 +280,35 @@ impl Tables {
         }
     }
 
-    pub(super) fn mask(&self, id: u8) -> Result<Option<&CardKey>, Status> {
-        let slot = self.masks.get(usize::from(id)).ok_or(Status::Range)?;
+    pub(super) fn mask(&self, id: u8) -> Result<Option<&CardKey>, CommandStatus> {
+        let slot = self.masks.get(usize::from(id)).ok_or(CommandStatus::Range)?;
         Ok(slot.as_ref().map(|slot| &slot.mask))
     }
 
     /// Executes ACT_WRITE.
-    pub(super) fn write_action(&mut self, id: u32, bytes: &[u8]) -> Result<(), Status> {
+    pub(super) fn write_action(&mut self, id: u32, bytes: &[u8]) -> Result<(), CommandStatus> {
         if bytes.len() > self.caps.action_bytes as usize {
-            return Err(Status::Range);
+            return Err(CommandStatus::Range);
         }
-        let slot = self.actions.get_mut(id as usize).ok_or(Status::Range)?;
+        let slot = self.actions.get_mut(id as usize).ok_or(CommandStatus::Range)?;
         if slot.as_ref().is_some_and(|slot| slot.users > 0) {
-            return Err(Status::Busy);
+            return Err(CommandStatus::Busy);
         }
-        let list = decode(bytes).ok_or(Status::Invalid)?;
+        let list = decode(bytes).ok_or(CommandStatus::Invalid)?;
         let ports = self.caps.ports;
         let wrong_port = |action: &CardAction| match action {
             CardAction::Output(port) => u32::from(*port) >= ports,
             _ => false,
         };
         if list.iter().any(wrong_port) {
-            return Err(Status::Invalid);
+            return Err(CommandStatus::Invalid);
         }
         *slot = Some(ActionSlot { bytes: bytes.to_vec(), list: list.into(), users: 0 });
         Ok(())
     }
 
-    pub(super) fn action(&self, id: u32) -> Result<Option<&ActionSlot>, Status> {
-        self.actions.get(id as usize).map(Option::as_ref).ok_or(Status::Range)
+    pub(super) fn action(&self, id: u32) -> Result<Option<&ActionSlot>, CommandStatus> {
+        self.actions.get(id as usize).map(Option::as_ref).ok_or(CommandStatus::Range)
     }
 
     /// Executes FLUSH.

@@ -6,11 +6,11 @@ use flow::{
     Counters, Generation, Megaflow, Op, ProviderError, Subject, Submission, TableName, Ufid,
 };
 
-use super::pending::{Next, Pending, Results};
+use super::pending::{Next, Purpose, Results};
 use super::{Entry, FpgaProvider, Place, full};
 use crate::admission::CardEntry;
-use crate::ring::command::{Command, Op as CardOp, Table};
-use crate::table::{Acquired, Handle, Plan};
+use crate::ring::command::{CardCommand, CardOpcode, CardTable};
+use crate::table::{Acquired, CuckooPlan, EntryHandle};
 
 /// The reason why an op did not start.
 enum Stop {
@@ -157,7 +157,7 @@ impl FpgaProvider {
     }
 
     /// Finds a slot under a mask slot, or else a masked row.
-    fn find_place(&mut self, card: &CardEntry, handle: Handle) -> Result<Found, Stop> {
+    fn find_place(&mut self, card: &CardEntry, handle: EntryHandle) -> Result<Found, Stop> {
         let Some(mask) = self.masks.acquire(&card.mask) else {
             let row = self.rows.acquire(handle).ok_or_else(|| full(TableName::Masks))?;
             return Ok(Found::Row(row));
@@ -166,7 +166,7 @@ impl FpgaProvider {
         let buckets = self.cuckoo.buckets_of(hashes);
         let plan = self.cuckoo.plan(buckets);
         let busy = |owner| self.entry(owner).is_some_and(|entry| entry.busy);
-        let moves_busy = |plan: &Plan| plan.moves.iter().any(|step| busy(step.owner));
+        let moves_busy = |plan: &CuckooPlan| plan.moves.iter().any(|step| busy(step.owner));
         let again = plan.as_ref().is_some_and(moves_busy);
         if let Some(plan) = plan.filter(|_| !again) {
             self.cuckoo.commit(&plan, handle, buckets);
@@ -192,32 +192,34 @@ impl FpgaProvider {
     fn queue_install(
         &mut self,
         op: usize,
-        handle: Handle,
+        handle: EntryHandle,
         card: &CardEntry,
         action: Acquired<u32>,
         found: &Found,
         results: &mut Results,
     ) -> Result<(), ProviderError> {
-        let mut commands: Vec<(Command, Pending)> = Vec::with_capacity(4);
+        let mut commands: Vec<(CardCommand, Purpose)> = Vec::with_capacity(4);
         if action.fresh {
-            commands.push((write_action(action.id, &card.actions), Pending::Part));
+            commands.push((write_action(action.id, &card.actions), Purpose::Part));
         }
         if let Found::Exact { mask, plan } = found {
             if mask.fresh {
-                let write = Command::new(CardOp::MaskWrite).mask_id(mask.id).mask(&card.mask);
-                commands.push((write, Pending::Part));
+                let write =
+                    CardCommand::new(CardOpcode::MaskWrite).mask_id(mask.id).mask(&card.mask);
+                commands.push((write, Purpose::Part));
             }
             for step in &plan.moves {
                 let Some(moved) = self.entry(step.owner) else { continue };
-                let pending = Pending::Move(moved.flow.ufid);
-                let step =
-                    Command::new(CardOp::EntryMove).slot(Table::Exact, step.to).slot2(step.from);
+                let pending = Purpose::Move(moved.flow.ufid);
+                let step = CardCommand::new(CardOpcode::EntryMove)
+                    .slot(CardTable::Exact, step.to)
+                    .slot2(step.from);
                 commands.push((step, pending));
             }
         }
         let Some(entry) = self.entry(handle) else { return Ok(()) };
         let (table, slot) = entry.place.table();
-        let mut write = Command::new(CardOp::EntryWrite)
+        let mut write = CardCommand::new(CardOpcode::EntryWrite)
             .slot(table, slot)
             .cookie(entry.flow.ufid.0, entry.generation.0)
             .action(entry.action)
@@ -227,7 +229,7 @@ impl FpgaProvider {
             Place::Exact { mask_id, .. } => write.mask_id(mask_id),
             Place::Row(_) => write.mask(&card.mask),
         };
-        commands.push((write, Pending::Write { op, handle }));
+        commands.push((write, Purpose::Write { op, handle }));
         self.queue(commands, results)
     }
 
@@ -256,15 +258,15 @@ impl FpgaProvider {
         };
         let mut commands = Vec::with_capacity(2);
         if action.fresh {
-            commands.push((write_action(action.id, &card.actions), Pending::Part));
+            commands.push((write_action(action.id, &card.actions), Purpose::Part));
         }
-        let command = Command::new(CardOp::EntryReplace)
+        let command = CardCommand::new(CardOpcode::EntryReplace)
             .slot(table, slot)
             .cookie(flow.ufid.0, generation.0)
             .action(action.id)
             .counter(counter);
         let next = Next { flow: flow.clone(), generation, action: action.id, counter };
-        commands.push((command, Pending::Replace { op, handle, next }));
+        commands.push((command, Purpose::Replace { op, handle, next }));
         self.set_busy(handle, true);
         self.queue(commands, results)?;
         Ok(())
@@ -276,14 +278,15 @@ impl FpgaProvider {
             return Err(ProviderError::NotFound.into());
         };
         let (table, slot) = entry.place.table();
-        let command =
-            Command::new(CardOp::EntryClear).slot(table, slot).cookie(ufid.0, entry.generation.0);
+        let command = CardCommand::new(CardOpcode::EntryClear)
+            .slot(table, slot)
+            .cookie(ufid.0, entry.generation.0);
         self.set_busy(handle, true);
-        self.queue(vec![(command, Pending::Clear { op, handle })], results)?;
+        self.queue(vec![(command, Purpose::Clear { op, handle })], results)?;
         Ok(())
     }
 
-    pub(super) fn set_busy(&mut self, handle: Handle, busy: bool) {
+    pub(super) fn set_busy(&mut self, handle: EntryHandle, busy: bool) {
         if let Some(entry) = self.entry_mut(handle) {
             entry.busy = busy;
         }
@@ -292,7 +295,7 @@ impl FpgaProvider {
     /// Puts all commands into the ring, and waits for room where needed.
     fn queue(
         &mut self,
-        commands: Vec<(Command, Pending)>,
+        commands: Vec<(CardCommand, Purpose)>,
         results: &mut Results,
     ) -> Result<(), ProviderError> {
         for (mut command, pending) in commands {
@@ -320,8 +323,8 @@ impl FpgaProvider {
             return Ok(());
         }
         let commands = std::mem::take(&mut self.idle_masks).into_iter();
-        let command = |id| Command::new(CardOp::MaskClear).mask_id(id);
-        let commands = commands.map(|id| (command(id), Pending::MaskClear(id))).collect();
+        let command = |id| CardCommand::new(CardOpcode::MaskClear).mask_id(id);
+        let commands = commands.map(|id| (command(id), Purpose::MaskClear(id))).collect();
         self.queue(commands, results)?;
         self.drain(results)
     }
@@ -329,7 +332,7 @@ impl FpgaProvider {
 
 /// The place of a new entry.
 enum Found {
-    Exact { mask: Acquired<u8>, plan: Plan },
+    Exact { mask: Acquired<u8>, plan: CuckooPlan },
     Row(u32),
 }
 
@@ -342,6 +345,6 @@ impl Found {
     }
 }
 
-fn write_action(id: u32, list: &[u8]) -> Command {
-    Command::new(CardOp::ActWrite).action(id).payload(list)
+fn write_action(id: u32, list: &[u8]) -> CardCommand {
+    CardCommand::new(CardOpcode::ActWrite).action(id).payload(list)
 }

@@ -2,10 +2,10 @@
 
 use flow::{Counters, ProviderError, Stats};
 
-use super::pending::{Next, Pending, Results};
+use super::pending::{Next, Purpose, Results};
 use super::{Entry, FpgaProvider, Place, error_of};
-use crate::ring::record::{Completion as CardCompletion, Status};
-use crate::table::Handle;
+use crate::ring::record::{CardCompletion, CommandStatus};
+use crate::table::EntryHandle;
 
 impl FpgaProvider {
     /// Waits for one completion and handles it.
@@ -16,27 +16,27 @@ impl FpgaProvider {
         match pending {
             // The card has lost the entry, so the slot is empty in both tables. If another command
             // on the megaflow is in flight, that command finds the entry missing.
-            Pending::Move(ufid) if completion.status == Ok(Status::NoEntry) => {
+            Purpose::Move(ufid) if completion.status == Ok(CommandStatus::NoEntry) => {
                 let handle = self.by_ufid.get(&ufid).copied();
-                let idle = |handle: &Handle| self.entry(*handle).is_some_and(|e| !e.busy);
+                let idle = |handle: &EntryHandle| self.entry(*handle).is_some_and(|e| !e.busy);
                 if let Some(handle) = handle.filter(idle) {
                     self.follow_loss(handle);
                 }
             }
             // The tables here and in the card would differ from now on, so the card is given up.
-            Pending::Part | Pending::Move(_) => {
-                if completion.status != Ok(Status::Ok) {
+            Purpose::Part | Purpose::Move(_) => {
+                if completion.status != Ok(CommandStatus::Ok) {
                     let why = format!("the card answers {:?} to a part", completion.status);
                     return Err(self.fail(&crate::Error::Unusable(why)));
                 }
             }
-            Pending::Write { op, handle } => results[op] = Some(self.written(handle, completion)),
-            Pending::Replace { op, handle, next } => {
+            Purpose::Write { op, handle } => results[op] = Some(self.written(handle, completion)),
+            Purpose::Replace { op, handle, next } => {
                 results[op] = Some(self.replaced(handle, next, completion));
             }
-            Pending::Clear { op, handle } => results[op] = Some(self.cleared(handle, completion)),
-            Pending::MaskClear(id) => {
-                if matches!(completion.status, Ok(Status::Ok | Status::NoEntry)) {
+            Purpose::Clear { op, handle } => results[op] = Some(self.cleared(handle, completion)),
+            Purpose::MaskClear(id) => {
+                if matches!(completion.status, Ok(CommandStatus::Ok | CommandStatus::NoEntry)) {
                     self.masks.free(id);
                 }
             }
@@ -46,10 +46,10 @@ impl FpgaProvider {
 
     fn written(
         &mut self,
-        handle: Handle,
+        handle: EntryHandle,
         completion: CardCompletion,
     ) -> Result<Stats, ProviderError> {
-        if completion.status == Ok(Status::Ok) {
+        if completion.status == Ok(CommandStatus::Ok) {
             self.set_busy(handle, false);
             return Ok(Stats::default());
         }
@@ -61,15 +61,15 @@ impl FpgaProvider {
 
     fn replaced(
         &mut self,
-        handle: Handle,
+        handle: EntryHandle,
         next: Next,
         completion: CardCompletion,
     ) -> Result<Stats, ProviderError> {
         self.set_busy(handle, false);
-        if completion.status != Ok(Status::Ok) {
+        if completion.status != Ok(CommandStatus::Ok) {
             self.actions.release(next.action);
             self.counters.give_back(next.counter);
-            if completion.status == Ok(Status::NoEntry) {
+            if completion.status == Ok(CommandStatus::NoEntry) {
                 self.follow_loss(handle);
             }
             return Err(error_of(completion.status));
@@ -92,17 +92,17 @@ impl FpgaProvider {
 
     fn cleared(
         &mut self,
-        handle: Handle,
+        handle: EntryHandle,
         completion: CardCompletion,
     ) -> Result<Stats, ProviderError> {
         match completion.status {
-            Ok(Status::Ok) => {
+            Ok(CommandStatus::Ok) => {
                 let Some(entry) = self.forget(handle) else { return Err(ProviderError::NotFound) };
                 self.counters.retire(entry.counter);
                 let total = entry.total + self.growth(entry.last, completion.counters);
                 Ok(Stats { counters: total, ..Stats::default() })
             }
-            Ok(Status::NoEntry) => {
+            Ok(CommandStatus::NoEntry) => {
                 self.follow_loss(handle);
                 Err(ProviderError::NotFound)
             }
@@ -114,14 +114,14 @@ impl FpgaProvider {
     }
 
     /// Forgets an entry that the card has lost.
-    pub(super) fn follow_loss(&mut self, handle: Handle) {
+    pub(super) fn follow_loss(&mut self, handle: EntryHandle) {
         if let Some(entry) = self.forget(handle) {
             self.counters.retire(entry.counter);
         }
     }
 
     /// Frees everything that an entry uses, except its counter.
-    fn forget(&mut self, handle: Handle) -> Option<Entry> {
+    fn forget(&mut self, handle: EntryHandle) -> Option<Entry> {
         let entry = self.entries.get_mut(handle as usize)?.take()?;
         self.free.push(handle);
         self.by_ufid.remove(&entry.flow.ufid);

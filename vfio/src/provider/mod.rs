@@ -23,13 +23,13 @@ use crate::key::CardKey;
 use crate::register::words::port;
 use crate::register::{CardCapabilities, PortWindow, RECEIVE_DROPS, Snap, TRANSMIT_DROPS};
 use crate::ring::Consumer;
-use crate::ring::command::{CounterId, Table};
-use crate::ring::record::Status;
+use crate::ring::command::{CardTable, CounterId};
+use crate::ring::record::CommandStatus;
 use crate::sys::Region;
-use crate::table::{ActionSlots, Counters as CounterTable, Cuckoo, Handle, MaskSlots, Rows};
+use crate::table::{ActionSlots, CounterSlots, Cuckoo, EntryHandle, MaskSlots, RowSlots};
 use crate::toeplitz::{Secret, Toeplitz};
 
-use pending::Pending;
+use pending::Purpose;
 
 /// The largest number of operations in flight.
 const WINDOW: usize = 256;
@@ -50,10 +50,10 @@ enum Place {
 }
 
 impl Place {
-    fn table(self) -> (Table, u32) {
+    fn table(self) -> (CardTable, u32) {
         match self {
-            Place::Exact { slot, .. } => (Table::Exact, slot),
-            Place::Row(row) => (Table::Rows, row),
+            Place::Exact { slot, .. } => (CardTable::Exact, slot),
+            Place::Row(row) => (CardTable::Rows, row),
         }
     }
 }
@@ -87,14 +87,14 @@ pub struct FpgaProvider {
     toeplitz: Toeplitz,
     windows: Vec<(PortId, PortWindow)>,
     cuckoo: Cuckoo,
-    rows: Rows,
+    rows: RowSlots,
     masks: MaskSlots,
     actions: ActionSlots,
-    counters: CounterTable,
+    counters: CounterSlots,
     entries: Vec<Option<Entry>>,
-    free: Vec<Handle>,
-    by_ufid: HashMap<Ufid, Handle>,
-    pending: VecDeque<Pending>,
+    free: Vec<EntryHandle>,
+    by_ufid: HashMap<Ufid, EntryHandle>,
+    pending: VecDeque<Purpose>,
     /// Mask slots that the card is to clear.
     idle_masks: Vec<u8>,
     /// Completions that were not polled yet.
@@ -125,10 +125,10 @@ impl FpgaProvider {
             toeplitz: Toeplitz::new(secrets),
             windows,
             cuckoo: Cuckoo::new(card.buckets, card.ways),
-            rows: Rows::new(card.rows),
+            rows: RowSlots::new(card.rows),
             masks: MaskSlots::new(card.masks),
             actions: ActionSlots::new(card.action_slots),
-            counters: CounterTable::new(card.counters),
+            counters: CounterSlots::new(card.counters),
             card: card.clone(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -141,16 +141,16 @@ impl FpgaProvider {
         }
     }
 
-    fn entry(&self, handle: Handle) -> Option<&Entry> {
+    fn entry(&self, handle: EntryHandle) -> Option<&Entry> {
         self.entries.get(handle as usize)?.as_ref()
     }
 
-    fn entry_mut(&mut self, handle: Handle) -> Option<&mut Entry> {
+    fn entry_mut(&mut self, handle: EntryHandle) -> Option<&mut Entry> {
         self.entries.get_mut(handle as usize)?.as_mut()
     }
 
     /// A number for a new entry.
-    fn new_handle(&mut self) -> Handle {
+    fn new_handle(&mut self) -> EntryHandle {
         self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
             crate::int::to_u32(self.entries.len() - 1)
@@ -218,15 +218,15 @@ impl FpgaProvider {
 }
 
 /// What a status of the card means to the caller.
-fn error_of(status: Result<Status, u8>) -> ProviderError {
+fn error_of(status: Result<CommandStatus, u8>) -> ProviderError {
     let device = |text: String| {
         ProviderError::Unsupported(Refusal::new(Reason::Device, Subject::Card).said(text))
     };
     match status {
-        Ok(Status::Exists) => ProviderError::Exists,
-        Ok(Status::NoEntry) => ProviderError::NotFound,
-        Ok(Status::NoSpace) => full(TableName::ExactMatch),
-        Ok(Status::Busy | Status::Epoch | Status::Dma) => {
+        Ok(CommandStatus::Exists) => ProviderError::Exists,
+        Ok(CommandStatus::NoEntry) => ProviderError::NotFound,
+        Ok(CommandStatus::NoSpace) => full(TableName::ExactMatch),
+        Ok(CommandStatus::Busy | CommandStatus::Epoch | CommandStatus::Dma) => {
             ProviderError::Busy(format!("the card answers {status:?}"))
         }
         Ok(status) => device(format!("the card answers {status:?}")),

@@ -9,9 +9,9 @@ use crate::admission::CardEntry;
 use crate::error::Error;
 use crate::int::{to_u32, to_usize};
 use crate::key::CardKey;
-use crate::ring::command::{COMMAND_BYTES, Command, CounterId, Op, Table, command};
+use crate::ring::command::{COMMAND_BYTES, CardCommand, CardOpcode, CardTable, CounterId, command};
 use crate::ring::record::{RECORD_BYTES, SnapshotHeader, WORD_BYTES, snapshot_counter};
-use crate::table::Handle;
+use crate::table::EntryHandle;
 
 /// Smallest range of a snapshot, so that the SNAP block is rarely set anew.
 const SNAPSHOT_STEP: u32 = 256;
@@ -19,7 +19,7 @@ const SNAPSHOT_STEP: u32 = 256;
 impl FpgaProvider {
     /// Takes a snapshot and adds what entries have counted since the last one; returns those
     /// that were in it. Nothing may be in flight.
-    pub(super) fn take_snapshot(&mut self) -> Result<Vec<Handle>, ProviderError> {
+    pub(super) fn take_snapshot(&mut self) -> Result<Vec<EntryHandle>, ProviderError> {
         self.alive()?;
         match self.snapshot_words() {
             Ok(seen) => Ok(seen),
@@ -27,7 +27,7 @@ impl FpgaProvider {
         }
     }
 
-    fn snapshot_words(&mut self) -> Result<Vec<Handle>, Error> {
+    fn snapshot_words(&mut self) -> Result<Vec<EntryHandle>, Error> {
         let reach = self.counters.reach().next_multiple_of(SNAPSHOT_STEP).min(self.card.counters);
         let reach = reach.max(1);
         if reach != self.snapshot_reach {
@@ -35,7 +35,7 @@ impl FpgaProvider {
             self.snapshot_reach = reach;
         }
         let ticket = self.counters.request();
-        let completion = self.channel.call(Command::new(Op::SnapNow))?;
+        let completion = self.channel.call(CardCommand::new(CardOpcode::SnapNow))?;
         let mut header = [0; RECORD_BYTES];
         self.snapshot.memory.read(0, &mut header);
         let header = SnapshotHeader::of(&header)
@@ -87,15 +87,15 @@ impl FpgaProvider {
     /// Reads both tables of the card, slot by slot.
     fn each_entry(
         &mut self,
-        mut take: impl FnMut(&mut Self, Table, &Command) -> Result<(), Error>,
+        mut take: impl FnMut(&mut Self, CardTable, &CardCommand) -> Result<(), Error>,
     ) -> Result<(), Error> {
         for (table, slots) in
-            [(Table::Exact, self.cuckoo.capacity()), (Table::Rows, self.rows.capacity())]
+            [(CardTable::Exact, self.cuckoo.capacity()), (CardTable::Rows, self.rows.capacity())]
         {
             let mut first = 0;
             while first < slots {
                 let count = READBACK.min(slots - first);
-                let read = Command::new(Op::EntryRead).slot(table, first).slot2(count);
+                let read = CardCommand::new(CardOpcode::EntryRead).slot(table, first).slot2(count);
                 let mut next = first;
                 for record in self.read_back(read, count)? {
                     let slot = record.get32(command::SLOT);
@@ -124,7 +124,7 @@ impl FpgaProvider {
         }
     }
 
-    fn lost_entries(&mut self) -> Result<Vec<Handle>, Error> {
+    fn lost_entries(&mut self) -> Result<Vec<EntryHandle>, Error> {
         let (used, believed) =
             (self.channel.device.entries_used()?, (self.cuckoo.used(), self.rows.used()));
         if used == believed {
@@ -139,7 +139,7 @@ impl FpgaProvider {
                 there.insert(ufid);
             } else {
                 let generation = record.get32(command::GENERATION);
-                let clear = Command::new(Op::EntryClear).slot(table, slot);
+                let clear = CardCommand::new(CardOpcode::EntryClear).slot(table, slot);
                 strays.push(clear.cookie(ufid.0, generation));
             }
             Ok(())
@@ -150,7 +150,7 @@ impl FpgaProvider {
             self.channel.execute(clear)?;
         }
         let lost = self.by_ufid.iter().filter(|(ufid, _)| !there.contains(ufid));
-        let lost: Vec<Handle> = lost.map(|(_, handle)| *handle).collect();
+        let lost: Vec<EntryHandle> = lost.map(|(_, handle)| *handle).collect();
         if lost.is_empty() && has_no_strays {
             let why = format!("the tables' fill is {used:?}; they hold {believed:?} entries");
             return Err(Error::Unusable(why));
@@ -159,7 +159,7 @@ impl FpgaProvider {
     }
 
     /// Executes a command that writes at most `most` records back.
-    fn read_back(&mut self, read: Command, most: u32) -> Result<Vec<Command>, Error> {
+    fn read_back(&mut self, read: CardCommand, most: u32) -> Result<Vec<CardCommand>, Error> {
         // A record of an earlier command is not to be taken for one of this.
         for index in 0..to_usize(u64::from(most)) {
             self.readback.write(index * COMMAND_BYTES, &[0; COMMAND_BYTES]);
@@ -173,7 +173,7 @@ impl FpgaProvider {
         let count = to_usize(count);
         let mut records = Vec::with_capacity(count);
         for index in 0..count {
-            let mut record = Command { bytes: [0; COMMAND_BYTES] };
+            let mut record = CardCommand { bytes: [0; COMMAND_BYTES] };
             self.readback.read(index * COMMAND_BYTES, &mut record.bytes);
             if !record.intact() {
                 return Err(Error::Unusable("a torn record read back".into()));
@@ -185,18 +185,19 @@ impl FpgaProvider {
 
     fn dumped(
         &mut self,
-        table: Table,
-        record: &Command,
+        table: CardTable,
+        record: &CardCommand,
         reader: &mut Reader,
     ) -> Result<Dumped, Error> {
         let mask_id = record.bytes[command::MASK_ID.offset];
         let mask = match table {
-            Table::Rows => Some(record.get_mask()),
-            Table::Exact => match reader.masks.get(&mask_id) {
+            CardTable::Rows => Some(record.get_mask()),
+            CardTable::Exact => match reader.masks.get(&mask_id) {
                 Some(mask) => *mask,
                 None => {
-                    let read = self.read_back(Command::new(Op::MaskRead).mask_id(mask_id), 1)?;
-                    let mask = read.first().map(Command::get_mask);
+                    let read =
+                        self.read_back(CardCommand::new(CardOpcode::MaskRead).mask_id(mask_id), 1)?;
+                    let mask = read.first().map(CardCommand::get_mask);
                     reader.masks.insert(mask_id, mask);
                     mask
                 }
@@ -206,8 +207,9 @@ impl FpgaProvider {
         let actions = match reader.actions.get(&action) {
             Some(list) => list.clone(),
             None => {
-                let read = self.read_back(Command::new(Op::ActRead).action(action), 1)?;
-                let list = read.first().and_then(Command::get_payload).map(<[u8]>::to_vec);
+                let read =
+                    self.read_back(CardCommand::new(CardOpcode::ActRead).action(action), 1)?;
+                let list = read.first().and_then(CardCommand::get_payload).map(<[u8]>::to_vec);
                 reader.actions.insert(action, list.clone());
                 list
             }

@@ -28,7 +28,7 @@ const COUNTER_READS: usize = 8;
 /// The blocks that this driver knows; the number is the low half of TYPE.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
-pub enum Kind {
+pub enum BlockKind {
     Fwid = 0x0001,
     Cap = 0x0002,
     Ctrl = 0x0003,
@@ -42,20 +42,20 @@ pub enum Kind {
     Ports = 0x0030,
 }
 
-impl Kind {
+impl BlockKind {
     /// All blocks.
-    pub const ALL: [Kind; 11] = [
-        Kind::Fwid,
-        Kind::Cap,
-        Kind::Ctrl,
-        Kind::Cmdq,
-        Kind::Cplq,
-        Kind::Evtq,
-        Kind::Hash,
-        Kind::Snap,
-        Kind::Err,
-        Kind::Dbg,
-        Kind::Ports,
+    pub const ALL: [BlockKind; 11] = [
+        BlockKind::Fwid,
+        BlockKind::Cap,
+        BlockKind::Ctrl,
+        BlockKind::Cmdq,
+        BlockKind::Cplq,
+        BlockKind::Evtq,
+        BlockKind::Hash,
+        BlockKind::Snap,
+        BlockKind::Err,
+        BlockKind::Dbg,
+        BlockKind::Ports,
     ];
 
     /// Returns the TYPE word.
@@ -64,8 +64,8 @@ impl Kind {
         VENDOR << 16 | self as u32
     }
 
-    fn of(word: u32) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.word() == word)
+    fn of(word: u32) -> Option<BlockKind> {
+        BlockKind::ALL.into_iter().find(|kind| kind.word() == word)
     }
 }
 
@@ -132,7 +132,7 @@ impl Window {
 
 /// The blocks that were found on a card.
 pub struct Blocks {
-    found: BTreeMap<Kind, Window>,
+    found: BTreeMap<BlockKind, Window>,
 }
 
 impl Blocks {
@@ -147,8 +147,8 @@ impl Blocks {
             if length < 16 || at + length > bar.size() {
                 return Err(Error::Unusable(format!("block at {at:#x} leaves BAR0")));
             }
-            let kind = Kind::of(window.read(header::TYPE)?);
-            if at == 0 && kind != Some(Kind::Fwid) {
+            let kind = BlockKind::of(window.read(header::TYPE)?);
+            if at == 0 && kind != Some(BlockKind::Fwid) {
                 return Err(Error::Unusable("the card has no FWID block at offset 0".into()));
             }
             if let Some(kind) = kind {
@@ -171,7 +171,7 @@ impl Blocks {
     }
 
     /// Returns a block, and fails if the card does not have it.
-    pub fn need(&self, kind: Kind) -> Result<Window, Error> {
+    pub fn need(&self, kind: BlockKind) -> Result<Window, Error> {
         let missing = || Error::Unusable(format!("the card has no {kind:?} block"));
         self.found.get(&kind).cloned().ok_or_else(missing)
     }

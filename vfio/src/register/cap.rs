@@ -32,33 +32,33 @@ layout! {
 
 /// The bits of FEATURE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Features(pub u32);
+pub struct CardFeatures(pub u32);
 
-impl Features {
+impl CardFeatures {
     /// SET_FIELD of Ethernet addresses.
-    pub const SET_ETH: Features = Features(1 << 0);
+    pub const SET_ETH: CardFeatures = CardFeatures(1 << 0);
     /// SET_FIELD of IPv4 and IPv6.
-    pub const SET_IP: Features = Features(1 << 1);
+    pub const SET_IP: CardFeatures = CardFeatures(1 << 1);
     /// SET_FIELD of L4 ports.
-    pub const SET_L4: Features = Features(1 << 2);
+    pub const SET_L4: CardFeatures = CardFeatures(1 << 2);
     /// PUSH_VLAN, POP_VLAN and SET_FIELD of a tag.
-    pub const VLAN: Features = Features(1 << 3);
+    pub const VLAN: CardFeatures = CardFeatures(1 << 3);
     /// PUSH_MPLS, POP_MPLS and SET_FIELD of a label stack entry.
-    pub const MPLS: Features = Features(1 << 4);
+    pub const MPLS: CardFeatures = CardFeatures(1 << 4);
     /// RECIRC.
-    pub const RECIRC: Features = Features(1 << 5);
+    pub const RECIRC: CardFeatures = CardFeatures(1 << 5);
     /// TO_HOST.
-    pub const TO_HOST: Features = Features(1 << 6);
+    pub const TO_HOST: CardFeatures = CardFeatures(1 << 6);
     /// SET_FIELD of ARP.
-    pub const SET_ARP: Features = Features(1 << 7);
+    pub const SET_ARP: CardFeatures = CardFeatures(1 << 7);
     /// The card verifies placement.
-    pub const VERIFIES: Features = Features(1 << 16);
+    pub const VERIFIES: CardFeatures = CardFeatures(1 << 16);
     /// All features.
-    pub const ALL: Features = Features(0xff | 1 << 16);
+    pub const ALL: CardFeatures = CardFeatures(0xff | 1 << 16);
 
     /// Returns true if this set has all bits of the other set.
     #[must_use]
-    pub fn has(self, other: Features) -> bool {
+    pub fn has(self, other: CardFeatures) -> bool {
         self.0 & other.0 == other.0
     }
 }
@@ -87,7 +87,7 @@ pub struct CardCapabilities {
     /// The size of the largest command ring.
     pub max_inflight: u32,
     /// The features that the card supports.
-    pub features: Features,
+    pub features: CardFeatures,
     /// Clock ticks per second.
     pub ts_hz: u32,
     /// The number of wire ports.
@@ -113,7 +113,7 @@ impl Default for CardCapabilities {
             packet_bits: 48,
             byte_bits: 48,
             max_inflight: 1024,
-            features: Features::ALL,
+            features: CardFeatures::ALL,
             ts_hz: 1_000_000,
             ports: 1,
             max_frame: 9216,
@@ -169,7 +169,7 @@ impl CardCapabilities {
             packet_bits: get(cap::CNT_PKT_BITS, 16, 48)?,
             byte_bits: get(cap::CNT_BYTE_BITS, 24, 48)?,
             max_inflight: get(cap::MAX_INFLIGHT, 2, 1 << 15)?,
-            features: Features(block.read(cap::FEATURE)?),
+            features: CardFeatures(block.read(cap::FEATURE)?),
             ts_hz: get(cap::TS_HZ, 1, u32::MAX - 1)?,
             ports: get(cap::N_PORT, 1, 64)?,
             max_frame: get(cap::MAX_FRAME, 64, 1 << 16)?,

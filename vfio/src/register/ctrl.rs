@@ -22,7 +22,7 @@ layout! {
 /// The card's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
-pub enum State {
+pub enum CardState {
     Reset = 1,
     Init = 2,
     Ready = 3,
@@ -30,20 +30,26 @@ pub enum State {
     Halted = 5,
 }
 
-impl State {
+impl CardState {
     /// Returns the state that a register value stands for.
     #[must_use]
-    pub fn of(value: u32) -> Option<State> {
-        [State::Reset, State::Init, State::Ready, State::Degraded, State::Halted]
-            .into_iter()
-            .find(|state| *state as u32 == value)
+    pub fn of(value: u32) -> Option<CardState> {
+        [
+            CardState::Reset,
+            CardState::Init,
+            CardState::Ready,
+            CardState::Degraded,
+            CardState::Halted,
+        ]
+        .into_iter()
+        .find(|state| *state as u32 == value)
     }
 }
 
 /// The commands of the host to the card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
-pub enum Command {
+pub enum CtrlCommand {
     Reset = 1,
     Quiesce = 2,
     Run = 3,
@@ -59,9 +65,9 @@ pub struct Ctrl(pub Window);
 
 impl Ctrl {
     /// Returns the current state.
-    pub fn state(&self) -> Result<State, Error> {
+    pub fn state(&self) -> Result<CardState, Error> {
         let value = self.0.read(ctrl::STATE)?;
-        State::of(value).ok_or_else(|| Error::Unusable(format!("STATE is {value}")))
+        CardState::of(value).ok_or_else(|| Error::Unusable(format!("STATE is {value}")))
     }
 
     /// Returns the current epoch.
@@ -84,27 +90,27 @@ impl Ctrl {
 
     /// Tells the card to reset itself; does not wait.
     pub fn start_reset(&self) {
-        self.0.write(ctrl::CMD, Command::Reset as u32);
+        self.0.write(ctrl::CMD, CtrlCommand::Reset as u32);
     }
 
     /// Resets the card; returns the new epoch.
     pub fn reset(&self, clock: &Clock) -> Result<u32, Error> {
         let before = self.epoch()?;
         self.start_reset();
-        wait(clock, "reset", || Ok(self.epoch()? != before && self.state()? == State::Init))?;
+        wait(clock, "reset", || Ok(self.epoch()? != before && self.state()? == CardState::Init))?;
         self.epoch()
     }
 
     /// Tells the card to look packets up.
     pub fn run(&self, clock: &Clock) -> Result<(), Error> {
-        self.0.write(ctrl::CMD, Command::Run as u32);
-        wait(clock, "run", || Ok(self.state()? == State::Ready))
+        self.0.write(ctrl::CMD, CtrlCommand::Run as u32);
+        wait(clock, "run", || Ok(self.state()? == CardState::Ready))
     }
 
     /// Tells the card to send every packet to the host.
     pub fn quiesce(&self, clock: &Clock) -> Result<(), Error> {
-        self.0.write(ctrl::CMD, Command::Quiesce as u32);
-        wait(clock, "quiesce", || Ok(self.state()? == State::Init))
+        self.0.write(ctrl::CMD, CtrlCommand::Quiesce as u32);
+        wait(clock, "quiesce", || Ok(self.state()? == CardState::Init))
     }
 }
 

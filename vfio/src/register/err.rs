@@ -18,10 +18,10 @@ layout! {
 }
 
 /// The ERR block.
-pub struct Err(pub Window);
+pub struct ErrBlock(pub Window);
 
-impl Err {
-    /// Returns the code of the first error since the last [`Err::clear`]; 0 if there was none.
+impl ErrBlock {
+    /// Returns the code of the first error since the last [`ErrBlock::clear`]; 0 if there was none.
     pub fn code(&self) -> Result<u32, Error> {
         self.0.read(err::FIRST_CODE)
     }

@@ -16,9 +16,9 @@ layout! {
 }
 
 /// The HASH block.
-pub struct Hash(pub Window);
+pub struct HashBlock(pub Window);
 
-impl Hash {
+impl HashBlock {
     /// Writes both secrets of bank 0 and selects it; only while the tables are empty.
     pub fn set(&self, secrets: &[Secret; 2]) {
         for (array, secret) in [hash::SECRET_0_0, hash::SECRET_0_1].into_iter().zip(secrets) {

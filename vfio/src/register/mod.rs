@@ -11,14 +11,14 @@ mod ports;
 mod queue;
 mod snap;
 
-pub use block::{Blocks, Kind, Window};
-pub use cap::{CardCapabilities, Features};
-pub use ctrl::{Command, Ctrl, State};
+pub use block::{BlockKind, Blocks, Window};
+pub use cap::{CardCapabilities, CardFeatures};
+pub use ctrl::{CardState, Ctrl, CtrlCommand};
 pub use dbg::DebugCounters;
-pub use err::Err;
+pub use err::ErrBlock;
 pub use fwid::{MAGIC, check as check_identity};
-pub use hash::Hash;
-pub use ports::{PortWindow, Ports, RECEIVE_DROPS, TRANSMIT_DROPS};
+pub use hash::HashBlock;
+pub use ports::{PortWindow, PortsBlock, RECEIVE_DROPS, TRANSMIT_DROPS};
 pub use queue::{RingRegisters, RingSetup};
 pub use snap::Snap;
 

@@ -51,20 +51,20 @@ layout! {
 }
 
 /// The PORTS block.
-pub struct Ports {
+pub struct PortsBlock {
     block: Window,
     first: u64,
     stride: u64,
     count: u32,
 }
 
-impl Ports {
+impl PortsBlock {
     /// Reads the position of the windows.
-    pub fn read(block: Window) -> Result<Ports, Error> {
+    pub fn read(block: Window) -> Result<PortsBlock, Error> {
         let first = u64::from(block.read(ports::FIRST)?);
         let stride = u64::from(block.read(ports::STRIDE)?);
         let count = block.read(ports::COUNT)?;
-        Ok(Ports { block, first, stride, count })
+        Ok(PortsBlock { block, first, stride, count })
     }
 
     /// Returns the number of ports.

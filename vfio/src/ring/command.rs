@@ -37,7 +37,7 @@ pub const COMMAND_BYTES: usize = 256;
 /// The operations of the command record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
-pub enum Op {
+pub enum CardOpcode {
     Nop = 0,
     Fence = 1,
     EntryWrite = 2,
@@ -54,35 +54,35 @@ pub enum Op {
     SnapNow = 13,
 }
 
-impl Op {
+impl CardOpcode {
     /// All operations, in order.
-    pub const ALL: [Op; 14] = [
-        Op::Nop,
-        Op::Fence,
-        Op::EntryWrite,
-        Op::EntryMove,
-        Op::EntryReplace,
-        Op::EntryClear,
-        Op::EntryRead,
-        Op::MaskWrite,
-        Op::MaskClear,
-        Op::MaskRead,
-        Op::ActWrite,
-        Op::ActRead,
-        Op::Flush,
-        Op::SnapNow,
+    pub const ALL: [CardOpcode; 14] = [
+        CardOpcode::Nop,
+        CardOpcode::Fence,
+        CardOpcode::EntryWrite,
+        CardOpcode::EntryMove,
+        CardOpcode::EntryReplace,
+        CardOpcode::EntryClear,
+        CardOpcode::EntryRead,
+        CardOpcode::MaskWrite,
+        CardOpcode::MaskClear,
+        CardOpcode::MaskRead,
+        CardOpcode::ActWrite,
+        CardOpcode::ActRead,
+        CardOpcode::Flush,
+        CardOpcode::SnapNow,
     ];
 
     /// Returns the operation with this number.
     #[must_use]
-    pub fn of(number: u8) -> Option<Op> {
-        Op::ALL.get(usize::from(number)).copied()
+    pub fn of(number: u8) -> Option<CardOpcode> {
+        CardOpcode::ALL.get(usize::from(number)).copied()
     }
 }
 
 /// The table that a slot belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Table {
+pub enum CardTable {
     /// The exact-match table under mask slots.
     Exact = 0,
     /// The masked rows.
@@ -114,29 +114,29 @@ impl CounterId {
 
 /// A command record. The setters write into the bytes of the record at once.
 #[derive(Clone)]
-pub struct Command {
-    /// The bytes of the record; CRC, SEQ and BOOT_EPOCH are filled in by [`Command::seal`].
+pub struct CardCommand {
+    /// The bytes of the record; CRC, SEQ and BOOT_EPOCH are filled in by [`CardCommand::seal`].
     pub bytes: [u8; COMMAND_BYTES],
 }
 
-impl std::fmt::Debug for Command {
+impl std::fmt::Debug for CardCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl Command {
+impl CardCommand {
     /// Creates an empty record of this operation.
     #[must_use]
-    pub fn new(op: Op) -> Command {
+    pub fn new(op: CardOpcode) -> CardCommand {
         let mut bytes = [0; COMMAND_BYTES];
         bytes[command::OP.offset] = op as u8;
-        Command { bytes }
+        CardCommand { bytes }
     }
 
     /// Sets the table and the slot in it.
     #[must_use]
-    pub fn slot(mut self, table: Table, slot: u32) -> Command {
+    pub fn slot(mut self, table: CardTable, slot: u32) -> CardCommand {
         self.bytes[command::TABLE.offset] = table as u8;
         command::SLOT.put(&mut self.bytes, u64::from(slot));
         self
@@ -144,21 +144,21 @@ impl Command {
 
     /// Sets the second slot, or the number of slots.
     #[must_use]
-    pub fn slot2(mut self, slot: u32) -> Command {
+    pub fn slot2(mut self, slot: u32) -> CardCommand {
         command::SLOT2.put(&mut self.bytes, u64::from(slot));
         self
     }
 
     /// Sets the mask slot.
     #[must_use]
-    pub fn mask_id(mut self, mask_id: u8) -> Command {
+    pub fn mask_id(mut self, mask_id: u8) -> CardCommand {
         self.bytes[command::MASK_ID.offset] = mask_id;
         self
     }
 
     /// Sets the entry's cookie and generation.
     #[must_use]
-    pub fn cookie(mut self, cookie: u128, generation: u32) -> Command {
+    pub fn cookie(mut self, cookie: u128, generation: u32) -> CardCommand {
         command::COOKIE.put_be(&mut self.bytes, cookie);
         command::GENERATION.put(&mut self.bytes, u64::from(generation));
         self
@@ -166,35 +166,35 @@ impl Command {
 
     /// Sets the number of an action list.
     #[must_use]
-    pub fn action(mut self, id: u32) -> Command {
+    pub fn action(mut self, id: u32) -> CardCommand {
         command::ACT_ID.put(&mut self.bytes, u64::from(id));
         self
     }
 
     /// Sets the counter.
     #[must_use]
-    pub fn counter(mut self, counter: CounterId) -> Command {
+    pub fn counter(mut self, counter: CounterId) -> CardCommand {
         command::CNT.put(&mut self.bytes, u64::from(counter.word()));
         self
     }
 
     /// Sets the key.
     #[must_use]
-    pub fn key(mut self, key: &CardKey) -> Command {
+    pub fn key(mut self, key: &CardKey) -> CardCommand {
         self.bytes[command::KEY.offset..][..KEY_BYTES].copy_from_slice(key);
         self
     }
 
     /// Sets the mask.
     #[must_use]
-    pub fn mask(mut self, mask: &CardKey) -> Command {
+    pub fn mask(mut self, mask: &CardKey) -> CardCommand {
         self.bytes[command::MASK.offset..][..KEY_BYTES].copy_from_slice(mask);
         self
     }
 
     /// Sets the bytes of an action list, at most [`PAYLOAD_BYTES`].
     #[must_use]
-    pub fn payload(mut self, list: &[u8]) -> Command {
+    pub fn payload(mut self, list: &[u8]) -> CardCommand {
         command::LENGTH.put(&mut self.bytes, list.len() as u64);
         self.bytes[command::KEY.offset..][..list.len()].copy_from_slice(list);
         self
@@ -202,7 +202,7 @@ impl Command {
 
     /// Sets the address that the card writes to.
     #[must_use]
-    pub fn address(mut self, address: u64) -> Command {
+    pub fn address(mut self, address: u64) -> CardCommand {
         command::ADDRESS.put(&mut self.bytes, address);
         self
     }

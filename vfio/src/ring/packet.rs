@@ -35,7 +35,7 @@ pub const DESCRIPTOR_BYTES: usize = 64;
 
 /// The reason why a packet went to the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reason {
+pub enum ExceptionReason {
     /// No entry matched.
     Miss = 1,
     /// A TO_HOST action.

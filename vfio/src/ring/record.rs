@@ -65,7 +65,7 @@ pub const WORD_BYTES: usize = 16;
 /// The status of a completed command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names of the text")]
-pub enum Status {
+pub enum CommandStatus {
     Ok = 0,
     Exists = 1,
     NoEntry = 2,
@@ -81,38 +81,38 @@ pub enum Status {
     Ecc = 12,
 }
 
-impl Status {
+impl CommandStatus {
     /// All statuses, in order.
-    pub const ALL: [Status; 13] = [
-        Status::Ok,
-        Status::Exists,
-        Status::NoEntry,
-        Status::NoSpace,
-        Status::Range,
-        Status::BadOp,
-        Status::Busy,
-        Status::Crc,
-        Status::Epoch,
-        Status::Dma,
-        Status::Hash,
-        Status::Invalid,
-        Status::Ecc,
+    pub const ALL: [CommandStatus; 13] = [
+        CommandStatus::Ok,
+        CommandStatus::Exists,
+        CommandStatus::NoEntry,
+        CommandStatus::NoSpace,
+        CommandStatus::Range,
+        CommandStatus::BadOp,
+        CommandStatus::Busy,
+        CommandStatus::Crc,
+        CommandStatus::Epoch,
+        CommandStatus::Dma,
+        CommandStatus::Hash,
+        CommandStatus::Invalid,
+        CommandStatus::Ecc,
     ];
 
     /// Returns the status with this number.
     #[must_use]
-    pub fn of(number: u8) -> Option<Status> {
-        Status::ALL.get(usize::from(number)).copied()
+    pub fn of(number: u8) -> Option<CommandStatus> {
+        CommandStatus::ALL.get(usize::from(number)).copied()
     }
 }
 
 /// A completion, decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Completion {
+pub struct CardCompletion {
     /// The sequence number of the command.
     pub sequence: u32,
     /// The status of the command; `Err` holds the number of an unknown status.
-    pub status: Result<Status, u8>,
+    pub status: Result<CommandStatus, u8>,
     /// The low 16 bits of the epoch.
     pub epoch: u32,
     /// The final counter, or the number of records written.
@@ -121,14 +121,14 @@ pub struct Completion {
     pub counter: u32,
 }
 
-impl Completion {
+impl CardCompletion {
     /// Decodes a record.
     #[must_use]
-    pub fn of(record: &[u8; RECORD_BYTES]) -> Completion {
+    pub fn of(record: &[u8; RECORD_BYTES]) -> CardCompletion {
         let status = completion::STATUS.get8(record);
-        Completion {
+        CardCompletion {
             sequence: completion::SEQ.get32(record),
-            status: Status::of(status).ok_or(status),
+            status: CommandStatus::of(status).ok_or(status),
             epoch: completion::BOOT_EPOCH.get32(record),
             counters: Counters {
                 packets: completion::PACKETS.get(record),

@@ -6,14 +6,14 @@
 pub struct DmaFault;
 
 /// The PCI function of a card, as far as it is not the card's own registers.
-pub trait Function: Send + Sync {
+pub trait PciFunction: Send + Sync {
     /// Keeps the card from accessing host memory from now on, whatever the card does.
     fn stop_dma(&self);
 }
 
 /// A card in this process is no PCI function: it accesses memory in its own thread only, which its
 /// reset stops.
-impl Function for () {
+impl PciFunction for () {
     fn stop_dma(&self) {}
 }
 

@@ -12,6 +12,6 @@ pub mod vfio;
 
 pub use arena::{Arena, DmaSource, LocalDma, Region};
 pub use bar::Bar;
-pub use dma::{DmaFault, Function, HostMemory};
+pub use dma::{DmaFault, HostMemory, PciFunction};
 pub use guest::GuestMemory;
 pub use interrupt::Interrupt;

@@ -15,7 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::arena::{Arena, DmaSource};
 use super::bar::{Bar, MappedBar, RevocableBar, TrappedBar};
-use super::dma::Function;
+use super::dma::PciFunction;
 use super::interrupt::Interrupt;
 use super::memory::Mapping;
 use crate::error::Error;
@@ -139,7 +139,7 @@ impl VfioCard {
 }
 
 /// Bus mastering is turned off, so the function can't start an access of its own.
-impl Function for VfioCard {
+impl PciFunction for VfioCard {
     fn stop_dma(&self) {
         let device = self.hold.device.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(device) = &*device {

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::Handle;
+use super::EntryHandle;
 use crate::ring::command::CounterId;
 
 /// The states of all counters, as described in §8 of `docs/fpga-abi.md`.
-pub struct Counters {
+pub struct CounterSlots {
     generations: Vec<u8>,
-    owners: Vec<Option<Handle>>,
+    owners: Vec<Option<EntryHandle>>,
     /// Counters that were used and are free again, oldest first, so that generations spread.
     free: VecDeque<u32>,
     /// The lowest counter that was never used; all above it are unused too.
@@ -18,11 +18,11 @@ pub struct Counters {
     requested: u64,
 }
 
-impl Counters {
+impl CounterSlots {
     /// Creates the counters, all free.
     #[must_use]
-    pub fn new(count: u32) -> Counters {
-        Counters {
+    pub fn new(count: u32) -> CounterSlots {
+        CounterSlots {
             generations: vec![0; count as usize],
             owners: vec![None; count as usize],
             free: VecDeque::new(),
@@ -33,7 +33,7 @@ impl Counters {
     }
 
     /// Takes a counter for an entry; `None` if all are live or in quarantine.
-    pub fn acquire(&mut self, owner: Handle) -> Option<CounterId> {
+    pub fn acquire(&mut self, owner: EntryHandle) -> Option<CounterId> {
         let index = match self.free.pop_front() {
             Some(index) => index,
             None if (self.untouched as usize) < self.owners.len() => {
@@ -80,7 +80,7 @@ impl Counters {
     /// Returns the entry that a word of a snapshot belongs to; `None` if there is none or the word
     /// is of another generation.
     #[must_use]
-    pub fn owner(&self, id: CounterId) -> Option<Handle> {
+    pub fn owner(&self, id: CounterId) -> Option<EntryHandle> {
         let index = id.index as usize;
         let owner = self.owners.get(index).copied().flatten();
         owner.filter(|_| self.generations[index] == id.generation)
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_counter_leaves_quarantine_only_by_a_snapshot_requested_after_its_end() {
-        let mut counters = Counters::new(1);
+        let mut counters = CounterSlots::new(1);
         let first = counters.acquire(7).unwrap();
         assert_eq!(counters.owner(first), Some(7));
         let early = counters.request();
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn generations_wrap_and_stay_apart() {
-        let mut counters = Counters::new(2);
+        let mut counters = CounterSlots::new(2);
         for life in 0..600u32 {
             let id = counters.acquire(life).unwrap();
             assert_eq!(counters.owner(id), Some(life));

@@ -4,7 +4,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::Handle;
+use super::EntryHandle;
 
 /// The largest number of buckets that a search looks at before it gives up. At 95 % load a free
 /// slot is nearly always within three moves (4 + 16 + 64 buckets a side), far fewer than this.
@@ -12,7 +12,7 @@ const SEARCH: usize = 512;
 
 #[derive(Clone, Copy)]
 struct Occupant {
-    owner: Handle,
+    owner: EntryHandle,
     /// The buckets of hash 0 and of hash 1.
     buckets: [u32; 2],
 }
@@ -21,7 +21,7 @@ struct Occupant {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Move {
     /// The entry that moves.
-    pub owner: Handle,
+    pub owner: EntryHandle,
     /// The slot that the entry leaves.
     pub from: u32,
     /// The slot in the entry's other bucket; it is free once the moves before this one are done.
@@ -30,7 +30,7 @@ pub struct Move {
 
 /// The moves that give a new entry its slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Plan {
+pub struct CuckooPlan {
     /// The moves, in the order of execution.
     pub moves: Vec<Move>,
     /// The slot of the new entry, free after the moves.
@@ -75,7 +75,7 @@ impl Cuckoo {
 
     /// Returns the entry in a slot.
     #[must_use]
-    pub fn owner(&self, slot: u32) -> Option<Handle> {
+    pub fn owner(&self, slot: u32) -> Option<EntryHandle> {
         self.slots.get(slot as usize).copied().flatten().map(|occupant| occupant.owner)
     }
 
@@ -100,10 +100,10 @@ impl Cuckoo {
 
     /// Returns the shortest plan for an entry of these buckets; `None` if the table is too full.
     #[must_use]
-    pub fn plan(&self, buckets: [u32; 2]) -> Option<Plan> {
+    pub fn plan(&self, buckets: [u32; 2]) -> Option<CuckooPlan> {
         for (side, bucket) in (0u32..).zip(buckets) {
             if let Some(slot) = self.free_slot(side, bucket) {
-                return Some(Plan { moves: Vec::new(), slot });
+                return Some(CuckooPlan { moves: Vec::new(), slot });
             }
         }
         let root = |side, bucket| Node { side, bucket, from: None };
@@ -128,7 +128,7 @@ impl Cuckoo {
     }
 
     /// Collects the moves from a free slot back to one of the two buckets.
-    fn path(&self, nodes: &[Node], mut node: usize, mut from: u32, mut to: u32) -> Plan {
+    fn path(&self, nodes: &[Node], mut node: usize, mut from: u32, mut to: u32) -> CuckooPlan {
         let mut moves = Vec::new();
         loop {
             if let Some(owner) = self.owner(from) {
@@ -137,13 +137,13 @@ impl Cuckoo {
             to = from;
             match nodes[node].from {
                 Some((parent, slot)) => (node, from) = (parent, slot),
-                None => return Plan { moves, slot: to },
+                None => return CuckooPlan { moves, slot: to },
             }
         }
     }
 
     /// Carries a plan out for a new entry.
-    pub fn commit(&mut self, plan: &Plan, owner: Handle, buckets: [u32; 2]) {
+    pub fn commit(&mut self, plan: &CuckooPlan, owner: EntryHandle, buckets: [u32; 2]) {
         for step in &plan.moves {
             self.slots[step.to as usize] = self.slots[step.from as usize].take();
             debug_assert_ne!(self.side(step.from), self.side(step.to));
@@ -229,6 +229,6 @@ mod tests {
         }
         assert_eq!(table.plan([0, 0]), None);
         table.clear(2);
-        assert_eq!(table.plan([0, 0]), Some(Plan { moves: vec![], slot: 2 }));
+        assert_eq!(table.plan([0, 0]), Some(CuckooPlan { moves: vec![], slot: 2 }));
     }
 }

@@ -8,13 +8,13 @@ mod mask;
 mod row;
 
 pub use action::ActionSlots;
-pub use counter::Counters;
-pub use cuckoo::{Cuckoo, Move, Plan};
+pub use counter::CounterSlots;
+pub use cuckoo::{Cuckoo, CuckooPlan, Move};
 pub use mask::MaskSlots;
-pub use row::Rows;
+pub use row::RowSlots;
 
 /// The driver's number of an entry, stable while the entry lives.
-pub type Handle = u32;
+pub type EntryHandle = u32;
 
 /// The slot that [`ActionSlots::acquire`] and [`MaskSlots::acquire`] return, and whether it has to
 /// be written to the card first.

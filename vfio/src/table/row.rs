@@ -1,22 +1,22 @@
 //! The masked rows. Megaflows never overlap, so any free row will do.
 
-use super::Handle;
+use super::EntryHandle;
 
 /// The entry in each masked row.
-pub struct Rows {
-    rows: Vec<Option<Handle>>,
+pub struct RowSlots {
+    rows: Vec<Option<EntryHandle>>,
     used: u32,
 }
 
-impl Rows {
+impl RowSlots {
     /// Creates the rows, all free.
     #[must_use]
-    pub fn new(count: u32) -> Rows {
-        Rows { rows: vec![None; count as usize], used: 0 }
+    pub fn new(count: u32) -> RowSlots {
+        RowSlots { rows: vec![None; count as usize], used: 0 }
     }
 
     /// Takes a free row for an entry; `None` if no row is free.
-    pub fn acquire(&mut self, owner: Handle) -> Option<u32> {
+    pub fn acquire(&mut self, owner: EntryHandle) -> Option<u32> {
         let row = self.rows.iter().position(Option::is_none)?;
         self.rows[row] = Some(owner);
         self.used += 1;

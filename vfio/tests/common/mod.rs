@@ -10,7 +10,7 @@ use flow::{
     Blocking, Clock, Completion, Generation, Megaflow, Op, PortId, ProviderError, Stats, Ufid,
 };
 use vfio::model::{MemoryWire, Wire};
-use vfio::{CardCapabilities, Config, Embedded, FpgaProvider, RingPort};
+use vfio::{CardCapabilities, DriverConfig, Embedded, FpgaProvider, RingPort};
 
 /// Wire i is datapath port 10 + i.
 pub(crate) const FIRST_PORT: u32 = 10;
@@ -31,11 +31,11 @@ impl Rig {
     pub(crate) fn with(
         wires: usize,
         capabilities: CardCapabilities,
-        change: impl FnOnce(&mut Config),
+        change: impl FnOnce(&mut DriverConfig),
     ) -> Rig {
         let ids: Vec<PortId> = (FIRST_PORT..).take(wires).map(PortId).collect();
         let pairs: Vec<_> = ids.iter().map(|_| MemoryWire::pair(4096).unwrap()).collect();
-        let mut config = Config::new(&ids, Clock::start());
+        let mut config = DriverConfig::new(&ids, Clock::start());
         change(&mut config);
         let (near, far): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         let near = near.into_iter().map(|wire| Box::new(wire) as Box<dyn Wire>).collect();

@@ -9,7 +9,7 @@ use flow::{
     ProviderEvent, RecircId,
 };
 use nix::poll::PollFlags;
-use vfio::{CardCapabilities, Config, Driver, FpgaProvider, RingPort};
+use vfio::{CardCapabilities, Driver, DriverConfig, FpgaProvider, RingPort};
 
 use super::bench::{Bench, hex, ready};
 use super::frames;
@@ -79,7 +79,7 @@ pub(super) fn run(checks: &mut Checks) {
 }
 
 fn open(bench: Bench) -> Outcome<Rig> {
-    let config = Config::new(&[LEFT, RIGHT], Clock::start());
+    let config = DriverConfig::new(&[LEFT, RIGHT], Clock::start());
     let mut driver = Driver::open_vfio(&super::card()?, &config).context("opening the card")?;
     let want = CardCapabilities { ports: 2, ..CardCapabilities::default() };
     equal("capabilities", driver.capabilities(), &want)?;
