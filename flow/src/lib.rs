@@ -26,6 +26,7 @@ pub mod reference;
 pub mod refusal;
 pub mod shards;
 pub mod stats;
+pub mod testing;
 pub mod traffic;
 pub mod validate;
 

@@ -321,6 +321,11 @@ impl Provider for FlowTable {
     fn events(&mut self) -> Vec<ProviderEvent> {
         Vec::new()
     }
+
+    fn close(&mut self) -> Result<(), ProviderError> {
+        let all: Vec<Ufid> = self.flows().map(|flow| flow.ufid).collect();
+        all.into_iter().try_for_each(|ufid| self.remove(ufid).map(drop))
+    }
 }
 
 /// The largest number of operations in flight.

@@ -1,0 +1,128 @@
+//! The conformance suite: every sentence of the contract of a [`Provider`] as a check.
+//!
+//! A provider passes if [`conforms`] says so about a [`Rig`] with it. The bench keeps a slow and
+//! obvious twin of the device and compares everything that the provider says with it: each
+//! completion, each entry of each part of a reading. A check is only a way to use the provider.
+
+mod bench;
+mod device;
+mod operations;
+mod random;
+mod readings;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::action::Actions;
+use crate::megaflow::Megaflow;
+use crate::provider::Provider;
+use crate::stats::Counters;
+
+use bench::Bench;
+
+/// The number of megaflows that a rig's device has room for, at least: enough for three parts of a
+/// reading.
+pub const MANY: usize = 600;
+
+/// A provider with its device, and hands on the device. The device has nothing of ours at first.
+pub trait Rig {
+    /// The provider.
+    fn provider(&mut self) -> &mut dyn Provider;
+
+    /// The `n`-th megaflow that the provider admits, with an output or a drop as actions. No two of
+    /// them overlap. There are at least [`MANY`]; `None` behind the last one. A device of known
+    /// capacity is filled with them if there are enough.
+    fn megaflow(&self, n: usize) -> Option<Arc<Megaflow>>;
+
+    /// Other actions for that megaflow, which the provider admits too.
+    fn other_actions(&self, flow: &Megaflow) -> Actions;
+
+    /// Actions which the provider refuses for every megaflow; `None` if it refuses none.
+    fn refused_actions(&self) -> Option<Actions>;
+
+    /// Sends that many packets that hit the megaflow in the device, and returns after the device
+    /// has counted them. Returns what the device counted; `None` if this rig can't send.
+    fn hit(&mut self, flow: &Megaflow, packets: u64) -> Option<Counters>;
+
+    /// Takes the device away from the provider, by surprise. Returns false if this rig can't.
+    fn take_away(&mut self) -> bool {
+        false
+    }
+
+    /// Gives the device back, in whatever state. Returns false if this rig can't.
+    fn give_back(&mut self) -> bool {
+        false
+    }
+
+    /// The number of things of ours in the device as somebody else sees them, after the provider
+    /// was closed; `None` if nobody else can look.
+    fn left_behind(&mut self) -> Option<u64> {
+        None
+    }
+}
+
+/// Why a check did not pass.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// The provider breaks the contract: the sentence that is broken, and how.
+    Broken(String),
+    /// The check can't be made on this rig, and why.
+    NotHere(String),
+}
+
+/// One check: it begins on a device with nothing of ours, and uses the rig up.
+pub type Check = fn(&mut dyn Rig) -> Result<(), Finding>;
+
+/// All checks, by name.
+pub const CHECKS: &[(&str, Check)] = &[
+    ("operations have exactly one end each", |rig| operations::ends(&mut Bench::new(rig))),
+    ("submit takes what there is room for", |rig| operations::window(&mut Bench::new(rig))),
+    ("order for one ufid", |rig| operations::order(&mut Bench::new(rig))),
+    ("exists and not found", |rig| operations::errors(&mut Bench::new(rig))),
+    ("refusals are those of the admission", |rig| operations::refusals(&mut Bench::new(rig))),
+    ("a full table", |rig| operations::full(&mut Bench::new(rig))),
+    ("final counters", |rig| readings::counters(&mut Bench::new(rig))),
+    ("readings in parts", |rig| readings::parts(&mut Bench::new(rig))),
+    ("readings and operations in flight", |rig| readings::undelivered(&mut Bench::new(rig))),
+    ("a reading that is given up", |rig| readings::given_up(&mut Bench::new(rig))),
+    ("dump and adopt", |rig| readings::adopt(&mut Bench::new(rig))),
+    ("anything in any order", |rig| random::anything(&mut Bench::new(rig), 1)),
+    ("a device that goes and comes back", |rig| device::gone(&mut Bench::new(rig))),
+    ("close leaves nothing", |rig| device::close(&mut Bench::new(rig))),
+];
+
+/// What the suite found about a provider; shown, it is a line for each check.
+#[derive(Clone, Debug, Default)]
+pub struct Conformance(pub Vec<(&'static str, Result<(), Finding>)>);
+
+impl Conformance {
+    /// True if no check found the contract broken.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.0.iter().any(|(_, result)| matches!(result, Err(Finding::Broken(_))))
+    }
+
+    /// The names of the checks that could not be made.
+    pub fn not_made(&self) -> impl Iterator<Item = &'static str> {
+        let is_open = |result: &Result<(), Finding>| matches!(result, Err(Finding::NotHere(_)));
+        self.0.iter().filter(move |(_, result)| is_open(result)).map(|(name, _)| *name)
+    }
+}
+
+impl fmt::Display for Conformance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(name, result)| match result {
+            Ok(()) => writeln!(f, "passed    {name}"),
+            Err(Finding::NotHere(why)) => writeln!(f, "not here  {name}: {why}"),
+            Err(Finding::Broken(how)) => writeln!(f, "BROKEN    {name}: {how}"),
+        })
+    }
+}
+
+/// Makes all checks, each with a new rig.
+pub fn conforms<R: Rig>(mut rig: impl FnMut() -> R) -> Conformance {
+    let made = CHECKS.iter().map(|(name, check)| (*name, check(&mut rig())));
+    Conformance(made.collect())
+}
