@@ -414,15 +414,16 @@ impl<'a> Bench<'a> {
             Op::Remove { .. } => None,
         };
         match error {
+            // Before a provider finds its device gone, it may find that the device has lost things.
+            _ if self.may_be_gone => true,
             ProviderError::Exists => matches!(op, Op::Install { .. }) && is_there,
             ProviderError::NotFound => !matches!(op, Op::Install { .. }) && !is_there,
             ProviderError::Busy(_) => true,
             ProviderError::Full(_) => self.may_be_full && flow.is_some(),
-            ProviderError::Gone(_) => self.may_be_gone,
             ProviderError::Invalid(_) | ProviderError::Unsupported(_) => {
                 flow.is_some_and(|flow| self.is_refused(flow))
             }
-            ProviderError::Overlap(_) => false,
+            ProviderError::Overlap(_) | ProviderError::Gone(_) => false,
         }
     }
 

@@ -98,10 +98,10 @@ pub const CHECKS: &[(&str, Check)] = &[
 pub struct Conformance(pub Vec<(&'static str, Result<(), Finding>)>);
 
 impl Conformance {
-    /// True if no check found the contract broken.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        !self.0.iter().any(|(_, result)| matches!(result, Err(Finding::Broken(_))))
+    /// The names of the checks that found the contract broken; a provider conforms without any.
+    pub fn broken(&self) -> impl Iterator<Item = &'static str> {
+        let is_broken = |result: &Result<(), Finding>| matches!(result, Err(Finding::Broken(_)));
+        self.0.iter().filter(move |(_, result)| is_broken(result)).map(|(name, _)| *name)
     }
 
     /// The names of the checks that could not be made.
