@@ -61,6 +61,24 @@ pub struct PortLink {
     pub up: bool,
 }
 
+/// Something that a client's answers depend on, such as the place of an address. The number means
+/// something to the client alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Topic(pub u64);
+
+/// The topics that the answer for one megaflow depends on: a constant number, so that an index of
+/// megaflows by topic costs a constant number of look-ups for each.
+pub type Topics = [Option<Topic>; 4];
+
+/// Something that changed in what a client knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Changed {
+    /// What the answers that depend on this topic say.
+    Topic(Topic),
+    /// What any answer says: the client can't name what has changed.
+    Everything,
+}
+
 /// What a client learnt from source addresses, in numbers. All but `addresses` and `capacity`
 /// only grow.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -93,9 +111,18 @@ pub trait Client: Send {
     /// Answers an upcall.
     fn upcall(&mut self, upcall: Upcall<'_>, now: Moment) -> Answer;
 
-    /// Lets time pass. True if something changed since the last call that may make existing
-    /// megaflows wrong: the caller then revalidates all of them.
-    fn tick(&mut self, now: Moment) -> bool;
+    /// Lets time pass.
+    fn tick(&mut self, _now: Moment) {}
+
+    /// Returns the topics that the answer for this megaflow depends on, as long as none of them
+    /// changes. The caller asks when it has the megaflow from an answer, and after each verdict.
+    fn topics(&self, _flow: &Megaflow) -> Topics {
+        [None; 4]
+    }
+
+    /// Returns what changed since the last call, whichever call changed it. The caller then asks
+    /// about each megaflow that depends on a topic that changed, and need not ask about others.
+    fn changes(&mut self) -> Vec<Changed>;
 
     /// Compares the megaflow with the one that this client would install now.
     fn revalidate(&mut self, flow: &Megaflow, now: Moment) -> Verdict;

@@ -32,7 +32,9 @@ pub mod validate;
 
 pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspace};
 pub use capability::{Admission, Capabilities, FieldSupport};
-pub use client::{Answer, Client, Learning, PortLink, Upcall, UpcallReason, Verdict};
+pub use client::{
+    Answer, Changed, Client, Learning, PortLink, Topic, Topics, Upcall, UpcallReason, Verdict,
+};
 pub use clock::{Clock, ManualTime};
 pub use field::{Attr, Field};
 pub use histogram::Histogram;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use flow::conservation::Hits;
 use flow::{
-    Actions, Admission, Answer, Client, Completion, Counters, Dumped, Key, Learning, Megaflow,
-    Moment, Op, Owner, PortId, PortLink, ProviderError, ProviderEvent, Reason, Refusal, Stats,
-    Subject, TableUsage, Ufid, Upcall, Verdict,
+    Actions, Admission, Answer, Changed, Client, Completion, Counters, Dumped, Key, Learning,
+    Megaflow, Moment, Op, Owner, ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject,
+    TableUsage, Ufid, Upcall, Verdict,
 };
 
 use crate::device::{Budget, Device};
@@ -27,13 +27,13 @@ use crate::walks::{Errand, SLICE, Walks};
 /// The engine. The crate's text describes it.
 pub struct Engine {
     pub(super) settings: Settings,
-    client: Box<dyn Client>,
+    pub(super) client: Box<dyn Client>,
     pub(super) planner: Planner,
-    ports: Vec<PortLink>,
     walks: Walks,
     /// When the next round of statistics is due.
     next_round: Moment,
-    /// The client has learnt something, and all its megaflows are to be revalidated.
+    /// The client knows something else than before and can't say what: all its megaflows are to be
+    /// revalidated.
     stale: bool,
     /// Something is left of what was begun, apart from the walks.
     is_behind: bool,
@@ -69,7 +69,6 @@ impl Engine {
             settings,
             client,
             planner,
-            ports: Vec::new(),
             walks: Walks::default(),
             next_round: Moment::default(),
             stale: false,
@@ -94,8 +93,10 @@ impl Engine {
     /// [`Event::Advance`] as soon as nothing more urgent is there.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        let walks = !self.walks.is_empty() && !self.planner.placer.is_congested();
-        self.is_behind || walks || self.planner.placer.queue.has(None)
+        let Planner { flows, placer, .. } = &self.planner;
+        let has_walks = !self.walks.is_empty() || flows.dependents.has_more();
+        let walks = has_walks && !placer.is_congested();
+        self.is_behind || walks || placer.queue.has(None)
     }
 
     /// Takes one event that happened at `now`, and returns the commands and replies that follow.
@@ -118,17 +119,18 @@ impl Engine {
             Event::Admission { provider, admission } => {
                 self.admission_changed(provider, admission, now);
             }
-            Event::Ports(ports) => self.ports_changed(ports, now),
+            Event::Ports(ports) => self.client.ports(&ports),
             Event::Request { token, request } => self.request(token, request, now),
             Event::Tick => self.tick(now),
             Event::Advance => self.advance(now),
         }
+        self.ask_again(now);
         self.is_behind |= self.planner.plan_due(now);
         Commands { commands: self.planner.out.take(), replies: self.planner.waiters.take() }
     }
 
     fn tick(&mut self, now: Moment) {
-        self.stale |= self.client.tick(now);
+        self.client.tick(now);
         if self.stale && !self.walks.revalidates() {
             self.revalidate(now);
         }
@@ -173,11 +175,6 @@ impl Engine {
         let Some(record) = self.planner.flows.get_mut(id) else { return };
         match errand {
             Errand::Revalidate => self.revalidate_one(id, now),
-            Errand::LostLinks(ports) => {
-                if !record.flow.ports().is_disjoint(ports) {
-                    self.revalidate_one(id, now);
-                }
-            }
             Errand::Remove(clearing) => {
                 if let Some(clearing) = clearing
                     && record.clearing.is_none()
@@ -209,8 +206,7 @@ impl Engine {
                 }
             }
             Errand::Lost(provider, _) => self.ask_for_content(provider),
-            Errand::Revalidate | Errand::LostLinks(_) | Errand::Remove(None) | Errand::TryAgain => {
-            }
+            Errand::Revalidate | Errand::Remove(None) | Errand::TryAgain => {}
         }
     }
 
@@ -286,9 +282,10 @@ impl Engine {
             }
         };
         planner.plan(id, now);
+        self.depends(id);
         // The host table's operations go out before the answer and take effect in that order. But
         // while a removal from the host table is in flight, the next install is not sent yet.
-        match planner.flows.get(id) {
+        match self.planner.flows.get(id) {
             Some(record) if record.comes_to_host() => Answered::Reinject,
             // An operator's megaflow decides what happens to the packet, even while it waits for
             // other megaflows to go.
@@ -297,10 +294,33 @@ impl Engine {
         }
     }
 
-    /// The client has learnt something: each of its megaflows is revalidated.
+    /// Asks the client what has changed, and again about the megaflows that depend on it, at most
+    /// a slice. If the client can't say what has changed, a walk over all megaflows begins at the
+    /// next tick, so that a client which often can't say does not cause a walk each time.
+    fn ask_again(&mut self, now: Moment) {
+        for change in self.client.changes() {
+            match change {
+                Changed::Topic(topic) => self.planner.flows.dependents.changed(topic),
+                Changed::Everything => self.stale = true,
+            }
+        }
+        for id in self.planner.flows.dependents.slice(SLICE) {
+            self.revalidate_one(id, now);
+        }
+    }
+
+    /// All megaflows of the client are revalidated.
     fn revalidate(&mut self, now: Moment) {
         self.stale = false;
         self.walks.begin(Errand::Revalidate, now);
+    }
+
+    /// The client has just answered for this megaflow: what the answer depends on is noted.
+    fn depends(&mut self, id: FlowId) {
+        if let Some(record) = self.planner.flows.get(id).filter(|r| r.owner == Owner::Client) {
+            let topics = self.client.topics(&record.flow);
+            self.planner.flows.dependents.set(id, topics);
+        }
     }
 
     fn revalidate_one(&mut self, id: FlowId, now: Moment) {
@@ -314,20 +334,9 @@ impl Engine {
                 self.planner.change_actions(id, actions);
                 self.planner.plan(id, now);
             }
-            Verdict::Remove => self.planner.leave(id, Cause::Revalidated, now),
+            Verdict::Remove => return self.planner.leave(id, Cause::Revalidated, now),
         }
-    }
-
-    /// Takes the ports that exist now. Megaflows that name a port without a link are revalidated
-    /// at once. Whatever else the client decides anew waits for the next pass over all megaflows,
-    /// so that links which flap don't cause a pass each.
-    fn ports_changed(&mut self, ports: Vec<PortLink>, now: Moment) {
-        self.client.ports(&ports);
-        let before = with_link(&std::mem::replace(&mut self.ports, ports));
-        let lost = &before - &with_link(&self.ports);
-        if !lost.is_empty() {
-            self.walks.begin(Errand::LostLinks(lost), now);
-        }
+        self.depends(id);
     }
 
     /// Answers a request, at once or when it is carried out.
@@ -364,7 +373,6 @@ impl Engine {
             Request::FdbShow => Some(Ok(Response::Text(self.client.show(now)))),
             Request::FdbFlush => {
                 self.client.flush();
-                self.revalidate(now);
                 Some(Ok(Response::Done))
             }
             Request::Reconcile => {
@@ -456,6 +464,7 @@ impl Engine {
                     known.owner = Owner::Operator;
                     known.leaving = None;
                 }
+                planner.flows.dependents.forget(id);
                 planner.change_actions(id, flow.actions.clone());
                 planner.stays_in_nic(id);
                 id
@@ -697,7 +706,8 @@ impl Engine {
             record.used = dumped.stats.used.or(Some(now));
             books.adopted(&mut record, Place::Nic(provider), dumped.stats.counters);
         }
-        self.take_in(record, &others, now);
+        let id = self.take_in(record, &others, now);
+        self.depends(id);
         // The client learns from all adopted megaflows before it is asked whether each one is
         // still right.
         self.client.used(flow, now);
@@ -769,8 +779,4 @@ impl Engine {
     pub fn learning(&self) -> Option<Learning> {
         self.client.learning()
     }
-}
-
-fn with_link(ports: &[PortLink]) -> BTreeSet<PortId> {
-    ports.iter().filter(|port| port.up).map(|port| port.id).collect()
 }

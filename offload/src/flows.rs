@@ -8,6 +8,7 @@ use flow::{Actions, Key, Match, Megaflow, OverlapIndex, Owner, Ufid, overlap};
 use hashbrown::HashMap;
 use slab::Slab;
 
+use crate::dependents::Dependents;
 use crate::event::{Answered, Cause, ProviderId};
 use crate::ranks::Ranks;
 use crate::record::FlowRecord;
@@ -24,6 +25,8 @@ pub(super) struct Flows {
     by_ufid: HashMap<Ufid, FlowId, foldhash::fast::RandomState>,
     overlaps: OverlapIndex,
     pub(super) ranks: Ranks,
+    /// The client's megaflows, by what they depend on.
+    pub(super) dependents: Dependents,
     /// Megaflows by the scope of their lookup. Scope 0, in which packets begin, has no set.
     scopes: Sets<u32>,
     /// Megaflows by the scopes that their actions recirculate into.
@@ -110,6 +113,7 @@ impl Flows {
         if self.slab.is_empty() {
             self.end = 0;
         }
+        self.dependents.forget(id);
         let (waited, narrowed) = self.ranks.remove(id);
         Some((record, waited, narrowed))
     }

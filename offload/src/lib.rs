@@ -7,6 +7,7 @@
 //! The engine is a few parts, each with its own data:
 //!
 //! - `flows`: the megaflows and the indexes that find them;
+//! - `dependents`: the client's megaflows by what they depend on, and what of it has changed;
 //! - `placer`: the hardware providers, and the megaflows that wait for room in them;
 //! - `rounds`: the rounds of statistics, and the comparison of belief and reading;
 //! - `books`: what was counted, for each life of a megaflow and in sum;
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod dependents;
 mod device;
 mod engine;
 mod event;

@@ -1,8 +1,8 @@
 //! Walks over all megaflows, a slice in each step, so that no step grows with their number.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
-use flow::{Moment, PortId, Refusals};
+use flow::{Moment, Refusals};
 
 use crate::event::ProviderId;
 use crate::rounds::Sweep;
@@ -16,8 +16,6 @@ pub(super) const SLICE: u32 = if cfg!(test) { 3 } else { 256 };
 pub(super) enum Errand {
     /// The client is asked whether the megaflow is still right.
     Revalidate,
-    /// These ports have lost their links: the client is asked about megaflows that name one.
-    LostLinks(BTreeSet<PortId>),
     /// The megaflow is removed, for a request if there is one.
     Remove(Option<ClearingId>),
     /// A device can do more, or a reason is gone: a refused megaflow is tried again.

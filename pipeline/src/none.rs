@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::{Answer, Client, Megaflow, Moment, PortLink, Upcall, Verdict};
+use flow::{Answer, Changed, Client, Megaflow, Moment, PortLink, Upcall, Verdict};
 
 /// Answers every upcall by dropping the packet, installs nothing and keeps all megaflows: they come
 /// over the control socket.
@@ -20,8 +20,8 @@ impl Client for NoClient {
         Answer::Execute(Arc::new([]))
     }
 
-    fn tick(&mut self, _now: Moment) -> bool {
-        false
+    fn changes(&mut self) -> Vec<Changed> {
+        Vec::new()
     }
 
     fn revalidate(&mut self, _flow: &Megaflow, _now: Moment) -> Verdict {
@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(NoClient.upcall(upcall, Moment(0)), Answer::Execute([].into()));
         let flow = Megaflow::new(Match::new(&Key::default(), &Mask::default()), []);
         assert_eq!(NoClient.revalidate(&flow, Moment(5)), Verdict::Keep);
-        assert!(!NoClient.tick(Moment(9)));
+        assert_eq!(NoClient.changes(), []);
         assert_eq!(NoClient.show(Moment(9)), "");
     }
 }

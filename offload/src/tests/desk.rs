@@ -38,8 +38,8 @@ impl Client for Outputs {
     fn upcall(&mut self, upcall: Upcall<'_>, _now: Moment) -> Answer {
         Answer::Install(flow_of(upcall.key.recirc_id, upcall.key.tp_src, &[OUT]))
     }
-    fn tick(&mut self, _now: Moment) -> bool {
-        false
+    fn changes(&mut self) -> Vec<flow::Changed> {
+        Vec::new()
     }
     fn revalidate(&mut self, _flow: &Megaflow, _now: Moment) -> Verdict {
         Verdict::Keep

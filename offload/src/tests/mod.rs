@@ -1,8 +1,10 @@
 //! Tests of the engine in the simulated world of `world.rs`, and longer stories.
 
 mod adoption;
+mod changes;
 mod desk;
 mod explain;
+mod fickle;
 mod races;
 mod ranks;
 mod refused;
@@ -192,55 +194,4 @@ fn no_step_grows_with_the_number_of_megaflows() {
     assert!(matches!(desk.replies[&Token(1)], Ok(Response::Done)));
     assert!(desk.engine.is_empty());
     assert!(longest > 0 && longest <= 4 * crate::walks::SLICE as usize, "{longest}");
-}
-
-/// A cable is pulled: the same step revalidates the megaflows that output to the port, without
-/// waiting for the next pass over all megaflows.
-#[test]
-fn what_outputs_to_a_port_without_a_link_is_asked_about_at_once() {
-    let links = |up: bool| {
-        [1, 2, 3].map(|port| PortLink { id: PortId(port), up: up || port != 2 }).to_vec()
-    };
-    let switch = pipeline::l2::Switch::new(pipeline::l2::Settings::default());
-    let mut desk = desk::Desk::new(1);
-    desk.engine = Engine::new(Settings::default(), Box::new(switch), Box::new(ByRate));
-    desk.step(Event::Ports(links(true)));
-    let packet = |desk: &mut desk::Desk, in_port: u32, from: u8, to: u8| {
-        let [eth_src, eth_dst] = [from, to].map(|n| flow::MacAddr([2, 0, 0, 0, 0, n]));
-        let key = Key { in_port, eth_src, eth_dst, eth_type: 0x0800, ..Key::default() };
-        let (key, reason) = (Box::new(key), UpcallReason::Miss);
-        desk.step(Event::Upcalls(vec![UpcallPacket {
-            id: Some(1),
-            key,
-            frame: vec![0; 60],
-            reason,
-        }]));
-        desk.settle();
-    };
-    // Station 1 is behind port 1, and so on; packets from 1 to 3 have nothing to do with port 2.
-    for (port, from, to) in [(2, 2, 1), (3, 3, 1), (1, 1, 2), (1, 1, 3)] {
-        packet(&mut desk, port, from, to);
-    }
-    desk.later(Duration::from_millis(10));
-    desk.settle();
-    // When the link goes down, another pass over all megaflows is not due yet.
-    packet(&mut desk, 3, 4, 1);
-    desk.step(Event::Tick);
-    desk.settle();
-    desk.step(Event::Ports(links(false)));
-    let to = |ports: &[u32]| ports.iter().map(|n| Action::Output(PortId(*n))).collect::<Vec<_>>();
-    let asked: Vec<(flow::OpKind, Vec<Action>)> = desk
-        .host
-        .iter()
-        .map(|waiting| &waiting.op)
-        .map(|op| match op {
-            flow::Op::Replace { flow, .. } => (op.kind(), flow.actions.to_vec()),
-            _ => (op.kind(), Vec::new()),
-        })
-        .collect();
-    // The megaflow from port 2, whose sources are unknown now, is removed; the one to port 2
-    // floods from now on.
-    assert_eq!(asked.len(), 2, "{asked:?}");
-    assert!(asked.contains(&(flow::OpKind::Remove, Vec::new())), "{asked:?}");
-    assert!(asked.contains(&(flow::OpKind::Replace, to(&[2, 3]))), "{asked:?}");
 }

@@ -59,8 +59,8 @@ impl Client for Whimsical {
         let matching = Match::new(upcall.key, &mask(tp_src, tp_dst));
         Answer::Install(Arc::new(Megaflow::new(matching, clients_actions(upcall.key))))
     }
-    fn tick(&mut self, _now: Moment) -> bool {
-        false
+    fn changes(&mut self) -> Vec<flow::Changed> {
+        Vec::new()
     }
     fn revalidate(&mut self, _flow: &Megaflow, _now: Moment) -> Verdict {
         Verdict::Keep

@@ -9,7 +9,7 @@ pub(super) type Address = (u16, MacAddr);
 
 /// A map from addresses to values that finds the address that was not seen for longest at once.
 /// Every operation costs the logarithm of the number of addresses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Aged<T> {
     known: BTreeMap<Address, (Moment, T)>,
     /// The keys of `known` by their moments.

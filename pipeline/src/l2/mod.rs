@@ -12,18 +12,19 @@ mod aged;
 mod mask;
 mod reserved;
 mod table;
+mod topics;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Actions, Answer, Client, Key, Learning, MacAddr, Match, Megaflow, Moment, PortId,
-    PortLink, Upcall, UpcallReason, VLAN_PRESENT, Verdict,
+    Action, Actions, Answer, Changed, Client, Key, Learning, MacAddr, Match, Megaflow, Moment,
+    PortId, PortLink, Topics, Upcall, UpcallReason, VLAN_PRESENT, Verdict,
 };
 
 use aged::Address;
@@ -48,13 +49,13 @@ impl Default for Settings {
 }
 
 /// A MAC-learning switch: the client `l2`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Switch {
     /// The ports that exist; true for a port that has a link.
     ports: BTreeMap<PortId, bool>,
     table: Table,
-    /// True if something that existing megaflows may depend on has changed since the last tick.
-    changed: bool,
+    /// What has changed apart from addresses since somebody last asked.
+    changes: Vec<Changed>,
     /// The latest moment that a caller has passed in.
     now: Moment,
 }
@@ -64,7 +65,8 @@ impl Switch {
     #[must_use]
     pub fn new(settings: Settings) -> Switch {
         let table = Table::new(settings);
-        Switch { ports: BTreeMap::new(), table, changed: false, now: Moment::default() }
+        let (ports, changes) = (BTreeMap::new(), Vec::new());
+        Switch { ports, table, changes, now: Moment::default() }
     }
 
     /// The actions for a packet with this key, by the addresses and ports that are known now.
@@ -89,8 +91,7 @@ impl Switch {
     /// Notes that the key's source address is behind the key's port.
     fn learn(&mut self, key: &Key, at: Moment) {
         if learns(key) && self.has_link(key.port()) {
-            let source = address(key, key.eth_src);
-            self.changed |= self.table.learn(source, key.port(), at, self.now);
+            self.table.learn(address(key, key.eth_src), key.port(), at, self.now);
         }
     }
 
@@ -124,13 +125,16 @@ impl Client for Switch {
     /// Floods still go to ports without a link, as in OVS, so a port whose link comes back receives
     /// them at once.
     fn ports(&mut self, ports: &[PortLink]) {
-        let ports: BTreeMap<PortId, bool> = ports.iter().map(|port| (port.id, port.up)).collect();
-        if ports != self.ports {
-            self.ports = ports;
-            let linked = &self.ports;
-            self.table.forget_ports(self.now, |port| linked.get(&port) != Some(&true));
-            self.changed = true;
+        let ports = ports.iter().map(|port| (port.id, port.up)).collect();
+        let before = std::mem::replace(&mut self.ports, ports);
+        let now = &self.ports;
+        let all: BTreeSet<PortId> = before.keys().chain(now.keys()).copied().collect();
+        let differ = all.iter().filter(|port| before.get(port) != now.get(port));
+        self.changes.extend(differ.map(|port| Changed::Topic(topics::link_of(*port))));
+        if !before.keys().eq(now.keys()) {
+            self.changes.push(Changed::Topic(topics::FLOODS));
         }
+        self.table.forget_ports(self.now, |port| now.get(&port) != Some(&true));
     }
 
     /// Drops copies that an `userspace` action sent up, and packets from a port that is gone. A
@@ -150,10 +154,30 @@ impl Client for Switch {
         Answer::Install(Arc::new(Megaflow::new(matching, self.decide(key))))
     }
 
-    fn tick(&mut self, now: Moment) -> bool {
+    fn tick(&mut self, now: Moment) {
         self.at(now);
-        self.changed |= self.table.expire(now);
-        std::mem::take(&mut self.changed)
+        self.table.expire(now);
+    }
+
+    fn topics(&self, flow: &Megaflow) -> Topics {
+        let key = flow.matching.key();
+        let (source, destination) = (address(key, key.eth_src), address(key, key.eth_dst));
+        let is_group = key.eth_dst.is_multicast();
+        let floods = is_group || self.table.find(destination).is_none();
+        let is_reserved = is_reserved(key.eth_dst);
+        [
+            Some(topics::link_of(key.port())),
+            learns(key).then(|| topics::place_of(source)),
+            (!is_reserved && !is_group).then(|| topics::place_of(destination)),
+            (!is_reserved && floods).then_some(topics::FLOODS),
+        ]
+    }
+
+    fn changes(&mut self) -> Vec<Changed> {
+        let mut changes = std::mem::take(&mut self.changes);
+        let addresses = self.table.changed.drain(..);
+        changes.extend(addresses.map(|address| Changed::Topic(topics::place_of(address))));
+        changes
     }
 
     /// Removes a megaflow whose source is known elsewhere or was forgotten, so that the next packet
@@ -205,6 +229,8 @@ impl Client for Switch {
     }
 
     fn flush(&mut self) {
-        self.changed |= self.table.forget_ports(self.now, |_| true);
+        self.table.forget_ports(self.now, |_| true);
+        self.table.changed.clear();
+        self.changes.push(Changed::Everything);
     }
 }

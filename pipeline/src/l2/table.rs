@@ -24,7 +24,7 @@ pub(super) enum Sighting {
 /// A new address is always taken in. When the table is full, the port with the most addresses gives
 /// up the one that was not seen for longest, as in OVS: a flood of source addresses on one port
 /// pushes out that port's own addresses, and every port can count on its share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     settings: Settings,
     entries: Aged<PortId>,
@@ -41,6 +41,9 @@ pub(super) struct Table {
     let_go: Option<Moment>,
     /// The counters that only grow, and the capacity.
     learning: Learning,
+    /// Addresses whose port changed since this list was last taken: they are new, moved or
+    /// forgotten.
+    pub(super) changed: Vec<Address>,
 }
 
 impl Table {
@@ -53,6 +56,7 @@ impl Table {
             forgotten: Aged::default(),
             let_go: None,
             learning: Learning { capacity: settings.max_entries as u64, ..Learning::default() },
+            changed: Vec::new(),
         }
     }
 
@@ -75,17 +79,10 @@ impl Table {
     }
 
     /// Notes that an address was behind a port at the moment `seen`, which may be before `now`.
-    /// Returns true if the address was unknown or behind another port.
-    pub(super) fn learn(
-        &mut self,
-        address: Address,
-        port: PortId,
-        seen: Moment,
-        now: Moment,
-    ) -> bool {
+    pub(super) fn learn(&mut self, address: Address, port: PortId, seen: Moment, now: Moment) {
         let known = self.entries.get(address);
         match known {
-            Some((latest, before)) if before == port && latest >= seen => return false,
+            Some((latest, before)) if before == port && latest >= seen => return,
             Some((_, before)) => self.learning.moved += u64::from(before != port),
             None => {
                 if self.entries.len() >= self.settings.max_entries {
@@ -97,7 +94,9 @@ impl Table {
         self.forgotten.take(address);
         self.take(address);
         self.put(address, port, known.map_or(seen, |(latest, _)| latest.max(seen)));
-        known.is_none_or(|(_, before)| before != port)
+        if known.is_none_or(|(_, before)| before != port) {
+            self.changed.push(address);
+        }
     }
 
     /// Makes room for a new address behind the port `newcomer`: the port with the most addresses
@@ -113,37 +112,33 @@ impl Table {
         }
     }
 
-    /// Forgets the addresses that were not seen for the ageing time; true if there were any.
-    pub(super) fn expire(&mut self, now: Moment) -> bool {
+    /// Forgets the addresses that were not seen for the ageing time.
+    pub(super) fn expire(&mut self, now: Moment) {
         let ageing = self.settings.ageing;
         let old = |(seen, address)| (now.since(seen) >= ageing).then_some(address);
         while let Some(address) = self.forgotten.oldest().and_then(old) {
             self.forgotten.take(address);
         }
         self.let_go = self.let_go.filter(|when| now.since(*when) < ageing);
-        let mut expired = 0;
         while let Some(address) = self.entries.oldest().and_then(old) {
             self.forget(address, now);
-            expired += 1;
+            self.learning.expired += 1;
         }
-        self.learning.expired += expired;
-        expired > 0
     }
 
-    /// Forgets the addresses behind the ports for which `gone` is true; returns true if there were
-    /// any.
-    pub(super) fn forget_ports(&mut self, now: Moment, gone: impl Fn(PortId) -> bool) -> bool {
+    /// Forgets the addresses behind the ports for which `gone` is true.
+    pub(super) fn forget_ports(&mut self, now: Moment, gone: impl Fn(PortId) -> bool) {
         let gone: Vec<PortId> = self.by_port.keys().copied().filter(|port| gone(*port)).collect();
         for port in &gone {
             while let Some((_, address)) = self.by_port.get(port).and_then(Aged::oldest) {
                 self.forget(address, now);
             }
         }
-        !gone.is_empty()
     }
 
     fn forget(&mut self, address: Address, now: Moment) {
         self.take(address);
+        self.changed.push(address);
         self.forgotten.put(address, now, ());
         // Bounds the memory that repeated floods and flushes can take.
         if self.forgotten.len() > self.settings.max_entries
