@@ -13,6 +13,7 @@ struct Slot {
 /// The masks in the card's mask slots.
 pub struct MaskSlots {
     slots: Vec<Option<Slot>>,
+    free: Vec<u8>,
     by_mask: HashMap<CardKey, u8>,
 }
 
@@ -20,7 +21,9 @@ impl MaskSlots {
     /// Creates the mask slots, all free.
     #[must_use]
     pub fn new(count: u32) -> MaskSlots {
-        MaskSlots { slots: (0..count).map(|_| None).collect(), by_mask: HashMap::new() }
+        let slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
+        let free = (0..=u8::MAX).take(slots.len()).rev().collect();
+        MaskSlots { slots, free, by_mask: HashMap::new() }
     }
 
     /// Adds an entry under this mask; `None` if all slots are taken by other masks.
@@ -31,9 +34,8 @@ impl MaskSlots {
             }
             return Some(Acquired { id: *id, fresh: false });
         }
-        let free = self.slots.iter().position(Option::is_none)?;
-        let id = u8::try_from(free).ok()?;
-        self.slots[free] = Some(Slot { mask: *mask, users: 1 });
+        let id = self.free.pop()?;
+        self.slots[usize::from(id)] = Some(Slot { mask: *mask, users: 1 });
         self.by_mask.insert(*mask, id);
         Some(Acquired { id, fresh: true })
     }
@@ -56,13 +58,15 @@ impl MaskSlots {
 
     /// Frees the slot, when the card has cleared it.
     pub fn free(&mut self, id: u8) {
-        self.slots[usize::from(id)] = None;
+        if self.slots[usize::from(id)].take().is_some() {
+            self.free.push(id);
+        }
     }
 
     /// Returns the number of slots in use.
     #[must_use]
     pub fn used(&self) -> u32 {
-        crate::int::to_u32(self.slots.iter().flatten().count())
+        self.capacity() - crate::int::to_u32(self.free.len())
     }
 
     /// Returns the number of slots.
@@ -89,5 +93,36 @@ mod tests {
         assert_eq!(slots.acquire(&a), None, "not even by the same mask");
         slots.free(0);
         assert_eq!(slots.acquire(&b), Some(Acquired { id: 0, fresh: true }));
+    }
+
+    /// The slow twin is the masks by their slots, which are searched.
+    #[test]
+    fn slots_are_found_exactly_where_a_search_finds_them() {
+        let (mut slots, mut twin) = (MaskSlots::new(3), [None::<(u8, u32)>; 3]);
+        for step in 0..3000u32 {
+            let dice = step.wrapping_mul(0x9e37_79b9) >> 16;
+            let mask = u8::try_from(dice / 2 % 5).unwrap();
+            let known = twin.iter().position(|slot| slot.is_some_and(|(m, _)| m == mask));
+            if dice % 2 == 0 {
+                let got = slots.acquire(&[mask; 80]);
+                let fresh = known.is_none();
+                assert_eq!(got.is_some(), !fresh || twin.contains(&None), "step {step}");
+                let Some(got) = got else { continue };
+                assert_eq!(got.fresh, fresh, "step {step}");
+                let slot = &mut twin[usize::from(got.id)];
+                assert_eq!(slot.is_none(), fresh, "step {step}");
+                let users = slot.map_or(0, |(of, users)| if of == mask { users } else { 99 });
+                *slot = Some((mask, users + 1));
+            } else if let Some(at) = known {
+                let users = twin[at].unwrap().1 - 1;
+                let id = u8::try_from(at).unwrap();
+                assert_eq!(slots.release(id), users == 0, "step {step}");
+                if users == 0 {
+                    slots.free(id);
+                }
+                twin[at] = (users > 0).then_some((mask, users));
+            }
+            assert_eq!(slots.used() as usize, twin.iter().flatten().count());
+        }
     }
 }
