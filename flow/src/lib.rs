@@ -46,7 +46,7 @@ pub use overlap::OverlapIndex;
 pub use owner::{Generation, Owner};
 pub use placement::{Placement, Transition};
 pub use provider::{
-    Blocking, Completion, Correction, Cursor, Dumped, Op, OpKind, Provider, ProviderError,
+    Blocking, Completion, Correction, Cursor, Dumped, Op, OpKind, PART, Provider, ProviderError,
     ProviderEvent, Submission, TableName, TableUsage, Tag,
 };
 pub use refusal::{Detail, Reason, Reasons, Refusal, Refusals, Subject};

@@ -1,6 +1,7 @@
-//! The command channel: puts command records into the ring, takes completions out, and handles a
-//! completion that does not come.
+//! The command channel: puts command records into the ring, takes completions out in any order,
+//! and notices a completion that does not come.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::error::Error;
 use crate::job_time::JobTime;
 use crate::open_card::OpenCard;
 use crate::ring::command::CardCommand;
-use crate::ring::record::{CardCompletion, CommandStatus, RECORD_BYTES};
+use crate::ring::record::{CardCompletion, RECORD_BYTES};
 use crate::ring::{Consumer, Producer};
 use crate::sys::Interrupt;
 
@@ -18,73 +19,137 @@ const SLICE: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_micros(50);
 
 /// What a card did not do in time.
-const COMPLETE: &str = "complete a command";
+pub(crate) const COMPLETE: &str = "complete a command";
 
-/// One command queue with its completion queue.
-pub(crate) struct Channel {
+/// A command without a completion.
+struct Slot<P> {
+    sequence: u32,
+    purpose: P,
+    /// The time at which the command has to be done.
+    due: Duration,
+}
+
+/// One command queue with its completion queue. Every command has a purpose, which comes back with
+/// its completion.
+pub(crate) struct Channel<P> {
     commands: Producer,
     completions: Consumer,
     interrupt: Option<Interrupt>,
     pub(crate) device: Arc<OpenCard>,
     epoch: u32,
-    /// The numbers of the next command and of the next completion; completions come in order.
+    /// The number of the next command.
     sequence: u32,
-    completed: u32,
-    depth: u32,
-    pub(crate) budget: JobTime,
+    /// The number of the oldest command in flight, or of the next one if there is none.
+    oldest: u32,
+    /// The commands in flight, each in the slot of its number modulo the depth, a power of two.
+    slots: Vec<Option<Slot<P>>>,
+    in_flight: usize,
+    /// Commands that wait for room in the ring.
+    backlog: VecDeque<(CardCommand, P)>,
+    pub(crate) time: JobTime,
     /// The number of completions of an earlier epoch that the card may still write: at most a full
     /// ring.
     stale: u16,
 }
 
-impl Channel {
+impl<P> Channel<P> {
     pub(crate) fn new(
         commands: Producer,
         completions: Consumer,
         interrupt: Option<Interrupt>,
         device: Arc<OpenCard>,
         epoch: u32,
-        depth: u32,
-        budget: JobTime,
-    ) -> Channel {
+        time: JobTime,
+    ) -> Channel<P> {
         let stale = completions.entries();
-        let (sequence, completed) = (0, 0);
         Channel {
+            slots: (0..stale).map(|_| None).collect(),
             commands,
             completions,
             interrupt,
             device,
             epoch,
-            sequence,
-            completed,
-            depth,
-            budget,
+            sequence: 0,
+            oldest: 0,
+            in_flight: 0,
+            backlog: VecDeque::new(),
+            time,
             stale,
         }
     }
 
-    /// Returns the number of commands without a completion.
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.sequence.wrapping_sub(self.completed)
+    fn at(&self, sequence: u32) -> usize {
+        sequence as usize & (self.slots.len() - 1)
     }
 
-    /// Queues a command; returns false if a completion has to be taken first.
-    pub(crate) fn push(&mut self, command: &mut CardCommand) -> Result<bool, Error> {
-        if self.in_flight() >= self.depth {
-            return Ok(false);
+    /// Returns the number of commands without a completion.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Returns the number that a command gets which is sent next.
+    pub(crate) fn end(&self) -> u32 {
+        self.sequence.wrapping_add(crate::int::to_u32(self.backlog.len()))
+    }
+
+    /// Returns true if every command before the one of this number has a completion.
+    pub(crate) fn is_done_before(&self, number: u32) -> bool {
+        // Numbers wrap; far fewer than half of them are in flight.
+        number.wrapping_sub(self.oldest).cast_signed() <= 0
+    }
+
+    /// Returns true if no command waits for room in the ring.
+    pub(crate) fn has_room(&self) -> bool {
+        self.backlog.is_empty()
+    }
+
+    /// Queues a command behind all others.
+    pub(crate) fn send(&mut self, mut command: CardCommand, purpose: P) -> Result<(), Error> {
+        if self.backlog.is_empty()
+            && let Some(slot) = self.push(&mut command)?
+        {
+            self.fill(slot, purpose);
+            return Ok(());
+        }
+        self.backlog.push_back((command, purpose));
+        Ok(())
+    }
+
+    /// Moves waiting commands into the ring as far as there is room, and tells the card of them.
+    pub(crate) fn ring(&mut self) -> Result<(), Error> {
+        while let Some((mut command, purpose)) = self.backlog.pop_front() {
+            match self.push(&mut command)? {
+                Some(slot) => self.fill(slot, purpose),
+                None => {
+                    self.backlog.push_front((command, purpose));
+                    break;
+                }
+            }
+        }
+        self.commands.ring();
+        Ok(())
+    }
+
+    /// Writes a command into the ring; returns its slot, or `None` if there is no room.
+    fn push(&mut self, command: &mut CardCommand) -> Result<Option<usize>, Error> {
+        let slot = self.at(self.sequence);
+        if self.slots[slot].is_some() {
+            return Ok(None);
         }
         command.seal(self.sequence, self.epoch);
-        let is_queued = self.commands.push(&[&command.bytes])?;
-        if is_queued {
-            self.sequence = self.sequence.wrapping_add(1);
-            self.budget.extend();
-        }
-        Ok(is_queued)
+        Ok(self.commands.push(&[&command.bytes])?.then_some(slot))
     }
 
-    /// Returns the next completion, if one has come; it belongs to the oldest command in flight.
-    pub(crate) fn poll(&mut self) -> Result<Option<CardCompletion>, Error> {
-        while self.in_flight() > 0 && self.completions.waiting()? > 0 {
+    fn fill(&mut self, slot: usize, purpose: P) {
+        let due = self.time.command(self.in_flight);
+        self.slots[slot] = Some(Slot { sequence: self.sequence, purpose, due });
+        self.sequence = self.sequence.wrapping_add(1);
+        self.in_flight += 1;
+    }
+
+    /// Returns a completion that has come, with the purpose of its command.
+    pub(crate) fn take(&mut self) -> Result<Option<(P, CardCompletion)>, Error> {
+        while self.completions.waiting()? > 0 {
             let mut record = [0; RECORD_BYTES];
             self.completions.peek(0, 0, &mut record);
             self.completions.advance(1);
@@ -96,65 +161,48 @@ impl Channel {
                 })?;
                 continue;
             }
-            if completion.sequence != self.completed {
-                let why =
-                    format!("completion {} came; expected {}", completion.sequence, self.completed);
+            let sequence = completion.sequence;
+            let at = self.at(sequence);
+            let found = self.slots[at].take_if(|slot| slot.sequence == sequence);
+            let Some(slot) = found else {
+                let why = format!("completion {sequence} came; no such command is in flight");
                 return Err(Error::Unusable(why));
+            };
+            self.in_flight -= 1;
+            while self.oldest != self.sequence && self.slots[self.at(self.oldest)].is_none() {
+                self.oldest = self.oldest.wrapping_add(1);
             }
-            self.completed = self.completed.wrapping_add(1);
-            return Ok(Some(completion));
+            return Ok(Some((slot.purpose, completion)));
         }
         Ok(None)
     }
 
-    /// Tells the card what is queued and waits for the completion of the oldest command in flight.
-    pub(crate) fn wait(&mut self) -> Result<CardCompletion, Error> {
-        let start = self.budget.now();
-        self.commands.ring();
-        loop {
-            // The clock is read before the completions: a thread that was stopped in between still
-            // finds a completion that came in time.
-            let is_late = self.budget.is_over(start);
-            if let Some(completion) = self.poll()? {
-                self.budget.spend(start, COMPLETE)?;
-                return Ok(completion);
-            }
-            if is_late {
-                self.device.check()?;
-                return Err(Error::Timeout(COMPLETE));
-            }
-            match &self.interrupt {
-                Some(interrupt) => {
-                    self.completions.arm();
-                    if self.completions.waiting()? == 0 && !interrupt.wait(SLICE) {
-                        self.device.check()?;
-                    }
-                }
-                None => std::thread::sleep(POLL),
-            }
+    /// Fails if the oldest command in flight should have been done at this time, which was read
+    /// before the completions.
+    pub(crate) fn check(&self, time: Duration) -> Result<(), Error> {
+        match &self.slots[self.at(self.oldest)] {
+            Some(slot) if slot.due <= time => self.late(COMPLETE),
+            _ => Ok(()),
         }
     }
 
-    /// Tells the card what is queued; does not wait.
-    pub(crate) fn ring(&mut self) {
-        self.commands.ring();
+    /// Returns the error of a card that is too slow.
+    pub(crate) fn late(&self, what: &'static str) -> Result<(), Error> {
+        self.device.check()?;
+        Err(Error::Timeout(what))
     }
 
-    /// Executes one command alone and accepts any status; nothing else may be in flight.
-    pub(crate) fn execute(&mut self, mut command: CardCommand) -> Result<CardCompletion, Error> {
-        debug_assert_eq!(self.in_flight(), 0);
-        if self.push(&mut command)? {
-            return self.wait();
+    /// Sleeps until the card may have completed a command, at most for a short while and for
+    /// `most`; returns the time that it meant to sleep.
+    pub(crate) fn nap(&self, most: Duration) -> Result<Duration, Error> {
+        let Some(interrupt) = &self.interrupt else {
+            std::thread::sleep(POLL.min(most));
+            return Ok(POLL.min(most));
+        };
+        self.completions.arm();
+        if self.completions.waiting()? == 0 && !interrupt.wait(SLICE.min(most)) {
+            self.device.check()?;
         }
-        Err(Error::Unusable("the card has completed its commands and keeps their ring full".into()))
-    }
-
-    /// Executes one command alone, and fails if its status is not success.
-    pub(crate) fn call(&mut self, command: CardCommand) -> Result<CardCompletion, Error> {
-        let completion = self.execute(command)?;
-        match completion.status {
-            Ok(CommandStatus::Ok) => Ok(completion),
-            status => Err(Error::Unusable(format!("the card answers {status:?}"))),
-        }
+        Ok(SLICE.min(most))
     }
 }

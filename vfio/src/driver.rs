@@ -250,12 +250,12 @@ impl BringUp {
         let wanted = ring(log2, COMMAND_BYTES, COMPLETION_VECTOR);
         let commands = Producer::new(self.ring(BlockKind::Cmdq)?, &arena, wanted)?;
         let interrupt = self.interrupt(COMPLETION_VECTOR);
-        let (device, depth) = (device.clone(), 1 << log2);
-        let budget = JobTime::new(device.clock.clone(), config.patience);
-        let channel = Channel::new(commands, completions, interrupt, device, epoch, depth, budget);
+        let time = JobTime::new(device.clock.clone(), config.patience);
+        let channel = Channel::new(commands, completions, interrupt, device.clone(), epoch, time);
         let snapshot = SnapshotBuffer {
             block: Snap(self.blocks.need(BlockKind::Snap)?),
             memory: arena.allocate(snapshot_bytes(&self.capabilities))?,
+            reach: 0,
         };
         let readback = arena.allocate(READBACK as usize * COMMAND_BYTES)?;
         Ok(FpgaProvider::new(

@@ -52,6 +52,8 @@ fn a_flow_lives_counts_is_replaced_and_removed_with_final_counters() {
     let flows = rig.card.ledger().flows();
     assert_eq!(flows[&(installed.ufid.0, 1)], five);
     assert_eq!(flows[&(installed.ufid.0, 2)], two);
+    // The mask slot was cleared behind the removal: the dump waits for commands behind that.
+    rig.provider.all_dumped(&mut Vec::new()).unwrap();
     let debug = rig.card.driver.debug().unwrap();
     assert_eq!((debug.em_used, debug.masks_used), (0, 0), "nothing is left in the card");
     assert!(rig.provider.tables().iter().all(|t| t.entries == 0 || t.table == TableName::Counters));

@@ -8,6 +8,7 @@ use flow::packet::Packet;
 use flow::{Clock, Counters};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::held::HeldCompletions;
 use super::ledger::{CardLedger, Drop};
 use super::registers::{CTRL, DBG, HASH, Registers, port_window};
 use super::rings::CardRing;
@@ -63,6 +64,7 @@ pub(super) struct CardCore {
     pub(super) lost_counts: Arc<AtomicU32>,
     /// The entries still to be damaged, by their cookies, for tests of repair.
     pub(super) damages: Arc<Mutex<Vec<(u128, Damage)>>>,
+    pub(super) held: HeldCompletions,
     pub(super) rings: Vec<CardRing>,
     pub(super) tables: Tables,
     pub(super) ports: Vec<WirePort>,
@@ -104,6 +106,7 @@ impl CardCore {
             ledger,
             lost_counts: Arc::default(),
             damages: Arc::default(),
+            held: HeldCompletions::default(),
             ports,
             counts: Counts::default(),
             epoch: 1,
@@ -252,6 +255,7 @@ impl CardCore {
             self.registers.reset_ring(number);
             self.rings[number].refresh(&self.registers);
         }
+        self.held.clear();
         self.tables.clear();
         // The secrets stay in their registers, as `docs/fpga-abi.md` allows; the hash's tables are
         // made anew.

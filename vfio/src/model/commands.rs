@@ -33,6 +33,7 @@ impl CardCore {
     pub(super) fn run_commands(&mut self) -> bool {
         let ready = self.ring(CMDQ_RING) && self.ring(CPLQ_RING);
         if !ready || self.state() == CardState::Halted {
+            self.held.clear();
             return false;
         }
         let waiting = self.rings[CMDQ_RING].waiting(&self.registers);
@@ -40,19 +41,32 @@ impl CardCore {
         if waiting > 0 {
             self.refresh_secrets();
         }
-        let mut done = 0;
-        while done < waiting {
+        let mut is_busy = false;
+        for _ in 0..waiting {
             let free = self.rings[CPLQ_RING].free(&self.registers);
-            if self.believe(CPLQ_RING, free) == 0 {
+            if usize::from(self.believe(CPLQ_RING, free)) <= self.held.len() {
                 break;
             }
+            is_busy = true;
             if let Err(DmaFault) = self.run_command() {
                 self.halt(CMDQ_RING, 1);
                 return true;
             }
-            done += 1;
         }
-        done > 0
+        let was_held = self.held.len() > 0;
+        if let Err(DmaFault) = self.complete(!is_busy) {
+            self.halt(CMDQ_RING, 1);
+        }
+        is_busy || was_held
+    }
+
+    /// Writes completions, all of them if they are due.
+    fn complete(&mut self, all_are_due: bool) -> Result<(), DmaFault> {
+        while let Some(record) = self.held.pop(all_are_due) {
+            self.rings[CPLQ_RING].write(&*self.memory, 0, &record)?;
+            self.rings[CPLQ_RING].advance();
+        }
+        Ok(())
     }
 
     /// Returns the room that the doorbell shows; an impossible doorbell is captured and counts as
@@ -88,10 +102,13 @@ impl CardCore {
         completion::BYTES.put(&mut out, outcome.bytes);
         completion::CNT.put(&mut out, u64::from(outcome.counter));
         completion::TS.put(&mut out, u64::from(self.now()));
-        self.rings[CPLQ_RING].write(&*self.memory, 0, &out)?;
-        self.rings[CPLQ_RING].advance();
         self.rings[CMDQ_RING].advance();
-        Ok(())
+        let is_fence = record.bytes[command::OP.offset] == CardOpcode::Fence as u8;
+        if is_fence {
+            self.complete(true)?;
+        }
+        self.held.push(out);
+        self.complete(is_fence)
     }
 
     fn execute(&mut self, record: &CardCommand) -> Result<Outcome, CommandStatus> {

@@ -4,6 +4,7 @@
 
 mod card;
 mod commands;
+mod held;
 pub mod ledger;
 mod pipeline;
 mod registers;
@@ -12,7 +13,7 @@ mod tables;
 mod vectors;
 pub mod wire;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -35,6 +36,7 @@ pub struct ModelCard {
     ledger: CardLedger,
     lost_counts: Arc<AtomicU32>,
     damages: Arc<Mutex<Vec<(u128, Damage)>>>,
+    dice: Arc<AtomicU64>,
     thread: Option<JoinHandle<Vec<Box<dyn Wire>>>>,
 }
 
@@ -60,12 +62,20 @@ impl ModelCard {
         let (cards, interrupts) = (registers.clone(), vectors.clone());
         let card = card::CardCore::new(&capabilities, cards, memory, interrupts, wires, clock);
         let (ledger, lost_counts) = (card.ledger.clone(), card.lost_counts.clone());
-        let damages = card.damages.clone();
+        let (damages, dice) = (card.damages.clone(), card.held.dice.clone());
         let thread = std::thread::Builder::new()
             .name("fpga-model".into())
             .spawn(move || card.run())
             .map_err(|e| Error::host("starting the card's thread", e))?;
-        Ok(ModelCard { registers, vectors, ledger, lost_counts, damages, thread: Some(thread) })
+        Ok(ModelCard {
+            registers,
+            vectors,
+            ledger,
+            lost_counts,
+            damages,
+            dice,
+            thread: Some(thread),
+        })
     }
 
     /// Returns BAR0: a vfio-user server forwards register accesses to it, and a driver in the same
@@ -92,6 +102,12 @@ impl ModelCard {
     pub fn reset(&self) {
         self.registers.pending.store(crate::register::CtrlCommand::Reset as u32, Ordering::SeqCst);
         self.registers.wake();
+    }
+
+    /// Makes the card complete its commands in a random order from now on, as a card may; a seed
+    /// of 0 means the order of the ring.
+    pub fn shuffle_completions(&self, seed: u64) {
+        self.dice.store(seed, Ordering::SeqCst);
     }
 
     /// Makes the card lose the given number of counter updates: a fault that an audit must find.

@@ -2,98 +2,81 @@
 
 use std::sync::Arc;
 
-use flow::{
-    Counters, Generation, Megaflow, Op, ProviderError, Subject, Submission, TableName, Ufid,
-};
+use flow::{Counters, Generation, Megaflow, Op, ProviderError, Subject, TableName, Ufid};
 
-use super::pending::{Next, Purpose, Results};
+use super::jobs::JobId;
+use super::pending::{Next, Purpose};
 use super::{Entry, FpgaProvider, Place, full};
 use crate::admission::CardEntry;
+use crate::error::Error;
 use crate::ring::command::{CardCommand, CardOpcode, CardTable};
 use crate::table::{Acquired, CuckooPlan, EntryHandle};
 
 /// The reason why an op did not start.
 enum Stop {
     /// The op fails for good.
-    Error(ProviderError),
-    /// A command in flight is in the way: the op is tried again when all commands have completed.
+    Op(ProviderError),
+    /// A command in flight is in the way.
     Again,
+    /// The card can't be used any more.
+    Card(Error),
 }
 
 impl From<ProviderError> for Stop {
     fn from(error: ProviderError) -> Stop {
-        Stop::Error(error)
+        Stop::Op(error)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Card(error)
     }
 }
 
 impl FpgaProvider {
-    pub(super) fn apply_batch(&mut self, ops: &[Submission]) {
-        let mut results: Results = vec![None; ops.len()];
-        // `gone` keeps an error of this and of what follows.
-        let _ = self.begin();
-        // Clears mask slots that lost their last entry since the last batch.
-        let _ = self.clear_masks(&mut results);
-        for (index, op) in ops.iter().enumerate() {
-            if let Err(error) = self.start(index, &op.op, &mut results) {
-                results[index] = Some(Err(error));
-            }
-        }
-        // `gone` keeps an error, and every op without a result then fails with it.
-        let _ = self.drain(&mut results);
-        let _ = self.clear_masks(&mut results);
-        let gone = || Err(ProviderError::Gone(self.gone.clone().unwrap_or_default()));
-        let ends = ops.iter().zip(results);
-        let ends = ends.map(|(op, result)| op.completed(result.unwrap_or_else(gone)));
-        self.done.extend(ends);
-    }
-
-    /// Queues the commands of an op.
-    fn start(&mut self, index: usize, op: &Op, results: &mut Results) -> Result<(), ProviderError> {
-        self.alive()?;
-        let handle = self.by_ufid.get(&op.ufid()).copied();
-        if handle.and_then(|handle| self.entry(handle)).is_some_and(|entry| entry.busy) {
-            self.drain(results)?;
-        }
-        match self.try_start(index, op, results) {
-            Ok(()) => Ok(()),
-            Err(Stop::Error(error @ ProviderError::Full(_))) => {
-                // The commands in flight may free room; a counter becomes free only after a
-                // snapshot.
-                self.drain(results)?;
-                self.clear_masks(results)?;
-                let counters = error.refusal().subject == Subject::Table(TableName::Counters);
-                if counters && self.counters.in_quarantine() > 0 {
-                    self.take_snapshot()?;
+    /// Begins the ops whose turn it is, as long as the command ring has room.
+    pub(super) fn begin_jobs(&mut self) -> Result<(), Error> {
+        while self.channel.has_room() {
+            let channel = &self.channel;
+            let next = self.jobs.next(|number| channel.is_done_before(number));
+            let Some((job, op)) = next else { break };
+            let error = match self.try_start(job, &op) {
+                Ok(()) => continue,
+                Err(Stop::Card(error)) => return Err(error),
+                Err(Stop::Again) => ProviderError::Busy("moves of other entries".into()),
+                Err(Stop::Op(error)) => {
+                    if !self.may_free(&error)? {
+                        self.jobs.end(job, Err(error));
+                        continue;
+                    }
+                    error
                 }
-                self.retry(index, op, results, error)
-            }
-            Err(Stop::Error(error)) => Err(error),
-            Err(Stop::Again) => {
-                self.drain(results)?;
-                let busy = ProviderError::Busy("moves of other entries".into());
-                self.retry(index, op, results, busy)
+            };
+            let due = self.channel.time.job(self.channel.in_flight());
+            if !self.jobs.block(job, self.channel.end(), due) {
+                self.jobs.end(job, Err(error));
             }
         }
+        Ok(())
     }
 
-    fn retry(
-        &mut self,
-        index: usize,
-        op: &Op,
-        results: &mut Results,
-        otherwise: ProviderError,
-    ) -> Result<(), ProviderError> {
-        self.try_start(index, op, results).map_err(|stop| match stop {
-            Stop::Error(error) => error,
-            Stop::Again => otherwise,
-        })
+    /// Returns true if the commands in flight may free the room that an op did not find. A counter
+    /// becomes free only after a snapshot, which is asked for here.
+    fn may_free(&mut self, error: &ProviderError) -> Result<bool, Error> {
+        let ProviderError::Full(refusal) = error else { return Ok(false) };
+        let counters = refusal.subject == Subject::Table(TableName::Counters);
+        if counters && self.counters.in_quarantine() > 0 && self.snapshots == 0 {
+            self.ask_for_snapshot()?;
+        }
+        Ok(self.channel.in_flight() > 0)
     }
 
-    fn try_start(&mut self, index: usize, op: &Op, results: &mut Results) -> Result<(), Stop> {
+    fn try_start(&mut self, job: JobId, op: &Op) -> Result<(), Stop> {
         match op {
-            Op::Install { flow, generation } => self.install(index, flow, *generation, results),
-            Op::Replace { flow, generation } => self.replace(index, flow, *generation, results),
-            Op::Remove { ufid } => self.remove(index, *ufid, results),
+            Op::Install { flow, generation } => self.install(job, flow, *generation),
+            Op::Replace { flow, generation } => self.replace(job, flow, *generation),
+            Op::Remove { ufid } => self.remove(job, *ufid),
         }
     }
 
@@ -103,10 +86,9 @@ impl FpgaProvider {
 
     fn install(
         &mut self,
-        op: usize,
+        job: JobId,
         flow: &Arc<Megaflow>,
         generation: Generation,
-        results: &mut Results,
     ) -> Result<(), Stop> {
         if self.by_ufid.contains_key(&flow.ufid) {
             return Err(ProviderError::Exists.into());
@@ -121,7 +103,7 @@ impl FpgaProvider {
             }
         };
         let placed = match self.counters.acquire(handle) {
-            Some(counter) => match self.find_place(&card, handle) {
+            Some(counter) => match self.find_place(job, &card, handle) {
                 Ok(place) => Ok((counter, place)),
                 Err(stop) => {
                     self.counters.give_back(counter);
@@ -139,6 +121,7 @@ impl FpgaProvider {
             }
         };
         let place = found.place();
+        self.serial += 1;
         self.entries[handle as usize] = Some(Entry {
             flow: flow.clone(),
             generation,
@@ -150,15 +133,25 @@ impl FpgaProvider {
             last: Counters::default(),
             total: Counters::default(),
             busy: true,
+            serial: self.serial,
+            dumped: 0,
         });
         self.by_ufid.insert(flow.ufid, handle);
-        self.queue_install(op, handle, &card, action, &found, results)?;
-        Ok(())
+        Ok(self.send_install(job, handle, &card, action, &found)?)
     }
 
     /// Finds a slot under a mask slot, or else a masked row.
-    fn find_place(&mut self, card: &CardEntry, handle: EntryHandle) -> Result<Found, Stop> {
+    fn find_place(
+        &mut self,
+        job: JobId,
+        card: &CardEntry,
+        handle: EntryHandle,
+    ) -> Result<Found, Stop> {
         let Some(mask) = self.masks.acquire(&card.mask) else {
+            // Rows are few, and slower in some cards: a mask slot is worth waiting for.
+            if self.masks.will_have_room() && self.jobs.is_first_attempt(job) {
+                return Err(Stop::Again);
+            }
             let row = self.rows.acquire(handle).ok_or_else(|| full(TableName::Masks))?;
             return Ok(Found::Row(row));
         };
@@ -171,6 +164,7 @@ impl FpgaProvider {
         if let Some(plan) = plan.filter(|_| !again) {
             self.cuckoo.commit(&plan, handle, buckets);
             for step in &plan.moves {
+                self.reading.moved(step);
                 if let Some(entry) = self.entry_mut(step.owner)
                     && let Place::Exact { slot, .. } = &mut entry.place
                 {
@@ -189,56 +183,57 @@ impl FpgaProvider {
         self.rows.acquire(handle).map(Found::Row).ok_or_else(|| full(TableName::ExactMatch).into())
     }
 
-    fn queue_install(
+    fn send_install(
         &mut self,
-        op: usize,
+        job: JobId,
         handle: EntryHandle,
         card: &CardEntry,
         action: Acquired<u32>,
         found: &Found,
-        results: &mut Results,
-    ) -> Result<(), ProviderError> {
-        let mut commands: Vec<(CardCommand, Purpose)> = Vec::with_capacity(4);
-        if action.fresh {
-            commands.push((write_action(action.id, &card.actions), Purpose::Part));
-        }
+    ) -> Result<(), Error> {
+        self.send_actions(action, card)?;
         if let Found::Exact { mask, plan } = found {
             if mask.fresh {
-                let write =
-                    CardCommand::new(CardOpcode::MaskWrite).mask_id(mask.id).mask(&card.mask);
-                commands.push((write, Purpose::Part));
+                let write = CardCommand::new(CardOpcode::MaskWrite);
+                self.channel.send(write.mask_id(mask.id).mask(&card.mask), Purpose::Part)?;
             }
             for step in &plan.moves {
                 let Some(moved) = self.entry(step.owner) else { continue };
-                let pending = Purpose::Move(moved.flow.ufid);
-                let step = CardCommand::new(CardOpcode::EntryMove)
-                    .slot(CardTable::Exact, step.to)
-                    .slot2(step.from);
-                commands.push((step, pending));
+                let purpose = Purpose::Move { handle: step.owner, serial: moved.serial };
+                let command = CardCommand::new(CardOpcode::EntryMove);
+                let command = command.slot(CardTable::Exact, step.to).slot2(step.from);
+                self.channel.send(command, purpose)?;
             }
         }
         let Some(entry) = self.entry(handle) else { return Ok(()) };
         let (table, slot) = entry.place.table();
-        let mut write = CardCommand::new(CardOpcode::EntryWrite)
+        let write = CardCommand::new(CardOpcode::EntryWrite)
             .slot(table, slot)
             .cookie(entry.flow.ufid.0, entry.generation.0)
             .action(entry.action)
             .counter(entry.counter)
             .key(&card.key);
-        write = match entry.place {
+        let write = match entry.place {
             Place::Exact { mask_id, .. } => write.mask_id(mask_id),
             Place::Row(_) => write.mask(&card.mask),
         };
-        commands.push((write, Purpose::Write { op, handle }));
-        self.queue(commands, results)
+        self.channel.send(write, Purpose::Write { job, handle })
+    }
+
+    /// Writes an action list that the card does not have yet.
+    fn send_actions(&mut self, action: Acquired<u32>, card: &CardEntry) -> Result<(), Error> {
+        if !action.fresh {
+            return Ok(());
+        }
+        let write = CardCommand::new(CardOpcode::ActWrite);
+        self.channel.send(write.action(action.id).payload(&card.actions), Purpose::Part)
     }
 
     fn replace(
         &mut self,
-        op: usize,
+        job: JobId,
         flow: &Arc<Megaflow>,
         generation: Generation,
-        results: &mut Results,
     ) -> Result<(), Stop> {
         let handle = *self.by_ufid.get(&flow.ufid).ok_or(ProviderError::NotFound)?;
         let card = self.encode(flow)?;
@@ -256,23 +251,19 @@ impl FpgaProvider {
             self.actions.release(action.id);
             return Err(full(TableName::Counters).into());
         };
-        let mut commands = Vec::with_capacity(2);
-        if action.fresh {
-            commands.push((write_action(action.id, &card.actions), Purpose::Part));
-        }
+        self.send_actions(action, &card)?;
         let command = CardCommand::new(CardOpcode::EntryReplace)
             .slot(table, slot)
             .cookie(flow.ufid.0, generation.0)
             .action(action.id)
             .counter(counter);
         let next = Next { flow: flow.clone(), generation, action: action.id, counter };
-        commands.push((command, Purpose::Replace { op, handle, next }));
+        self.channel.send(command, Purpose::Replace { job, handle, next })?;
         self.set_busy(handle, true);
-        self.queue(commands, results)?;
         Ok(())
     }
 
-    fn remove(&mut self, op: usize, ufid: Ufid, results: &mut Results) -> Result<(), Stop> {
+    fn remove(&mut self, job: JobId, ufid: Ufid) -> Result<(), Stop> {
         let handle = *self.by_ufid.get(&ufid).ok_or(ProviderError::NotFound)?;
         let Some(entry) = self.entry(handle) else {
             return Err(ProviderError::NotFound.into());
@@ -281,8 +272,8 @@ impl FpgaProvider {
         let command = CardCommand::new(CardOpcode::EntryClear)
             .slot(table, slot)
             .cookie(ufid.0, entry.generation.0);
+        self.channel.send(command, Purpose::Clear { job, handle })?;
         self.set_busy(handle, true);
-        self.queue(vec![(command, Purpose::Clear { op, handle })], results)?;
         Ok(())
     }
 
@@ -292,41 +283,13 @@ impl FpgaProvider {
         }
     }
 
-    /// Puts all commands into the ring, and waits for room where needed.
-    fn queue(
-        &mut self,
-        commands: Vec<(CardCommand, Purpose)>,
-        results: &mut Results,
-    ) -> Result<(), ProviderError> {
-        for (mut command, pending) in commands {
-            while !self.channel.push(&mut command).map_err(|error| self.fail(&error))? {
-                self.complete_one(results)?;
-            }
-            self.pending.push_back(pending);
-        }
-        Ok(())
-    }
-
-    /// Waits until no command is in flight.
-    pub(super) fn drain(&mut self, results: &mut Results) -> Result<(), ProviderError> {
-        self.channel.ring();
-        while !self.pending.is_empty() {
-            self.complete_one(results)?;
-        }
-        Ok(())
-    }
-
     /// Clears mask slots without entries on the card.
-    fn clear_masks(&mut self, results: &mut Results) -> Result<(), ProviderError> {
-        self.alive()?;
-        if self.idle_masks.is_empty() {
-            return Ok(());
+    pub(super) fn clear_masks(&mut self) -> Result<(), Error> {
+        while let Some(id) = self.idle_masks.pop() {
+            let command = CardCommand::new(CardOpcode::MaskClear).mask_id(id);
+            self.channel.send(command, Purpose::MaskClear(id))?;
         }
-        let commands = std::mem::take(&mut self.idle_masks).into_iter();
-        let command = |id| CardCommand::new(CardOpcode::MaskClear).mask_id(id);
-        let commands = commands.map(|id| (command(id), Purpose::MaskClear(id))).collect();
-        self.queue(commands, results)?;
-        self.drain(results)
+        Ok(())
     }
 }
 
@@ -343,8 +306,4 @@ impl Found {
             Found::Row(row) => Place::Row(*row),
         }
     }
-}
-
-fn write_action(id: u32, list: &[u8]) -> CardCommand {
-    CardCommand::new(CardOpcode::ActWrite).action(id).payload(list)
 }

@@ -2,44 +2,57 @@
 
 use flow::{Counters, ProviderError, Stats};
 
-use super::pending::{Next, Purpose, Results};
+use super::pending::{Next, Purpose};
 use super::{Entry, FpgaProvider, Place, error_of};
+use crate::error::Error;
 use crate::ring::record::{CardCompletion, CommandStatus};
 use crate::table::EntryHandle;
 
 impl FpgaProvider {
-    /// Waits for one completion and handles it.
-    pub(super) fn complete_one(&mut self, results: &mut Results) -> Result<(), ProviderError> {
-        self.alive()?;
-        let completion = self.channel.wait().map_err(|error| self.fail(&error))?;
-        let Some(pending) = self.pending.pop_front() else { return Ok(()) };
-        match pending {
+    /// Handles the completions that have come.
+    pub(super) fn harvest(&mut self) -> Result<(), Error> {
+        while let Some((purpose, completion)) = self.channel.take()? {
+            self.complete(purpose, completion)?;
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, purpose: Purpose, completion: CardCompletion) -> Result<(), Error> {
+        match purpose {
             // The card has lost the entry, so the slot is empty in both tables. If another command
             // on the megaflow is in flight, that command finds the entry missing.
-            Purpose::Move(ufid) if completion.status == Ok(CommandStatus::NoEntry) => {
-                let handle = self.by_ufid.get(&ufid).copied();
-                let idle = |handle: &EntryHandle| self.entry(*handle).is_some_and(|e| !e.busy);
-                if let Some(handle) = handle.filter(idle) {
+            Purpose::Move { handle, serial } if completion.status == Ok(CommandStatus::NoEntry) => {
+                let is_it = |entry: &&Entry| entry.serial == serial && !entry.busy;
+                if self.entry(handle).filter(is_it).is_some() {
                     self.follow_loss(handle);
                 }
             }
             // The tables here and in the card would differ from now on, so the card is given up.
-            Purpose::Part | Purpose::Move(_) => {
+            Purpose::Part | Purpose::Move { .. } => {
                 if completion.status != Ok(CommandStatus::Ok) {
                     let why = format!("the card answers {:?} to a part", completion.status);
-                    return Err(self.fail(&crate::Error::Unusable(why)));
+                    return Err(Error::Unusable(why));
                 }
             }
-            Purpose::Write { op, handle } => results[op] = Some(self.written(handle, completion)),
-            Purpose::Replace { op, handle, next } => {
-                results[op] = Some(self.replaced(handle, next, completion));
+            Purpose::Write { job, handle } => {
+                let result = self.written(handle, completion);
+                self.jobs.end(job, result);
             }
-            Purpose::Clear { op, handle } => results[op] = Some(self.cleared(handle, completion)),
+            Purpose::Replace { job, handle, next } => {
+                let result = self.replaced(handle, next, completion);
+                self.jobs.end(job, result);
+            }
+            Purpose::Clear { job, handle } => {
+                let result = self.cleared(handle, completion);
+                self.jobs.end(job, result);
+            }
             Purpose::MaskClear(id) => {
                 if matches!(completion.status, Ok(CommandStatus::Ok | CommandStatus::NoEntry)) {
                     self.masks.free(id);
                 }
             }
+            Purpose::Snapshot(ticket) => self.snapshot_taken(ticket, completion)?,
+            Purpose::Call => self.called = Some(completion),
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! The card's flow table as a [`Provider`]: batches pipelined over the command ring, final
+//! The card's flow table as a [`Provider`]: operations pipelined over the command ring, final
 //! counters out of completions, statistics by DMA snapshot, dumps read back from the card.
 
 mod apply;
 mod complete;
+mod jobs;
 mod pending;
 mod read;
 
@@ -17,22 +18,27 @@ use flow::{
 };
 
 use crate::admission::CardAdmission;
-use crate::channel::Channel;
+use crate::channel::{COMPLETE, Channel};
 use crate::error::Error;
 use crate::key::CardKey;
 use crate::register::words::port;
 use crate::register::{CardCapabilities, PortWindow, RECEIVE_DROPS, Snap, TRANSMIT_DROPS};
 use crate::ring::Consumer;
-use crate::ring::command::{CardTable, CounterId};
-use crate::ring::record::CommandStatus;
+use crate::ring::command::{CardCommand, CardTable, CounterId};
+use crate::ring::record::{CardCompletion, CommandStatus};
 use crate::sys::Region;
 use crate::table::{ActionSlots, CounterSlots, Cuckoo, EntryHandle, MaskSlots, RowSlots};
 use crate::toeplitz::{Secret, Toeplitz};
 
+use jobs::Jobs;
 use pending::Purpose;
+use read::Reading;
 
 /// The largest number of operations in flight.
 const WINDOW: usize = 256;
+/// The number of commands that an operation usually takes at most: for its actions, its mask, a
+/// move, and its entry.
+const USUAL_COMMANDS: usize = 4;
 /// Records that one ENTRY_READ may return.
 pub(crate) const READBACK: u32 = 64;
 
@@ -40,6 +46,8 @@ pub(crate) const READBACK: u32 = 64;
 pub(crate) struct SnapshotBuffer {
     pub(crate) block: Snap,
     pub(crate) memory: Region,
+    /// The number of counters that the block is set to, from the first one on.
+    pub(crate) reach: u32,
 }
 
 /// Where an entry lives in the card.
@@ -72,15 +80,17 @@ struct Entry {
     total: Counters,
     /// A command on it is in flight.
     busy: bool,
+    /// Tells this entry from all others that had or will have its handle.
+    serial: u64,
+    /// The number of the last dump that showed it.
+    dumped: u64,
 }
 
 /// The card's flow table. Owned by one thread.
 pub struct FpgaProvider {
-    channel: Channel,
+    channel: Channel<Purpose>,
     events: Consumer,
     snapshot: SnapshotBuffer,
-    /// Counters that the SNAP block is set to.
-    snapshot_reach: u32,
     readback: Region,
     card: CardCapabilities,
     admission: Arc<CardAdmission>,
@@ -94,11 +104,18 @@ pub struct FpgaProvider {
     entries: Vec<Option<Entry>>,
     free: Vec<EntryHandle>,
     by_ufid: HashMap<Ufid, EntryHandle>,
-    pending: VecDeque<Purpose>,
+    jobs: Jobs,
     /// Mask slots that the card is to clear.
     idle_masks: Vec<u8>,
-    /// Completions that were not polled yet.
-    done: Vec<Completion>,
+    /// The number of entries so far.
+    serial: u64,
+    /// The number of snapshots in flight, at most 1.
+    snapshots: usize,
+    /// The completion of the command that is waited for.
+    called: Option<CardCompletion>,
+    /// The time at which the job that waits for the card has to be done.
+    limit: Duration,
+    reading: Reading,
     gone: Option<String>,
     told: bool,
 }
@@ -106,7 +123,7 @@ pub struct FpgaProvider {
 impl FpgaProvider {
     #[allow(clippy::too_many_arguments, reason = "the driver's bring-up is the only caller")]
     pub(crate) fn new(
-        channel: Channel,
+        channel: Channel<Purpose>,
         events: Consumer,
         snapshot: SnapshotBuffer,
         readback: Region,
@@ -119,7 +136,6 @@ impl FpgaProvider {
             channel,
             events,
             snapshot,
-            snapshot_reach: 0,
             readback,
             admission,
             toeplitz: Toeplitz::new(secrets),
@@ -133,9 +149,13 @@ impl FpgaProvider {
             entries: Vec::new(),
             free: Vec::new(),
             by_ufid: HashMap::new(),
-            pending: VecDeque::new(),
+            jobs: Jobs::default(),
             idle_masks: Vec::new(),
-            done: Vec::new(),
+            serial: 0,
+            snapshots: 0,
+            called: None,
+            limit: Duration::ZERO,
+            reading: Reading::default(),
             gone: None,
             told: false,
         }
@@ -160,14 +180,63 @@ impl FpgaProvider {
     /// The card does not answer as a card does: it is not used any more.
     fn fail(&mut self, error: &Error) -> ProviderError {
         self.channel.device.distrust(error);
-        let why = self.gone.get_or_insert_with(|| error.to_string());
-        ProviderError::Gone(why.clone())
+        let why = self.gone.get_or_insert_with(|| error.to_string()).clone();
+        let gone = ProviderError::Gone(why);
+        self.jobs.end_all(&gone);
+        gone
     }
 
-    /// Begins a job, which has a limited time from now on.
+    /// Begins a job that waits for the card, which has a limited time from now on.
     fn begin(&mut self) -> Result<(), ProviderError> {
-        self.channel.budget.begin();
-        self.alive()
+        self.alive()?;
+        self.channel.time.look();
+        self.limit = self.channel.time.job(0);
+        Ok(())
+    }
+
+    /// Works on what is in flight, without waiting.
+    fn work(&mut self) {
+        if self.gone.is_none()
+            && let Err(error) = self.advance()
+        {
+            self.fail(&error);
+        }
+    }
+
+    fn advance(&mut self) -> Result<(), Error> {
+        let time = self.channel.time.look();
+        self.harvest()?;
+        self.channel.ring()?;
+        self.clear_masks()?;
+        self.begin_jobs()?;
+        self.channel.ring()?;
+        self.channel.check(time)?;
+        if self.jobs.is_late(time) { self.channel.late(COMPLETE) } else { Ok(()) }
+    }
+
+    /// Waits until something is so, and handles the completions that come meanwhile.
+    fn wait_until(&mut self, is_so: impl Fn(&Self) -> bool) -> Result<(), Error> {
+        loop {
+            let time = self.channel.time.look();
+            self.harvest()?;
+            if is_so(self) {
+                return Ok(());
+            }
+            self.channel.ring()?;
+            self.channel.check(time)?;
+            if self.limit <= time {
+                return self.channel.late(COMPLETE);
+            }
+            self.channel.nap(Duration::MAX)?;
+        }
+    }
+
+    /// Executes a command and waits for its completion, of any status.
+    fn execute(&mut self, command: CardCommand) -> Result<CardCompletion, Error> {
+        self.limit = self.channel.time.extended(self.limit);
+        self.channel.send(command, Purpose::Call)?;
+        self.wait_until(|provider| provider.called.is_some())?;
+        self.called.take().ok_or(Error::Timeout(COMPLETE))
     }
 
     fn alive(&self) -> Result<(), ProviderError> {
@@ -209,9 +278,10 @@ impl FpgaProvider {
         };
         let mut all = Vec::with_capacity(self.windows.len());
         for window in &self.windows {
-            let start = self.channel.budget.now();
             all.push(one(window)?);
-            self.channel.budget.spend(start, "tell its ports' counters")?;
+            if self.limit <= self.channel.time.look() {
+                self.channel.late("tell its ports' counters")?;
+            }
         }
         Ok(all)
     }
@@ -252,39 +322,49 @@ impl Provider for FpgaProvider {
     }
 
     fn submit(&mut self, waiting: &mut VecDeque<Submission>) {
-        let room = WINDOW.saturating_sub(self.done.len());
-        let taken: Vec<Submission> = waiting.drain(..room.min(waiting.len())).collect();
-        self.apply_batch(&taken);
+        self.channel.time.look();
+        let room = WINDOW.saturating_sub(self.jobs.len()).min(waiting.len());
+        for submission in waiting.drain(..room) {
+            let due = self.channel.time.job((self.jobs.open() + 1) * USUAL_COMMANDS);
+            self.jobs.take(submission, due);
+        }
+        self.work();
+        if let Err(gone) = self.alive() {
+            self.jobs.end_all(&gone);
+        }
     }
 
-    fn poll(&mut self, _wait: Duration, done: &mut Vec<Completion>) {
-        done.append(&mut self.done);
+    fn poll(&mut self, wait: Duration, done: &mut Vec<Completion>) {
+        self.work();
+        let (start, mut left) = (self.channel.time.now(), wait);
+        while !self.jobs.has_done() && self.jobs.open() > 0 && !left.is_zero() {
+            match self.channel.nap(left) {
+                // The clock of a test may stand still.
+                Ok(slept) => left -= slept,
+                Err(error) => drop(self.fail(&error)),
+            }
+            self.work();
+            left = left.min(wait.saturating_sub(self.channel.time.now().since(start)));
+        }
+        self.jobs.deliver(done);
     }
 
     fn stats(
         &mut self,
-        _from: Cursor,
+        from: Cursor,
         out: &mut Vec<(Ufid, Stats)>,
     ) -> Result<Option<Cursor>, ProviderError> {
         self.begin()?;
-        let seen = self.take_snapshot()?;
-        let entries = seen.into_iter().filter_map(|handle| self.entry(handle));
-        out.extend(entries.map(|entry| {
-            let stats = Stats { counters: entry.total, used: None, tcp_flags: 0 };
-            (entry.flow.ufid, stats)
-        }));
-        // After the reading, which so has all that a lost entry had counted. Where the card fails
-        // only now, what was read counts all the same, and the next call tells of the failure.
-        self.follow_losses();
-        Ok(None)
+        self.stats_part(from, out).map_err(|error| self.fail(&error))
     }
 
     fn dump(
         &mut self,
-        _from: Cursor,
+        from: Cursor,
         out: &mut Vec<Dumped>,
     ) -> Result<Option<Cursor>, ProviderError> {
-        self.dump_card(out).map(|()| None)
+        self.begin()?;
+        self.dump_part(from, out).map_err(|error| self.fail(&error))
     }
 
     /// Opening a card resets it, so all that a dump can find is what this process installed.

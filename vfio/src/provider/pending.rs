@@ -2,38 +2,44 @@
 
 use std::sync::Arc;
 
-use flow::{Generation, Megaflow, ProviderError, Stats, Ufid};
+use flow::{Generation, Megaflow};
 
+use super::jobs::JobId;
 use crate::ring::command::CounterId;
 use crate::table::EntryHandle;
 
-/// The results of the ops of a batch, as far as known.
-pub(super) type Results = Vec<Option<Result<Stats, ProviderError>>>;
-
-/// The purpose of a command in flight; there is one for each command, in order.
-pub(super) enum Purpose {
+/// The purpose of a command in flight.
+pub(crate) enum Purpose {
     /// The write of a mask or an action list that the entry of an op will name.
     Part,
-    /// The move of the entry of this megaflow.
-    Move(Ufid),
+    /// The move of an entry. The handle may have another owner by the time of the completion; no
+    /// two entries have the same serial number.
+    Move {
+        handle: EntryHandle,
+        serial: u64,
+    },
     Write {
-        op: usize,
+        job: JobId,
         handle: EntryHandle,
     },
     Replace {
-        op: usize,
+        job: JobId,
         handle: EntryHandle,
         next: Next,
     },
     Clear {
-        op: usize,
+        job: JobId,
         handle: EntryHandle,
     },
     MaskClear(u8),
+    /// A snapshot, with its ticket.
+    Snapshot(u64),
+    /// A command whose completion is waited for.
+    Call,
 }
 
 /// The new values of an entry after a replace.
-pub(super) struct Next {
+pub(crate) struct Next {
     pub(super) flow: Arc<Megaflow>,
     pub(super) generation: Generation,
     pub(super) action: u32,

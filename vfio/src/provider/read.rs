@@ -1,161 +1,310 @@
 //! Reading the card: counter snapshots, and entries as they stand in its tables.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
-use flow::{Counters, Dumped, Generation, ProviderError, Stats, Ufid};
+use flow::{Counters, Cursor, Dumped, Generation, PART, Stats, Ufid};
 
+use super::pending::Purpose;
 use super::{Entry, FpgaProvider, READBACK};
 use crate::admission::CardEntry;
 use crate::error::Error;
-use crate::int::{to_u32, to_usize};
+use crate::int::{low32, to_u32, to_usize};
 use crate::key::CardKey;
 use crate::ring::command::{COMMAND_BYTES, CardCommand, CardOpcode, CardTable, CounterId, command};
-use crate::ring::record::{RECORD_BYTES, SnapshotHeader, WORD_BYTES, snapshot_counter};
-use crate::table::EntryHandle;
+use crate::ring::record::{
+    CardCompletion, CommandStatus, RECORD_BYTES, SnapshotHeader, WORD_BYTES, snapshot_counter,
+};
+use crate::table::{EntryHandle, Move};
 
 /// Smallest range of a snapshot, so that the SNAP block is rarely set anew.
 const SNAPSHOT_STEP: u32 = 256;
+/// What a cursor of the statistics counts, in its high half: the driver's entries, and then the
+/// slots of the card where something seems to be lost.
+const ENTRIES: u64 = 1;
+const SLOTS: u64 = 2;
+
+/// What readings keep from one part to the next.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// Statistics: the tables' fill was not what was believed.
+    is_odd: bool,
+    /// Statistics: entries found lost, and entries of nobody.
+    losses: usize,
+    /// Statistics: the operations that had been taken when the fill was read; `None` if some had
+    /// not ended.
+    taken: Option<u64>,
+    /// The number of the dump under way.
+    dump: u64,
+    /// Dump: the next slot, counted over both tables.
+    next: u32,
+    /// Dump: entries that moved out of a slot that was still to be read into one that had been.
+    missed: BTreeSet<EntryHandle>,
+}
+
+impl Reading {
+    /// Follows the move of an entry in the exact-match table.
+    pub(super) fn moved(&mut self, step: &Move) {
+        if step.to < self.next && self.next <= step.from {
+            self.missed.insert(step.owner);
+        }
+    }
+}
 
 impl FpgaProvider {
-    /// Takes a snapshot and adds what entries have counted since the last one; returns those
-    /// that were in it. Nothing may be in flight.
-    pub(super) fn take_snapshot(&mut self) -> Result<Vec<EntryHandle>, ProviderError> {
-        self.alive()?;
-        match self.snapshot_words() {
-            Ok(seen) => Ok(seen),
-            Err(error) => Err(self.fail(&error)),
-        }
-    }
-
-    fn snapshot_words(&mut self) -> Result<Vec<EntryHandle>, Error> {
+    /// Asks for a snapshot. None may be in flight, because the SNAP block belongs to it.
+    pub(super) fn ask_for_snapshot(&mut self) -> Result<(), Error> {
         let reach = self.counters.reach().next_multiple_of(SNAPSHOT_STEP).min(self.card.counters);
         let reach = reach.max(1);
-        if reach != self.snapshot_reach {
+        if reach != self.snapshot.reach {
             self.snapshot.block.set(self.snapshot.memory.iova(), 0, reach);
-            self.snapshot_reach = reach;
+            self.snapshot.reach = reach;
         }
         let ticket = self.counters.request();
-        let completion = self.channel.call(CardCommand::new(CardOpcode::SnapNow))?;
+        self.snapshots += 1;
+        self.channel.send(CardCommand::new(CardOpcode::SnapNow), Purpose::Snapshot(ticket))
+    }
+
+    /// Handles the end of a snapshot: counters leave quarantine.
+    pub(super) fn snapshot_taken(
+        &mut self,
+        ticket: u64,
+        completion: CardCompletion,
+    ) -> Result<(), Error> {
+        succeeded(completion)?;
         let mut header = [0; RECORD_BYTES];
         self.snapshot.memory.read(0, &mut header);
-        let header = SnapshotHeader::of(&header)
+        let reach = self.snapshot.reach;
+        SnapshotHeader::of(&header)
             .filter(|h| h.sequence == completion.counter && (h.first, h.count) == (0, reach))
             .ok_or_else(|| Error::Unusable("a torn snapshot".into()))?;
-        let mut words = vec![0; header.count as usize * WORD_BYTES];
-        self.snapshot.memory.read(RECORD_BYTES, &mut words);
-        let mut seen = Vec::with_capacity(self.by_ufid.len());
-        for word in words.chunks_exact(WORD_BYTES) {
-            let (id, now) = snapshot_counter(word);
-            // A counter of no megaflow, or a late word of a generation that is over, has no owner.
-            let Some(handle) = self.counters.owner(id) else { continue };
-            let Some(entry) = self.entry(handle).filter(|entry| entry.counter == id) else {
-                continue;
-            };
-            let growth = self.growth(entry.last, now);
-            if let Some(entry) = self.entry_mut(handle) {
-                entry.total += growth;
-                entry.last = now;
-            }
-            seen.push(handle);
-        }
+        self.snapshots -= 1;
         self.counters.snapshot_done(ticket);
-        Ok(seen)
-    }
-
-    /// All entries, read slot by slot from the card.
-    pub(super) fn dump_card(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
-        self.begin()?;
-        match self.read_tables() {
-            Ok(found) => {
-                out.extend(found);
-                Ok(())
-            }
-            Err(error) => Err(self.fail(&error)),
-        }
-    }
-
-    fn read_tables(&mut self) -> Result<Vec<Dumped>, Error> {
-        let mut reader = Reader::default();
-        let mut found = Vec::new();
-        self.each_entry(|provider, table, record| {
-            found.push(provider.dumped(table, record, &mut reader)?);
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// Reads both tables of the card, slot by slot.
-    fn each_entry(
-        &mut self,
-        mut take: impl FnMut(&mut Self, CardTable, &CardCommand) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        for (table, slots) in
-            [(CardTable::Exact, self.cuckoo.capacity()), (CardTable::Rows, self.rows.capacity())]
-        {
-            let mut first = 0;
-            while first < slots {
-                let count = READBACK.min(slots - first);
-                let read = CardCommand::new(CardOpcode::EntryRead).slot(table, first).slot2(count);
-                let mut next = first;
-                for record in self.read_back(read, count)? {
-                    let slot = record.get32(command::SLOT);
-                    if !(next..first + count).contains(&slot) {
-                        let why = format!("entry {slot} read back; expected {next} or later");
-                        return Err(Error::Unusable(why));
-                    }
-                    next = slot + 1;
-                    take(self, table, &record)?;
-                }
-                first += count;
-            }
-        }
         Ok(())
     }
 
-    /// Forgets entries that the card has lost, so that the next snapshot leaves them out, and
-    /// clears those that nobody knows. Nothing may be in flight. The tables are read only where
-    /// their sizes are not what is believed.
-    pub(super) fn follow_losses(&mut self) {
-        match self.lost_entries() {
-            Ok(lost) => lost.into_iter().for_each(|handle| self.follow_loss(handle)),
-            Err(error) => {
-                self.fail(&error);
+    pub(super) fn stats_part(
+        &mut self,
+        from: Cursor,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Result<Option<Cursor>, Error> {
+        let index = low32(from.0);
+        match from.0 >> 32 {
+            SLOTS => {
+                // What was read counts all the same if the card fails only now; the next call
+                // tells of the failure.
+                Ok(self.follow_losses(index).unwrap_or_else(|error| {
+                    self.fail(&error);
+                    None
+                }))
+            }
+            phase => {
+                // While a snapshot is in flight its words are not whole.
+                self.wait_until(|provider| provider.snapshots == 0)?;
+                if phase != ENTRIES {
+                    self.ask_for_snapshot()?;
+                    let in_flight = self.jobs.open();
+                    self.wait_until(|provider| provider.snapshots == 0)?;
+                    self.compare_fill(in_flight)?;
+                }
+                Ok(self.stats_of_entries(index, out))
             }
         }
     }
 
-    fn lost_entries(&mut self) -> Result<Vec<EntryHandle>, Error> {
-        let (used, believed) =
-            (self.channel.device.entries_used()?, (self.cuckoo.used(), self.rows.used()));
-        if used == believed {
-            return Ok(Vec::new());
+    /// Adds what some entries have counted, as the last snapshot shows it.
+    fn stats_of_entries(&mut self, first: u32, out: &mut Vec<(Ufid, Stats)>) -> Option<Cursor> {
+        let last = to_u32(self.entries.len()).min(first.saturating_add(to_u32(PART)));
+        for handle in first..last {
+            let Some(entry) = self.entry(handle) else { continue };
+            let (id, seen) = (entry.counter, entry.last);
+            if id.index < self.snapshot.reach {
+                let mut word = [0; WORD_BYTES];
+                let at = RECORD_BYTES + id.index as usize * WORD_BYTES;
+                self.snapshot.memory.read(at, &mut word);
+                let (of, now) = snapshot_counter(&word);
+                // Otherwise the snapshot is older than the entry.
+                if of == id {
+                    let growth = self.growth(seen, now);
+                    if let Some(entry) = self.entry_mut(handle) {
+                        entry.total += growth;
+                        entry.last = now;
+                    }
+                }
+            }
+            let Some(entry) = self.entry(handle) else { continue };
+            if !self.jobs.concern(entry.flow.ufid) {
+                out.push((entry.flow.ufid, Stats { counters: entry.total, ..Stats::default() }));
+            }
         }
-        let (mut there, mut strays) = (HashSet::new(), Vec::new());
-        self.each_entry(|provider, table, record| {
+        match (last < to_u32(self.entries.len()), self.reading.is_odd) {
+            (true, _) => Some(Cursor(ENTRIES << 32 | u64::from(last))),
+            (false, true) => Some(Cursor(SLOTS << 32)),
+            (false, false) => None,
+        }
+    }
+
+    /// Compares the tables' fill with what is believed, after a snapshot: the card counts all that
+    /// completed before the snapshot was asked for. Each operation that was in flight then may be
+    /// counted or not.
+    fn compare_fill(&mut self, in_flight: usize) -> Result<(), Error> {
+        let used = self.channel.device.entries_used()?;
+        let slack = to_u32(in_flight);
+        let is_near = |used: u32, believed: u32| used.abs_diff(believed) <= slack;
+        self.reading.is_odd =
+            !(is_near(used.0, self.cuckoo.used()) && is_near(used.1, self.rows.used()));
+        self.reading.losses = 0;
+        self.reading.taken = (in_flight == 0).then(|| self.jobs.taken());
+        Ok(())
+    }
+
+    /// Compares some slots of the card with what is believed: forgets entries that the card has
+    /// lost, so that they are in no later reading, and clears those that nobody knows.
+    fn follow_losses(&mut self, first: u32) -> Result<Option<Cursor>, Error> {
+        let (ranges, next) = self.part_of_slots(first);
+        for (table, slots) in ranges {
+            self.compare_slots(table, slots)?;
+        }
+        if next.is_none()
+            && self.reading.losses == 0
+            && self.reading.taken == Some(self.jobs.taken())
+        {
+            let used = self.channel.device.entries_used()?;
+            let believed = (self.cuckoo.used(), self.rows.used());
+            let why = format!("the tables' fill is {used:?}; they hold {believed:?} entries");
+            return Err(Error::Unusable(why));
+        }
+        Ok(next.map(|next| Cursor(SLOTS << 32 | u64::from(next))))
+    }
+
+    /// Returns the slots of a part, READBACK or fewer at a time, and where the next part begins.
+    /// Slots are counted over both tables.
+    fn part_of_slots(&self, first: u32) -> (Vec<(CardTable, Range<u32>)>, Option<u32>) {
+        let (exact, rows) = (self.cuckoo.capacity(), self.rows.capacity());
+        let end = (exact + rows).min(first.saturating_add(to_u32(PART)));
+        let mut ranges = Vec::new();
+        let mut at = first;
+        while at < end {
+            let border = if at < exact { exact.min(end) } else { end };
+            let to = border.min(at + READBACK);
+            ranges.push(match at < exact {
+                true => (CardTable::Exact, at..to),
+                false => (CardTable::Rows, at - exact..to - exact),
+            });
+            at = to;
+        }
+        (ranges, (end < exact + rows).then_some(end))
+    }
+
+    /// Commands take effect in the order of the ring: what is believed when the command is given
+    /// is what the card has to show.
+    fn compare_slots(&mut self, table: CardTable, slots: Range<u32>) -> Result<(), Error> {
+        let owner = |provider: &FpgaProvider, slot| match table {
+            CardTable::Exact => provider.cuckoo.owner(slot),
+            CardTable::Rows => provider.rows.owner(slot),
+        };
+        let owners: Vec<_> = slots.clone().map(|slot| owner(self, slot)).collect();
+        let mut owners: Vec<Option<(EntryHandle, u64, Ufid)>> = owners
+            .into_iter()
+            .map(|handle| {
+                let handle = handle?;
+                self.entry(handle).map(|entry| (handle, entry.serial, entry.flow.ufid))
+            })
+            .collect();
+        let mut strays = Vec::new();
+        for record in self.read_slots(table, slots.clone())? {
             let (ufid, slot) = (Ufid(record.get_cookie()), record.get32(command::SLOT));
-            let handle = provider.by_ufid.get(&ufid).copied();
-            let entry = handle.and_then(|handle| provider.entry(handle));
-            if entry.is_some_and(|entry| entry.place.table() == (table, slot)) {
-                there.insert(ufid);
+            let owner = &mut owners[(slot - slots.start) as usize];
+            if owner.is_some_and(|(_, _, of)| of == ufid) {
+                *owner = None;
             } else {
                 let generation = record.get32(command::GENERATION);
                 let clear = CardCommand::new(CardOpcode::EntryClear).slot(table, slot);
                 strays.push(clear.cookie(ufid.0, generation));
             }
-            Ok(())
-        })?;
+        }
+        for (handle, serial, ufid) in owners.into_iter().flatten() {
+            let is_same = self.entry(handle).is_some_and(|entry| entry.serial == serial);
+            // An operation in flight finds out by itself.
+            if is_same && !self.jobs.concern(ufid) {
+                self.follow_loss(handle);
+                self.reading.losses += 1;
+            }
+        }
         // These entries belong to no megaflow and stand where others may be placed.
-        let has_no_strays = strays.is_empty();
+        self.reading.losses += strays.len();
         for clear in strays {
-            self.channel.execute(clear)?;
+            self.execute(clear)?;
         }
-        let lost = self.by_ufid.iter().filter(|(ufid, _)| !there.contains(ufid));
-        let lost: Vec<EntryHandle> = lost.map(|(_, handle)| *handle).collect();
-        if lost.is_empty() && has_no_strays {
-            let why = format!("the tables' fill is {used:?}; they hold {believed:?} entries");
-            return Err(Error::Unusable(why));
+        Ok(())
+    }
+
+    /// Entries read slot by slot from the card.
+    pub(super) fn dump_part(
+        &mut self,
+        from: Cursor,
+        out: &mut Vec<Dumped>,
+    ) -> Result<Option<Cursor>, Error> {
+        let slots = self.cuckoo.capacity() + self.rows.capacity();
+        if from == Cursor::default() {
+            self.reading.dump += 1;
+            self.reading.missed.clear();
         }
-        Ok(lost)
+        let first = low32(from.0);
+        let ranges = if first < slots {
+            let (ranges, next) = self.part_of_slots(first);
+            self.reading.next = next.unwrap_or(slots);
+            ranges
+        } else {
+            self.missed_slots()
+        };
+        let mut reader = Reader::default();
+        for (table, slots) in ranges {
+            for record in self.read_slots(table, slots)? {
+                out.extend(self.dumped(table, &record, &mut reader)?);
+            }
+        }
+        let next = self.reading.next;
+        let is_over = next >= slots && self.reading.missed.is_empty();
+        if is_over {
+            self.reading.next = 0;
+        }
+        Ok((!is_over).then(|| Cursor(u64::from(next))))
+    }
+
+    /// The present slots of some entries that the dump has missed.
+    fn missed_slots(&mut self) -> Vec<(CardTable, Range<u32>)> {
+        let mut ranges = Vec::new();
+        while ranges.len() < PART / READBACK as usize
+            && let Some(handle) = self.reading.missed.pop_first()
+        {
+            if let Some(entry) = self.entry(handle) {
+                let (table, slot) = entry.place.table();
+                ranges.push((table, slot..slot + 1));
+            }
+        }
+        ranges
+    }
+
+    /// Reads at most READBACK slots from the card.
+    fn read_slots(
+        &mut self,
+        table: CardTable,
+        slots: Range<u32>,
+    ) -> Result<Vec<CardCommand>, Error> {
+        let count = slots.end - slots.start;
+        let read = CardCommand::new(CardOpcode::EntryRead).slot(table, slots.start).slot2(count);
+        let records = self.read_back(read, count)?;
+        let mut next = slots.start;
+        for record in &records {
+            let slot = record.get32(command::SLOT);
+            if !(next..slots.end).contains(&slot) {
+                let why = format!("entry {slot} read back; expected {next} or later");
+                return Err(Error::Unusable(why));
+            }
+            next = slot + 1;
+        }
+        Ok(records)
     }
 
     /// Executes a command that writes at most `most` records back.
@@ -164,7 +313,7 @@ impl FpgaProvider {
         for index in 0..to_usize(u64::from(most)) {
             self.readback.write(index * COMMAND_BYTES, &[0; COMMAND_BYTES]);
         }
-        let completion = self.channel.call(read.address(self.readback.iova()))?;
+        let completion = succeeded(self.execute(read.address(self.readback.iova()))?)?;
         let count = completion.counters.packets;
         if count > u64::from(most) {
             let why = format!("{count} records read back; expected at most {most}");
@@ -183,12 +332,23 @@ impl FpgaProvider {
         Ok(records)
     }
 
+    /// Decodes an entry; `None` if the dump leaves it out, because an operation on it is in flight
+    /// or because it has moved and was shown before.
     fn dumped(
         &mut self,
         table: CardTable,
         record: &CardCommand,
         reader: &mut Reader,
-    ) -> Result<Dumped, Error> {
+    ) -> Result<Option<Dumped>, Error> {
+        let ufid = Ufid(record.get_cookie());
+        let dump = self.reading.dump;
+        let handle = self.by_ufid.get(&ufid).copied();
+        let was_shown = |entry: &mut Entry| std::mem::replace(&mut entry.dumped, dump) == dump;
+        if self.jobs.concern(ufid)
+            || handle.and_then(|handle| self.entry_mut(handle)).is_some_and(was_shown)
+        {
+            return Ok(None);
+        }
         let mask_id = record.bytes[command::MASK_ID.offset];
         let mask = match table {
             CardTable::Rows => Some(record.get_mask()),
@@ -219,7 +379,6 @@ impl FpgaProvider {
             mask,
             actions,
         });
-        let ufid = Ufid(record.get_cookie());
         let generation = Generation(record.get32(command::GENERATION));
         let counter = CounterId::of(record.get32(command::CNT));
         let now = Counters {
@@ -236,7 +395,7 @@ impl FpgaProvider {
             _ => self.admission.decode(&card).map(std::sync::Arc::new),
         });
         let stats = Stats { counters, ..Stats::default() };
-        Ok(Dumped { ufid, generation, flow, stats, active: true })
+        Ok(Some(Dumped { ufid, generation, flow, stats, active: true }))
     }
 
     fn is(&self, entry: &Entry, card: &CardEntry) -> bool {
@@ -256,4 +415,12 @@ impl FpgaProvider {
 struct Reader {
     masks: HashMap<u8, Option<CardKey>>,
     actions: HashMap<u32, Option<Vec<u8>>>,
+}
+
+/// Fails unless the command was successful.
+fn succeeded(completion: CardCompletion) -> Result<CardCompletion, Error> {
+    match completion.status {
+        Ok(CommandStatus::Ok) => Ok(completion),
+        status => Err(Error::Unusable(format!("the card answers {status:?}"))),
+    }
 }

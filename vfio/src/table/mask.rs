@@ -14,6 +14,8 @@ struct Slot {
 pub struct MaskSlots {
     slots: Vec<Option<Slot>>,
     free: Vec<u8>,
+    /// The number of slots without entries that the card has to clear before they are free.
+    unclean: u32,
     by_mask: HashMap<CardKey, u8>,
 }
 
@@ -23,7 +25,7 @@ impl MaskSlots {
     pub fn new(count: u32) -> MaskSlots {
         let slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
         let free = (0..=u8::MAX).take(slots.len()).rev().collect();
-        MaskSlots { slots, free, by_mask: HashMap::new() }
+        MaskSlots { slots, free, unclean: 0, by_mask: HashMap::new() }
     }
 
     /// Adds an entry under this mask; `None` if all slots are taken by other masks.
@@ -49,6 +51,7 @@ impl MaskSlots {
                 slot.users -= 1;
                 if slot.users == 0 {
                     self.by_mask.remove(&slot.mask);
+                    self.unclean += 1;
                 }
                 slot.users == 0
             }
@@ -60,7 +63,14 @@ impl MaskSlots {
     pub fn free(&mut self, id: u8) {
         if self.slots[usize::from(id)].take().is_some() {
             self.free.push(id);
+            self.unclean -= 1;
         }
+    }
+
+    /// Returns true if a slot will be free once the card has cleared it.
+    #[must_use]
+    pub fn will_have_room(&self) -> bool {
+        self.unclean > 0
     }
 
     /// Returns the number of slots in use.

@@ -22,6 +22,12 @@ impl RowSlots {
         Some(row)
     }
 
+    /// Returns the entry in a row.
+    #[must_use]
+    pub fn owner(&self, row: u32) -> Option<EntryHandle> {
+        self.rows.get(row as usize).copied().flatten()
+    }
+
     /// Frees the row.
     pub fn clear(&mut self, row: u32) {
         if self.rows[row as usize].take().is_some() {
