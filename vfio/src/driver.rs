@@ -1,7 +1,7 @@
 //! The driver: identifies the card, brings it up and hands out its parts.
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flow::{Clock, PortId};
@@ -9,13 +9,13 @@ use flow::{Clock, PortId};
 use crate::admission::CardAdmission;
 use crate::channel::Channel;
 use crate::error::Error;
-use crate::exception::RingPort;
+use crate::exception::{NextRings, PortRings, RingPort};
 use crate::job_time::JobTime;
 use crate::open_card::OpenCard;
-use crate::provider::{FpgaProvider, READBACK, SnapshotBuffer};
+use crate::provider::{CardParts, FpgaProvider, READBACK, SnapshotBuffer};
 use crate::register::{
-    BlockKind, Blocks, CardCapabilities, Ctrl, DebugCounters, ErrBlock, HashBlock, PortWindow,
-    PortsBlock, RingRegisters, Snap, check_identity,
+    BlockKind, Blocks, CardCapabilities, Ctrl, DebugCounters, ErrBlock, HashBlock, PortsBlock,
+    RingRegisters, Snap, check_identity,
 };
 use crate::ring::command::COMMAND_BYTES;
 use crate::ring::packet::DESCRIPTOR_BYTES;
@@ -41,7 +41,29 @@ pub struct Access {
     /// The MSI-X vectors in order; if the card has more, the driver polls for the rest.
     pub interrupts: Vec<Interrupt>,
     /// The card's PCI function; it lives as long as the driver.
-    pub function: Box<dyn PciFunction>,
+    pub function: Arc<dyn PciFunction>,
+}
+
+impl Access {
+    /// Returns the way to a real card by its PCI address.
+    fn by_address(address: &str) -> Result<Access, Error> {
+        let card = VfioCard::open(address)?;
+        let (bar, dma, interrupts) = (card.bar(), card.dma(), card.interrupts()?);
+        Ok(Access { bar, dma, interrupts, function: Arc::new(card) })
+    }
+
+    fn again(&self) -> Result<Access, Error> {
+        Ok(Access {
+            bar: self.bar.clone(),
+            dma: self.dma.clone(),
+            interrupts: self
+                .interrupts
+                .iter()
+                .map(Interrupt::try_clone)
+                .collect::<Result<_, _>>()?,
+            function: self.function.clone(),
+        })
+    }
 }
 
 /// The settings of a driver.
@@ -90,15 +112,40 @@ impl DriverConfig {
 
 /// An open card.
 pub struct Driver {
-    device: Arc<OpenCard>,
+    device: Current,
     capabilities: CardCapabilities,
     admission: Arc<CardAdmission>,
     provider: Option<FpgaProvider>,
     ports: Vec<(PortId, Option<RingPort>)>,
 }
 
+/// The present life of a card, which its provider's thread replaces.
+type Current = Arc<Mutex<Arc<OpenCard>>>;
+
+fn current(device: &Current) -> Arc<OpenCard> {
+    device.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// How a card is reached each time that it is opened.
+enum Way {
+    /// By the same registers and memory.
+    Same(Access),
+    /// By a function that is opened anew, because it may have been bound to another driver.
+    Address(String),
+}
+
+impl Way {
+    fn access(&self) -> Result<Access, Error> {
+        match self {
+            Way::Same(access) => access.again(),
+            Way::Address(address) => Access::by_address(address),
+        }
+    }
+}
+
 /// The parts of a card while it is being brought up.
-struct BringUp {
+struct BringUp<'a> {
+    config: &'a DriverConfig,
     blocks: Blocks,
     capabilities: CardCapabilities,
     arena: Arc<Arena>,
@@ -106,55 +153,53 @@ struct BringUp {
     interrupts: Vec<Option<Interrupt>>,
 }
 
+/// A card that was brought up.
+struct Opened {
+    device: Arc<OpenCard>,
+    capabilities: CardCapabilities,
+    parts: CardParts,
+    ports: Vec<PortRings>,
+}
+
 impl Driver {
     /// Opens a card: walks its blocks, checks that this driver fits, resets the card, sets its
     /// rings up and starts it. The reset empties the card's tables.
     pub fn open(access: Access, config: &DriverConfig) -> Result<Driver, Error> {
-        let blocks = Blocks::walk(&access.bar)?;
-        check_identity(&blocks.need(BlockKind::Fwid)?)?;
-        let capabilities = CardCapabilities::read(&blocks.need(BlockKind::Cap)?)?;
-        let named = config.ports.len();
-        if named > capabilities.ports as usize {
-            let has = capabilities.ports;
-            return Err(Error::Unusable(format!("{named} ports are named; the card has {has}")));
-        }
-        let ctrl = Ctrl(blocks.need(BlockKind::Ctrl)?);
-        ctrl.check_scratch()?;
-        let epoch = ctrl.reset(&config.clock)?;
-        let command_log2 = config.command_log2.clamp(1, capabilities.max_inflight.ilog2());
-        let arena = access.dma.arena(arena_bytes(config, command_log2, &capabilities))?;
-        let err = ErrBlock(blocks.need(BlockKind::Err)?);
-        let debug = blocks.need(BlockKind::Dbg)?;
-        let clock = config.clock.clone();
-        let device = OpenCard::new(ctrl, err, debug, clock, arena.clone(), access.function);
-        let device = Arc::new(device);
-        let interrupts = access.interrupts.into_iter().map(Some).collect();
-        let mut up = BringUp { blocks, capabilities, arena, epoch, interrupts };
-        let secrets = match config.secrets {
-            Some(secrets) => secrets,
-            None => random_secrets()?,
-        };
-        HashBlock(up.blocks.need(BlockKind::Hash)?).set(&secrets);
-        let admission = Arc::new(CardAdmission::new(&up.capabilities, &config.ports));
-        let ports = up.ports(config, &device)?;
-        let windows = ports.iter().map(|(id, port)| (*id, port.window())).collect();
-        let provider = up.provider(config, command_log2, &device, &admission, &secrets, windows)?;
-        device.ctrl.run(&device.clock)?;
-        let ports = ports.into_iter().map(|(id, port)| (id, Some(port))).collect();
-        let capabilities = up.capabilities;
-        Ok(Driver { device, capabilities, admission, provider: Some(provider), ports })
+        Driver::open_by(Way::Same(access), config)
     }
 
     /// Opens a real card by its PCI address (bound to `vfio-pci`), such as `0000:03:00.0`.
     pub fn open_vfio(address: &str, config: &DriverConfig) -> Result<Driver, Error> {
-        let card = VfioCard::open(address)?;
-        let access = Access {
-            bar: card.bar(),
-            dma: card.dma(),
-            interrupts: card.interrupts()?,
-            function: Box::new(card),
+        Driver::open_by(Way::Address(address.to_owned()), config)
+    }
+
+    fn open_by(way: Way, config: &DriverConfig) -> Result<Driver, Error> {
+        let opened = open(&way, config, None)?;
+        let capabilities = opened.capabilities;
+        let admission = Arc::new(CardAdmission::new(&capabilities, &config.ports));
+        let longest = capabilities.max_frame as usize;
+        let mut next = Vec::new();
+        let rings = (0u16..).zip(&config.ports).zip(opened.ports);
+        let ports = rings.map(|((number, id), rings)| {
+            let slot = NextRings::default();
+            next.push(slot.clone());
+            (*id, Some(RingPort::new(number, rings, slot, longest)))
+        });
+        let ports = ports.collect();
+        let device: Current = Arc::new(Mutex::new(opened.device));
+        let (life, card, config) = (device.clone(), capabilities.clone(), config.clone());
+        let reopen = move || {
+            let old = current(&life);
+            let opened = open(&way, &config, Some((&old, &card)))?;
+            *life.lock().unwrap_or_else(PoisonError::into_inner) = opened.device;
+            for (slot, rings) in next.iter().zip(opened.ports) {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(rings);
+            }
+            Ok(opened.parts)
         };
-        Driver::open(access, config)
+        let (reopen, admitted) = (Box::new(reopen), admission.clone());
+        let provider = FpgaProvider::new(opened.parts, &capabilities, admitted, reopen);
+        Ok(Driver { device, capabilities, admission, provider: Some(provider), ports })
     }
 
     /// Returns the card's capabilities.
@@ -182,26 +227,73 @@ impl Driver {
 
     /// Fails if the card is gone, has halted or has broken the rules.
     pub fn check(&self) -> Result<(), Error> {
-        self.device.check()
+        current(&self.device).check()
     }
 
     /// Reads the card's debug counters; this is slow and meant for people and tests.
     pub fn debug(&self) -> Result<DebugCounters, Error> {
-        DebugCounters::read(&self.device.debug)
+        DebugCounters::read(&current(&self.device).debug)
     }
 
     /// Stops lookups: every packet goes to the host from now on, as a miss. The tables stay.
     pub fn quiesce(&self) -> Result<(), Error> {
-        self.device.ctrl.quiesce(&self.device.clock)
+        let device = current(&self.device);
+        device.ctrl.quiesce(&device.clock)
     }
 
     /// Starts lookups again.
     pub fn resume(&self) -> Result<(), Error> {
-        self.device.ctrl.run(&self.device.clock)
+        let device = current(&self.device);
+        device.ctrl.run(&device.clock)
     }
 }
 
-impl BringUp {
+/// Opens a card. If it was open before, its users stop first, and the same card has to be found.
+fn open(
+    way: &Way,
+    config: &DriverConfig,
+    before: Option<(&OpenCard, &CardCapabilities)>,
+) -> Result<Opened, Error> {
+    if let Some((old, _)) = before {
+        old.retire();
+        if matches!(way, Way::Address(_)) {
+            old.let_go();
+        }
+    }
+    let access = way.access()?;
+    let blocks = Blocks::walk(&access.bar)?;
+    check_identity(&blocks.need(BlockKind::Fwid)?)?;
+    let capabilities = CardCapabilities::read(&blocks.need(BlockKind::Cap)?)?;
+    let named = config.ports.len();
+    if named > capabilities.ports as usize {
+        let has = capabilities.ports;
+        return Err(Error::Unusable(format!("{named} ports are named; the card has {has}")));
+    }
+    if before.is_some_and(|(_, known)| *known != capabilities) {
+        return Err(Error::Unusable("another card is in its place".into()));
+    }
+    let ctrl = Ctrl(blocks.need(BlockKind::Ctrl)?);
+    ctrl.check_scratch()?;
+    let epoch = ctrl.reset(&config.clock)?;
+    if let Some((old, _)) = before {
+        old.bury();
+    }
+    let command_log2 = config.command_log2.clamp(1, capabilities.max_inflight.ilog2());
+    let arena = access.dma.arena(arena_bytes(config, command_log2, &capabilities))?;
+    let err = ErrBlock(blocks.need(BlockKind::Err)?);
+    let debug = blocks.need(BlockKind::Dbg)?;
+    let clock = config.clock.clone();
+    let device = OpenCard::new(ctrl, err, debug, clock, epoch, arena.clone(), access.function);
+    let device = Arc::new(device);
+    let interrupts = access.interrupts.into_iter().map(Some).collect();
+    let mut up = BringUp { config, blocks, capabilities, arena, epoch, interrupts };
+    let ports = up.ports(&device)?;
+    let parts = up.parts(command_log2, &device, &ports)?;
+    device.ctrl.run(&device.clock)?;
+    Ok(Opened { device, capabilities: up.capabilities, parts, ports })
+}
+
+impl BringUp<'_> {
     fn ring(&self, kind: BlockKind) -> Result<RingRegisters, Error> {
         Ok(RingRegisters(self.blocks.need(kind)?.at(0x10)))
     }
@@ -210,37 +302,33 @@ impl BringUp {
         self.interrupts.get_mut(vector as usize).and_then(Option::take)
     }
 
-    fn ports(
-        &mut self,
-        config: &DriverConfig,
-        device: &Arc<OpenCard>,
-    ) -> Result<Vec<(PortId, RingPort)>, Error> {
+    fn ports(&mut self, device: &Arc<OpenCard>) -> Result<Vec<PortRings>, Error> {
         let windows = PortsBlock::read(self.blocks.need(BlockKind::Ports)?)?;
-        let longest = self.capabilities.max_frame as usize;
+        let (log2, stride) = (self.config.packet_log2, self.config.packet_stride);
         let mut ports = Vec::new();
-        for (number, id) in (0u16..).zip(&config.ports) {
+        for number in (0u16..).take(self.config.ports.len()) {
             let window = windows.port(number);
             let vector = PORT_VECTOR + u32::from(number);
-            let (log2, stride) = (config.packet_log2, config.packet_stride);
             let ring = RingConfig { log2, stride, vector, epoch: self.epoch };
             let rx = Consumer::new(window.rx(), &self.arena, ring)?;
             let tx = Producer::new(window.tx(), &self.arena, ring)?;
             let interrupt = self.interrupt(vector);
-            let port = RingPort::new(number, rx, tx, interrupt, window, device.clone(), longest);
-            ports.push((*id, port));
+            ports.push(PortRings { rx, tx, interrupt, window, device: device.clone() });
         }
         Ok(ports)
     }
 
-    fn provider(
+    fn parts(
         &mut self,
-        config: &DriverConfig,
         log2: u32,
         device: &Arc<OpenCard>,
-        admission: &Arc<CardAdmission>,
-        secrets: &[Secret; 2],
-        windows: Vec<(PortId, PortWindow)>,
-    ) -> Result<FpgaProvider, Error> {
+        ports: &[PortRings],
+    ) -> Result<CardParts, Error> {
+        let secrets = match self.config.secrets {
+            Some(secrets) => secrets,
+            None => random_secrets()?,
+        };
+        HashBlock(self.blocks.need(BlockKind::Hash)?).set(&secrets);
         let (arena, epoch) = (self.arena.clone(), self.epoch);
         let ring = |log2, stride, vector| RingConfig { log2, stride, vector, epoch };
         let completed = ring(log2, RECORD_BYTES, COMPLETION_VECTOR);
@@ -250,7 +338,7 @@ impl BringUp {
         let wanted = ring(log2, COMMAND_BYTES, COMPLETION_VECTOR);
         let commands = Producer::new(self.ring(BlockKind::Cmdq)?, &arena, wanted)?;
         let interrupt = self.interrupt(COMPLETION_VECTOR);
-        let time = JobTime::new(device.clock.clone(), config.patience);
+        let time = JobTime::new(device.clock.clone(), self.config.patience);
         let channel = Channel::new(commands, completions, interrupt, device.clone(), epoch, time);
         let snapshot = SnapshotBuffer {
             block: Snap(self.blocks.need(BlockKind::Snap)?),
@@ -258,16 +346,9 @@ impl BringUp {
             reach: 0,
         };
         let readback = arena.allocate(READBACK as usize * COMMAND_BYTES)?;
-        Ok(FpgaProvider::new(
-            channel,
-            events,
-            snapshot,
-            readback,
-            &self.capabilities,
-            admission.clone(),
-            secrets,
-            windows,
-        ))
+        let windows = self.config.ports.iter().zip(ports);
+        let windows = windows.map(|(id, port)| (*id, port.window.clone())).collect();
+        Ok(CardParts { channel, events, snapshot, readback, secrets, windows })
     }
 }
 

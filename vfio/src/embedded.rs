@@ -37,7 +37,7 @@ impl Embedded {
             interrupts.push(interrupt);
         }
         let bar: Arc<dyn Bar> = card.registers();
-        let access = Access { bar, dma, interrupts, function: Box::new(()) };
+        let access = Access { bar, dma, interrupts, function: Arc::new(()) };
         let driver = Driver::open(access, config)?;
         Ok(Embedded { driver, card })
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flow::exception::{CardPort, MissDescriptor, MissReason};
@@ -17,14 +17,24 @@ use crate::sys::Interrupt;
 /// The interval at which an idle port checks whether the card is still there.
 const CHECK: Duration = Duration::from_millis(100);
 
-/// The rings of one wire port.
+/// The rings of a port in one life of the card.
+pub(crate) struct PortRings {
+    pub(crate) rx: Consumer,
+    pub(crate) tx: Producer,
+    pub(crate) interrupt: Option<Interrupt>,
+    pub(crate) window: PortWindow,
+    pub(crate) device: Arc<OpenCard>,
+}
+
+/// The place where a card that was opened again leaves a port's new rings.
+pub(crate) type NextRings = Arc<Mutex<Option<PortRings>>>;
+
+/// One wire port of a card. Its rings are new after each opening of the card: a port whose card is
+/// gone takes them when they are there. What the old rings held is lost.
 pub struct RingPort {
     number: u16,
-    rx: Consumer,
-    tx: Producer,
-    interrupt: Option<Interrupt>,
-    window: PortWindow,
-    device: Arc<OpenCard>,
+    rings: PortRings,
+    next: NextRings,
     /// The longest frame that both the card and a slot take.
     longest: usize,
     frame: Vec<u8>,
@@ -32,28 +42,30 @@ pub struct RingPort {
 }
 
 impl RingPort {
-    pub(crate) fn new(
-        number: u16,
-        rx: Consumer,
-        tx: Producer,
-        interrupt: Option<Interrupt>,
-        window: PortWindow,
-        device: Arc<OpenCard>,
-        longest: usize,
-    ) -> RingPort {
-        let longest = longest.min(rx.stride() - DESCRIPTOR_BYTES);
-        let checked = device.clock.now();
-        RingPort { number, rx, tx, interrupt, window, device, longest, frame: Vec::new(), checked }
+    pub(crate) fn new(number: u16, rings: PortRings, next: NextRings, longest: usize) -> RingPort {
+        let longest = longest.min(rings.rx.stride() - DESCRIPTOR_BYTES);
+        let checked = rings.device.clock.now();
+        RingPort { number, rings, next, longest, frame: Vec::new(), checked }
     }
 
-    pub(crate) fn window(&self) -> PortWindow {
-        self.window.clone()
+    /// Fails if the card is gone; takes the new rings if it is there again.
+    fn trust(&mut self) -> io::Result<()> {
+        if let Err(error) = self.rings.device.trust() {
+            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.rings = next.ok_or(error)?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        self.trust()?;
+        Ok(self.rings.device.check()?)
     }
 
     fn push(&mut self, record: &[u8], frame: &[u8]) -> io::Result<bool> {
-        self.device.trust()?;
-        let is_queued = self.tx.push(&[record, frame]);
-        Ok(is_queued.inspect_err(|error| self.device.distrust(error))?)
+        self.trust()?;
+        let is_queued = self.rings.tx.push(&[record, frame]);
+        Ok(is_queued.inspect_err(|error| self.rings.device.distrust(error))?)
     }
 
     fn descriptor(record: &[u8; DESCRIPTOR_BYTES]) -> MissDescriptor {
@@ -78,29 +90,30 @@ impl CardPort for RingPort {
         max: usize,
         sink: &mut dyn FnMut(MissDescriptor, &[u8]),
     ) -> io::Result<usize> {
-        self.device.trust()?;
-        let waiting = self.rx.waiting().inspect_err(|error| self.device.distrust(error))?;
+        self.trust()?;
+        let rings = &mut self.rings;
+        let waiting = rings.rx.waiting().inspect_err(|error| rings.device.distrust(error))?;
         let waiting = usize::from(waiting).min(max);
         for _ in 0..waiting {
             let mut record = [0; DESCRIPTOR_BYTES];
-            self.rx.peek(0, 0, &mut record);
+            rings.rx.peek(0, 0, &mut record);
             // Only a broken card writes a length that exceeds the slot; the packet is cut to the
             // slot.
-            let room = self.rx.stride() - DESCRIPTOR_BYTES;
+            let room = rings.rx.stride() - DESCRIPTOR_BYTES;
             let length = (rx::LENGTH.get32(&record) as usize).min(room);
             self.frame.resize(length, 0);
-            self.rx.peek(0, DESCRIPTOR_BYTES, &mut self.frame);
-            self.rx.advance(1);
+            rings.rx.peek(0, DESCRIPTOR_BYTES, &mut self.frame);
+            rings.rx.advance(1);
             sink(RingPort::descriptor(&record), &self.frame);
         }
         if waiting > 0 {
-            self.rx.give_back(false);
+            rings.rx.give_back(false);
             return Ok(waiting);
         }
-        let now = self.device.clock.now();
+        let now = rings.device.clock.now();
         if now.since(self.checked) > CHECK {
             self.checked = now;
-            self.device.check()?;
+            rings.device.check()?;
         }
         Ok(waiting)
     }
@@ -116,7 +129,7 @@ impl CardPort for RingPort {
         if self.push(&record, frame)? {
             return Ok(true);
         }
-        self.tx.ring();
+        self.rings.tx.ring();
         self.push(&record, frame)
     }
 
@@ -125,31 +138,31 @@ impl CardPort for RingPort {
     }
 
     fn kick(&mut self) -> io::Result<()> {
-        self.tx.ring();
+        self.rings.tx.ring();
         Ok(())
     }
 
     fn readable(&self) -> Option<BorrowedFd<'_>> {
-        self.interrupt.as_ref().map(AsFd::as_fd)
+        self.rings.interrupt.as_ref().map(AsFd::as_fd)
     }
 
     fn arm(&mut self) -> io::Result<()> {
-        if let Some(interrupt) = &self.interrupt {
+        self.trust()?;
+        if let Some(interrupt) = &self.rings.interrupt {
             interrupt.clear();
         }
-        self.rx.give_back(true);
-        self.rx.arm();
-        self.device.check()?;
-        Ok(())
+        self.rings.rx.give_back(true);
+        self.rings.rx.arm();
+        self.check()
     }
 
     fn link(&mut self) -> io::Result<bool> {
-        self.device.check()?;
-        Ok(self.window.link()?)
+        self.check()?;
+        Ok(self.rings.window.link()?)
     }
 }
 
-impl Drop for RingPort {
+impl Drop for PortRings {
     fn drop(&mut self) {
         if self.device.check().is_ok() {
             self.rx.disable();

@@ -17,13 +17,15 @@ pub(crate) struct OpenCard {
     pub(crate) err: ErrBlock,
     pub(crate) debug: Window,
     pub(crate) clock: Clock,
+    /// The boot epoch of this life of the card.
+    epoch: u32,
     gone: AtomicBool,
     /// The first error of a card that breaks the rules, if any; once set, no part of the driver
     /// uses the card any more.
     broken: OnceLock<Error>,
     /// Dropped last, after the reset.
     _arena: Arc<Arena>,
-    function: Box<dyn PciFunction>,
+    function: Arc<dyn PciFunction>,
 }
 
 impl OpenCard {
@@ -34,11 +36,30 @@ impl OpenCard {
         err: ErrBlock,
         debug: Window,
         clock: Clock,
+        epoch: u32,
         arena: Arc<Arena>,
-        function: Box<dyn PciFunction>,
+        function: Arc<dyn PciFunction>,
     ) -> OpenCard {
         let (gone, broken) = (AtomicBool::new(false), OnceLock::new());
-        OpenCard { ctrl, err, debug, clock, gone, broken, _arena: arena, function }
+        OpenCard { ctrl, err, debug, clock, epoch, gone, broken, _arena: arena, function }
+    }
+
+    /// Ends the use of the card by all parts of the driver, because it is to be opened anew.
+    pub(crate) fn retire(&self) {
+        // The error that was found first stays, if there was one.
+        let _ = self.broken.set(Error::Unusable("it is opened again".into()));
+    }
+
+    /// Gives the PCI function back, so that it can be opened again by its address.
+    pub(crate) fn let_go(&self) {
+        self.function.let_go();
+        self.bury();
+    }
+
+    /// Tells that the card has been reset since: it does not reach the memory of this life any
+    /// more, and the next life is not to be disturbed.
+    pub(crate) fn bury(&self) {
+        self.gone.store(true, Ordering::Relaxed);
     }
 
     /// Fails if the card was found to be gone or to break the rules; reads no register.
@@ -49,11 +70,15 @@ impl OpenCard {
         self.broken.get().and_then(Error::of_broken_card).map_or(Ok(()), Err)
     }
 
-    /// Fails if the card is gone, has halted or has broken the rules.
+    /// Fails if the card is gone, has halted, was reset or has broken the rules.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.trust()?;
         match self.ctrl.state() {
             Ok(CardState::Halted) => Err(Error::Halted { code: self.err.code()? }),
+            Ok(_) if self.ctrl.epoch()? != self.epoch => {
+                let _ = self.broken.set(Error::Unusable("somebody has reset it".into()));
+                self.trust()
+            }
             Ok(_) => Ok(()),
             Err(error) => {
                 // Never touch the card's registers again.

@@ -216,7 +216,7 @@ impl Behind {
             patience: Duration::from_millis(20),
             ..DriverConfig::new(&[PortId(10)], clock)
         };
-        let (bar, function) = (liar.clone(), Box::new(()));
+        let (bar, function) = (liar.clone(), Arc::new(()));
         let access = Access { bar, dma, interrupts: Vec::new(), function };
         Behind { liar, access, config, wire, card }
     }
@@ -568,7 +568,7 @@ fn completions_of_another_epoch_end_sometime() {
     let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors, clock.clone()).unwrap();
     let flood = Arc::new(Flood::new(card.registers(), dma.clone()));
     let config = DriverConfig { command_log2: 4, ..DriverConfig::new(&[PortId(10)], clock) };
-    let (bar, function) = (flood.clone(), Box::new(()));
+    let (bar, function) = (flood.clone(), Arc::new(()));
     let access = Access { bar, dma, interrupts: Vec::new(), function };
     let mut driver = Driver::open(access, &config).unwrap();
     let mut provider = driver.take_provider().unwrap();

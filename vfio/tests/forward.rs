@@ -226,7 +226,7 @@ fn a_second_driver_on_the_same_card_starts_clean() {
             bar: card.registers(),
             dma: dma.clone(),
             interrupts: vec![],
-            function: Box::new(()),
+            function: std::sync::Arc::new(()),
         };
         let config = vfio::DriverConfig::new(&[flow::PortId(10)], clock.clone());
         let mut driver = vfio::Driver::open(access, &config).unwrap();

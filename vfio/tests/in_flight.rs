@@ -142,7 +142,7 @@ fn nothing_waits_for_a_card_that_does_not_answer_and_what_is_in_flight_is_bounde
     let capabilities = CardCapabilities::default();
     let card = ModelCard::spawn(capabilities, wires, dma.clone(), vectors, time.clock()).unwrap();
     let bar = Arc::new(Deaf { card: card.registers(), is_deaf: AtomicBool::default() });
-    let access = Access { bar: bar.clone(), dma, interrupts: Vec::new(), function: Box::new(()) };
+    let access = Access { bar: bar.clone(), dma, interrupts: Vec::new(), function: Arc::new(()) };
     let config = DriverConfig { command_log2: 4, ..DriverConfig::new(&[PortId(10)], time.clock()) };
     let mut driver = Driver::open(access, &config).unwrap();
     let mut provider = driver.take_provider().unwrap();
@@ -311,7 +311,7 @@ fn a_completion_that_comes_twice_or_for_no_command_ends_a_card() {
         let capabilities = CardCapabilities::default();
         let card = ModelCard::spawn(capabilities, wires, Arc::new(memory), vectors, clock.clone());
         let card = card.unwrap();
-        let (bar, function) = (card.registers(), Box::new(()));
+        let (bar, function) = (card.registers(), Arc::new(()));
         let access = Access { bar, dma, interrupts: Vec::new(), function };
         let mut driver = Driver::open(access, &DriverConfig::new(&[PortId(10)], clock)).unwrap();
         let mut provider = driver.take_provider().unwrap();

@@ -129,6 +129,8 @@ impl PciFunction for Bus {
     fn stop_dma(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
+
+    fn let_go(&self) {}
 }
 
 struct Rig {
@@ -165,7 +167,7 @@ impl Rig {
         assert!(memory.0.set(slow.clone()).is_ok());
         let ids: Vec<PortId> = (10..).take(PORTS as usize).map(PortId).collect();
         let is_stopped = Arc::new(AtomicBool::default());
-        let (bar, function) = (slow.clone(), Box::new(Bus(is_stopped.clone())));
+        let (bar, function) = (slow.clone(), Arc::new(Bus(is_stopped.clone())));
         let access = Access { bar, dma, interrupts: Vec::new(), function };
         // Two commands are in flight at most: the driver waits for most of them.
         let config = DriverConfig { command_log2: 1, ..DriverConfig::new(&ids, time.clock()) };

@@ -16,7 +16,7 @@ use crate::drops::DropReason;
 pub struct FpgaPort {
     name: String,
     card: Box<dyn CardPort>,
-    /// Why the card is gone. It does not come back to this port: its driver makes a new one.
+    /// Why the card is gone. It may come back.
     trouble: Option<String>,
     /// The card's wire carries frames, as seen last.
     link: bool,
@@ -156,11 +156,8 @@ impl Port for FpgaPort {
     }
 
     fn check(&mut self) {
-        if self.trouble.is_some() {
-            return;
-        }
         match self.card.link() {
-            Ok(link) => self.link = link,
+            Ok(link) => (self.link, self.trouble) = (link, None),
             Err(error) => self.gone(&error),
         }
         if let Some(plug) = &self.plug {
@@ -340,5 +337,14 @@ mod tests {
         assert!(port.trouble().unwrap().starts_with("the card is gone"));
         let reasons: Vec<_> = report.dropped.iter().map(|(reason, _)| reason.name()).collect();
         assert_eq!(reasons, ["tx-full", "port-down", "port-down", "port-down"]);
+        port.check();
+        assert_eq!(port.state(), LinkState::Gone);
+        // The card is opened again.
+        *card.0.lock().unwrap() = State::default();
+        port.check();
+        assert_eq!((port.state(), port.trouble()), (LinkState::Up, None));
+        let mut report = TxReport::default();
+        port.transmit(&mut vec![Packet::new(&[0; 60])], &mut report);
+        assert_eq!(report.sent.packets, 1);
     }
 }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::held::HeldCompletions;
 use super::ledger::{CardLedger, Drop};
-use super::registers::{CTRL, DBG, HASH, Registers, port_window};
+use super::registers::{CMDQ_RING, CTRL, DBG, HASH, Registers, port_window};
 use super::rings::CardRing;
 use super::tables::{Damage, Tables};
 use super::vectors::Vectors;
@@ -134,6 +134,10 @@ impl CardCore {
 
     /// Does one round of all work; returns true if there was anything to do.
     fn step(&mut self) -> bool {
+        // The card notices that its accesses fail.
+        if self.registers.is_cut_off.load(Ordering::SeqCst) && self.state() != CardState::Halted {
+            self.halt(CMDQ_RING, 1);
+        }
         let mut busy = self.obey();
         // The lock is held until the commands have run: damage requested now precedes any later
         // command.

@@ -129,6 +129,19 @@ impl ModelCard {
         self.stop()
     }
 
+    /// Cuts the card off its bus: every register reads all-ones, and the card halts. It forwards
+    /// again once it is back on the bus ([`ModelCard::reconnect`]) and reset.
+    pub fn cut_off(&self) {
+        self.registers.is_cut_off.store(true, Ordering::SeqCst);
+        self.registers.wake();
+        self.vectors.raise_all();
+    }
+
+    /// Puts a card back on its bus.
+    pub fn reconnect(&self) {
+        self.registers.is_cut_off.store(false, Ordering::SeqCst);
+    }
+
     /// Removes the card by surprise through a shared reference: the thread ends by itself and the
     /// wires go with it.
     pub fn pull_out(&self) {

@@ -89,6 +89,8 @@ pub struct Registers {
     /// Counts changes of the HASH block.
     pub(super) secrets: AtomicU32,
     pub(super) gone: AtomicBool,
+    /// True while nobody reaches the card over the bus, and it reaches nobody.
+    pub(super) is_cut_off: AtomicBool,
     pub(super) stop: AtomicBool,
     sleeping: AtomicBool,
     wake: Interrupt,
@@ -106,6 +108,7 @@ impl Registers {
             triggers: AtomicU32::new(0),
             secrets: AtomicU32::new(1),
             gone: AtomicBool::new(false),
+            is_cut_off: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             wake: Interrupt::new()?,
@@ -322,13 +325,20 @@ impl Registers {
     }
 }
 
+impl Registers {
+    fn answers(&self, offset: u64) -> bool {
+        let is_there = !self.gone.load(Ordering::SeqCst) && !self.is_cut_off.load(Ordering::SeqCst);
+        is_there && offset.is_multiple_of(4) && offset < BAR0_BYTES
+    }
+}
+
 impl Bar for Registers {
     fn size(&self) -> u64 {
         BAR0_BYTES
     }
 
     fn read32(&self, offset: u64) -> u32 {
-        if !offset.is_multiple_of(4) || offset >= BAR0_BYTES || self.gone.load(Ordering::SeqCst) {
+        if !self.answers(offset) {
             return u32::MAX;
         }
         let at = to_usize(offset / 4);
@@ -339,7 +349,7 @@ impl Bar for Registers {
     }
 
     fn write32(&self, offset: u64, value: u32) {
-        if !offset.is_multiple_of(4) || offset >= BAR0_BYTES || self.gone.load(Ordering::SeqCst) {
+        if !self.answers(offset) {
             return;
         }
         let at = to_usize(offset / 4);

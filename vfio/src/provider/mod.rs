@@ -50,6 +50,19 @@ pub(crate) struct SnapshotBuffer {
     pub(crate) reach: u32,
 }
 
+/// What a provider gets from the bring-up of a card.
+pub(crate) struct CardParts {
+    pub(crate) channel: Channel<Purpose>,
+    pub(crate) events: Consumer,
+    pub(crate) snapshot: SnapshotBuffer,
+    pub(crate) readback: Region,
+    pub(crate) secrets: [Secret; 2],
+    pub(crate) windows: Vec<(PortId, PortWindow)>,
+}
+
+/// Opens a card again.
+pub(crate) type Reopen = Box<dyn FnMut() -> Result<CardParts, Error> + Send>;
+
 /// Where an entry lives in the card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
@@ -96,6 +109,7 @@ pub struct FpgaProvider {
     admission: Arc<CardAdmission>,
     toeplitz: Toeplitz,
     windows: Vec<(PortId, PortWindow)>,
+    reopen: Reopen,
     cuckoo: Cuckoo,
     rows: RowSlots,
     masks: MaskSlots,
@@ -121,25 +135,21 @@ pub struct FpgaProvider {
 }
 
 impl FpgaProvider {
-    #[allow(clippy::too_many_arguments, reason = "the driver's bring-up is the only caller")]
     pub(crate) fn new(
-        channel: Channel<Purpose>,
-        events: Consumer,
-        snapshot: SnapshotBuffer,
-        readback: Region,
+        parts: CardParts,
         card: &CardCapabilities,
         admission: Arc<CardAdmission>,
-        secrets: &[Secret; 2],
-        windows: Vec<(PortId, PortWindow)>,
+        reopen: Reopen,
     ) -> FpgaProvider {
         FpgaProvider {
-            channel,
-            events,
-            snapshot,
-            readback,
+            channel: parts.channel,
+            events: parts.events,
+            snapshot: parts.snapshot,
+            readback: parts.readback,
             admission,
-            toeplitz: Toeplitz::new(secrets),
-            windows,
+            toeplitz: Toeplitz::new(&parts.secrets),
+            windows: parts.windows,
+            reopen,
             cuckoo: Cuckoo::new(card.buckets, card.ways),
             rows: RowSlots::new(card.rows),
             masks: MaskSlots::new(card.masks),
@@ -418,5 +428,17 @@ impl Provider for FpgaProvider {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The tables of the card are empty then.
+    fn reopen(&mut self) -> Result<(), ProviderError> {
+        let gone = |error: Error| ProviderError::Gone(error.to_string());
+        let parts = (self.reopen)().map_err(gone)?;
+        let mut jobs = std::mem::take(&mut self.jobs);
+        jobs.end_all(&ProviderError::Gone("the card is opened again".into()));
+        let reopen = std::mem::replace(&mut self.reopen, Box::new(|| Err(Error::Gone)));
+        *self = FpgaProvider::new(parts, &self.card, self.admission.clone(), reopen);
+        self.jobs = jobs;
+        Ok(())
     }
 }

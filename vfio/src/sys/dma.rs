@@ -9,12 +9,18 @@ pub struct DmaFault;
 pub trait PciFunction: Send + Sync {
     /// Keeps the card from accessing host memory from now on, whatever the card does.
     fn stop_dma(&self);
+
+    /// Gives the function back although parts of the driver may still use it: its registers read
+    /// all-ones from now on, and it reaches no memory.
+    fn let_go(&self);
 }
 
 /// A card in this process is no PCI function: it accesses memory in its own thread only, which its
 /// reset stops.
 impl PciFunction for () {
     fn stop_dma(&self) {}
+
+    fn let_go(&self) {}
 }
 
 /// Host memory by bus address.

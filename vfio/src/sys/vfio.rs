@@ -146,6 +146,11 @@ impl PciFunction for VfioCard {
             set_command(device, 0, MASTER);
         }
     }
+
+    /// The kernel resets a function that is closed.
+    fn let_go(&self) {
+        self.hold.let_go();
+    }
 }
 
 impl Drop for VfioCard {
