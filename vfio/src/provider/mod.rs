@@ -32,7 +32,7 @@ use crate::toeplitz::{Secret, Toeplitz};
 
 use jobs::Jobs;
 use pending::Purpose;
-use read::Reading;
+use read::CardReading;
 
 /// The largest number of operations in flight.
 const WINDOW: usize = 256;
@@ -129,7 +129,7 @@ pub struct FpgaProvider {
     called: Option<CardCompletion>,
     /// The time at which the job that waits for the card has to be done.
     limit: Duration,
-    reading: Reading,
+    reading: CardReading,
     gone: Option<String>,
     told: bool,
 }
@@ -165,7 +165,7 @@ impl FpgaProvider {
             snapshots: 0,
             called: None,
             limit: Duration::ZERO,
-            reading: Reading::default(),
+            reading: CardReading::default(),
             gone: None,
             told: false,
         }

@@ -1,4 +1,4 @@
-//! Reading the card: counter snapshots, and entries as they stand in its tables.
+//! CardReading the card: counter snapshots, and entries as they stand in its tables.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -26,7 +26,7 @@ const SLOTS: u64 = 2;
 
 /// What readings keep from one part to the next.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(super) struct CardReading {
     /// Statistics: the tables' fill was not what was believed.
     is_odd: bool,
     /// Statistics: entries found lost, and entries of nobody.
@@ -42,7 +42,7 @@ pub(super) struct Reading {
     missed: BTreeSet<EntryHandle>,
 }
 
-impl Reading {
+impl CardReading {
     /// Follows the move of an entry in the exact-match table.
     pub(super) fn moved(&mut self, step: &Move) {
         if step.to < self.next && self.next <= step.from {
