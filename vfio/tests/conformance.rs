@@ -11,17 +11,6 @@ use flow::testing::conformance::{Rig, conforms};
 use flow::{Actions, Clock, Counters, Megaflow, Provider, odp};
 use vfio::CardCapabilities;
 
-/// Checks that the card is not through yet: its readings are whole, its operations end inside
-/// `submit`, and what it holds stays there when it is closed.
-const OPEN: [&str; 6] = [
-    "a full table",
-    "readings in parts",
-    "readings and operations in flight",
-    "a reading that is given up",
-    "anything in any order",
-    "close leaves nothing",
-];
-
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 struct OnCard(Card);
@@ -76,7 +65,12 @@ impl Rig for OnCard {
     }
 
     fn take_away(&mut self) -> bool {
-        self.0.card.card.pull_out();
+        self.0.card.card.cut_off();
+        true
+    }
+
+    fn give_back(&mut self) -> bool {
+        self.0.card.card.reconnect();
         true
     }
 
@@ -90,6 +84,5 @@ impl Rig for OnCard {
 fn the_embedded_card_conforms() {
     let all = conforms(OnCard::new);
     println!("{all}");
-    assert!(all.broken().all(|name| OPEN.contains(&name)), "{all}");
-    assert_eq!(all.not_made().collect::<Vec<_>>(), ["a device that goes and comes back"]);
+    assert_eq!((all.broken().count(), all.not_made().count()), (0, 0), "{all}");
 }

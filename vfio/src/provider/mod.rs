@@ -6,6 +6,7 @@ mod complete;
 mod jobs;
 mod pending;
 mod read;
+mod reading;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::toeplitz::{Secret, Toeplitz};
 
 use jobs::Jobs;
 use pending::Purpose;
-use read::CardReading;
+use reading::CardReading;
 
 /// The largest number of operations in flight.
 const WINDOW: usize = 256;
@@ -440,5 +441,10 @@ impl Provider for FpgaProvider {
         *self = FpgaProvider::new(parts, &self.card, self.admission.clone(), reopen);
         self.jobs = jobs;
         Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), ProviderError> {
+        self.begin()?;
+        self.flush().map_err(|error| self.fail(&error))
     }
 }

@@ -1,6 +1,6 @@
 //! CardReading the card: counter snapshots, and entries as they stand in its tables.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use flow::{Counters, Cursor, Dumped, Generation, PART, Stats, Ufid};
@@ -15,7 +15,7 @@ use crate::ring::command::{COMMAND_BYTES, CardCommand, CardOpcode, CardTable, Co
 use crate::ring::record::{
     CardCompletion, CommandStatus, RECORD_BYTES, SnapshotHeader, WORD_BYTES, snapshot_counter,
 };
-use crate::table::{EntryHandle, Move};
+use crate::table::EntryHandle;
 
 /// Smallest range of a snapshot, so that the SNAP block is rarely set anew.
 const SNAPSHOT_STEP: u32 = 256;
@@ -23,33 +23,6 @@ const SNAPSHOT_STEP: u32 = 256;
 /// slots of the card where something seems to be lost.
 const ENTRIES: u64 = 1;
 const SLOTS: u64 = 2;
-
-/// What readings keep from one part to the next.
-#[derive(Default)]
-pub(super) struct CardReading {
-    /// Statistics: the tables' fill was not what was believed.
-    is_odd: bool,
-    /// Statistics: entries found lost, and entries of nobody.
-    losses: usize,
-    /// Statistics: the operations that had been taken when the fill was read; `None` if some had
-    /// not ended.
-    taken: Option<u64>,
-    /// The number of the dump under way.
-    dump: u64,
-    /// Dump: the next slot, counted over both tables.
-    next: u32,
-    /// Dump: entries that moved out of a slot that was still to be read into one that had been.
-    missed: BTreeSet<EntryHandle>,
-}
-
-impl CardReading {
-    /// Follows the move of an entry in the exact-match table.
-    pub(super) fn moved(&mut self, step: &Move) {
-        if step.to < self.next && self.next <= step.from {
-            self.missed.insert(step.owner);
-        }
-    }
-}
 
 impl FpgaProvider {
     /// Asks for a snapshot. None may be in flight, because the SNAP block belongs to it.
@@ -81,6 +54,11 @@ impl FpgaProvider {
         self.snapshots -= 1;
         self.counters.snapshot_done(ticket);
         Ok(())
+    }
+
+    /// Frees all entries and mask slots of the card, behind all that was sent before.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.execute(CardCommand::new(CardOpcode::Flush)).and_then(succeeded).map(drop)
     }
 
     pub(super) fn stats_part(
