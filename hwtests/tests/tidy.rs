@@ -290,7 +290,6 @@ const SHARED_NAMES: &[(&str, usize, &str)] = &[
     ("Reader", 2, OLD),
     ("Refusal", 2, OLD),
     ("Reply", 3, OLD),
-    ("Results", 2, OLD),
     ("Running", 2, OLD),
     ("Said", 2, OLD),
     ("Seen", 2, OLD),
