@@ -1,5 +1,7 @@
 //! The state of a daemon in numbers, as operators see it.
 
+use std::collections::BTreeMap;
+
 use flow::{Counters, PortId};
 use hostdp::port::LinkState;
 
@@ -31,10 +33,28 @@ pub struct Status {
     pub client: &'static str,
     /// The datapath's ports, by number.
     pub ports: Vec<PortView>,
+    /// Why a device does not answer, by its provider's name. Those that answer are not in it.
+    pub gone: BTreeMap<String, String>,
     /// Everything that is exported as a metric, including the conservation of packets.
     pub metrics: metrics::Snapshot,
     /// The masks of the host table.
     pub masks: Masks,
+}
+
+impl Status {
+    /// Returns why the daemon is not ready, in one line: a port that can't carry packets, or a
+    /// device that does not answer. `None` if it is ready.
+    #[must_use]
+    pub fn unready(&self) -> Option<String> {
+        let port = self.ports.iter().find(|port| port.state != LinkState::Up).map(|port| {
+            let why = port.trouble.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            format!("port {} is {}{why}", port.name, port.state.name())
+        });
+        let gone = |(name, why): (&String, &String)| {
+            format!("the device of provider {name} is gone, and the host forwards: {why}")
+        };
+        port.or_else(|| self.gone.iter().next().map(gone))
+    }
 }
 
 /// The masks of the host table.

@@ -44,7 +44,6 @@ impl Account {
     }
 
     /// Returns the last absolute reading of the current life.
-    #[cfg(test)]
     pub(super) fn seen(&self) -> Counters {
         self.seen
     }
@@ -58,6 +57,12 @@ impl Account {
         self.seen = absolute;
         self.total += delta;
         Reading { delta, went_back: growth.is_none() }
+    }
+
+    /// Goes on with a life of which this was read last. Returns the last reading of the life
+    /// before.
+    pub(super) fn resume(&mut self, seen: Counters) -> Counters {
+        std::mem::replace(&mut self.seen, seen)
     }
 
     /// Applies the injected fault: the reading is noted as seen and not counted.

@@ -21,6 +21,8 @@ pub(super) struct Device {
     /// True once the engine knows what the provider held at start. Before, nothing is installed
     /// in the provider.
     pub(super) known: bool,
+    /// True if the provider was lost after that, and opened again.
+    pub(super) is_back: bool,
     /// When the provider's counters were last read.
     pub(super) read_at: Moment,
     pub(super) budget: Budget,
@@ -40,6 +42,7 @@ impl Device {
             admission,
             gone: None,
             known: false,
+            is_back: false,
             read_at: Moment::default(),
             budget,
             tables: Vec::new(),
@@ -59,7 +62,7 @@ impl Device {
     /// The provider answers again, and what it holds is not known.
     pub(super) fn opened(&mut self) {
         self.gone = None;
-        self.known = false;
+        self.is_back |= std::mem::take(&mut self.known);
         self.crowded = false;
         self.said_full = false;
     }
@@ -108,7 +111,7 @@ impl Device {
         }
         let mut reasons = Reasons::default();
         if let Some(why) = &self.gone {
-            reasons.add(Refusal::new(Reason::DeviceGone, Subject::Device).said(why.as_str()));
+            reasons.add(gone(why));
         }
         let obstacles = obstacles.into_refusals();
         // The device's own refusal: the admission function does not know of it.
@@ -145,6 +148,11 @@ impl Device {
         }
         refusal
     }
+}
+
+/// The refusal of a device that is gone.
+pub(super) fn gone(why: &str) -> Refusal {
+    Refusal::new(Reason::DeviceGone, Subject::Device).said(why)
 }
 
 /// The number of inserts that a provider may be given: a bucket that fills with time.

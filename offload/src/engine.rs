@@ -7,11 +7,11 @@ use std::sync::Arc;
 use flow::conservation::Hits;
 use flow::{
     Actions, Admission, Answer, Changed, Client, Completion, Counters, Dumped, Key, Learning,
-    Megaflow, Moment, Op, Owner, ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject,
-    TableUsage, Ufid, Upcall, Verdict,
+    Megaflow, Moment, Op, Owner, ProviderError, ProviderEvent, Stats, TableUsage, Ufid, Upcall,
+    Verdict,
 };
 
-use crate::device::{Budget, Device};
+use crate::device::{Budget, Device, gone};
 use crate::event::{Answered, Cause, Command, Commands, Event, Place, ProviderId, UpcallPacket};
 use crate::planner::{Hit, Planner, view};
 use crate::policy::Policy;
@@ -49,8 +49,8 @@ pub struct DeviceView<'a> {
     pub id: ProviderId,
     /// The provider's name.
     pub name: &'a str,
-    /// True if the device answers.
-    pub is_up: bool,
+    /// Why the device does not answer; `None` while it answers.
+    pub gone: Option<&'a str>,
     /// Number of ports whose megaflows the device can hold.
     pub ports: u64,
     /// Operations that wait to be carried out.
@@ -188,6 +188,9 @@ impl Engine {
             Errand::Lost(provider, why) => {
                 if record.provider == Some(*provider) {
                     self.planner.lost(id, why.clone(), now);
+                } else {
+                    // It may have waited for this device.
+                    self.planner.place(id, now);
                 }
             }
             Errand::Sweep(sweep) => {
@@ -526,8 +529,8 @@ impl Engine {
         let Some(device) = self.planner.placer.device_mut(provider) else { return };
         if device.is_up() {
             device.lost(why);
-            let why = Refusal::new(Reason::DeviceGone, Subject::Device).said(why);
-            self.walks.begin(Errand::Lost(provider, why.into()), now);
+            let why = gone(why).into();
+            self.walks.begin(Errand::Lost(provider, why), now);
             self.read(Place::Nic(provider), false, now);
         }
     }
@@ -537,7 +540,8 @@ impl Engine {
     fn opened(&mut self, provider: ProviderId, admission: Arc<dyn Admission>, now: Moment) {
         let Some(device) = self.planner.placer.device_mut(provider) else { return };
         device.opened();
-        self.admission_changed(provider, admission, now);
+        device.admission = admission;
+        self.walks.begin(Errand::TryAgain, now);
         self.ask_for_content(provider);
     }
 
@@ -644,8 +648,9 @@ impl Engine {
         }
     }
 
-    /// Adopts entries that a device held at start: known megaflows live on with their counters and
-    /// keep their owner; entries that can't be understood are removed.
+    /// Adopts entries that a device held when it was opened: megaflows live on with their counters
+    /// and keep their owner; entries that can't be understood, and those of a device that was lost
+    /// that are not what was there, are removed.
     fn adopt(&mut self, provider: ProviderId, mut found: Vec<Dumped>, now: Moment) {
         // The megaflows of the owner with the higher rank come first.
         found.sort_by_key(|dumped| Reverse(dumped.generation.owner()));
@@ -688,6 +693,13 @@ impl Engine {
         let Some(flow) = dumped.flow.as_ref().filter(|flow| flow.ufid == dumped.ufid) else {
             return false;
         };
+        if self.planner.placer.device(provider).is_some_and(|device| device.is_back) {
+            let id = self.planner.flows.find(flow.ufid);
+            let back = id.map(|id| self.planner.returned(provider, id, dumped, now));
+            let (hit, goes_on) = back.unwrap_or_default();
+            self.used(hit);
+            return goes_on;
+        }
         let owner = dumped.generation.owner();
         let Planner { flows, books, .. } = &mut self.planner;
         let others = flows.overlapping(&flow.matching);
@@ -703,6 +715,7 @@ impl Engine {
             record.provider = Some(provider);
             record.want_nic = true;
             record.generation = dumped.generation;
+            record.nic.generation = Some(dumped.generation);
             record.used = dumped.stats.used.or(Some(now));
             books.adopted(&mut record, Place::Nic(provider), dumped.stats.counters);
         }
@@ -749,7 +762,7 @@ impl Engine {
         self.planner.placer.devices().map(|(id, device)| DeviceView {
             id,
             name: &device.name,
-            is_up: device.is_up(),
+            gone: device.gone.as_deref(),
             ports: device.ports(),
             queued: device.queued as u64,
             tables: &device.tables,

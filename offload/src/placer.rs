@@ -8,7 +8,7 @@ use flow::{
     Detail, Megaflow, Moment, Reason, Reasons, RecircId, Refusal, Refusals, Subject, TableUsage,
 };
 
-use crate::device::Device;
+use crate::device::{Device, gone};
 use crate::event::ProviderId;
 use crate::flows::Flows;
 use crate::policy::Policy;
@@ -79,7 +79,8 @@ impl Placer {
     }
 
     /// Returns the first provider that admits the megaflow. If no provider does, returns the
-    /// first provider's refusals; `None` if no provider is up.
+    /// refusals of the first one that is up, or why the first one is gone; `None` if there is no
+    /// provider.
     pub(super) fn admit(
         &self,
         flow: &Megaflow,
@@ -93,7 +94,10 @@ impl Placer {
                 }
             }
         }
-        first.map(Err)
+        let mut lost = self
+            .devices()
+            .filter_map(|(id, device)| Some((id, gone(device.gone.as_deref()?).into())));
+        first.or_else(|| lost.next()).map(Err)
     }
 
     /// Returns the obstacles that keep an admitted megaflow out of the device until other

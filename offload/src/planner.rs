@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Actions, Completion, Generation, Megaflow, Moment, Op, OpKind, ProviderError, Reason, Refusal,
-    Refusals, Stats, Subject, Tag,
+    Actions, Completion, Dumped, Generation, Megaflow, Moment, Op, OpKind, ProviderError, Reason,
+    Refusal, Refusals, Stats, Subject, Tag,
 };
 
 use crate::HOST;
@@ -333,8 +333,9 @@ impl Planner {
             _ => None,
         };
         if let Some(record) = self.flows.get_mut(id) {
+            let generation = record.generation;
             let residence = record.residence_mut(place);
-            residence.carried_out(completion.result.is_ok(), sent.as_ref());
+            residence.carried_out(completion.result.is_ok(), sent.as_ref(), generation);
             if self.rounds.may_miss(place) {
                 residence.read_in = self.rounds.number();
             }
@@ -610,14 +611,52 @@ impl Planner {
     /// counts.
     pub(super) fn lost(&mut self, id: FlowId, why: Refusals, now: Moment) {
         if let Some(record) = self.flows.get_mut(id) {
-            record.nic.lost();
-            record.provider = None;
+            record.lost();
         }
         self.flows.reindex(id);
         let another = self.placer.up().next().is_some();
         let again = if another { Again::At(now, None) } else { Again::Never };
         self.refuse(id, why, again, now);
         self.plan(id, now);
+    }
+
+    /// Handles an entry of a known megaflow in a device that was lost and is back. If the entry is
+    /// the one that was there, what it has counted since its last reading is counted. Returns the
+    /// hit, and true if the entry goes on.
+    pub(super) fn returned(
+        &mut self,
+        provider: ProviderId,
+        id: FlowId,
+        dumped: &Dumped,
+        now: Moment,
+    ) -> (Option<Hit>, bool) {
+        let returned = self.flows.get_mut(id).zip(dumped.flow.as_ref());
+        let returned = returned.filter(|(record, flow)| record.flow.matching == flow.matching);
+        let Some((record, flow)) = returned else { return (None, false) };
+        let seen = record.left.take().and_then(|left| left.seen(provider, dumped.generation));
+        let Some(seen) = seen else { return (None, false) };
+        let goes_on = dumped.active && record.nic.life == Life::Absent && record.provider.is_none();
+        // A parent comes in last.
+        let goes_on = goes_on && self.flows.scopes_without(flow, provider).is_empty();
+        let Some(record) = self.flows.get_mut(id) else { return (None, false) };
+        if goes_on {
+            record.nic.life = Life::Present;
+            record.nic.installed = Some(flow.actions.clone());
+            record.nic.generation = Some(dumped.generation);
+            record.generation = dumped.generation;
+            record.provider = Some(provider);
+            record.want_nic = true;
+            record.refused = None;
+        }
+        let of_other = record.nic.account.resume(seen);
+        let hit = self.read(id, Place::Nic(provider), dumped.stats, now);
+        if goes_on {
+            self.placer.queue.forget(id);
+            self.chain_changed(id, Vec::new());
+        } else if let Some(record) = self.flows.get_mut(id) {
+            record.nic.account.resume(of_other);
+        }
+        (hit, goes_on)
     }
 
     /// Counts a megaflow under its current placement.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Generation, Megaflow, Moment, Owner, Placement, Refusals};
+use flow::{Counters, Generation, Megaflow, Moment, Owner, Placement, Refusals};
 
 use crate::event::{Cause, Place, ProviderId};
 use crate::residence::{Life, Residence};
@@ -17,6 +17,25 @@ pub(super) struct Obstacle {
     pub why: Refusals,
     /// The moment since which the first reason has been of the same kind.
     pub since: Moment,
+}
+
+/// What a device may still hold of a megaflow since it was lost: its last life there, and the one
+/// that an operation in flight was to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    provider: ProviderId,
+    last: Option<(Generation, Counters)>,
+    next: Option<Generation>,
+}
+
+impl Left {
+    /// Returns what was read last of the life that the device shows now, if it is one of these.
+    pub(super) fn seen(&self, provider: ProviderId, shown: Generation) -> Option<Counters> {
+        let last = self.last.filter(|(generation, _)| *generation == shown);
+        let next = self.next.filter(|generation| *generation == shown);
+        let seen = last.map(|(_, seen)| seen).or(next.map(|_| Counters::default()));
+        seen.filter(|_| self.provider == provider)
+    }
 }
 
 /// One megaflow, with what is wanted of it and what each place holds.
@@ -36,6 +55,8 @@ pub(super) struct FlowRecord {
     pub nic: Residence,
     /// The provider that owns the NIC table; chosen when the provider first admits the megaflow.
     pub provider: Option<ProviderId>,
+    /// What a device that was lost may still hold of the megaflow.
+    pub left: Option<Box<Left>>,
     /// The megaflow is to be in the NIC.
     pub want_nic: bool,
     /// Why the megaflow is not in the NIC, or was not before it was sent there. Kept until the
@@ -79,6 +100,7 @@ impl FlowRecord {
             host: Residence::default(),
             nic: Residence::default(),
             provider: None,
+            left: None,
             want_nic: false,
             refused: None,
             retry: None,
@@ -93,6 +115,19 @@ impl FlowRecord {
             failed_removals: 0,
             parent_of: BTreeSet::new(),
         }
+    }
+
+    /// The provider is gone, with what it holds.
+    pub(super) fn lost(&mut self) {
+        let Residence { life, generation, account, .. } = &self.nic;
+        let seen = generation.map(|generation| (generation, account.seen()));
+        if let Some(provider) = self.provider.take() {
+            let last = seen.filter(|_| life.forwards());
+            let begins = matches!(life, Life::Installing | Life::Replacing);
+            let next = begins.then_some(self.generation);
+            self.left = Some(Box::new(Left { provider, last, next }));
+        }
+        self.nic.lost();
     }
 
     /// Returns true if a packet that the host table is given from now on will hit the megaflow

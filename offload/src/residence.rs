@@ -1,6 +1,6 @@
 //! One megaflow in one place: the state of its life there, and what the place executes.
 
-use flow::{Action, Actions, OpKind, ProviderError, Tag};
+use flow::{Action, Actions, Generation, OpKind, ProviderError, Tag};
 
 use crate::books::Account;
 
@@ -11,6 +11,9 @@ pub(super) struct Residence {
     pub life: Life,
     /// The actions that the place executes; `None` while the megaflow is not there.
     pub installed: Option<Actions>,
+    /// The generation of the life of which the account has seen the counters. A later operation
+    /// may be in flight, or have failed.
+    pub generation: Option<Generation>,
     /// The actions that an operation in flight brings to the place.
     pub sent: Option<Actions>,
     /// The tag of the last operation, which is in flight or was completed.
@@ -49,23 +52,30 @@ impl Residence {
     }
 
     /// Notes that an operation was carried out or failed; `sent` are the actions that it brought,
-    /// if any. Only an operation that was carried out makes the counters begin at zero: a rule
-    /// that turns out to be there although it was believed lost or refused has counted on.
-    pub(super) fn carried_out(&mut self, is_done: bool, sent: Option<&Actions>) {
+    /// if any, and `generation` is the life that it began. Only an operation that was carried out
+    /// makes the counters begin at zero: a rule that turns out to be there although it was
+    /// believed lost or refused has counted on.
+    pub(super) fn carried_out(
+        &mut self,
+        is_done: bool,
+        sent: Option<&Actions>,
+        generation: Generation,
+    ) {
         if is_done {
             self.installed = sent.cloned();
+            self.generation = Some(generation);
             self.account.life_ended();
         } else if self.life == Life::Absent {
             self.installed = None;
         }
     }
 
-    /// The place is gone, with everything in it.
+    /// The place is gone, with everything in it. A rule that turns out to be there still has
+    /// counted on.
     pub(super) fn lost(&mut self) {
         self.life = Life::Absent;
         self.installed = None;
         self.sent = None;
-        self.account.life_ended();
     }
 
     /// Returns true if this place recirculates packets into the scope, or will when the operation

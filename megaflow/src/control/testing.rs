@@ -197,6 +197,7 @@ impl Engine {
             name: "br0".to_owned(),
             client: "l2",
             ports: vec![port(1, "vf0"), port(2, HOSTILE)],
+            gone: BTreeMap::new(),
             metrics,
             masks: Masks { visited: 9, total: 2 },
         }

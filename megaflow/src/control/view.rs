@@ -223,6 +223,8 @@ pub struct Provider {
     pub name: String,
     /// True if the device answers.
     pub up: bool,
+    /// Why the device does not answer.
+    pub trouble: Option<String>,
     /// The number of operations that wait, and the largest number that may wait.
     pub queue: (u64, u64),
     /// Megaflows that admission let through.
@@ -267,7 +269,11 @@ impl From<&Status> for State {
             version: metrics.version.clone(),
             flows: flows.collect(),
             ports: status.ports.iter().map(|port| port_of(port, metrics)).collect(),
-            providers: metrics.providers.iter().map(|(name, p)| provider_of(name, p)).collect(),
+            providers: metrics
+                .providers
+                .iter()
+                .map(|(name, p)| provider_of(name, p, status))
+                .collect(),
             conservation: (&metrics.conservation).into(),
             cache_lookups: tiers.collect(),
         }
@@ -298,7 +304,7 @@ fn port_of(port: &crate::status::PortView, metrics: &metrics::Snapshot) -> Port 
     }
 }
 
-fn provider_of(name: &str, from: &metrics::ProviderMetrics) -> Provider {
+fn provider_of(name: &str, from: &metrics::ProviderMetrics, status: &Status) -> Provider {
     let operations = from.operations.iter();
     let errors = from.operations.iter().filter(|(_, operation)| !operation.errors.is_empty());
     let table = |usage: &flow::TableUsage| Table {
@@ -309,6 +315,7 @@ fn provider_of(name: &str, from: &metrics::ProviderMetrics) -> Provider {
     Provider {
         name: name.to_owned(),
         up: from.up,
+        trouble: status.gone.get(name).cloned(),
         queue: (from.queue_length, from.queue_limit),
         admitted: from.admitted,
         refused: from.refused.iter().map(|(r, count)| (r.code().to_owned(), *count)).collect(),

@@ -18,7 +18,6 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hostdp::port::LinkState;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -106,17 +105,10 @@ async fn health(Shared(context): Shared<Context>) -> Response {
     }
 }
 
-/// Succeeds if the engine answers and every port can carry packets.
+/// Succeeds if the engine answers, every port can carry packets and every device answers.
 async fn ready(Shared(context): Shared<Context>) -> Response {
     match blocking(context, methods::status).await {
-        Ok(status) => match status.ports.iter().find(|port| port.state != LinkState::Up) {
-            None => "ready\n".into_response(),
-            Some(port) => {
-                let (name, state) = (&port.name, port.state.name());
-                let why = port.trouble.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-                unavailable(format!("port {name} is {state}{why}"))
-            }
-        },
+        Ok(status) => status.unready().map_or_else(|| "ready\n".into_response(), unavailable),
         Err(why) => unavailable(why),
     }
 }

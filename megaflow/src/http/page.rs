@@ -230,7 +230,7 @@ fn providers(out: &mut String, state: &State) {
             out,
             "<tr><td>{}<td>{}<td class=m>{}<td>{} of {}<td class=n>{}<td>{}<td>{}",
             Text(&provider.name),
-            if provider.up { "yes" } else { "no" },
+            Text(&provider.trouble.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}"))),
             Text(&tables.join(", ")),
             provider.queue.0,
             provider.queue.1,

@@ -115,6 +115,7 @@ impl EngineThread {
         let told = self.stopping.take().map(|(_, told)| told).unwrap_or_default();
         // The devices are closed before the clients are told, so that a client which hears of the
         // stop finds nothing left.
+        self.providers.iter_mut().for_each(provider::Worker::finish);
         self.providers.clear();
         drop(self.worker.stop());
         for reply in told {
@@ -390,7 +391,9 @@ impl EngineThread {
         if place == HOST {
             let done = HostReply::with(move |found| drop(reply.send(Ok(found))));
             let _ = self.host.dump(done);
-        } else if let Some(device) = self.engine.devices().find(|d| d.is_up && d.name == place) {
+        } else if let Some(device) =
+            self.engine.devices().find(|d| d.gone.is_none() && d.name == place)
+        {
             self.job(device.id, Job::Audit(reply));
         } else {
             let text = format!("there is no '{place}' that is up");
@@ -417,5 +420,5 @@ impl EngineThread {
 
 /// Returns the devices that answer.
 fn up(engine: &Engine) -> impl Iterator<Item = ProviderId> {
-    engine.devices().filter(|device| device.is_up).map(|device| device.id)
+    engine.devices().filter(|device| device.gone.is_none()).map(|device| device.id)
 }

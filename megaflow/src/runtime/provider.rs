@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 use flow::Admission;
 use flow::{
     Completion, Counters, Cursor, Dumped, Moment, PortId, PortTraffic, Provider, ProviderEvent,
@@ -50,18 +50,22 @@ pub(super) enum News {
 }
 
 /// A provider's thread. Dropping this value lets the thread finish its jobs, and waits for its
-/// end.
+/// end, but not for ever.
 pub(super) struct Worker {
     jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
+    /// Nothing is ever sent; the other end is dropped when the thread ends.
+    ended: Receiver<()>,
 }
 
 /// Longest wait for a job before the provider is asked for its events.
 const NEWS: Duration = Duration::from_millis(50);
 /// Longest wait for a completion before new jobs are looked for.
 const LOOK: Duration = Duration::from_micros(200);
+/// Longest wait for the end of the thread.
+const END: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(10) };
 /// Time between two attempts to open a device that is gone.
-const REOPEN: Duration = Duration::from_secs(1);
+const REOPEN: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 
 impl Worker {
     /// Starts the thread. Its first reports are the counters of the device's ports, and that the
@@ -84,8 +88,18 @@ impl Worker {
             begun: HashMap::new(),
             reading: VecDeque::new(),
         };
-        let thread = std::thread::Builder::new().name(name).spawn(move || owner.run(&todo))?;
-        Ok(Worker { jobs: Some(jobs), thread: Some(thread) })
+        let (ends, ended) = bounded(0);
+        let run = move || {
+            let _ends: Sender<()> = ends;
+            owner.run(&todo);
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
+        Ok(Worker { jobs: Some(jobs), thread, ended })
+    }
+
+    /// Lets the thread end when its jobs are done, and does not wait for that.
+    pub(super) fn finish(&mut self) {
+        self.jobs = None;
     }
 
     pub(super) fn send(&self, job: Job) {
@@ -98,9 +112,10 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        self.finish();
+        if self.ended.recv_timeout(END) == Err(RecvTimeoutError::Timeout) {
+            let thread = self.thread.thread().name().unwrap_or("?");
+            tracing::error!("{thread} hangs and is left behind; its device may keep megaflows");
         }
     }
 }
@@ -209,7 +224,9 @@ impl Owner {
         {
             self.reading.push_front(rest);
         }
+        // The operations of the time before are ended first.
         if let State::Gone(since) = self.state
+            && self.begun.is_empty()
             && self.clock.now().since(since) >= REOPEN
         {
             match self.provider.reopen() {
@@ -255,11 +272,17 @@ impl Owner {
                 ProviderEvent::Gone(why) => {
                     let provider = self.provider.name();
                     tracing::error!(provider, why, "the device is gone; the host forwards");
-                    self.state = State::Gone(self.clock.now());
+                    self.gone();
                 }
             }
             self.tell(Event::Provider { provider: self.id, event });
         }
+    }
+
+    /// The device is gone, and nobody waits for its readings but those who asked by a request.
+    fn gone(&mut self) {
+        self.state = State::Gone(self.clock.now());
+        self.reading.retain(|reading| matches!(reading, Reading::Audit(..)));
     }
 
     /// The device is open: the engine decides when it asks for what the device holds.
@@ -320,7 +343,7 @@ impl Owner {
                     Err(error) => {
                         let event = ProviderEvent::Gone(error.to_string());
                         self.tell(Event::Provider { provider, event });
-                        self.state = State::Gone(self.clock.now());
+                        self.gone();
                     }
                 }
             }
@@ -353,3 +376,6 @@ impl Drop for DeathNote {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use super::operations::Operations;
 use super::witness::Witnesses;
 use crate::status::{Masks, PortView, Status};
 use flow::Clock;
-use offload::{Engine, HOST, Place, ProviderId};
+use offload::{DeviceView, Engine, HOST, Place, ProviderId};
 
 /// The datapath's name, and the clock for times of day.
 pub(super) struct About {
@@ -78,9 +78,14 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
         name: about.name.clone(),
         client: engine.client_name(),
         ports: ports.collect(),
+        gone: engine.devices().filter_map(gone).collect(),
         masks: Masks { visited: host.lookups.classifier.visited, total: host.subtables as u64 },
         metrics,
     }
+}
+
+fn gone(device: DeviceView<'_>) -> Option<(String, String)> {
+    Some((device.name.to_owned(), device.gone?.to_owned()))
 }
 
 fn provider_metrics(
@@ -105,7 +110,7 @@ fn provider_metrics(
     };
     let devices = engine.devices().map(|device| {
         let metrics = ProviderMetrics {
-            up: device.is_up,
+            up: device.gone.is_none(),
             ports: Some(device.ports),
             queue_length: device.queued,
             tables: device.tables.to_vec(),

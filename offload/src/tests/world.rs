@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Action, Admission, Capabilities, Counters, Field, Key, Megaflow, Moment, Op, Placement, PortId,
-    ProviderError, ProviderEvent, Reason, Refusal, Refusals, Stats, Submission, TableName,
-    TableUsage, Ufid, UpcallReason, Verdict,
+    Action, Admission, Capabilities, Counters, Dumped, Field, Generation, Key, Megaflow, Moment,
+    Op, Placement, PortId, ProviderError, ProviderEvent, Reason, Refusal, Refusals, Stats,
+    Submission, TableName, TableUsage, Ufid, UpcallReason, Verdict,
 };
 
 use super::fickle::Fickle;
@@ -53,11 +53,22 @@ fn by_hand() -> flow::Actions {
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) entries: BTreeMap<Ufid, (Arc<Megaflow>, Counters)>,
+    generations: BTreeMap<Ufid, Generation>,
     pub(super) queue: VecDeque<Command>,
 }
 
 impl Table {
     fn apply(&mut self, op: &Op, capacity: usize) -> Result<Stats, ProviderError> {
+        let result = self.carry_out(op, capacity);
+        if let (Ok(_), Op::Install { flow, generation } | Op::Replace { flow, generation }) =
+            (&result, op)
+        {
+            self.generations.insert(flow.ufid, *generation);
+        }
+        result
+    }
+
+    fn carry_out(&mut self, op: &Op, capacity: usize) -> Result<Stats, ProviderError> {
         let stats = |counters| Stats { counters, ..Stats::default() };
         match op {
             Op::Install { flow, .. } if self.entries.contains_key(&flow.ufid) => {
@@ -82,6 +93,15 @@ impl Table {
         }
     }
 
+    fn usage(&self, capacity: usize) -> TableUsage {
+        TableUsage {
+            table: TableName::ExactMatch,
+            holds_megaflows: true,
+            entries: self.entries.len() as u64,
+            capacity: Some(capacity as u64),
+        }
+    }
+
     fn hit(&mut self, key: &Key, bytes: usize) -> Option<Arc<Megaflow>> {
         let entry = self.entries.values_mut().find(|(flow, _)| flow.matching.hits(key))?;
         entry.1 += Counters::packet(bytes);
@@ -101,6 +121,8 @@ pub(super) struct World {
     pub(super) nic_up: bool,
     /// The engine has not asked yet for what the NIC holds: it knows of the NIC before its loss.
     nic_is_new: bool,
+    /// Entries that stayed in the NIC when it was lost, each with what the engine had read of it.
+    stayed: BTreeMap<Ufid, Counters>,
     pub(super) events: VecDeque<Event>,
     /// Upcalls come by a channel of their own, sooner or later than the events before them.
     pub(super) upcalls: VecDeque<Event>,
@@ -139,6 +161,7 @@ impl World {
             capacity,
             nic_up: true,
             nic_is_new: false,
+            stayed: BTreeMap::new(),
             events: VecDeque::new(),
             upcalls: VecDeque::new(),
             version,
@@ -180,10 +203,12 @@ impl World {
         if nic && up && self.nic_is_new {
             if let Some(Command::Dump(provider)) = self.nic.queue.pop_front() {
                 self.nic_is_new = false;
-                self.events.push_back(Event::Dumped { provider, found: Vec::new() });
+                self.tell_of_content(provider);
             }
             return;
         }
+        let stayed = &mut self.stayed;
+        let unreadable = &mut self.unreadable;
         let (table, capacity) = match place {
             Place::Host => (&mut self.host, usize::MAX),
             Place::Nic(_) => (&mut self.nic, self.capacity),
@@ -191,8 +216,17 @@ impl World {
         match table.queue.pop_front() {
             Some(Command::Apply { ops, .. }) => {
                 let complete = |sent: &Submission| {
+                    let ufid = sent.op.ufid();
                     let result = match fault {
                         _ if nic && !up => Err(ProviderError::Gone("unplugged".to_owned())),
+                        // The engine does not wait for this removal, nor for the last counts.
+                        _ if nic && stayed.contains_key(&ufid) => {
+                            let result = table.apply(&sent.op, capacity);
+                            let seen = stayed.remove(&ufid).unwrap();
+                            let last = result.as_ref().expect("a removal").counters;
+                            *unreadable += last.since(seen).unwrap();
+                            result
+                        }
                         Some(0) => Err(ProviderError::Busy("later".to_owned())),
                         _ => table.apply(&sent.op, capacity),
                     };
@@ -220,15 +254,8 @@ impl World {
                     Ok(all)
                 };
                 // Some devices report how full they are, others only refuse.
-                let (entries, capacity) = (table.entries.len() as u64, capacity as u64);
-                let usage = TableUsage {
-                    table: TableName::ExactMatch,
-                    holds_megaflows: true,
-                    entries,
-                    capacity: Some(capacity),
-                };
-                let tables =
-                    if nic && capacity.is_multiple_of(2) { vec![usage] } else { Vec::new() };
+                let tells = nic && capacity.is_multiple_of(2);
+                let tables = tells.then(|| table.usage(capacity)).into_iter().collect();
                 self.events.push_back(Event::Stats { place, stats, tables });
             }
             Some(Command::Resolve { id, answer }) => {
@@ -243,7 +270,8 @@ impl World {
 
     /// Forwards a packet: NIC first, then the host, then an upcall.
     pub(super) fn forward(&mut self, key: &Key, bytes: usize, fresh: bool) {
-        let nic = if self.nic_up && fresh { self.nic.hit(key, bytes) } else { None };
+        let forwards = self.nic_up || !self.stayed.is_empty();
+        let nic = if forwards && fresh { self.nic.hit(key, bytes) } else { None };
         let place = usize::from(nic.is_none());
         let flow = nic.or_else(|| self.host.hit(key, bytes));
         match flow {
@@ -357,15 +385,29 @@ impl World {
 
     /// Notes the counts that the engine had not read: they can't be read any more.
     pub(super) fn lose(&mut self, ufid: Ufid, counters: Counters) {
-        let seen = self.engine.find(ufid).map_or(Counters::default(), |r| r.nic.account.seen());
+        let seen = self.stayed.remove(&ufid).unwrap_or_else(|| self.seen(ufid));
         self.unreadable += counters.since(seen).unwrap_or_default();
+    }
+
+    /// What the engine has read of the entry.
+    fn seen(&self, ufid: Ufid) -> Counters {
+        self.engine.find(ufid).map_or(Counters::default(), |r| r.nic.account.seen())
     }
 
     pub(super) fn unplug(&mut self) {
         self.drain();
         self.nic_up = false;
+        // Only the way to the NIC is gone, or the NIC with what it held. A chain does not stay.
+        let stays = self.dice.roll(2) == 0;
+        let is_alone = |f: &Megaflow| matches!(f.actions[..], [Action::Output(_)]);
         for (ufid, (flow, counters)) in std::mem::take(&mut self.nic.entries) {
-            if flow.matching.key().recirc_id == 0 {
+            if flow.matching.key().recirc_id != 0 {
+                continue;
+            }
+            if stays && is_alone(&flow) {
+                self.stayed.insert(ufid, self.seen(ufid));
+                self.nic.entries.insert(ufid, (flow, counters));
+            } else {
                 self.lose(ufid, counters);
             }
         }
@@ -373,7 +415,27 @@ impl World {
         self.events.push_back(Event::Provider { provider: ProviderId(0), event });
     }
 
-    /// The device is back, empty.
+    /// The NIC tells what it holds since it is back. The engine goes on with some of it, and
+    /// removes the rest.
+    fn tell_of_content(&mut self, provider: ProviderId) {
+        let found = self.nic.entries.iter().map(|(ufid, (flow, counters))| Dumped {
+            ufid: *ufid,
+            generation: self.nic.generations[ufid],
+            flow: Some(flow.clone()),
+            stats: Stats { counters: *counters, ..Stats::default() },
+            active: true,
+        });
+        let mut found: Vec<Dumped> = found.collect();
+        while found.len() > 5 {
+            self.step(Event::DumpedPart { provider, found: found.drain(..5).collect() });
+        }
+        self.step(Event::Dumped { provider, found });
+        let goes_on = |r: &FlowRecord| r.nic.life.forwards();
+        let engine = &self.engine;
+        self.stayed.retain(|ufid, _| !engine.find(*ufid).is_some_and(goes_on));
+    }
+
+    /// The device is back, with what it held still.
     fn plug_in(&mut self) {
         self.nic_up = true;
         self.nic_is_new = true;
@@ -447,6 +509,9 @@ impl World {
 
     /// Checks the invariants at a quiet point.
     pub(super) fn check(&mut self, seed: u64) {
+        if !self.nic_up && !self.stayed.is_empty() {
+            self.plug_in();
+        }
         self.settle();
         self.nothing_was_left_out(seed);
         let answered = self.replies.keys().filter(|token| token.0 > 1000).count();

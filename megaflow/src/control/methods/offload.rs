@@ -94,7 +94,8 @@ pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
     }
     for provider in &state.providers {
         let up = if provider.up { "up" } else { "down" };
-        let _ = writeln!(text, "{}: {up}", provider.name);
+        let why = provider.trouble.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let _ = writeln!(text, "{}: {up}{why}", provider.name);
         for table in &provider.tables {
             let capacity = table.capacity.map_or("unknown".to_owned(), |size| size.to_string());
             let _ = writeln!(text, "  table {}: {} of {capacity}", table.table, table.entries);
