@@ -106,6 +106,34 @@ impl Kernel {
         state.links.push(link);
     }
 
+    /// All sockets that are open now stop to work.
+    pub(crate) fn break_sockets(&self) {
+        let mut state = self.lock();
+        let open: Vec<u32> = state.queues.keys().copied().collect();
+        state.broken.extend(open);
+    }
+
+    /// All interfaces are deleted. Returns them.
+    pub(crate) fn unload(&self) -> Vec<Link> {
+        let mut state = self.lock();
+        state.filters.clear();
+        state.qdiscs.clear();
+        let links = std::mem::take(&mut state.links);
+        for link in &links {
+            state.notify(message(RTM_DELLINK, 0, 0, 0, |w| show_link(w, link, true)));
+        }
+        links
+    }
+
+    /// An interface belongs to that switch from now on, or to none.
+    pub(crate) fn set_switch(&self, ifindex: u32, switch: Option<Vec<u8>>) {
+        let mut state = self.lock();
+        let link = state.links.iter_mut().find(|link| link.0 == ifindex).unwrap();
+        link.2 = switch;
+        let link = link.clone();
+        state.notify(message(RTM_NEWLINK, 0, 0, 0, |w| show_link(w, &link, true)));
+    }
+
     /// An interface changes its state in a bridge, and leaves the bridge.
     pub(crate) fn bridge_port(&self, ifindex: u32) {
         let mut state = self.lock();

@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub(crate) lost: BTreeMap<u32, BTreeMap<usize, u64>>,
     /// Interfaces that are set down.
     pub(crate) down: BTreeSet<u32>,
+    /// Sockets that do not work any more.
+    pub(crate) broken: BTreeSet<u32>,
     /// The number of requests of each kind so far.
     pub(crate) seen: BTreeMap<u16, usize>,
     next_handle: u32,
@@ -129,6 +131,11 @@ fn message(kind: u16, flags: u16, seq: u32, port: u32, body: impl FnOnce(&mut Wr
 }
 
 impl State {
+    fn works(&self, port: u32) -> io::Result<()> {
+        let broken = self.broken.contains(&port);
+        if broken { Err(io::Error::from_raw_os_error(libc::EBADF)) } else { Ok(()) }
+    }
+
     fn notify(&mut self, datagram: Vec<u8>) {
         for port in self.monitors.clone() {
             self.push(port, datagram.clone());
@@ -347,6 +354,7 @@ impl State {
 impl Transport for Socket {
     fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
+        state.works(self.port)?;
         for request in Messages(datagram) {
             state.request(self.port, &request.unwrap());
         }
@@ -354,7 +362,9 @@ impl Transport for Socket {
     }
 
     fn receive(&mut self, into: &mut Vec<u8>, _timeout: Duration) -> io::Result<()> {
-        let next = self.state.lock().unwrap().queues.entry(self.port).or_default().pop_front();
+        let mut state = self.state.lock().unwrap();
+        state.works(self.port)?;
+        let next = state.queues.entry(self.port).or_default().pop_front();
         *into = next.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         Ok(())
     }

@@ -99,18 +99,28 @@ pub(super) struct Waves<'a, T> {
     pub(super) refused: Vec<(Box<Adding>, Nack)>,
 }
 
-/// Applies operations in batches.
+/// Applies operations in batches. If the device is gone, or goes meanwhile, those that had no
+/// effect that is known of end with that error.
 pub(super) fn apply<T: Transport>(tc: &mut Tc<T>, ops: &[Submission], done: &mut Vec<Completion>) {
     let mut from = 0;
     while from < ops.len() {
+        if let Err(gone) = tc.check() {
+            done.extend(ops[from..].iter().map(|op| op.completed(Err(gone.clone()))));
+            return;
+        }
         // Operations on one ufid are done in order: a second operation on a ufid begins a new
         // batch.
         let mut seen = HashSet::new();
         let to = ops[from..].iter().position(|op| !seen.insert(op.op.ufid()));
         let to = to.map_or(ops.len(), |len| from + len);
         let results = Waves::new(tc, to - from).run(&ops[from..to]);
+        let gone = tc.check();
+        let end = |result| match (result, &gone) {
+            (Err(ProviderError::Busy(_)), Err(gone)) => Err(gone.clone()),
+            (result, _) => result,
+        };
         let ends = ops[from..to].iter().zip(results);
-        done.extend(ends.map(|(op, result)| op.completed(result)));
+        done.extend(ends.map(|(op, result)| op.completed(end(result))));
         from = to;
         tc.listen();
     }

@@ -51,8 +51,7 @@ impl TcProvider {
         clock: Clock,
         options: TcOptions,
     ) -> Result<TcProvider, TcError> {
-        let client = Client::new(KernelSocket::requests()?);
-        let monitor = KernelSocket::monitor(&monitor::GROUPS)?;
+        let (client, monitor) = sockets()?;
         Tc::open(client, monitor, ports, clock, options).map(TcProvider)
     }
 
@@ -69,6 +68,12 @@ impl TcProvider {
     pub fn ports(&self) -> Vec<PortReport> {
         self.0.ports.reports()
     }
+}
+
+/// Opens the sockets for requests and for notifications.
+fn sockets() -> Result<(Client<KernelSocket>, KernelSocket), TcError> {
+    let client = Client::new(KernelSocket::requests()?);
+    Ok((client, KernelSocket::monitor(&monitor::GROUPS)?))
 }
 
 /// Probes what the drivers of these interfaces take, as a daemon does at its start, and leaves
@@ -109,7 +114,9 @@ impl Provider for TcProvider {
         _from: Cursor,
         out: &mut Vec<(Ufid, Stats)>,
     ) -> Result<Option<Cursor>, ProviderError> {
-        self.0.stats(out).map(|()| None)
+        self.0.check()?;
+        let read = self.0.stats(out);
+        self.0.check().and(read).map(|()| None)
     }
 
     fn dump(
@@ -117,7 +124,9 @@ impl Provider for TcProvider {
         _from: Cursor,
         out: &mut Vec<Dumped>,
     ) -> Result<Option<Cursor>, ProviderError> {
-        self.0.dump(out).map(|()| None)
+        self.0.check()?;
+        let read = self.0.dump(out);
+        self.0.check().and(read).map(|()| None)
     }
 
     fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
@@ -142,7 +151,16 @@ impl Provider for TcProvider {
         self.0.events()
     }
 
+    fn reopen(&mut self) -> Result<(), ProviderError> {
+        let reopened = sockets().and_then(|(client, monitor)| self.0.reopen(client, monitor));
+        reopened.map_err(|error| ProviderError::Gone(error.to_string()))
+    }
+
     fn close(&mut self) -> Result<(), ProviderError> {
+        if self.0.check().is_err() {
+            // The sockets may be broken, and the filters still there.
+            let _ = self.reopen();
+        }
         self.remove_all().map_err(|error| ProviderError::Busy(error.to_string()))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use flow::{PortId, ProviderEvent, Ufid};
+use flow::{PortId, ProviderError, ProviderEvent, Ufid};
 
 use super::qdisc;
 use super::tc::Tc;
@@ -14,7 +14,7 @@ use crate::wire::consts::{
     RTNLGRP_LINK, RTNLGRP_TC,
 };
 use crate::wire::read::Message;
-use crate::wire::{Messages, TcMsg, Transport};
+use crate::wire::{Messages, TcMsg, Transport, WireError, passes};
 
 /// What the monitor's socket listens to.
 pub(super) const GROUPS: [u32; 2] = [RTNLGRP_LINK, RTNLGRP_TC];
@@ -35,14 +35,18 @@ struct Look {
 
 impl<T: Transport> Tc<T> {
     pub(super) fn events(&mut self) -> Vec<ProviderEvent> {
-        self.listen();
-        let due = self.ports.take_due((self.clock)());
-        if !due.is_empty() {
-            self.recheck(due);
+        if self.check().is_ok() {
+            self.listen();
+            let due = self.ports.take_due((self.clock)());
+            if !due.is_empty() {
+                self.recheck(due);
+            }
         }
         let mut events = self.news.take_events();
-        if self.ports.are_newly_gone() {
-            events.push(ProviderEvent::Gone("every port's interface is gone".into()));
+        if let Err(ProviderError::Gone(why)) = self.check()
+            && !std::mem::replace(&mut self.told_gone, true)
+        {
+            events.push(ProviderEvent::Gone(why));
         }
         events
     }
@@ -56,6 +60,10 @@ impl<T: Transport> Tc<T> {
             match self.monitor.receive(&mut datagram, Duration::ZERO) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => break,
+                Err(error) if !passes(&error) => {
+                    self.gone = Some(WireError::Socket(error).to_string());
+                    break;
+                }
                 // Notifications were lost, an interface's among them perhaps.
                 Err(_) => {
                     self.news.changed = true;
@@ -220,8 +228,8 @@ impl<T: Transport> Tc<T> {
             }
         }
         self.make_ready(&ports);
-        let refused = std::mem::take(&mut self.ports.refused);
-        if refused || self.ports.conditions(&ports) != before {
+        let stale = std::mem::take(&mut self.ports.stale);
+        if stale || self.ports.conditions(&ports) != before {
             self.snapshot();
             self.news.changed = true;
         } else {

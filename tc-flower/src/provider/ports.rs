@@ -64,6 +64,12 @@ impl PortState {
         }
     }
 
+    /// The interface may do other things than before, or it is another one.
+    fn renew(&mut self, device: Device) {
+        let own_qdisc = self.own_qdisc && !self.gone && self.device.ifindex == device.ifindex;
+        *self = PortState { own_qdisc, ..PortState::new(self.selector.clone(), device) };
+    }
+
     /// The port's kind: its switch, and its name without digits. Ports of one kind (such as the
     /// VF representors or the uplinks of one switch) have one driver that treats them alike.
     fn kind(&self) -> Option<(&str, String)> {
@@ -85,11 +91,9 @@ pub(super) struct Ports {
     /// Ports that could not be made ready; they are tried again at `try_at`.
     unready: BTreeSet<PortId>,
     try_at: Moment,
-    /// True if the kernel or a driver refused something since an interface was last seen to
-    /// change.
-    pub(super) refused: bool,
-    /// True once the caller was told that all filters are gone.
-    told_gone: bool,
+    /// True if the kernel or a driver refused something, or an interface left its switch or came
+    /// to one, since the ports were last checked.
+    pub(super) stale: bool,
 }
 
 impl Ports {
@@ -113,8 +117,7 @@ impl Ports {
             recirculation,
             unready: BTreeSet::new(),
             try_at: Moment::default(),
-            refused: false,
-            told_gone: false,
+            stale: false,
         })
     }
 
@@ -237,7 +240,8 @@ impl Ports {
         let (port, state) = self.on(device.ifindex)?;
         let is_down = !(device.is_up && state.device.is_up);
         if state.device.switch_id != device.switch_id {
-            *state = PortState::new(state.selector.clone(), device);
+            state.renew(device);
+            self.stale = true;
         } else {
             state.device = device;
         }
@@ -269,7 +273,7 @@ impl Ports {
         let mut back = Vec::new();
         for (port, state) in self.states.iter_mut().filter(|(_, state)| state.gone) {
             if let Some(device) = devices.iter().find(|device| state.selector.selects(device)) {
-                *state = PortState::new(state.selector.clone(), device.clone());
+                state.renew(device.clone());
                 back.push(*port);
             }
         }
@@ -296,11 +300,33 @@ impl Ports {
         std::mem::take(&mut self.unready)
     }
 
-    /// Returns true if every port's interface is gone and the caller was not told yet.
-    pub(super) fn are_newly_gone(&mut self) -> bool {
-        let gone = !self.states.is_empty() && self.states.values().all(|state| state.gone);
-        let told = std::mem::replace(&mut self.told_gone, gone);
-        gone && !told
+    /// Returns true if every port's interface is gone.
+    pub(super) fn are_gone(&self) -> bool {
+        !self.states.is_empty() && self.states.values().all(|state| state.gone)
+    }
+
+    /// Forgets what is known of the ports, as at the start, and finds their interfaces among the
+    /// system's. At least one must be there.
+    pub(super) fn renew(&mut self, devices: &[Device]) -> Result<(), TcError> {
+        let find = |state: &PortState| {
+            // A port follows its interface, whatever the interface's name is by now.
+            let same = |device: &&Device| !state.gone && device.ifindex == state.device.ifindex;
+            let named = || devices.iter().find(|device| state.selector.selects(device));
+            devices.iter().find(same).or_else(named)
+        };
+        let none = self.states.values().all(|state| find(state).is_none());
+        if let Some(state) = self.states.values().next().filter(|_| none) {
+            return Err(TcError::NoDevice(state.selector.clone()));
+        }
+        for state in self.states.values_mut() {
+            match find(state) {
+                Some(device) => state.renew(device.clone()),
+                None => state.gone = true,
+            }
+        }
+        self.features.clear();
+        self.unready.clear();
+        Ok(())
     }
 
     /// Removes the qdiscs that we made and that hold no filters.

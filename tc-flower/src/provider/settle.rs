@@ -86,7 +86,7 @@ impl<T: Transport> Waves<'_, T> {
         };
         if let Some(refusal) = wrong {
             self.give_back(add);
-            self.tc.ports.refused = true;
+            self.tc.ports.stale = true;
             self.next.push(Job::Drop { placed });
             self.results[add.op] = Err(ProviderError::Unsupported(refusal));
             return;
@@ -260,7 +260,7 @@ impl<T: Transport> Waves<'_, T> {
             }
             Cause::Taken => ProviderError::Busy("another tool's filter has the same key".into()),
             Cause::Place | Cause::Lasting => {
-                self.tc.ports.refused = true;
+                self.tc.ports.stale = true;
                 of_install(nack)
             }
         }

@@ -70,6 +70,10 @@ pub(super) struct Tc<T> {
     /// short, because the hardware lost the filter, or because another tool changed it.
     pub(super) strays: Vec<Placed>,
     pub(super) news: News,
+    /// Why the device is gone, if it is.
+    pub(super) gone: Option<String>,
+    /// True once the caller was told so by an event.
+    pub(super) told_gone: bool,
 }
 
 impl<T: Transport> Tc<T> {
@@ -93,12 +97,47 @@ impl<T: Transport> Tc<T> {
             found: HashMap::new(),
             strays: Vec::new(),
             news: News::default(),
+            gone: None,
+            told_gone: false,
         };
-        let all: Vec<PortId> = tc.ports.all().map(|(port, _)| port).collect();
-        tc.prepare(&all)?;
-        tc.snapshot();
-        tc.listen();
+        tc.begin()?;
         Ok(tc)
+    }
+
+    /// Begins anew with these sockets, as if the provider had just been opened. An error says why
+    /// the device is still gone.
+    pub(super) fn reopen(&mut self, mut client: Client<T>, monitor: T) -> Result<(), TcError> {
+        let devices = links::list_with(&mut client)?;
+        self.ports.renew(&devices)?;
+        (self.client, self.monitor) = (client, monitor);
+        (self.table, self.others) = (Table::default(), Others::default());
+        (self.found, self.strays) = (HashMap::new(), Vec::new());
+        (self.in_flight, self.news) = (Vec::new(), News::default());
+        self.gone = None;
+        let begun = self.begin();
+        self.gone = begun.as_ref().err().map(WireError::to_string).or_else(|| self.gone.take());
+        self.told_gone = self.gone.is_some();
+        Ok(begun?)
+    }
+
+    /// Makes all ports ready.
+    fn begin(&mut self) -> Result<(), WireError> {
+        let all: Vec<PortId> = self.ports.all().map(|(port, _)| port).collect();
+        self.prepare(&all)?;
+        self.snapshot();
+        self.listen();
+        Ok(())
+    }
+
+    /// Returns an error if the device is gone: a socket does not work any more, or no port has an
+    /// interface. It stays gone until it is opened again.
+    pub(super) fn check(&mut self) -> Result<(), ProviderError> {
+        if self.gone.is_none() {
+            let broken = self.client.broken().map(|why| format!("netlink socket: {why}"));
+            let gone = || "every port's interface is gone".to_owned();
+            self.gone = broken.or_else(|| self.ports.are_gone().then(gone));
+        }
+        self.gone.clone().map_or(Ok(()), |why| Err(ProviderError::Gone(why)))
     }
 
     /// Makes these ports' interfaces ready and finds out what they can do.

@@ -8,6 +8,7 @@ use crate::fake::{Kernel, Socket};
 use crate::wire::consts::*;
 
 mod hands;
+mod reopen;
 mod witness;
 
 type FakeTc = Tc<Socket>;
@@ -18,11 +19,15 @@ fn open_with(kernel: &Kernel, options: TcOptions) -> FakeTc {
         (PortId(2), by_port("pf0vf1")),
         (PortId(3), DeviceSelector::Name("eth0".into())),
     ];
+    let (client, monitor) = sockets_of(kernel);
+    let clock: Clock = Box::new(|| Moment(60_000_000_000));
+    Tc::open(client, monitor, &ports, clock, options).unwrap()
+}
+
+fn sockets_of(kernel: &Kernel) -> (Client<Socket>, Socket) {
     static PORT: AtomicU64 = AtomicU64::new(100);
     let port = u32::try_from(PORT.fetch_add(2, Ordering::Relaxed)).unwrap();
-    let client = Client::new(kernel.socket(port));
-    let clock: Clock = Box::new(|| Moment(60_000_000_000));
-    Tc::open(client, kernel.monitor(port + 1), &ports, clock, options).unwrap()
+    (Client::new(kernel.socket(port)), kernel.monitor(port + 1))
 }
 
 fn open(kernel: &Kernel) -> FakeTc {

@@ -125,12 +125,14 @@ pub(crate) struct Client<T> {
     transport: T,
     next: u32,
     datagram: Vec<u8>,
+    /// Why the socket can't be used any more.
+    broken: Option<String>,
 }
 
 impl<T: Transport> Client<T> {
     /// A client on that socket.
     pub(crate) fn new(transport: T) -> Client<T> {
-        Client { transport, next: 1, datagram: Vec::new() }
+        Client { transport, next: 1, datagram: Vec::new(), broken: None }
     }
 
     #[cfg(test)]
@@ -141,6 +143,19 @@ impl<T: Transport> Client<T> {
     /// Returns the address with which the kernel marks messages that this client caused.
     pub(crate) fn port(&self) -> u32 {
         self.transport.port()
+    }
+
+    /// Returns why the socket can't be used any more, if it can't.
+    pub(crate) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// Notes that the socket failed.
+    fn failed(&mut self, error: io::Error) -> WireError {
+        if !passes(&error) {
+            self.broken = Some(error.to_string());
+        }
+        error.into()
     }
 
     /// An empty batch.
@@ -162,7 +177,8 @@ impl<T: Transport> Client<T> {
         let mut from = 0;
         while from < batch.len() {
             let to = (from + size).min(batch.len());
-            self.transport.send(batch.chunk(from, to))?;
+            let sent = self.transport.send(batch.chunk(from, to));
+            sent.map_err(|error| self.failed(error))?;
             self.collect(batch.first, from..to, &mut outcomes, echo)?;
             from = to;
         }
@@ -184,7 +200,7 @@ impl<T: Transport> Client<T> {
                 Ok(()) => {}
                 Err(error) if is_loss(&error) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.failed(error)),
             }
             for message in Messages(&self.datagram) {
                 // A malformed message answers no request, so the outcome stays unknown.
@@ -240,7 +256,8 @@ impl<T: Transport> Client<T> {
             let mut batch = self.batch();
             batch.add(kind, flags, &body)?;
             self.next = self.next.wrapping_add(1);
-            self.transport.send(batch.as_slice())?;
+            let sent = self.transport.send(batch.as_slice());
+            sent.map_err(|error| self.failed(error))?;
             let mut state = begin();
             if self.read_dump(batch.first, &mut |message| each(&mut state, message))? {
                 return Ok(state);
@@ -265,7 +282,7 @@ impl<T: Transport> Client<T> {
                     whole = false;
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.failed(error)),
             }
             for message in Messages(&self.datagram) {
                 let message = message?;
@@ -295,6 +312,12 @@ impl Batch {
     fn as_slice(&self) -> &[u8] {
         self.writer.as_bytes()
     }
+}
+
+/// Returns true if the socket still works after this error of sending or receiving.
+pub(crate) fn passes(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock, io::ErrorKind::OutOfMemory];
+    is_loss(error) || kinds.contains(&error.kind())
 }
 
 /// Returns true if the error means that answers were lost but the socket still works.
