@@ -25,7 +25,7 @@ use crate::translate::translate;
 use crate::wire::consts::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, RTM_DELTFILTER, RTM_NEWTFILTER,
 };
-use crate::wire::{Nack, Outcome, Transport};
+use crate::wire::{BATCH, Nack, Outcome, Transport};
 
 /// One result for each operation, in the order of the operations.
 pub(super) type Results = Vec<Result<Stats, ProviderError>>;
@@ -99,29 +99,28 @@ pub(super) struct Waves<'a, T> {
     pub(super) refused: Vec<(Box<Adding>, Nack)>,
 }
 
-/// Applies operations in batches. If the device is gone, or goes meanwhile, those that had no
-/// effect that is known of end with that error.
-pub(super) fn apply<T: Transport>(tc: &mut Tc<T>, ops: &[Submission], done: &mut Vec<Completion>) {
-    let mut from = 0;
-    while from < ops.len() {
-        if let Err(gone) = tc.check() {
-            done.extend(ops[from..].iter().map(|op| op.completed(Err(gone.clone()))));
-            return;
-        }
-        // Operations on one ufid are done in order: a second operation on a ufid begins a new
-        // batch.
-        let mut seen = HashSet::new();
-        let to = ops[from..].iter().position(|op| !seen.insert(op.op.ufid()));
-        let to = to.map_or(ops.len(), |len| from + len);
-        let results = Waves::new(tc, to - from).run(&ops[from..to]);
-        let gone = tc.check();
-        let end = |result| match (result, &gone) {
-            (Err(ProviderError::Busy(_)), Err(gone)) => Err(gone.clone()),
-            (result, _) => result,
-        };
-        let ends = ops[from..to].iter().zip(results);
-        done.extend(ends.map(|(op, result)| op.completed(end(result))));
-        from = to;
+/// Applies the first operations in flight in one batch, whose waves are a datagram each. If the
+/// device is gone, or goes meanwhile, operations without an effect that is known of end with that
+/// error.
+pub(super) fn apply<T: Transport>(tc: &mut Tc<T>, done: &mut Vec<Completion>) {
+    // Operations on one ufid are done in order: a second operation on a ufid is not in the batch.
+    let mut seen = HashSet::new();
+    let next = tc.in_flight.iter().take(BATCH).take_while(|op| seen.insert(op.op.ufid())).count();
+    let ops: Vec<Submission> = tc.in_flight.drain(..next).collect();
+    if ops.is_empty() {
+        return;
+    }
+    let results = match tc.check() {
+        Ok(()) => Waves::new(tc, ops.len()).run(&ops),
+        Err(gone) => ops.iter().map(|_| Err(gone.clone())).collect(),
+    };
+    let gone = tc.check();
+    let end = |result| match (result, &gone) {
+        (Err(ProviderError::Busy(_)), Err(gone)) => Err(gone.clone()),
+        (result, _) => result,
+    };
+    done.extend(ops.iter().zip(results).map(|(op, result)| op.completed(end(result))));
+    if gone.is_ok() {
         tc.listen();
     }
 }
@@ -132,8 +131,8 @@ impl<T: Transport> Waves<'_, T> {
         tc.news.qdiscs_lost.clear();
         let lost = || Err(ProviderError::Busy("the kernel gave no answer".into()));
         let results = (0..ops).map(|_| lost()).collect();
-        let strays = std::mem::take(&mut tc.strays);
-        let next = strays.into_iter().map(|placed| Job::Drop { placed }).collect();
+        let strays = tc.strays.drain(..tc.strays.len().min(BATCH));
+        let next = strays.map(|placed| Job::Drop { placed }).collect();
         Waves { tc, results, next, doubts: Vec::new(), refused: Vec::new() }
     }
 

@@ -105,28 +105,27 @@ impl Provider for TcProvider {
     }
 
     fn poll(&mut self, _wait: Duration, done: &mut Vec<Completion>) {
-        let ops = std::mem::take(&mut self.0.in_flight);
-        apply::apply(&mut self.0, &ops, done);
+        apply::apply(&mut self.0, done);
     }
 
     fn stats(
         &mut self,
-        _from: Cursor,
+        from: Cursor,
         out: &mut Vec<(Ufid, Stats)>,
     ) -> Result<Option<Cursor>, ProviderError> {
         self.0.check()?;
-        let read = self.0.stats(out);
-        self.0.check().and(read).map(|()| None)
+        let read = self.0.stats(from, out);
+        self.0.check().and(read)
     }
 
     fn dump(
         &mut self,
-        _from: Cursor,
+        from: Cursor,
         out: &mut Vec<Dumped>,
     ) -> Result<Option<Cursor>, ProviderError> {
         self.0.check()?;
-        let read = self.0.dump(out);
-        self.0.check().and(read).map(|()| None)
+        let read = self.0.dump(from, out);
+        self.0.check().and(read)
     }
 
     fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {

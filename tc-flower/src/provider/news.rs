@@ -53,13 +53,13 @@ impl News {
         words.find(|(_, spoke, _)| spoke == placed).map(|(_, _, stats)| *stats)
     }
 
-    /// Takes the final counters that the caller has not read yet, of filters that are still in
-    /// the table.
-    pub(super) fn take_last_words(&mut self, table: &Table) -> Vec<(Ufid, Stats)> {
-        let mut all = std::mem::take(&mut self.last_words);
-        all.retain(|(ufid, placed, _)| {
+    /// Takes the final counters that the caller has not read yet, of filters on that interface
+    /// that are still in the table.
+    pub(super) fn take_last_words(&mut self, ifindex: u32, table: &Table) -> Vec<(Ufid, Stats)> {
+        self.last_words.retain(|(ufid, placed, _)| {
             table.get(*ufid).is_some_and(|entry| entry.placed == *placed)
         });
-        all.into_iter().map(|(ufid, _, stats)| (ufid, stats)).collect()
+        let here = |(_, placed, _): &mut (Ufid, Placed, Stats)| placed.at.ifindex == ifindex;
+        self.last_words.extract_if(.., here).map(|(ufid, _, stats)| (ufid, stats)).collect()
     }
 }

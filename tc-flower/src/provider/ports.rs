@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Field, Moment, PortId, Reason, Refusal, Subject};
+use flow::{Cursor, Field, Moment, PortId, Reason, Refusal, Subject};
 
 use super::qdisc;
 use crate::TcError;
@@ -146,8 +146,16 @@ impl Ports {
     }
 
     /// The interfaces that may hold filters of ours.
-    pub(super) fn interfaces(&self) -> Vec<u32> {
+    pub(super) fn interfaces(&self) -> BTreeSet<u32> {
         self.usable().map(|(_, state)| state.device.ifindex).collect()
+    }
+
+    /// Returns the interface of a reading's part, and where the next part begins. A cursor is the
+    /// number of the interface that was read last.
+    pub(super) fn part(&self, from: Cursor) -> Option<(u32, Option<Cursor>)> {
+        let mut rest = self.interfaces().into_iter().filter(|one| u64::from(*one) > from.0);
+        let here = rest.next()?;
+        Some((here, rest.next().map(|_| Cursor(here.into()))))
     }
 
     /// The ports that can be used, by interface.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use flow::{
-    Correction, Dumped, Megaflow, Moment, PortId, PortTraffic, ProviderError, Refusal, Stats,
-    Subject, Submission, Ufid,
+    Correction, Cursor, Dumped, Megaflow, Moment, PortId, PortTraffic, ProviderError, Refusal,
+    Stats, Subject, Submission, Ufid,
 };
 
 use super::errors::is_absent;
@@ -250,25 +250,25 @@ impl<T: Transport> Tc<T> {
         reader.are_there(&mut self.client, all)
     }
 
-    pub(super) fn stats(&mut self, out: &mut Vec<(Ufid, Stats)>) -> Result<(), ProviderError> {
+    /// Reads the statistics of the filters on one interface.
+    pub(super) fn stats(
+        &mut self,
+        from: Cursor,
+        out: &mut Vec<(Ufid, Stats)>,
+    ) -> Result<Option<Cursor>, ProviderError> {
         // Changes notified up to now are part of the reading.
         self.listen();
-        self.news.touched.clear();
-        let mut read = Vec::new();
-        for ifindex in self.ports.interfaces() {
-            read.push((ifindex, self.list(ifindex, false)?));
-        }
+        let Some((ifindex, next)) = self.ports.part(from) else { return Ok(None) };
+        self.news.touched.retain(|at| at.ifindex != ifindex);
+        let listing = self.list(ifindex, false)?;
         // Changes notified during the reading explain differences from the table.
         self.listen();
-        let last_words = self.news.take_last_words(&self.table);
-        let mut altered = Vec::new();
-        for (ifindex, listing) in read {
-            // If the interface was deleted meanwhile, its filters are gone too.
-            if self.ports.by_ifindex().contains_key(&ifindex) {
-                altered.extend(self.take_in(ifindex, listing, out));
-            }
+        let last_words = self.news.take_last_words(ifindex, &self.table);
+        // If the interface was deleted meanwhile, its filters are gone too.
+        if self.ports.by_ifindex().contains_key(&ifindex) {
+            let altered = self.take_in(ifindex, listing, out);
+            self.news.correct(Correction::Altered, altered);
         }
-        self.news.correct(Correction::Altered, altered);
         self.review_others();
         for (ufid, stats) in last_words {
             // These are the final counters. The next pass, which is due at once, finds the
@@ -277,7 +277,7 @@ impl<T: Transport> Tc<T> {
             self.news.changed = true;
             out.push((ufid, stats));
         }
-        Ok(())
+        Ok(next)
     }
 
     /// Compares a listing with the table. Returns a description of each filter that other tools
@@ -338,45 +338,51 @@ impl<T: Transport> Tc<T> {
         known.map_or_else(|| placed.cookie.stand_in(), |(ufid, _)| *ufid)
     }
 
-    pub(super) fn dump(&mut self, out: &mut Vec<Dumped>) -> Result<(), ProviderError> {
-        self.found.clear();
-        for ifindex in self.ports.interfaces() {
-            let answers = self.ports.on(ifindex).is_some_and(|(_, state)| state.answers);
-            let mut listed = self.list_in_quiet(ifindex)?;
-            // If a replace was cut short, one megaflow has two filters: the filter that is looked
-            // up first stays, the other is removed.
-            listed.sort_by_key(|one| one.placed.at.priority);
-            let mut there = HashSet::with_capacity(listed.len());
-            for Listed { placed, summary, digest, flow, .. } in listed {
-                if self.strays.contains(&placed) {
-                    continue;
-                }
-                let owner = self.table.at(&placed.at);
-                let ufid = flow.as_ref().map(|(flow, _)| flow.ufid).or(owner);
-                let ufid = ufid.unwrap_or_else(|| placed.cookie.stand_in());
-                let entry = self.table.get(ufid).map(|entry| entry.placed);
-                if !there.insert(ufid) || entry.is_some_and(|entry| entry.at != placed.at) {
-                    self.strays.push(placed);
-                    continue;
-                }
-                let stats = summary.counted.stats((self.clock)());
-                let active = summary.in_hw && (summary.answered || !answers);
-                out.push(Dumped {
-                    ufid,
-                    generation: placed.cookie.generation,
-                    flow: flow.as_ref().map(|(flow, _)| flow.clone()),
-                    stats,
-                    active,
-                });
-                if entry.is_none() {
-                    self.found.insert(ufid, Found { placed, digest, flow });
-                } else if !active {
-                    self.bury(ufid);
-                }
-            }
-            self.table.retain_on(ifindex, |ufid| there.contains(ufid));
+    /// Reads the filters on one interface.
+    pub(super) fn dump(
+        &mut self,
+        from: Cursor,
+        out: &mut Vec<Dumped>,
+    ) -> Result<Option<Cursor>, ProviderError> {
+        if from == Cursor::default() {
+            self.found.clear();
         }
-        Ok(())
+        let Some((ifindex, next)) = self.ports.part(from) else { return Ok(None) };
+        let answers = self.ports.on(ifindex).is_some_and(|(_, state)| state.answers);
+        let mut listed = self.list_in_quiet(ifindex)?;
+        // If a replace was cut short, one megaflow has two filters: the filter that is looked up
+        // first stays, the other is removed.
+        listed.sort_by_key(|one| one.placed.at.priority);
+        let mut there = HashSet::with_capacity(listed.len());
+        for Listed { placed, summary, digest, flow, .. } in listed {
+            if self.strays.contains(&placed) {
+                continue;
+            }
+            let owner = self.table.at(&placed.at);
+            let ufid = flow.as_ref().map(|(flow, _)| flow.ufid).or(owner);
+            let ufid = ufid.unwrap_or_else(|| placed.cookie.stand_in());
+            let entry = self.table.get(ufid).map(|entry| entry.placed);
+            if !there.insert(ufid) || entry.is_some_and(|entry| entry.at != placed.at) {
+                self.strays.push(placed);
+                continue;
+            }
+            let stats = summary.counted.stats((self.clock)());
+            let active = summary.in_hw && (summary.answered || !answers);
+            out.push(Dumped {
+                ufid,
+                generation: placed.cookie.generation,
+                flow: flow.as_ref().map(|(flow, _)| flow.clone()),
+                stats,
+                active,
+            });
+            if entry.is_none() {
+                self.found.insert(ufid, Found { placed, digest, flow });
+            } else if !active {
+                self.bury(ufid);
+            }
+        }
+        self.table.retain_on(ifindex, |ufid| there.contains(ufid));
+        Ok(next)
     }
 
     /// Lists an interface whose filters are not known yet. A filter that a listing leaves out

@@ -68,8 +68,12 @@ fn remove(flow: &Arc<Megaflow>) -> Op {
 
 fn apply(tc: &mut FakeTc, ops: &[Op]) -> Vec<Result<Stats, ProviderError>> {
     let mut done = Vec::new();
-    let numbered: Vec<Submission> = Submission::number(ops.iter().cloned()).collect();
-    apply::apply(tc, &numbered, &mut done);
+    tc.in_flight.extend(Submission::number(ops.iter().cloned()));
+    while !tc.in_flight.is_empty() {
+        let before = done.len();
+        apply::apply(tc, &mut done);
+        assert!((1..=64).contains(&(done.len() - before)), "a piece in each call");
+    }
     let asked = ops.iter().map(|op| (op.ufid(), op.kind()));
     assert!(asked.eq(done.iter().map(|one| (one.ufid, one.kind))));
     done.into_iter().map(|one| one.result).collect()
@@ -77,13 +81,19 @@ fn apply(tc: &mut FakeTc, ops: &[Op]) -> Vec<Result<Stats, ProviderError>> {
 
 fn stats(tc: &mut FakeTc) -> Vec<(Ufid, Stats)> {
     let mut out = Vec::new();
-    tc.stats(&mut out).unwrap();
+    let mut next = Some(Cursor::default());
+    while let Some(from) = next {
+        next = tc.stats(from, &mut out).unwrap();
+    }
     out
 }
 
 fn dump(tc: &mut FakeTc) -> Vec<Dumped> {
     let mut out = Vec::new();
-    tc.dump(&mut out).unwrap();
+    let mut next = Some(Cursor::default());
+    while let Some(from) = next {
+        next = tc.dump(from, &mut out).unwrap();
+    }
     out
 }
 
@@ -407,7 +417,7 @@ fn interrupted_dumps_are_read_again_and_give_up_in_the_end() {
     kernel.lock().interrupt = 3;
     assert_eq!(stats(&mut tc).len(), 1);
     kernel.lock().interrupt = 100;
-    assert!(matches!(tc.stats(&mut Vec::new()), Err(ProviderError::Busy(_))));
+    assert!(matches!(tc.stats(Cursor::default(), &mut Vec::new()), Err(ProviderError::Busy(_))));
 }
 
 #[test]

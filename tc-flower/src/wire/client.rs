@@ -17,7 +17,7 @@ use super::socket::Transport;
 use super::write::{HEADER, Writer};
 
 /// The largest number of requests in one datagram.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 /// The bytes of the receive queue that one answer with an echo may take, with the kernel's
 /// overhead.
 const ANSWER: usize = 12 << 10;

@@ -409,3 +409,39 @@ fn a_replacement_without_an_answer_keeps_the_counts_of_a_filter_that_others_touc
     apply(&mut tc, &[install(&station(2, "2"), 1)]);
     assert!(!kernel.locations().contains(&old), "the old filter is removed by the next batch");
 }
+
+#[test]
+fn what_happens_between_the_parts_of_a_reading_is_told_once() {
+    let kernel = Kernel::new();
+    let mut tc = open(&kernel);
+    let first = [1, 2, 3].map(|n| station(n, "2"));
+    let second = [1, 2, 3].map(|n| flow(&format!("in_port(2),eth_type(0x080{n})"), "1"));
+    install_all(&mut tc, &first);
+    install_all(&mut tc, &second);
+    let found = |flow: &Megaflow| tc.table.get(flow.ufid).unwrap().placed.at;
+    let (stolen, hit) = (found(&second[1]), found(&second[2]));
+    let mut out = Vec::new();
+    let next = tc.stats(Cursor::default(), &mut out).unwrap();
+    assert_eq!(out.len(), 3, "one interface is one part");
+    // The others come, change and go, and so do ours.
+    apply(&mut tc, &[remove(&first[0]), remove(&second[0]), install(&station(4, "2"), 1)]);
+    kernel.hit(stolen, 5, 500);
+    kernel.steal(stolen);
+    kernel.hit(hit, 7, 700);
+    let rest = tc.stats(next.unwrap(), &mut out).unwrap();
+    assert_eq!(rest, None);
+    let told: Vec<_> = out.iter().map(|(ufid, stats)| (*ufid, stats.counters.packets)).collect();
+    let zero = first.iter().map(|flow| (flow.ufid, 0));
+    let all: Vec<_> = zero.chain([(second[2].ufid, 7), (second[1].ufid, 5)]).collect();
+    let sorted = |mut told: Vec<(Ufid, u64)>| {
+        told.sort_unstable();
+        told
+    };
+    assert_eq!(sorted(told), sorted(all));
+    // The next reading is what the kernel holds, whole.
+    let whole = ufids(&stats(&mut tc)).len();
+    assert_eq!((whole, kernel.locations().len()), (4, 4));
+    // A reading that is given up leaves nothing behind.
+    tc.dump(Cursor::default(), &mut Vec::new()).unwrap();
+    assert_eq!(dump(&mut tc).len(), 4);
+}
