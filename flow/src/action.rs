@@ -1,5 +1,7 @@
 //! Actions: what a datapath does to the packets that hit a megaflow.
 
+use serde::{Deserialize, Serialize};
+
 use std::sync::Arc;
 
 use crate::field::Attr;
@@ -10,7 +12,7 @@ use crate::key::{Key, Mask};
 pub type Actions = Arc<[Action]>;
 
 /// One action. Executed in order; rewrites are seen by the actions behind them.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Action {
     /// Send a copy out of the port.
     Output(PortId),
@@ -61,16 +63,17 @@ pub enum Action {
 }
 
 /// The arguments of a `userspace` action.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Userspace {
     /// The netlink port id that OVS names; kept for the text, not zero.
     pub pid: u32,
     /// Opaque bytes for the client, at most 65,512.
+    #[serde(with = "crate::serial::hex")]
     pub userdata: Vec<u8>,
 }
 
 /// The fields that a `hash` action covers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum HashAlgorithm {
     /// Addresses, protocol and ports, in order.
     L4,
@@ -81,7 +84,7 @@ pub enum HashAlgorithm {
 
 /// A `set` action: the masked bits of `value` replace those of the packet. All fields belong to
 /// one attribute of the text. One form serves for a `set` of a whole attribute and a masked set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SetFields {
     /// The attribute that the text names.
     pub attr: Attr,
@@ -96,7 +99,7 @@ pub struct SetFields {
 }
 
 /// An action's kind: what capabilities and refusals speak of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the same as the variants of Action")]
 pub enum ActionKind {
     Output,

@@ -1,5 +1,7 @@
 //! What a provider can do, as data, and the pure function that decides about a megaflow by it.
 
+use serde::{Deserialize, Serialize};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use crate::megaflow::Megaflow;
 use crate::refusal::{Detail, Reason, Reasons, Refusal, Refusals, Subject, Unit};
 
 /// The masks under which a field can be matched or set.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum FieldSupport {
     /// The whole field or nothing of it.
     Exact,
@@ -23,7 +25,7 @@ pub enum FieldSupport {
 /// [`Capabilities::admit`] decides by it. A provider whose device has rules beyond this (an order
 /// of actions, a combination of fields) checks them in its own translation, behind the same
 /// [`Admission`].
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Fields that the provider can match on. Every other field must be wild.
     pub fields: BTreeMap<Field, FieldSupport>,
@@ -120,6 +122,21 @@ pub trait Admission: Send + Sync {
 
     /// The plan in the device's own words (for tc the equivalent `tc filter add …` line).
     fn explain(&self, flow: &Megaflow) -> Result<String, Refusals>;
+}
+
+/// Capabilities decide by themselves. They have no words of their own for a plan.
+impl Admission for Capabilities {
+    fn capabilities(&self) -> &Capabilities {
+        self
+    }
+
+    fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
+        Capabilities::admit(self, flow)
+    }
+
+    fn explain(&self, flow: &Megaflow) -> Result<String, Refusals> {
+        Capabilities::admit(self, flow).map(|()| String::new())
+    }
 }
 
 #[cfg(test)]

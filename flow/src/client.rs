@@ -1,5 +1,7 @@
 //! The contract of those who answer upcalls.
 
+use serde::{Deserialize, Serialize};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,12 +12,12 @@ use crate::megaflow::Megaflow;
 use crate::stats::Moment;
 
 /// Why a packet came up.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum UpcallReason {
     /// No megaflow matched.
     Miss,
     /// A `userspace` action with these bytes sent the packet up.
-    Action(Vec<u8>),
+    Action(#[serde(with = "crate::serial::hex")] Vec<u8>),
 }
 
 /// A packet that came up.
@@ -53,7 +55,7 @@ pub enum Verdict {
 }
 
 /// A port, as a client sees it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct PortLink {
     /// The port's number.
     pub id: PortId,

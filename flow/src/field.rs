@@ -1,9 +1,11 @@
 //! The fields of a key as data, so that a translator or a printer can walk them in a loop.
 
+use serde::{Deserialize, Serialize};
+
 use crate::key::Key;
 
 /// An attribute of ODP text: a field is printed under one, and a `set` action names one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Attr {
     /// `recirc_id(…)`
     RecircId,
@@ -38,8 +40,8 @@ pub enum Attr {
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident $field:ident $bits:literal $attr:ident $name:literal;)*) => {
         /// One field of a [`Key`].
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub enum Field { $($(#[$doc])* $variant,)* }
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        pub enum Field { $($(#[$doc])* #[serde(rename = $name)] $variant,)* }
 
         impl Field {
             /// All fields, in the order in which a packet carries them.

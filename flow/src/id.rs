@@ -1,5 +1,7 @@
 //! Newtypes for the things that a number identifies.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const VLAN_PRESENT: u16 = 0x1000;
 
 /// A datapath port: our number, never the kernel's ifindex.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct PortId(pub u32);
 
 impl fmt::Display for PortId {
@@ -20,7 +22,9 @@ impl fmt::Display for PortId {
 }
 
 /// A recirculation id, which is the scope of a lookup. A packet fresh from its port has 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct RecircId(pub u32);
 
 impl fmt::Display for RecircId {

@@ -24,6 +24,7 @@ pub mod placement;
 pub mod provider;
 pub mod reference;
 pub mod refusal;
+pub mod serial;
 pub mod shards;
 pub mod stats;
 pub mod testing;

@@ -1,5 +1,7 @@
 //! A megaflow: match, actions and identity.
 
+use serde::Serialize;
+
 use std::collections::BTreeSet;
 use std::hash::Hasher;
 
@@ -11,7 +13,7 @@ use crate::matching::Match;
 
 /// A match and what happens to the packets that hit it. The ufid follows from the match, so two
 /// megaflows of the same match are the same flow, whatever their actions.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Megaflow {
     /// The identity, computed from the match's key and mask.
     pub ufid: Ufid,

@@ -1,5 +1,7 @@
 //! The owner of a megaflow, and the number of its life in a device.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 /// The owner of a megaflow. An operator outranks the client.
@@ -14,7 +16,7 @@ pub enum Owner {
 /// The number of a megaflow's life and its owner, in one word. A device keeps the word beside the
 /// ufid and gives it back, so that a process that adopts the megaflows of a dead one knows both.
 /// Bit 31 is set if the owner is an operator; the other bits count the lives.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Generation(pub u32);
 
 impl Generation {

@@ -1,7 +1,9 @@
 //! Where a megaflow lives.
 
+use serde::Serialize;
+
 /// Where a megaflow lives now. It always lives in the host table too: hardware is a cache of it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 pub enum Placement {
     /// In the host table only, for now: not yet tried, or waiting for room.
     Host,

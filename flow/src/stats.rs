@@ -1,10 +1,14 @@
 //! Counters and time as data.
 
+use serde::{Deserialize, Serialize};
+
 use std::time::Duration;
 
 /// Nanoseconds since the process's own start, monotonic. Time enters the program in one place
 /// and is handed down as a value.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Moment(pub u64);
 
 impl Moment {
@@ -24,7 +28,7 @@ impl std::ops::Add<Duration> for Moment {
 }
 
 /// Packets and bytes. Bytes are whole Ethernet frames without FCS, as they hit.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Packets.
     pub packets: u64,
@@ -82,7 +86,7 @@ impl std::iter::Sum for Counters {
 
 /// Statistics of a megaflow in one place (the host table or a device), absolute since its install
 /// there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Stats {
     /// Hits.
     pub counters: Counters,

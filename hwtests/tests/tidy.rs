@@ -124,8 +124,8 @@ const CIRCLES: &[(&str, &str, &str)] = &[
     ("offload", "planner, rounds, walks", NEIGHBOURS),
     (
         "megaflow cmd",
-        "mod, bench, check_config, client, ctl, doctor, explain, extract, flows, odp, replay, \
-         run, top",
+        "mod, bench, check_config, client, ctl, demo, doctor, explain, extract, flows, odp, \
+         replay, rerun, run, top",
         PARTS,
     ),
     ("megaflow cmd::bench", "mod, classifier, host", PARTS),
@@ -182,7 +182,7 @@ fn the_engine_depends_on_nothing_that_acts() {
     let dependencies = manifest.split("[dependencies]").nth(1).unwrap();
     let dependencies = dependencies.split("[dev-dependencies]").next().unwrap();
     let named = dependencies.lines().filter_map(|line| line.split(['.', ' ']).next());
-    let pure = ["", "flow", "thiserror", "slab", "hashbrown", "foldhash", "smallvec"];
+    let pure = ["", "flow", "thiserror", "serde", "slab", "hashbrown", "foldhash", "smallvec"];
     let wrong: Vec<&str> = named.filter(|name| !pure.contains(name)).collect();
     assert!(wrong.is_empty(), "offload depends on {}", wrong.join(", "));
     let mut acts = Vec::new();
@@ -243,7 +243,7 @@ const SHARED_NAMES: &[(&str, usize, &str)] = &[
     ("Account", 2, OLD),
     ("Address", 2, OLD),
     ("Answer", 3, OLD),
-    ("Args", 12, OLD),
+    ("Args", 13, OLD),
     ("Attr", 2, OLD),
     ("Batch", 2, OLD),
     ("Bench", 2, OLD),

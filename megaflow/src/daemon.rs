@@ -6,14 +6,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use flow::{Client, PortId, Provider};
+use flow::{PortId, Provider};
 use hostdp::port::Port;
 use hostdp::port::fpga::{FpgaPort, Plug};
 use hostdp::port::pcap::PcapPort;
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
 use nix::sys::signal::{SigSet, Signal};
-use pipeline::{l2, none};
 use tc_flower::{DeviceSelector, TcProvider};
 use vfio::{CardCapabilities, Driver, DriverConfig, Embedded, ModelCard, Wire};
 
@@ -22,16 +21,17 @@ use crate::control::{Context, ControlSocket, log::Log};
 use crate::host::{self, kernel::Kernel};
 use crate::limits;
 use crate::listeners::{HttpSocket, Listeners};
+use crate::record::{ClientSetup, ProviderSetup, RecordFile, Setup, recorded};
 use crate::runtime::{self, Parts};
 use crate::wire::{Lane, PortWire};
 use flow::Clock;
-use offload::{Budget, ByRate, Engine, Settings};
+use offload::Settings;
 
 /// Runs until it is told to stop, by `exit` or a signal.
 #[must_use]
-pub fn main(config: &Config, log: Log) -> ExitCode {
+pub fn main(config: &Config, record: Option<RecordFile>, log: Log) -> ExitCode {
     limits::raise_open_files();
-    match run(config, log) {
+    match run(config, record, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("megaflow run: {}", limits::explained(&error));
@@ -40,7 +40,7 @@ pub fn main(config: &Config, log: Log) -> ExitCode {
     }
 }
 
-fn run(config: &Config, log: Log) -> io::Result<()> {
+fn run(config: &Config, record: Option<RecordFile>, log: Log) -> io::Result<()> {
     // Signals are blocked until the listeners can handle them. A signal that comes earlier waits,
     // so that the daemon leaves nothing behind.
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
@@ -51,7 +51,7 @@ fn run(config: &Config, log: Log) -> io::Result<()> {
     // The HTTP address is taken before any port is opened, for the same reason.
     let web = config.http.as_ref().map(HttpSocket::at).transpose()?;
     let clock = Clock::start();
-    let Machine { parts, card } = build(config, &clock)?;
+    let Machine { parts, card } = build(config, record, &clock)?;
     let running = runtime::start(parts)?;
     let context = Context::new(running.handle.clone(), log);
     let listeners = Listeners::start(&context, Some(socket), web).and_then(|listeners| {
@@ -93,7 +93,7 @@ struct OpenCard {
     _model: Option<ModelCard>,
 }
 
-fn build(config: &Config, clock: &Clock) -> io::Result<Machine> {
+fn build(config: &Config, record: Option<RecordFile>, clock: &Clock) -> io::Result<Machine> {
     let flow_limit = config.datapath.flow_limit;
     let mut datapath = hostdp::Datapath::new(hostdp::Config {
         seed: seed(),
@@ -112,16 +112,16 @@ fn build(config: &Config, clock: &Clock) -> io::Result<Machine> {
             datapath.add_port(port.id, opened).map_err(io::Error::other)?;
         }
     }
-    let client: Box<dyn Client> = match config.datapath.client {
-        ClientKind::L2 => Box::new(l2::Switch::new(l2::Settings {
+    let client = match config.datapath.client {
+        ClientKind::L2 => ClientSetup::L2 {
             ageing: Duration::from_secs(config.l2.mac_aging_time.into()),
             max_entries: usize::try_from(config.l2.mac_table_size).unwrap_or(usize::MAX),
-        })),
-        ClientKind::None => Box::new(none::NoClient),
+        },
+        ClientKind::None => ClientSetup::None,
     };
     let max_idle = config.datapath.max_idle;
     let settings = Settings { flow_limit, max_idle, ..Settings::default() };
-    let mut engine = Engine::new(settings, client, Box::new(ByRate));
+    let mut setup = Setup { client, settings, providers: Vec::new() };
     let mut providers: Vec<Box<dyn Provider>> = Vec::new();
     for provider in &config.providers {
         let opened: Box<dyn Provider> = match &provider.kind {
@@ -131,14 +131,16 @@ fn build(config: &Config, clock: &Clock) -> io::Result<Machine> {
                 Box::new(table.ok_or_else(|| io::Error::other("the card has no flow table"))?)
             }
         };
-        let budget = Budget::new(provider.inserts_per_second.unwrap_or(u32::MAX));
-        engine.add_hardware(opened.name(), opened.admission(), budget);
+        let inserts_per_second = provider.inserts_per_second.unwrap_or(u32::MAX);
+        let name = opened.name().to_owned();
+        setup.providers.push(ProviderSetup { name, inserts_per_second });
         providers.push(opened);
     }
+    let (engine, recorder) = recorded(&setup, &providers, record)?;
     let name = config.datapath.name.clone();
     let core = config.datapath.worker;
     let clock = clock.clone();
-    Ok(Machine { parts: Parts { name, clock, engine, datapath, core, providers }, card })
+    Ok(Machine { parts: Parts { name, clock, engine, recorder, datapath, core, providers }, card })
 }
 
 /// The order in which ports are opened.

@@ -200,6 +200,36 @@ fn the_page_is_served_meanwhile() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// The engine does the same again with what was recorded, and a changed recording is found out.
+#[test]
+fn a_recorded_run_gives_the_same_commands_again() {
+    let folder = Folder::new();
+    let (file, limited) = (folder.file("steps"), folder.file("limited"));
+    says(&["demo", "--seconds", "1", "--json", "--record", &file]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let same = format!(
+        "{} steps, the same commands; the recording ends: the daemon stopped\n",
+        text.lines().count() - 2
+    );
+    assert_eq!(says(&["rerun", &file]), same);
+    for what in ["Upcalls", "Completed", "Stats", "Opened", "Install", "Flows", "Close"] {
+        assert!(text.contains(&format!("\"{what}\"")), "{what}");
+    }
+    // One packet came from another station.
+    let number = text.lines().position(|line| line.contains(r#""Reinject""#)).unwrap();
+    let line = text.lines().nth(number).unwrap();
+    let (before, behind) = line.split_once(r#""eth_src":"0x"#).unwrap();
+    let other = format!(r#"{before}"eth_src":"0x2{}"#, &behind[behind.find('"').unwrap()..]);
+    std::fs::write(&limited, text.replacen(line, &other, 1)).unwrap();
+    let error = fails(&["rerun", &limited], 1);
+    let starts = format!("megaflow rerun: {limited}: step {number}: other ");
+    assert!(error.starts_with(&starts), "{error}");
+    // A recording is never written over.
+    let error = fails(&["demo", "--record", &file], 2);
+    assert!(error.ends_with("exists: name a new file for the recording"), "{error}");
+    assert!(fails(&["rerun", CAPTURE], 2).starts_with(&format!("megaflow rerun: {CAPTURE}: ")));
+}
+
 #[test]
 fn a_result_that_can_not_be_printed_is_a_failure() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();

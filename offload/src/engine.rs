@@ -562,11 +562,8 @@ impl Engine {
         now: Moment,
     ) {
         let Some(device) = self.planner.placer.device_mut(provider) else { return };
-        // A new snapshot stands for new conditions, even if the capabilities are the same.
-        if !Arc::ptr_eq(&device.admission, &admission) {
-            device.admission = admission;
-            self.walks.begin(Errand::TryAgain, now);
-        }
+        device.admission = admission;
+        self.walks.begin(Errand::TryAgain, now);
     }
 
     /// Handles the end of the reading of a place's statistics.

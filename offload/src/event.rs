@@ -1,5 +1,7 @@
 //! The engine's input and output: plain data, so that a run can be recorded and replayed.
 
+use serde::{Deserialize, Serialize};
+
 use std::sync::Arc;
 
 use flow::{
@@ -10,11 +12,11 @@ use flow::{
 use crate::request::{Request, RequestError, Response, Token};
 
 /// A hardware provider, by its place in the configuration.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ProviderId(pub usize);
 
 /// A place where megaflows live.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Place {
     /// The host table.
     Host,
@@ -23,7 +25,7 @@ pub enum Place {
 }
 
 /// A packet for the client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UpcallPacket {
     /// The upcall's number, which the answer names; `None` for a copy that an action sent up,
     /// which needs no answer.
@@ -31,13 +33,14 @@ pub struct UpcallPacket {
     /// The packet's key.
     pub key: Box<Key>,
     /// The packet's frame at the time of the upcall.
+    #[serde(with = "flow::serial::hex")]
     pub frame: Vec<u8>,
     /// The reason of the upcall.
     pub reason: UpcallReason,
 }
 
 /// An event that the engine takes in.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub enum Event {
     /// Packets missed the host table, or an action sent copies of them up. They are answered in
     /// order.
@@ -72,6 +75,7 @@ pub enum Event {
         /// The provider that opened its device.
         provider: ProviderId,
         /// The function that decides from now on.
+        #[serde(with = "as_capabilities")]
         admission: Arc<dyn Admission>,
     },
     /// A part of the entries that a device held when it was opened; others follow.
@@ -100,6 +104,7 @@ pub enum Event {
         /// The provider that decides anew.
         provider: ProviderId,
         /// The function that decides from now on.
+        #[serde(with = "as_capabilities")]
         admission: Arc<dyn Admission>,
     },
     /// The ports that exist now, with their links.
@@ -118,8 +123,30 @@ pub enum Event {
     Advance,
 }
 
+/// An admission is written as what it knows, and read back as the function that decides by that
+/// alone. Who replays events puts the answers in its place that were recorded.
+mod as_capabilities {
+    use std::sync::Arc;
+
+    use flow::{Admission, Capabilities};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        admission: &Arc<dyn Admission>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        admission.capabilities().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<dyn Admission>, D::Error> {
+        Ok(Arc::new(Capabilities::deserialize(from)?))
+    }
+}
+
 /// The answer to an upcall.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub enum Answered {
     /// The packet, and the packets that wait with it, are looked up again.
     Reinject,
@@ -128,7 +155,7 @@ pub enum Answered {
 }
 
 /// A command of the engine. Commands are carried out in order.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub enum Command {
     /// Apply operations to a place. One completion comes back for each.
     Apply {
@@ -149,6 +176,7 @@ pub enum Command {
         /// The port that counts as the frame's input port.
         port: PortId,
         /// The frame's bytes.
+        #[serde(serialize_with = "flow::serial::hex::serialize")]
         frame: Vec<u8>,
         /// The actions.
         actions: flow::Actions,
@@ -167,7 +195,7 @@ pub enum Command {
 }
 
 /// The result of a step.
-#[derive(Default, Debug)]
+#[derive(Default, Debug, Clone)]
 pub struct Commands {
     /// Commands, to be carried out in this order.
     pub commands: Vec<Command>,

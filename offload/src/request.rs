@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{Actions, Counters, Generation, Megaflow, Placement, Refusals, Ufid};
+use serde::{Deserialize, Serialize};
 
 /// Identifies a request whose answer comes later.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
 /// A question or a command to the engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Asks for a page of megaflows, in no particular order. The answer is [`Response::Page`].
     Flows {
@@ -49,7 +50,7 @@ pub enum Request {
 }
 
 /// The engine's answer to a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Response {
     /// The request is done, and there is nothing to show.
     Done,
@@ -71,7 +72,7 @@ pub enum Response {
 
 /// A page of megaflows, which may be empty. It costs the same wherever it begins and however many
 /// megaflows there are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct FlowPage {
     /// The megaflows, each with the place where a page begins that shows what comes after it.
     pub flows: Vec<(u32, FlowView)>,
@@ -83,7 +84,7 @@ pub struct FlowPage {
 }
 
 /// The answer of one hardware provider about a megaflow.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// The provider's name.
     pub provider: String,
@@ -94,7 +95,7 @@ pub struct Explanation {
 }
 
 /// Where a megaflow stands with a hardware provider.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub enum Standing {
     /// The provider holds the megaflow.
     Holds,
@@ -107,7 +108,7 @@ pub enum Standing {
 }
 
 /// Why a megaflow is not in hardware.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Refused {
     /// All the reasons.
     pub why: Refusals,
@@ -116,7 +117,7 @@ pub struct Refused {
 }
 
 /// One megaflow as an operator sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct FlowView {
     /// Identity, match and actions.
     pub flow: Arc<Megaflow>,
@@ -148,7 +149,7 @@ impl FlowView {
 }
 
 /// Why a request failed. A request that was refused has changed nothing.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
 pub enum RequestError {
     /// The request makes no sense as it stands; with one line that names the flow or port and
     /// says why.

@@ -1,9 +1,11 @@
 //! What an operator can set, and the faults that a test can put in.
 
+use serde::{Deserialize, Serialize};
+
 use std::time::Duration;
 
 /// What an operator can set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// A client's megaflow is removed when it has had no packet for this time.
     pub max_idle: Duration,
@@ -29,7 +31,7 @@ impl Default for Settings {
 }
 
 /// Faults that tests put into the accounting, to see that the checks find them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Fault {
     /// One counter update of the NIC is lost.
     DropCounterUpdate,

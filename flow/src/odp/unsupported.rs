@@ -1,6 +1,8 @@
 //! Keys and actions that OVS has and Megaflow does not. They are read and named in an error or a
 //! refusal, never ignored.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 use super::OdpError;
@@ -9,14 +11,14 @@ use crate::refusal::Words;
 use crate::{Reason, Refusal, Subject};
 
 /// The name of a key, an action or an argument that OVS has and Megaflow does not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OvsName {
     list: List,
     index: u8,
 }
 
 /// Which of the tables a name is in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum List {
     Keys,
     Headers,

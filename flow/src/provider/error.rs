@@ -1,11 +1,13 @@
 //! Why an operation on a provider failed.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::Ufid;
 use crate::refusal::{Reason, Refusal, Subject};
 use crate::validate::Invalid;
 
 /// Why an operation failed: each variant is the caller's next move.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum ProviderError {
     /// No place could give the megaflow a meaning: tell whoever asked for it, and don't retry.
     #[error("{0}")]

@@ -1,7 +1,9 @@
 //! What happens on a provider without an operation.
 
+use serde::{Deserialize, Serialize};
+
 /// Something that happened on a provider without an operation.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ProviderEvent {
     /// The device is gone; every entry in it with it.
     Gone(String),
@@ -21,7 +23,7 @@ pub enum ProviderEvent {
 }
 
 /// A change that somebody else made to megaflows in a device.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Correction {
     /// Somebody put another rule in the place of ours, under our cookie.
     Altered,

@@ -1,5 +1,7 @@
 //! Operations on a provider, and their ends.
 
+use serde::{Deserialize, Serialize};
+
 use std::sync::Arc;
 
 use crate::id::Ufid;
@@ -10,7 +12,7 @@ use crate::stats::Stats;
 use super::error::ProviderError;
 
 /// One operation on a provider.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Op {
     /// Install a megaflow that is not installed. `generation` is the life of the ufid and its
     /// owner: the device carries it in its cookie, and a dump returns it.
@@ -35,7 +37,7 @@ pub enum Op {
 }
 
 /// The kind of an operation, for completions and metrics.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the same as the variants of Op")]
 pub enum OpKind {
     Install,
@@ -81,11 +83,13 @@ impl Op {
 
 /// The number of an operation, from its submission to its completion. Whoever submits chooses the
 /// numbers, and uses none twice while the first operation with it is in flight.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Tag(pub u64);
 
 /// An operation with its number.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Submission {
     /// The operation's number.
     pub tag: Tag,
@@ -107,7 +111,7 @@ impl Submission {
 }
 
 /// The result of one operation.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Completion {
     /// The operation's number.
     pub tag: Tag,

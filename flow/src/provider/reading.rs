@@ -1,5 +1,7 @@
 //! What a reading of a provider shows.
 
+use serde::{Deserialize, Serialize};
+
 use std::sync::Arc;
 
 use crate::id::Ufid;
@@ -13,7 +15,7 @@ use crate::stats::Stats;
 pub struct Cursor(pub u64);
 
 /// One megaflow as the device itself shows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Dumped {
     /// Whose cookie it carries.
     pub ufid: Ufid,

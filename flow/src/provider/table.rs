@@ -1,10 +1,12 @@
 //! The tables of a provider.
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! tables {
     ($($variant:ident $name:literal $meaning:literal;)*) => {
         /// A table of a provider. The names are stable: metrics and refusals use them.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub enum TableName { $(#[doc = $meaning] $variant,)* }
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        pub enum TableName { $(#[doc = $meaning] #[serde(rename = $name)] $variant,)* }
 
         impl TableName {
             /// All of them.
@@ -30,7 +32,7 @@ tables! {
 }
 
 /// How full a table is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TableUsage {
     /// Which table.
     pub table: TableName,

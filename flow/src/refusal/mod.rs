@@ -1,5 +1,7 @@
 //! Why a megaflow is not in hardware.
 
+use serde::{Deserialize, Serialize};
+
 mod detail;
 mod page;
 mod reason;
@@ -15,7 +17,7 @@ pub use subject::Subject;
 
 /// Why a megaflow is not in hardware, as data; shown, it is text for people. A clone allocates
 /// nothing.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refusal {
     /// The kind.
     pub reason: Reason,

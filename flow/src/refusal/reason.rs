@@ -1,12 +1,14 @@
 //! The kinds of refusals, as a table.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 macro_rules! reasons {
     ($($variant:ident $code:literal $sentence:literal $fix:literal;)*) => {
         /// The kind of a refusal. The code is stable: metrics and scripts use it.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub enum Reason { $(#[doc = $sentence] $variant,)* }
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        pub enum Reason { $(#[doc = $sentence] #[serde(rename = $code)] $variant,)* }
 
         impl Reason {
             /// All of them: metrics start each at zero.

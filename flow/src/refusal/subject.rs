@@ -1,5 +1,7 @@
 //! What is at fault in a megaflow or a device.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 use crate::action::ActionKind;
@@ -11,7 +13,7 @@ use crate::provider::TableName;
 macro_rules! subjects {
     ($($variant:ident $word:literal $meaning:literal;)*) => {
         /// What is at fault: a part of the megaflow, a table or another part of the device.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
         pub enum Subject {
             /// A field of the match or of a `set`.
             Field(Field),

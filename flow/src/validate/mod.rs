@@ -9,6 +9,8 @@
 //!
 //! All faults of a flow are collected. An action at fault counts as left out for those behind it.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 mod layers;
@@ -35,13 +37,13 @@ pub const MAX_PORTS: u32 = 65_535;
 pub const MIN_TRUNC: u32 = 14;
 
 /// Everything that is wrong with a flow; there is at least one fault.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
 pub struct Invalid {
     faults: Vec<Fault>,
 }
 
 /// A fault of a flow.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fault {
     /// The field by its name, or the action as ODP text.
     pub subject: String,

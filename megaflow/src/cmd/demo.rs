@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::fail;
+use super::run::RecordArgs;
 use crate::demo::{DemoArgs, main};
 use offload::Fault;
 
@@ -19,6 +21,8 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    record: RecordArgs,
     /// Puts a fault into the accounting, which the demo then has to find
     #[arg(long, hide = true, value_enum)]
     fault: Option<FaultName>,
@@ -33,10 +37,10 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let fault = args.fault.map(|fault| match fault {
         FaultName::DropCounterUpdate => Fault::DropCounterUpdate,
     });
-    main(&DemoArgs {
-        seconds: args.seconds,
-        captures: args.captures.clone(),
-        json: args.json,
-        fault,
-    })
+    let record = match args.record.file() {
+        Ok(record) => record,
+        Err(error) => return fail("demo", &error),
+    };
+    let (seconds, captures) = (args.seconds, args.captures.clone());
+    main(&DemoArgs { seconds, captures, json: args.json, fault }, record)
 }

@@ -11,6 +11,7 @@ mod extract;
 mod flows;
 mod odp;
 mod replay;
+mod rerun;
 mod run;
 mod top;
 
@@ -44,6 +45,7 @@ enum Command {
     Odp(odp::Args),
     Extract(extract::Args),
     Replay(replay::Args),
+    Rerun(rerun::Args),
     Bench(bench::Args),
 }
 
@@ -82,6 +84,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Odp(args) => ("odp", odp::run(args)),
         Command::Extract(args) => ("extract", extract::run(args)),
         Command::Replay(args) => ("replay", replay::run(args)),
+        Command::Rerun(args) => ("rerun", rerun::run(args)),
         Command::Bench(args) => ("bench", bench::run(args)),
     };
     match outcome {

@@ -9,12 +9,13 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Modules as `vlog/set` names them, and the paths of their code.
-const MODULES: [(&str, &str); 11] = [
+const MODULES: [(&str, &str); 12] = [
     ("config", "megaflow::config"),
     ("control", "megaflow::control"),
     ("daemon", "megaflow::daemon"),
     ("engine", "megaflow::runtime::engine"),
     ("http", "megaflow::http"),
+    ("record", "megaflow::record"),
     ("runtime", "megaflow::runtime"),
     ("listeners", "megaflow::listeners"),
     ("hostdp", "hostdp"),

@@ -18,6 +18,7 @@ use flow::Counters;
 
 use crate::handle::Handle;
 use crate::limits;
+use crate::record::RecordFile;
 use crate::status::Status;
 use lan::{HOSTS, Lan, Net};
 use offload::Fault;
@@ -42,7 +43,7 @@ pub struct DemoArgs {
 /// Runs the demo. Must be called before the process has a second thread: an unprivileged user
 /// gets a user namespace first.
 #[must_use]
-pub fn main(args: &DemoArgs) -> ExitCode {
+pub fn main(args: &DemoArgs, record: Option<RecordFile>) -> ExitCode {
     let frames = match replay::frames(&args.captures) {
         Ok(frames) => frames,
         Err(error) => {
@@ -51,7 +52,7 @@ pub fn main(args: &DemoArgs) -> ExitCode {
         }
     };
     limits::raise_open_files();
-    match run(args, frames) {
+    match run(args, frames, record) {
         Ok(outcome) => {
             let text = match args.json {
                 true => format!("{}\n", report::json(&outcome)),
@@ -79,7 +80,7 @@ fn say(text: &str) -> io::Result<()> {
     }
 }
 
-fn run(args: &DemoArgs, frames: Vec<Timed>) -> io::Result<Outcome> {
+fn run(args: &DemoArgs, frames: Vec<Timed>, record: Option<RecordFile>) -> io::Result<Outcome> {
     let lan = namespace::become_root_of_our_own().and_then(|()| Lan::new());
     let say = |text: &str| {
         if !args.json {
@@ -95,7 +96,7 @@ fn run(args: &DemoArgs, frames: Vec<Timed>) -> io::Result<Outcome> {
             None
         }
     };
-    let rig = Rig::start(lan.as_ref(), args.fault)?;
+    let rig = Rig::start(lan.as_ref(), args.fault, record)?;
     say(&format!("page and metrics: {}", rig.page()));
     rig.operator_flows()?;
     let player = rig.play(frames)?;

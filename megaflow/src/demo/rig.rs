@@ -14,11 +14,12 @@ use crate::config::Http;
 use crate::control::{Context, log::Log};
 use crate::handle::Handle;
 use crate::listeners::{HttpSocket, Listeners};
+use crate::record::{ClientSetup, ProviderSetup, RecordFile, Setup, recorded};
 use crate::runtime::{self, Parts, Running};
 use crate::wire::{PortWire, WireHandle};
 use flow::Clock;
 use offload::Request;
-use offload::{Budget, ByRate, Engine, Fault, Settings};
+use offload::{Fault, Settings};
 
 /// The running parts of the demo.
 pub(super) struct Rig {
@@ -48,7 +49,11 @@ const OPERATOR_FLOWS: [&str; 5] = [
 
 impl Rig {
     /// Starts the machine. Wires 1 to 3 belong to the hosts, the last wire to the captures.
-    pub(super) fn start(lan: Option<&Lan>, fault: Option<Fault>) -> io::Result<Rig> {
+    pub(super) fn start(
+        lan: Option<&Lan>,
+        fault: Option<Fault>,
+        record: Option<RecordFile>,
+    ) -> io::Result<Rig> {
         let mut names = Vec::new();
         let mut wires: Vec<Box<dyn Wire>> = Vec::new();
         let mut handles = Vec::new();
@@ -85,16 +90,16 @@ impl Rig {
             fault,
             ..Settings::default()
         };
-        let client = Box::new(pipeline::l2::Switch::new(pipeline::l2::Settings::default()));
-        let mut engine = Engine::new(settings, client, Box::new(ByRate));
-        engine.add_hardware(provider.name(), provider.admission(), Budget::new(50_000));
+        let providers: Vec<Box<dyn Provider>> = vec![Box::new(provider)];
+        let (engine, recorder) = recorded(&setup(settings), &providers, record)?;
         let parts = Parts {
             name: "demo".to_owned(),
             clock,
             engine,
+            recorder,
             datapath,
             core: None,
-            providers: vec![Box::new(provider)],
+            providers,
         };
         let ledger = card.ledger();
         let running = runtime::start(parts)?;
@@ -140,6 +145,16 @@ impl Rig {
         self.listeners.stop();
         drop(self.card);
         Ok(())
+    }
+}
+
+/// A MAC-learning switch over one card.
+fn setup(settings: Settings) -> Setup {
+    let pipeline::l2::Settings { ageing, max_entries } = pipeline::l2::Settings::default();
+    Setup {
+        client: ClientSetup::L2 { ageing, max_entries },
+        settings,
+        providers: vec![ProviderSetup { name: "fpga".to_owned(), inserts_per_second: 50_000 }],
     }
 }
 

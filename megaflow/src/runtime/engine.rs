@@ -19,6 +19,7 @@ use super::status::{About, Counted, Traffic, status};
 use super::witness::Witnesses;
 use super::{STOP, TICK};
 use crate::handle::{Ask, Reply, StopFlag};
+use crate::record::Recorder;
 use offload::{Answered, Command, Commands, Engine, Event, HOST, Place, ProviderId};
 use offload::{Request, RequestError, Response, Token, UpcallPacket};
 
@@ -31,6 +32,7 @@ const EVENTS: usize = 64;
 pub(super) struct EngineThread {
     pub(super) about: About,
     pub(super) engine: Engine,
+    pub(super) recorder: Option<Recorder>,
     pub(super) worker: Worker,
     pub(super) host: WorkerHandle,
     pub(super) providers: Vec<provider::Worker>,
@@ -131,7 +133,10 @@ impl EngineThread {
 
     fn step(&mut self, event: Event) {
         let now = self.now();
-        let commands = self.engine.step(event, now);
+        let commands = match &mut self.recorder {
+            Some(recorder) => recorder.step(&mut self.engine, event, now),
+            None => self.engine.step(event, now),
+        };
         self.carry_out(commands, now);
         self.steps.observe_duration(self.now().since(now));
     }
@@ -146,9 +151,6 @@ impl EngineThread {
             News::Traffic(provider, traffic, event) => {
                 self.traffic_read(provider, traffic);
                 event.into_iter().for_each(|event| self.step(event));
-            }
-            News::Admission(provider, admission) => {
-                self.step(Event::Admission { provider, admission });
             }
             News::Pass(snapshot) => {
                 if self.rest.passed(&snapshot, up(&self.engine)) {

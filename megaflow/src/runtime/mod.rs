@@ -22,6 +22,7 @@ use crossbeam_channel::unbounded;
 use flow::{Histogram, Provider};
 
 use crate::handle::{Handle, StopFlag};
+use crate::record::Recorder;
 use conservation::Rest;
 use engine::{EngineThread, Upcalls};
 use floods::Floods;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The engine, with its hardware added.
     pub engine: Engine,
+    /// Records the engine's steps.
+    pub recorder: Option<Recorder>,
     /// The host datapath, with its ports added.
     pub datapath: hostdp::Datapath,
     /// The CPU core that the host datapath's thread is pinned to.
@@ -83,6 +86,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
     let engine = EngineThread {
         about: About { name: parts.name, clock },
         engine: parts.engine,
+        recorder: parts.recorder,
         host: worker.handle().clone(),
         worker,
         providers,
@@ -142,7 +146,8 @@ mod tests {
         let client = Box::new(pipeline::none::NoClient);
         let engine = Engine::new(Settings::default(), client, Box::new(ByRate));
         let (name, clock) = ("test".to_owned(), Clock::start());
-        let parts = Parts { name, clock, engine, datapath, core: None, providers: Vec::new() };
+        let providers = Vec::new();
+        let parts = Parts { name, clock, engine, recorder: None, datapath, core: None, providers };
         let running = start(parts).unwrap();
         assert!(running.join().unwrap_err().to_string().contains("host datapath"));
     }

@@ -38,8 +38,6 @@ pub(super) enum News {
     /// The counters of the device's ports, and the statistics pass with which the counters were
     /// read. Both are one report, so that nobody sees one without the other.
     Traffic(ProviderId, Vec<PortTraffic>, Option<Event>),
-    /// The device's current capabilities.
-    Admission(ProviderId, Arc<dyn Admission>),
     /// The host datapath's counters at a statistics pass.
     Pass(Box<hostdp::Snapshot>),
     /// The host datapath's counters, for a request.
@@ -80,6 +78,7 @@ impl Worker {
         let name = format!("provider-{}", provider.name());
         let owner = Owner {
             id,
+            admission: provider.admission(),
             provider,
             clock,
             news,
@@ -146,6 +145,8 @@ enum Reading {
 struct Owner {
     id: ProviderId,
     provider: Box<dyn Provider>,
+    /// The admission that the engine was told of last.
+    admission: Arc<dyn Admission>,
     clock: Clock,
     news: Sender<News>,
     state: State,
@@ -261,10 +262,7 @@ impl Owner {
         for event in self.provider.events() {
             match &event {
                 // A port that went or came back changes what the device can do.
-                ProviderEvent::Changed => {
-                    let admission = self.provider.admission();
-                    let _ = self.news.send(News::Admission(self.id, admission));
-                }
+                ProviderEvent::Changed => self.look_at_admission(),
                 ProviderEvent::Corrected { kind, megaflows, first } => {
                     let provider = self.provider.name();
                     tracing::warn!(provider, megaflows, first, "{}", kind.text());
@@ -285,13 +283,24 @@ impl Owner {
         self.reading.retain(|reading| matches!(reading, Reading::Audit(..)));
     }
 
+    /// Reports the admission if it is another one. A new snapshot stands for new conditions, even
+    /// if the capabilities are the same.
+    fn look_at_admission(&mut self) {
+        let admission = self.provider.admission();
+        if !Arc::ptr_eq(&self.admission, &admission) {
+            self.admission = admission.clone();
+            self.tell(Event::Admission { provider: self.id, admission });
+        }
+    }
+
     /// The device is open: the engine decides when it asks for what the device holds.
     fn opened(&mut self) {
         if matches!(self.state, State::Gone(_)) {
             tracing::info!(provider = self.provider.name(), "the device is back");
         }
         self.state = State::New;
-        let (provider, admission) = (self.id, self.provider.admission());
+        self.admission = self.provider.admission();
+        let (provider, admission) = (self.id, self.admission.clone());
         self.tell(Event::Opened { provider, admission });
     }
 

@@ -161,6 +161,7 @@ fn daemon(device: &Shared) -> Running {
         name: "test".to_owned(),
         clock: Clock::start(),
         engine,
+        recorder: None,
         datapath: hostdp::Datapath::new(hostdp::Config::default()),
         core: None,
         providers: vec![Box::new(nic)],
