@@ -9,7 +9,6 @@ use flow::{Counters, Moment, Stats};
 
 use crate::event::{Place, ProviderId};
 use crate::record::FlowRecord;
-use crate::settings::Fault;
 
 /// Packets and bytes of one megaflow in one place, over all its lives there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -65,11 +64,6 @@ impl Account {
         std::mem::replace(&mut self.seen, seen)
     }
 
-    /// Applies the injected fault: the reading is noted as seen and not counted.
-    pub(super) fn forget_update(&mut self, absolute: Counters) {
-        self.seen = absolute;
-    }
-
     /// Ends the current life: the counters of the next one start from zero.
     pub(super) fn life_ended(&mut self) {
         self.seen = Counters::default();
@@ -92,8 +86,6 @@ pub(super) struct Books {
     first_pass_host: Counters,
     /// Hits in each hardware provider, and what the actions made of them.
     nic: BTreeMap<ProviderId, Hits>,
-    /// A fault that a test puts in on purpose.
-    pub(super) fault: Option<Fault>,
 }
 
 impl Books {
@@ -106,15 +98,6 @@ impl Books {
         now: Moment,
     ) -> News {
         let account = &mut record.residence_mut(place).account;
-        if place != Place::Host && self.fault == Some(Fault::DropCounterUpdate) {
-            let mut spoiled = *account;
-            if spoiled.read(stats.counters).delta.packets > 0 {
-                // The injected fault: the reading is noted as seen and not counted.
-                account.forget_update(stats.counters);
-                self.fault = None;
-                return News::default();
-            }
-        }
         let reading = account.read(stats.counters);
         record.tcp_flags |= stats.tcp_flags;
         let mut used = None;

@@ -63,8 +63,7 @@ impl Engine {
     /// Returns an engine without hardware and without ports.
     #[must_use]
     pub fn new(settings: Settings, client: Box<dyn Client>, policy: Box<dyn Policy>) -> Engine {
-        let mut planner = Planner::new(policy);
-        planner.books.fault = settings.fault;
+        let planner = Planner::new(policy);
         Engine {
             settings,
             client,

@@ -49,7 +49,7 @@ pub use policy::{ByRate, Policy};
 pub use request::{
     Explanation, FlowPage, FlowView, Refused, Request, RequestError, Response, Standing, Token,
 };
-pub use settings::{Fault, Settings};
+pub use settings::Settings;
 pub use tally::{ProviderTally, Tally};
 
 /// The name of the host table as a provider.

@@ -1,4 +1,4 @@
-//! What an operator can set, and the faults that a test can put in.
+//! What an operator can set.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,6 @@ pub struct Settings {
     pub flow_limit: usize,
     /// Time between two statistics passes.
     pub stats_interval: Duration,
-    /// A fault that a test puts into the accounting on purpose.
-    pub fault: Option<Fault>,
 }
 
 impl Default for Settings {
@@ -25,14 +23,6 @@ impl Default for Settings {
             max_idle: Duration::from_secs(10),
             flow_limit: 200_000,
             stats_interval: Duration::from_millis(500),
-            fault: None,
         }
     }
-}
-
-/// Faults that tests put into the accounting, to see that the checks find them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Fault {
-    /// One counter update of the NIC is lost.
-    DropCounterUpdate,
 }

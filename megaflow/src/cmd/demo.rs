@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::fail;
 use super::run::RecordArgs;
 use crate::demo::{DemoArgs, main};
-use offload::Fault;
+use flow::testing::faulty::Faults;
 
 /// Sends real traffic through the embedded card and accounts for every packet; needs no hardware.
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     record: RecordArgs,
-    /// Puts a fault into the accounting, which the demo then has to find
+    /// Puts a fault in front of the card, which the demo then has to find
     #[arg(long, hide = true, value_enum)]
     fault: Option<FaultName>,
 }
@@ -34,13 +34,13 @@ enum FaultName {
 }
 
 pub(super) fn run(args: &Args) -> ExitCode {
-    let fault = args.fault.map(|fault| match fault {
-        FaultName::DropCounterUpdate => Fault::DropCounterUpdate,
+    let faults = args.fault.map(|fault| match fault {
+        FaultName::DropCounterUpdate => Faults { lost_update: true, ..Faults::default() },
     });
     let record = match args.record.file() {
         Ok(record) => record,
         Err(error) => return fail("demo", &error),
     };
     let (seconds, captures) = (args.seconds, args.captures.clone());
-    main(&DemoArgs { seconds, captures, json: args.json, fault }, record)
+    main(&DemoArgs { seconds, captures, json: args.json, faults }, record)
 }

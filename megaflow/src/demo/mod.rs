@@ -20,8 +20,8 @@ use crate::handle::Handle;
 use crate::limits;
 use crate::record::RecordFile;
 use crate::status::Status;
+use flow::testing::faulty::Faults;
 use lan::{HOSTS, Lan, Net};
-use offload::Fault;
 use offload::{FlowView, Request};
 use replay::Timed;
 use report::{Outcome, Verdict};
@@ -36,8 +36,8 @@ pub struct DemoArgs {
     pub captures: Vec<PathBuf>,
     /// Print JSON.
     pub json: bool,
-    /// Put this fault into the accounting: the demo must find it.
-    pub fault: Option<Fault>,
+    /// Put these faults in front of the card: the demo must find one that spoils a sum.
+    pub faults: Option<Faults>,
 }
 
 /// Runs the demo. Must be called before the process has a second thread: an unprivileged user
@@ -96,7 +96,7 @@ fn run(args: &DemoArgs, frames: Vec<Timed>, record: Option<RecordFile>) -> io::R
             None
         }
     };
-    let rig = Rig::start(lan.as_ref(), args.fault, record)?;
+    let rig = Rig::start(lan.as_ref(), args.faults, record)?;
     say(&format!("page and metrics: {}", rig.page()));
     rig.operator_flows()?;
     let player = rig.play(frames)?;

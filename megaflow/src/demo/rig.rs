@@ -18,8 +18,9 @@ use crate::record::{ClientSetup, ProviderSetup, RecordFile, Setup, recorded};
 use crate::runtime::{self, Parts, Running};
 use crate::wire::{PortWire, WireHandle};
 use flow::Clock;
+use flow::testing::faulty::{Faults, Faulty};
 use offload::Request;
-use offload::{Fault, Settings};
+use offload::Settings;
 
 /// The running parts of the demo.
 pub(super) struct Rig {
@@ -51,7 +52,7 @@ impl Rig {
     /// Starts the machine. Wires 1 to 3 belong to the hosts, the last wire to the captures.
     pub(super) fn start(
         lan: Option<&Lan>,
-        fault: Option<Fault>,
+        faults: Option<Faults>,
         record: Option<RecordFile>,
     ) -> io::Result<Rig> {
         let mut names = Vec::new();
@@ -81,16 +82,19 @@ impl Rig {
             }
             datapath.add_port(*id, Box::new(port)).map_err(io::Error::other)?;
         }
-        let provider = card.driver.take_provider().ok_or_else(|| io::Error::other("no table"))?;
+        let table = card.driver.take_provider().ok_or_else(|| io::Error::other("no table"))?;
+        let mut provider: Box<dyn Provider> = Box::new(table);
+        if let Some(faults) = faults {
+            provider = Box::new(Faulty::new(provider, faults, 1));
+        }
         let settings = Settings {
             // The idle time is longer than the demo, so that the table at the end shows every
             // megaflow.
             max_idle: Duration::from_secs(120),
             stats_interval: Duration::from_millis(100),
-            fault,
             ..Settings::default()
         };
-        let providers: Vec<Box<dyn Provider>> = vec![Box::new(provider)];
+        let providers: Vec<Box<dyn Provider>> = vec![provider];
         let (engine, recorder) = recorded(&setup(settings), &providers, record)?;
         let parts = Parts {
             name: "demo".to_owned(),

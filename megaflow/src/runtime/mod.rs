@@ -12,6 +12,8 @@ mod ports;
 mod provider;
 mod status;
 mod witness;
+#[cfg(test)]
+mod world;
 
 use std::collections::BTreeMap;
 use std::io;

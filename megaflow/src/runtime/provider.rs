@@ -76,17 +76,7 @@ impl Worker {
     ) -> std::io::Result<Worker> {
         let (jobs, todo) = unbounded();
         let name = format!("provider-{}", provider.name());
-        let owner = Owner {
-            id,
-            admission: provider.admission(),
-            provider,
-            clock,
-            news,
-            state: State::New,
-            waiting: VecDeque::new(),
-            begun: HashMap::new(),
-            reading: VecDeque::new(),
-        };
+        let owner = Owner::new(id, provider, clock, news);
         let (ends, ended) = bounded(0);
         let run = move || {
             let _ends: Sender<()> = ends;
@@ -142,7 +132,8 @@ enum Reading {
     Audit(Cursor, Vec<Dumped>, Reply<Vec<Dumped>>),
 }
 
-struct Owner {
+/// What the thread owns. Each method waits for the provider at most as its contract says.
+pub(super) struct Owner {
     id: ProviderId,
     provider: Box<dyn Provider>,
     /// The admission that the engine was told of last.
@@ -159,6 +150,25 @@ struct Owner {
 }
 
 impl Owner {
+    pub(super) fn new(
+        id: ProviderId,
+        provider: Box<dyn Provider>,
+        clock: Clock,
+        news: Sender<News>,
+    ) -> Owner {
+        Owner {
+            id,
+            admission: provider.admission(),
+            provider,
+            clock,
+            news,
+            state: State::New,
+            waiting: VecDeque::new(),
+            begun: HashMap::new(),
+            reading: VecDeque::new(),
+        }
+    }
+
     fn run(mut self, todo: &Receiver<Job>) {
         let _note = DeathNote { id: self.id, news: self.news.clone() };
         // The port counters are reported at once, so that each one is known by name from the
@@ -186,7 +196,7 @@ impl Owner {
     }
 
     /// Begins a job.
-    fn begin(&mut self, job: Job) {
+    pub(super) fn begin(&mut self, job: Job) {
         match (job, self.state) {
             (Job::Dump, State::New) => {
                 self.state = State::Open;
@@ -212,7 +222,7 @@ impl Owner {
     }
 
     /// Takes what is under way a bit further.
-    fn work(&mut self) {
+    pub(super) fn work(&mut self) {
         if !self.begun.is_empty() {
             self.provider.submit(&mut self.waiting);
             let wait = if self.reading.is_empty() { LOOK } else { Duration::ZERO };
@@ -258,7 +268,7 @@ impl Owner {
         }
     }
 
-    fn look_for_events(&mut self) {
+    pub(super) fn look_for_events(&mut self) {
         for event in self.provider.events() {
             match &event {
                 // A port that went or came back changes what the device can do.
@@ -294,7 +304,7 @@ impl Owner {
     }
 
     /// The device is open: the engine decides when it asks for what the device holds.
-    fn opened(&mut self) {
+    pub(super) fn opened(&mut self) {
         if matches!(self.state, State::Gone(_)) {
             tracing::info!(provider = self.provider.name(), "the device is back");
         }
