@@ -261,7 +261,6 @@ const SHARED_NAMES: &[(&str, usize, &str)] = &[
     ("End", 2, OLD),
     ("Entry", 2, OLD),
     ("Event", 2, OLD),
-    ("Fault", 2, OLD),
     ("Filter", 3, OLD),
     ("Flows", 2, OLD),
     ("Header", 2, OLD),

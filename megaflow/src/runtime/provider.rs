@@ -76,7 +76,7 @@ impl Worker {
     ) -> std::io::Result<Worker> {
         let (jobs, todo) = unbounded();
         let name = format!("provider-{}", provider.name());
-        let owner = Owner::new(id, provider, clock, news);
+        let owner = ProviderLoop::new(id, provider, clock, news);
         let (ends, ended) = bounded(0);
         let run = move || {
             let _ends: Sender<()> = ends;
@@ -133,7 +133,7 @@ enum Reading {
 }
 
 /// What the thread owns. Each method waits for the provider at most as its contract says.
-pub(super) struct Owner {
+pub(super) struct ProviderLoop {
     id: ProviderId,
     provider: Box<dyn Provider>,
     /// The admission that the engine was told of last.
@@ -149,14 +149,14 @@ pub(super) struct Owner {
     reading: VecDeque<Reading>,
 }
 
-impl Owner {
+impl ProviderLoop {
     pub(super) fn new(
         id: ProviderId,
         provider: Box<dyn Provider>,
         clock: Clock,
         news: Sender<News>,
-    ) -> Owner {
-        Owner {
+    ) -> ProviderLoop {
+        ProviderLoop {
             id,
             admission: provider.admission(),
             provider,
@@ -251,7 +251,7 @@ impl Owner {
     fn completed(&mut self, done: Vec<Completion>) {
         let now = self.clock.now();
         let place = Place::Nic(self.id);
-        let since = |owner: &mut Owner, tag| owner.begun.remove(&tag).unwrap_or(now);
+        let since = |owner: &mut ProviderLoop, tag| owner.begun.remove(&tag).unwrap_or(now);
         let mut done = done.into_iter().peekable();
         let mut next = done.next().map(|first| (since(self, first.tag), first));
         while let Some((start, first)) = next.take() {

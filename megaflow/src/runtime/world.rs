@@ -20,7 +20,7 @@ use offload::{
     Response, Settings, Token, UpcallPacket,
 };
 
-use super::provider::{Job, News, Owner};
+use super::provider::{Job, News, ProviderLoop};
 
 const PORTS: u32 = 4;
 const NIC: ProviderId = ProviderId(0);
@@ -143,7 +143,7 @@ struct World {
     host: Datapath,
     switch: Switch,
     peers: Vec<MemoryPeer>,
-    owner: Owner,
+    owner: ProviderLoop,
     watch: Watch,
     heard: Receiver<News>,
     /// Commands that the host and the provider's thread have not begun.
@@ -178,7 +178,7 @@ impl World {
         let time = ManualTime::default();
         let faulty = Faulty::new(Box::new(switch.clone()), faults, seed);
         let (watch, (news, heard)) = (faulty.watch(), unbounded());
-        let mut owner = Owner::new(NIC, Box::new(faulty), time.clock(), news);
+        let mut owner = ProviderLoop::new(NIC, Box::new(faulty), time.clock(), news);
         owner.opened();
         World {
             dice,
