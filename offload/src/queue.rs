@@ -64,10 +64,12 @@ impl Queue {
         }
     }
 
-    /// Notes the rate of a megaflow, which may be waiting.
-    pub(super) fn rated(&mut self, id: FlowId, rate: f64) {
-        if let Some(spot) = self.spots.get(&id).copied()
-            && spot.turn.speed != speed(rate)
+    /// Notes that the rate of a megaflow has changed, which may be waiting. The statistics of all
+    /// megaflows pass here: one whose class stays is not looked up.
+    pub(super) fn rated(&mut self, id: FlowId, before: f64, rate: f64) {
+        if before != rate
+            && speed(before) != speed(rate)
+            && let Some(spot) = self.spots.get(&id).copied()
         {
             self.wait(id, spot.turn.goal, rate, spot.not_before);
         }
@@ -140,7 +142,8 @@ mod tests {
                     slow.retain(|(other, ..)| *other != id);
                 }
                 3 => {
-                    queue.rated(id, rate);
+                    let before = slow.iter().find(|e| e.0 == id).map_or(0.0, |e| e.2);
+                    queue.rated(id, before, rate);
                     slow.iter_mut().filter(|e| e.0 == id).for_each(|entry| entry.2 = rate);
                 }
                 _ => {

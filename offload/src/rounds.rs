@@ -62,8 +62,9 @@ impl Sweep {
         if let Some(interval) = self.interval {
             let recent = u32::try_from(std::mem::take(&mut record.recent)).unwrap_or(u32::MAX);
             let rate = f64::from(recent) / interval.as_secs_f64();
-            record.rate += RATE_WEIGHT * (rate - record.rate);
-            planner.placer.queue.rated(id, record.rate);
+            let before = record.rate;
+            record.rate += RATE_WEIGHT * (rate - before);
+            planner.placer.queue.rated(id, before, record.rate);
             // Hits in the NIC are known up to its last reading only; later ones may not have been
             // read yet.
             let provider = record.provider.filter(|_| record.nic.life.forwards());
