@@ -36,7 +36,7 @@ pub use capability::{Admission, Capabilities, FieldSupport};
 pub use client::{
     Answer, Changed, Client, Learning, PortLink, Topic, Topics, Upcall, UpcallReason, Verdict,
 };
-pub use clock::{Clock, ManualTime};
+pub use clock::{Clock, ManualTime, StepTimer};
 pub use field::{Attr, Field};
 pub use histogram::Histogram;
 pub use id::{MacAddr, PortId, RecircId, Ufid, VLAN_PRESENT};

@@ -96,8 +96,8 @@ families! {
     "upcall_duration_seconds" Histogram []
         "Time from the upcall to its answer carried out." upcall_duration;
     "step_seconds" Histogram ["thread"]
-        "Time of one step of a thread, during which it does nothing else. Forwarding is no step: \
-         those of `host` are what holds it up." steps;
+        "Time that a thread runs for one step, during which it does nothing else. Forwarding is no \
+         step: those of `host` are what holds it up." steps;
     "fdb_entries" Gauge []
         "Addresses that the L2 client knows." fdb_entries;
     "fdb_capacity_entries" Gauge []

@@ -24,7 +24,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use flow::{Clock, Moment, PortId};
+use flow::{Clock, Moment, PortId, StepTimer};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -75,6 +75,7 @@ pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Resul
     let (pinned, is_pinned) = unbounded();
     let state = Loop {
         datapath,
+        timer: StepTimer::new(clock.clone()),
         clock,
         inbox,
         task: None,
@@ -131,6 +132,7 @@ impl Worker {
 struct Loop {
     datapath: Datapath,
     clock: Clock,
+    timer: StepTimer,
     inbox: Receiver<Command>,
     /// The command that is being carried out in steps.
     task: Option<Task>,
@@ -205,8 +207,8 @@ impl Loop {
 
     /// Counts the step that began at this moment; returns the moment at which it ended.
     fn stepped(&mut self, begun: Moment) -> Moment {
-        let now = self.clock.now();
-        self.datapath.stepped(now.since(begun));
+        let (now, took) = self.timer.end(begun);
+        self.datapath.stepped(took);
         now
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
-use flow::{Counters, Dumped, Histogram, Moment, PortId, PortTraffic};
+use flow::{Counters, Dumped, Histogram, Moment, PortId, PortTraffic, StepTimer};
 use hostdp::port::LinkState;
 use hostdp::worker::{self, Parts, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Resolution, Upcall, UpcallId};
@@ -48,6 +48,7 @@ pub(super) struct EngineThread {
     pub(super) upcalls: Upcalls,
     /// The times of the engine's steps.
     pub(super) steps: Histogram,
+    pub(super) timer: StepTimer,
     pub(super) operations: Operations,
     pub(super) ports: Ports,
     pub(super) floods: Floods,
@@ -138,7 +139,7 @@ impl EngineThread {
             None => self.engine.step(event, now),
         };
         self.carry_out(commands, now);
-        self.steps.observe_duration(self.now().since(now));
+        self.steps.observe_duration(self.timer.end(now).1);
     }
 
     fn hear(&mut self, news: News) {

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::unbounded;
-use flow::{Histogram, Provider};
+use flow::{Histogram, Provider, StepTimer};
 
 use crate::handle::{Handle, StopFlag};
 use crate::record::Recorder;
@@ -86,7 +86,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         providers.push(provider::Worker::start(id, provider, clock.clone(), news.clone())?);
     }
     let engine = EngineThread {
-        about: About { name: parts.name, clock },
+        about: About { name: parts.name, clock: clock.clone() },
         engine: parts.engine,
         recorder: parts.recorder,
         host: worker.handle().clone(),
@@ -99,6 +99,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         by_hand: BTreeMap::new(),
         upcalls: Upcalls::default(),
         steps: Histogram::durations(),
+        timer: StepTimer::new(clock.clone()),
         operations: Operations::default(),
         ports,
         floods: Floods::default(),
