@@ -20,6 +20,12 @@ impl fmt::Display for Failure {
     }
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 /// Names what was attempted where an error's own text does not.

@@ -100,7 +100,7 @@ impl Daemon {
     }
 
     /// Told to stop: it has to end with 0 and to leave no file.
-    pub(crate) fn exit(mut self) -> Outcome {
+    pub(crate) fn exit(&mut self) -> Outcome {
         self.ctl("exit", &[])?;
         let status = self.child.wait().context("waiting for megaflow")?;
         equal("the daemon's status", &status.code(), &Some(0))?;
@@ -113,7 +113,7 @@ impl Daemon {
     }
 
     /// `kill -9`.
-    pub(crate) fn kill(mut self) -> Outcome {
+    pub(crate) fn kill(&mut self) -> Outcome {
         self.child.kill().context("killing megaflow")?;
         self.child.wait().context("waiting for megaflow").map(drop)
     }

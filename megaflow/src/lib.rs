@@ -12,6 +12,7 @@ pub mod host;
 pub mod http;
 pub mod limits;
 pub mod listeners;
+pub mod namespace;
 pub mod record;
 pub mod runtime;
 pub mod status;

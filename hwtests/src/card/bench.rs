@@ -10,8 +10,8 @@ use vfio::model::PortLedger;
 use vfio::sys::HostMemory;
 
 use super::hosts::Hosts;
-use super::slot::Slot;
-use super::traffic::{self, Running};
+use super::slot::PciSlot;
+use super::traffic::{self, TrafficRun};
 use crate::check::{Context, Failure, Outcome};
 
 const HELP: &str = "help | ledger | send HOST HEX | frames HOST | drain | \
@@ -20,14 +20,14 @@ const HELP: &str = "help | ledger | send HOST HEX | frames HOST | drain | \
 
 /// The card on the tester's bench.
 pub(super) struct Bench {
-    slot: Arc<Slot>,
+    slot: Arc<PciSlot>,
     card: ModelCard,
     hosts: Hosts,
-    running: Option<Running>,
+    running: Option<TrafficRun>,
 }
 
 impl Bench {
-    pub(super) fn new(slot: Arc<Slot>, card: ModelCard, hosts: Hosts) -> Bench {
+    pub(super) fn new(slot: Arc<PciSlot>, card: ModelCard, hosts: Hosts) -> Bench {
         Bench { slot, card, hosts, running: None }
     }
 
@@ -119,7 +119,7 @@ impl Bench {
         Ok(())
     }
 
-    fn start(&mut self, start: impl FnOnce(&Hosts) -> Outcome<Running>) -> Outcome<String> {
+    fn start(&mut self, start: impl FnOnce(&Hosts) -> Outcome<TrafficRun>) -> Outcome<String> {
         if self.running.is_some() {
             return Err(Failure::new("something runs already: finish it first"));
         }

@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use flow::MacAddr;
 use hostdp::port::system::SystemPort;
 use hostdp::port::{Batch, Port};
+use megaflow::namespace::Namespace;
 use megaflow::wire::{Lane, PortWire};
 use vfio::Wire;
 
-use super::namespace::Namespace;
 use crate::check::{Context, Failure, Outcome};
 
 /// A host: a namespace whose `eth0` ends at a wire of the card.
@@ -26,17 +27,13 @@ pub(super) struct Hosts {
 impl Hosts {
     /// Host *i* has the address 10.88.0.*i*+1 and the MAC 02:4d:46:00:00:*i*+1.
     pub(super) fn new(count: u8) -> Outcome<Hosts> {
-        let card = Namespace::new("card-wires")?;
+        let card = Namespace::new("card-wires", false)?;
         let mut hosts = Vec::new();
         for number in 0..count {
-            let namespace = Namespace::new(&format!("card-host{number}"))?;
-            let (cable, id) = (cable(number), namespace.id());
-            let mac = format!("02:4d:46:00:00:{:02x}", number.saturating_add(1));
-            let peer = format!("peer name eth0 address {mac} netns {id}");
-            card.command(&format!("ip link add {cable} type veth {peer}"))?;
-            card.command(&format!("ip link set {cable} up"))?;
-            namespace.command(&format!("ip addr add {}/24 dev eth0", address(number)))?;
-            namespace.command("ip link set eth0 up")?;
+            let namespace = Namespace::new(&format!("card-host{number}"), false)?;
+            let mac = MacAddr([2, 0x4d, 0x46, 0, 0, number.saturating_add(1)]);
+            card.cable(&cable(number), &namespace, "eth0", mac)?;
+            namespace.address("eth0", &[(address(number).into(), 24)])?;
             let tap = namespace.run(|| SystemPort::open("eth0").context("eth0"))?;
             hosts.push(Host { namespace, tap });
         }
@@ -64,8 +61,8 @@ impl Hosts {
     /// Lets the hosts ask for each other's addresses anew: one that has asked in vain for a while
     /// answers the next packet with an error at once.
     pub(super) fn forget_neighbours(&self) -> Outcome {
-        let forget = |host: &Host| host.namespace.command("ip neigh flush dev eth0").map(drop);
-        self.hosts.iter().try_for_each(forget)
+        let forget = || crate::guest::run("ip neigh flush dev eth0").map(drop);
+        self.hosts.iter().try_for_each(|host| host.namespace.run(forget))
     }
 
     /// Sends a frame as it is from a host.

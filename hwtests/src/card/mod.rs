@@ -4,9 +4,8 @@
 //! Nothing outlives the process: namespaces and interfaces go with its threads.
 
 mod bench;
-mod device;
+mod endpoint;
 mod hosts;
-mod namespace;
 mod pci;
 mod slot;
 mod traffic;
@@ -18,10 +17,10 @@ use std::process::ExitCode;
 
 use crate::check::{Context, Failure, Outcome};
 use bench::Bench;
-use device::Device;
+use endpoint::PciEndpoint;
 use hosts::Hosts;
 pub(crate) use pci::{DEVICE_ID, VENDOR_ID};
-use slot::Slot;
+use slot::PciSlot;
 
 /// What the process says on its standard output when both sockets are there.
 pub(crate) const READY: &str = "card: ready";
@@ -53,11 +52,11 @@ pub(crate) fn main(args: &CardArgs) -> ExitCode {
 }
 
 fn serve(args: &CardArgs) -> Outcome {
-    namespace::become_root_of_our_own()?;
+    megaflow::namespace::become_root_of_our_own()?;
     let control = listen(&args.control)?;
     let hosts = Hosts::new(args.wires)?;
-    let (slot, card) = Slot::new(hosts.wires()?)?;
-    Device::new(slot.clone(), card.vector_count()).serve(&args.socket)?;
+    let (slot, card) = PciSlot::new(hosts.wires()?)?;
+    PciEndpoint::new(slot.clone(), card.vector_count()).serve(&args.socket)?;
     let mut bench = Bench::new(slot, card, hosts);
     std::thread::Builder::new()
         .name("control".into())

@@ -10,7 +10,7 @@ use vfio::sys::{Bar, GuestMemory, HostMemory};
 use crate::check::{Context, Outcome};
 
 /// The bus's side of the slot.
-pub(super) struct Slot {
+pub(super) struct PciSlot {
     registers: RwLock<Arc<Registers>>,
     /// Memory of the machine that a card here reaches.
     pub(super) memory: Arc<GuestMemory>,
@@ -20,14 +20,14 @@ pub(super) struct Slot {
     pub(super) clock: Clock,
 }
 
-impl Slot {
+impl PciSlot {
     /// With a first card in it.
-    pub(super) fn new(wires: Vec<Box<dyn Wire>>) -> Outcome<(Arc<Slot>, ModelCard)> {
+    pub(super) fn new(wires: Vec<Box<dyn Wire>>) -> Outcome<(Arc<PciSlot>, ModelCard)> {
         let (memory, vectors) = (Arc::<GuestMemory>::default(), Arc::<Vectors>::default());
         let clock = Clock::start();
         let card = power_up(wires, memory.clone(), vectors.clone(), clock.clone())?;
         let registers = RwLock::new(card.registers());
-        Ok((Arc::new(Slot { registers, memory, vectors, clock }), card))
+        Ok((Arc::new(PciSlot { registers, memory, vectors, clock }), card))
     }
 
     /// Puts a new card in, with no more or fewer wires than the last one had.
@@ -64,7 +64,7 @@ fn power_up(
         .context("starting the card")
 }
 
-impl Bar for Slot {
+impl Bar for PciSlot {
     fn size(&self) -> u64 {
         self.registers().size()
     }

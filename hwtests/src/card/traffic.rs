@@ -18,7 +18,7 @@ const TCP_PORT: u16 = 5001;
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Traffic that runs.
-pub(super) struct Running {
+pub(super) struct TrafficRun {
     /// Answers or bytes so far.
     progress: Arc<AtomicU64>,
     ends: Vec<Receiver<Outcome<u64>>>,
@@ -28,7 +28,7 @@ pub(super) struct Running {
 /// Both ends of a connection, for who wants it to end.
 type Streams = Arc<Mutex<Vec<TcpStream>>>;
 
-impl Running {
+impl TrafficRun {
     /// Answers (ping) or bytes (TCP) that have arrived so far.
     pub(super) fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
@@ -61,7 +61,7 @@ pub(super) fn ping(
     to: u8,
     count: u32,
     distance: Duration,
-) -> Outcome<Running> {
+) -> Outcome<TrafficRun> {
     let progress = Arc::new(AtomicU64::new(0));
     let answers = progress.clone();
     let (to, seconds) = (address(to), distance.as_secs_f64());
@@ -85,11 +85,11 @@ pub(super) fn ping(
         ping.wait().context("ping")?;
         Ok(u64::from(count))
     })?;
-    Ok(Running { progress, ends: vec![end], streams: Streams::default() })
+    Ok(TrafficRun { progress, ends: vec![end], streams: Streams::default() })
 }
 
 /// One TCP connection that sends for that long; what arrives is compared with what was sent.
-pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<Running> {
+pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<TrafficRun> {
     let progress = Arc::new(AtomicU64::new(0));
     let server = SocketAddr::new(address(to).into(), TCP_PORT);
     let (listening, is_listening) = mpsc::channel();
@@ -120,7 +120,7 @@ pub(super) fn tcp(hosts: &Hosts, from: u8, to: u8, time: Duration) -> Outcome<Ru
         stream.shutdown(Shutdown::Write).context("closing")?;
         Ok(sent)
     })?;
-    Ok(Running { progress, ends: vec![sender, receiver], streams })
+    Ok(TrafficRun { progress, ends: vec![sender, receiver], streams })
 }
 
 fn keep(stream: &TcpStream, streams: &Streams) -> Outcome {

@@ -80,7 +80,7 @@ pub(super) struct Vm<'a> {
 
 impl Vm<'_> {
     /// Boots, calls `on_line` with each line of the console, and waits for the end or the limit.
-    pub(super) fn run(&self, mut on_line: impl FnMut(&str)) -> Outcome<End> {
+    pub(super) fn run(&self, mut on_line: impl FnMut(&str)) -> Outcome<BootEnd> {
         let mut log = File::create(self.log).context(self.log.display())?;
         let began = Clock::start();
         let mut qemu = Qemu::start(self)?;
@@ -93,13 +93,13 @@ impl Vm<'_> {
                     on_line(&line);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    return Ok(End { value: None, cause: Cause::Limit(self.limit) });
+                    return Ok(BootEnd { value: None, cause: Cause::Limit(self.limit) });
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         let status = qemu.child.wait().context("waiting for QEMU")?;
-        Ok(End::of(status))
+        Ok(BootEnd::of(status))
     }
 
     fn command(&self) -> Command {
@@ -121,7 +121,7 @@ impl Vm<'_> {
 }
 
 /// How a boot ended.
-pub(super) struct End {
+pub(super) struct BootEnd {
     /// What the guest handed over through isa-debug-exit.
     pub(super) value: Option<u8>,
     cause: Cause,
@@ -132,7 +132,7 @@ enum Cause {
     Exit(ExitStatus),
 }
 
-impl End {
+impl BootEnd {
     /// isa-debug-exit ends QEMU with (value << 1) | 1.
     fn of(status: ExitStatus) -> Self {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -141,7 +141,7 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for BootEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.cause, self.value) {
             (Cause::Limit(limit), _) => write!(f, "stopped at the limit of {} s", limit.as_secs()),
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn only_an_odd_exit_code_carries_a_value() {
         use std::os::unix::process::ExitStatusExt;
-        let end = |code: i32| End::of(ExitStatus::from_raw(code << 8));
+        let end = |code: i32| BootEnd::of(ExitStatus::from_raw(code << 8));
         assert_eq!(end(85).value, Some(42));
         assert_eq!(end(0).value, None);
         assert_eq!(end(1).value, Some(0));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     /// Runs a shell script in QEMU's place.
-    fn run_script(script: &str, limit: Duration) -> (End, Vec<String>) {
+    fn run_script(script: &str, limit: Duration) -> (BootEnd, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         let lab = Lab::at(dir.path());
         let text = dir.path().join("script");

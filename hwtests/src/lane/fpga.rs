@@ -5,7 +5,6 @@ mod bench;
 mod daemon;
 mod driver;
 mod frames;
-mod process;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -75,14 +74,7 @@ fn bind(address: &str) -> Outcome {
 }
 
 fn evidence() -> String {
-    let mut text = String::new();
-    if let Ok(log) = guest::read(process::LOG) {
-        let lines: Vec<&str> = log.lines().collect();
-        let _ = writeln!(text, "the daemon's last words:");
-        for line in &lines[lines.len().saturating_sub(8)..] {
-            let _ = writeln!(text, "{line}");
-        }
-    }
+    let mut text = format!("the daemon's log:\n{}\n", crate::daemon::log_text());
     let log = guest::run("dmesg").unwrap_or_else(|failure| failure.to_string());
     let lines: Vec<&str> = log.lines().collect();
     let _ = writeln!(text, "the kernel's last words:");

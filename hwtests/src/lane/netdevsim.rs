@@ -110,7 +110,7 @@ fn two_packets(daemon: &Daemon) -> Outcome<String> {
 
 fn refused() -> Outcome {
     const WORDS: &str = "only offload of BPF classifiers supported";
-    let daemon = start()?;
+    let mut daemon = start()?;
     let text = two_packets(&daemon)?;
     contains(&text, "placement: refused")?;
     contains(&text, &format!("tc: refused: device in_port 1: netdevsim: {WORDS}"))?;
@@ -121,7 +121,7 @@ fn refused() -> Outcome {
 }
 
 fn accepted() -> Outcome {
-    let daemon = start()?;
+    let mut daemon = start()?;
     let text = two_packets(&daemon)?;
     contains(&text, "placement: nic (tc)")?;
     contains(

@@ -7,7 +7,7 @@ use flow::MacAddr;
 use hostdp::port::Port;
 use hostdp::port::system::SystemPort;
 
-use super::namespace::Namespace;
+use crate::namespace::Namespace;
 use crate::wire::Lane;
 
 /// Number of hosts.

@@ -3,7 +3,6 @@
 //! the end every packet and byte is accounted for, or the exit status is 1.
 
 mod lan;
-mod namespace;
 mod replay;
 mod report;
 mod rig;
@@ -81,7 +80,7 @@ fn say(text: &str) -> io::Result<()> {
 }
 
 fn run(args: &DemoArgs, frames: Vec<Timed>, record: Option<RecordFile>) -> io::Result<Outcome> {
-    let lan = namespace::become_root_of_our_own().and_then(|()| Lan::new());
+    let lan = crate::namespace::become_root_of_our_own().and_then(|()| Lan::new());
     let say = |text: &str| {
         if !args.json {
             // If this can't be printed, the report at the end can't be printed either, and

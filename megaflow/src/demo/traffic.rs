@@ -8,7 +8,7 @@ use std::time::Duration;
 use flow::Clock;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::namespace::Namespace;
+use crate::namespace::Namespace;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const TCP_PORT: u16 = 5001;
@@ -89,7 +89,7 @@ pub(super) fn tcp(
     time: Duration,
 ) -> io::Result<u64> {
     let (listening, is_listening) = mpsc::channel();
-    let received = server.start(move || {
+    let received = server.start(move || -> io::Result<u64> {
         let listener = TcpListener::bind(SocketAddr::new(to, TCP_PORT))?;
         listening.send(()).map_err(io::Error::other)?;
         let (mut stream, _) = listener.accept()?;
@@ -118,7 +118,7 @@ pub(super) fn tcp(
             stream.write_all(&block)?;
             total += block.len() as u64;
         }
-        Ok(total)
+        io::Result::Ok(total)
     })?;
     let received = received.recv().map_err(io::Error::other)??;
     if sent == received {
@@ -151,7 +151,7 @@ pub(super) fn udp(
     datagrams: u32,
 ) -> io::Result<u32> {
     let (bound, is_bound) = mpsc::channel();
-    let echoed = server.start(move || {
+    let echoed = server.start(move || -> io::Result<()> {
         let socket = UdpSocket::bind(SocketAddr::new(to, UDP_PORT))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         bound.send(()).map_err(io::Error::other)?;

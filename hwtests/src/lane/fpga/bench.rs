@@ -19,13 +19,13 @@ const PORT: &str = "/dev/ttyS1";
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A connection to the card's process.
-pub(super) struct Bench {
+pub(super) struct BenchClient {
     port: File,
     received: Vec<u8>,
 }
 
-impl Bench {
-    pub(super) fn open() -> Outcome<Bench> {
+impl BenchClient {
+    pub(super) fn open() -> Outcome<BenchClient> {
         guest::run(&format!("stty -F {PORT} raw -echo"))?;
         let port = OpenOptions::new()
             .read(true)
@@ -33,7 +33,7 @@ impl Bench {
             .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
             .open(PORT)
             .context(PORT)?;
-        let mut bench = Bench { port, received: Vec::new() };
+        let mut bench = BenchClient { port, received: Vec::new() };
         bench.ask("help")?;
         Ok(bench)
     }
@@ -91,8 +91,8 @@ impl Bench {
     }
 
     /// What the card itself says that it did.
-    pub(super) fn ledger(&mut self) -> Outcome<Ledger> {
-        Ok(Ledger(self.ask_json("ledger")?))
+    pub(super) fn ledger(&mut self) -> Outcome<LedgerJson> {
+        Ok(LedgerJson(self.ask_json("ledger")?))
     }
 
     /// Sends a frame from the host at a wire.
@@ -120,7 +120,7 @@ impl Bench {
 
     /// Waits until the running traffic has made that much progress from now on.
     pub(super) fn progress(&mut self, more: u64) -> Outcome {
-        let now = |bench: &mut Bench| -> Outcome<u64> {
+        let now = |bench: &mut BenchClient| -> Outcome<u64> {
             bench.ask("progress")?.parse().context("progress")
         };
         let begin = now(self)?;
@@ -151,9 +151,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The card's ledger at one moment.
-pub(super) struct Ledger(Value);
+pub(super) struct LedgerJson(Value);
 
-impl Ledger {
+impl LedgerJson {
     /// Hits of a megaflow over all its lives.
     pub(super) fn flow(&self, ufid: flow::Ufid) -> Counters {
         let cookie = format!("{:032x}", ufid.0);

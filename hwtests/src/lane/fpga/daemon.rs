@@ -8,27 +8,46 @@ use flow::{Clock, Counters, Ufid};
 use megaflow::control::view::{Count, Flow, State};
 use serde_json::{Value, json};
 
-use super::bench::{Bench, Ledger, hex};
+use super::bench::{BenchClient, LedgerJson, hex};
 use super::frames;
-use super::process::{Daemon, SOON};
 use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
+use crate::daemon::Daemon;
 use crate::{frame, guest};
+
+/// The example of the documentation; the card's address is put in.
+const EXAMPLE: &str = include_str!("../../../../docs/examples/card.toml");
+const EXAMPLE_ADDRESS: &str = "0000:00:03.0";
+/// Two ports of the guest's own besides the card's wires.
+const SYSTEM_PORTS: &str = r#"
+[[port]]
+name = "sp0"
+type = "system"
+device = "sp0"
+
+[[port]]
+name = "sp1"
+type = "system"
+device = "sp1"
+"#;
+
+/// For what should take no time, in a slow machine.
+const SOON: Duration = Duration::from_secs(10);
 
 /// The running daemon, and the tester's side of the card.
 struct Rig {
-    bench: Bench,
+    bench: BenchClient,
     daemon: Daemon,
 }
 
 pub(super) fn run(checks: &mut Checks) {
     let mut rig = None;
     checks.check("the daemon takes the card and two interfaces of its own", || {
-        let mut bench = Bench::open()?;
+        let mut bench = BenchClient::open()?;
         // A card with an empty ledger.
         bench.ask("pull")?;
         bench.ask("plug")?;
         system_ports()?;
-        rig = Some(Rig { bench, daemon: Daemon::start()? });
+        rig = Some(Rig { bench, daemon: start()? });
         Ok(())
     });
     let Some(mut rig) = rig else { return };
@@ -50,7 +69,7 @@ pub(super) fn run(checks: &mut Checks) {
     checks.check("the daemon ends cleanly, and starts again on a new card", || {
         rig.daemon.exit()?;
         rig.bench.ask("plug")?;
-        rig.daemon = Daemon::start()?;
+        rig.daemon = start()?;
         in_the_card(&mut rig)
     });
     checks.check("killed in the middle of traffic, its next start is clean", || killed(&mut rig));
@@ -60,10 +79,14 @@ pub(super) fn run(checks: &mut Checks) {
     checks.check("bound again, a new start takes it; the end is clean", || {
         rig.daemon.exit()?;
         super::bind(&super::card()?)?;
-        rig.daemon = Daemon::start()?;
+        rig.daemon = start()?;
         in_the_card(&mut rig)?;
         rig.daemon.exit()
     });
+}
+
+fn start() -> Outcome<Daemon> {
+    Daemon::start(&(EXAMPLE.replace(EXAMPLE_ADDRESS, &super::card()?) + SYSTEM_PORTS))
 }
 
 /// Namespaces gh0 and gh1 with addresses in the LAN of the card's hosts.
@@ -94,11 +117,25 @@ fn taken(rig: &mut Rig) -> Outcome<(u64, u64)> {
     Ok((state.conservation.nic.packets, state.conservation.host.packets))
 }
 
+/// The megaflows of IPv4 packets that come in by one wire and leave by the other. Fails unless
+/// there are exactly `count` of them.
+fn between_wires(daemon: &Daemon, count: usize) -> Outcome<Vec<Flow>> {
+    let mut flows = daemon.flows()?;
+    flows.retain(|flow| {
+        let way = |from: u8, to: &str| {
+            flow.matching.contains(&format!("in_port({from})")) && flow.actions == to
+        };
+        flow.matching.contains("eth_type(0x0800)") && (way(1, "2") || way(2, "1"))
+    });
+    equal("megaflows between the wires", &flows.len(), &count)?;
+    Ok(flows)
+}
+
 /// Pings until the megaflows between the hosts are in the card and count there.
 fn in_the_card(rig: &mut Rig) -> Outcome {
     guest::wait_for("packets hit in the card", SOON, || {
         pinged(&mut rig.bench, 0, 1, 3)?;
-        let flows = rig.daemon.between_wires(2)?;
+        let flows = between_wires(&rig.daemon, 2)?;
         Ok(flows.iter().all(|flow| flow.placement == "nic" && flow.nic.packets > 0))
     })?;
     let text = guest::run("megaflow ctl dpctl/dump-flows -m")?;
@@ -107,7 +144,7 @@ fn in_the_card(rig: &mut Rig) -> Outcome {
 }
 
 /// Every one of these pings is answered.
-fn pinged(bench: &mut Bench, from: u8, to: u8, count: u64) -> Outcome {
+fn pinged(bench: &mut BenchClient, from: u8, to: u8, count: u64) -> Outcome {
     bench.ask(&format!("ping {from} {to} {count} 50"))?;
     equal("answers", &bench.ask_json("finish")?["arrived"], &json!(count))
 }
@@ -144,7 +181,7 @@ fn books(rig: &mut Rig) -> Outcome {
     last.and(settled)
 }
 
-fn compare(ledger: &Ledger, flows: &[Flow], state: &State) -> Outcome {
+fn compare(ledger: &LedgerJson, flows: &[Flow], state: &State) -> Outcome {
     let nonzero = flows.iter().filter(|flow| flow.nic.packets > 0);
     equal("any megaflow hit in the card", &(nonzero.count() > 0), &true)?;
     for flow in flows {
@@ -294,7 +331,7 @@ fn pull(rig: &mut Rig) -> Outcome {
         .stdout(std::process::Stdio::null())
         .spawn()
         .context("starting ping")?;
-    let in_card: Vec<String> = rig.daemon.between_wires(2)?.into_iter().map(|f| f.ufid).collect();
+    let in_card: Vec<String> = between_wires(&rig.daemon, 2)?.into_iter().map(|f| f.ufid).collect();
     rig.bench.ask("pull")?;
     lost(rig)?;
     rig.bench.ask("stop")?;
@@ -325,7 +362,7 @@ fn killed(rig: &mut Rig) -> Outcome {
     rig.bench.ask("ping 0 1 40 50")?;
     rig.bench.progress(5)?;
     rig.daemon.kill()?;
-    rig.daemon = Daemon::start()?;
+    rig.daemon = start()?;
     let end = rig.bench.ask_json("finish")?;
     let answers = end["arrived"].as_u64().unwrap_or_default();
     equal(&format!("answers before and after, {answers}"), &(answers > 5), &true)?;

@@ -11,7 +11,7 @@ use flow::{
 use nix::poll::PollFlags;
 use vfio::{CardCapabilities, Driver, DriverConfig, FpgaProvider, RingPort};
 
-use super::bench::{Bench, hex, ready};
+use super::bench::{BenchClient, hex, ready};
 use super::frames;
 use crate::check::{Checks, Context, Failure, Outcome, equal};
 use crate::frame;
@@ -34,7 +34,7 @@ const PLAIN: &str = "in_port(1),eth(dst=02:00:00:00:00:22),eth_type(0x0800),\
 
 /// The driver's parts, and the tester's side.
 struct Rig {
-    bench: Bench,
+    bench: BenchClient,
     driver: Driver,
     provider: FpgaProvider,
     ports: Vec<RingPort>,
@@ -43,7 +43,7 @@ struct Rig {
 pub(super) fn run(checks: &mut Checks) {
     let mut rig = None;
     checks.check("the driver opens the card through VFIO: BAR, DMA, MSI-X", || {
-        rig = Some(open(Bench::open()?)?);
+        rig = Some(open(BenchClient::open()?)?);
         Ok(())
     });
     let Some(mut rig) = rig else { return };
@@ -78,7 +78,7 @@ pub(super) fn run(checks: &mut Checks) {
     });
 }
 
-fn open(bench: Bench) -> Outcome<Rig> {
+fn open(bench: BenchClient) -> Outcome<Rig> {
     let config = DriverConfig::new(&[LEFT, RIGHT], Clock::start());
     let mut driver = Driver::open_vfio(&super::card()?, &config).context("opening the card")?;
     let want = CardCapabilities { ports: 2, ..CardCapabilities::default() };
@@ -90,7 +90,7 @@ fn open(bench: Bench) -> Outcome<Rig> {
     Ok(Rig { bench, driver, provider, ports })
 }
 
-fn close(rig: Rig) -> Bench {
+fn close(rig: Rig) -> BenchClient {
     let Rig { bench, driver, provider, ports } = rig;
     drop((ports, provider, driver));
     bench

@@ -17,7 +17,7 @@ const SETTLE: Duration = Duration::from_secs(8);
 
 /// What the functions sent up to a moment before a daemon.
 #[derive(Clone, Copy)]
-pub(super) struct Books {
+pub(super) struct Baseline {
     before: Counters,
 }
 
@@ -35,10 +35,10 @@ pub(super) fn came_up() -> Outcome<u64> {
     REPRESENTORS.iter().map(|dev| guest::came_up(dev)).sum()
 }
 
-impl Books {
+impl Baseline {
     /// From now on.
-    pub(super) fn open() -> Outcome<Books> {
-        Ok(Books { before: sent()? })
+    pub(super) fn open() -> Outcome<Baseline> {
+        Ok(Baseline { before: sent()? })
     }
 
     /// What the functions have sent since.
@@ -82,7 +82,7 @@ pub(super) fn hits(flows: &[Flow]) -> (Counters, Counters) {
 
 /// A filter as tc shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Filter {
+pub(super) struct TcFilter {
     pub(super) dev: &'static str,
     pub(super) priority: u64,
     pub(super) handle: u64,
@@ -94,7 +94,7 @@ pub(super) struct Filter {
     pub(super) hardware: Counters,
 }
 
-impl Filter {
+impl TcFilter {
     /// Returns true if the rule is that megaflow's: its cookie has the first half of the ufid.
     pub(super) fn is_of(&self, flow: &Flow) -> bool {
         let digits: String = flow.ufid.chars().filter(char::is_ascii_hexdigit).collect();
@@ -104,13 +104,13 @@ impl Filter {
     }
 
     /// Without counters: which filter it is.
-    pub(super) fn identity(&self) -> Filter {
-        Filter { hardware: Counters::default(), ..self.clone() }
+    pub(super) fn identity(&self) -> TcFilter {
+        TcFilter { hardware: Counters::default(), ..self.clone() }
     }
 
     /// Takes it out as an operator would.
     pub(super) fn delete(&self) -> Outcome {
-        let Filter { dev, priority, handle, protocol, .. } = self;
+        let TcFilter { dev, priority, handle, protocol, .. } = self;
         guest::run(&format!(
             "tc filter del dev {dev} ingress protocol {protocol} pref {priority} handle {handle} \
              flower"
@@ -120,7 +120,7 @@ impl Filter {
 }
 
 /// All filters on the representors with an action, ours and others'.
-pub(super) fn filters() -> Outcome<Vec<Filter>> {
+pub(super) fn filters() -> Outcome<Vec<TcFilter>> {
     let mut all = Vec::new();
     for dev in REPRESENTORS {
         let text = guest::run(&format!("tc -j -s filter show dev {dev} ingress"))?;
@@ -131,11 +131,11 @@ pub(super) fn filters() -> Outcome<Vec<Filter>> {
     Ok(all)
 }
 
-fn read(dev: &'static str, filter: &Value) -> Option<Filter> {
+fn read(dev: &'static str, filter: &Value) -> Option<TcFilter> {
     let options = &filter["options"];
     let action = options["actions"].as_array()?.first()?;
     let number = |name: &str| action["stats"][name].as_u64().unwrap_or(0);
-    Some(Filter {
+    Some(TcFilter {
         dev,
         priority: filter["pref"].as_u64()?,
         handle: options["handle"].as_u64()?,
@@ -211,16 +211,16 @@ pub(super) fn tc_agrees(daemon: &Daemon) -> Outcome {
     result.map_err(|failure| Failure::new(format!("{failure}\n{difference}")))
 }
 
-fn differences(flows: &[Flow], filters: &[Filter]) -> String {
+fn differences(flows: &[Flow], filters: &[TcFilter]) -> String {
     let mut text = String::new();
     for flow in flows.iter().filter(|flow| flow.placement == "nic") {
-        let of: Vec<&Filter> = filters.iter().filter(|filter| filter.is_of(flow)).collect();
+        let of: Vec<&TcFilter> = filters.iter().filter(|filter| filter.is_of(flow)).collect();
         if !matches!(of[..], [one] if one.in_hw && one.hardware == count(flow.nic)) {
             text += &format!("{} nic {:?}, tc {of:?}\n", flow.matching, flow.nic);
         }
     }
     let in_nic =
-        |filter: &&Filter| flows.iter().any(|flow| flow.placement == "nic" && filter.is_of(flow));
+        |filter: &&TcFilter| flows.iter().any(|flow| flow.placement == "nic" && filter.is_of(flow));
     let ours = filters.iter().filter(|filter| filter.cookie.starts_with(COOKIE));
     for filter in ours.filter(|filter| !in_nic(filter)) {
         text += &format!("of no megaflow in the NIC: {filter:?}\n");

@@ -5,7 +5,7 @@ use std::thread;
 
 use megaflow::control::view::Flow;
 
-use super::books::{self, Books};
+use super::books::{self, Baseline};
 use super::traffic;
 use super::{DEBUG, FUNCTIONS, Running, SOON, config};
 use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
@@ -22,7 +22,7 @@ pub(super) fn run(checks: &mut Checks) {
     let mut running = Running::default();
     let mut books = None;
     checks.check("200 megaflows of an operator and those of two hosts are in hardware", || {
-        books = Some(Books::open()?);
+        books = Some(Baseline::open()?);
         let daemon = running.0.insert(Daemon::start(&config("l2"))?);
         let masks = ["dst", "src", "dst=02:00:00:00:09:09,src", "src=02:00:00:00:09:09,dst"];
         let line = |(mask, eth_type): (&str, u32), n: u32| {
@@ -45,7 +45,7 @@ pub(super) fn run(checks: &mut Checks) {
             beside(running.get()?, books_of()?)
         });
     checks.check("the audit finds nothing in quiet, and names a rule that was deleted", || {
-        audited(running.get()?, "is missing", books::Filter::delete)
+        audited(running.get()?, "is missing", books::TcFilter::delete)
     });
     checks.check("the audit names a rule that was altered", || {
         audited(running.get()?, "does 'drop' and not", alter)
@@ -72,7 +72,7 @@ fn corrections(daemon: &Daemon, kinds: &[&str]) -> Outcome<u64> {
     Ok(kinds.iter().filter_map(|kind| corrections.get(*kind)).sum())
 }
 
-fn beside(daemon: &Daemon, books: Books) -> Outcome {
+fn beside(daemon: &Daemon, books: Baseline) -> Outcome {
     let kinds = ["missing", "foreign", "altered", "shadowed"];
     let before = corrections(daemon, &kinds)?;
     let theirs = "dev swrep0 ingress protocol ip pref 5";
@@ -134,14 +134,14 @@ fn shadowed(daemon: &Daemon) -> Outcome {
 }
 
 /// The filter of a megaflow.
-fn filter_of(flow: &Flow) -> Outcome<books::Filter> {
+fn filter_of(flow: &Flow) -> Outcome<books::TcFilter> {
     let mut filters = books::filters()?.into_iter();
     filters.find(|filter| filter.is_of(flow)).ok_or_else(|| Failure::new("no filter of the ping"))
 }
 
 /// Replaces the filter of the ping by one that drops, with its cookie.
-fn alter(filter: &books::Filter) -> Outcome {
-    let books::Filter { priority, handle, cookie, .. } = filter;
+fn alter(filter: &books::TcFilter) -> Outcome {
+    let books::TcFilter { priority, handle, cookie, .. } = filter;
     guest::run(&format!(
         "tc filter replace dev swrep0 ingress protocol ip pref {priority} handle {handle} flower \
          skip_sw dst_mac 02:00:00:00:00:02 src_mac 02:00:00:00:00:01 action drop cookie {cookie}"
@@ -154,7 +154,7 @@ fn alter(filter: &books::Filter) -> Outcome {
 fn audited(
     daemon: &Daemon,
     words: &str,
-    hurt: impl Fn(&books::Filter) -> Outcome + Sync,
+    hurt: impl Fn(&books::TcFilter) -> Outcome + Sync,
 ) -> Outcome {
     let audit = || daemon.ask("offload/audit", &[]);
     let mut said = String::new();
@@ -187,7 +187,7 @@ fn audited(
     Err(Failure::new(format!("no audit of {TRIES} names it; the last one:\n{said}")))
 }
 
-fn altered(daemon: &Daemon, books: Books) -> Outcome {
+fn altered(daemon: &Daemon, books: Baseline) -> Outcome {
     traffic::ping("f0", "10.0.0.2", 2)?;
     books::all_in_hardware(daemon, SOON)?;
     let flow = ping_flow(daemon)?;
@@ -202,7 +202,7 @@ fn altered(daemon: &Daemon, books: Books) -> Outcome {
     equal("counted more than was sent", &(accounted.packets > offered.packets), &false)
 }
 
-fn made_again(daemon: &Daemon, books: Books) -> Outcome {
+fn made_again(daemon: &Daemon, books: Baseline) -> Outcome {
     traffic::ping("f0", "10.0.0.2", 2)?;
     books::all_in_hardware(daemon, SOON)?;
     let before = books.accounted(daemon)?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::books::{self, Books};
-use super::traffic::{self, End, Stream};
+use super::books::{self, Baseline};
+use super::traffic::{self, Stream, StreamEnd};
 use super::{MAX_RULES, REPRESENTORS, Running, SOON};
 use crate::check::{Checks, Failure, Outcome, contains, equal};
 use crate::daemon::Daemon;
@@ -12,15 +12,15 @@ use crate::guest;
 /// The example that the documentation gives, as it is.
 const EXAMPLE: &str = include_str!("../../../../docs/examples/switchdev.toml");
 
-pub(super) const CLIENT: End = End { namespace: "f0", address: "10.0.0.2:5001" };
-pub(super) const SERVER: End = End { namespace: "f1", address: "10.0.0.2:5001" };
+pub(super) const CLIENT: StreamEnd = StreamEnd { namespace: "f0", address: "10.0.0.2:5001" };
+pub(super) const SERVER: StreamEnd = StreamEnd { namespace: "f1", address: "10.0.0.2:5001" };
 
 pub(super) fn run(checks: &mut Checks) {
     let mut running = Running::default();
     let mut books = None;
     let mut stream = None;
     checks.check("the documented configuration finds representors by switch and port", || {
-        books = Some(Books::open()?);
+        books = Some(Baseline::open()?);
         let daemon = Daemon::start(EXAMPLE)?;
         let ports = daemon.ctl("dpctl/show", &[])?;
         contains(&ports, "port 1: vf0 (system)")?;

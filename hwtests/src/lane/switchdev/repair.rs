@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use megaflow::control::view::Flow;
 
-use super::books::{self, Books};
+use super::books::{self, Baseline};
 use super::hit::{CLIENT, SERVER};
 use super::traffic::{self, Stream};
 use super::{DEBUG, Running, SOON, config};
@@ -24,7 +24,7 @@ pub(super) fn run(checks: &mut Checks) {
     let mut running = Running::default();
     let mut books = None;
     checks.check("first packets hit on the host, then the rules are in hardware", || {
-        books = Some(Books::open()?);
+        books = Some(Baseline::open()?);
         let daemon = running.0.insert(Daemon::start(&config("l2"))?);
         traffic::ping("f0", "10.0.0.2", 3)?;
         books::all_in_hardware(daemon, SOON)?;
@@ -84,8 +84,8 @@ pub(super) fn run(checks: &mut Checks) {
 /// In silence, what `take` takes out is put in again; no count goes back, and the sum is right.
 fn vanish(
     daemon: &Daemon,
-    books: Books,
-    take: impl FnOnce(&[books::Filter]) -> Outcome,
+    books: Baseline,
+    take: impl FnOnce(&[books::TcFilter]) -> Outcome,
 ) -> Outcome {
     // All that was hit is read: what vanishes now has nothing more to tell.
     traffic::ping("f0", "10.0.0.2", 2)?;
@@ -113,8 +113,8 @@ fn corrections(daemon: &Daemon) -> Outcome<u64> {
 /// last statistics pass and the loss.
 fn under_traffic(
     daemon: &Daemon,
-    books: Books,
-    take: impl FnOnce(&[books::Filter]) -> Outcome,
+    books: Baseline,
+    take: impl FnOnce(&[books::TcFilter]) -> Outcome,
 ) -> Outcome {
     let unknown_before = unknown(daemon, books)?;
     let stream = Stream::start(CLIENT, SERVER, None)?;
@@ -140,7 +140,7 @@ fn under_traffic(
 }
 
 /// What the functions sent and nobody has counted, once all is read.
-fn unknown(daemon: &Daemon, books: Books) -> Outcome<u64> {
+fn unknown(daemon: &Daemon, books: Baseline) -> Outcome<u64> {
     std::thread::sleep(TWO_PASSES);
     let (offered, accounted) = (books.offered()?, books.accounted(daemon)?);
     let missing = offered.since(accounted).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::books::{self, Books, COOKIE, Filter};
+use super::books::{self, Baseline, COOKIE, TcFilter};
 use super::hit::{CLIENT, SERVER};
 use super::traffic::{self, Stream};
 use super::{Running, SOON, config};
@@ -21,11 +21,11 @@ const IDLE: Duration = Duration::from_secs(20);
 pub(super) fn run(checks: &mut Checks) {
     let mut running = Running::default();
     let mut books = None;
-    let mut killed: Vec<Filter> = Vec::new();
+    let mut killed: Vec<TcFilter> = Vec::new();
     checks.check("a filter of others is no obstacle", || {
         guest::run("tc qdisc add dev swrep0 clsact")?;
         guest::run(&format!("tc filter add dev swrep0 ingress {THEIRS}"))?;
-        books = Some(Books::open()?);
+        books = Some(Baseline::open()?);
         let daemon = running.0.insert(Daemon::start(&config("l2"))?);
         daemon.ctl("dpctl/add-flow", &[OPERATORS, "drop"])?;
         super::forget_neighbours()?;
@@ -86,7 +86,7 @@ fn plant_orphan() -> Outcome {
     guest::run(&format!("tc filter add dev swrep1 ingress {rule}")).map(drop)
 }
 
-fn ours() -> Outcome<Vec<Filter>> {
+fn ours() -> Outcome<Vec<TcFilter>> {
     Ok(books::filters()?.into_iter().filter(|f| f.cookie.starts_with(COOKIE)).collect())
 }
 
@@ -96,12 +96,13 @@ fn theirs() -> Outcome {
     crate::check::contains(&text, "in_hw")
 }
 
-fn adopt(daemon: &Daemon, killed: &[Filter]) -> Outcome {
+fn adopt(daemon: &Daemon, killed: &[TcFilter]) -> Outcome {
     books::all_in_hardware(daemon, SOON)?;
     // The same priorities, handles and cookies: nothing was written anew.
-    let identities = |filters: &[Filter]| filters.iter().map(Filter::identity).collect::<Vec<_>>();
+    let identities =
+        |filters: &[TcFilter]| filters.iter().map(TcFilter::identity).collect::<Vec<_>>();
     equal("filters", &identities(&ours()?), &identities(killed))?;
-    let counted = |filters: &[Filter]| filters.iter().map(|f| f.hardware).sum::<flow::Counters>();
+    let counted = |filters: &[TcFilter]| filters.iter().map(|f| f.hardware).sum::<flow::Counters>();
     let before = counted(killed);
     let (nic, _) = books::hits(&daemon.flows()?);
     equal("hits in the NIC", &nic, &before)?;

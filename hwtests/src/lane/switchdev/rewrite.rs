@@ -4,8 +4,8 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use super::books::{self, Books};
-use super::traffic::{self, End, Stream};
+use super::books::{self, Baseline};
+use super::traffic::{self, Stream, StreamEnd};
 use super::{Running, SOON, config};
 use crate::check::{Checks, Context, Failure, Outcome, equal};
 use crate::daemon::Daemon;
@@ -48,7 +48,7 @@ pub(super) fn run(checks: &mut Checks) {
     let mut books = None;
     checks.check("an operator's megaflows with rewrites and tags are in hardware at once", || {
         hosts()?;
-        books = Some(Books::open()?);
+        books = Some(Baseline::open()?);
         let daemon = running.0.insert(Daemon::start(&config("none"))?);
         for (flow, actions) in TRANSLATED.iter().chain(&TAGGED) {
             daemon.ctl("dpctl/add-flow", &[flow, actions])?;
@@ -57,15 +57,15 @@ pub(super) fn run(checks: &mut Checks) {
     });
     let up = books::came_up();
     checks.check("TCP between translated addresses and ports", || {
-        let client = End { namespace: "f0", address: "10.0.0.99:7000" };
-        let server = End { namespace: "f1", address: "10.0.0.2:8000" };
+        let client = StreamEnd { namespace: "f0", address: "10.0.0.99:7000" };
+        let server = StreamEnd { namespace: "f1", address: "10.0.0.2:8000" };
         stream(client, server, "10.0.0.88")
     });
     checks.check("UDP between translated addresses and ports, both ways", datagrams);
     checks.check("ARP, ping and TCP between a VLAN and none", || {
         traffic::ping("f0", "10.5.0.2", 3)?;
-        let client = End { namespace: "f0", address: "10.5.0.2:8000" };
-        let server = End { namespace: "f1", address: "10.5.0.2:8000" };
+        let client = StreamEnd { namespace: "f0", address: "10.5.0.2:8000" };
+        let server = StreamEnd { namespace: "f1", address: "10.5.0.2:8000" };
         stream(client, server, "10.5.0.1")
     });
     let books_of = || books.ok_or_else(|| Failure::new("no books"));
@@ -101,7 +101,7 @@ fn hosts() -> Outcome {
     Ok(())
 }
 
-fn stream(client: End, server: End, seen_as: &'static str) -> Outcome {
+fn stream(client: StreamEnd, server: StreamEnd, seen_as: &'static str) -> Outcome {
     let stream = Stream::start(client, server, Some(seen_as))?;
     stream.goes_on(100_000)?;
     stream.stop().map(drop)
@@ -151,8 +151,8 @@ fn replace(daemon: &Daemon) -> Outcome {
     let before = before.ok_or_else(|| Failure::new("it is not installed"))?;
     let actions = actions.replace("dst=10.0.0.2))", "dst=10.0.0.2,ttl=7))");
     daemon.ctl("dpctl/mod-flow", &[flow, &actions])?;
-    let client = End { namespace: "f0", address: "10.0.0.99:7000" };
-    let server = End { namespace: "f1", address: "10.0.0.2:8000" };
+    let client = StreamEnd { namespace: "f0", address: "10.0.0.99:7000" };
+    let server = StreamEnd { namespace: "f1", address: "10.0.0.2:8000" };
     guest::write(&format!("{}/frames", super::DEBUG), "clear")?;
     stream(client, server, "10.0.0.88")?;
     books::all_in_hardware(daemon, SOON)?;

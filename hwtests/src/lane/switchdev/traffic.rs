@@ -75,7 +75,7 @@ pub(super) fn ping(namespace: &str, to: &str, count: u32) -> Outcome {
 
 /// One end of a connection.
 #[derive(Clone, Copy)]
-pub(super) struct End {
+pub(super) struct StreamEnd {
     pub(super) namespace: &'static str,
     /// For the server the address that it listens on, for the client the one it connects to.
     pub(super) address: &'static str,
@@ -98,8 +98,8 @@ impl Drop for Stream {
 impl Stream {
     /// Connects. The server sees the connection come from `seen_as`, where that is given.
     pub(super) fn start(
-        client: End,
-        server: End,
+        client: StreamEnd,
+        server: StreamEnd,
         seen_as: Option<&'static str>,
     ) -> Outcome<Stream> {
         let (listen, connect) = (address(server.address)?, address(client.address)?);

@@ -17,16 +17,16 @@ use rtnetlink::{Handle, LinkUnspec, LinkVeth};
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread in a network namespace of its own; threads that it starts are in the same namespace.
-pub(super) struct Namespace {
+pub struct Namespace {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     namespace: OwnedFd,
 }
 
 impl Namespace {
-    /// Makes a namespace with loopback up, and with or without IPv6. The switch's side has no
-    /// IPv6, because it must not send packets of its own.
-    pub(super) fn new(name: &str, ipv6: bool) -> io::Result<Namespace> {
+    /// Makes a namespace with loopback up, and with or without IPv6, which sends packets of its
+    /// own. Fails where the process may not make namespaces.
+    pub fn new(name: &str, ipv6: bool) -> io::Result<Namespace> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let (ready, is_ready) = mpsc::channel();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -41,30 +41,31 @@ impl Namespace {
     }
 
     /// Runs a job in the namespace and waits for its result.
-    pub(super) fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static, E: From<io::Error> + Send + 'static>(
         &self,
-        job: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        self.start(job)?.recv().map_err(|_| io::Error::other("a host's thread ended"))?
+        job: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        self.start(job)?.recv().map_err(|_| io::Error::other("a namespace's thread ended"))?
     }
 
     /// Starts a job in the namespace. Its result comes over the channel. One job runs at a time.
-    pub(super) fn start<T: Send + 'static>(
+    pub fn start<T: Send + 'static>(
         &self,
-        job: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<mpsc::Receiver<io::Result<T>>> {
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<mpsc::Receiver<T>> {
         let (done, result) = mpsc::channel();
         let job: Job = Box::new(move || {
             // Sending fails if the caller has stopped waiting; nobody needs the result then.
             let _ = done.send(job());
         });
         let jobs = self.jobs.as_ref().ok_or_else(|| io::Error::other("stopped"))?;
-        jobs.send(job).map_err(|_| io::Error::other("a host's thread ended"))?;
+        jobs.send(job).map_err(|_| io::Error::other("a namespace's thread ended"))?;
         Ok(result)
     }
 
-    /// Makes a cable from this namespace to another one. The other end gets the address `mac`.
-    pub(super) fn cable(
+    /// Makes a cable (a pair of veth interfaces) from this namespace to another one: `here` is up,
+    /// `there` has the address `mac`.
+    pub fn cable(
         &self,
         here: &str,
         other: &Namespace,
@@ -90,7 +91,7 @@ impl Namespace {
     }
 
     /// Brings an interface up with these addresses, usable at once.
-    pub(super) fn address(&self, name: &str, addresses: &[(IpAddr, u8)]) -> io::Result<()> {
+    pub fn address(&self, name: &str, addresses: &[(IpAddr, u8)]) -> io::Result<()> {
         let (name, addresses) = (name.to_owned(), addresses.to_vec());
         self.run(move || {
             netlink(async move |handle| {
@@ -158,7 +159,7 @@ async fn index_of(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> 
 
 /// Moves an unprivileged process into a user namespace of its own, where it may make network
 /// namespaces. Must be called before the first thread is started.
-pub(super) fn become_root_of_our_own() -> io::Result<()> {
+pub fn become_root_of_our_own() -> io::Result<()> {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     if uid.is_root() {
         return Ok(());

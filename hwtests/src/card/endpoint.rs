@@ -11,7 +11,7 @@ use vfio_bindings::bindings::vfio as bindings;
 use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion};
 
 use super::pci::{CONFIG_BYTES, ConfigSpace, MSIX_BAR, MSIX_BAR_BYTES};
-use super::slot::Slot;
+use super::slot::PciSlot;
 use crate::check::{Context, Outcome};
 
 const BAR0: u32 = bindings::VFIO_PCI_BAR0_REGION_INDEX;
@@ -19,16 +19,16 @@ const CONFIG: u32 = bindings::VFIO_PCI_CONFIG_REGION_INDEX;
 const MSIX: u32 = bindings::VFIO_PCI_MSIX_IRQ_INDEX;
 
 /// The PCI function around the slot.
-pub(super) struct Device {
-    slot: Arc<Slot>,
+pub(super) struct PciEndpoint {
+    slot: Arc<PciSlot>,
     config: ConfigSpace,
     vector_count: u32,
 }
 
-impl Device {
-    pub(super) fn new(slot: Arc<Slot>, vector_count: u32) -> Device {
+impl PciEndpoint {
+    pub(super) fn new(slot: Arc<PciSlot>, vector_count: u32) -> PciEndpoint {
         let config = ConfigSpace::new(u16::try_from(vector_count).unwrap_or(u16::MAX));
-        Device { slot, config, vector_count }
+        PciEndpoint { slot, config, vector_count }
     }
 
     /// Serves one client after the other, in a thread of its own.
@@ -103,7 +103,7 @@ fn regions() -> Vec<ServerRegion> {
         .collect()
 }
 
-impl ServerBackend for Device {
+impl ServerBackend for PciEndpoint {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Error> {
         data.fill(0xff);
         match region {
