@@ -194,7 +194,7 @@ fn open_card(config: &Config, clock: &Clock) -> io::Result<Option<OpenCard>> {
                 .map_err(|e| io::Error::other(explained(e)))?;
             Ok(Some(OpenCard { driver, plugs: BTreeMap::new(), _model: None }))
         }
-        Card::Model => {
+        Card::Model { entries } => {
             let mut plugged: Vec<Box<dyn Wire>> = Vec::new();
             let mut plugs = BTreeMap::new();
             for (number, port, device) in wires {
@@ -210,7 +210,8 @@ fn open_card(config: &Config, clock: &Clock) -> io::Result<Option<OpenCard>> {
                 plugged.push(Box::new(wire));
                 plugs.insert(port.id, handle.plug());
             }
-            let model = Embedded::start(CardCapabilities::default(), plugged, &settings);
+            let capabilities = entries.map(CardCapabilities::with_room).unwrap_or_default();
+            let model = Embedded::start(capabilities, plugged, &settings);
             let Embedded { driver, card } = model.map_err(io::Error::other)?;
             Ok(Some(OpenCard { driver, plugs, _model: Some(card) }))
         }

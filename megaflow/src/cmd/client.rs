@@ -17,6 +17,9 @@ pub(super) struct Daemon {
     /// The daemon's control socket
     #[arg(long, value_name = "PATH", default_value = "/run/megaflow/megaflow.ctl")]
     socket: PathBuf,
+    /// Longest wait for an answer.
+    #[arg(skip = PATIENCE)]
+    patience: Duration,
 }
 
 /// Longest wait for the daemon's answer; the daemon itself waits 10 s for its engine.
@@ -29,6 +32,11 @@ struct Reply {
 }
 
 impl Daemon {
+    /// Returns the daemon at this socket, to be waited for as long.
+    pub(super) fn at(socket: PathBuf, patience: Duration) -> Daemon {
+        Daemon { socket, patience }
+    }
+
     /// Calls a method and returns its answer as text. An error that the method returns counts as
     /// wrong input; a daemon that does not answer counts as a failed job.
     pub(super) fn call(&self, method: &str, params: &[&str]) -> Result<String, Failure> {
@@ -43,8 +51,8 @@ impl Daemon {
             })
         };
         let mut stream = UnixStream::connect(&self.socket).map_err(lost)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(lost)?;
+        stream.set_read_timeout(Some(self.patience)).map_err(lost)?;
+        stream.set_write_timeout(Some(self.patience)).map_err(lost)?;
         let request = json!({"id": 0, "method": method, "params": params}).to_string();
         stream.write_all(request.as_bytes()).map_err(lost)?;
         let mut replies =

@@ -58,6 +58,15 @@ enum Failure {
     Input(String),
 }
 
+impl Failure {
+    /// The line, whatever kind of failure it is.
+    fn text(&self) -> &str {
+        match self {
+            Failure::Job(text) | Failure::Input(text) => text,
+        }
+    }
+}
+
 type Outcome = Result<(), Failure>;
 
 /// Runs the command line of this process.

@@ -62,7 +62,7 @@ fn providers(config: &Config) -> Result<(), String> {
             return Err(format!("the ports '{other}' and '{name}' are both wire {wire}"));
         }
         match (card, device) {
-            (Card::Model, None) => {
+            (Card::Model { .. }, None) => {
                 return Err(format!(
                     "port '{name}': the model's wire {wire} needs an interface to attach to: \
                      add device = \"INTERFACE\""
@@ -73,7 +73,7 @@ fn providers(config: &Config) -> Result<(), String> {
                     "port '{name}': 'device' is for the model only; a card has its own wires"
                 ));
             }
-            (Card::Model, Some(_)) | (Card::Pci(_), None) => {}
+            (Card::Model { .. }, Some(_)) | (Card::Pci(_), None) => {}
         }
     }
     Ok(())

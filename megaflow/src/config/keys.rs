@@ -53,6 +53,9 @@ keys! {
     "[[provider]]" "kind" "`fpga` or `tc`" "What it drives. One of each kind. Required.";
     "[[provider]]" "device" "PCI address or `model`"
         "`fpga`: the card bound to vfio-pci, or the embedded model. Required.";
+    "[[provider]]" "entries" "1 to 4000000"
+        "`fpga` with `model`: how many exact-match entries the model has at least (it has a power \
+         of two); 8192 without it.";
     "[provider.budget]" "inserts_per_second" "number"
         "The largest number of installs in a second; without it there is no limit.";
     "[l2]" "mac_table_size" "10 to 1000000"

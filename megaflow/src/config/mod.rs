@@ -197,8 +197,11 @@ impl ProviderKind {
 /// The FPGA card that a provider drives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Card {
-    /// The embedded model of the card.
-    Model,
+    /// The embedded model of the card, with room for this number of megaflows at least.
+    Model {
+        /// Exact-match entries; `None` is the model's own number.
+        entries: Option<u32>,
+    },
     /// The device at this PCI address, in its long form (`0000:03:00.0`), bound to vfio-pci.
     Pci(String),
 }

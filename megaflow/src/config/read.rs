@@ -226,12 +226,20 @@ fn interface(section: &Section<'_>, key: &str, name: &str) -> Result<String, Con
 fn provider(section: &Section<'_>) -> Result<Provider, ConfigError> {
     let kind = match section.need("kind", section.string("kind")?)? {
         "tc" => {
-            section.without(&["device"], "not for kind tc: it serves the system ports")?;
+            section
+                .without(&["device", "entries"], "not for kind tc: it serves the system ports")?;
             ProviderKind::Tc
         }
         "fpga" => match section.need("device", section.string("device")?)? {
-            "model" => ProviderKind::Fpga(Card::Model),
-            address => ProviderKind::Fpga(Card::Pci(pci(section, address)?)),
+            "model" => {
+                let entries = section.number("entries", 1..=4_000_000)?;
+                let entries = entries.and_then(|number| u32::try_from(number).ok());
+                ProviderKind::Fpga(Card::Model { entries })
+            }
+            address => {
+                section.without(&["entries"], "for the model only; a card has its own number")?;
+                ProviderKind::Fpga(Card::Pci(pci(section, address)?))
+            }
         },
         other => {
             let message = format_args!("unknown provider '{other}': expected fpga or tc");

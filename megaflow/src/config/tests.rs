@@ -61,7 +61,7 @@ fn the_example_of_the_contract_is_read() {
     let wire = PortKind::Fpga { wire: 0, device: Some("veth0".into()) };
     assert_eq!(config.ports[3].kind, wire);
     assert_eq!(config.providers[0].inserts_per_second, Some(50_000));
-    assert_eq!(config.providers[0].kind, ProviderKind::Fpga(Card::Model));
+    assert_eq!(config.providers[0].kind, ProviderKind::Fpga(Card::Model { entries: None }));
     assert_eq!(config.l2, L2 { mac_table_size: 1000, mac_aging_time: 60 });
     let hosts = vec!["sw1.example".to_owned()];
     assert_eq!(config.http, Some(Http { listen: "127.0.0.1:9464".parse().unwrap(), hosts }));

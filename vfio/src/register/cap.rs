@@ -123,6 +123,16 @@ impl Default for CardCapabilities {
 }
 
 impl CardCapabilities {
+    /// Returns a model's capabilities with this number of exact-match slots at least, up to
+    /// 4,194,304, and two counters for each. The rest is as in the default.
+    #[must_use]
+    pub fn with_room(slots: u32) -> CardCapabilities {
+        let default = CardCapabilities::default();
+        let buckets = slots.min(1 << 22).div_ceil(2 * default.ways).next_power_of_two();
+        let counters = 4 * buckets * default.ways;
+        CardCapabilities { buckets, counters, ..default }
+    }
+
     /// Returns the number of exact-match slots.
     #[must_use]
     pub fn em_slots(&self) -> u32 {

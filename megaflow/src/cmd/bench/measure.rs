@@ -71,7 +71,7 @@ fn cpu_time() -> Result<u64, String> {
     first.ok_or_else(|| format!("{path}: not as expected"))
 }
 
-fn spread(mut values: Vec<f64>) -> Spread {
+pub(super) fn spread(mut values: Vec<f64>) -> Spread {
     values.sort_by(f64::total_cmp);
     let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
     let last = values.len().saturating_sub(1);

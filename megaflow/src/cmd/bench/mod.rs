@@ -1,8 +1,13 @@
 //! `megaflow bench`
 
+mod child;
 mod classifier;
+mod flows;
 mod host;
 mod measure;
+mod results;
+mod scale;
+mod setup;
 mod traffic;
 
 use std::time::Duration;
@@ -13,11 +18,12 @@ use super::{Failure, Outcome, print, print_json};
 use crate::control::render::table;
 use measure::{Measured, Work, measure};
 
-/// Measures CPU time per packet or lookup, in this process on this machine.
+/// Measures CPU time per packet or lookup, in this process on this machine, per new
+/// flow (setup), or what many megaflows cost a daemon of its own (scale).
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  megaflow bench host --case forward-1000-flows --windows 9\n  \
-    megaflow bench classifier --list"
+    megaflow bench classifier --list\n  megaflow bench scale --flows 100000 --masks 30"
 )]
 pub(super) struct Args {
     /// The part to measure
@@ -29,21 +35,28 @@ pub(super) struct Args {
     /// Measure only these cases
     #[arg(long = "case", value_name = "C", value_delimiter = ',')]
     cases: Vec<String>,
-    /// Number of windows to measure, after one window that does not count
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    /// Number of windows to measure, after one window that does not count; of runs (setup, scale)
+    #[arg(long, alias = "runs", default_value_t = 5, value_parser = scale::number(1..=1000))]
     windows: u64,
-    /// Length of a window in seconds
+    /// Length of a window in seconds; of the flood (setup); of the time without work (scale)
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    scale: scale::ScaleArgs,
+    /// setup: new flows offered in a second
+    #[arg(long, default_value_t = 100_000, value_parser = scale::number(1000..=1_000_000))]
+    rate: u64,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Part {
     Host,
     Classifier,
+    Setup,
+    Scale,
 }
 
 /// One measurement.
@@ -56,17 +69,22 @@ struct Case {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let cases = match args.part {
-        Part::Host => host::CASES,
-        Part::Classifier => classifier::CASES,
-    };
-    if args.list {
-        return list(cases, args.json);
-    }
     let window = Duration::try_from_secs_f64(args.seconds)
         .ok()
         .filter(|window| (Duration::from_millis(10)..=Duration::from_secs(60)).contains(window))
         .ok_or_else(|| Failure::Input("--seconds: expected 0.01 to 60".to_owned()))?;
+    let cases = match args.part {
+        Part::Host => host::CASES,
+        Part::Classifier => classifier::CASES,
+        Part::Setup | Part::Scale if args.list || !args.cases.is_empty() => {
+            return Err(Failure::Input("setup and scale have no cases to choose".to_owned()));
+        }
+        Part::Setup => return setup::run(args.rate, args.windows, window, args.json),
+        Part::Scale => return scale::run(&args.scale, args.windows, window, args.json),
+    };
+    if args.list {
+        return list(cases, args.json);
+    }
     let chosen = choose(cases, &args.cases)?;
     let mut results = Vec::new();
     for case in chosen {

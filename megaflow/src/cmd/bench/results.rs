@@ -1,0 +1,125 @@
+//! What several runs have shown, case by case.
+
+use serde_json::{Value, json};
+
+use super::measure::{Spread, spread};
+use super::{Outcome, print, print_json};
+use crate::control::render::table;
+
+/// The results, by case in the order in which they came.
+#[derive(Default)]
+pub(super) struct BenchResults(Vec<Found>);
+
+/// What all runs have shown about one thing.
+struct Found {
+    case: String,
+    unit: &'static str,
+    values: Vec<f64>,
+    /// Why it can't be shown.
+    lacks: Option<&'static str>,
+}
+
+impl BenchResults {
+    fn of(&mut self, case: String, unit: &'static str) -> &mut Found {
+        let place = self.0.iter().position(|found| found.case == case).unwrap_or_else(|| {
+            self.0.push(Found { case, unit, values: Vec::new(), lacks: None });
+            self.0.len() - 1
+        });
+        &mut self.0[place]
+    }
+
+    /// Adds what a run has shown.
+    pub(super) fn add(&mut self, case: impl Into<String>, unit: &'static str, value: f64) {
+        self.of(case.into(), unit).values.push(value);
+    }
+
+    /// Notes why no run can show something.
+    pub(super) fn skip(&mut self, case: impl Into<String>, unit: &'static str, why: &'static str) {
+        self.of(case.into(), unit).lacks = Some(why);
+    }
+
+    /// Returns what the last run has shown.
+    #[cfg(test)]
+    pub(super) fn last(&self, case: &str) -> Option<f64> {
+        self.0.iter().find(|found| found.case == case)?.values.last().copied()
+    }
+
+    /// Prints a table or JSON.
+    pub(super) fn print(&self, as_json: bool) -> Outcome {
+        if as_json {
+            return print_json(&self.0.iter().map(Found::as_value).collect::<Vec<_>>());
+        }
+        let mut rows = vec![["case", "median", "min", "max", "unit"].map(str::to_owned)];
+        rows.extend(self.0.iter().map(Found::as_row));
+        print(&table(&rows, &[1, 2, 3]))
+    }
+}
+
+impl Found {
+    fn as_value(&self) -> Value {
+        let Found { case, unit, values, lacks } = self;
+        match lacks {
+            Some(why) => json!({"case": case, "unit": unit, "skipped": why}),
+            None => {
+                let (windows, value) = (values.len(), spread(values.clone()));
+                json!({"case": case, "unit": unit, "windows": windows, "value": value})
+            }
+        }
+    }
+
+    fn as_row(&self) -> [String; 5] {
+        let Spread { min, median, max } = spread(self.values.clone());
+        let [median, min, max] = match self.lacks {
+            Some(_) => [(); 3].map(|()| "-".to_owned()),
+            None => [median, min, max].map(|value| format!("{value:.1}")),
+        };
+        let unit = self.lacks.map_or(self.unit.to_owned(), |why| format!("skipped: {why}"));
+        [self.case.clone(), median, min, max, unit]
+    }
+}
+
+/// Notes the longest step of each thread: the bound of its bucket in the metrics' text.
+pub(super) fn longest_steps(metrics: &str, to: &mut BenchResults) {
+    for thread in ["engine", "host"] {
+        let (case, unit) = (format!("longest step, {thread}"), "ms at most");
+        match longest(metrics, thread) {
+            Some(bound) => to.add(case, unit, bound * 1e3),
+            None => to.skip(case, unit, "this build does not measure its steps"),
+        }
+    }
+}
+
+/// The bound of the last bucket of a thread's steps that has one. The steps of a thread that
+/// others preempt are longer than its CPU time.
+fn longest(metrics: &str, thread: &str) -> Option<f64> {
+    let start = format!("megaflow_step_seconds_bucket{{thread=\"{thread}\",le=\"");
+    let buckets = metrics.lines().filter_map(|line| line.strip_prefix(&start)?.split_once("\"} "));
+    let counts: Option<Vec<(f64, u64)>> = buckets
+        .map(|(bound, count)| {
+            let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().ok()? };
+            Some((bound, count.parse().ok()?))
+        })
+        .collect();
+    let counts = counts?;
+    let all = counts.last()?.1;
+    counts.iter().find(|(_, count)| *count == all).map(|(bound, _)| *bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_step_is_in_the_last_bucket_that_grows() {
+        let line = |thread: &str, bound: &str, count: u32| {
+            format!("megaflow_step_seconds_bucket{{thread=\"{thread}\",le=\"{bound}\"}} {count}\n")
+        };
+        let engine = [("0.001", 4), ("0.003", 7), ("0.01", 7), ("+Inf", 7)];
+        let mut text: String = engine.iter().map(|(b, c)| line("engine", b, *c)).collect();
+        text += &line("host", "0.001", 4);
+        text += &line("host", "+Inf", 5);
+        assert_eq!(longest(&text, "engine"), Some(0.003));
+        assert_eq!(longest(&text, "host"), Some(f64::INFINITY));
+        assert_eq!(longest(&text, "other"), None);
+    }
+}

@@ -1,0 +1,258 @@
+//! New flows: packets that nothing matches yet, through the host datapath, the engine and the L2
+//! client, on the threads that a daemon has.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use flow::{Clock, Moment, PortId};
+use hostdp::port::memory::{self, MemoryPeer};
+use offload::{ByRate, Engine, Settings};
+use pipeline::l2;
+
+use super::results::{BenchResults, longest_steps};
+use super::{Failure, Outcome};
+use crate::runtime::{self, Parts, Running};
+use crate::status::Status;
+
+/// The flood comes in by the first port and leaves by the second one; the flows of somebody else
+/// come in by the third one and leave by the fourth one.
+const PORTS: [PortId; 4] = [PortId(1), PortId(2), PortId(3), PortId(4)];
+/// Frames that wait at a port, as in a NIC's queue.
+const QUEUE: usize = 4096;
+/// Addresses behind each port. Each pair of them is a flow.
+const ADDRESSES: u64 = 1500;
+/// Time between two new flows of somebody else.
+const CALM: Duration = Duration::from_millis(10);
+/// Time between two portions of frames.
+const PORTION: Duration = Duration::from_millis(1);
+/// Time without a frame after which no more is waited for.
+const SILENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) fn run(rate: u64, runs: u64, length: Duration, as_json: bool) -> Outcome {
+    let mut results = BenchResults::default();
+    for _ in 0..runs {
+        measure(rate, length, &mut results).map_err(Failure::Job)?;
+    }
+    results.print(as_json)
+}
+
+/// The threads of a daemon without listeners, on ports in memory.
+struct FloodRig {
+    running: Running,
+    peers: Vec<MemoryPeer>,
+    clock: Clock,
+}
+
+impl FloodRig {
+    fn start() -> Result<FloodRig, String> {
+        let most = 4_000_000;
+        let config = hostdp::Config { flow_limit: most, ..hostdp::Config::default() };
+        let mut datapath = hostdp::Datapath::new(config);
+        let mut peers = Vec::new();
+        for port in PORTS {
+            let (end, peer) =
+                memory::open(&format!("port{port}"), QUEUE).map_err(|error| error.to_string())?;
+            datapath.add_port(port, Box::new(end)).map_err(|error| error.to_string())?;
+            peers.push(peer);
+        }
+        let client = Box::new(l2::Switch::new(l2::Settings::default()));
+        let settings = Settings { flow_limit: most, ..Settings::default() };
+        let clock = Clock::start();
+        let engine = Engine::new(settings, client, Box::new(ByRate));
+        let (name, providers) = ("bench".to_owned(), Vec::new());
+        let parts = Parts {
+            name,
+            clock: clock.clone(),
+            engine,
+            recorder: None,
+            datapath,
+            core: None,
+            providers,
+        };
+        let running = runtime::start(parts).map_err(|error| error.to_string())?;
+        Ok(FloodRig { running, peers, clock })
+    }
+
+    /// Has the switch learn the addresses that flows go to.
+    fn teach(&self) -> Result<(), String> {
+        let end = self.clock.now() + PATIENCE;
+        // Upcalls that find their queue full are dropped, and their addresses are sent again.
+        while self.status()?.metrics.flows.values().sum::<u64>() < 2 * ADDRESSES {
+            if self.clock.now() > end {
+                return Err("the switch does not learn".to_owned());
+            }
+            for (port, number) in (0..ADDRESSES).flat_map(|number| [(1, number), (3, number)]) {
+                self.peers[port].send(&frame([(port, number), (port, number)]));
+                if number % 64 == 0 {
+                    std::thread::sleep(PORTION);
+                }
+            }
+        }
+        self.peers.iter().for_each(|peer| drop(peer.drain()));
+        Ok(())
+    }
+
+    fn status(&self) -> Result<Box<Status>, String> {
+        self.running.handle.status().map_err(|error| error.to_string())
+    }
+}
+
+/// The flood, and the flows beside it.
+struct Flood<'a> {
+    rig: &'a FloodRig,
+    began: Moment,
+    /// New flows offered, and those of them that the port's queue had room for.
+    offered: u64,
+    taken: u64,
+    forwarded: u64,
+    /// When the last frame of the flood was forwarded.
+    last: Moment,
+    /// When each flow of somebody else was sent.
+    calm: Vec<Moment>,
+    /// Milliseconds that those which were forwarded took.
+    latency: Vec<f64>,
+}
+
+impl Flood<'_> {
+    fn offer(&mut self, rate: u64) {
+        let now = self.rig.clock.now();
+        let passed = now.since(self.began);
+        let due = u128::from(rate) * passed.as_micros() / 1_000_000;
+        let due = u64::try_from(due).unwrap_or(u64::MAX);
+        for number in self.offered..due {
+            self.taken += u64::from(self.rig.peers[0].send(&pair([0, 1], number)));
+        }
+        self.offered = due;
+        if now >= self.began + CALM * u32::try_from(self.calm.len()).unwrap_or(u32::MAX) {
+            self.rig.peers[2].send(&pair([2, 3], self.calm.len() as u64));
+            self.calm.push(now);
+        }
+    }
+
+    fn collect(&mut self) {
+        let came = self.rig.peers[1].drain().len() as u64;
+        let calm = self.rig.peers[3].drain();
+        let now = self.rig.clock.now();
+        if came > 0 {
+            self.forwarded += came;
+            self.last = now;
+        }
+        for packet in calm {
+            let number = packet.bytes().get(14..22).and_then(|bytes| bytes.try_into().ok());
+            let number = number.map_or(u64::MAX, u64::from_be_bytes);
+            let sent = usize::try_from(number).ok().and_then(|number| self.calm.get(number));
+            self.latency.extend(sent.map(|sent| now.since(*sent).as_secs_f64() * 1e3));
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "measured values")]
+fn measure(rate: u64, length: Duration, to: &mut BenchResults) -> Result<(), String> {
+    let rig = FloodRig::start()?;
+    rig.teach()?;
+    let (before, threads) = (rig.status()?, threads()?);
+    let began = rig.clock.now();
+    let (calm, latency) = (Vec::new(), Vec::new());
+    let mut flood =
+        Flood { rig: &rig, began, offered: 0, taken: 0, forwarded: 0, last: began, calm, latency };
+    let end = began + length;
+    while rig.clock.now() < end {
+        flood.offer(rate);
+        flood.collect();
+        std::thread::sleep(PORTION);
+    }
+    let in_time = flood.forwarded;
+    while rig.clock.now().since(flood.last.max(end)) < SILENCE {
+        flood.collect();
+        std::thread::sleep(PORTION);
+    }
+    for (thread, nanoseconds) in self::threads()? {
+        let used = nanoseconds - threads.get(&thread).copied().unwrap_or_default();
+        let each = used as f64 / flood.forwarded.max(1) as f64;
+        match thread.as_str() {
+            "engine" => to.add("CPU, engine", "ns a new flow", each),
+            "megaflow-worker" => to.add("CPU, host", "ns a new flow", each),
+            _ => {}
+        }
+    }
+    let per_second = |count: u64| count as f64 / length.as_secs_f64();
+    to.add("offered", "new flows a second", per_second(flood.offered));
+    to.add("taken by the port", "new flows a second", per_second(flood.taken));
+    to.add("answered in time", "new flows a second", per_second(in_time));
+    let after = rig.status()?;
+    let (mut ended, calm) = (flood.forwarded, flood.calm.len() as u64);
+    ended += flood.latency.len() as u64;
+    for ((_, reason), lost) in &after.metrics.conservation.lost {
+        let known = before.metrics.conservation.lost.iter();
+        let known = known.filter(|((_, other), _)| other == reason).map(|(_, lost)| lost.packets);
+        let dropped = lost.packets - known.sum::<u64>();
+        ended += dropped;
+        if dropped > 0 {
+            to.add(format!("dropped, {reason}"), "packets", dropped as f64);
+        }
+    }
+    let unknown = i128::from(flood.taken + calm) - i128::from(ended);
+    to.add("neither forwarded nor counted", "packets", unknown as f64);
+    to.add("backlog after the flood", "ms", flood.last.since(end).as_secs_f64() * 1e3);
+    flood.latency.sort_by(f64::total_cmp);
+    let at = |part: f64| {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place")]
+        let place = (flood.latency.len() as f64 * part) as usize;
+        flood.latency.get(place).copied().unwrap_or(f64::INFINITY)
+    };
+    to.add("another port's new flows, median", "ms", at(0.5));
+    to.add("another port's new flows, p99", "ms", at(0.99));
+    to.add("another port's new flows, lost", "packets", (calm - flood.latency.len() as u64) as f64);
+    longest_steps(&metrics::encode(&after.metrics), to);
+    rig.running.handle.exit().map_err(|error| error.to_string())?;
+    rig.running.join().map_err(|error| error.to_string())
+}
+
+/// The frame of a flow from one port's addresses to another's.
+fn pair([from, to]: [usize; 2], number: u64) -> Vec<u8> {
+    let mut frame = frame([(from, number / ADDRESSES), (to, number % ADDRESSES)]);
+    frame.splice(14..22, number.to_be_bytes());
+    frame
+}
+
+/// A frame between two addresses, each of a port and a number.
+fn frame([from, to]: [(usize, u64); 2]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(60);
+    for (port, number) in [to, from] {
+        let [.., a, b, c, d] = number.to_be_bytes();
+        frame.extend([2, u8::try_from(port).unwrap_or(u8::MAX), a, b, c, d]);
+    }
+    frame.extend([0x88, 0xb5]);
+    frame.resize(60, 0);
+    frame
+}
+
+/// Nanoseconds that each thread of this process has run, by its name.
+fn threads() -> Result<BTreeMap<String, u64>, String> {
+    let mut all = BTreeMap::new();
+    let fault = |error: std::io::Error| format!("/proc/self/task: {error}");
+    for entry in fs::read_dir("/proc/self/task").map_err(fault)? {
+        let path = entry.map_err(fault)?.path();
+        // A thread that ends meanwhile has no files any more.
+        let Ok(name) = fs::read_to_string(path.join("comm")) else { continue };
+        let Ok(times) = fs::read_to_string(path.join("schedstat")) else { continue };
+        let time: Option<u64> = times.split_whitespace().next().and_then(|word| word.parse().ok());
+        *all.entry(name.trim().to_owned()).or_default() += time.unwrap_or_default();
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_new_flow_is_forwarded_or_counted() {
+        let mut results = BenchResults::default();
+        measure(1000, Duration::from_millis(200), &mut results).unwrap();
+        assert_eq!(results.last("neither forwarded nor counted"), Some(0.0));
+        assert!(results.last("answered in time") > Some(0.0));
+    }
+}
