@@ -253,7 +253,7 @@ fn parse_numbers<const N: usize>(
         if values[index].is_some() {
             return Err(start.error(format!("{action}({name}=) appears twice")));
         }
-        values[index] = Some(lexer.number(&format!("{action}({name}=)"), names[index].1)?);
+        values[index] = Some(lexer.number(format!("{action}({name}=)"), names[index].1)?);
         super::attr::end_of_part(lexer)?;
     }
     Ok(values)

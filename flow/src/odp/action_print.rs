@@ -18,11 +18,12 @@ pub fn format_actions(actions: &[Action]) -> String {
 #[must_use]
 pub fn format_actions_with(actions: &[Action], names: Names<'_>) -> String {
     let mut out = String::new();
-    print_list(&mut out, actions, names);
+    print_actions(&mut out, actions, names);
     out
 }
 
-fn print_list(out: &mut String, actions: &[Action], names: Names<'_>) {
+/// Appends the same to a text.
+pub fn print_actions(out: &mut String, actions: &[Action], names: Names<'_>) {
     if actions.is_empty() {
         out.push_str("drop");
     }
@@ -77,7 +78,7 @@ fn print_action(out: &mut String, action: &Action, names: Names<'_>) {
         Action::Trunc(length) => write!(out, "trunc({length})"),
         Action::Sample { probability, actions } => {
             let _ = write!(out, "sample(sample={}%,actions(", percent(*probability));
-            print_list(out, actions, names);
+            print_actions(out, actions, names);
             write!(out, "))")
         }
     };

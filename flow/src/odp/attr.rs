@@ -1,10 +1,11 @@
 //! Attributes that are lists of `name=value/mask`: one description of their parts serves for
 //! reading and for printing.
 
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::OdpError;
+use super::digits::{push_dec, push_hex, push_ipv4, push_mac};
 use super::lexer::Lexer;
 use crate::{Attr, Field, Key, MacAddr, Mask};
 
@@ -236,12 +237,13 @@ fn parse_value(
     key: &mut Key,
     mask: &mut Mask,
 ) -> Result<(), OdpError> {
-    let what = format!("{attr}({}=)", part.name);
-    let value = parse_form(lexer, part, &what)?;
+    let name = part.name;
+    let value = parse_form(lexer, part, format_args!("{attr}({name}=)"))?;
+    let of_mask = format_args!("the mask of {attr}({name}=)");
     let bits = match (lexer.eat_mask()?, part.form) {
         (false, _) => part.full(),
-        (true, Form::Frag) => lexer.number(&format!("the mask of {what}"), part.full())?,
-        (true, _) => parse_mask(lexer, part, &format!("the mask of {what}"))?,
+        (true, Form::Frag) => lexer.number(of_mask, part.full())?,
+        (true, _) => parse_mask(lexer, part, of_mask)?,
     };
     part.put(key, mask, value, bits);
     Ok(())
@@ -249,10 +251,10 @@ fn parse_value(
 
 /// Reads a mask, which has the form of a value; the mask of an IP address can also be a prefix
 /// length.
-fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: &str) -> Result<u128, OdpError> {
+fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: Arguments<'_>) -> Result<u128, OdpError> {
     if matches!(part.form, Form::Ip4 | Form::Ip6) {
         let mut ahead = lexer.clone();
-        let digits = ahead.take(|c| c.is_ascii_digit());
+        let digits = ahead.take_ascii(|b| b.is_ascii_digit());
         let prefix = digits.parse().ok().filter(|length| *length <= part.bits);
         let address = ahead.rest().starts_with(|c: char| c.is_ascii_hexdigit() || ":.".contains(c));
         if let (Some(length), false) = (prefix, address) {
@@ -264,13 +266,13 @@ fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: &str) -> Result<u128, Od
     parse_form(lexer, part, what)
 }
 
-fn parse_form(lexer: &mut Lexer<'_>, part: &Part, what: &str) -> Result<u128, OdpError> {
+fn parse_form(lexer: &mut Lexer<'_>, part: &Part, what: Arguments<'_>) -> Result<u128, OdpError> {
     let start = lexer.clone();
     let value = match part.form {
         Form::Dec | Form::Hex => return lexer.number(what, part.full()),
-        Form::Mac => lexer.token_of(":").parse::<MacAddr>().ok().map(u128::from),
-        Form::Ip4 => lexer.token_of(".").parse::<Ipv4Addr>().ok().map(|ip| ip.to_bits().into()),
-        Form::Ip6 => lexer.token_of(":.").parse::<Ipv6Addr>().ok().map(Ipv6Addr::to_bits),
+        Form::Mac => lexer.token_of(b":").parse::<MacAddr>().ok().map(u128::from),
+        Form::Ip4 => lexer.token_of(b".").parse::<Ipv4Addr>().ok().map(|ip| ip.to_bits().into()),
+        Form::Ip6 => lexer.token_of(b":.").parse::<Ipv6Addr>().ok().map(Ipv6Addr::to_bits),
         Form::Frag => match lexer.word() {
             "no" => Some(0),
             "first" => Some(1),
@@ -289,8 +291,8 @@ fn parse_form(lexer: &mut Lexer<'_>, part: &Part, what: &str) -> Result<u128, Od
 
 impl<'a> Lexer<'a> {
     /// Hexadecimal digits and the given separators.
-    fn token_of(&mut self, separators: &str) -> &'a str {
-        self.take(|c| c.is_ascii_hexdigit() || separators.contains(c))
+    fn token_of(&mut self, separators: &[u8]) -> &'a str {
+        self.take_ascii(|b| b.is_ascii_hexdigit() || separators.contains(&b))
     }
 }
 
@@ -306,7 +308,8 @@ pub(super) fn print_parts(out: &mut String, parts: &[Part], key: &Key, mask: Opt
             out.push(',');
         }
         first = false;
-        let _ = write!(out, "{}=", part.name);
+        out.push_str(part.name);
+        out.push('=');
         print_form(out, part.form, part.get(key));
         if bits != part.full() {
             out.push('/');
@@ -337,33 +340,34 @@ pub(super) fn print_mpls(out: &mut String, key: &Key, mask: &Mask) {
 
 /// C's `%#x`: zero has no 0x.
 pub(super) fn print_hex(out: &mut String, value: u128) {
-    let _ = if value == 0 { write!(out, "0") } else { write!(out, "{value:#x}") };
+    out.push_str(if value == 0 { "" } else { "0x" });
+    push_hex(out, value, 1);
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "a part is as wide as its form")]
 fn print_form(out: &mut String, form: Form, value: u128) {
-    let _ = match form {
-        Form::Dec => write!(out, "{value}"),
-        Form::Hex => {
-            print_hex(out, value);
-            Ok(())
-        }
+    match form {
+        Form::Dec => push_dec(out, value as u64),
+        Form::Hex => print_hex(out, value),
         Form::Mac => {
-            let mut key = Key::default();
-            key.set(Field::EthSrc, value);
-            write!(out, "{}", key.eth_src)
+            let [_, _, mac @ ..] = (value as u64).to_be_bytes();
+            push_mac(out, MacAddr(mac));
         }
-        Form::Ip4 => write!(out, "{}", Ipv4Addr::from_bits(value as u32)),
+        Form::Ip4 => push_ipv4(out, Ipv4Addr::from_bits(value as u32)),
         // inet_ntop's older form for ::a.b.c.d, which Rust prints as plain IPv6.
         Form::Ip6 if (0x1_0000..=u128::from(u32::MAX)).contains(&value) => {
-            write!(out, "::{}", Ipv4Addr::from_bits(value as u32))
+            out.push_str("::");
+            push_ipv4(out, Ipv4Addr::from_bits(value as u32));
         }
-        Form::Ip6 => write!(out, "{}", Ipv6Addr::from_bits(value)),
+        Form::Ip6 => {
+            // Writing to a String can't fail.
+            let _ = write!(out, "{}", Ipv6Addr::from_bits(value));
+        }
         Form::Frag => match value {
-            0 => write!(out, "no"),
-            1 => write!(out, "first"),
-            2 => write!(out, "later"),
-            other => write!(out, "{other}"),
+            0 => out.push_str("no"),
+            1 => out.push_str("first"),
+            2 => out.push_str("later"),
+            other => push_dec(out, other as u64),
         },
-    };
+    }
 }

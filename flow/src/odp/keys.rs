@@ -314,7 +314,7 @@ const KNOWN: &[&str] = &[
 pub(super) fn parse_u32(lexer: &mut Lexer<'_>, name: &str) -> Result<(u32, u32), OdpError> {
     let value = lexer.number(name, u32::MAX.into())?;
     let mask = match lexer.eat_mask()? {
-        true => lexer.number(&format!("the mask of {name}"), u32::MAX.into())?,
+        true => lexer.number(format_args!("the mask of {name}"), u32::MAX.into())?,
         false => u32::MAX.into(),
     };
     lexer.expect(")")?;

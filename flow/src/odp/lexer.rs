@@ -1,5 +1,7 @@
 //! The lexer of flow text: it reads words, numbers and other tokens, and places errors.
 
+use std::fmt::Display;
+
 use super::OdpError;
 
 /// A text and a place in it. A read moves the place forward, or leaves it where it was.
@@ -100,9 +102,17 @@ impl<'a> Lexer<'a> {
         rest.get(..end).unwrap_or("")
     }
 
+    /// Does the same with bytes; `like` is false for every byte that is no ASCII.
+    pub(super) fn take_ascii(&mut self, like: impl Fn(u8) -> bool) -> &'a str {
+        let rest = self.rest();
+        let end = rest.bytes().position(|b| !like(b)).unwrap_or(rest.len());
+        self.place += end;
+        rest.get(..end).unwrap_or("")
+    }
+
     /// A name: letters, digits, `_` and `-`.
     pub(super) fn word(&mut self) -> &'a str {
-        self.take(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        self.take_ascii(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
     }
 
     /// Everything up to a delimiter or a parenthesis.
@@ -112,9 +122,13 @@ impl<'a> Lexer<'a> {
 
     /// Reads a decimal or 0x number of at most `max`; `what` names the number in errors. A leading
     /// zero is an error, because C would read the number as octal and people mean decimal.
-    pub(super) fn number(&mut self, what: &str, max: u128) -> Result<u128, OdpError> {
+    pub(super) fn number(&mut self, what: impl Display, max: u128) -> Result<u128, OdpError> {
         let start = self.place;
-        let token = self.take(|c| c.is_ascii_alphanumeric());
+        let token = self.take_ascii(|b| b.is_ascii_alphanumeric());
+        // Most numbers are short, and those have a short way.
+        if let Some(value) = short_decimal(token).filter(|value| *value <= max) {
+            return Ok(value);
+        }
         let parsed = match token.strip_prefix("0x").or_else(|| token.strip_prefix("0X")) {
             Some(hex) => (u128::from_str_radix(hex, 16), hex),
             None => (token.parse::<u128>(), token),
@@ -141,4 +155,13 @@ impl<'a> Lexer<'a> {
         self.place = start;
         Err(self.error(message))
     }
+}
+
+/// The value of at most nine decimal digits that don't begin with a zero, unless it is alone.
+fn short_decimal(token: &str) -> Option<u128> {
+    let is_short =
+        (1..=9).contains(&token.len()) && (token.len() == 1 || token.as_bytes()[0] != b'0');
+    let digit =
+        |sum: u32, byte: u8| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0'));
+    is_short.then(|| token.bytes().try_fold(0, digit).map(u128::from)).flatten()
 }

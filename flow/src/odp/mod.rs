@@ -30,6 +30,7 @@
 mod action;
 mod action_print;
 mod attr;
+mod digits;
 mod flow;
 mod keys;
 mod lexer;
@@ -43,10 +44,11 @@ mod tests;
 
 pub(crate) use action::MAX_USERDATA;
 pub use action::{parse_actions, parse_actions_with, plan_actions_with};
-pub use action_print::{format_actions, format_actions_with};
+pub use action_print::{format_actions, format_actions_with, print_actions};
+pub use digits::push_dec;
 pub use flow::{PlanText, parse_flow, parse_flow_with, plan_flow_with};
 pub use keys::{parse_key, parse_key_with, parse_masked, parse_match, parse_match_with};
-pub use print::{format_key, format_match, format_match_with};
+pub use print::{format_key, format_match, format_match_with, print_match};
 pub use unsupported::OvsName;
 
 use crate::PortId;
@@ -64,7 +66,7 @@ pub type Names<'a> = &'a dyn Fn(PortId) -> Option<&'a str>;
 fn print_port(out: &mut String, port: PortId, names: Names<'_>) {
     match names(port) {
         Some(name) => out.push_str(name),
-        None => out.push_str(&port.to_string()),
+        None => push_dec(out, port.0.into()),
     }
 }
 

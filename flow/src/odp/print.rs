@@ -20,19 +20,24 @@ pub fn format_match(matching: &Match) -> String {
 /// The same with names of ports.
 #[must_use]
 pub fn format_match_with(matching: &Match, names: Names<'_>) -> String {
-    let (key, mask) = (matching.key(), matching.mask());
     let mut out = String::new();
-    print_u32(&mut out, "recirc_id", key.recirc_id, mask.recirc_id);
+    print_match(&mut out, matching, names);
+    out
+}
+
+/// Appends the same to a text.
+pub fn print_match(out: &mut String, matching: &Match, names: Names<'_>) {
+    let (key, mask) = (matching.key(), matching.mask());
+    print_u32(out, "recirc_id", key.recirc_id, mask.recirc_id);
     if mask.dp_hash != 0 {
         out.push(',');
-        print_u32(&mut out, "dp_hash", key.dp_hash, mask.dp_hash);
+        print_u32(out, "dp_hash", key.dp_hash, mask.dp_hash);
     }
     out.push_str(",in_port(");
-    print_port(&mut out, key.port(), names);
+    print_port(out, key.port(), names);
     out.push_str("),eth(");
-    print_layout(&mut out, "eth", key, Some(mask));
-    print_level(&mut out, key, mask, 0);
-    out
+    print_layout(out, "eth", key, Some(mask));
+    print_level(out, key, mask, 0);
 }
 
 /// Prints the key of a packet with all the fields that a packet of its kind has.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::attr::{
     self, LSES, Layout, parse_mpls, parse_parts, print_hex, print_mpls, print_parts,
 };
+use super::digits::push_hex;
 use super::keys::{TCP_FLAGS, parse_eth_type, parse_port, parse_tcp_flags, parse_u32};
 use super::lexer::Lexer;
 use super::print::print_tcp_flags;
@@ -127,7 +128,8 @@ fn print_tci(out: &mut String, value: u16, mask: u16) {
 
 /// `name(0x…[/0x…])`.
 pub(super) fn print_u32(out: &mut String, name: &str, value: u32, mask: u32) {
-    let _ = write!(out, "{name}(");
+    out.push_str(name);
+    out.push('(');
     print_hex(out, value.into());
     print_mask(out, mask);
 }
@@ -142,9 +144,14 @@ fn print_mask(out: &mut String, mask: u32) {
 
 /// `eth_type(0x0800[/0xff00])`; 802.2 as OVS prints it.
 pub(super) fn print_eth_type(out: &mut String, value: u16, mask: u16) {
-    let _ = match (value, mask) {
-        (super::vlan::ETH_TYPE_NONE, 0xffff) => write!(out, "eth_type(0/0xffff)"),
-        (_, 0xffff) => write!(out, "eth_type(0x{value:04x})"),
-        _ => write!(out, "eth_type(0x{value:04x}/0x{mask:04x})"),
-    };
+    if (value, mask) == (super::vlan::ETH_TYPE_NONE, 0xffff) {
+        return out.push_str("eth_type(0/0xffff)");
+    }
+    out.push_str("eth_type(0x");
+    push_hex(out, value.into(), 4);
+    if mask != 0xffff {
+        out.push_str("/0x");
+        push_hex(out, mask.into(), 4);
+    }
+    out.push(')');
 }

@@ -9,18 +9,21 @@ use offload::FlowView;
 
 /// The layer that OVS would name for megaflows on the host.
 const HOST_LAYER: &str = "ovs";
+/// Bytes of a usual line with a newline behind it.
+const LINE: usize = 256;
 
 /// Returns OVS's line of a flow as `dpctl/dump-flows` prints it, or with `detail` as
 /// `dpctl/dump-flows -m` does. Ports are shown by their names in `names`. A flow that is in
 /// hardware says `offloaded:yes` and the provider as `dp:`.
 #[must_use]
 pub fn flow_line(view: &FlowView, detail: bool, names: odp::Names<'_>) -> String {
-    let mut line = String::new();
+    let mut line = String::with_capacity(LINE);
     if detail {
         let _ = write!(line, "{}, ", view.flow.ufid);
     }
-    let matching = odp::format_match_with(&view.flow.matching, names);
-    let _ = write!(line, "{matching}, {}", statistics(view));
+    odp::print_match(&mut line, &view.flow.matching, names);
+    line.push_str(", ");
+    print_statistics(&mut line, view);
     if detail {
         match (view.placement, &view.provider) {
             (Placement::Nic, Some(provider)) => {
@@ -31,15 +34,26 @@ pub fn flow_line(view: &FlowView, detail: bool, names: odp::Names<'_>) -> String
             }
         }
     }
-    let _ = write!(line, ", actions:{}", odp::format_actions_with(&view.flow.actions, names));
+    line.push_str(", actions:");
+    odp::print_actions(&mut line, &view.flow.actions, names);
     line
 }
 
 /// Returns `packets:…, bytes:…, used:…[, flags:…]`.
 #[must_use]
 pub fn statistics(view: &FlowView) -> String {
+    let mut text = String::new();
+    print_statistics(&mut text, view);
+    text
+}
+
+fn print_statistics(text: &mut String, view: &FlowView) {
     let total = view.total();
-    let mut text = format!("packets:{}, bytes:{}, used:", total.packets, total.bytes);
+    text.push_str("packets:");
+    odp::push_dec(text, total.packets);
+    text.push_str(", bytes:");
+    odp::push_dec(text, total.bytes);
+    text.push_str(", used:");
     match view.used {
         Some(time) => {
             let _ = write!(text, "{:.3}s", time.as_secs_f64());
@@ -49,7 +63,6 @@ pub fn statistics(view: &FlowView) -> String {
     if view.tcp_flags != 0 {
         let _ = write!(text, ", flags:{}", tcp_flags(view.tcp_flags));
     }
-    text
 }
 
 /// Returns TCP flags as OVS writes them: a letter for each, the reserved ones in brackets, and

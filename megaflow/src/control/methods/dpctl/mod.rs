@@ -104,6 +104,14 @@ impl Parsed {
     fn ufid(&self) -> Ufid {
         Megaflow::new(self.matching, Actions::default()).ufid
     }
+
+    /// Returns the megaflow, whose actions stood beside the flow and not in it.
+    fn with(self, actions: Actions) -> Result<Megaflow, String> {
+        match self.actions {
+            Some(_) => Err("flow: has actions in it already".to_owned()),
+            None => Ok(Megaflow::new(self.matching, actions)),
+        }
+    }
 }
 
 /// Reads a flow, with or without actions in the same text. If the text has a ufid, it must be the
@@ -124,10 +132,10 @@ fn parse(status: &Status, text: &str) -> Result<Parsed, String> {
 /// Reads a whole megaflow from the text of the flow and the text of the actions.
 fn megaflow(status: &Status, flow: &str, actions: &str) -> Result<Arc<Megaflow>, String> {
     let parsed = parse(status, flow)?;
-    if parsed.actions.is_some() {
-        return Err("flow: has actions in it already".to_owned());
-    }
-    let actions = odp::parse_actions_with(actions, &port_names(status))
-        .map_err(|error| format!("actions: {error}"))?;
-    Ok(Arc::new(Megaflow::new(parsed.matching, actions)))
+    parsed.with(actions_of(status, actions)?).map(Arc::new)
+}
+
+/// Reads a list of actions.
+fn actions_of(status: &Status, text: &str) -> Result<Actions, String> {
+    odp::parse_actions_with(text, &port_names(status)).map_err(|error| format!("actions: {error}"))
 }
