@@ -107,7 +107,7 @@ fn the_worker_counts_its_steps() {
         .unzip();
     handle.apply(Submission::number(installs).collect(), Reply::ignored()).unwrap();
     handle.stats(Parts::with(|_, _| ())).unwrap();
-    handle.dump(Reply::ignored()).unwrap();
+    handle.dump(Parts::with(|_, _| ())).unwrap();
     // As many packets as may wait for one answer.
     (0..3000).for_each(|_| assert!(peer.send(&[1; 60])));
     let batch = loop {
@@ -129,5 +129,7 @@ fn the_worker_counts_its_steps() {
     let millisecond = steps.cumulative().find(|(bound, _)| *bound >= 1e-3).unwrap().1;
     println!("{:?}", steps.cumulative().collect::<Vec<_>>());
     let long = steps.count() - millisecond;
-    assert!(steps.count() > u64::from(2 * count()) && long * 1000 < steps.count(), "{long} long");
+    // A step carries out some operations.
+    let least = u64::from(2 * count()) / 16;
+    assert!(steps.count() > least && long * 60 < steps.count(), "{long} long");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use flow::{Dumped, PortId};
 use offload::{FlowPage, FlowView, Request, RequestError, Response};
 
@@ -20,7 +20,8 @@ pub enum Ask {
     /// The state in numbers.
     Status(Reply<Box<Status>>),
     /// What the host table (`host`) or the hardware provider of that name really holds.
-    Dump(String, Reply<Vec<Dumped>>),
+    /// The answer comes in parts; `true` comes with the last one.
+    Dump(String, Reply<(Vec<Dumped>, bool)>),
     /// Gives the datapath a packet as if the packet had come in by that port.
     Receive(PortId, Vec<u8>, Reply<()>),
     /// Stops the daemon. The answer comes before the daemon ends.
@@ -59,6 +60,11 @@ pub struct Pending<T>(Receiver<Result<T, RequestError>>);
 impl<T> Pending<T> {
     /// Waits for the answer.
     pub fn wait(self) -> Result<T, RequestError> {
+        self.next()
+    }
+
+    /// Waits for the next part of the answer.
+    fn next(&self) -> Result<T, RequestError> {
         let late = RequestError::Timeout(PATIENCE.as_secs());
         self.0
             .recv_timeout(PATIENCE)
@@ -125,7 +131,18 @@ impl Handle {
 
     /// Reads what the host table (`host`) or the hardware provider of that name really holds.
     pub fn dump(&self, place: &str) -> Result<Vec<Dumped>, RequestError> {
-        self.ask(|reply| Ask::Dump(place.to_owned(), reply))
+        let (reply, parts) = unbounded();
+        let question = Ask::Dump(place.to_owned(), reply);
+        self.questions.send(question).map_err(|_| RequestError::Stopping)?;
+        let parts = Pending(parts);
+        let mut all = Vec::new();
+        loop {
+            let (part, is_last) = parts.next()?;
+            all.extend(part);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 
     /// Gives the datapath a packet as if the packet had come in by that port.

@@ -8,14 +8,30 @@ use crate::port::{Port, PortError};
 use crate::upcall::{Resolution, UpcallId};
 
 pub(super) enum Command {
-    Apply(Vec<Submission>, Reply<Vec<Completion>>),
+    /// The operations in parts, each of which is freed in little time.
+    Apply(Vec<Vec<Submission>>, Reply<Vec<Completion>>),
     Resolve(Vec<(UpcallId, Resolution)>),
-    Execute { frame: Vec<u8>, in_port: PortId, actions: Actions },
-    Receive { port: PortId, frame: Vec<u8>, reply: Reply<bool> },
-    AddPort { id: PortId, port: Box<dyn Port>, reply: Reply<Result<(), PortError>> },
-    RemovePort { id: PortId, reply: Reply<Option<Box<dyn Port>>> },
+    Execute {
+        frame: Vec<u8>,
+        in_port: PortId,
+        actions: Actions,
+    },
+    Receive {
+        port: PortId,
+        frame: Vec<u8>,
+        reply: Reply<bool>,
+    },
+    AddPort {
+        id: PortId,
+        port: Box<dyn Port>,
+        reply: Reply<Result<(), PortError>>,
+    },
+    RemovePort {
+        id: PortId,
+        reply: Reply<Option<Box<dyn Port>>>,
+    },
     Stats(Parts<(Ufid, Stats)>),
-    Dump(Reply<Vec<Dumped>>),
+    Dump(Parts<Dumped>),
     Snapshot(Reply<Box<Snapshot>>),
     Stop,
 }

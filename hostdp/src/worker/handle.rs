@@ -12,6 +12,10 @@ use crate::datapath::Snapshot;
 use crate::port::{Port, PortError};
 use crate::upcall::{Resolution, UpcallId};
 
+/// Operations that the worker frees at once. To free the memory of a million would take it
+/// milliseconds.
+const PART: usize = 1024;
+
 /// The worker's thread has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the datapath's worker has stopped")]
@@ -35,7 +39,12 @@ impl WorkerHandle {
         ops: Vec<Submission>,
         reply: Reply<Vec<Completion>>,
     ) -> Result<(), WorkerGone> {
-        self.send(Command::Apply(ops, reply))
+        let mut ops = ops.into_iter();
+        let mut parts = Vec::new();
+        while ops.len() > 0 {
+            parts.push(ops.by_ref().take(PART).collect());
+        }
+        self.send(Command::Apply(parts, reply))
     }
 
     /// Answers upcalls, in order. Where no packet waits for the answer any more, it has no effect.
@@ -88,9 +97,9 @@ impl WorkerHandle {
         self.send(Command::Stats(parts))
     }
 
-    /// All megaflows.
-    pub fn dump(&self, reply: Reply<Vec<Dumped>>) -> Result<(), WorkerGone> {
-        self.send(Command::Dump(reply))
+    /// All megaflows, in parts.
+    pub fn dump(&self, parts: Parts<Dumped>) -> Result<(), WorkerGone> {
+        self.send(Command::Dump(parts))
     }
 
     /// All counters at one moment.

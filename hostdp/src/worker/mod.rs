@@ -227,7 +227,7 @@ impl Loop {
             }
             Command::RemovePort { id, reply } => reply.send(self.datapath.remove_port(id)),
             Command::Stats(parts) => self.task = Some(Task::stats(parts)),
-            Command::Dump(reply) => self.task = Some(Task::dump(self.datapath.table(), reply)),
+            Command::Dump(parts) => self.task = Some(Task::dump(parts)),
             Command::Snapshot(reply) => reply.send(Box::new(self.datapath.snapshot())),
             // Handled by the loop itself.
             Command::Stop => {}

@@ -6,7 +6,6 @@ use flow::{Completion, Cursor, Dumped, Moment, Stats, Submission, Ufid};
 
 use super::reply::{Parts, Reply};
 use crate::datapath::Datapath;
-use crate::table::FlowTable;
 use crate::upcall::{Resolution, UpcallId};
 
 /// A command that concerns many megaflows or upcalls, with what is done of it. The commands behind
@@ -14,7 +13,8 @@ use crate::upcall::{Resolution, UpcallId};
 pub(super) enum Task {
     Apply {
         next: Option<Submission>,
-        rest: IntoIter<Submission>,
+        part: IntoIter<Submission>,
+        parts: IntoIter<Vec<Submission>>,
         done: Vec<Completion>,
         reply: Reply<Vec<Completion>>,
     },
@@ -25,18 +25,21 @@ pub(super) enum Task {
     },
     Dump {
         cursor: Cursor,
-        found: Vec<Dumped>,
-        reply: Reply<Vec<Dumped>>,
+        parts: Parts<Dumped>,
     },
 }
 
+/// Operations that one step carries out. Few of them take longer than a microsecond or two, and
+/// none of them much longer.
+const OPS: usize = 16;
 /// Slots that one step reads.
 const SLOTS: usize = 128;
 
 impl Task {
-    pub(super) fn apply(ops: Vec<Submission>, reply: Reply<Vec<Completion>>) -> Task {
-        let done = Vec::with_capacity(ops.len());
-        Task::Apply { next: None, rest: ops.into_iter(), done, reply }
+    pub(super) fn apply(parts: Vec<Vec<Submission>>, reply: Reply<Vec<Completion>>) -> Task {
+        let done = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+        let part = Vec::new().into_iter();
+        Task::Apply { next: None, part, parts: parts.into_iter(), done, reply }
     }
 
     pub(super) fn resolve(answers: Vec<(UpcallId, Resolution)>) -> Task {
@@ -47,27 +50,33 @@ impl Task {
         Task::Stats { cursor: Cursor::default(), parts }
     }
 
-    pub(super) fn dump(table: &FlowTable, reply: Reply<Vec<Dumped>>) -> Task {
-        let found = Vec::with_capacity(table.len());
-        Task::Dump { cursor: Cursor::default(), found, reply }
+    pub(super) fn dump(parts: Parts<Dumped>) -> Task {
+        Task::Dump { cursor: Cursor::default(), parts }
     }
 
     /// Takes one step; returns what is left to do. After the last step the answer is sent.
     pub(super) fn step(self, datapath: &mut Datapath, now: Moment) -> Option<Task> {
         match self {
-            Task::Apply { next, mut rest, mut done, reply } => {
-                let Some(op) = next.or_else(|| rest.next()) else {
-                    reply.send(done);
-                    return None;
-                };
-                let next = match datapath.table().try_apply(&op.op) {
-                    None => Some(op),
-                    Some(result) => {
-                        done.push(op.completed(result));
-                        None
+            Task::Apply { mut next, mut part, mut parts, mut done, reply } => {
+                for _ in 0..OPS {
+                    let Some(op) = next.take().or_else(|| part.next()) else {
+                        let Some(another) = parts.next() else {
+                            reply.send(done);
+                            return None;
+                        };
+                        part = another.into_iter();
+                        continue;
+                    };
+                    match datapath.table().try_apply(&op.op) {
+                        // This was a step of its own, and the next one may be as long.
+                        None => {
+                            next = Some(op);
+                            break;
+                        }
+                        Some(result) => done.push(op.completed(result)),
                     }
-                };
-                Some(Task::Apply { next, rest, done, reply })
+                }
+                Some(Task::Apply { next, part, parts, done, reply })
             }
             Task::Resolve(mut answers) => {
                 let (id, resolution) = answers.next()?;
@@ -82,12 +91,11 @@ impl Task {
                 }
                 next.map(|cursor| Task::Stats { cursor, parts })
             }
-            Task::Dump { cursor, mut found, reply } => {
-                match datapath.table().dump_slice(cursor, SLOTS, &mut found) {
-                    Some(cursor) => return Some(Task::Dump { cursor, found, reply }),
-                    None => reply.send(found),
-                }
-                None
+            Task::Dump { cursor, mut parts } => {
+                let mut found = Vec::new();
+                let next = datapath.table().dump_slice(cursor, SLOTS, &mut found);
+                parts.send(found, next.is_none());
+                next.map(|cursor| Task::Dump { cursor, parts })
             }
         }
     }

@@ -1,4 +1,4 @@
-use flow::{Action, Generation, Key, Mask, Match, Megaflow, Op, Stats, Submission, Ufid};
+use flow::{Action, Dumped, Generation, Key, Mask, Match, Megaflow, Op, Stats, Submission, Ufid};
 
 use super::*;
 use crate::datapath::{Config, Snapshot};
@@ -74,28 +74,36 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     assert!(peers[0].send(&frame));
     assert_eq!(wait_for(&peers[1]), frame);
 
-    let stats = wait_for_stats(read_stats(&worker));
-    assert_eq!(wait_for_stats(read_stats(&worker)), [], "nothing was hit since then");
+    let stats = whole(read_stats(&worker));
+    assert_eq!(whole(read_stats(&worker)), [], "nothing was hit since then");
     assert_eq!((stats[0].0, stats[0].1.counters.packets), (flow.ufid, 2));
-    let (reply, answer) = unbounded();
-    worker.handle().dump(Reply::to(reply)).unwrap();
-    assert_eq!(answer.recv_timeout(PATIENCE).unwrap()[0].generation, Generation(4));
+    assert_eq!(whole(read_dump(&worker))[0].generation, Generation(4));
     assert!(snapshot(&worker).ledger.is_exact());
 
     let datapath = worker.stop().unwrap();
     assert_eq!(datapath.ledger().fresh.hits_first_pass.packets, 2);
 }
 
-type StatsParts = Receiver<(Vec<(Ufid, Stats)>, bool)>;
+type Received<T> = Receiver<(Vec<T>, bool)>;
 
-fn read_stats(worker: &Worker) -> StatsParts {
+fn parts<T: Send + 'static>() -> (Parts<T>, Received<T>) {
     let (send, parts) = unbounded();
-    let part = Parts::with(move |part, is_last| send.send((part, is_last)).unwrap());
-    worker.handle().stats(part).unwrap();
-    parts
+    (Parts::with(move |part, is_last| send.send((part, is_last)).unwrap()), parts)
 }
 
-fn wait_for_stats(parts: StatsParts) -> Vec<(Ufid, Stats)> {
+fn read_stats(worker: &Worker) -> Received<(Ufid, Stats)> {
+    let (send, received) = parts();
+    worker.handle().stats(send).unwrap();
+    received
+}
+
+fn read_dump(worker: &Worker) -> Received<Dumped> {
+    let (send, received) = parts();
+    worker.handle().dump(send).unwrap();
+    received
+}
+
+fn whole<T>(parts: Received<T>) -> Vec<T> {
     let mut all = Vec::new();
     loop {
         let (part, is_last) = parts.recv_timeout(PATIENCE).unwrap();
@@ -119,12 +127,10 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
     let (reply, applied) = unbounded();
     let installs = Submission::number((1..=MANY).map(install));
     worker.handle().apply(installs.collect(), Reply::to(reply.clone())).unwrap();
-    let (done, between) = unbounded();
-    worker.handle().dump(Reply::to(done)).unwrap();
+    let between = read_dump(&worker);
     let remove = (1..=MANY).map(|port| Op::Remove { ufid: flow(port).ufid });
     worker.handle().apply(Submission::number(remove).collect(), Reply::to(reply)).unwrap();
-    let (done, dump) = unbounded();
-    worker.handle().dump(Reply::to(done)).unwrap();
+    let dump = read_dump(&worker);
     // A packet whose megaflow comes first is forwarded while the others are still to come.
     let frame = testing::frame(2, 1, 100);
     let mut forwarded = 0;
@@ -135,8 +141,7 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
     }
     assert!(forwarded > 0);
     let all = MANY as usize;
-    assert_eq!(between.recv_timeout(PATIENCE).unwrap().len(), all);
-    assert_eq!(dump.recv_timeout(PATIENCE).unwrap().len(), 0);
+    assert_eq!((whole(between).len(), whole(dump).len()), (all, 0));
     for _ in 0..2 {
         let done = applied.recv_timeout(PATIENCE).unwrap();
         assert!(done.len() == all && done.iter().all(|done| done.result.is_ok()));

@@ -30,7 +30,7 @@ pub(crate) fn context() -> Context {
             let _ = match question {
                 Ask::Engine(request, reply) => reply.send(engine.answer(request)).is_ok(),
                 Ask::Status(reply) => reply.send(Ok(Box::new(engine.status()))).is_ok(),
-                Ask::Dump(_, reply) => reply.send(Ok(Vec::new())).is_ok(),
+                Ask::Dump(_, reply) => reply.send(Ok((Vec::new(), true))).is_ok(),
                 Ask::Receive(_, _, reply) => {
                     engine.received += 1;
                     reply.send(Ok(())).is_ok()

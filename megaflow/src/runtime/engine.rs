@@ -390,10 +390,11 @@ impl EngineThread {
     }
 
     /// Asks the thread of the host datapath or of a provider for the content of its table.
-    fn dump(&mut self, place: &str, reply: Reply<Vec<Dumped>>) {
+    fn dump(&mut self, place: &str, reply: Reply<(Vec<Dumped>, bool)>) {
         if place == HOST {
-            let done = HostReply::with(move |found| drop(reply.send(Ok(found))));
-            let _ = self.host.dump(done);
+            // A part is dropped if the client has given up.
+            let parts = Parts::with(move |part, is_last| drop(reply.send(Ok((part, is_last)))));
+            let _ = self.host.dump(parts);
         } else if let Some(device) =
             self.engine.devices().find(|d| d.gone.is_none() && d.name == place)
         {

@@ -26,7 +26,7 @@ pub(super) enum Job {
     Dump,
     Adopt(Vec<Dumped>),
     /// Reads what the device holds, for a request.
-    Audit(Reply<Vec<Dumped>>),
+    Audit(Reply<(Vec<Dumped>, bool)>),
 }
 
 /// A report to the engine's thread.
@@ -128,8 +128,8 @@ enum Reading {
     Stats(Cursor),
     /// For the engine.
     Dump(Cursor),
-    /// For a request: what was found so far.
-    Audit(Cursor, Vec<Dumped>, Reply<Vec<Dumped>>),
+    /// For a request.
+    Audit(Cursor, Reply<(Vec<Dumped>, bool)>),
 }
 
 /// What the thread owns. Each method waits for the provider at most as its contract says.
@@ -203,7 +203,7 @@ impl ProviderLoop {
                 self.reading.push_back(Reading::Dump(Cursor::default()));
             }
             (Job::Audit(reply), State::Open) => {
-                self.reading.push_back(Reading::Audit(Cursor::default(), Vec::new(), reply));
+                self.reading.push_back(Reading::Audit(Cursor::default(), reply));
             }
             (Job::Audit(reply), State::New | State::Gone(_)) => {
                 let why = "the device is not open".to_owned();
@@ -366,15 +366,16 @@ impl ProviderLoop {
                     }
                 }
             }
-            Reading::Audit(from, mut found, reply) => match self.provider.dump(from, &mut found) {
-                Ok(Some(next)) => return Some(Reading::Audit(next, found, reply)),
-                last => {
-                    let found = last.map(|_| found);
-                    let found = found.map_err(|error| RequestError::Refused(error.to_string()));
-                    // Sending fails if the client has given up; nobody waits for the answer then.
-                    let _ = reply.send(found);
-                }
-            },
+            Reading::Audit(from, reply) => {
+                let mut found = Vec::new();
+                let (answer, next) = match self.provider.dump(from, &mut found) {
+                    Ok(next) => (Ok((found, next.is_none())), next),
+                    Err(error) => (Err(RequestError::Refused(error.to_string())), None),
+                };
+                // Sending fails if the client has given up: nothing more is read then.
+                let is_heard = reply.send(answer).is_ok();
+                return next.filter(|_| is_heard).map(|next| Reading::Audit(next, reply));
+            }
         }
         None
     }
