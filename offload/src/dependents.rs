@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use flow::{Topic, Topics};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use slab::Slab;
 
+use crate::chunks::Chunks;
 use crate::sets::FlowId;
 
 /// An index of megaflows by topic, and the topics whose megaflows are to be visited.
@@ -20,7 +20,7 @@ use crate::sets::FlowId;
 pub(super) struct Dependents {
     by_topic: HashMap<Topic, u32, RandomState>,
     /// The groups that `by_topic` names.
-    groups: Slab<Group>,
+    groups: Chunks<Group>,
     /// The places of each megaflow that depends on anything.
     seats: HashMap<FlowId, [Option<Seat>; 4], RandomState>,
     /// Topics in the order in which their megaflows are visited. One whose group is gone is
@@ -68,7 +68,7 @@ impl Dependents {
             }
         }
         let before = self.seats.get(&id).copied().unwrap_or_default();
-        let topic_of = |seat: Seat| self.groups.get(seat.group as usize).map(|group| group.topic);
+        let topic_of = |seat: Seat| self.groups.get(seat.group).map(|group| group.topic);
         if before.map(|seat| seat.and_then(topic_of)) == topics {
             return;
         }
@@ -92,7 +92,7 @@ impl Dependents {
     /// Notes that the megaflows that depend on a topic are to be visited.
     pub(super) fn changed(&mut self, topic: Topic) {
         let number = self.by_topic.get(&topic);
-        let Some(group) = number.and_then(|number| self.groups.get_mut(*number as usize)) else {
+        let Some(group) = number.and_then(|number| self.groups.get_mut(*number)) else {
             return;
         };
         match &mut group.visit {
@@ -118,8 +118,7 @@ impl Dependents {
         {
             left -= 1;
             let number = self.by_topic.get(&topic);
-            let Some(group) = number.and_then(|number| self.groups.get_mut(*number as usize))
-            else {
+            let Some(group) = number.and_then(|number| self.groups.get_mut(*number)) else {
                 continue;
             };
             let (to, again) = match group.visit {
@@ -146,17 +145,16 @@ impl Dependents {
         let groups = &mut self.groups;
         let number = self.by_topic.entry(topic).or_insert_with(|| {
             let group = Group { topic, members: Vec::new(), visit: Visit::Nothing };
-            // There are at most four groups for each megaflow, whose number is limited.
-            u32::try_from(groups.insert(group)).unwrap_or(u32::MAX)
+            groups.insert(group)
         });
         let seat = |place| Seat { group: *number, place };
-        let Some(group) = groups.get_mut(*number as usize) else { return seat(u32::MAX) };
+        let Some(group) = groups.get_mut(*number) else { return seat(u32::MAX) };
         group.members.push(member);
         seat(u32::try_from(group.members.len() - 1).unwrap_or(u32::MAX))
     }
 
     fn leave(&mut self, seat: Seat) {
-        let Some(group) = self.groups.get_mut(seat.group as usize) else { return };
+        let Some(group) = self.groups.get_mut(seat.group) else { return };
         let place = seat.place as usize;
         if place < group.members.len() {
             group.members.swap_remove(place);
@@ -170,7 +168,7 @@ impl Dependents {
         }
         if group.members.is_empty() {
             self.by_topic.remove(&group.topic);
-            self.groups.remove(seat.group as usize);
+            self.groups.remove(seat.group);
         }
     }
 }

@@ -2,12 +2,13 @@
 //! their lookup, by the scopes that they recirculate into, and by the packets that they match.
 
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use flow::{Actions, Key, Match, Megaflow, OverlapIndex, Owner, Ufid, overlap};
-use hashbrown::HashMap;
-use slab::Slab;
+use flow::{Actions, Key, Match, Megaflow, OverlapIndex, Owner, Shards, Ufid, overlap};
+use foldhash::fast::RandomState;
 
+use crate::chunks::Chunks;
 use crate::dependents::Dependents;
 use crate::event::{Answered, Cause, ProviderId};
 use crate::ranks::Ranks;
@@ -19,10 +20,11 @@ use crate::sets::{FlowId, Sets};
 /// The megaflows and their indexes.
 #[derive(Default)]
 pub(super) struct Flows {
-    slab: Slab<FlowRecord>,
+    slab: Chunks<FlowRecord>,
     /// All megaflows are before this place in the slab.
     end: u32,
-    by_ufid: HashMap<Ufid, FlowId, foldhash::fast::RandomState>,
+    by_ufid: Shards<(Ufid, FlowId)>,
+    hasher: RandomState,
     overlaps: OverlapIndex,
     pub(super) ranks: Ranks,
     /// The client's megaflows, by what they depend on.
@@ -52,24 +54,25 @@ impl Flows {
     }
 
     pub(super) fn get(&self, id: FlowId) -> Option<&FlowRecord> {
-        self.slab.get(id.0 as usize)
+        self.slab.get(id.0)
     }
 
     /// Returns a megaflow to be changed. Wanted actions are changed by [`Flows::set_actions`] only,
     /// and [`Flows::reindex`] follows a change of what the NIC executes.
     pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut FlowRecord> {
-        self.slab.get_mut(id.0 as usize)
+        self.slab.get_mut(id.0)
     }
 
     /// Returns the megaflow of a ufid.
     pub(super) fn find(&self, ufid: Ufid) -> Option<FlowId> {
-        self.by_ufid.get(&ufid).copied()
+        let hash = self.hasher.hash_one(ufid);
+        self.by_ufid.find(hash, |(other, _)| *other == ufid).map(|(_, id)| *id)
     }
 
     /// Returns all megaflows.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowRecord)> {
-        self.slab.iter().filter_map(|(index, record)| Some((id(index)?, record)))
+        self.slab.iter().map(|(place, record)| (FlowId(place), record))
     }
 
     /// Returns the megaflows in a slice of the slab, and where the next slice begins; `None`
@@ -84,10 +87,11 @@ impl Flows {
     pub(super) fn insert(&mut self, record: FlowRecord, because_of: &BTreeSet<FlowId>) -> FlowId {
         let flow = record.flow.clone();
         let scope = record.scope();
-        // The flow limit is far below the number of short names.
-        let id = id(self.slab.insert(record)).unwrap_or(FlowId(u32::MAX));
+        let id = FlowId(self.slab.insert(record));
         self.end = self.end.max(id.0.saturating_add(1));
-        self.by_ufid.insert(flow.ufid, id);
+        let hasher = &self.hasher;
+        let hash = |(ufid, _): &(Ufid, FlowId)| hasher.hash_one(ufid);
+        self.by_ufid.insert(hash(&(flow.ufid, id)), (flow.ufid, id), hash);
         self.overlaps.insert(&flow);
         because_of.iter().for_each(|other| self.ranks.narrowed_because_of(id, *other));
         if scope != 0 {
@@ -103,8 +107,10 @@ impl Flows {
         &mut self,
         id: FlowId,
     ) -> Option<(FlowRecord, BTreeSet<FlowId>, BTreeSet<FlowId>)> {
-        let record = self.slab.try_remove(id.0 as usize)?;
-        self.by_ufid.remove(&record.flow.ufid);
+        let record = self.slab.remove(id.0)?;
+        let (hasher, ufid) = (&self.hasher, record.flow.ufid);
+        let hash = |(ufid, _): &(Ufid, FlowId)| hasher.hash_one(ufid);
+        self.by_ufid.remove(hasher.hash_one(ufid), |(other, _)| *other == ufid, hash);
         self.overlaps.remove(&record.flow.matching);
         self.scopes.remove(record.scope(), id);
         for scope in &record.parent_of {
@@ -121,9 +127,11 @@ impl Flows {
     /// Updates the index of parents with the megaflow's wanted actions and its actions in the
     /// NIC.
     pub(super) fn reindex(&mut self, id: FlowId) {
-        let Some(record) = self.slab.get_mut(id.0 as usize) else { return };
+        let Some(record) = self.slab.get_mut(id.0) else { return };
         let mut scopes: BTreeSet<u32> = scopes_of(&record.flow.actions).into_iter().collect();
-        scopes.extend(record.nic.scopes());
+        if !record.nic.is_empty() {
+            scopes.extend(record.nic.scopes());
+        }
         if scopes == record.parent_of {
             return;
         }
@@ -141,7 +149,7 @@ impl Flows {
     /// still point at and that the new actions point at again: they would wait in vain to leave
     /// the NIC, and have to be planned anew.
     pub(super) fn set_actions(&mut self, id: FlowId, actions: Actions) -> Option<Vec<FlowId>> {
-        let record = self.slab.get_mut(id.0 as usize)?;
+        let record = self.slab.get_mut(id.0)?;
         if record.flow.actions == actions {
             return None;
         }
@@ -351,8 +359,4 @@ impl Flows {
         let same = self.find(flow.ufid).and_then(|id| self.get(id));
         others.iter().all(outranked) && same.is_none_or(|same| same.flow.matching == flow.matching)
     }
-}
-
-fn id(index: usize) -> Option<FlowId> {
-    u32::try_from(index).ok().map(FlowId)
 }

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod chunks;
 mod dependents;
 mod device;
 mod engine;

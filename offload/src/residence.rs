@@ -43,6 +43,12 @@ impl Residence {
         matches!(self.life, Life::Present | Life::Replacing)
     }
 
+    /// Returns true if the place executes nothing, and no operation brings it anything.
+    #[must_use]
+    pub(super) fn is_empty(&self) -> bool {
+        self.installed.is_none() && self.sent.is_none()
+    }
+
     /// Returns the scopes that this place recirculates packets into now, or will when the
     /// operation in flight is done.
     #[must_use]
