@@ -64,12 +64,12 @@ lane_unprivileged() {
   runuser -u nobody -- "$dir/megaflow" demo --seconds 5
 }
 
-# The commands of each page of docs/how-to/, from its first to its last, in namespaces of their own:
+# The commands of each page of docs/how-to/ and of the page of benchmarks, from its first to its last, in namespaces of their own:
 # what a page that fails has started ends with it.
 lane_guide() {
   cargo build --release --quiet -p megaflow
   local page
-  for page in docs/how-to/*.md; do
+  for page in docs/how-to/*.md docs/benchmarks.md; do
     [ -n "$(commands "$page")" ] || continue
     echo "-- $page"
     unshare --net --mount --pid --fork --mount-proc --kill-child bash -euo pipefail -c '
