@@ -48,6 +48,7 @@ pub(super) struct EngineThread {
     pub(super) upcalls: Upcalls,
     /// The times of the engine's steps.
     pub(super) steps: Histogram,
+    /// Tells how long each of them kept the thread busy.
     pub(super) timer: StepTimer,
     pub(super) operations: Operations,
     pub(super) ports: Ports,

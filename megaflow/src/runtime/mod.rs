@@ -99,7 +99,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         by_hand: BTreeMap::new(),
         upcalls: Upcalls::default(),
         steps: Histogram::durations(),
-        timer: StepTimer::new(clock.clone()),
+        timer: StepTimer::new(clock),
         operations: Operations::default(),
         ports,
         floods: Floods::default(),

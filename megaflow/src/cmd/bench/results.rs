@@ -89,8 +89,7 @@ pub(super) fn longest_steps(metrics: &str, to: &mut BenchResults) {
     }
 }
 
-/// The bound of the last bucket of a thread's steps that has one. The steps of a thread that
-/// others preempt are longer than its CPU time.
+/// The bound of the last bucket of a thread's steps that has one.
 fn longest(metrics: &str, thread: &str) -> Option<f64> {
     let start = format!("megaflow_step_seconds_bucket{{thread=\"{thread}\",le=\"");
     let buckets = metrics.lines().filter_map(|line| line.strip_prefix(&start)?.split_once("\"} "));
