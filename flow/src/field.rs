@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::Key;
+use crate::key::{Key, Mask};
 
 /// An attribute of ODP text: a field is printed under one, and a `set` action names one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -150,6 +150,32 @@ impl Field {
     #[must_use]
     pub fn full_mask(self) -> u128 {
         u128::MAX >> (128 - self.bits())
+    }
+}
+
+impl Key {
+    /// The fields that have a bit set, in packet order.
+    pub fn fields(&self) -> impl Iterator<Item = Field> + '_ {
+        Field::ALL.iter().copied().filter(|field| self.get(*field) != 0)
+    }
+
+    /// A mask of the given fields, each whole.
+    #[must_use]
+    pub fn mask_of(fields: &[Field]) -> Mask {
+        let mut mask = Mask::default();
+        fields.iter().for_each(|field| mask.set(*field, field.full_mask()));
+        mask
+    }
+}
+
+impl std::fmt::Debug for Key {
+    /// The fields that are not zero.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("Key");
+        for field in self.fields() {
+            out.field(field.name(), &format_args!("{:#x}", self.get(field)));
+        }
+        out.finish()
     }
 }
 

@@ -2,14 +2,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::field::Field;
 use crate::id::{MacAddr, PortId, RecircId};
 
 /// Number of 64-bit words in a key.
 pub const WORDS: usize = size_of::<Key>() / 8;
 
 /// The fields of one packet, in host byte order (addresses of more than 4 bytes: integers whose
-/// highest byte is the first on the wire). [`Field`] says what each field means.
+/// highest byte is the first on the wire). [`Field`](crate::Field) says what each field means.
 ///
 /// The widest fields come first, so that there is no padding between fields: the whole key is plain
 /// words that can be compared, masked and hashed without looking at fields. A new field of OVS's
@@ -94,19 +93,6 @@ impl Key {
         self.words().iter().all(|word| *word == 0)
     }
 
-    /// The fields that have a bit set, in packet order.
-    pub fn fields(&self) -> impl Iterator<Item = Field> + '_ {
-        Field::ALL.iter().copied().filter(|field| self.get(*field) != 0)
-    }
-
-    /// A mask of the given fields, each whole.
-    #[must_use]
-    pub fn mask_of(fields: &[Field]) -> Mask {
-        let mut mask = Mask::default();
-        fields.iter().for_each(|field| mask.set(*field, field.full_mask()));
-        mask
-    }
-
     /// The port that the packet came in by.
     #[must_use]
     pub fn port(&self) -> PortId {
@@ -124,16 +110,5 @@ impl std::hash::Hash for Key {
     /// The key as words: equal keys have equal words, and thirty fields one by one take longer.
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         state.write(self.as_bytes());
-    }
-}
-
-impl std::fmt::Debug for Key {
-    /// The fields that are not zero.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut out = f.debug_struct("Key");
-        for field in self.fields() {
-            out.field(field.name(), &format_args!("{:#x}", self.get(field)));
-        }
-        out.finish()
     }
 }

@@ -27,6 +27,7 @@ pub mod refusal;
 pub mod serial;
 pub mod shards;
 pub mod stats;
+pub mod table;
 pub mod testing;
 pub mod traffic;
 pub mod validate;
@@ -48,10 +49,11 @@ pub use owner::{Generation, Owner};
 pub use placement::{Placement, Transition};
 pub use provider::{
     Blocking, Completion, Correction, Cursor, Dumped, Op, OpKind, PART, Provider, ProviderError,
-    ProviderEvent, Submission, TableName, TableUsage, Tag,
+    ProviderEvent, Submission, Tag,
 };
 pub use refusal::{Detail, Reason, Reasons, Refusal, Refusals, Subject};
 pub use shards::Shards;
 pub use stats::{Counters, Moment, Stats};
+pub use table::{TableName, TableUsage};
 pub use traffic::PortTraffic;
 pub use validate::{Invalid, validate, validate_actions};

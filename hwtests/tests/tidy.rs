@@ -110,10 +110,6 @@ const NEIGHBOURS: &str = "a type that both need is not in a file of its own yet"
 
 /// Circles that are left: the module, which of its parts (`mod` is its own file), and why.
 const CIRCLES: &[(&str, &str, &str)] = &[
-    ("flow", "field, key", NEIGHBOURS),
-    ("flow", "capability, odp, provider, refusal, validate", NEIGHBOURS),
-    ("flow odp", "print, set", NEIGHBOURS),
-    ("flow packet", "ipv6, transport", NEIGHBOURS),
     ("tc-flower", "error, links", NEIGHBOURS),
     ("tc-flower decode", "mod, content", PARTS),
     ("tc-flower explain", "mod, action, key", PARTS),

@@ -36,6 +36,7 @@ mod keys;
 mod lexer;
 mod print;
 mod set;
+mod single;
 mod unsupported;
 mod vlan;
 
@@ -49,7 +50,6 @@ pub use digits::push_dec;
 pub use flow::{PlanText, parse_flow, parse_flow_with, plan_flow_with};
 pub use keys::{parse_key, parse_key_with, parse_masked, parse_match, parse_match_with};
 pub use print::{format_key, format_match, format_match_with, print_match};
-pub use unsupported::OvsName;
 
 use crate::PortId;
 

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use super::attr::{self, print_mpls, print_parts};
-use super::keys::TCP_FLAGS;
-use super::set::{print_eth_type, print_u32};
+use super::single::{print_eth_type, print_tcp_flags, print_u32};
 use super::vlan::{TAGS, is_tpid, print_vlan};
 use super::{Names, print_port};
 use crate::{Field, Key, Mask, Match, VLAN_PRESENT};
@@ -175,7 +174,7 @@ fn print_payload(out: &mut String, key: &Key, mask: &Mask) {
     }
     if mask.tcp_flags != 0 {
         separate(out);
-        print_tcp_flags(out, &TCP_FLAGS, key.tcp_flags, mask.tcp_flags);
+        print_tcp_flags(out, key.tcp_flags, mask.tcp_flags);
     }
 }
 
@@ -214,7 +213,7 @@ fn print_packet(out: &mut String, key: &Key) {
             }
             if key.tcp_flags != 0 {
                 out.push(',');
-                print_tcp_flags(out, &TCP_FLAGS, key.tcp_flags, 0xfff);
+                print_tcp_flags(out, key.tcp_flags, 0xfff);
             }
         }
         0x0806 | 0x8035 => {
@@ -230,20 +229,4 @@ fn print_packet(out: &mut String, key: &Key) {
         }
         _ => {}
     }
-}
-
-/// `tcp_flags(syn|ack)`, or `tcp_flags(+syn-ack)` under a mask.
-pub(super) fn print_tcp_flags(out: &mut String, names: &[&str], value: u16, mask: u16) {
-    out.push_str("tcp_flags(");
-    let bits = names.iter().enumerate().map(|(bit, name)| (1_u16 << bit, *name));
-    if mask & 0xfff == 0xfff {
-        let set: Vec<_> = bits.filter(|(bit, _)| value & bit != 0).map(|(_, name)| name).collect();
-        out.push_str(&if set.is_empty() { "0".to_owned() } else { set.join("|") });
-    } else {
-        for (bit, name) in bits.filter(|(bit, _)| mask & bit != 0) {
-            out.push(if value & bit != 0 { '+' } else { '-' });
-            out.push_str(name);
-        }
-    }
-    out.push(')');
 }

@@ -2,13 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::attr::{
-    self, LSES, Layout, parse_mpls, parse_parts, print_hex, print_mpls, print_parts,
-};
-use super::digits::push_hex;
-use super::keys::{TCP_FLAGS, parse_eth_type, parse_port, parse_tcp_flags, parse_u32};
+use super::attr::{self, LSES, Layout, parse_mpls, parse_parts, print_mpls, print_parts};
+use super::keys::{parse_eth_type, parse_port, parse_tcp_flags, parse_u32};
 use super::lexer::Lexer;
-use super::print::print_tcp_flags;
+use super::single::{print_eth_type, print_mask, print_tcp_flags, print_u32};
 use super::unsupported::{Unsupported, take_closed};
 use super::vlan::{Masked, parse_vlan, print_vlan};
 use super::{OdpError, Ports};
@@ -90,7 +87,7 @@ pub(super) fn print_set(out: &mut String, set: &SetFields) {
             print_mask(out, mask.in_port);
         }
         Attr::EthType => print_eth_type(out, value.eth_type, mask.eth_type),
-        Attr::TcpFlags => print_tcp_flags(out, &TCP_FLAGS, value.tcp_flags, mask.tcp_flags),
+        Attr::TcpFlags => print_tcp_flags(out, value.tcp_flags, mask.tcp_flags),
         Attr::Vlan => print_tci(out, value.vlan_tci, mask.vlan_tci),
         Attr::Cvlan => print_tci(out, value.cvlan_tci, mask.cvlan_tci),
         Attr::Mpls => {
@@ -123,35 +120,5 @@ fn layout_of(set: &SetFields) -> Option<&'static Layout> {
 fn print_tci(out: &mut String, value: u16, mask: u16) {
     out.push_str("vlan(");
     print_vlan(out, value, mask, mask == 0xffff);
-    out.push(')');
-}
-
-/// `name(0x…[/0x…])`.
-pub(super) fn print_u32(out: &mut String, name: &str, value: u32, mask: u32) {
-    out.push_str(name);
-    out.push('(');
-    print_hex(out, value.into());
-    print_mask(out, mask);
-}
-
-fn print_mask(out: &mut String, mask: u32) {
-    if mask != u32::MAX {
-        out.push('/');
-        print_hex(out, mask.into());
-    }
-    out.push(')');
-}
-
-/// `eth_type(0x0800[/0xff00])`; 802.2 as OVS prints it.
-pub(super) fn print_eth_type(out: &mut String, value: u16, mask: u16) {
-    if (value, mask) == (super::vlan::ETH_TYPE_NONE, 0xffff) {
-        return out.push_str("eth_type(0/0xffff)");
-    }
-    out.push_str("eth_type(0x");
-    push_hex(out, value.into(), 4);
-    if mask != 0xffff {
-        out.push_str("/0x");
-        push_hex(out, mask.into(), 4);
-    }
     out.push(')');
 }

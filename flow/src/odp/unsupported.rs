@@ -1,69 +1,10 @@
 //! Keys and actions that OVS has and Megaflow does not. They are read and named in an error or a
 //! refusal, never ignored.
 
-use serde::{Deserialize, Serialize};
-
-use std::fmt;
-
 use super::OdpError;
 use super::lexer::Lexer;
-use crate::refusal::Words;
+use crate::refusal::{OvsList, OvsName};
 use crate::{Reason, Refusal, Subject};
-
-/// The name of a key, an action or an argument that OVS has and Megaflow does not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct OvsName {
-    list: List,
-    index: u8,
-}
-
-/// Which of the tables a name is in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-enum List {
-    Keys,
-    Headers,
-    Actions,
-    Userspace,
-}
-
-impl List {
-    /// The names, and why Megaflow does not have what they stand for.
-    fn names(self) -> &'static [(&'static str, Words)] {
-        match self {
-            List::Keys => KEYS,
-            List::Headers => HEADERS,
-            List::Actions => ACTIONS,
-            List::Userspace => USERSPACE,
-        }
-    }
-}
-
-impl OvsName {
-    fn find(list: List, name: &str) -> Option<OvsName> {
-        let index = list.names().iter().position(|(known, _)| *known == name)?;
-        Some(OvsName { list, index: u8::try_from(index).ok()? })
-    }
-
-    fn entry(self) -> (&'static str, Words) {
-        self.list.names().get(usize::from(self.index)).copied().unwrap_or(("", &""))
-    }
-}
-
-impl fmt::Display for OvsName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, _) = self.entry();
-        match self.list {
-            List::Userspace => write!(f, "userspace({name})"),
-            List::Keys | List::Headers | List::Actions => f.write_str(name),
-        }
-    }
-}
-
-impl fmt::Debug for OvsName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Something in a text that OVS has and Megaflow does not.
 #[derive(Clone, Debug)]
@@ -78,26 +19,26 @@ pub(super) struct Unsupported {
 impl Unsupported {
     /// The key of a match with this name; `None` if OVS has no such key or Megaflow has it.
     pub(super) fn key(name: &str, place: usize) -> Option<Unsupported> {
-        let name = OvsName::find(List::Keys, name)?;
+        let name = OvsName::find(OvsList::Keys, name)?;
         Some(Unsupported { place, reason: Reason::MatchField, name })
     }
 
     /// The key of a `set` with this name, likewise.
     pub(super) fn set(name: &str, place: usize) -> Option<Unsupported> {
         let of = |list| OvsName::find(list, name);
-        let name = of(List::Keys).or_else(|| of(List::Headers))?;
+        let name = of(OvsList::Keys).or_else(|| of(OvsList::Headers))?;
         Some(Unsupported { place, reason: Reason::SetField, name })
     }
 
     /// The action with this name, likewise.
     pub(super) fn action(name: &str, place: usize) -> Option<Unsupported> {
-        let name = OvsName::find(List::Actions, name)?;
+        let name = OvsName::find(OvsList::Actions, name)?;
         Some(Unsupported { place, reason: Reason::Action, name })
     }
 
     /// The argument of `userspace(…)` with this name, likewise. OVS's own userspace uses these.
     pub(super) fn part_of_userspace(name: &str, place: usize) -> Option<Unsupported> {
-        let name = OvsName::find(List::Userspace, name)?;
+        let name = OvsName::find(OvsList::Userspace, name)?;
         Some(Unsupported { place, reason: Reason::Action, name })
     }
 
@@ -119,61 +60,6 @@ impl Unsupported {
         Refusal::new(self.reason, Subject::Ovs(self.name)).detail(why)
     }
 }
-
-const CONNECTIONS: Words = &"Megaflow has no connection tracking";
-const TUNNELS: Words = &"Megaflow has no tunnels";
-const NEIGHBOURS: Words = &"Megaflow's keys have no fields of neighbour discovery";
-const SERVICE_HEADERS: Words = &"Megaflow has no network service headers";
-const ETHERNET: Words = &"every packet of Megaflow begins with an Ethernet header";
-const KERNEL: Words = &"Megaflow's packets have no fields of the kernel's own";
-const LISTS: Words = &"Megaflow's only action with a nested list is sample";
-const USER: Words = &"Megaflow's userspace action takes pid= and userdata(…) only";
-
-const KEYS: &[(&str, Words)] = &[
-    ("skb_priority", KERNEL),
-    ("skb_mark", KERNEL),
-    ("ct_state", CONNECTIONS),
-    ("ct_zone", CONNECTIONS),
-    ("ct_mark", CONNECTIONS),
-    ("ct_label", CONNECTIONS),
-    ("ct_tuple4", CONNECTIONS),
-    ("ct_tuple6", CONNECTIONS),
-    ("tunnel", TUNNELS),
-    ("nd", NEIGHBOURS),
-    ("nd_ext", NEIGHBOURS),
-    ("nsh", SERVICE_HEADERS),
-    ("packet_type", ETHERNET),
-];
-
-const HEADERS: &[(&str, Words)] = &[("encap", &"Megaflow sets fields, not headers")];
-
-const ACTIONS: &[(&str, Words)] = &[
-    ("ct", CONNECTIONS),
-    ("ct_clear", CONNECTIONS),
-    ("meter", &"Megaflow has no meters"),
-    ("clone", LISTS),
-    ("check_pkt_len", LISTS),
-    ("dec_ttl", LISTS),
-    ("tnl_push", TUNNELS),
-    ("tnl_pop", TUNNELS),
-    ("push_eth", ETHERNET),
-    ("pop_eth", ETHERNET),
-    ("push_nsh", SERVICE_HEADERS),
-    ("pop_nsh", SERVICE_HEADERS),
-    ("add_mpls", &"Megaflow only pushes labels in front of a network header: use push_mpls"),
-    ("psample", &"Megaflow only samples to ports and userspace: use sample"),
-    ("lb_output", &"Megaflow has no bonds"),
-];
-
-const USERSPACE: &[(&str, Words)] = &[
-    ("sFlow", USER),
-    ("slow_path", USER),
-    ("flow_sample", USER),
-    ("ipfix", USER),
-    ("controller", USER),
-    ("actions", USER),
-    ("tunnel_out_port", USER),
-];
 
 /// Skips the inside of the key with its closing parenthesis. Returns `None` if the key says
 /// nothing: all its masks are zero or, where `zero_value` allows it, its value is.
@@ -222,10 +108,10 @@ pub(super) fn take_closed<'a>(lexer: &mut Lexer<'a>, name: &str) -> Result<&'a s
 #[cfg(test)]
 mod tests {
     use super::super::{parse_actions, parse_flow, parse_match, plan_actions_with, plan_flow_with};
-    use super::{ACTIONS, KEYS, USERSPACE};
+    use super::OvsList;
     use crate::odp::{format_actions, format_match};
 
-    /// Each of [`ACTIONS`] as OVS writes it, and what is wrong with it in OVS.
+    /// Each of the actions as OVS writes it, and what is wrong with it in OVS.
     const FORMS: &[(&str, &[&str], &[&str])] = &[
         ("ct", &["ct", "ct()", "ct(commit,zone=5,nat(src=10.0.0.1))"], &["ct(", "ct(commit"]),
         ("ct_clear", &["ct_clear"], &["ct_clear(1)"]),
@@ -255,7 +141,10 @@ mod tests {
     #[test]
     fn each_action_of_ovs_is_named_wherever_it_stands() {
         let named: Vec<_> = FORMS.iter().map(|(name, ..)| *name).collect();
-        assert_eq!(named, ACTIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        assert_eq!(
+            named,
+            OvsList::Actions.names().iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        );
         for (name, right, wrong) in FORMS {
             for form in *right {
                 for text in [form.to_string(), format!("sample(sample=50.0%,actions(1,{form})),2")]
@@ -279,7 +168,7 @@ mod tests {
 
     #[test]
     fn each_key_of_ovs_is_named_in_a_match_and_in_a_set() {
-        for (name, why) in KEYS {
+        for (name, why) in OvsList::Keys.names() {
             let text = format!("in_port(1),{name}(x=0x1/0x3,flags(+a-b)),eth_type(0x0800)");
             let plan = plan_flow_with(&text, &|_| None).expect(&text);
             let said: Vec<_> = plan.unsupported.iter().map(ToString::to_string).collect();
@@ -296,7 +185,7 @@ mod tests {
             assert!(error.message.starts_with(&format!("set({name}(…)) is not")), "{error}");
         }
         assert!(parse_actions("set(encap())").expect_err("encap").message.contains("not headers"));
-        for (part, _) in USERSPACE {
+        for (part, _) in OvsList::Userspace.names() {
             let inside = match *part {
                 "actions" => "actions".to_owned(),
                 "tunnel_out_port" => "tunnel_out_port=5".to_owned(),

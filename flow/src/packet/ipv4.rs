@@ -68,5 +68,5 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     header.apply(frame, start + CHECKSUM);
     let mut addresses = Delta::default();
     addresses.replace(&old[SRC..], &new[SRC..]);
-    transport::addresses_changed(frame, layers, addresses);
+    transport::addresses_changed(frame, layers, false, addresses);
 }

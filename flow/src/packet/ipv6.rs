@@ -113,5 +113,5 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     if let (Some(old), Some(new)) = (old.get(covered.clone()), new.get(covered)) {
         addresses.replace(old, new);
     }
-    transport::addresses_changed(frame, layers, addresses);
+    transport::addresses_changed(frame, layers, true, addresses);
 }

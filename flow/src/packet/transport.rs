@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::checksum::{Delta, crc32c_delta};
-use super::{Layers, Transport, ipv6, wire};
+use super::{Layers, Transport, wire};
 use crate::action::SetFields;
 use crate::key::Key;
 
@@ -132,15 +132,13 @@ fn set_icmp(frame: &mut [u8], protocol: u8, message: Range<usize>, value: [u8; 2
 }
 
 /// Brings the checksum that covers the IP addresses up to date. A later fragment has none.
-pub(super) fn addresses_changed(frame: &mut [u8], layers: &Layers, delta: Delta) {
+pub(super) fn addresses_changed(frame: &mut [u8], layers: &Layers, is_ipv6: bool, delta: Delta) {
     let Some(Transport { start, end }) = layers.transport else { return };
     let have = end.saturating_sub(start);
     match layers.protocol {
         TCP if have >= 20 => delta.apply(frame, start + TCP_CHECKSUM),
         UDP if have >= 8 => delta.apply_udp(frame, start + UDP_CHECKSUM),
-        ICMPV6 if have >= 4 && layers.kind == ipv6::ETH_TYPE => {
-            delta.apply(frame, start + ICMP_CHECKSUM);
-        }
+        ICMPV6 if have >= 4 && is_ipv6 => delta.apply(frame, start + ICMP_CHECKSUM),
         _ => {}
     }
 }

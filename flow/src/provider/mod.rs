@@ -5,7 +5,6 @@ mod error;
 mod event;
 mod operation;
 mod reading;
-mod table;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use crate::capability::Admission;
 use crate::id::Ufid;
 use crate::stats::Stats;
+use crate::table::TableUsage;
 use crate::traffic::PortTraffic;
 
 pub use blocking::Blocking;
@@ -21,7 +21,6 @@ pub use error::ProviderError;
 pub use event::{Correction, ProviderEvent};
 pub use operation::{Completion, Op, OpKind, Submission, Tag};
 pub use reading::{Cursor, Dumped};
-pub use table::{TableName, TableUsage};
 
 /// The largest number of entries in one part of a reading.
 pub const PART: usize = 256;

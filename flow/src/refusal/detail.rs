@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::field::Field;
 use crate::id::RecircId;
-use crate::provider::TableUsage;
+use crate::table::TableUsage;
 
 /// A sentence that the program has as a constant. A reference to the reference takes one word,
 /// where a `&str` takes two: each of a million megaflows may hold a few.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 mod detail;
+mod ovs_name;
 mod page;
 mod reason;
 mod subject;
@@ -11,6 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use detail::{Detail, Full, Said, Unit, Words};
+pub(crate) use ovs_name::OvsList;
+pub use ovs_name::OvsName;
 pub use page::page;
 pub use reason::Reason;
 pub use subject::Subject;

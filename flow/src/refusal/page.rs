@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::reason::Reason;
 use super::subject::WORDS;
-use crate::provider::TableName;
+use crate::table::TableName;
 
 /// Returns the text of `docs/reference/refusals.md`.
 #[must_use]

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use std::fmt;
 
+use super::ovs_name::OvsName;
 use crate::action::ActionKind;
 use crate::field::Field;
 use crate::id::PortId;
-use crate::odp::OvsName;
-use crate::provider::TableName;
+use crate::table::TableName;
 
 macro_rules! subjects {
     ($($variant:ident $word:literal $meaning:literal;)*) => {

@@ -9,9 +9,10 @@ use crate::capability::Admission;
 use crate::id::Ufid;
 use crate::provider::{
     Blocking, Completion, Cursor, Dumped, Op, Provider, ProviderError, ProviderEvent, Submission,
-    TableUsage, Tag,
+    Tag,
 };
 use crate::stats::{Counters, Stats};
+use crate::table::TableUsage;
 use crate::traffic::PortTraffic;
 
 /// How often each fault happens: once in this number of chances; 0 for never.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::odp;
 use crate::provider::*;
+use crate::table::{TableName, TableUsage};
 use crate::{Action, Admission, Capabilities, Generation, Reason, Refusal, Refusals, Stats, Ufid};
 
 /// A way to be wrong.
