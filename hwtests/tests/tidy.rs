@@ -116,8 +116,6 @@ const CIRCLES: &[(&str, &str, &str)] = &[
     ("tc-flower fake", "mod, filter, hands", PARTS),
     ("tc-flower translate", "mod, action, ip, mpls, tags, transport", PARTS),
     ("tc-flower translate::action", "mod, header", PARTS),
-    ("offload", "books, record, residence", NEIGHBOURS),
-    ("offload", "planner, rounds, walks", NEIGHBOURS),
     (
         "megaflow cmd",
         "mod, bench, check_config, client, ctl, demo, doctor, explain, extract, flows, odp, \

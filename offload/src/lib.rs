@@ -9,8 +9,8 @@
 //! - `flows`: the megaflows and the indexes that find them;
 //! - `dependents`: the client's megaflows by what they depend on, and what of it has changed;
 //! - `placer`: the hardware providers, and the megaflows that wait for room in them;
-//! - `rounds`: the rounds of statistics, and the comparison of belief and reading;
-//! - `books`: what was counted, for each life of a megaflow and in sum;
+//! - `rounds`: the rounds of statistics; `sweep`: the comparison of belief and reading in each;
+//! - `account`: what one megaflow counted in one place; `books`: the sums;
 //! - `waiters`: the requests that wait for an answer;
 //! - `planner`: brings each megaflow from what is there to what is wanted, with the parts above;
 //! - `engine`: takes the events in and asks the client;
@@ -18,6 +18,7 @@
 //!   number.
 #![forbid(unsafe_code)]
 
+mod account;
 mod books;
 mod chunks;
 mod dependents;
@@ -37,6 +38,7 @@ mod residence;
 mod rounds;
 mod sets;
 mod settings;
+mod sweep;
 mod tally;
 #[cfg(test)]
 mod tests;

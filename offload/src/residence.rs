@@ -2,7 +2,7 @@
 
 use flow::{Action, Actions, Generation, OpKind, ProviderError, Tag};
 
-use crate::books::Account;
+use crate::account::Account;
 
 /// A megaflow in one place.
 #[derive(Clone, Debug, Default)]
