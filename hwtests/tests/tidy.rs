@@ -116,23 +116,6 @@ const CIRCLES: &[(&str, &str, &str)] = &[
     ("tc-flower fake", "mod, filter, hands", PARTS),
     ("tc-flower translate", "mod, action, ip, mpls, tags, transport", PARTS),
     ("tc-flower translate::action", "mod, header", PARTS),
-    (
-        "megaflow cmd",
-        "mod, bench, check_config, client, ctl, demo, doctor, explain, extract, flows, odp, \
-         replay, rerun, run, top",
-        PARTS,
-    ),
-    ("megaflow cmd::bench", "mod, classifier, host", PARTS),
-    ("megaflow cmd::replay", "mod, run", PARTS),
-    ("megaflow control", "address, pidfile", NEIGHBOURS),
-    ("megaflow control", "balance, render, view", NEIGHBOURS),
-    (
-        "megaflow control::methods",
-        "mod, audit, coverage, dpctl, dpif, explain, fdb, general, offload, pages, port",
-        PARTS,
-    ),
-    ("megaflow runtime", "mod, engine", PARTS),
-    ("megaflow runtime", "conservation, status, witness", NEIGHBOURS),
     ("hwtests card", "mod, endpoint", PARTS),
     ("hwtests lane", "mod, fpga, netdevsim, simulator, switchdev, tc_flower", PARTS),
     ("hwtests lane::fpga", "mod, daemon, driver", PARTS),

@@ -77,7 +77,9 @@ fn leaves(prefix: &str, tree: &str, out: &mut Vec<(String, Path)>) {
 fn paths_from<'a>(code: &'a str, first: &str, out: &mut Vec<&'a str>) {
     let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     for (at, _) in code.match_indices(&format!("{first}::")) {
-        if !code[..at].ends_with(is_part) && !code[..at].ends_with('$') {
+        let before = &code[..at];
+        // A visibility, `pub(in …)`, imports nothing.
+        if !before.ends_with(is_part) && !before.ends_with('$') && !before.ends_with("(in ") {
             let end = code[at..].find(|c| !is_part(c)).map_or(code.len(), |end| at + end);
             out.push(code[at..end].trim_end_matches(':'));
         }
@@ -88,6 +90,8 @@ impl Crate {
     /// Reads the files of a crate: names below its `src`, with their texts.
     pub(crate) fn read(files: &[(String, String)]) -> Crate {
         let mut whole = Crate::default();
+        // A program's root imports, and nothing imports it.
+        whole.modules.insert(Path::new(), Module::default());
         let mut texts = Vec::new();
         for (name, text) in files {
             let name = name.trim_end_matches(".rs").trim_end_matches("/mod");

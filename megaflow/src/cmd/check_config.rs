@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Failure, Outcome, print, print_json};
+use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::config::load;
 
 /// Reads and checks a configuration file; opens nothing else and changes nothing.
@@ -19,8 +19,8 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    let config = load(&args.config).map_err(|error| Failure::Input(error.to_string()))?;
+pub(super) fn run(args: &Args) -> CommandOutcome {
+    let config = load(&args.config).map_err(|error| CommandFailure::Input(error.to_string()))?;
     let name = &config.datapath.name;
     let client = config.datapath.client.name();
     let providers: Vec<&str> = config.providers.iter().map(|p| p.kind.name()).collect();

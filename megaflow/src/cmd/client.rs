@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::Failure;
+use super::outcome::CommandFailure;
 
 /// The daemon that a command talks to.
 #[derive(clap::Args)]
@@ -39,10 +39,10 @@ impl Daemon {
 
     /// Calls a method and returns its answer as text. An error that the method returns counts as
     /// wrong input; a daemon that does not answer counts as a failed job.
-    pub(super) fn call(&self, method: &str, params: &[&str]) -> Result<String, Failure> {
+    pub(super) fn call(&self, method: &str, params: &[&str]) -> Result<String, CommandFailure> {
         let socket = self.socket.display();
         let lost = |error: std::io::Error| {
-            Failure::Job(match error.kind() {
+            CommandFailure::Job(match error.kind() {
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
                     "no daemon answers at {socket}: start one (megaflow run) or name its socket \
                  (--socket PATH)"
@@ -58,11 +58,11 @@ impl Daemon {
         let mut replies =
             serde_json::Deserializer::from_reader(BufReader::new(stream)).into_iter::<Reply>();
         match replies.next() {
-            Some(Ok(Reply { error: Some(error), .. })) => Err(Failure::Input(error)),
+            Some(Ok(Reply { error: Some(error), .. })) => Err(CommandFailure::Input(error)),
             Some(Ok(Reply { result: Some(text), .. })) => Ok(text),
             Some(Err(error)) if error.is_io() => Err(lost(error.into())),
-            Some(Err(error)) => Err(Failure::Job(format!("{socket}: no reply: {error}"))),
-            Some(Ok(_)) | None => Err(Failure::Job(format!("{socket}: the daemon hung up"))),
+            Some(Err(error)) => Err(CommandFailure::Job(format!("{socket}: no reply: {error}"))),
+            Some(Ok(_)) | None => Err(CommandFailure::Job(format!("{socket}: the daemon hung up"))),
         }
     }
 
@@ -71,9 +71,9 @@ impl Daemon {
         &self,
         method: &str,
         params: &[&str],
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CommandFailure> {
         let text = self.call(method, params)?;
         serde_json::from_str(&text)
-            .map_err(|error| Failure::Job(format!("{method}: the daemon's answer: {error}")))
+            .map_err(|error| CommandFailure::Job(format!("{method}: the daemon's answer: {error}")))
     }
 }

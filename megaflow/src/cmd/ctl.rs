@@ -1,7 +1,7 @@
 //! `megaflow ctl`
 
 use super::client::Daemon;
-use super::{Outcome, print};
+use super::outcome::{CommandOutcome, print};
 
 /// Calls a method of a running daemon, as ovs-appctl does.
 #[derive(clap::Args)]
@@ -16,7 +16,7 @@ pub(super) struct Args {
     params: Vec<String>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandOutcome {
     let params: Vec<&str> = args.params.iter().map(String::as_str).collect();
     let text = args.daemon.call(&args.method, &params)?;
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };

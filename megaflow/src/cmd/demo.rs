@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::fail;
+use super::outcome::fail;
 use super::run::RecordArgs;
 use crate::demo::{DemoArgs, main};
 use flow::testing::faulty::Faults;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Outcome, fail, print, print_json};
+use super::outcome::{CommandOutcome, fail, print, print_json};
 use crate::control::render::table;
 use crate::host::{self, Finding, Goal};
 
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn show(mut findings: Vec<Finding>, verdicts: Vec<Finding>, json: bool) -> Outcome {
+fn show(mut findings: Vec<Finding>, verdicts: Vec<Finding>, json: bool) -> CommandOutcome {
     if json {
         findings.extend(verdicts);
         return print_json(&findings);

@@ -6,7 +6,7 @@ use vfio::CardAdmission;
 use vfio::register::CardCapabilities;
 
 use super::client::Daemon;
-use super::{Failure, Outcome, print, print_json};
+use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::plan::read;
 use crate::control::view::{Explained, Plan};
 use offload::{Explanation, Standing};
@@ -40,7 +40,7 @@ enum Target {
     Fpga,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandOutcome {
     let Some(target) = args.target else {
         let mut params = vec![args.flow.as_str()];
         params.extend(args.actions.as_deref());
@@ -51,7 +51,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         return print(&args.daemon.call("offload/explain", &params)?);
     };
-    let asked = read(&args.flow, args.actions.as_deref(), &|_| None).map_err(Failure::Input)?;
+    let asked =
+        read(&args.flow, args.actions.as_deref(), &|_| None).map_err(CommandFailure::Input)?;
     // A flow without actions is a drop, as in a datapath.
     let flow = Megaflow::new(asked.matching, asked.actions.unwrap_or_default());
     let ports: Vec<PortId> = flow.ports().into_iter().collect();

@@ -7,7 +7,7 @@ use flow::{odp, packet};
 use hostdp::port::pcap;
 use serde_json::json;
 
-use super::{Failure, Outcome};
+use super::outcome::{CommandFailure, CommandOutcome};
 
 /// Prints the key of each packet of a capture, one per line, as the datapath extracts it.
 #[derive(clap::Args)]
@@ -33,9 +33,9 @@ enum Format {
     Ofctl,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandOutcome {
     let name = args.capture.display();
-    let wrong = |error: &dyn std::fmt::Display| Failure::Input(format!("{name}: {error}"));
+    let wrong = |error: &dyn std::fmt::Display| CommandFailure::Input(format!("{name}: {error}"));
     let reader = pcap::open(&args.capture).map_err(|error| wrong(&error))?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     for (number, record) in reader.enumerate() {
@@ -60,5 +60,5 @@ pub(super) fn run(args: &Args) -> Outcome {
             return Ok(());
         }
     }
-    out.flush().map_err(|error| Failure::Job(format!("stdout: {error}")))
+    out.flush().map_err(|error| CommandFailure::Job(format!("stdout: {error}")))
 }

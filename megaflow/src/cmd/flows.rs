@@ -1,7 +1,7 @@
 //! `megaflow flows`
 
 use super::client::Daemon;
-use super::{Outcome, print, print_json};
+use super::outcome::{CommandOutcome, print, print_json};
 use crate::control::render::flow_table;
 use crate::control::view::Flow;
 
@@ -29,7 +29,7 @@ enum Place {
     Refused,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandOutcome {
     let place = match args.place {
         None => "all",
         Some(Place::Host) => "host",

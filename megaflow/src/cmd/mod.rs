@@ -10,6 +10,7 @@ mod explain;
 mod extract;
 mod flows;
 mod odp;
+mod outcome;
 mod replay;
 mod rerun;
 mod run;
@@ -21,7 +22,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use serde::Serialize;
+
+use outcome::fail;
 
 /// Pushes OVS-style megaflows into NIC hardware, and forwards on the host what the NIC can't.
 #[derive(Parser)]
@@ -48,26 +50,6 @@ enum Command {
     Rerun(rerun::Args),
     Bench(bench::Args),
 }
-
-/// Why a command failed, in one line.
-#[derive(Debug)]
-enum Failure {
-    /// The job failed: exit 1.
-    Job(String),
-    /// Usage or input is wrong: exit 2.
-    Input(String),
-}
-
-impl Failure {
-    /// The line, whatever kind of failure it is.
-    fn text(&self) -> &str {
-        match self {
-            Failure::Job(text) | Failure::Input(text) => text,
-        }
-    }
-}
-
-type Outcome = Result<(), Failure>;
 
 /// Runs the command line of this process.
 #[must_use]
@@ -102,16 +84,6 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn fail(name: &str, failure: &Failure) -> ExitCode {
-    let (code, text) = match failure {
-        Failure::Job(text) => (1, text),
-        Failure::Input(text) => (2, text),
-    };
-    let text = crate::limits::explained(&text.trim_end().replace('\n', " "));
-    eprintln!("megaflow {name}: {text}");
-    ExitCode::from(code)
-}
-
 /// Prints help to stdout as it is, and a usage error as one line on stderr.
 fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
@@ -135,22 +107,5 @@ fn usage(error: &clap::Error) -> ExitCode {
             eprintln!("megaflow: {text}; see --help");
             ExitCode::from(2)
         }
-    }
-}
-
-/// Prints to stdout. A reader that has gone away (`| head`) is no failure.
-fn print(text: &str) -> Outcome {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::Job(format!("stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn print_json(value: &impl Serialize) -> Outcome {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => print(&(text + "\n")),
-        Err(error) => Err(Failure::Job(error.to_string())),
     }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, Read, Write};
 use flow::odp::{format_actions, format_key, format_match, parse_actions, parse_key, parse_match};
 use serde_json::json;
 
-use super::{Failure, Outcome};
+use super::outcome::{CommandFailure, CommandOutcome};
 
 /// Reads ODP text from stdin, and prints each line's canonical form or `error: …`.
 #[derive(clap::Args)]
@@ -29,17 +29,17 @@ enum Kind {
 /// Largest length of a line in bytes: the longest list of actions fits.
 const LONGEST: u64 = 1 << 20;
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandOutcome {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut input = std::io::stdin().lock();
     loop {
         let mut line = Vec::new();
         let read = input.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line);
-        match read.map_err(|error| Failure::Job(format!("stdin: {error}")))? as u64 {
+        match read.map_err(|error| CommandFailure::Job(format!("stdin: {error}")))? as u64 {
             0 => break,
             length if length > LONGEST => {
                 let message = format!("stdin: a line of more than {LONGEST} bytes");
-                return Err(Failure::Input(message));
+                return Err(CommandFailure::Input(message));
             }
             _ => {}
         }
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             return Ok(());
         }
     }
-    out.flush().map_err(|error| Failure::Job(format!("stdout: {error}")))
+    out.flush().map_err(|error| CommandFailure::Job(format!("stdout: {error}")))
 }
 
 fn canonical(kind: Kind, text: &str) -> Result<String, String> {

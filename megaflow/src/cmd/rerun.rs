@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use super::{Failure, Outcome, print, print_json};
+use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::record;
 
 /// Runs a fresh engine over a recording and checks that the same events give the same commands.
@@ -22,16 +22,16 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandOutcome {
     let name = args.file.display();
-    let wrong = |error: &dyn std::fmt::Display| Failure::Input(format!("{name}: {error}"));
+    let wrong = |error: &dyn std::fmt::Display| CommandFailure::Input(format!("{name}: {error}"));
     let file = File::open(&args.file).map_err(|error| wrong(&error))?;
     let found = record::rerun(BufReader::new(file)).map_err(|error| wrong(&error))?;
     if args.json {
         print_json(&found)?;
     }
     match found.difference {
-        Some(difference) => Err(Failure::Job(format!("{name}: {difference}"))),
+        Some(difference) => Err(CommandFailure::Job(format!("{name}: {difference}"))),
         None if args.json => Ok(()),
         None => {
             let end = found.end.unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, fail};
+use super::outcome::{CommandFailure, fail};
 use crate::config::load;
 use crate::control::log::Log;
 use crate::record::RecordFile;
@@ -33,17 +33,17 @@ pub(super) struct RecordArgs {
 
 impl RecordArgs {
     /// Makes the file, if there is to be one.
-    pub(super) fn file(&self) -> Result<Option<RecordFile>, Failure> {
+    pub(super) fn file(&self) -> Result<Option<RecordFile>, CommandFailure> {
         let create = |path| RecordFile::create(path, self.limit << 20);
         let file = self.file.as_deref().map(create).transpose();
-        file.map_err(|error| Failure::Input(error.to_string()))
+        file.map_err(|error| CommandFailure::Input(error.to_string()))
     }
 }
 
 pub(super) fn run(args: &Args) -> ExitCode {
     let config = match load(&args.config) {
         Ok(config) => config,
-        Err(error) => return fail("run", &Failure::Input(error.to_string())),
+        Err(error) => return fail("run", &CommandFailure::Input(error.to_string())),
     };
     let record = match args.record.file() {
         Ok(record) => record,
@@ -51,6 +51,6 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     match Log::install() {
         Ok(log) => crate::daemon::main(&config, record, log),
-        Err(error) => fail("run", &Failure::Job(error.to_string())),
+        Err(error) => fail("run", &CommandFailure::Job(error.to_string())),
     }
 }

@@ -8,7 +8,7 @@ use flow::Clock;
 use serde::Serialize;
 
 use super::client::Daemon;
-use super::{Outcome, print, print_json};
+use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
 use crate::control::view::{Flow, State};
 
@@ -45,7 +45,7 @@ struct Rated {
     flow: Flow,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandOutcome {
     loop {
         let look = look(args)?;
         if args.json {
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 }
 
-fn look(args: &Args) -> Result<Look, super::Failure> {
+fn look(args: &Args) -> Result<Look, CommandFailure> {
     let read = || args.daemon.data::<Vec<Flow>>("offload/flows", &[]);
     let start = Clock::start();
     let before: BTreeMap<String, Flow> =

@@ -5,7 +5,6 @@
 //! hard link to the bound file. The process that has the pidfile may remove the files that
 //! another process left.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
@@ -15,35 +14,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::error::StartError;
 use super::pidfile::Pidfile;
 
 /// The number of waiting connections that the kernel keeps for us.
 const BACKLOG: i32 = 64;
-
-/// Why the control socket can't be had; one line with the path.
-#[derive(Debug, thiserror::Error)]
-pub struct StartError {
-    path: PathBuf,
-    what: String,
-    cause: Option<io::Error>,
-}
-
-impl StartError {
-    pub(super) fn new(path: &Path, what: impl Into<String>, cause: io::Error) -> StartError {
-        StartError { path: path.to_owned(), what: what.into(), cause: Some(cause) }
-    }
-
-    pub(super) fn plain(path: &Path, what: impl Into<String>) -> StartError {
-        StartError { path: path.to_owned(), what: what.into(), cause: None }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.what)?;
-        self.cause.as_ref().map_or(Ok(()), |cause| write!(f, ": {cause}"))
-    }
-}
 
 /// The files of the control socket, held by this process. Dropping the value removes the files.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use flow::Counters;
 use flow::conservation::{Conservation, State, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::view::Count;
+use super::count::Count;
 
 /// Where packets and bytes came in and where they ended: [`Conservation`] in words.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

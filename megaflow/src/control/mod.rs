@@ -8,6 +8,8 @@
 mod address;
 pub mod balance;
 mod client;
+mod count;
+mod error;
 pub mod filter;
 mod format;
 mod framing;
@@ -34,7 +36,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
-pub use address::StartError;
+pub use error::StartError;
 
 use crate::handle::Handle;
 use address::Address;

@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, flock};
 use rustix::io::Errno;
 
-use super::address::StartError;
+use super::error::StartError;
 
 /// The number of other starts that may come between before this one gives up.
 const TRIES: u32 = 100;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use flow::{Placement, odp};
 
-use super::view::Flow;
+use super::view::{Flow, tcp_flags};
 use offload::FlowView;
 
 /// The layer that OVS would name for megaflows on the host.
@@ -63,31 +63,6 @@ fn print_statistics(text: &mut String, view: &FlowView) {
     if view.tcp_flags != 0 {
         let _ = write!(text, ", flags:{}", tcp_flags(view.tcp_flags));
     }
-}
-
-/// Returns TCP flags as OVS writes them: a letter for each, the reserved ones in brackets, and
-/// `0` if no flag is set.
-#[must_use]
-pub fn tcp_flags(flags: u16) -> String {
-    /// The bit and name of each flag, in OVS's order.
-    const NAMES: [(u16, &str); 12] = [
-        (0x002, "S"),
-        (0x001, "F"),
-        (0x008, "P"),
-        (0x004, "R"),
-        (0x020, "U"),
-        (0x010, "."),
-        (0x040, "E"),
-        (0x080, "C"),
-        (0x100, "N"),
-        (0x200, "[200]"),
-        (0x400, "[400]"),
-        (0x800, "[800]"),
-    ];
-    if flags == 0 {
-        return "0".to_owned();
-    }
-    NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect()
 }
 
 /// Returns a table of megaflows, the busiest first. The table says where each one lives or why it
@@ -188,14 +163,6 @@ mod tests {
             (matching, actions.unwrap()),
             (view().flow.matching, view().flow.actions.clone())
         );
-    }
-
-    #[test]
-    fn flags_are_letters() {
-        assert_eq!(tcp_flags(0), "0");
-        assert_eq!(tcp_flags(0x013), "SF.");
-        assert_eq!(tcp_flags(0x1ff), "SFPRU.ECN");
-        assert_eq!(tcp_flags(0xa80), "C[200][800]");
     }
 
     #[test]

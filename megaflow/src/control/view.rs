@@ -2,28 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use flow::{Counters, odp};
+use flow::odp;
 use hostdp::port::LinkState;
 use serde::{Deserialize, Serialize};
 
 use super::balance::Balance;
-use super::render::tcp_flags;
+pub use super::count::Count;
 use crate::status::Status;
 use offload::{Explanation, FlowView, Standing};
-
-/// Packets and bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the same as flow::Counters")]
-pub struct Count {
-    pub packets: u64,
-    pub bytes: u64,
-}
-
-impl From<Counters> for Count {
-    fn from(counters: Counters) -> Count {
-        Count { packets: counters.packets, bytes: counters.bytes }
-    }
-}
 
 /// One megaflow.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -106,6 +92,31 @@ impl From<&FlowView> for Flow {
             tcp_flags: tcp_flags(view.tcp_flags),
         }
     }
+}
+
+/// Returns TCP flags as OVS writes them: a letter for each, the reserved ones in brackets, and
+/// `0` if no flag is set.
+#[must_use]
+pub fn tcp_flags(flags: u16) -> String {
+    /// The bit and name of each flag, in OVS's order.
+    const NAMES: [(u16, &str); 12] = [
+        (0x002, "S"),
+        (0x001, "F"),
+        (0x008, "P"),
+        (0x004, "R"),
+        (0x020, "U"),
+        (0x010, "."),
+        (0x040, "E"),
+        (0x080, "C"),
+        (0x100, "N"),
+        (0x200, "[200]"),
+        (0x400, "[400]"),
+        (0x800, "[800]"),
+    ];
+    if flags == 0 {
+        return "0".to_owned();
+    }
+    NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect()
 }
 
 /// The answer of one provider about a megaflow.
@@ -330,4 +341,17 @@ fn provider_of(name: &str, from: &metrics::ProviderMetrics, status: &Status) -> 
 
 fn owned(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
     counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_letters() {
+        assert_eq!(tcp_flags(0), "0");
+        assert_eq!(tcp_flags(0x013), "SF.");
+        assert_eq!(tcp_flags(0x1ff), "SFPRU.ECN");
+        assert_eq!(tcp_flags(0xa80), "C[200][800]");
+    }
 }

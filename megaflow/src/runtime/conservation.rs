@@ -7,7 +7,7 @@ use flow::{Counters, PortTraffic};
 use hostdp::drops::{DropReason, Drops};
 use hostdp::{Ends, Ledger, Snapshot};
 
-use super::status::Counted;
+use super::counted::Counted;
 use offload::{Engine, ProviderId};
 
 /// Finds out whether the host and the devices are at rest: whether any of their counters has

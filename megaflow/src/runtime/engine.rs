@@ -11,13 +11,13 @@ use hostdp::worker::{self, Parts, Reply as HostReply, Worker, WorkerHandle};
 use hostdp::{Resolution, Upcall, UpcallId};
 
 use super::conservation::Rest;
+use super::counted::Counted;
 use super::floods::Floods;
 use super::operations::Operations;
 use super::ports::Ports;
 use super::provider::{self, Job, News};
-use super::status::{About, Counted, Traffic, status};
-use super::witness::Witnesses;
-use super::{STOP, TICK};
+use super::status::{About, status};
+use super::witness::{Traffic, Witnesses};
 use crate::handle::{Ask, Reply, StopFlag};
 use crate::record::Recorder;
 use offload::{Answered, Command, Commands, Engine, Event, HOST, Place, ProviderId};
@@ -27,6 +27,11 @@ use offload::{Request, RequestError, Response, Token, UpcallPacket};
 const UPCALLS: usize = 64;
 /// The largest number of events that are taken before other news.
 const EVENTS: usize = 64;
+
+/// Interval between two ticks of the engine.
+const TICK: Duration = Duration::from_millis(10);
+/// Longest time that a stop waits for a device.
+const STOP: Duration = Duration::from_secs(5);
 
 /// The state of the engine's thread: the engine, and the channels to all other threads.
 pub(super) struct EngineThread {

@@ -5,6 +5,7 @@
 //! decides nothing.
 
 mod conservation;
+mod counted;
 mod engine;
 mod floods;
 mod operations;
@@ -18,7 +19,6 @@ mod world;
 use std::collections::BTreeMap;
 use std::io;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use flow::{Histogram, Provider, StepTimer};
@@ -32,8 +32,8 @@ use flow::Clock;
 use offload::{Engine, ProviderId};
 use operations::Operations;
 use ports::Ports;
-use status::{About, Traffic};
-use witness::Witnesses;
+use status::About;
+use witness::{Traffic, Witnesses};
 
 /// What the runtime is made of.
 pub struct Parts {
@@ -66,11 +66,6 @@ impl Running {
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the engine's thread died")))
     }
 }
-
-/// Interval between two ticks of the engine.
-const TICK: Duration = Duration::from_millis(10);
-/// Longest time that a stop waits for a device.
-const STOP: Duration = Duration::from_secs(5);
 
 /// Starts the threads.
 pub fn start(parts: Parts) -> io::Result<Running> {

@@ -2,41 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use flow::{Counters, Histogram, Moment, PortId, PortTraffic};
+use flow::{Counters, Moment, PortTraffic};
 use hostdp::drops::DropReason;
 use metrics::{Direction, PortMetrics, ProviderMetrics, Snapshot};
 
 use super::conservation::conservation;
+use super::counted::Counted;
 use super::operations::Operations;
-use super::witness::Witnesses;
 use crate::status::{Masks, PortView, Status};
 use flow::Clock;
-use offload::{DeviceView, Engine, HOST, Place, ProviderId};
+use offload::{DeviceView, Engine, HOST, Place};
 
 /// The datapath's name, and the clock for times of day.
 pub(super) struct About {
     pub(super) name: String,
     pub(super) clock: Clock,
-}
-
-/// The port counters of each device.
-pub(super) type Traffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
-
-/// Counters that the engine does not keep itself.
-pub(super) struct Counted<'a> {
-    pub(super) host: &'a hostdp::Snapshot,
-    pub(super) upcall_duration: &'a Histogram,
-    pub(super) engine_steps: &'a Histogram,
-    pub(super) operations: &'a Operations,
-    /// The counters of the devices' ports.
-    pub(super) traffic: &'a Traffic,
-    /// Packets that were put into the host datapath by hand. The host has counted them as
-    /// received; no device's port has counted them.
-    pub(super) by_hand: &'a BTreeMap<PortId, Counters>,
-    /// The differences that make the counters of the kernel's interfaces comparable.
-    pub(super) witnesses: &'a Witnesses,
-    /// True if no counter of the host or of a device's port has moved since the last readings.
-    pub(super) at_rest: bool,
 }
 
 /// Puts a status together.

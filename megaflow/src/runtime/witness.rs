@@ -15,13 +15,15 @@ use flow::{Counters, PortId, PortTraffic};
 use hostdp::Snapshot;
 use hostdp::drops::DropReason;
 
-use super::status::Traffic;
 use offload::{Engine, ProviderId};
 
 /// The reason of packets that are missing at a representor that was down.
 const REPRESENTOR_DOWN: &str = "representor-down";
 /// The reason of packets that were lost between the NIC's driver and the host's port.
 const HANDED_UP: &str = "handed-up";
+
+/// The port counters of each device.
+pub(super) type Traffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
 
 /// For each device, the comparison of its port counters with ours.
 #[derive(Default)]

@@ -3,8 +3,7 @@
 use flow::Key;
 use hostdp::classifier::Classifier;
 
-use super::Case;
-use super::measure::Work;
+use super::measure::{Case, Work};
 use super::traffic::{key, megaflow};
 
 /// Lookups between two looks at the clock.

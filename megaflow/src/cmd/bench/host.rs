@@ -6,8 +6,7 @@ use hostdp::port::memory;
 use hostdp::port::{BURST, Batch, Frame};
 use hostdp::{Config, Datapath};
 
-use super::Case;
-use super::measure::Work;
+use super::measure::{Case, Work};
 use super::traffic::{IN, OUT, frame, megaflow};
 
 pub(super) const CASES: &[Case] = &[

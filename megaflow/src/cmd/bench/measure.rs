@@ -9,6 +9,15 @@ use serde::Serialize;
 /// Does a little of the work and returns the number of units done.
 pub(super) type Work = Box<dyn FnMut() -> u64>;
 
+/// One measurement.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    /// The unit of work that is counted.
+    pub(super) unit: &'static str,
+    pub(super) what: &'static str,
+    pub(super) setup: fn() -> Result<Work, String>,
+}
+
 #[derive(Serialize)]
 pub(super) struct Spread {
     pub(super) min: f64,

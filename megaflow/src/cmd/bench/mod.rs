@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Failure, Outcome, print, print_json};
+use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
-use measure::{Measured, Work, measure};
+use measure::{Case, Measured, measure};
 
 /// Measures CPU time per packet or lookup, in this process on this machine, per new
 /// flow (setup), or what many megaflows cost a daemon of its own (scale).
@@ -59,25 +59,18 @@ enum Part {
     Scale,
 }
 
-/// One measurement.
-struct Case {
-    name: &'static str,
-    /// The unit of work that is counted.
-    unit: &'static str,
-    what: &'static str,
-    setup: fn() -> Result<Work, String>,
-}
-
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandOutcome {
     let window = Duration::try_from_secs_f64(args.seconds)
         .ok()
         .filter(|window| (Duration::from_millis(10)..=Duration::from_secs(60)).contains(window))
-        .ok_or_else(|| Failure::Input("--seconds: expected 0.01 to 60".to_owned()))?;
+        .ok_or_else(|| CommandFailure::Input("--seconds: expected 0.01 to 60".to_owned()))?;
     let cases = match args.part {
         Part::Host => host::CASES,
         Part::Classifier => classifier::CASES,
         Part::Setup | Part::Scale if args.list || !args.cases.is_empty() => {
-            return Err(Failure::Input("setup and scale have no cases to choose".to_owned()));
+            return Err(CommandFailure::Input(
+                "setup and scale have no cases to choose".to_owned(),
+            ));
         }
         Part::Setup => return setup::run(args.rate, args.windows, window, args.json),
         Part::Scale => return scale::run(&args.scale, args.windows, window, args.json),
@@ -88,14 +81,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     let chosen = choose(cases, &args.cases)?;
     let mut results = Vec::new();
     for case in chosen {
-        let mut work = (case.setup)().map_err(|e| Failure::Job(format!("{}: {e}", case.name)))?;
+        let mut work =
+            (case.setup)().map_err(|e| CommandFailure::Job(format!("{}: {e}", case.name)))?;
         let measured = measure(case.name, &mut work, args.windows, window);
-        results.push((case, measured.map_err(Failure::Job)?));
+        results.push((case, measured.map_err(CommandFailure::Job)?));
     }
     if args.json { print_json(&as_json(&results)) } else { print(&as_text(&results)) }
 }
 
-fn list(cases: &[Case], as_json: bool) -> Outcome {
+fn list(cases: &[Case], as_json: bool) -> CommandOutcome {
     if as_json {
         let cases = cases.iter().map(|c| json!({"case": c.name, "unit": c.unit, "what": c.what}));
         return print_json(&cases.collect::<Vec<_>>());
@@ -105,10 +99,13 @@ fn list(cases: &[Case], as_json: bool) -> Outcome {
     print(&table(&rows, &[]))
 }
 
-fn choose<'a>(cases: &'a [Case], names: &[String]) -> Result<Vec<&'a Case>, Failure> {
+fn choose<'a>(cases: &'a [Case], names: &[String]) -> Result<Vec<&'a Case>, CommandFailure> {
     if let Some(bad) = names.iter().find(|name| !cases.iter().any(|case| case.name == **name)) {
         let known: Vec<&str> = cases.iter().map(|case| case.name).collect();
-        return Err(Failure::Input(format!("no case '{bad}' (there are {})", known.join(", "))));
+        return Err(CommandFailure::Input(format!(
+            "no case '{bad}' (there are {})",
+            known.join(", ")
+        )));
     }
     let wanted = |case: &&Case| names.is_empty() || names.iter().any(|name| name == case.name);
     Ok(cases.iter().filter(wanted).collect())

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::measure::{Spread, spread};
-use super::{Outcome, print, print_json};
+use crate::cmd::outcome::{CommandOutcome, print, print_json};
 use crate::control::render::table;
 
 /// The results, by case in the order in which they came.
@@ -45,7 +45,7 @@ impl BenchResults {
     }
 
     /// Prints a table or JSON.
-    pub(super) fn print(&self, as_json: bool) -> Outcome {
+    pub(super) fn print(&self, as_json: bool) -> CommandOutcome {
         if as_json {
             return print_json(&self.0.iter().map(Found::as_value).collect::<Vec<_>>());
         }

@@ -9,8 +9,9 @@ use flow::{Clock, Moment};
 use serde_json::Value;
 
 use super::child::{BenchDaemon, own_cpu};
+use super::flows;
 use super::results::{BenchResults, longest_steps};
-use super::{Failure, Outcome, flows};
+use crate::cmd::outcome::{CommandFailure, CommandOutcome};
 
 /// What `bench scale` is told.
 #[derive(clap::Args)]
@@ -39,15 +40,16 @@ const SCRAPE: Duration = Duration::from_secs(1);
 /// Time without a change after which the card has what it takes.
 const SETTLED: Duration = Duration::from_secs(2);
 
-pub(super) fn run(args: &ScaleArgs, runs: u64, length: Duration, as_json: bool) -> Outcome {
+pub(super) fn run(args: &ScaleArgs, runs: u64, length: Duration, as_json: bool) -> CommandOutcome {
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
-        None => std::env::current_exe().map_err(|error| Failure::Job(error.to_string()))?,
+        None => std::env::current_exe().map_err(|error| CommandFailure::Job(error.to_string()))?,
     };
     let mut results = BenchResults::default();
     for _ in 0..runs {
-        let daemon = BenchDaemon::start(&binary, args.flows, args.card).map_err(Failure::Job)?;
-        measure(&daemon, args, length, &mut results).map_err(Failure::Job)?;
+        let daemon =
+            BenchDaemon::start(&binary, args.flows, args.card).map_err(CommandFailure::Job)?;
+        measure(&daemon, args, length, &mut results).map_err(CommandFailure::Job)?;
     }
     results.print(as_json)
 }

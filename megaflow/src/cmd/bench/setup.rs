@@ -11,7 +11,7 @@ use offload::{ByRate, Engine, Settings};
 use pipeline::l2;
 
 use super::results::{BenchResults, longest_steps};
-use super::{Failure, Outcome};
+use crate::cmd::outcome::{CommandFailure, CommandOutcome};
 use crate::runtime::{self, Parts, Running};
 use crate::status::Status;
 
@@ -30,10 +30,10 @@ const PORTION: Duration = Duration::from_millis(1);
 const SILENCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) fn run(rate: u64, runs: u64, length: Duration, as_json: bool) -> Outcome {
+pub(super) fn run(rate: u64, runs: u64, length: Duration, as_json: bool) -> CommandOutcome {
     let mut results = BenchResults::default();
     for _ in 0..runs {
-        measure(rate, length, &mut results).map_err(Failure::Job)?;
+        measure(rate, length, &mut results).map_err(CommandFailure::Job)?;
     }
     results.print(as_json)
 }

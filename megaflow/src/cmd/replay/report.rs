@@ -7,8 +7,7 @@ use flow::{Megaflow, Stats, Ufid, odp};
 use hostdp::{DropReason, Snapshot};
 use serde::Serialize;
 
-use crate::control::render::tcp_flags;
-use crate::control::view::Count;
+use crate::control::view::{Count, tcp_flags};
 
 /// Packets that were sent up, by cause.
 #[derive(Default, Serialize)]

@@ -12,8 +12,9 @@ use hostdp::port::memory::{self, MemoryPeer};
 use hostdp::port::pcap::{self, Output, Record};
 use hostdp::{Config, Datapath, Resolution};
 
+use super::input::{Line, ReplayInput};
 use super::report::{Summary, Upcalls};
-use super::{Failure, Input, Line};
+use crate::cmd::outcome::CommandFailure;
 
 /// Number of packets that an output port can hold. One packet can leave a port several times
 /// because of copies and recirculation.
@@ -23,7 +24,11 @@ const UPCALLS: usize = 64;
 
 type Records = Peekable<pcap::Input>;
 
-pub(super) fn replay(lines: &[Line], inputs: &[Input], out: &Path) -> Result<Summary, Failure> {
+pub(super) fn replay(
+    lines: &[Line],
+    inputs: &[ReplayInput],
+    out: &Path,
+) -> Result<Summary, CommandFailure> {
     let mut sources = open(inputs)?;
     let mut datapath = Datapath::new(Config::default());
     install(&mut datapath, lines)?;
@@ -38,8 +43,8 @@ pub(super) fn replay(lines: &[Line], inputs: &[Input], out: &Path) -> Result<Sum
     lab.finish(&flows)
 }
 
-fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
-    Failure::Input(format!("{}: {error}", path.display()))
+fn wrong(path: &Path, error: &dyn std::fmt::Display) -> CommandFailure {
+    CommandFailure::Input(format!("{}: {error}", path.display()))
 }
 
 struct Source {
@@ -48,8 +53,8 @@ struct Source {
     records: Records,
 }
 
-fn open(inputs: &[Input]) -> Result<Vec<Source>, Failure> {
-    let open = |input: &Input| {
+fn open(inputs: &[ReplayInput]) -> Result<Vec<Source>, CommandFailure> {
+    let open = |input: &ReplayInput| {
         let reader = pcap::open(&input.file).map_err(|error| wrong(&input.file, &error))?;
         let name = input.file.display().to_string();
         Ok(Source { port: input.port, name, records: reader.peekable() })
@@ -59,7 +64,7 @@ fn open(inputs: &[Input]) -> Result<Vec<Source>, Failure> {
 
 /// The earliest packet of all captures; if times are equal, the packet of the capture that was
 /// named first.
-fn next(sources: &mut [Source]) -> Result<Option<(PortId, Record)>, Failure> {
+fn next(sources: &mut [Source]) -> Result<Option<(PortId, Record)>, CommandFailure> {
     let time = |source: &mut Source| match source.records.peek() {
         None => None,
         // A broken record has no time. It is reported before any other packet.
@@ -72,7 +77,7 @@ fn next(sources: &mut [Source]) -> Result<Option<(PortId, Record)>, Failure> {
     match source.records.next() {
         None => Ok(None),
         Some(Ok(record)) => Ok(Some((source.port, record))),
-        Some(Err(error)) => Err(Failure::Input(format!("{}: {error}", source.name))),
+        Some(Err(error)) => Err(CommandFailure::Input(format!("{}: {error}", source.name))),
     }
 }
 
@@ -88,14 +93,14 @@ impl Lab {
     fn new(
         mut datapath: Datapath,
         flows: &[Arc<Megaflow>],
-        inputs: &[Input],
+        inputs: &[ReplayInput],
         out: &Path,
-    ) -> Result<Lab, Failure> {
+    ) -> Result<Lab, CommandFailure> {
         let mut numbers: BTreeSet<PortId> = inputs.iter().map(|input| input.port).collect();
         flows.iter().for_each(|flow| numbers.extend(flow.ports()));
         let mut outputs = BTreeMap::new();
         for port in numbers {
-            let job = |error: &dyn std::fmt::Display| Failure::Job(error.to_string());
+            let job = |error: &dyn std::fmt::Display| CommandFailure::Job(error.to_string());
             let (end, peer) = memory::open(&port.to_string(), ROOM).map_err(|error| job(&error))?;
             datapath.add_port(port, Box::new(end)).map_err(|error| job(&error))?;
             outputs.insert(port, (peer, create(&out.join(format!("{port}.pcap")))?));
@@ -106,8 +111,9 @@ impl Lab {
 
     /// Runs one packet through the datapath. The packets that leave because of it are written
     /// with its time.
-    fn packet(&mut self, port: PortId, record: &Record, now: Moment) -> Result<(), Failure> {
-        let written = |error: std::io::Error| Failure::Job(format!("writing captures: {error}"));
+    fn packet(&mut self, port: PortId, record: &Record, now: Moment) -> Result<(), CommandFailure> {
+        let written =
+            |error: std::io::Error| CommandFailure::Job(format!("writing captures: {error}"));
         self.datapath.receive(port, &record.frame, now);
         loop {
             let upcalls = self.datapath.next_upcalls(UPCALLS);
@@ -133,25 +139,29 @@ impl Lab {
         Ok(())
     }
 
-    fn finish(mut self, flows: &[Arc<Megaflow>]) -> Result<Summary, Failure> {
-        let written = |error: std::io::Error| Failure::Job(format!("writing captures: {error}"));
+    fn finish(mut self, flows: &[Arc<Megaflow>]) -> Result<Summary, CommandFailure> {
+        let written =
+            |error: std::io::Error| CommandFailure::Job(format!("writing captures: {error}"));
         for (_, file) in self.outputs.values_mut() {
             file.flush().map_err(written)?;
         }
         self.upcall_file.flush().map_err(written)?;
         let mut stats = Vec::new();
-        self.datapath.table().all_stats(&mut stats).map_err(|e| Failure::Job(e.to_string()))?;
+        self.datapath
+            .table()
+            .all_stats(&mut stats)
+            .map_err(|e| CommandFailure::Job(e.to_string()))?;
         let stats = stats.into_iter().collect();
         Ok(Summary::new(flows, &stats, &self.datapath.snapshot(), self.upcalls))
     }
 }
 
-fn create(path: &Path) -> Result<Output, Failure> {
+fn create(path: &Path) -> Result<Output, CommandFailure> {
     pcap::create(path).map_err(|error| wrong(path, &error))
 }
 
 /// Installs the megaflows; the host table decides about each. An error names file and line.
-fn install(datapath: &mut Datapath, lines: &[Line]) -> Result<(), Failure> {
+fn install(datapath: &mut Datapath, lines: &[Line]) -> Result<(), CommandFailure> {
     let ops: Vec<Op> = lines
         .iter()
         .map(|line| Op::Install { flow: line.flow.clone(), generation: Generation(1) })
@@ -167,7 +177,7 @@ fn install(datapath: &mut Datapath, lines: &[Line]) -> Result<(), Failure> {
                 .map_or(error.to_string(), |other| overlap::explain(&flow.matching, &other.flow)),
             other => other.to_string(),
         };
-        return Err(Failure::Input(format!("{place}: {error}")));
+        return Err(CommandFailure::Input(format!("{place}: {error}")));
     }
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError};
 
 use flow::{Dumped, Megaflow, Placement, Ufid, odp, overlap};
 
-use super::{Context, status};
+use super::Context;
+use super::ask::status;
 use ::offload::FlowView;
 
 /// Returns every overlap and every difference, a line each. A place without any has a line that

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use super::{Context, status};
+use super::Context;
+use super::ask::status;
 use crate::status::Status;
 
 /// Returns the metrics as Prometheus text.

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::Context;
+use super::ask::status;
 use super::dpctl::{datapath, lookups};
-use super::{Context, status};
 use crate::status::{PortView, Status};
 
 /// Returns the datapath in OVS's form. A port has one number, which stands for both the OpenFlow

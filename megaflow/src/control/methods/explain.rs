@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use flow::{Megaflow, Ufid, odp};
 
+use super::Context;
+use super::ask::{ask, port_names, status, unexpected};
 use super::offload::json;
-use super::{Context, ask, port_names, status, unexpected};
 use crate::control::plan::read;
 use crate::control::view::{Explained, Flow, Plan, Refusal};
 use ::offload::{FlowView, Request, RequestError, Response};

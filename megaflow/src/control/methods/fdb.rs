@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Context, done, status, text};
+use super::Context;
+use super::ask::{done, status, text};
 use ::offload::Request;
 
 pub(super) fn show(context: &Context, params: &[&str]) -> Result<String, String> {

@@ -1,5 +1,6 @@
 //! The methods that clients may call over the socket: one table, and one file per group.
 
+mod ask;
 mod audit;
 mod coverage;
 mod dpctl;
@@ -12,9 +13,11 @@ mod pages;
 mod port;
 mod vlog;
 
-use flow::PortId;
-use serde_json::Value;
+use std::fmt::Write;
 
+use serde_json::{Map, Value};
+
+pub(crate) use ask::status;
 pub(super) use coverage::sample;
 pub(crate) use explain::explained;
 pub(crate) use offload::json;
@@ -23,8 +26,6 @@ pub(crate) use pages::{Chosen, PAGES_AT_ONCE};
 
 use super::Context;
 use super::format::Format;
-use crate::status::Status;
-use ::offload::{FlowView, Request, Response};
 
 /// One method.
 pub(super) struct Method {
@@ -97,7 +98,7 @@ const METHODS: &[Method] = &[
         name: "list-commands",
         usage: "",
         params: (0, 0),
-        run: Run::Either(general::list, general::list_as_json),
+        run: Run::Either(list, list_as_json),
     },
     method("memory/show", "", (0, 0), coverage::memory),
     method("metrics/show", "", (0, 0), coverage::metrics),
@@ -169,39 +170,17 @@ pub(super) fn call(
     result.map_err(|error| error.replace('\n', " "))
 }
 
-fn ask(context: &Context, request: Request) -> Result<Response, String> {
-    context.handle.request(request).map_err(|error| error.to_string())
-}
-
-/// Sends a request whose answer is only "done".
-fn done(context: &Context, request: Request) -> Result<(), String> {
-    ask(context, request).map(drop)
-}
-
-/// Returns the state in numbers.
-pub(crate) fn status(context: &Context) -> Result<Status, String> {
-    context.handle.status().map(|status| *status).map_err(|error| error.to_string())
-}
-
-fn flows(context: &Context, request: Request) -> Result<Vec<FlowView>, String> {
-    match ask(context, request)? {
-        Response::Flows(flows) => Ok(flows),
-        other => Err(unexpected(&other)),
+fn list(_: &Context, _: &[&str]) -> Result<String, String> {
+    let mut text = String::from("The available commands are:\n");
+    for method in METHODS {
+        let line = format!("  {:<23} {}", method.name, method.usage);
+        let _ = writeln!(text, "{}", line.trim_end());
     }
+    Ok(text)
 }
 
-fn text(context: &Context, request: Request) -> Result<String, String> {
-    match ask(context, request)? {
-        Response::Text(text) => Ok(text),
-        other => Err(unexpected(&other)),
-    }
-}
-
-fn unexpected(response: &Response) -> String {
-    format!("internal error: unexpected answer {:?}", std::mem::discriminant(response))
-}
-
-/// Returns a function that finds ports by name.
-fn port_names(status: &Status) -> impl Fn(&str) -> Option<PortId> + '_ {
-    |name| status.ports.iter().find(|port| port.name == name).map(|port| port.id)
+/// Returns the list of methods as a JSON document in OVS's form.
+fn list_as_json(_: &Context, _: &[&str]) -> Result<Value, String> {
+    let methods = METHODS.iter().map(|method| (method.name.to_owned(), method.usage.into()));
+    Ok(Value::Object(methods.collect::<Map<_, _>>()))
 }

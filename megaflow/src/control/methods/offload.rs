@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use flow::{Placement, Subject};
 
-use super::{Chosen, Context, Pages, status};
+use super::ask::status;
+use super::{Chosen, Context, Pages};
 use crate::control::view::{Flow, State};
 use ::offload::FlowView;
 

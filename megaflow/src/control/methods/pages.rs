@@ -3,7 +3,8 @@
 
 use flow::Placement;
 
-use super::{Context, port_names, status};
+use super::Context;
+use super::ask::{port_names, status};
 use crate::control::filter::Filter;
 use ::offload::{FlowPage, FlowView};
 

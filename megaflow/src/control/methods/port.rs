@@ -2,7 +2,8 @@
 
 use flow::PortId;
 
-use super::{Context, port_names, status};
+use super::Context;
+use super::ask::{port_names, status};
 
 /// The shortest packet in bytes: an Ethernet header.
 const SHORTEST: usize = 14;

@@ -8,7 +8,7 @@ use hostdp::Datapath;
 use offload::{Budget, ByRate, Event, Place, Settings};
 
 use super::super::conservation::{Rest, conservation};
-use super::super::status::Counted;
+use super::super::counted::Counted;
 use super::*;
 use crate::runtime::operations::Operations;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use flow::{Actions, Megaflow, Ufid};
 
 use super::{actions_of, options, parse, without_datapath};
-use crate::control::methods::{Context, status};
+use crate::control::methods::Context;
+use crate::control::methods::ask::status;
 use crate::handle::{Handle, Pending};
 use crate::status::Status;
 use crate::text;

@@ -3,8 +3,9 @@
 use flow::Ufid;
 
 use super::{megaflow, options, parse, without_datapath};
+use crate::control::methods::Context;
+use crate::control::methods::ask::{done, flows, status};
 use crate::control::methods::explain::installed;
-use crate::control::methods::{Context, done, flows, status};
 use crate::control::render::{flow_line, statistics};
 use ::offload::Request;
 

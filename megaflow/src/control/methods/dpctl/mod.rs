@@ -13,7 +13,8 @@ use flow::{Actions, Match, Megaflow, Ufid, odp};
 use names::PortNames;
 pub(super) use show::lookups;
 
-use super::{Context, port_names, status};
+use super::Context;
+use super::ask::{port_names, status};
 use crate::status::Status;
 
 /// Returns the datapath's name as OVS writes it: type and name.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{datapath, options, without_datapath};
-use crate::control::methods::{Context, status};
+use crate::control::methods::Context;
+use crate::control::methods::ask::status;
 use crate::control::view::{Port, State};
 use crate::status::{Masks, Status};
 
