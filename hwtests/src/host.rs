@@ -13,17 +13,11 @@ use std::time::Duration;
 use flow::Clock;
 
 use crate::check::{Context, Failure, LaneLine, Outcome};
-use crate::lane::{Binary, Lane};
+use crate::lane::{Binary, CARD_MACHINE, Lane};
+use crate::lanes::PASS;
 use card::CardProcess;
 use lab::Lab;
 use vm::{Machine, Vm};
-
-/// What the guest's init hands to QEMU when every check passed. A value of its own: QEMU ends with
-/// 0 after a guest's panic and with 1 after a usage error.
-pub(crate) const PASS: u8 = 42;
-
-/// The machine that has the card served over vfio-user.
-pub(crate) const CARD_MACHINE: &str = "card";
 
 /// For the boot and the power-off, on top of the lanes' own limits.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);

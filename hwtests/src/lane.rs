@@ -1,16 +1,14 @@
-//! The lanes: each a list of checks on one kind of hardware, run inside the virtual machine.
+//! A lane: a list of checks on one kind of hardware, run inside the virtual machine.
 
-mod fpga;
-mod netdevsim;
-mod simulator;
-mod switchdev;
-mod tc_flower;
+pub(crate) mod fpga;
+pub(crate) mod netdevsim;
+pub(crate) mod simulator;
+pub(crate) mod switchdev;
+pub(crate) mod tc_flower;
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::check::Checks;
-use crate::host::PASS;
 
 /// A program that a lane needs in the guest besides this one.
 pub(crate) struct Binary {
@@ -18,6 +16,9 @@ pub(crate) struct Binary {
     /// The cargo package that makes it.
     pub(crate) package: &'static str,
 }
+
+/// The machine that has the card served over vfio-user.
+pub(crate) const CARD_MACHINE: &str = "card";
 
 /// One lane.
 pub(crate) struct Lane {
@@ -29,50 +30,6 @@ pub(crate) struct Lane {
     /// What it may take at most.
     pub(crate) limit: Duration,
     /// Shown after a failed check.
-    evidence: fn() -> String,
-    run: fn(&mut Checks),
-}
-
-/// Every lane, in the order in which they run within a boot.
-pub(crate) const ALL: &[Lane] =
-    &[simulator::LANE, netdevsim::LANE, tc_flower::LANE, switchdev::LANE, fpga::LANE];
-
-/// The lanes with these names, all for none. `Err` names the unknown one and the known.
-pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Lane>, String> {
-    if names.is_empty() {
-        return Ok(ALL.iter().collect());
-    }
-    names
-        .iter()
-        .map(|name| {
-            ALL.iter().find(|lane| lane.name == name).ok_or_else(|| {
-                let known: Vec<&str> = ALL.iter().map(|lane| lane.name).collect();
-                format!("there is no lane {name:?}; there are: {}", known.join(", "))
-            })
-        })
-        .collect()
-}
-
-/// In the guest: runs the lanes one after the other.
-pub(crate) fn run_here(lanes: &[&'static Lane]) -> ExitCode {
-    let mut passed = true;
-    for lane in lanes {
-        let mut checks = Checks::new(lane.name, lane.evidence);
-        (lane.run)(&mut checks);
-        passed &= checks.finish();
-    }
-    if passed { ExitCode::from(PASS) } else { ExitCode::FAILURE }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lanes_are_found_by_name_and_unknown_ones_name_the_known() {
-        assert_eq!(select(&[]).unwrap().len(), ALL.len());
-        assert_eq!(select(&["simulator".into()]).unwrap()[0].name, "simulator");
-        let error = select(&["simulater".into()]).err().unwrap();
-        assert!(error.contains("simulater") && error.contains("simulator"), "{error}");
-    }
+    pub(crate) evidence: fn() -> String,
+    pub(crate) run: fn(&mut Checks),
 }

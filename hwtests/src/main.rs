@@ -11,6 +11,7 @@ mod frame;
 mod guest;
 mod host;
 mod lane;
+mod lanes;
 mod stream;
 
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.list {
-        for lane in lane::ALL {
+        for lane in lanes::ALL {
             println!("{:<12} {}", lane.name, lane.about);
         }
         return ExitCode::SUCCESS;
@@ -61,8 +62,8 @@ fn main() -> ExitCode {
         Some(Command::Guest { lanes }) => lanes,
         Some(Command::Card(_)) | None => cli.lanes,
     };
-    match lane::select(&names) {
-        Ok(lanes) if inside => lane::run_here(&lanes),
+    match lanes::select(&names) {
+        Ok(lanes) if inside => lanes::run_here(&lanes),
         Ok(lanes) => host::run(&lanes),
         Err(unknown) => {
             eprintln!("megaflow-hwtests: {unknown}");

@@ -116,12 +116,6 @@ const CIRCLES: &[(&str, &str, &str)] = &[
     ("tc-flower fake", "mod, filter, hands", PARTS),
     ("tc-flower translate", "mod, action, ip, mpls, tags, transport", PARTS),
     ("tc-flower translate::action", "mod, header", PARTS),
-    ("hwtests card", "mod, endpoint", PARTS),
-    ("hwtests lane", "mod, fpga, netdevsim, simulator, switchdev, tc_flower", PARTS),
-    ("hwtests lane::fpga", "mod, daemon, driver", PARTS),
-    ("hwtests lane::simulator", "mod, actions, matches, table", PARTS),
-    ("hwtests lane::switchdev", "mod, books, hands, hit, refuse, repair, restart, rewrite", PARTS),
-    ("hwtests lane::tc_flower", "mod, cases, dissector, hands, life, netdevsim", PARTS),
 ];
 
 /// A module can be read, tested and moved with what it imports only if none of that leads back.

@@ -12,6 +12,7 @@ use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, Serv
 
 use super::pci::{CONFIG_BYTES, ConfigSpace, MSIX_BAR, MSIX_BAR_BYTES};
 use super::slot::PciSlot;
+use super::socket::remove_socket;
 use crate::check::{Context, Outcome};
 
 const BAR0: u32 = bindings::VFIO_PCI_BAR0_REGION_INDEX;
@@ -34,7 +35,7 @@ impl PciEndpoint {
     /// Serves one client after the other, in a thread of its own.
     pub(super) fn serve(mut self, path: &Path) -> Outcome {
         let path: PathBuf = path.to_owned();
-        super::remove_socket(&path)?;
+        remove_socket(&path)?;
         let server = Server::new(&path, true, self.irqs(), regions()).context(path.display())?;
         std::thread::Builder::new()
             .name("vfio-user".into())

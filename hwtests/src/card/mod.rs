@@ -8,19 +8,21 @@ mod endpoint;
 mod hosts;
 mod pci;
 mod slot;
+mod socket;
 mod traffic;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Context, Outcome};
 use bench::Bench;
 use endpoint::PciEndpoint;
 use hosts::Hosts;
 pub(crate) use pci::{DEVICE_ID, VENDOR_ID};
 use slot::PciSlot;
+use socket::listen;
 
 /// What the process says on its standard output when both sockets are there.
 pub(crate) const READY: &str = "card: ready";
@@ -75,23 +77,6 @@ fn serve(args: &CardArgs) -> Outcome {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
-}
-
-/// Listens at a path; a socket that an earlier process left there is removed.
-fn listen(path: &Path) -> Outcome<UnixListener> {
-    remove_socket(path)?;
-    UnixListener::bind(path).context(path.display())
-}
-
-fn remove_socket(path: &Path) -> Outcome {
-    use std::os::unix::fs::FileTypeExt;
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {
-            std::fs::remove_file(path).context(path.display())
-        }
-        Ok(_) => Err(Failure::new(format!("{} is there and is no socket", path.display()))),
-        Err(_) => Ok(()),
-    }
 }
 
 /// Answers each line with one line: `ok` and what was asked for, or `error` and why not.

@@ -9,7 +9,7 @@ use crate::check::{Checks, Failure, Outcome, contains, equal};
 use crate::daemon::{self, Daemon};
 use crate::guest;
 
-pub(super) const LANE: Lane = Lane {
+pub(crate) const LANE: Lane = Lane {
     name: "netdevsim",
     about: "the kernel's netdevsim, as it is (refuses flower) and with flower accepted",
     machine: "plain",

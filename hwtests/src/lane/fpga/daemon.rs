@@ -9,7 +9,7 @@ use megaflow::control::view::{Count, Flow, State};
 use serde_json::{Value, json};
 
 use super::bench::{BenchClient, LedgerJson, hex};
-use super::frames;
+use super::{frames, pci};
 use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
 use crate::daemon::Daemon;
 use crate::{frame, guest};
@@ -78,7 +78,7 @@ pub(super) fn run(checks: &mut Checks) {
     });
     checks.check("bound again, a new start takes it; the end is clean", || {
         rig.daemon.exit()?;
-        super::bind(&super::card()?)?;
+        pci::bind(&pci::card()?)?;
         rig.daemon = start()?;
         in_the_card(&mut rig)?;
         rig.daemon.exit()
@@ -86,7 +86,7 @@ pub(super) fn run(checks: &mut Checks) {
 }
 
 fn start() -> Outcome<Daemon> {
-    Daemon::start(&(EXAMPLE.replace(EXAMPLE_ADDRESS, &super::card()?) + SYSTEM_PORTS))
+    Daemon::start(&(EXAMPLE.replace(EXAMPLE_ADDRESS, &pci::card()?) + SYSTEM_PORTS))
 }
 
 /// Namespaces gh0 and gh1 with addresses in the LAN of the card's hosts.
@@ -316,7 +316,7 @@ fn unbind(rig: &mut Rig) -> Outcome {
     rig.bench.ask("tcp 0 1 20000")?;
     rig.bench.progress(1 << 20)?;
     let begin = Clock::start();
-    guest::write("/sys/bus/pci/drivers/vfio-pci/unbind", &super::card()?)?;
+    guest::write("/sys/bus/pci/drivers/vfio-pci/unbind", &pci::card()?)?;
     let took = begin.elapsed();
     equal(&format!("within 5 s, {took:?}"), &(took < Duration::from_secs(5)), &true)?;
     lost(rig)?;

@@ -12,7 +12,7 @@ use nix::poll::PollFlags;
 use vfio::{CardCapabilities, Driver, DriverConfig, FpgaProvider, RingPort};
 
 use super::bench::{BenchClient, hex, ready};
-use super::frames;
+use super::{frames, pci};
 use crate::check::{Checks, Context, Failure, Outcome, equal};
 use crate::frame;
 
@@ -80,7 +80,7 @@ pub(super) fn run(checks: &mut Checks) {
 
 fn open(bench: BenchClient) -> Outcome<Rig> {
     let config = DriverConfig::new(&[LEFT, RIGHT], Clock::start());
-    let mut driver = Driver::open_vfio(&super::card()?, &config).context("opening the card")?;
+    let mut driver = Driver::open_vfio(&pci::card()?, &config).context("opening the card")?;
     let want = CardCapabilities { ports: 2, ..CardCapabilities::default() };
     equal("capabilities", driver.capabilities(), &want)?;
     let provider = driver.take_provider().ok_or_else(|| Failure::new("no provider"))?;

@@ -1,7 +1,7 @@
 //! Every action that the card can do, alone and in order, and what it refuses.
 
 use super::frames::{Flags, IP6_2, Inner, MAC_1, MAC_2, UDP, fragment, ipv4, ipv6, udp};
-use super::{Output, expect, install, output, through};
+use super::rig::{CardOutput, DEBUG, captured, expect, install, output, through};
 use crate::check::{Checks, contains};
 use crate::frame::{mpls, readdressed, tag};
 use crate::guest;
@@ -11,7 +11,7 @@ struct Case {
     name: &'static str,
     rules: Vec<&'static str>,
     frame: Vec<u8>,
-    out: Vec<Output>,
+    out: Vec<CardOutput>,
 }
 
 pub(super) fn run(checks: &mut Checks) {
@@ -270,9 +270,9 @@ fn vlan_device() -> crate::check::Outcome {
                action mirred egress redirect dev swrep1"])?;
     guest::run("ip link add link swvf0 name tagging type vlan id 5")?;
     guest::run("ip link set tagging up")?;
-    guest::write(&format!("{}/frames", super::DEBUG), "clear")?;
+    guest::write(&format!("{}/frames", DEBUG), "clear")?;
     guest::RawSocket::open("tagging")?.send(&udp())?;
-    let got = super::captured()?;
+    let got = captured()?;
     guest::run("ip link del tagging")?;
     expect(&got, &[output("swvf1", &udp())])
 }

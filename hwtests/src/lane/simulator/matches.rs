@@ -1,7 +1,7 @@
 //! Every key that a rule can match: a frame that it takes, and one that it must leave alone.
 
 use super::frames::{Flags, Inner, MAC_1, UDP, arp, fragment, ipv4, ipv6, udp};
-use super::{expect, install, output, send};
+use super::rig::{expect, install, output, send};
 use crate::check::Checks;
 use crate::frame::{mpls, readdressed, tag};
 

@@ -1,7 +1,7 @@
 //! The table around the rules: identity, counters, limits, life cycle, traffic of a real stack.
 
 use super::frames::{UDP, ipv4, udp};
-use super::{DEBUG, expect, install, output, send};
+use super::rig::{DEBUG, captured, expect, install, output, send};
 use crate::check::{Checks, Outcome, contains, equal};
 use crate::guest;
 
@@ -32,7 +32,7 @@ pub(super) fn identity(checks: &mut Checks) {
     checks.check("what the host sends into a representor comes out at the function", || {
         guest::write(&format!("{DEBUG}/frames"), "clear")?;
         guest::RawSocket::open("swrep1")?.send(&udp())?;
-        expect(&super::captured()?, &[output("swvf1", &udp())])
+        expect(&captured()?, &[output("swvf1", &udp())])
     });
 }
 

@@ -6,8 +6,8 @@ use flow::Counters;
 use megaflow::control::view::{Count, Flow};
 use serde_json::Value;
 
+use super::rig::{FUNCTIONS, REPRESENTORS};
 use super::traffic;
-use super::{FUNCTIONS, REPRESENTORS};
 use crate::check::{Context, Failure, Outcome, equal};
 use crate::daemon::Daemon;
 use crate::guest;

@@ -6,8 +6,8 @@ use std::thread;
 use megaflow::control::view::Flow;
 
 use super::books::{self, Baseline};
+use super::rig::{DEBUG, FUNCTIONS, RunningDaemon, SOON, config, keep_neighbours, nothing_left};
 use super::traffic;
-use super::{DEBUG, FUNCTIONS, Running, SOON, config};
 use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
 use crate::daemon::Daemon;
 use crate::guest;
@@ -19,7 +19,7 @@ const EACH: u32 = 50;
 const TRIES: u32 = 60;
 
 pub(super) fn run(checks: &mut Checks) {
-    let mut running = Running::default();
+    let mut running = RunningDaemon::default();
     let mut books = None;
     checks.check("200 megaflows of an operator and those of two hosts are in hardware", || {
         books = Some(Baseline::open()?);
@@ -61,7 +61,7 @@ pub(super) fn run(checks: &mut Checks) {
     });
     checks.check("exit leaves nothing of it", || {
         running.take()?.exit()?;
-        super::nothing_left()
+        nothing_left()
     });
 }
 
@@ -211,7 +211,7 @@ fn made_again(daemon: &Daemon, books: Baseline) -> Outcome {
     guest::run("ip link set swrep1 up")?;
     guest::run(&format!("ip link set {dev} address 02:00:00:00:00:02"))?;
     guest::move_into(namespace, dev, "10.0.0.2/24")?;
-    super::keep_neighbours(namespace, dev)?;
+    keep_neighbours(namespace, dev)?;
     guest::wait_for("no filter sends to nowhere", SOON, || {
         let filters = guest::run("tc filter show dev swrep0 ingress")?;
         Ok(filters.contains("cookie 4df1") && !filters.contains("device *"))

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::books::{self, Baseline};
+use super::rig::{MAX_RULES, REPRESENTORS, RunningDaemon, SOON, nothing_left};
 use super::traffic::{self, Stream, StreamEnd};
-use super::{MAX_RULES, REPRESENTORS, Running, SOON};
 use crate::check::{Checks, Failure, Outcome, contains, equal};
 use crate::daemon::Daemon;
 use crate::guest;
@@ -16,7 +16,7 @@ pub(super) const CLIENT: StreamEnd = StreamEnd { namespace: "f0", address: "10.0
 pub(super) const SERVER: StreamEnd = StreamEnd { namespace: "f1", address: "10.0.0.2:5001" };
 
 pub(super) fn run(checks: &mut Checks) {
-    let mut running = Running::default();
+    let mut running = RunningDaemon::default();
     let mut books = None;
     let mut stream = None;
     checks.check("the documented configuration finds representors by switch and port", || {
@@ -66,7 +66,7 @@ pub(super) fn run(checks: &mut Checks) {
     });
     checks.check("exit leaves no filter, no qdisc, no file", || {
         running.take()?.exit()?;
-        super::nothing_left()
+        nothing_left()
     });
 }
 

@@ -3,8 +3,8 @@
 use etherparse::PacketBuilder;
 
 use super::books;
+use super::rig::{self, DEBUG, MAX_RULES, RunningDaemon, SOON, config, nothing_left};
 use super::traffic;
-use super::{DEBUG, MAX_RULES, Running, SOON, config};
 use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
 use crate::daemon::Daemon;
 use crate::guest::{self, RawSocket};
@@ -22,7 +22,7 @@ const NOT_IN_TC: [(&str, &str, &str, &str); 4] = [
 ];
 
 pub(super) fn run(checks: &mut Checks) {
-    let mut running = Running::default();
+    let mut running = RunningDaemon::default();
     checks.check("what the card refuses stays on the host, with the card's own words", || {
         let daemon = running.0.insert(Daemon::start(&config("none"))?);
         by_the_card(daemon)
@@ -64,7 +64,7 @@ pub(super) fn run(checks: &mut Checks) {
     );
     checks.check("exit leaves nothing", || {
         running.take()?.exit()?;
-        super::nothing_left()
+        nothing_left()
     });
 }
 
@@ -156,7 +156,7 @@ fn from_host_1(frame: Vec<u8>) -> Outcome<Vec<(String, Vec<u8>)>> {
     let out = || -> Outcome<Vec<(String, Vec<u8>)>> {
         let captured = guest::read(&path)?;
         let lines = captured.lines().filter(|line| line.starts_with("swvf1 "));
-        lines.map(super::captured).collect()
+        lines.map(rig::captured).collect()
     };
     guest::wait_for("host 2 gets a frame", SOON, || Ok(!out()?.is_empty()))?;
     out()

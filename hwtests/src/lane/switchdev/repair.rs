@@ -12,8 +12,8 @@ use megaflow::control::view::Flow;
 
 use super::books::{self, Baseline};
 use super::hit::{CLIENT, SERVER};
+use super::rig::{DEBUG, RunningDaemon, SOON, config, nothing_left};
 use super::traffic::{self, Stream};
-use super::{DEBUG, Running, SOON, config};
 use crate::check::{Checks, Failure, Outcome, equal};
 use crate::daemon::Daemon;
 use crate::guest;
@@ -21,7 +21,7 @@ use crate::guest;
 const TWO_PASSES: Duration = Duration::from_millis(1200);
 
 pub(super) fn run(checks: &mut Checks) {
-    let mut running = Running::default();
+    let mut running = RunningDaemon::default();
     let mut books = None;
     checks.check("first packets hit on the host, then the rules are in hardware", || {
         books = Some(Baseline::open()?);
@@ -76,7 +76,7 @@ pub(super) fn run(checks: &mut Checks) {
             Ok(())
         });
         running.take()?.exit()?;
-        super::nothing_left()?;
+        nothing_left()?;
         pings.join().map_err(|_| Failure::new("the pings' thread panicked"))?
     });
 }

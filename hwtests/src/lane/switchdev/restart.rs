@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::books::{self, Baseline, COOKIE, TcFilter};
 use super::hit::{CLIENT, SERVER};
+use super::rig::{RunningDaemon, SOON, config, forget_neighbours, nothing_left};
 use super::traffic::{self, Stream};
-use super::{Running, SOON, config};
 use crate::check::{Checks, Failure, Outcome, equal};
 use crate::daemon::Daemon;
 use crate::guest;
@@ -19,7 +19,7 @@ const OPERATORS: &str = "in_port(2),eth(),eth_type(0x0800),ipv4(dst=192.0.2.7)";
 const IDLE: Duration = Duration::from_secs(20);
 
 pub(super) fn run(checks: &mut Checks) {
-    let mut running = Running::default();
+    let mut running = RunningDaemon::default();
     let mut books = None;
     let mut killed: Vec<TcFilter> = Vec::new();
     checks.check("a filter of others is no obstacle", || {
@@ -28,7 +28,7 @@ pub(super) fn run(checks: &mut Checks) {
         books = Some(Baseline::open()?);
         let daemon = running.0.insert(Daemon::start(&config("l2"))?);
         daemon.ctl("dpctl/add-flow", &[OPERATORS, "drop"])?;
-        super::forget_neighbours()?;
+        forget_neighbours()?;
         traffic::ping("f0", "10.0.0.2", 5)?;
         books::all_in_hardware(daemon, SOON)?;
         books::tc_agrees(daemon)
@@ -74,7 +74,7 @@ pub(super) fn run(checks: &mut Checks) {
         theirs()?;
         guest::run("tc filter del dev swrep0 ingress pref 49151")?;
         guest::run("tc qdisc del dev swrep0 clsact")?;
-        super::nothing_left()
+        nothing_left()
     });
 }
 

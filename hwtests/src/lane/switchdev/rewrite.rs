@@ -5,8 +5,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::books::{self, Baseline};
+use super::rig::{DEBUG, RunningDaemon, SOON, config, nothing_left};
 use super::traffic::{self, Stream, StreamEnd};
-use super::{Running, SOON, config};
 use crate::check::{Checks, Context, Failure, Outcome, equal};
 use crate::daemon::Daemon;
 use crate::guest;
@@ -44,7 +44,7 @@ const TAGGED: [(&str, &str); 4] = [
 ];
 
 pub(super) fn run(checks: &mut Checks) {
-    let mut running = Running::default();
+    let mut running = RunningDaemon::default();
     let mut books = None;
     checks.check("an operator's megaflows with rewrites and tags are in hardware at once", || {
         hosts()?;
@@ -82,7 +82,7 @@ pub(super) fn run(checks: &mut Checks) {
         running.take()?.exit()?;
         guest::run("ip -n f1 link del tagged")?;
         guest::run("ip -n f0 addr del 10.5.0.1/24 dev swvf0")?;
-        super::nothing_left()
+        nothing_left()
     });
 }
 
@@ -153,14 +153,14 @@ fn replace(daemon: &Daemon) -> Outcome {
     daemon.ctl("dpctl/mod-flow", &[flow, &actions])?;
     let client = StreamEnd { namespace: "f0", address: "10.0.0.99:7000" };
     let server = StreamEnd { namespace: "f1", address: "10.0.0.2:8000" };
-    guest::write(&format!("{}/frames", super::DEBUG), "clear")?;
+    guest::write(&format!("{}/frames", DEBUG), "clear")?;
     stream(client, server, "10.0.0.88")?;
     books::all_in_hardware(daemon, SOON)?;
     let after = daemon.explain(flow)?.installed;
     let after = after.ok_or_else(|| Failure::new("it is not installed"))?;
     equal("counts went back", &(after.nic.packets < before.nic.packets), &false)?;
     // Byte 22 of the frame is the TTL. The capture has the last frames of both directions.
-    let captured = guest::read(&format!("{}/frames", super::DEBUG))?;
+    let captured = guest::read(&format!("{}/frames", DEBUG))?;
     let ttl = |line: &str| line.split(' ').nth(2)?.get(44..46).map(str::to_owned);
     let mut seen: Vec<String> =
         captured.lines().filter(|line| line.starts_with("swvf1 ")).filter_map(ttl).collect();

@@ -1,7 +1,7 @@
 //! Megaflow by megaflow: admitted, installed, shown back the same, forwarding exactly what the
 //! reference forwards, counted to the byte, removed with the final count.
 
-use super::*;
+use super::rig::*;
 
 /// Match behind `in_port(1)`, and actions. Port 2 is VF 1, port 3 the wire.
 const FLOWS: &[(&str, &str)] = &[

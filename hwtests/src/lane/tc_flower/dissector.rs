@@ -3,7 +3,7 @@
 //! Of each packet each field is asked for by a megaflow of its own, of the host's key and of the
 //! card, which looks through the kernel's dissector.
 
-use super::*;
+use super::rig::*;
 
 const TOS: &str = "TOS";
 const TTL: &str = "TTL";

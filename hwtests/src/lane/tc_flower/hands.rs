@@ -6,7 +6,7 @@ use std::thread;
 use flow::{Correction, ProviderEvent};
 use serde_json::Value;
 
-use super::*;
+use super::rig::*;
 use crate::check::contains;
 
 const UDP: &str = "eth_type(0x0800),ipv4(proto=17,frag=no)";

@@ -1,6 +1,6 @@
 //! Replacing, full tables, refusals of the driver, changes behind our back, adoption, manners.
 
-use super::*;
+use super::rig::*;
 use crate::check::contains;
 
 const UDP: &str = "eth_type(0x0800),ipv4(proto=17,frag=no)";

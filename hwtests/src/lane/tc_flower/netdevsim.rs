@@ -1,7 +1,7 @@
 //! tc-flower on netdevsim: found by switch and port; the driver as built refuses, the changed one
 //! takes everything and forwards nothing.
 
-use super::*;
+use super::rig::*;
 use crate::check::contains;
 
 const BUS: &str = "/sys/bus/netdevsim";
