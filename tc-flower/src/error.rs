@@ -4,7 +4,7 @@ use std::io;
 
 use flow::ProviderError;
 
-use crate::links::DeviceSelector;
+use crate::device::DeviceSelector;
 use crate::wire::WireError;
 
 /// The error of a provider that could not be opened or could not clean up.

@@ -4,6 +4,7 @@
 mod admission;
 mod cookie;
 mod decode;
+mod device;
 mod encode;
 mod error;
 mod explain;
@@ -18,8 +19,9 @@ mod translate;
 mod wire;
 
 pub use admission::TcAdmission;
+pub use device::{Device, DeviceSelector};
 pub use error::TcError;
-pub use links::{Device, DeviceSelector, find, list};
+pub use links::{find, list};
 pub use provider::{Clock, PortReport, TcOptions, TcProvider, survey};
 pub use rule::{FlowerKey, Header, PeditWord, Rule, Signature, TcAction};
 pub use translate::{PortDevice, Target, translate};

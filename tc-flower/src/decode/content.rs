@@ -1,13 +1,16 @@
 //! The match and actions of a filter. Our own filters are decoded strictly; of other tools'
 //! filters only the match is decoded, as far as it is understood.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use flow::{Key, Mask, Match, PortId};
+use flow::{Key, Mask, Match, Megaflow, PortId};
 
 use super::{Filter, action, key};
+use crate::cookie::Cookie;
 use crate::encode::Location;
-use crate::rule::TcAction;
+use crate::rule::{Rule, TcAction};
+use crate::translate::{Target, translate};
 use crate::wire::consts::{
     TCA_BPF_FLAGS_GEN, TCA_CLS_FLAGS_IN_HW, TCA_CLS_FLAGS_NOT_IN_HW, TCA_CLS_FLAGS_SKIP_SW,
     TCA_FLOWER_ACT, TCA_FLOWER_FLAGS, TCA_FLOWER_IN_HW_COUNT, TCA_MATCHALL_FLAGS, TCA_U32_FLAGS,
@@ -82,6 +85,24 @@ impl Filter<'_> {
         }
         let (key, mask) = keys.finish()?;
         Some(Content { key, mask, actions })
+    }
+
+    /// Returns the megaflow and the filter that it translates to; `None` if that is not exactly
+    /// the filter that was read.
+    pub(crate) fn megaflow(
+        &self,
+        cookie: &Cookie,
+        ports: &BTreeMap<u32, PortId>,
+        target: &Target,
+    ) -> Option<(Megaflow, Rule)> {
+        let port = ports.get(&self.at.ifindex)?;
+        let Content { mut key, mask, actions } = self.content(cookie.implied)?;
+        key.in_port = port.0;
+        let flow_actions = action::megaflow_actions(&actions, ports)?;
+        let flow = Megaflow::new(Match::new(&key, &mask), flow_actions);
+        let again = translate(&flow, target).ok()?;
+        let same = again.actions == actions && again.protocol == self.protocol;
+        (same && cookie.is_of(flow.ufid)).then_some((flow, again))
     }
 
     /// Reads the filter as another tool's, on the interface of that port.

@@ -9,14 +9,8 @@ mod content;
 mod key;
 mod stats;
 
-use std::collections::BTreeMap;
-
-use flow::{Match, Megaflow, PortId};
-
 use crate::cookie::Cookie;
 use crate::encode::Location;
-use crate::rule::Rule;
-use crate::translate::{Target, translate};
 use crate::wire::consts::{
     TC_H_INGRESS_FILTERS, TC_H_INGRESS_MAJOR, TCA_ACT_USED_HW_STATS, TCA_CHAIN,
     TCA_CLS_FLAGS_IN_HW, TCA_FLOWER_ACT, TCA_FLOWER_FLAGS, TCA_KIND, TCA_OPTIONS,
@@ -114,24 +108,6 @@ impl<'a> Filter<'a> {
             }
         }
         Ok(summary)
-    }
-
-    /// Returns the megaflow and the filter that it translates to; `None` if that is not exactly
-    /// the filter that was read.
-    pub(crate) fn megaflow(
-        &self,
-        cookie: &Cookie,
-        ports: &BTreeMap<u32, PortId>,
-        target: &Target,
-    ) -> Option<(Megaflow, Rule)> {
-        let port = ports.get(&self.at.ifindex)?;
-        let Content { mut key, mask, actions } = self.content(cookie.implied)?;
-        key.in_port = port.0;
-        let flow_actions = action::megaflow_actions(&actions, ports)?;
-        let flow = Megaflow::new(Match::new(&key, &mask), flow_actions);
-        let again = translate(&flow, target).ok()?;
-        let same = again.actions == actions && again.protocol == self.protocol;
-        (same && cookie.is_of(flow.ufid)).then_some((flow, again))
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use flow::Field;
 
-use super::key::mac;
+use super::words::{mac, name, protocol};
 use crate::rule::{Header, PeditWord, TcAction};
 use crate::translate::{Target, words_to_fields};
 use crate::wire::consts::{
@@ -17,29 +17,28 @@ pub(super) fn print(line: &mut String, action: &TcAction, target: &Target) {
     line.push_str(" action ");
     let _ = match action {
         TcAction::Redirect { ifindex } => {
-            write!(line, "mirred egress redirect dev {}", super::name(*ifindex, target))
+            write!(line, "mirred egress redirect dev {}", name(*ifindex, target))
         }
         TcAction::Mirror { ifindex } => {
-            write!(line, "mirred egress mirror dev {}", super::name(*ifindex, target))
+            write!(line, "mirred egress mirror dev {}", name(*ifindex, target))
         }
         TcAction::Drop => write!(line, "drop"),
         TcAction::Goto { chain } => write!(line, "goto chain {chain}"),
         TcAction::VlanPush { tpid, vid, pcp } => {
-            let protocol = super::protocol(*tpid);
-            write!(line, "vlan push id {vid} protocol {protocol} priority {pcp}")
+            write!(line, "vlan push id {vid} protocol {} priority {pcp}", protocol(*tpid))
         }
         TcAction::VlanPop => write!(line, "vlan pop"),
-        TcAction::MplsPush { lse, protocol } => write!(
+        TcAction::MplsPush { lse, protocol: behind } => write!(
             line,
             "mpls push protocol {} label {} tc {} ttl {} bos {}",
-            super::protocol(*protocol),
+            protocol(*behind),
             lse >> 12,
             lse >> 9 & 7,
             lse & 0xff,
             lse >> 8 & 1
         ),
-        TcAction::MplsPop { protocol } => {
-            write!(line, "mpls pop protocol {}", super::protocol(*protocol))
+        TcAction::MplsPop { protocol: behind } => {
+            write!(line, "mpls pop protocol {}", protocol(*behind))
         }
         TcAction::Pedit(words) => {
             line.push_str("pedit ex");

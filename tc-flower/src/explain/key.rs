@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::words::{mac, protocol};
 use crate::rule::{FlowerKey, Rule};
 use crate::translate::table;
 
@@ -97,7 +98,7 @@ fn value(line: &mut String, key: &FlowerKey, form: Form) {
         Form::Native => write!(line, "{}", native(key.value())),
         Form::Protocol => {
             let [.., high, low] = value.to_be_bytes();
-            write!(line, "{}", super::protocol(u16::from_be_bytes([high, low])))
+            write!(line, "{}", protocol(u16::from_be_bytes([high, low])))
         }
         Form::IpProtocol => match value {
             1 => write!(line, "icmp"),
@@ -141,12 +142,6 @@ fn ip(
 fn prefix(mask: u128, bits: u32) -> Option<u32> {
     let left = mask << (128 - bits);
     (left.leading_ones() == left.count_ones()).then_some(left.count_ones())
-}
-
-pub(super) fn mac(line: &mut String, bytes: &[u8]) {
-    for (at, byte) in bytes.iter().enumerate() {
-        let _ = write!(line, "{}{byte:02x}", if at == 0 { "" } else { ":" });
-    }
 }
 
 fn number(bytes: &[u8]) -> u128 {

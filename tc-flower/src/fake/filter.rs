@@ -1,6 +1,5 @@
 //! A filter as the imitation of the kernel stores it and shows it.
 
-use super::pairs;
 use crate::encode::Location;
 use crate::translate::is_tpid;
 use crate::wire::consts::*;
@@ -157,4 +156,15 @@ impl Stored {
             w.bytes(TCA_ACT_USED_HW_STATS, &[2, 0, 0, 0, 3, 0, 0, 0]);
         }
     }
+}
+
+/// A change of the list of filters.
+pub(crate) enum Change {
+    Add(Location, Stored),
+    Remove(Location),
+}
+
+/// Returns the attributes of a nest as pairs of kind and payload.
+fn pairs(attrs: Attrs<'_>) -> Vec<(u16, Vec<u8>)> {
+    attrs.map(|attr| attr.map(|attr| (attr.kind, attr.payload.to_vec())).unwrap()).collect()
 }

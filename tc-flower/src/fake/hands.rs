@@ -1,8 +1,8 @@
 //! What others do in the imitation, each with the notifications that the kernel sends.
 
-use std::collections::BTreeMap;
-
-use super::{Kernel, Link, State, Stored, message};
+use super::filter::{Change, Stored};
+use super::link::{Link, show_link, show_link_of};
+use super::{Kernel, State, message};
 use crate::encode::Location;
 use crate::wire::Writer;
 use crate::wire::consts::*;
@@ -11,12 +11,6 @@ use crate::wire::consts::*;
 const AF_BRIDGE: u8 = 7;
 /// Somebody's netlink port.
 const SOMEBODY: u32 = 77;
-
-/// A change of the list of filters.
-pub(crate) enum Change {
-    Add(Location, Stored),
-    Remove(Location),
-}
 
 impl State {
     pub(super) fn carry_out(&mut self, change: Change) {
@@ -144,34 +138,4 @@ impl Kernel {
             state.notify(message(kind, 0, 0, 0, body));
         }
     }
-}
-
-/// The body of a message about an interface.
-pub(super) fn show_link(w: &mut Writer, link: &Link, is_up: bool) {
-    show_link_of(w, AF_UNSPEC, link, is_up);
-}
-
-fn show_link_of(w: &mut Writer, family: u8, link: &Link, is_up: bool) {
-    let (ifindex, name, switch, phys) = link;
-    w.raw(&[family, 0, 0, 0]);
-    w.raw(&ifindex.to_ne_bytes());
-    w.raw(&(if is_up { IFF_UP } else { 0 }).to_ne_bytes());
-    w.raw(&[0; 4]);
-    w.text(IFLA_IFNAME, name);
-    switch.iter().for_each(|id| w.bytes(IFLA_PHYS_SWITCH_ID, id));
-    phys.iter().for_each(|name| w.text(IFLA_PHYS_PORT_NAME, name));
-}
-
-/// `struct rtnl_link_stats64`, each packet with 60 bytes.
-pub(super) fn show_counters(
-    w: &mut Writer,
-    kind: u16,
-    [received, sent, unsent]: [u64; 3],
-    lost: &BTreeMap<usize, u64>,
-) {
-    let mut numbers = [0; 25];
-    numbers[..4].copy_from_slice(&[received, sent, received * 60, sent * 60]);
-    numbers[7] = unsent;
-    lost.iter().for_each(|(at, lost)| numbers[*at] = *lost);
-    w.bytes(kind, &numbers.map(u64::to_ne_bytes).concat());
 }

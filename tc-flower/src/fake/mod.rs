@@ -4,6 +4,7 @@
 
 mod filter;
 mod hands;
+mod link;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -12,12 +13,9 @@ use std::time::Duration;
 
 use crate::encode::Location;
 use crate::wire::consts::*;
-use crate::wire::{Attrs, Messages, TcMsg, Transport, Writer};
-pub(crate) use filter::Stored;
-pub(crate) use hands::Change;
-
-/// A link: number, name, switch, port.
-type Link = (u32, String, Option<Vec<u8>>, Option<String>);
+use crate::wire::{Messages, TcMsg, Transport, Writer};
+pub(crate) use filter::{Change, Stored};
+use link::{Link, show_counters, show_link};
 
 /// The state that the sockets of one imitation share.
 #[derive(Default)]
@@ -232,7 +230,7 @@ impl State {
     fn dump_links(&mut self, port: u32, seq: u32) {
         for link in self.links.clone() {
             let is_up = !self.down.contains(&link.0);
-            let link = message(RTM_NEWLINK, 2, seq, port, |w| hands::show_link(w, &link, is_up));
+            let link = message(RTM_NEWLINK, 2, seq, port, |w| show_link(w, &link, is_up));
             self.push(port, link);
         }
         self.done(port, seq, 2);
@@ -245,11 +243,11 @@ impl State {
                 w.raw(&[0; 4]);
                 w.raw(&ifindex.to_ne_bytes());
                 w.raw(&9_u32.to_ne_bytes());
-                hands::show_counters(w, IFLA_STATS_LINK_64, all, &lost);
+                show_counters(w, IFLA_STATS_LINK_64, all, &lost);
                 let nest = w.nest(IFLA_STATS_LINK_OFFLOAD_XSTATS);
                 if let Some(cpu) = cpu {
                     let none = BTreeMap::new();
-                    hands::show_counters(w, IFLA_OFFLOAD_XSTATS_CPU_HIT, cpu, &none);
+                    show_counters(w, IFLA_OFFLOAD_XSTATS_CPU_HIT, cpu, &none);
                 }
                 w.end(nest);
             });
@@ -376,9 +374,4 @@ impl Transport for Socket {
     fn queue(&self) -> usize {
         1 << 20
     }
-}
-
-/// Returns the attributes of a nest as pairs of kind and payload.
-fn pairs(attrs: Attrs<'_>) -> Vec<(u16, Vec<u8>)> {
-    attrs.map(|attr| attr.map(|attr| (attr.kind, attr.payload.to_vec())).unwrap()).collect()
 }

@@ -27,7 +27,7 @@ pub use ports::PortReport;
 pub use tc::{Clock, TcOptions};
 
 use crate::TcError;
-use crate::links::DeviceSelector;
+use crate::device::DeviceSelector;
 use crate::wire::{Client, KernelSocket};
 use tc::Tc;
 

@@ -2,8 +2,8 @@
 
 use flow::{Detail, Field, Refusal};
 
+use super::keys::{FlowerKeys, mask, value};
 use super::table::{self, Simple};
-use super::{Keys, mask, value};
 use crate::rule::FlowerKey;
 
 /// The key's numbers for fragments.
@@ -17,7 +17,7 @@ const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
 /// Fields behind the IP header.
 const PORTS: &[Field] = &[Field::TpSrc, Field::TpDst, Field::TcpFlags];
 
-impl Keys<'_> {
+impl FlowerKeys<'_> {
     pub(super) fn ip(&mut self, addresses: &[Simple]) {
         let protocol = self.protocol();
         let protocol = self.part(&[Field::IpProto], protocol);

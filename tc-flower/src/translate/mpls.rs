@@ -2,14 +2,15 @@
 
 use flow::{Field, Refusal};
 
-use super::{Keys, implied, partial, table};
+use super::keys::{FlowerKeys, implied, partial};
+use super::table;
 use crate::rule::FlowerKey;
 
 pub(super) const UNICAST: u16 = 0x8847;
 pub(super) const MULTICAST: u16 = 0x8848;
 const BOS: u32 = 0x100;
 
-impl Keys<'_> {
+impl FlowerKeys<'_> {
     pub(super) fn mpls(&mut self) {
         let entry = self.outermost();
         self.part(&[Field::Mpls0], entry);

@@ -1,10 +1,10 @@
 //! Translates VLAN tags and the EtherType together, because tc has one `protocol` for whatever
 //! follows the addresses, and its key for the EtherType depends on the number of tags before it.
 
-use flow::{Detail, Field, Refusal, VLAN_PRESENT};
+use flow::{Detail, Field, Key, Mask, Refusal, VLAN_PRESENT};
 
+use super::keys::{FlowerKeys, implied, mask, partial, value};
 use super::table::{self, ETH_TYPE};
-use super::{Keys, implied, mask, partial, value};
 use crate::rule::FlowerKey;
 use crate::wire::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
 
@@ -42,12 +42,41 @@ const INNER: Place = Place {
     implied_tpid: implied::CVLAN_TPID,
 };
 
+/// The number of VLAN tags that the match requires.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tags {
+    /// The match does not say how many tags the packet has.
+    Unknown,
+    /// Exactly this number of tags.
+    Exactly(u8),
+    /// This number of tags or more.
+    AtLeast(u8),
+}
+
+impl Tags {
+    pub(super) fn of(key: &Key, mask: &Mask) -> Tags {
+        let present =
+            |tci: u16, mask: u16| (mask & VLAN_PRESENT != 0).then_some(tci & VLAN_PRESENT != 0);
+        let outer = present(key.vlan_tci, mask.vlan_tci);
+        match (outer, present(key.cvlan_tci, mask.cvlan_tci)) {
+            (None, _) => Tags::Unknown,
+            (Some(false), _) => Tags::Exactly(0),
+            (Some(true), None) => Tags::AtLeast(1),
+            (Some(true), Some(false)) => Tags::Exactly(1),
+            // A matched EtherType stands behind exactly two tags, because tc has no key for a
+            // third tag.
+            (Some(true), Some(true)) if mask.eth_type != 0 => Tags::Exactly(2),
+            (Some(true), Some(true)) => Tags::AtLeast(2),
+        }
+    }
+}
+
 /// Returns true if this is the EtherType of a VLAN tag.
 pub(crate) fn is_tpid(eth_type: u16) -> bool {
     matches!(eth_type, ETH_P_8021Q | ETH_P_8021AD)
 }
 
-impl Keys<'_> {
+impl FlowerKeys<'_> {
     /// Takes tags and EtherType; returns tc's protocol.
     pub(super) fn tags(&mut self) -> Option<u16> {
         let eth_type = self.eth_type();

@@ -1,4 +1,4 @@
-use flow::{Action, Attr, Match, RecircId, SetFields, Subject, odp};
+use flow::{Action, Attr, Key, Mask, Match, PortId, RecircId, SetFields, Subject, odp};
 use proptest::prelude::*;
 
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use flow::{Detail, Field, Refusal};
 
 use super::ip::FRAG_NO;
+use super::keys::{FlowerKeys, mask, partial, value};
 use super::table::{self, Simple};
-use super::{Keys, mask, value};
 
 /// Protocol numbers of IP.
 pub(crate) const ICMP: u8 = 1;
@@ -25,7 +25,7 @@ pub(crate) fn keys_of(eth_type: u16, protocol: u8) -> &'static [Simple] {
     }
 }
 
-impl Keys<'_> {
+impl FlowerKeys<'_> {
     pub(super) fn transport(&mut self) -> Result<(), Refusal> {
         let fields = [Field::TpSrc, Field::TpDst, Field::TcpFlags];
         let Some(first) = fields.into_iter().find(|field| self.mask.get(*field) != 0) else {
@@ -58,7 +58,7 @@ impl Keys<'_> {
         }
         match self.mask.get(field) {
             0xffff | 0..=0xfe => Ok(()),
-            bits => Err(super::partial(field, bits)),
+            bits => Err(partial(field, bits)),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use flow::{Field, Key, Mask};
 
-use super::L3;
 use crate::rule::{Header, PeditWord};
 
 /// A field's place: its lowest bit is `shift` bits above the lowest of the bytes from `offset`.
@@ -97,6 +96,15 @@ fn get(image: &[u8; IMAGE], place: &Place) -> u128 {
     let bytes = &image[place.offset..place.offset + place.bytes];
     let value = bytes.iter().fold(0u128, |value, byte| value << 8 | u128::from(*byte));
     value >> place.shift
+}
+
+/// The IP header that a `set` can reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum L3 {
+    Ipv4,
+    Ipv6,
+    /// Another protocol, or the match does not say which.
+    Unknown,
 }
 
 /// Returns the IP header that the packet has, if that is known.

@@ -10,22 +10,16 @@ use flow::{
     Action, ActionKind, Detail, Field, Key, Mask, Reason, Reasons, Refusal, Refusals, Subject,
 };
 
-use super::{PortDevice, Tags, Target, table};
+use self::header::L3;
+use super::tags::Tags;
+use super::target::{PortDevice, Target};
+use super::{mpls, table};
 use crate::rule::TcAction;
 
 /// `TCA_ACT_MAX_PRIO`: the largest number of actions that the kernel takes.
 pub(crate) const MAX_ACTIONS: usize = 32;
 /// The largest number of words that a filter may rewrite, a limit of cards and OVS.
 const MAX_WORDS: usize = 32;
-
-/// The IP header that a `set` can reach.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum L3 {
-    Ipv4,
-    Ipv6,
-    /// Another protocol, or the match does not say which.
-    Unknown,
-}
 
 /// The knowledge about the packet at one point of the list, from the match and the actions so
 /// far.
@@ -55,7 +49,7 @@ impl<'t> Context<'t> {
             l3,
             protocol: (mask.ip_proto == 0xff).then_some(key.ip_proto),
             whole: mask.ip_frag == 0xff && key.ip_frag == 0,
-            mpls: matches!(key.eth_type, super::mpls::UNICAST | super::mpls::MULTICAST),
+            mpls: matches!(key.eth_type, mpls::UNICAST | mpls::MULTICAST),
             device,
         }
     }

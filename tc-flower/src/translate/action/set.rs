@@ -3,10 +3,9 @@
 use flow::refusal::Words;
 use flow::{ActionKind, Attr, Field, Reason, Reasons, Refusal, Refusals, SetFields};
 
-use super::header::Place;
+use super::List;
 pub(crate) use super::header::fields as words_to_fields;
-use super::header::{self, PLACES};
-use super::{L3, List};
+use super::header::{self, L3, PLACES, Place};
 use crate::rule::{Header, TcAction};
 use crate::translate::transport;
 use crate::wire::consts::{

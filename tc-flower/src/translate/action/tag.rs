@@ -2,9 +2,11 @@
 
 use flow::{ActionKind, Detail, Reason, Refusal, VLAN_PRESENT};
 
-use super::{L3, List, order};
+use super::header::L3;
+use super::{List, order};
 use crate::rule::TcAction;
-use crate::translate::{Tags, mpls, tags};
+use crate::translate::mpls;
+use crate::translate::tags::{self, Tags};
 
 impl List<'_> {
     pub(super) fn push_vlan(&mut self, tpid: u16, tci: u16) -> Result<(), Refusal> {
