@@ -1,10 +1,8 @@
-//! A slab in chunks: it grows without moving what it has, and gives memory back.
+//! Values by their places, in chunks: it grows without moving what it has, and gives memory back.
 
-/// Values by their places. A place is used again when its value was taken out.
+/// Values at places that the caller chooses.
 pub(super) struct Chunks<T> {
     chunks: Vec<Chunk<T>>,
-    /// Free places in chunks that have a value or had one.
-    free: Vec<u32>,
     len: usize,
 }
 
@@ -19,7 +17,7 @@ const SIZE: u32 = 256;
 
 impl<T> Default for Chunks<T> {
     fn default() -> Chunks<T> {
-        Chunks { chunks: Vec::new(), free: Vec::new(), len: 0 }
+        Chunks { chunks: Vec::new(), len: 0 }
     }
 }
 
@@ -50,24 +48,19 @@ impl<T> Chunks<T> {
         places.filter_map(|(place, value)| Some((place, value.as_ref()?)))
     }
 
-    /// Puts a value in; returns its place. There are at most 2^32 places, more than memory has
-    /// room for.
-    pub(super) fn insert(&mut self, value: T) -> u32 {
-        if self.free.is_empty() {
-            let first = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX).saturating_mul(SIZE);
-            self.chunks.push(Chunk { places: Vec::new(), len: 0 });
-            self.free.extend((first..first.saturating_add(SIZE)).rev());
+    /// Puts a value at a place; returns the one that was there.
+    pub(super) fn put(&mut self, place: u32, value: T) -> Option<T> {
+        let number = (place / SIZE) as usize;
+        let count = self.chunks.len().max(number + 1);
+        self.chunks.resize_with(count, || Chunk { places: Vec::new(), len: 0 });
+        let chunk = self.chunks.get_mut(number)?;
+        chunk.places.resize_with(SIZE as usize, || None);
+        let before = chunk.places.get_mut((place % SIZE) as usize)?.replace(value);
+        if before.is_none() {
+            chunk.len += 1;
+            self.len += 1;
         }
-        let place = self.free.pop().unwrap_or(u32::MAX);
-        if let Some(chunk) = self.chunks.get_mut((place / SIZE) as usize) {
-            chunk.places.resize_with(SIZE as usize, || None);
-            if let Some(slot) = chunk.places.get_mut((place % SIZE) as usize) {
-                *slot = Some(value);
-                chunk.len += 1;
-                self.len += 1;
-            }
-        }
-        place
+        before
     }
 
     /// Takes a value out.
@@ -78,10 +71,57 @@ impl<T> Chunks<T> {
         if chunk.len == 0 {
             chunk.places = Vec::new();
         }
-        self.free.push(place);
         self.len -= 1;
-        if self.len == 0 {
-            *self = Chunks::default();
+        Some(value)
+    }
+}
+
+/// Values at places that are used again when their value was taken out.
+pub(super) struct Slab<T> {
+    values: Chunks<T>,
+    /// Free places below `end`.
+    free: Vec<u32>,
+    /// The number of places that had a value since there was none.
+    end: u32,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Slab<T> {
+        Slab { values: Chunks::default(), free: Vec::new(), end: 0 }
+    }
+}
+
+impl<T> Slab<T> {
+    pub(super) fn values(&self) -> &Chunks<T> {
+        &self.values
+    }
+
+    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        self.values.get_mut(place)
+    }
+
+    /// All values are at places below this one.
+    pub(super) fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// Puts a value in; returns its place. There are at most 2^32 places, more than memory has
+    /// room for.
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.end = self.end.saturating_add(1);
+            self.end - 1
+        });
+        self.values.put(place, value);
+        place
+    }
+
+    /// Takes a value out.
+    pub(super) fn remove(&mut self, place: u32) -> Option<T> {
+        let value = self.values.remove(place)?;
+        self.free.push(place);
+        if self.values.is_empty() {
+            *self = Slab::default();
         }
         Some(value)
     }
@@ -96,7 +136,7 @@ mod tests {
     /// Up, down and up again, against a map: every value is at its place.
     #[test]
     fn it_holds_what_a_map_holds() {
-        let (mut fast, mut slow) = (Chunks::default(), BTreeMap::new());
+        let (mut fast, mut slow) = (Slab::default(), BTreeMap::new());
         let mut state = 7_u64;
         for n in 0..30_000_u64 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -107,27 +147,34 @@ mod tests {
                 let place = fast.insert(n);
                 assert_eq!(slow.insert(place, n), None);
             }
-            assert_eq!((fast.len(), fast.is_empty()), (slow.len(), slow.is_empty()));
-            assert_eq!(fast.get(place), slow.get(&place));
+            let values = fast.values();
+            assert_eq!((values.len(), values.is_empty()), (slow.len(), slow.is_empty()));
+            assert_eq!(values.get(place), slow.get(&place));
+            assert!(slow.keys().all(|place| *place < fast.end()));
             assert_eq!(fast.get_mut(place), slow.get_mut(&place));
         }
-        assert!(slow.len() > 1000 && fast.chunks.len() > 8);
-        assert!(fast.iter().eq(slow.iter().map(|(place, value)| (*place, value))));
+        assert!(slow.len() > 1000 && fast.values.chunks.len() > 8);
+        assert!(fast.values.iter().eq(slow.iter().map(|(place, value)| (*place, value))));
         for (place, value) in slow {
             assert_eq!(fast.remove(place), Some(value));
         }
-        assert!(fast.is_empty() && fast.chunks.is_empty() && fast.free.capacity() == 0);
+        assert!(
+            fast.values.is_empty() && fast.values.chunks.is_empty() && fast.free.capacity() == 0
+        );
     }
 
     #[test]
     fn an_empty_chunk_has_no_memory() {
         let mut chunks = Chunks::default();
-        let places: Vec<u32> = (0..SIZE * 3).map(|n| chunks.insert(n)).collect();
-        for place in &places[..SIZE as usize * 2] {
-            assert_eq!(chunks.remove(*place), Some(*place));
+        for place in 0..SIZE * 3 {
+            assert_eq!(chunks.put(place, place), None);
+        }
+        for place in 0..SIZE * 2 {
+            assert_eq!(chunks.remove(place), Some(place));
         }
         let memory = |chunk: &Chunk<u32>| chunk.places.capacity() > 0;
         assert_eq!(chunks.chunks.iter().filter(|chunk| memory(chunk)).count(), 1);
-        assert_eq!(chunks.get(places[SIZE as usize * 2]), Some(&(SIZE * 2)));
+        assert_eq!(chunks.put(SIZE * 2, 7), Some(SIZE * 2));
+        assert_eq!(chunks.get(SIZE * 2), Some(&7));
     }
 }

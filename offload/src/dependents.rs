@@ -7,7 +7,7 @@ use flow::{Topic, Topics};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::chunks::Chunks;
+use crate::chunks::{Chunks, Slab};
 use crate::sets::FlowId;
 
 /// An index of megaflows by topic, and the topics whose megaflows are to be visited.
@@ -20,9 +20,9 @@ use crate::sets::FlowId;
 pub(super) struct Dependents {
     by_topic: HashMap<Topic, u32, RandomState>,
     /// The groups that `by_topic` names.
-    groups: Chunks<Group>,
+    groups: Slab<Group>,
     /// The places of each megaflow that depends on anything.
-    seats: HashMap<FlowId, [Option<Seat>; 4], RandomState>,
+    seats: Chunks<[Option<Seat>; 4]>,
     /// Topics in the order in which their megaflows are visited. One whose group is gone is
     /// skipped.
     changed: VecDeque<Topic>,
@@ -67,8 +67,8 @@ impl Dependents {
                 *topic = None;
             }
         }
-        let before = self.seats.get(&id).copied().unwrap_or_default();
-        let topic_of = |seat: Seat| self.groups.get(seat.group).map(|group| group.topic);
+        let before = self.seats.get(id.0).copied().unwrap_or_default();
+        let topic_of = |seat: Seat| self.groups.values().get(seat.group).map(|group| group.topic);
         if before.map(|seat| seat.and_then(topic_of)) == topics {
             return;
         }
@@ -79,13 +79,13 @@ impl Dependents {
             topic.map(|topic| self.join(topic, (id, number)))
         });
         if seats.iter().any(Option::is_some) {
-            self.seats.insert(id, seats);
+            self.seats.put(id.0, seats);
         }
     }
 
     /// Takes out a megaflow that depends on nothing any more.
     pub(super) fn forget(&mut self, id: FlowId) {
-        let seats = self.seats.remove(&id).unwrap_or_default();
+        let seats = self.seats.remove(id.0).unwrap_or_default();
         seats.into_iter().flatten().for_each(|seat| self.leave(seat));
     }
 
@@ -161,7 +161,7 @@ impl Dependents {
         }
         // The last member has taken the place.
         if let Some((moved, number)) = group.members.get(place)
-            && let Some(seats) = self.seats.get_mut(moved)
+            && let Some(seats) = self.seats.get_mut(moved.0)
             && let Some(Some(moved)) = seats.get_mut(usize::from(*number))
         {
             moved.place = seat.place;
@@ -242,7 +242,11 @@ mod tests {
             for id in 0..40 {
                 fast.forget(FlowId(id));
             }
-            assert!(fast.by_topic.is_empty() && fast.groups.is_empty() && fast.seats.is_empty());
+            assert!(
+                fast.by_topic.is_empty()
+                    && fast.groups.values().is_empty()
+                    && fast.seats.is_empty()
+            );
         }
         assert!(needed > 1000 && visits < 10 * needed, "{visits} visits, {needed} needed");
     }

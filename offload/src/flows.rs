@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flow::{Actions, Key, Match, Megaflow, OverlapIndex, Owner, Shards, Ufid, overlap};
 use foldhash::fast::RandomState;
 
-use crate::chunks::Chunks;
+use crate::chunks::Slab;
 use crate::dependents::Dependents;
 use crate::event::{Answered, Cause, ProviderId};
 use crate::ranks::Ranks;
@@ -20,9 +20,7 @@ use crate::sets::{FlowId, Sets};
 /// The megaflows and their indexes.
 #[derive(Default)]
 pub(super) struct Flows {
-    slab: Chunks<FlowRecord>,
-    /// All megaflows are before this place in the slab.
-    end: u32,
+    slab: Slab<FlowRecord>,
     by_ufid: Shards<(Ufid, FlowId)>,
     hasher: RandomState,
     overlaps: OverlapIndex,
@@ -46,15 +44,15 @@ pub(super) struct Narrowed {
 
 impl Flows {
     pub(super) fn len(&self) -> usize {
-        self.slab.len()
+        self.slab.values().len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.slab.is_empty()
+        self.slab.values().is_empty()
     }
 
     pub(super) fn get(&self, id: FlowId) -> Option<&FlowRecord> {
-        self.slab.get(id.0)
+        self.slab.values().get(id.0)
     }
 
     /// Returns a megaflow to be changed. Wanted actions are changed by [`Flows::set_actions`] only,
@@ -72,15 +70,16 @@ impl Flows {
     /// Returns all megaflows.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowRecord)> {
-        self.slab.iter().map(|(place, record)| (FlowId(place), record))
+        self.slab.values().iter().map(|(place, record)| (FlowId(place), record))
     }
 
     /// Returns the megaflows in a slice of the slab, and where the next slice begins; `None`
     /// after the last one.
     pub(super) fn slice(&self, from: u32, most: u32) -> (Vec<FlowId>, Option<u32>) {
-        let to = from.saturating_add(most).min(self.end);
+        let end = self.slab.end();
+        let to = from.saturating_add(most).min(end);
         let ids = (from..to).map(FlowId).filter(|id| self.get(*id).is_some()).collect();
-        (ids, (to < self.end).then_some(to))
+        (ids, (to < end).then_some(to))
     }
 
     /// Adds a new megaflow, which was narrowed because of these others.
@@ -88,7 +87,6 @@ impl Flows {
         let flow = record.flow.clone();
         let scope = record.scope();
         let id = FlowId(self.slab.insert(record));
-        self.end = self.end.max(id.0.saturating_add(1));
         let hasher = &self.hasher;
         let hash = |(ufid, _): &(Ufid, FlowId)| hasher.hash_one(ufid);
         self.by_ufid.insert(hash(&(flow.ufid, id)), (flow.ufid, id), hash);
@@ -115,9 +113,6 @@ impl Flows {
         self.scopes.remove(record.scope(), id);
         for scope in &record.parent_of {
             self.parents.remove(*scope, id);
-        }
-        if self.slab.is_empty() {
-            self.end = 0;
         }
         self.dependents.forget(id);
         let (waited, narrowed) = self.ranks.remove(id);

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use flow::Moment;
-use hashbrown::HashMap;
 
+use crate::chunks::Chunks;
 use crate::event::ProviderId;
 use crate::sets::FlowId;
 
@@ -31,7 +31,7 @@ struct Spot {
 pub(super) struct Queue {
     ready: BTreeSet<(Turn, FlowId)>,
     later: BTreeSet<(Moment, FlowId)>,
-    spots: HashMap<FlowId, Spot, foldhash::fast::RandomState>,
+    spots: Chunks<Spot>,
 }
 
 /// Returns the class of a rate in packets per second: two classes for each power of two.
@@ -51,12 +51,12 @@ impl Queue {
             Some(at) => self.later.insert((at, id)),
             None => self.ready.insert((turn, id)),
         };
-        self.spots.insert(id, Spot { turn, not_before });
+        self.spots.put(id.0, Spot { turn, not_before });
     }
 
     /// The megaflow does not wait any more.
     pub(super) fn forget(&mut self, id: FlowId) {
-        if let Some(Spot { turn, not_before }) = self.spots.remove(&id) {
+        if let Some(Spot { turn, not_before }) = self.spots.remove(id.0) {
             match not_before {
                 Some(at) => self.later.remove(&(at, id)),
                 None => self.ready.remove(&(turn, id)),
@@ -69,7 +69,7 @@ impl Queue {
     pub(super) fn rated(&mut self, id: FlowId, before: f64, rate: f64) {
         if before != rate
             && speed(before) != speed(rate)
-            && let Some(spot) = self.spots.get(&id).copied()
+            && let Some(spot) = self.spots.get(id.0).copied()
         {
             self.wait(id, spot.turn.goal, rate, spot.not_before);
         }
@@ -83,7 +83,7 @@ impl Queue {
                 return false;
             };
             self.later.remove(&(at, id));
-            if let Some(spot) = self.spots.get_mut(&id) {
+            if let Some(spot) = self.spots.get_mut(id.0) {
                 spot.not_before = None;
                 self.ready.insert((spot.turn, id));
             }
@@ -99,7 +99,7 @@ impl Queue {
             return None;
         }
         self.ready.remove(&(turn, id));
-        self.spots.remove(&id);
+        self.spots.remove(id.0);
         Some(id)
     }
 

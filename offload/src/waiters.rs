@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use flow::{ProviderError, Ufid};
 use hashbrown::HashMap;
 
+use crate::chunks::Chunks;
 use crate::request::{FlowView, RequestError, Response, Token};
 use crate::sets::FlowId;
 
@@ -48,7 +49,7 @@ pub(super) type Reply = (Token, Result<Response, RequestError>);
 #[derive(Default)]
 pub(super) struct Waiters {
     /// Requests that wait until nothing is left to do for a megaflow. At most one waits for each.
-    askers: HashMap<FlowId, Asker, foldhash::fast::RandomState>,
+    askers: Chunks<Asker>,
     batches: HashMap<Token, Batch, foldhash::fast::RandomState>,
     /// Requests that wait until all megaflows of a moment are gone, in order.
     clearing: VecDeque<Clearing>,
@@ -101,24 +102,24 @@ impl Waiters {
 
     /// Has the request wait until nothing is left to do for the megaflow.
     pub(super) fn ask(&mut self, id: FlowId, asker: Asker) {
-        self.askers.insert(id, asker);
+        self.askers.put(id.0, asker);
     }
 
     /// Returns true if a request waits for the megaflow.
     pub(super) fn is_asked(&self, id: FlowId) -> bool {
-        self.askers.contains_key(&id)
+        self.askers.get(id.0).is_some()
     }
 
     /// Nothing is left to do for the megaflow.
     pub(super) fn settled(&mut self, id: FlowId) {
-        if let Some(asker) = self.askers.remove(&id) {
+        if let Some(asker) = self.askers.remove(id.0) {
             self.tell(asker, Ok(Response::Done));
         }
     }
 
     /// The host table refused the megaflow.
     pub(super) fn refused(&mut self, id: FlowId, ufid: Ufid, error: &ProviderError) {
-        if let Some(asker) = self.askers.remove(&id) {
+        if let Some(asker) = self.askers.remove(id.0) {
             let text = match error {
                 ProviderError::Invalid(invalid) => invalid.to_string(),
                 _ => format!("{ufid}: {error}"),
@@ -139,7 +140,7 @@ impl Waiters {
             clearing.left -= 1;
             self.answer_cleared();
         }
-        if let Some(asker) = self.askers.remove(&id) {
+        if let Some(asker) = self.askers.remove(id.0) {
             self.tell(asker, Ok(Response::Flows(vec![view()])));
         }
     }
@@ -158,7 +159,7 @@ impl Waiters {
         let waits = |all: &&mut Clearing| clearing.is_some_and(|first| first <= all.id);
         let clearing = self.clearing.iter_mut().filter(waits).filter_map(|all| all.token.take());
         self.replies.extend(clearing.map(|token| (token, refused.clone())));
-        if let Some(asker) = self.askers.remove(&id) {
+        if let Some(asker) = self.askers.remove(id.0) {
             self.tell(asker, refused);
         }
     }
