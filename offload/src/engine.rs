@@ -640,7 +640,7 @@ impl Engine {
         if let Place::Nic(provider) = place {
             let name = self.planner.placer.name(provider);
             self.planner.tally.correction(&name, "foreign");
-            self.planner.apply(place, Op::Remove { ufid });
+            self.planner.apply(place, Op::Remove { ufid }, None);
         }
     }
 
@@ -655,7 +655,7 @@ impl Engine {
             if self.take_over(provider, dumped, now) {
                 self.planner.tally.correction(&name, "adopted");
             } else {
-                self.planner.apply(Place::Nic(provider), Op::Remove { ufid: dumped.ufid });
+                self.planner.apply(Place::Nic(provider), Op::Remove { ufid: dumped.ufid }, None);
                 self.planner.tally.correction(&name, "orphan");
             }
         }

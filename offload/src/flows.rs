@@ -78,7 +78,8 @@ impl Flows {
     pub(super) fn slice(&self, from: u32, most: u32) -> (Vec<FlowId>, Option<u32>) {
         let end = self.slab.end();
         let to = from.saturating_add(most).min(end);
-        let ids = (from..to).map(FlowId).filter(|id| self.get(*id).is_some()).collect();
+        let mut ids = Vec::with_capacity(to.saturating_sub(from) as usize);
+        ids.extend((from..to).map(FlowId).filter(|id| self.get(*id).is_some()));
         (ids, (to < end).then_some(to))
     }
 

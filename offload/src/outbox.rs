@@ -5,12 +5,23 @@ use std::collections::BTreeMap;
 use flow::{Dumped, Op, Submission, Tag};
 
 use crate::event::{Command, Place, ProviderId};
+use crate::sets::FlowId;
+use crate::walks::SLICE;
+
+/// Whose the operations on rules are that are no megaflow's.
+const NOBODY: FlowId = FlowId(u32::MAX);
+
+/// Returns the megaflow that an operation with this tag was about.
+pub(super) fn flow_of(tag: Tag) -> FlowId {
+    #[allow(clippy::cast_possible_truncation, reason = "the number is in the lower half")]
+    FlowId(tag.0 as u32)
+}
 
 /// What a step asks for.
 #[derive(Default)]
 pub(super) struct Outbox {
-    /// The number of the last operation.
-    last: u64,
+    /// The number of the last operation, cut to 32 bits: far fewer are in flight.
+    last: u32,
     host: Vec<Submission>,
     /// Answers to upcalls.
     answers: Vec<Command>,
@@ -20,15 +31,20 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Asks for an operation. Returns the tag that its completion will have.
-    pub(super) fn apply(&mut self, place: Place, op: Op) -> Tag {
-        self.last += 1;
-        let tag = Tag(self.last);
-        let submission = Submission { tag, op };
-        match place {
-            Place::Host => self.host.push(submission),
-            Place::Nic(provider) => self.nic.entry(provider).or_default().push(submission),
+    /// Asks for an operation on a megaflow, or on a rule that is no megaflow's. Returns the tag
+    /// that its completion will have.
+    pub(super) fn apply(&mut self, place: Place, op: Op, of: Option<FlowId>) -> Tag {
+        self.last = self.last.wrapping_add(1);
+        let FlowId(number) = of.unwrap_or(NOBODY);
+        let tag = Tag(u64::from(self.last) << 32 | u64::from(number));
+        let ops = match place {
+            Place::Host => &mut self.host,
+            Place::Nic(provider) => self.nic.entry(provider).or_default(),
+        };
+        if ops.is_empty() {
+            ops.reserve(SLICE as usize);
         }
+        ops.push(Submission { tag, op });
         tag
     }
 
@@ -54,7 +70,7 @@ impl Outbox {
     pub(super) fn take(&mut self) -> Vec<Command> {
         let empty = Outbox { last: self.last, ..Outbox::default() };
         let Outbox { host, answers, adoptions, nic, readings, .. } = std::mem::replace(self, empty);
-        let mut commands = Vec::new();
+        let mut commands = Vec::with_capacity(answers.len() + adoptions.len() + readings.len() + 4);
         if !host.is_empty() {
             commands.push(Command::Apply { place: Place::Host, ops: host });
         }

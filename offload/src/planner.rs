@@ -19,7 +19,7 @@ use crate::HOST;
 use crate::books::Books;
 use crate::event::{Cause, Place, ProviderId};
 use crate::flows::Flows;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, flow_of};
 use crate::placer::{Placer, Rivals};
 use crate::policy::Policy;
 use crate::record::{FlowRecord, Obstacle};
@@ -203,7 +203,7 @@ impl Planner {
         }
         let op = operation(kind, &record.flow, record.generation);
         let actions = record.flow.actions.clone();
-        let tag = self.apply(place, op);
+        let tag = self.apply(place, op, Some(id));
         let Some(record) = self.flows.get_mut(id) else { return };
         let residence = record.residence_mut(place);
         residence.life = residence.life.sent(kind);
@@ -211,14 +211,15 @@ impl Planner {
         residence.last_op = tag;
     }
 
-    /// Asks for an operation. Returns the tag that its completion will have.
-    pub(super) fn apply(&mut self, place: Place, op: Op) -> Tag {
+    /// Asks for an operation on a megaflow, or on a rule that is no megaflow's. Returns the tag
+    /// that its completion will have.
+    pub(super) fn apply(&mut self, place: Place, op: Op, of: Option<FlowId>) -> Tag {
         if let Place::Nic(provider) = place
             && let Some(device) = self.placer.device_mut(provider)
         {
             device.queued += 1;
         }
-        self.out.apply(place, op)
+        self.out.apply(place, op, of)
     }
 
     /// Returns true if the megaflow may leave the NIC. Parents there that still recirculate into
@@ -313,7 +314,7 @@ impl Planner {
         completion: &Completion,
         now: Moment,
     ) -> Option<Hit> {
-        let id = self.flows.find(completion.ufid)?;
+        let id = flow_of(completion.tag);
         let record = self.flows.get_mut(id)?;
         let elsewhere = !record.lives_in(place);
         let residence = record.residence_mut(place);
