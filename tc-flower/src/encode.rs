@@ -16,14 +16,20 @@ pub(crate) struct Location {
     pub(crate) handle: u32,
 }
 
+impl Location {
+    /// The place that comes before those of all filters on the interface.
+    pub(crate) fn first_on(ifindex: u32) -> Location {
+        Location { ifindex, chain: 0, priority: 0, handle: 0 }
+    }
+}
+
 impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "chain {} pref {} handle {:#x}", self.chain, self.priority, self.handle)
     }
 }
 
-/// Writes the body of a request that adds a `skip_sw` filter. For handle 0 the kernel chooses
-/// one.
+/// Writes the body of a request that adds a `skip_sw` filter.
 pub(crate) fn install(w: &mut Writer, rule: &Rule, priority: u16, handle: u32, cookie: Cookie) {
     w.tcmsg(rule.ifindex, handle, TC_H_INGRESS_FILTERS, filter_info(priority, rule.protocol));
     w.text(TCA_KIND, "flower");

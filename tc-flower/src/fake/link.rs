@@ -6,7 +6,7 @@ use crate::wire::Writer;
 use crate::wire::consts::*;
 
 /// A link: number, name, switch, port.
-pub(super) type Link = (u32, String, Option<Vec<u8>>, Option<String>);
+pub(crate) type Link = (u32, String, Option<Vec<u8>>, Option<String>);
 
 /// The body of a message about an interface.
 pub(super) fn show_link(w: &mut Writer, link: &Link, is_up: bool) {

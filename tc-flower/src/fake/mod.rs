@@ -8,6 +8,7 @@ mod link;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::encode::Location;
 use crate::wire::consts::*;
 use crate::wire::{Messages, TcMsg, Transport, Writer};
 pub(crate) use filter::{Change, Stored};
-use link::{Link, show_counters, show_link};
+pub(crate) use link::Link;
+use link::{show_counters, show_link};
 
 /// The state that the sockets of one imitation share.
 #[derive(Default)]
@@ -55,10 +57,28 @@ pub(crate) struct State {
     pub(crate) broken: BTreeSet<u32>,
     /// The number of requests of each kind so far.
     pub(crate) seen: BTreeMap<u16, usize>,
+    /// True while nobody can open a socket.
+    pub(crate) no_sockets: bool,
+    next_port: u32,
     next_handle: u32,
+    dumps: BTreeMap<u32, FilterDump>,
     queues: BTreeMap<u32, VecDeque<io::Result<Vec<u8>>>>,
     monitors: Vec<u32>,
 }
+
+/// A dump of filters on a socket. Like the kernel, it makes the next datagram when one is received,
+/// and steps through the priorities by their index in the list.
+struct FilterDump {
+    seq: u32,
+    flags: u16,
+    ifindex: u32,
+    /// The index of the priority that comes next, and the last handle that was shown there.
+    index: usize,
+    after: u32,
+}
+
+/// The largest number of filters in one datagram of a dump.
+const SHOWN: usize = 40;
 
 /// One socket of the imitation.
 pub(crate) struct Socket {
@@ -79,7 +99,8 @@ impl Kernel {
             (12, "rep1".into(), switch, Some("pf0vf1".into())),
             (13, "eth0".into(), None, None),
         ];
-        Kernel(Arc::new(Mutex::new(State { links, capacity: 1000, ..State::default() })))
+        let state = State { links, capacity: 1000, next_port: 10_000, ..State::default() };
+        Kernel(Arc::new(Mutex::new(state)))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -172,7 +193,7 @@ impl State {
             RTM_GETSTATS => self.dump_counters(port, seq),
             RTM_GETTFILTER if dump => {
                 let tc = TcMsg::parse(request.payload).unwrap();
-                self.dump_filters(port, seq, tc.ifindex, tc.parent);
+                self.begin_dump(port, seq, tc.ifindex, tc.parent);
             }
             RTM_GETTFILTER => {
                 let tc = TcMsg::parse(request.payload).unwrap();
@@ -256,30 +277,54 @@ impl State {
         self.done(port, seq, 2);
     }
 
-    fn dump_filters(&mut self, port: u32, seq: u32, ifindex: u32, parent: u32) {
+    fn begin_dump(&mut self, port: u32, seq: u32, ifindex: u32, parent: u32) {
         let mut flags = 2;
         if self.interrupt > 0 {
             self.interrupt -= 1;
             flags |= NLM_F_DUMP_INTR;
         }
-        // Like the kernel, the dump steps through the priorities by their index in the list.
-        let ingress = parent == TC_H_INGRESS_FILTERS;
-        for number in 0.. {
-            let on = self.filters.iter().filter(|(at, _)| at.ifindex == ifindex && ingress);
-            let on: Vec<_> = on.collect();
-            let all: BTreeSet<_> = on.iter().map(|(at, _)| (at.chain, at.priority)).collect();
-            let Some(here) = all.into_iter().nth(number) else { break };
-            let here = on.into_iter().filter(|(at, _)| (at.chain, at.priority) == here);
-            let show = |(at, stored): (&Location, &Stored)| {
-                message(RTM_NEWTFILTER, flags, seq, port, |w| stored.show(w, *at))
+        // Nothing is at egress.
+        let index = if parent == TC_H_INGRESS_FILTERS { 0 } else { usize::MAX };
+        let dump = FilterDump { seq, flags, ifindex, index, after: 0 };
+        self.go_on_with_dump(port, dump);
+    }
+
+    /// Makes the next datagram of a dump.
+    fn go_on_with_dump(&mut self, port: u32, mut dump: FilterDump) {
+        let mut datagram = Vec::new();
+        let mut count = 0;
+        loop {
+            let on = self.filters.keys().filter(|at| at.ifindex == dump.ifindex);
+            let all: BTreeSet<_> = on.map(|at| (at.chain, at.priority)).collect();
+            let Some((chain, priority)) = all.into_iter().nth(dump.index) else { break };
+            let first = Location {
+                chain,
+                priority,
+                handle: dump.after,
+                ..Location::first_on(dump.ifindex)
             };
-            let shown: Vec<_> = here.map(show).collect();
-            shown.into_iter().for_each(|one| self.push(port, one));
+            let last = Location { handle: u32::MAX, ..first };
+            let rest = (Bound::Excluded(first), Bound::Included(last));
+            for (at, stored) in self.filters.range(rest) {
+                if count == SHOWN {
+                    self.push(port, datagram);
+                    self.dumps.insert(port, dump);
+                    return;
+                }
+                datagram.extend(message(RTM_NEWTFILTER, dump.flags, dump.seq, port, |w| {
+                    stored.show(w, *at);
+                }));
+                (dump.after, count) = (at.handle, count + 1);
+            }
+            (dump.index, dump.after) = (dump.index + 1, 0);
             if let Some(change) = self.meanwhile.pop_front() {
                 self.carry_out(change);
             }
         }
-        self.done(port, seq, flags);
+        if !datagram.is_empty() {
+            self.push(port, datagram);
+        }
+        self.done(port, dump.seq, dump.flags);
     }
 
     fn done(&mut self, port: u32, seq: u32, flags: u16) {
@@ -315,7 +360,7 @@ impl State {
             (at.ifindex, at.chain, at.priority) == (tc.ifindex, stored.chain, tc.priority)
         };
         for (at, other) in &self.filters {
-            if same_place(at) && other.keys == stored.keys {
+            if same_place(at) && (other.keys == stored.keys || at.handle == tc.handle) {
                 return Err((libc::EEXIST, String::new()));
             }
             if same_place(at) && other.protocol != stored.protocol {
@@ -349,7 +394,31 @@ impl State {
     }
 }
 
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.queues.remove(&self.port);
+            state.dumps.remove(&self.port);
+            state.monitors.retain(|port| *port != self.port);
+        }
+    }
+}
+
 impl Transport for Socket {
+    fn again(&self) -> io::Result<Socket> {
+        let mut state = self.state.lock().unwrap();
+        if state.no_sockets {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        state.next_port += 1;
+        let port = state.next_port;
+        state.queues.insert(port, VecDeque::new());
+        if state.monitors.contains(&self.port) {
+            state.monitors.push(port);
+        }
+        Ok(Socket { state: Arc::clone(&self.state), port })
+    }
+
     fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         state.works(self.port)?;
@@ -363,6 +432,9 @@ impl Transport for Socket {
         let mut state = self.state.lock().unwrap();
         state.works(self.port)?;
         let next = state.queues.entry(self.port).or_default().pop_front();
+        if let Some(dump) = state.dumps.remove(&self.port) {
+            state.go_on_with_dump(self.port, dump);
+        }
         *into = next.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         Ok(())
     }

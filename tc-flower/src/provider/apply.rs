@@ -46,6 +46,13 @@ pub(super) enum Job {
 }
 
 impl Job {
+    pub(super) fn placed(&self) -> Placed {
+        match self {
+            Job::Add(add) => add.placed,
+            Job::Remove { placed, .. } | Job::Old { placed, .. } | Job::Drop { placed } => *placed,
+        }
+    }
+
     /// Returns the place of the filter if the job is a `Remove` or a `Drop`.
     fn removes(&self) -> Option<Location> {
         match self {
@@ -60,8 +67,7 @@ pub(super) struct Adding {
     pub(super) op: usize,
     pub(super) flow: Arc<Megaflow>,
     pub(super) rule: Rule,
-    pub(super) priority: u16,
-    pub(super) cookie: Cookie,
+    pub(super) placed: Placed,
     /// True if the new filter replaces the megaflow's present one.
     pub(super) replaces: bool,
     /// The number of times that the install was already tried again after a refusal.
@@ -131,8 +137,8 @@ impl<T: Transport> Waves<'_, T> {
         tc.news.qdiscs_lost.clear();
         let lost = || Err(ProviderError::Busy("the kernel gave no answer".into()));
         let results = (0..ops).map(|_| lost()).collect();
-        let strays = tc.strays.drain(..tc.strays.len().min(BATCH));
-        let next = strays.map(|placed| Job::Drop { placed }).collect();
+        let strays = std::iter::from_fn(|| tc.strays.pop_first()).take(BATCH);
+        let next = strays.map(|(_, placed)| Job::Drop { placed }).collect();
         Waves { tc, results, next, doubts: Vec::new(), refused: Vec::new() }
     }
 
@@ -196,19 +202,19 @@ impl<T: Transport> Waves<'_, T> {
     ) -> Result<Job, ProviderError> {
         // A replacement is looked up before the filter that it replaces. Both are on the same
         // interface and chain, because in_port and recirc_id are part of the match.
-        let (rule, priority) = self.allot(flow, old.map(|old| old.priority))?;
-        let cookie = Cookie::new(flow.ufid, generation, rule.implied);
+        let (rule, placed) = self.allot(flow, generation, old.map(|old| old.priority))?;
         let (flow, replaces) = (Arc::clone(flow), old.is_some());
-        let adding = Adding { op, flow, rule, priority, cookie, replaces, tries: 0 };
+        let adding = Adding { op, flow, rule, placed, replaces, tries: 0 };
         Ok(Job::Add(Box::new(adding)))
     }
 
-    /// Translates a megaflow and takes a priority for its filter.
+    /// Translates a megaflow and takes a place for its filter.
     pub(super) fn allot(
         &mut self,
         flow: &Megaflow,
+        generation: Generation,
         before: Option<u16>,
-    ) -> Result<(Rule, u16), ProviderError> {
+    ) -> Result<(Rule, Placed), ProviderError> {
         let rule = translate(flow, self.tc.ports.admission().target())
             .map_err(|why| ProviderError::Unsupported(why.first))?;
         if let Some(refusal) = self.tc.ports.admission().shadow(rule.ifindex, flow) {
@@ -220,7 +226,11 @@ impl<T: Transport> Waves<'_, T> {
             let refusal = Refusal::new(Reason::TableFull, Subject::Priorities);
             ProviderError::Full(refusal.detail(&"every priority is already taken by another mask"))
         })?;
-        Ok((rule, priority))
+        let (ifindex, chain, handle) = (rule.ifindex, rule.chain, self.tc.table.new_handle());
+        let at = Location { ifindex, chain, priority, handle };
+        let cookie = Cookie::new(flow.ufid, generation, rule.implied);
+        let placed = Placed { at, protocol: rule.protocol, cookie };
+        Ok((rule, placed))
     }
 
     /// Asks the kernel again, right before removal, for each filter that has no entry in the
@@ -230,8 +240,8 @@ impl<T: Transport> Waves<'_, T> {
         let doubtful = |job: &Job| match job {
             Job::Drop { placed } => Some(*placed),
             Job::Remove { ufid, placed, .. } => {
-                let known = self.tc.table.get(*ufid).is_some()
-                    && !self.tc.news.touched.contains(&placed.at);
+                let entry = self.tc.table.get(*ufid);
+                let known = entry.is_some_and(|entry| entry.touched.is_none());
                 (!known).then_some(*placed)
             }
             Job::Add(_) | Job::Old { .. } => None,
@@ -258,8 +268,8 @@ impl<T: Transport> Waves<'_, T> {
                 (Some(Some(true)), Job::Drop { placed })
                     if self.tc.table.at(&placed.at).is_some() => {}
                 (Some(Some(true)), job) => sure.push(job),
-                (Some(Some(false)), Job::Remove { op, ufid, placed }) => {
-                    self.results[op] = self.not_found(ufid, &placed);
+                (Some(Some(false)), Job::Remove { op, ufid, .. }) => {
+                    self.results[op] = self.not_found(ufid).ok_or(ProviderError::NotFound);
                 }
                 (Some(Some(false)), Job::Add(_) | Job::Old { .. } | Job::Drop { .. }) => {}
             }
@@ -282,8 +292,9 @@ impl<T: Transport> Waves<'_, T> {
             let added = match &job {
                 Job::Add(add) => {
                     let flags = NLM_F_ACK | NLM_F_ECHO | NLM_F_CREATE | NLM_F_EXCL;
+                    let Placed { at, cookie, .. } = add.placed;
                     batch.add(RTM_NEWTFILTER, flags, |w| {
-                        encode::install(w, &add.rule, add.priority, 0, add.cookie);
+                        encode::install(w, &add.rule, at.priority, at.handle, cookie);
                     })
                 }
                 Job::Remove { placed, .. } | Job::Old { placed, .. } | Job::Drop { placed } => {
@@ -308,7 +319,7 @@ impl<T: Transport> Waves<'_, T> {
             let Ok(summary) = filter.summary() else { return };
             let same = match &sent[index] {
                 Job::Add(add) => filter
-                    .megaflow(&add.cookie, ports, target)
+                    .megaflow(&add.placed.cookie, ports, target)
                     .is_some_and(|(flow, rule)| flow.ufid == add.flow.ufid && rule == add.rule),
                 Job::Remove { .. } | Job::Old { .. } | Job::Drop { .. } => true,
             };

@@ -1,20 +1,20 @@
-//! Lists the filters on an interface's ingress.
+//! Reads filters: all on an interface's ingress, or some by name.
 //!
-//! The kernel's dump steps through the priorities by their index in the list. If another tool
-//! adds or deletes a priority meanwhile, the dump lists a priority twice or leaves one out with
-//! all its filters, and the kernel does not mark that dump as interrupted. So a known filter that
-//! is not listed is asked for by name before it counts as gone, and filters are kept by place, so
-//! that a filter listed twice counts once.
+//! The kernel's dump steps through the priorities by their index in the list. If a priority is
+//! added or deleted meanwhile, by another tool or by us, the dump lists a priority twice or leaves
+//! one out with all its filters, and the kernel does not mark that dump as interrupted. So a known
+//! filter that is not listed is asked for by name before it counts as gone, and filters are kept
+//! by place, so that a filter listed twice counts once.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use flow::{Megaflow, PortId, Ufid};
+use flow::{Dumped, Megaflow, PortId, Stats, Ufid};
 
 use super::errors::is_absent;
-use super::others::Others;
-use super::table::{Placed, Table};
+use super::ports::Ports;
+use super::table::{Entry, Placed};
 use crate::decode::{Filter, Foreign, Summary};
 use crate::encode::{self, Location};
 use crate::rule::Signature;
@@ -23,7 +23,7 @@ use crate::wire::consts::{
     NLM_F_ACK, NLM_F_DUMP, RTM_GETTFILTER, RTM_NEWTFILTER, TC_H_INGRESS_FILTERS,
 };
 use crate::wire::read::Message;
-use crate::wire::{Client, Malformed, Outcome, Transport, WireError};
+use crate::wire::{Client, DumpProgress, Malformed, Outcome, Transport, WireError};
 
 /// A filter with our cookie.
 #[derive(Clone, Debug)]
@@ -39,45 +39,38 @@ pub(super) struct Listed {
     pub(super) flow: Option<(Arc<Megaflow>, Signature)>,
 }
 
-/// The state of a filter with our cookie.
+/// The state of a filter that has the place and the cookie of an entry.
 pub(super) enum Seen {
-    /// The filter belongs to an entry and does what its megaflow says.
-    Alive(Ufid),
-    /// The filter belongs to an entry and its counters are valid, but it must be replaced or
-    /// removed.
-    CutOff(Ufid),
-    /// The filter belongs to an entry, but it is no longer in hardware, or the driver no longer
-    /// answers for it.
-    Dead(Ufid),
-    /// The filter has the place and the cookie of an entry, but another tool changed what it
-    /// does.
-    Altered(Ufid),
-    /// The filter belongs to no entry.
-    Stranger,
+    /// The filter does what its megaflow says.
+    Alive,
+    /// The filter's counters are valid, but it must be replaced or removed.
+    CutOff,
+    /// The filter is no longer in hardware, or the driver no longer answers for it.
+    Dead,
+    /// Another tool changed what the filter does.
+    Altered,
 }
 
 impl Listed {
-    /// Determines which entry the filter belongs to, and whether the filter still does what we
-    /// installed.
-    pub(super) fn judge(&self, table: &mut Table) -> Seen {
-        let owner = table.at(&self.placed.at);
-        let owner = owner.and_then(|ufid| Some((ufid, table.get_mut(ufid)?)));
-        let Some((ufid, entry)) = owner.filter(|(_, entry)| entry.placed == self.placed) else {
-            return Seen::Stranger;
-        };
+    /// Determines whether the filter still does what we installed.
+    pub(super) fn judge(&self, entry: &mut Entry) -> Seen {
         let same = self.digest == entry.digest;
-        // The interface that the filter sends to was deleted. The monitor may report that a
-        // moment later.
+        // The interface that the filter sends to was deleted.
         entry.redo |= !same && self.headless;
         if !same && !self.headless {
-            Seen::Altered(ufid)
+            Seen::Altered
         } else if !self.summary.in_hw || !self.summary.answered && entry.answered {
-            Seen::Dead(ufid)
+            Seen::Dead
         } else if entry.redo {
-            Seen::CutOff(ufid)
+            Seen::CutOff
         } else {
-            Seen::Alive(ufid)
+            Seen::Alive
         }
+    }
+
+    pub(super) fn dumped(self, ufid: Ufid, stats: Stats, active: bool) -> Dumped {
+        let (generation, flow) = (self.placed.cookie.generation, self.flow.map(|(flow, _)| flow));
+        Dumped { ufid, generation, flow, stats, active }
     }
 }
 
@@ -98,21 +91,26 @@ impl Listing {
 }
 
 /// One filter that was read.
-enum One {
+pub(super) enum One {
     Ours(Box<Listed>),
     Other(Box<Foreign>),
 }
 
 /// What is known about the ports, which reading filters needs.
 pub(super) struct Reader<'a> {
-    pub(super) ports: &'a BTreeMap<u32, PortId>,
+    ports: &'a BTreeMap<u32, PortId>,
     /// The target, if megaflows are to be decoded too.
-    pub(super) target: Option<&'a Target>,
+    target: Option<&'a Target>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(ports: &'a Ports, decodes: bool) -> Reader<'a> {
+        let target = decodes.then(|| ports.admission().target());
+        Reader { ports: ports.by_ifindex(), target }
+    }
+
     /// Reads a message; `None` if it shows no filter on the ingress of one of our ports.
-    fn read(&self, message: &Message<'_>) -> Result<Option<One>, Malformed> {
+    pub(super) fn read(&self, message: &Message<'_>) -> Result<Option<One>, Malformed> {
         if message.kind != RTM_NEWTFILTER {
             return Ok(None);
         }
@@ -135,14 +133,13 @@ impl Reader<'_> {
         }))))
     }
 
-    /// Lists an interface. The filters that are known there, ours and others', are asked for by
-    /// name if the dump leaves them out.
+    /// Lists an interface. Those of our filters that are known there are asked for by name if the
+    /// dump leaves them out.
     pub(super) fn list<T: Transport>(
         &self,
         client: &mut Client<T>,
         ifindex: u32,
         ours: impl Iterator<Item = Placed>,
-        others: &Others,
     ) -> Result<Listing, WireError> {
         let mut listing = client.dump(
             RTM_GETTFILTER,
@@ -156,11 +153,8 @@ impl Reader<'_> {
                 Ok(())
             },
         )?;
-        let ours = ours.filter(|placed| !listing.ours.contains_key(&placed.at)).map(name_of);
-        let others = others.on(ifindex);
-        let others = others.filter(|foreign| !listing.others.contains_key(&foreign.at));
-        let others = others.map(|other| (other.at, other.protocol, other.kind.clone()));
-        let left_out: Vec<Name> = ours.chain(others).collect();
+        let left_out = ours.filter(|placed| !listing.ours.contains_key(&placed.at)).map(name_of);
+        let left_out: Vec<Name> = left_out.collect();
         let found = self.ask(client, &left_out)?;
         found.into_iter().flatten().for_each(|one| listing.take(one));
         Ok(listing)
@@ -183,7 +177,7 @@ impl Reader<'_> {
     }
 
     /// Asks for filters by name, with several requests in one datagram.
-    fn ask<T: Transport>(
+    pub(super) fn ask<T: Transport>(
         &self,
         client: &mut Client<T>,
         names: &[Name],
@@ -207,9 +201,28 @@ impl Reader<'_> {
     }
 }
 
-/// The name of a filter in a request: place, protocol, classifier.
-type Name = (Location, u16, String);
+/// A reading under way.
+pub(super) struct FilterReading<T> {
+    /// Readings are numbered from 1 on.
+    pub(super) number: u64,
+    pub(super) is_dump: bool,
+    pub(super) ifindex: u32,
+    pub(super) stage: Stage<T>,
+}
 
-fn name_of(placed: Placed) -> Name {
+/// What the next part of a reading does.
+pub(super) enum Stage<T> {
+    /// It takes the next datagram of the kernel's list.
+    List { client: Client<T>, dump: DumpProgress, listings: usize, heard: u64 },
+    /// It asks for those of our filters from this place on that were not listed.
+    Ours(Location),
+    /// It asks for those of other tools' filters.
+    Others(Location),
+}
+
+/// The name of a filter in a request: place, protocol, classifier.
+pub(super) type Name = (Location, u16, String);
+
+pub(super) fn name_of(placed: Placed) -> Name {
     (placed.at, placed.protocol, "flower".to_owned())
 }

@@ -9,6 +9,7 @@ mod others;
 mod ports;
 mod priority;
 mod qdisc;
+mod reading;
 mod settle;
 mod table;
 mod tc;
@@ -28,14 +29,14 @@ pub use tc::{Clock, TcOptions};
 
 use crate::TcError;
 use crate::device::DeviceSelector;
-use crate::wire::{Client, KernelSocket};
+use crate::wire::{Client, KernelSocket, Transport};
 use tc::Tc;
 
 /// The largest number of operations in flight.
 const WINDOW: usize = 256;
 
 /// Megaflows as `skip_sw` flower filters on the ports of switchdev NICs.
-pub struct TcProvider(Tc<KernelSocket>);
+pub struct TcProvider<T = KernelSocket>(Tc<T>);
 
 impl TcProvider {
     /// Finds the ports' interfaces, prepares their ingress, and probes what their drivers take.
@@ -51,10 +52,13 @@ impl TcProvider {
         clock: Clock,
         options: TcOptions,
     ) -> Result<TcProvider, TcError> {
-        let (client, monitor) = sockets()?;
+        let client = Client::new(KernelSocket::requests()?);
+        let monitor = KernelSocket::monitor(&monitor::GROUPS)?;
         Tc::open(client, monitor, ports, clock, options).map(TcProvider)
     }
+}
 
+impl<T: Transport> TcProvider<T> {
     /// Removes every filter that carries our cookie, whether this process or an earlier one
     /// installed it, and the qdiscs that this process made unless other tools have filters on
     /// them. A shutdown that leaves nothing behind calls this; dropping the provider leaves the
@@ -70,12 +74,6 @@ impl TcProvider {
     }
 }
 
-/// Opens the sockets for requests and for notifications.
-fn sockets() -> Result<(Client<KernelSocket>, KernelSocket), TcError> {
-    let client = Client::new(KernelSocket::requests()?);
-    Ok((client, KernelSocket::monitor(&monitor::GROUPS)?))
-}
-
 /// Probes what the drivers of these interfaces take, as a daemon does at its start, and leaves
 /// nothing behind. Filters of a running daemon stay.
 pub fn survey(ports: &[(PortId, DeviceSelector)]) -> Result<Vec<PortReport>, TcError> {
@@ -86,7 +84,7 @@ pub fn survey(ports: &[(PortId, DeviceSelector)]) -> Result<Vec<PortReport>, TcE
     Ok(reports)
 }
 
-impl Provider for TcProvider {
+impl<T: Transport> Provider for TcProvider<T> {
     fn name(&self) -> &str {
         "tc"
     }
@@ -114,8 +112,10 @@ impl Provider for TcProvider {
         out: &mut Vec<(Ufid, Stats)>,
     ) -> Result<Option<Cursor>, ProviderError> {
         self.0.check()?;
-        let read = self.0.stats(from, out);
-        self.0.check().and(read)
+        let read = reading::read(&mut self.0, from, false);
+        let (shown, next) = self.0.check().and(read)?;
+        out.extend(shown.into_iter().map(|one| (one.ufid, one.stats)));
+        Ok(next)
     }
 
     fn dump(
@@ -124,8 +124,10 @@ impl Provider for TcProvider {
         out: &mut Vec<Dumped>,
     ) -> Result<Option<Cursor>, ProviderError> {
         self.0.check()?;
-        let read = self.0.dump(from, out);
-        self.0.check().and(read)
+        let read = reading::read(&mut self.0, from, true);
+        let (shown, next) = self.0.check().and(read)?;
+        out.extend(shown);
+        Ok(next)
     }
 
     fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
@@ -151,8 +153,7 @@ impl Provider for TcProvider {
     }
 
     fn reopen(&mut self) -> Result<(), ProviderError> {
-        let reopened = sockets().and_then(|(client, monitor)| self.0.reopen(client, monitor));
-        reopened.map_err(|error| ProviderError::Gone(error.to_string()))
+        self.0.reopen().map_err(|error| ProviderError::Gone(error.to_string()))
     }
 
     fn close(&mut self) -> Result<(), ProviderError> {

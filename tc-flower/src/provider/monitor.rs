@@ -133,14 +133,11 @@ impl<T: Transport> Tc<T> {
         self.news.heard += 1;
         if let Some(ufid) = self.table.at(&at) {
             self.news.changed = true;
-            self.news.touched.insert(at);
-            if kind == RTM_DELTFILTER {
-                self.hear_last_words(ufid, filter);
-            }
+            self.hear_of(ufid, kind, filter);
         }
         let is_ours = filter.summary().is_ok_and(|summary| summary.cookie.is_some());
         if kind == RTM_NEWTFILTER && at.handle != 0 && !is_ours {
-            self.others.insert(filter.foreign(port));
+            self.others.insert(filter.foreign(port), self.readings);
         } else if at.handle != 0 {
             self.others.remove(&at);
         } else if kind == RTM_DELTFILTER {
@@ -151,10 +148,15 @@ impl<T: Transport> Tc<T> {
         look.others = true;
     }
 
-    /// Who deletes a filter by its handle makes the kernel read its counters a last time and tell
-    /// everybody. For a whole chain, priority or qdisc it does not.
-    fn hear_last_words(&mut self, ufid: Ufid, filter: &Filter<'_>) {
-        let (Some(entry), Ok(summary)) = (self.table.get(ufid), filter.summary()) else { return };
+    /// Another tool changed or deleted the filter in the place of ours. Who deletes a filter by its
+    /// handle makes the kernel read its counters a last time and tell everybody. For a whole chain,
+    /// priority or qdisc it does not.
+    fn hear_of(&mut self, ufid: Ufid, kind: u16, filter: &Filter<'_>) {
+        let Some(entry) = self.table.get_mut(ufid) else { return };
+        entry.touched = Some(self.readings);
+        let Some(summary) = filter.summary().ok().filter(|_| kind == RTM_DELTFILTER) else {
+            return;
+        };
         let stats = summary.counted.stats((self.clock)());
         let is_its_own = summary.cookie == Some(entry.placed.cookie) && {
             let content = filter.content(entry.placed.cookie.implied);
@@ -163,18 +165,18 @@ impl<T: Transport> Tc<T> {
                 || content.map(|content| content.digest()) == entry.digest
         };
         if is_its_own && stats.counters != entry.last.counters {
-            self.news.hear_last_words(ufid, entry.placed, stats);
+            entry.last_words = Some(stats);
         }
     }
 
     /// The interface was taken away, and all filters with it. Those of other ports that send
-    /// packets there do so no more, whatever comes back under that name or number.
+    /// packets there do so no more, whatever comes back under that name or number; the next
+    /// reading finds them.
     fn lose(&mut self, ifindex: u32) {
         let Some(port) = self.ports.lose(ifindex) else { return };
         self.witnesses.was_down(port);
         self.table.forget(ifindex);
-        self.table.cut_off(port);
-        self.strays.retain(|placed| placed.at.ifindex != ifindex);
+        self.strays.retain(|at, _| at.ifindex != ifindex);
         self.others.forget(ifindex);
         self.snapshot();
         self.news.changed = true;

@@ -7,23 +7,38 @@ use super::table::Table;
 use crate::decode::Foreign;
 use crate::encode::Location;
 
-/// Other tools' filters on the ports' interfaces, by place.
+/// Other tools' filters on the ports' interfaces, by place, each with the number of the last
+/// reading that has shown it.
 #[derive(Debug, Default)]
-pub(super) struct Others(BTreeMap<Location, Foreign>);
+pub(super) struct Others(BTreeMap<Location, (Foreign, u64)>);
 
 impl Others {
-    /// Replaces what is known of an interface.
-    pub(super) fn know(&mut self, ifindex: u32, others: BTreeMap<Location, Foreign>) {
-        self.forget(ifindex);
-        self.0.extend(others);
-    }
-
     pub(super) fn forget(&mut self, ifindex: u32) {
         self.0.retain(|at, _| at.ifindex != ifindex);
     }
 
-    pub(super) fn insert(&mut self, foreign: Foreign) {
-        self.0.insert(foreign.at, foreign);
+    pub(super) fn insert(&mut self, foreign: Foreign, shown: u64) {
+        self.0.insert(foreign.at, (foreign, shown));
+    }
+
+    /// Notes that a reading has shown the filter. Returns false if it is not known as it is.
+    pub(super) fn show(&mut self, foreign: &Foreign, reading: u64) -> bool {
+        let known = self.0.get_mut(&foreign.at).filter(|(known, _)| known == foreign);
+        known.map(|(_, shown)| *shown = reading).is_some()
+    }
+
+    /// Takes out a filter unless a reading has shown it.
+    pub(super) fn remove_unless_shown(&mut self, at: &Location, reading: u64) {
+        if self.0.get(at).is_some_and(|(_, shown)| *shown != reading) {
+            self.0.remove(at);
+        }
+    }
+
+    /// Returns the filters from that place on that are on its interface, in the order of places,
+    /// each with the number of the last reading that has shown it.
+    pub(super) fn from(&self, from: Location) -> impl Iterator<Item = &(Foreign, u64)> {
+        let rest = self.0.range(from..).map(|(_, other)| other);
+        rest.take_while(move |(foreign, _)| foreign.at.ifindex == from.ifindex)
     }
 
     pub(super) fn remove(&mut self, at: &Location) {
@@ -40,7 +55,7 @@ impl Others {
     }
 
     pub(super) fn on(&self, ifindex: u32) -> impl Iterator<Item = &Foreign> {
-        self.0.values().filter(move |foreign| foreign.at.ifindex == ifindex)
+        self.from(Location::first_on(ifindex)).map(|(foreign, _)| foreign)
     }
 
     /// Returns the priorities in use, by interface and chain.
@@ -56,7 +71,7 @@ impl Others {
     /// a filter of ours has or may get.
     pub(super) fn shadows(&self, table: &mut Table) -> BTreeMap<u32, Vec<Foreign>> {
         let mut shadows: BTreeMap<u32, Vec<Foreign>> = BTreeMap::new();
-        for foreign in self.0.values().filter(|foreign| foreign.in_hw) {
+        for (foreign, _) in self.0.values().filter(|(foreign, _)| foreign.in_hw) {
             let at = foreign.at;
             if at.priority <= table.priorities(at.ifindex, at.chain).lowest_place() {
                 shadows.entry(at.ifindex).or_default().push(foreign.clone());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Cursor, Field, Moment, PortId, Reason, Refusal, Subject};
+use flow::{Field, Moment, PortId, Reason, Refusal, Subject};
 
 use super::qdisc;
 use crate::TcError;
@@ -150,12 +150,10 @@ impl Ports {
         self.usable().map(|(_, state)| state.device.ifindex).collect()
     }
 
-    /// Returns the interface of a reading's part, and where the next part begins. A cursor is the
-    /// number of the interface that was read last.
-    pub(super) fn part(&self, from: Cursor) -> Option<(u32, Option<Cursor>)> {
-        let mut rest = self.interfaces().into_iter().filter(|one| u64::from(*one) > from.0);
-        let here = rest.next()?;
-        Some((here, rest.next().map(|_| Cursor(here.into()))))
+    /// Returns the next one of these interfaces.
+    pub(super) fn next_interface(&self, after: u32) -> Option<u32> {
+        let all = self.usable().map(|(_, state)| state.device.ifindex);
+        all.filter(|ifindex| *ifindex > after).min()
     }
 
     /// The ports that can be used, by interface.

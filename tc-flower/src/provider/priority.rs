@@ -81,6 +81,11 @@ impl Priorities {
         self.ours.remove(&priority);
     }
 
+    /// Returns the priorities that our filters use.
+    pub(super) fn used(&self) -> impl Iterator<Item = u16> {
+        self.ours.keys().copied()
+    }
+
     /// Returns true if we have filters at this priority.
     pub(super) fn is_ours(&self, priority: u16) -> bool {
         self.ours.contains_key(&priority)

@@ -1,14 +1,13 @@
 //! Evaluates the answers to a batch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use flow::{ProviderError, Reason, Refusal, Stats, Subject, Ufid};
 
 use super::apply::{Adding, Answer, Echo, Job, Waves};
 use super::errors::{Cause, cause_of, is_absent, of_install};
-use super::listing::{Listed, Listing};
+use super::listing::Listed;
 use super::table::{Entry, Placed};
-use super::tc::Tc;
 use crate::wire::{Nack, Outcome, Transport};
 
 /// The largest number of times one batch tries an install again after a refusal whose reason is
@@ -31,8 +30,8 @@ impl<T: Transport> Waves<'_, T> {
                 let last = entry.map(|entry| entry.last).unwrap_or_default();
                 self.results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
             }
-            (Job::Remove { op, ufid, placed }, Outcome::Refused(nack)) if is_absent(&nack) => {
-                self.results[op] = self.not_found(ufid, &placed);
+            (Job::Remove { op, ufid, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
+                self.results[op] = self.not_found(ufid).ok_or(ProviderError::NotFound);
             }
             (Job::Remove { op, .. }, Outcome::Refused(nack)) => {
                 self.results[op] = Err(ProviderError::Busy(nack.to_string()));
@@ -40,14 +39,14 @@ impl<T: Transport> Waves<'_, T> {
             (Job::Old { op, placed, digest, last }, Outcome::Done) => {
                 self.results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
             }
-            (Job::Old { op, placed, last, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
-                self.results[op] = Ok(self.last_words_of(&placed).unwrap_or(last));
+            (Job::Old { op, last, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
+                self.results[op] = Ok(last);
             }
             (job @ Job::Old { .. }, Outcome::Refused(_)) => self.doubts.push(job),
             (Job::Drop { .. }, Outcome::Done) => {}
             (Job::Drop { placed }, Outcome::Refused(nack)) => {
                 if !is_absent(&nack) {
-                    self.tc.strays.push(placed);
+                    self.tc.strays.insert(placed.at, placed);
                 }
             }
         }
@@ -55,25 +54,14 @@ impl<T: Transport> Waves<'_, T> {
 
     /// Handles a removal whose filter is already gone. Returns the filter's final counters if the
     /// monitor reported its deletion.
-    pub(super) fn not_found(
-        &mut self,
-        ufid: Ufid,
-        placed: &Placed,
-    ) -> Result<Stats, ProviderError> {
-        self.tc.table.remove(ufid);
-        self.last_words_of(placed).ok_or(ProviderError::NotFound)
-    }
-
-    /// Returns the final counters of one filter that other tools deleted, if the monitor reported
-    /// them.
-    fn last_words_of(&mut self, placed: &Placed) -> Option<Stats> {
+    pub(super) fn not_found(&mut self, ufid: Ufid) -> Option<Stats> {
         self.tc.listen();
-        self.tc.news.last_words_of(placed)
+        self.tc.table.remove(ufid)?.last_words
     }
 
     /// Checks that a filter which the kernel took is the one asked for, and is in hardware.
     fn added(&mut self, add: &Adding, echo: &Echo) {
-        let cookie = echo.summary.cookie.unwrap_or(add.cookie);
+        let cookie = echo.summary.cookie.unwrap_or(add.placed.cookie);
         let placed = Placed { at: echo.at, protocol: add.rule.protocol, cookie };
         let wrong = if !echo.same {
             let refusal = Refusal::new(Reason::Echo, Subject::Filter);
@@ -94,24 +82,16 @@ impl<T: Transport> Waves<'_, T> {
         self.results[add.op] = Ok(Stats::default());
         let ufid = add.flow.ufid;
         if let Some(old) = self.tc.table.remove(ufid).filter(|_| add.replaces) {
-            let Entry { placed, digest, last, .. } = old;
+            let Entry { placed, digest, last, touched, last_words, .. } = old;
+            let last = last_words.unwrap_or(last);
             let job = Job::Old { op: add.op, placed, digest, last };
             // If another tool was seen at that place, its filter may be there now and must not be
             // deleted.
-            let touched = self.tc.news.touched.contains(&placed.at);
-            if touched { self.doubts.push(job) } else { self.next.push(job) }
+            if touched.is_some() { self.doubts.push(job) } else { self.next.push(job) }
         }
-        self.tc.table.insert(
-            ufid,
-            Entry {
-                placed,
-                last: Stats::default(),
-                answered: echo.summary.answered,
-                digest: echo.digest,
-                flow: Some(add.flow.clone()),
-                redo: false,
-            },
-        );
+        let mut entry = Entry::new(placed, echo.digest, Some(add.flow.clone()));
+        entry.answered = echo.summary.answered;
+        self.tc.table.insert(ufid, entry);
     }
 
     /// Returns the final counters of a removed filter. If another tool had changed the filter,
@@ -131,7 +111,8 @@ impl<T: Transport> Waves<'_, T> {
     }
 
     fn give_back(&mut self, add: &Adding) {
-        self.tc.table.priorities(add.rule.ifindex, add.rule.chain).release(add.priority);
+        let at = add.placed.at;
+        self.tc.table.priorities(at.ifindex, at.chain).release(at.priority);
     }
 
     /// Finds out the result of requests that got no answer by asking the kernel for their
@@ -142,60 +123,33 @@ impl<T: Transport> Waves<'_, T> {
             return;
         }
         self.tc.news.changed = true;
-        let mut adds = Vec::new();
-        let mut others = Vec::new();
-        for job in doubts {
-            match job {
-                Job::Add(add) => adds.push(*add),
-                Job::Remove { placed, .. } | Job::Old { placed, .. } | Job::Drop { placed } => {
-                    others.push((placed, job));
-                }
-            }
-        }
-        self.resolve_adds(adds);
-        let placed: Vec<Placed> = others.iter().map(|(placed, _)| *placed).collect();
-        let jobs = others.into_iter().map(|(_, job)| job);
+        let placed: Vec<Placed> = doubts.iter().map(Job::placed).collect();
         match self.tc.are_there(&placed) {
-            Ok(there) => jobs.zip(there).for_each(|(job, listed)| {
+            Ok(there) => doubts.into_iter().zip(there).for_each(|(job, listed)| {
                 self.resolve_one(job, listed);
             }),
-            Err(_) => self.give_up(jobs.collect()),
+            Err(_) => self.give_up(doubts),
         }
     }
 
     fn resolve_one(&mut self, job: Job, listed: Option<Listed>) {
         let now = (self.tc.clock)();
-        match job {
-            Job::Add(_) => {}
-            Job::Remove { op, ufid, placed } => {
-                if listed.is_none() {
-                    let last = self.tc.table.remove(ufid).map(|entry| entry.last);
-                    let words = self.last_words_of(&placed);
-                    self.results[op] = Ok(words.or(last).unwrap_or_default());
-                }
+        match (job, listed) {
+            (Job::Add(add), Some(listed)) => self.added(&add, &echo_of(&listed, &add)),
+            (Job::Add(add), None) => self.give_back(&add),
+            (Job::Remove { .. }, Some(_)) => {}
+            (Job::Remove { op, ufid, .. }, None) => {
+                let last = self.tc.table.get(ufid).map(|entry| entry.last);
+                self.results[op] = Ok(self.not_found(ufid).or(last).unwrap_or_default());
             }
-            Job::Old { op, placed, digest, last } => {
-                self.tc.strays.extend(listed.as_ref().map(|_| placed));
+            (Job::Old { op, placed, digest, last }, listed) => {
+                self.tc.strays.extend(listed.as_ref().map(|_| (placed.at, placed)));
                 let counted = listed.filter(|one| one.digest == digest || one.headless);
                 let counted = counted.map(|listed| listed.summary.counted.stats(now));
                 self.results[op] = Ok(counted.unwrap_or(last));
             }
-            Job::Drop { placed } => self.tc.strays.extend(listed.map(|_| placed)),
-        }
-    }
-
-    /// Handles installs that got no answer: a filter that is listed with the right cookie and
-    /// priority counts as installed.
-    fn resolve_adds(&mut self, adds: Vec<Adding>) {
-        let mut listings = Listings::default();
-        for add in adds {
-            let listing = listings.of(self.tc, add.rule.ifindex);
-            let came = |listed: &&Listed| {
-                listed.placed.cookie == add.cookie && listed.placed.at.priority == add.priority
-            };
-            match listing.and_then(|listing| listing.ours.values().find(came)) {
-                Some(listed) => self.added(&add, &echo_of(listed, &add)),
-                None => self.give_back(&add),
+            (Job::Drop { placed }, listed) => {
+                self.tc.strays.extend(listed.map(|_| (placed.at, placed)))
             }
         }
     }
@@ -213,39 +167,26 @@ impl<T: Transport> Waves<'_, T> {
         // Learns what else other tools changed, such as interfaces and the priorities that they
         // now use.
         self.tc.listen();
-        let mut listings = Listings::default();
         for (add, nack) in refused {
             let cause = cause_of(&nack);
             let lost = self.tc.news.qdiscs_lost.contains(&add.rule.ifindex);
             let tries = if cause == Cause::Place && !lost { 1 } else { TRIES };
+            self.give_back(&add);
             if cause == Cause::Lasting || add.tries >= tries {
-                self.give_back(&add);
                 self.results[add.op] = Err(self.refused(&nack, cause, lost));
                 continue;
             }
             let old = self.tc.table.get(add.flow.ufid).filter(|_| add.replaces);
             let mut before = old.map(|entry| entry.placed.at.priority);
             if cause == Cause::Taken {
-                let ifindex = add.rule.ifindex;
-                let twin =
-                    listings.of(self.tc, ifindex).and_then(|all| twin_of(&add, all)).cloned();
-                match twin.filter(|twin| self.tc.table.at(&twin.placed.at).is_none()) {
-                    Some(twin) => {
-                        let echo = echo_of(&twin, &add);
-                        if echo.same && !self.tc.strays.contains(&twin.placed) {
-                            self.added(&add, &echo);
-                            continue;
-                        }
-                        self.next.push(Job::Drop { placed: twin.placed });
-                    }
-                    // The filter belongs to another tool, so ours gets another priority.
-                    None => before = Some(add.priority),
-                }
+                // Another filter has the same key, so ours is looked up before it. If it has our
+                // cookie, the next reading, which is due at once, finds it.
+                before = Some(add.placed.at.priority);
+                self.tc.news.changed = true;
             }
-            self.give_back(&add);
-            match self.allot(&add.flow, before) {
-                Ok((rule, priority)) => {
-                    let again = Adding { rule, priority, tries: add.tries + 1, ..*add };
+            match self.allot(&add.flow, add.placed.cookie.generation, before) {
+                Ok((rule, placed)) => {
+                    let again = Adding { rule, placed, tries: add.tries + 1, ..*add };
                     self.next.push(Job::Add(Box::new(again)));
                 }
                 Err(error) => self.results[add.op] = Err(error),
@@ -279,38 +220,13 @@ impl<T: Transport> Waves<'_, T> {
                 // The result keeps its initial value: the kernel gave no answer.
                 Job::Remove { .. } => {}
                 Job::Old { op, placed, last, .. } => {
-                    self.tc.strays.push(placed);
+                    self.tc.strays.insert(placed.at, placed);
                     self.results[op] = Ok(last);
                 }
-                Job::Drop { placed } => self.tc.strays.push(placed),
+                Job::Drop { placed } => drop(self.tc.strays.insert(placed.at, placed)),
             }
         }
     }
-}
-
-/// The interfaces that had to be listed for one wave. Each is listed once.
-#[derive(Default)]
-struct Listings(BTreeMap<u32, Option<Listing>>);
-
-impl Listings {
-    fn of<T: Transport>(&mut self, tc: &mut Tc<T>, ifindex: u32) -> Option<&Listing> {
-        let listing = self.0.entry(ifindex).or_insert_with(|| {
-            let listing = tc.list(ifindex, true).ok()?;
-            tc.others.know(ifindex, listing.others.clone());
-            tc.review_others();
-            Some(listing)
-        });
-        listing.as_ref()
-    }
-}
-
-/// Finds a filter of the same megaflow at the priority of the new filter.
-fn twin_of<'a>(add: &Adding, listing: &'a Listing) -> Option<&'a Listed> {
-    listing.ours.values().find(|listed| {
-        let at = listed.placed.at;
-        let here = (at.chain, at.priority) == (add.rule.chain, add.priority);
-        here && listed.placed.cookie.is_of(add.flow.ufid)
-    })
 }
 
 /// Makes the echo that the install request would have got from a filter that was listed.

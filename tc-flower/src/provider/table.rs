@@ -1,9 +1,9 @@
-//! The filters that we expect in the kernel. Every reading of the device corrects this table.
+//! The filters that we expect in the kernel. Every reading of statistics corrects this table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use flow::{Action, Megaflow, PortId, Stats, Ufid};
+use flow::{Megaflow, Stats, Ufid};
 
 use super::priority::Priorities;
 use crate::admission::TcAdmission;
@@ -37,13 +37,37 @@ pub(super) struct Entry {
     /// tool's filter comes first. The filter must be replaced or removed, which keeps its
     /// counters.
     pub(super) redo: bool,
+    /// The number of the last reading that has shown the filter.
+    pub(super) shown: u64,
+    /// The number of the reading during which, or after which, another tool was seen in the
+    /// filter's place; `None` once a later reading has looked there.
+    pub(super) touched: Option<u64>,
+    /// The final counters, if another tool deleted the filter and they were heard.
+    pub(super) last_words: Option<Stats>,
 }
 
 impl Entry {
-    /// Returns true if the megaflow sends packets to that port.
-    fn outputs_to(&self, port: PortId) -> bool {
-        let actions = self.flow.iter().flat_map(|flow| flow.actions.iter());
-        actions.into_iter().any(|action| *action == Action::Output(port))
+    /// Makes the entry of a filter that no reading has shown yet.
+    pub(super) fn new(placed: Placed, digest: Option<u64>, flow: Option<Arc<Megaflow>>) -> Entry {
+        Entry {
+            placed,
+            digest,
+            flow,
+            last: Stats::default(),
+            answered: false,
+            redo: false,
+            shown: 0,
+            touched: None,
+            last_words: None,
+        }
+    }
+
+    /// Marks the filter if another tool's filter shadows it. Returns a description if that is new.
+    pub(super) fn shade(&mut self, admission: &TcAdmission) -> Option<String> {
+        let shadow = |flow: &Megaflow| admission.shadow(self.placed.at.ifindex, flow);
+        let refusal = self.flow.as_deref().filter(|_| !self.redo).and_then(shadow)?;
+        self.redo = true;
+        Some(refusal.detail.to_string())
     }
 }
 
@@ -51,9 +75,13 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: HashMap<Ufid, Entry>,
-    at: HashMap<Location, Ufid>,
+    at: BTreeMap<Location, Ufid>,
     priorities: BTreeMap<(u32, u32), Priorities>,
     tops: BTreeMap<u32, u16>,
+    /// The last handle that was given to a filter, or seen at one of ours. Each new filter gets a
+    /// handle of its own, so that it can be asked for by name if the answer to its install is
+    /// lost.
+    handle: u32,
 }
 
 impl Table {
@@ -71,6 +99,23 @@ impl Table {
     pub(super) fn priorities(&mut self, ifindex: u32, chain: u32) -> &mut Priorities {
         let top = self.tops.get(&ifindex).copied().unwrap_or(1);
         self.priorities.entry((ifindex, chain)).or_insert_with(|| Priorities::new(top))
+    }
+
+    /// Returns the priorities that our filters on the interface use.
+    pub(super) fn used(&self, ifindex: u32) -> impl Iterator<Item = u16> {
+        let chains = self.priorities.range((ifindex, 0)..=(ifindex, u32::MAX));
+        chains.flat_map(|(_, priorities)| priorities.used())
+    }
+
+    /// Returns a handle for a new filter.
+    pub(super) fn new_handle(&mut self) -> u32 {
+        self.handle = self.handle.checked_add(1).unwrap_or(1);
+        self.handle
+    }
+
+    /// Notes a handle that a filter of an earlier process has.
+    pub(super) fn avoid_handle(&mut self, handle: u32) {
+        self.handle = self.handle.max(handle);
     }
 
     /// Sets the priorities at which other tools have filters, by interface and chain.
@@ -116,6 +161,7 @@ impl Table {
         let protocol = entry.placed.protocol;
         let odd = || Signature { protocol, masks: Vec::new() };
         priorities.hold(&signature.cloned().unwrap_or_else(odd), at.priority);
+        self.avoid_handle(at.handle);
         self.insert(ufid, entry);
     }
 
@@ -130,51 +176,28 @@ impl Table {
 
     /// Drops everything that is known of an interface that was deleted.
     pub(super) fn forget(&mut self, ifindex: u32) {
-        self.retain_on(ifindex, |_| false);
+        self.clear(ifindex);
         self.priorities.retain(|(on, _), _| *on != ifindex);
         self.tops.remove(&ifindex);
     }
 
-    /// Removes the entries on that interface for which `keep` returns false.
-    pub(super) fn retain_on(&mut self, ifindex: u32, keep: impl Fn(&Ufid) -> bool) {
-        let all = self.on(ifindex).map(|(ufid, _)| ufid);
-        let gone: Vec<Ufid> = all.filter(|ufid| !keep(ufid)).collect();
-        for ufid in gone {
+    /// Removes the entries on that interface.
+    pub(super) fn clear(&mut self, ifindex: u32) {
+        let all: Vec<Ufid> = self.from(Location::first_on(ifindex)).map(|(_, ufid)| ufid).collect();
+        for ufid in all {
             self.remove(ufid);
         }
     }
 
-    /// Returns the megaflows that have a filter on that interface.
-    pub(super) fn on(&self, ifindex: u32) -> impl Iterator<Item = (Ufid, &Entry)> {
-        let all = self.entries.iter().map(|(ufid, entry)| (*ufid, entry));
-        all.filter(move |(_, entry)| entry.placed.at.ifindex == ifindex)
-    }
-
-    /// Notes what a reading of the device said of a filter.
-    pub(super) fn believe(&mut self, ufid: Ufid, last: Stats, answered: bool) {
-        if let Some(entry) = self.entries.get_mut(&ufid) {
-            entry.last = last;
-            entry.answered |= answered;
-        }
-    }
-
-    /// Marks the filters that send packets to a port whose interface was deleted.
-    pub(super) fn cut_off(&mut self, port: PortId) {
-        let cut_off = self.entries.values_mut().filter(|entry| entry.outputs_to(port));
-        cut_off.for_each(|entry| entry.redo = true);
+    /// Returns our filters from that place on that are on its interface, in the order of places.
+    pub(super) fn from(&self, from: Location) -> impl Iterator<Item = (Location, Ufid)> {
+        let rest = self.at.range(from..).map(|(at, ufid)| (*at, *ufid));
+        rest.take_while(move |(at, _)| at.ifindex == from.ifindex)
     }
 
     /// Marks the filters of megaflows that another tool's filter shadows. Returns a description
     /// of each.
     pub(super) fn shade(&mut self, admission: &TcAdmission) -> Vec<String> {
-        let mut shaded = Vec::new();
-        for entry in self.entries.values_mut().filter(|entry| !entry.redo) {
-            let shadow = |flow: &Megaflow| admission.shadow(entry.placed.at.ifindex, flow);
-            if let Some(refusal) = entry.flow.as_deref().and_then(shadow) {
-                entry.redo = true;
-                shaded.push(refusal.detail.to_string());
-            }
-        }
-        shaded
+        self.entries.values_mut().filter_map(|entry| entry.shade(admission)).collect()
     }
 }

@@ -1,16 +1,15 @@
-//! The provider over any transport: what it opens, and its readings of the device. Every reading
-//! corrects the table of our filters.
+//! The provider over any transport: its parts, and what concerns several of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use flow::{
-    Correction, Cursor, Dumped, Megaflow, Moment, PortId, PortTraffic, ProviderError, Refusal,
-    Stats, Subject, Submission, Ufid,
+    Correction, Dumped, Megaflow, Moment, PortId, PortTraffic, ProviderError, Refusal, Subject,
+    Submission, Ufid,
 };
 
 use super::errors::is_absent;
-use super::listing::{Listed, Listing, Reader, Seen};
+use super::listing::{FilterReading, Listed, Listing, Reader};
 use super::news::News;
 use super::others::Others;
 use super::ports::Ports;
@@ -40,16 +39,15 @@ pub struct TcOptions {
     pub recirculation: bool,
 }
 
-/// The largest number of times an interface is listed at the start while other tools change it.
-const LISTINGS: usize = 5;
-
-/// A filter of ours that a dump found.
+/// A filter of ours that a reading found.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) placed: Placed,
-    digest: Option<u64>,
+    pub(super) digest: Option<u64>,
     /// The megaflow, if the filter could be decoded.
-    flow: Option<(Arc<Megaflow>, Signature)>,
+    pub(super) flow: Option<(Arc<Megaflow>, Signature)>,
+    /// The number of the last reading that has shown the filter.
+    pub(super) shown: u64,
 }
 
 /// The provider over any transport. Its parts keep their own data; what concerns several of them
@@ -69,7 +67,10 @@ pub(super) struct Tc<T> {
     pub(super) found: HashMap<Ufid, Found>,
     /// Filters of ours that must be removed: after a failed removal, after a replace that was cut
     /// short, because the hardware lost the filter, or because another tool changed it.
-    pub(super) strays: Vec<Placed>,
+    pub(super) strays: BTreeMap<Location, Placed>,
+    /// The reading under way, and the number of readings so far.
+    pub(super) reading: Option<FilterReading<T>>,
+    pub(super) readings: u64,
     pub(super) news: News,
     /// Why the device is gone, if it is.
     pub(super) gone: Option<String>,
@@ -96,7 +97,9 @@ impl<T: Transport> Tc<T> {
             in_flight: Vec::new(),
             others: Others::default(),
             found: HashMap::new(),
-            strays: Vec::new(),
+            strays: BTreeMap::new(),
+            reading: None,
+            readings: 0,
             news: News::default(),
             gone: None,
             told_gone: false,
@@ -105,14 +108,16 @@ impl<T: Transport> Tc<T> {
         Ok(tc)
     }
 
-    /// Begins anew with these sockets, as if the provider had just been opened. An error says why
-    /// the device is still gone.
-    pub(super) fn reopen(&mut self, mut client: Client<T>, monitor: T) -> Result<(), TcError> {
+    /// Begins anew with new sockets, as if the provider had just been opened. An error says why the
+    /// device is still gone.
+    pub(super) fn reopen(&mut self) -> Result<(), TcError> {
+        let (mut client, monitor) = (self.client.again()?, self.monitor.again()?);
         let devices = links::list_with(&mut client)?;
         self.ports.renew(&devices)?;
         (self.client, self.monitor) = (client, monitor);
         (self.table, self.others) = (Table::default(), Others::default());
-        (self.found, self.strays) = (HashMap::new(), Vec::new());
+        (self.found, self.strays) = (HashMap::new(), BTreeMap::new());
+        self.reading = None;
         (self.in_flight, self.news) = (Vec::new(), News::default());
         self.gone = None;
         let begun = self.begin();
@@ -168,9 +173,12 @@ impl<T: Transport> Tc<T> {
             let state = self.ports.get_mut(*port).filter(|state| !state.listed);
             let Some(state) = state else { continue };
             state.listed = true;
-            let listing = self.list(*ifindex, false)?;
+            let listing = self.list(*ifindex)?;
+            listing.ours.keys().for_each(|at| self.table.avoid_handle(at.handle));
             strangers.extend(listing.ours.into_keys());
-            self.others.know(*ifindex, listing.others);
+            self.others.forget(*ifindex);
+            let others = listing.others.into_values();
+            others.for_each(|foreign| self.others.insert(foreign, self.readings));
         }
         for (port, ifindex) in there {
             let alone = self.others.on(ifindex).next().is_none();
@@ -195,10 +203,10 @@ impl<T: Transport> Tc<T> {
         strangers: &[Location],
     ) -> Result<Probed, WireError> {
         let Some(device) = target.ports.get(&port) else { return Ok(Probed::default()) };
-        let ours = self.table.on(ifindex).map(|(_, entry)| &entry.placed.at);
         let strangers = strangers.iter().filter(|at| at.ifindex == ifindex);
-        let taken = ours.chain(self.others.on(ifindex).map(|other| &other.at)).chain(strangers);
-        let avoid: BTreeSet<u16> = taken.map(|at| at.priority).collect();
+        let foreign = self.others.on(ifindex).map(|other| &other.at).chain(strangers);
+        let taken = self.table.used(ifindex).chain(foreign.map(|at| at.priority));
+        let avoid: BTreeSet<u16> = taken.collect();
         let alike = self.ports.known_features(port);
         let on_switch = |other: &PortDevice| other.switch_id == device.switch_id;
         let output = target.ports.iter().find(|(id, d)| **id != port && on_switch(d));
@@ -237,194 +245,35 @@ impl<T: Transport> Tc<T> {
         self.news.correct(Correction::Shadowed, shaded);
     }
 
-    /// Lists an interface. With `decoded` the megaflows of our filters are decoded too.
-    pub(super) fn list(&mut self, ifindex: u32, decoded: bool) -> Result<Listing, WireError> {
-        let target = decoded.then(|| self.ports.admission().target());
-        let reader = Reader { ports: self.ports.by_ifindex(), target };
-        let ours = self.table.on(ifindex).map(|(_, entry)| entry.placed);
-        reader.list(&mut self.client, ifindex, ours, &self.others)
+    /// Lists an interface.
+    fn list(&mut self, ifindex: u32) -> Result<Listing, WireError> {
+        let ours = self.table.from(Location::first_on(ifindex));
+        let ours = ours.filter_map(|(_, ufid)| Some(self.table.get(ufid)?.placed));
+        Reader::new(&self.ports, false).list(&mut self.client, ifindex, ours)
     }
 
     /// Asks for these filters. Returns for each the filter if it is still there.
     pub(super) fn are_there(&mut self, all: &[Placed]) -> Result<Vec<Option<Listed>>, WireError> {
-        let reader = Reader { ports: self.ports.by_ifindex(), target: None };
-        reader.are_there(&mut self.client, all)
-    }
-
-    /// Reads the statistics of the filters on one interface.
-    pub(super) fn stats(
-        &mut self,
-        from: Cursor,
-        out: &mut Vec<(Ufid, Stats)>,
-    ) -> Result<Option<Cursor>, ProviderError> {
-        // Changes notified up to now are part of the reading.
-        self.listen();
-        let Some((ifindex, next)) = self.ports.part(from) else { return Ok(None) };
-        self.news.touched.retain(|at| at.ifindex != ifindex);
-        let listing = self.list(ifindex, false)?;
-        // Changes notified during the reading explain differences from the table.
-        self.listen();
-        let last_words = self.news.take_last_words(ifindex, &self.table);
-        // If the interface was deleted meanwhile, its filters are gone too.
-        if self.ports.by_ifindex().contains_key(&ifindex) {
-            let altered = self.take_in(ifindex, listing, out);
-            self.news.correct(Correction::Altered, altered);
-        }
-        self.review_others();
-        for (ufid, stats) in last_words {
-            // These are the final counters. The next pass, which is due at once, finds the
-            // megaflow missing.
-            self.table.remove(ufid);
-            self.news.changed = true;
-            out.push((ufid, stats));
-        }
-        Ok(next)
-    }
-
-    /// Compares a listing with the table. Returns a description of each filter that other tools
-    /// altered.
-    fn take_in(
-        &mut self,
-        ifindex: u32,
-        listing: Listing,
-        out: &mut Vec<(Ufid, Stats)>,
-    ) -> Vec<String> {
-        self.others.know(ifindex, listing.others);
-        let mut altered = Vec::new();
-        let mut there = HashSet::with_capacity(listing.ours.len());
-        for listed in listing.ours.into_values() {
-            let stats = listed.summary.counted.stats((self.clock)());
-            match listed.judge(&mut self.table) {
-                Seen::Alive(ufid) => {
-                    there.insert(ufid);
-                    out.push((ufid, stats));
-                    self.table.believe(ufid, stats, listed.summary.answered);
-                }
-                Seen::CutOff(ufid) => {
-                    there.insert(ufid);
-                    self.table.believe(ufid, stats, listed.summary.answered);
-                }
-                Seen::Dead(ufid) => self.bury(ufid),
-                Seen::Altered(ufid) => {
-                    let name = self.ports.name(ifindex);
-                    altered.push(format!("{ufid} on {name}, {}", listed.placed.at));
-                    self.bury(ufid);
-                }
-                // The caller removes the filter by this ufid.
-                Seen::Stranger => {
-                    let Listed { placed, digest, flow, .. } = listed;
-                    if !self.strays.contains(&placed) {
-                        let ufid = self.name_of(&placed);
-                        self.found.insert(ufid, Found { placed, digest, flow });
-                        out.push((ufid, stats));
-                    }
-                }
-            }
-        }
-        self.table.retain_on(ifindex, |ufid| there.contains(ufid));
-        altered
-    }
-
-    /// Drops the entry and marks its filter for removal, because the filter no longer forwards
-    /// the megaflow's packets; the megaflow can then be installed again.
-    fn bury(&mut self, ufid: Ufid) {
-        if let Some(entry) = self.table.remove(ufid) {
-            self.strays.push(entry.placed);
-        }
-    }
-
-    /// Returns the ufid of a filter that was dumped before, or else a ufid made from its cookie.
-    fn name_of(&self, placed: &Placed) -> Ufid {
-        let known = self.found.iter().find(|(_, found)| found.placed == *placed);
-        known.map_or_else(|| placed.cookie.stand_in(), |(ufid, _)| *ufid)
-    }
-
-    /// Reads the filters on one interface.
-    pub(super) fn dump(
-        &mut self,
-        from: Cursor,
-        out: &mut Vec<Dumped>,
-    ) -> Result<Option<Cursor>, ProviderError> {
-        if from == Cursor::default() {
-            self.found.clear();
-        }
-        let Some((ifindex, next)) = self.ports.part(from) else { return Ok(None) };
-        let answers = self.ports.on(ifindex).is_some_and(|(_, state)| state.answers);
-        let mut listed = self.list_in_quiet(ifindex)?;
-        // If a replace was cut short, one megaflow has two filters: the filter that is looked up
-        // first stays, the other is removed.
-        listed.sort_by_key(|one| one.placed.at.priority);
-        let mut there = HashSet::with_capacity(listed.len());
-        for Listed { placed, summary, digest, flow, .. } in listed {
-            if self.strays.contains(&placed) {
-                continue;
-            }
-            let owner = self.table.at(&placed.at);
-            let ufid = flow.as_ref().map(|(flow, _)| flow.ufid).or(owner);
-            let ufid = ufid.unwrap_or_else(|| placed.cookie.stand_in());
-            let entry = self.table.get(ufid).map(|entry| entry.placed);
-            if !there.insert(ufid) || entry.is_some_and(|entry| entry.at != placed.at) {
-                self.strays.push(placed);
-                continue;
-            }
-            let stats = summary.counted.stats((self.clock)());
-            let active = summary.in_hw && (summary.answered || !answers);
-            out.push(Dumped {
-                ufid,
-                generation: placed.cookie.generation,
-                flow: flow.as_ref().map(|(flow, _)| flow.clone()),
-                stats,
-                active,
-            });
-            if entry.is_none() {
-                self.found.insert(ufid, Found { placed, digest, flow });
-            } else if !active {
-                self.bury(ufid);
-            }
-        }
-        self.table.retain_on(ifindex, |ufid| there.contains(ufid));
-        Ok(next)
-    }
-
-    /// Lists an interface whose filters are not known yet. A filter that a listing leaves out
-    /// can't be asked for by name, so the interface is listed again as long as other tools change
-    /// its filters.
-    fn list_in_quiet(&mut self, ifindex: u32) -> Result<Vec<Listed>, WireError> {
-        let mut all = Listing::default();
-        for _ in 0..LISTINGS {
-            self.listen();
-            let heard = self.news.heard;
-            let listing = self.list(ifindex, true)?;
-            all.ours.extend(listing.ours);
-            all.others = listing.others;
-            self.listen();
-            if self.news.heard == heard {
-                break;
-            }
-        }
-        self.others.know(ifindex, all.others);
-        self.review_others();
-        Ok(all.ours.into_values().collect())
+        Reader::new(&self.ports, true).are_there(&mut self.client, all)
     }
 
     pub(super) fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
-        let mut taken = Vec::new();
-        let mut seen = BTreeSet::new();
+        let (mut taken, mut shaded) = (Vec::new(), Vec::new());
         for dumped in found {
             let generation = dumped.generation;
             let same = |found: &Found| found.placed.cookie.generation == generation;
-            if !seen.insert(dumped.ufid) || !self.found.get(&dumped.ufid).is_some_and(same) {
+            if !self.found.get(&dumped.ufid).is_some_and(same) {
                 continue;
             }
             let Some(found) = self.found.remove(&dumped.ufid) else { continue };
-            let Found { placed, digest, flow } = found;
-            let (flow, signature) = flow.unzip();
-            let last = dumped.stats;
-            let entry = Entry { placed, last, answered: false, digest, flow, redo: false };
+            let (flow, signature) = found.flow.unzip();
+            let mut entry = Entry::new(found.placed, found.digest, flow);
+            entry.last = dumped.stats;
+            shaded.extend(entry.shade(self.ports.admission()));
             self.table.adopt(dumped.ufid, entry, signature.as_ref());
             taken.push(dumped.ufid);
         }
-        self.shade();
+        self.news.correct(Correction::Shadowed, shaded);
         taken
     }
 
@@ -440,9 +289,9 @@ impl<T: Transport> Tc<T> {
         self.strays.clear();
         self.found.clear();
         for ifindex in self.ports.interfaces() {
-            let ours = self.list(ifindex, false)?.ours;
+            let ours = self.list(ifindex)?.ours;
             self.remove_placed(ours.values().map(|listed| listed.placed))?;
-            self.table.retain_on(ifindex, |_| false);
+            self.table.clear(ifindex);
         }
         self.ports.release_qdiscs(&mut self.client)
     }

@@ -7,6 +7,7 @@ use crate::encode::Location;
 use crate::fake::{Kernel, Socket};
 use crate::wire::consts::*;
 
+mod conformance;
 mod hands;
 mod reopen;
 mod witness;
@@ -79,22 +80,24 @@ fn apply(tc: &mut FakeTc, ops: &[Op]) -> Vec<Result<Stats, ProviderError>> {
     done.into_iter().map(|one| one.result).collect()
 }
 
-fn stats(tc: &mut FakeTc) -> Vec<(Ufid, Stats)> {
+/// Reads everything.
+fn read(tc: &mut FakeTc, is_dump: bool) -> Vec<Dumped> {
     let mut out = Vec::new();
     let mut next = Some(Cursor::default());
     while let Some(from) = next {
-        next = tc.stats(from, &mut out).unwrap();
+        let (shown, rest) = reading::read(tc, from, is_dump).unwrap();
+        out.extend(shown);
+        next = rest;
     }
     out
 }
 
+fn stats(tc: &mut FakeTc) -> Vec<(Ufid, Stats)> {
+    read(tc, false).into_iter().map(|one| (one.ufid, one.stats)).collect()
+}
+
 fn dump(tc: &mut FakeTc) -> Vec<Dumped> {
-    let mut out = Vec::new();
-    let mut next = Some(Cursor::default());
-    while let Some(from) = next {
-        next = tc.dump(from, &mut out).unwrap();
-    }
-    out
+    read(tc, true)
 }
 
 fn only(kernel: &Kernel) -> Location {
@@ -417,7 +420,11 @@ fn interrupted_dumps_are_read_again_and_give_up_in_the_end() {
     kernel.lock().interrupt = 3;
     assert_eq!(stats(&mut tc).len(), 1);
     kernel.lock().interrupt = 100;
-    assert!(matches!(tc.stats(Cursor::default(), &mut Vec::new()), Err(ProviderError::Busy(_))));
+    let mut next = Ok(Some(Cursor::default()));
+    while let Ok(Some(from)) = next {
+        next = reading::read(&mut tc, from, false).map(|(_, next)| next);
+    }
+    assert!(matches!(next, Err(ProviderError::Busy(_))));
 }
 
 #[test]
@@ -449,6 +456,7 @@ fn a_representor_that_goes_takes_its_megaflows_and_comes_back_under_another_numb
     let link = {
         let mut state = kernel.lock();
         state.filters.retain(|at, _| at.ifindex != 11);
+        state.filters.values_mut().for_each(|stored| stored.cut_off(11));
         state.qdiscs.remove(&11);
         state.links.remove(0)
     };

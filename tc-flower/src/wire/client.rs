@@ -120,6 +120,15 @@ impl Batch {
     }
 }
 
+/// A dump whose answer is read datagram by datagram. The kernel makes the next datagram when one
+/// is received, so what a datagram shows was there at some time since the one before was read.
+pub(crate) struct DumpProgress {
+    seq: u32,
+    /// False if the kernel says that the table changed meanwhile, or if a datagram was lost.
+    is_whole: bool,
+    failed: Option<Malformed>,
+}
+
 /// One socket and the numbering of its requests.
 pub(crate) struct Client<T> {
     transport: T,
@@ -138,6 +147,11 @@ impl<T: Transport> Client<T> {
     #[cfg(test)]
     pub(crate) fn into_transport(self) -> T {
         self.transport
+    }
+
+    /// Opens another client of the same kind.
+    pub(crate) fn again(&self) -> io::Result<Client<T>> {
+        self.transport.again().map(Client::new)
     }
 
     /// Returns the address with which the kernel marks messages that this client caused.
@@ -253,58 +267,73 @@ impl<T: Transport> Client<T> {
         mut each: impl FnMut(&mut S, Message<'_>) -> Result<(), Malformed>,
     ) -> Result<S, WireError> {
         for _ in 0..DUMPS {
-            let mut batch = self.batch();
-            batch.add(kind, flags, &body)?;
-            self.next = self.next.wrapping_add(1);
-            let sent = self.transport.send(batch.as_slice());
-            sent.map_err(|error| self.failed(error))?;
+            let mut dump = self.begin_dump(kind, flags, &body)?;
             let mut state = begin();
-            if self.read_dump(batch.first, &mut |message| each(&mut state, message))? {
+            let is_whole = loop {
+                let ended = self.read_dump(&mut dump, &mut |message| each(&mut state, message))?;
+                if let Some(is_whole) = ended {
+                    break is_whole;
+                }
+            };
+            if is_whole {
                 return Ok(state);
             }
         }
         Err(WireError::Interrupted)
     }
 
-    /// Reads one dump to its end; returns false if the dump was interrupted or a part was lost.
-    fn read_dump(
+    /// Begins a dump. Until it has ended, nothing else may be asked of this client.
+    pub(crate) fn begin_dump(
         &mut self,
-        seq: u32,
+        kind: u16,
+        flags: u16,
+        body: impl FnOnce(&mut Writer),
+    ) -> Result<DumpProgress, WireError> {
+        let mut batch = self.batch();
+        batch.add(kind, flags, body)?;
+        self.next = self.next.wrapping_add(1);
+        let sent = self.transport.send(batch.as_slice());
+        sent.map_err(|error| self.failed(error))?;
+        Ok(DumpProgress { seq: batch.first, is_whole: true, failed: None })
+    }
+
+    /// Reads the next datagram of a dump. When the dump has ended, returns whether it was whole:
+    /// it is not if the table changed meanwhile or if a part was lost.
+    pub(crate) fn read_dump(
+        &mut self,
+        dump: &mut DumpProgress,
         each: &mut dyn FnMut(Message<'_>) -> Result<(), Malformed>,
-    ) -> Result<bool, WireError> {
-        let mut whole = true;
-        let mut failed = None;
-        loop {
-            match self.transport.receive(&mut self.datagram, TIMEOUT) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    whole = false;
-                    continue;
-                }
-                Err(error) => return Err(self.failed(error)),
+    ) -> Result<Option<bool>, WireError> {
+        match self.transport.receive(&mut self.datagram, TIMEOUT) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                dump.is_whole = false;
+                return Ok(None);
             }
-            for message in Messages(&self.datagram) {
-                let message = message?;
-                if message.seq != seq || message.port != self.transport.port() {
-                    continue;
+            Err(error) => return Err(self.failed(error)),
+        }
+        for message in Messages(&self.datagram) {
+            let message = message?;
+            if message.seq != dump.seq || message.port != self.transport.port() {
+                continue;
+            }
+            dump.is_whole &= message.flags & NLM_F_DUMP_INTR == 0;
+            match message.kind {
+                NLMSG_DONE | NLMSG_ERROR => {
+                    return match (answer(&message)?, dump.failed.take()) {
+                        (Some(nack), _) => Err(WireError::Refused(nack)),
+                        (None, Some(error)) => Err(WireError::Malformed(error)),
+                        (None, None) => Ok(Some(dump.is_whole)),
+                    };
                 }
-                whole &= message.flags & NLM_F_DUMP_INTR == 0;
-                match message.kind {
-                    NLMSG_DONE | NLMSG_ERROR => {
-                        return match (answer(&message)?, failed) {
-                            (Some(nack), _) => Err(WireError::Refused(nack)),
-                            (None, Some(error)) => Err(WireError::Malformed(error)),
-                            (None, None) => Ok(whole),
-                        };
-                    }
-                    NLMSG_OVERRUN => whole = false,
-                    // An error is kept until the end, so that the rest of the dump is not
-                    // taken for the answer to the next request.
-                    _ => failed = failed.or(each(message).err()),
-                }
+                NLMSG_OVERRUN => dump.is_whole = false,
+                // An error is kept until the end, so that the rest of the dump is not taken for
+                // the answer to the next request.
+                _ => dump.failed = dump.failed.take().or(each(message).err()),
             }
         }
+        Ok(None)
     }
 }
 

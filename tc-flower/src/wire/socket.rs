@@ -15,7 +15,10 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 const DATAGRAM: usize = 64 << 10;
 
 /// The other end of the exchange: the kernel, or a test's imitation of it.
-pub(crate) trait Transport: Send {
+pub trait Transport: Send + Sized {
+    /// Opens another socket of the same kind.
+    fn again(&self) -> io::Result<Self>;
+
     /// Sends one datagram.
     fn send(&mut self, datagram: &[u8]) -> io::Result<()>;
 
@@ -33,10 +36,12 @@ pub(crate) trait Transport: Send {
 }
 
 /// A `NETLINK_ROUTE` socket.
-pub(crate) struct KernelSocket {
+pub struct KernelSocket {
     socket: Socket,
     port: u32,
     queue: usize,
+    /// The groups whose notifications the socket receives; empty for a socket for requests.
+    groups: &'static [u32],
 }
 
 impl KernelSocket {
@@ -51,8 +56,8 @@ impl KernelSocket {
     }
 
     /// Opens a socket that receives the notifications of these groups.
-    pub(crate) fn monitor(groups: &[u32]) -> io::Result<KernelSocket> {
-        let opened = KernelSocket::open()?;
+    pub(crate) fn monitor(groups: &'static [u32]) -> io::Result<KernelSocket> {
+        let opened = KernelSocket { groups, ..KernelSocket::open()? };
         groups.iter().try_for_each(|group| opened.socket.add_membership(*group))?;
         Ok(opened)
     }
@@ -65,7 +70,7 @@ impl KernelSocket {
             sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
         }
         let queue = sockopt::socket_recv_buffer_size(&socket)?;
-        Ok(KernelSocket { socket, port, queue })
+        Ok(KernelSocket { socket, port, queue, groups: &[] })
     }
 
     fn wait(&self, timeout: Duration) -> io::Result<()> {
@@ -80,6 +85,13 @@ impl KernelSocket {
 }
 
 impl Transport for KernelSocket {
+    fn again(&self) -> io::Result<KernelSocket> {
+        match self.groups {
+            [] => KernelSocket::requests(),
+            groups => KernelSocket::monitor(groups),
+        }
+    }
+
     fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         let sent = self.socket.send_to(datagram, &SocketAddr::new(0, 0), 0)?;
         if sent == datagram.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }

@@ -19,6 +19,10 @@ struct Script {
 const PORT: u32 = 5;
 
 impl Transport for Script {
+    fn again(&self) -> io::Result<Script> {
+        Ok(Script::default())
+    }
+
     fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         self.sent.push(datagram.to_vec());
         Ok(())

@@ -94,6 +94,35 @@ fn what_a_listing_leaves_out_is_still_there() {
     assert!(kernel.locations().is_empty());
 }
 
+/// Whatever the kernel's list leaves out, no part of a reading takes more than a datagram's worth.
+#[test]
+fn a_part_of_a_reading_is_bounded_though_a_whole_priority_is_left_out() {
+    let kernel = Kernel::new();
+    let mut tc = open(&kernel);
+    let flows: Vec<_> = (0..=255)
+        .flat_map(|n| {
+            let dst = format!("eth(dst=02:00:00:00:01:{n:02x})");
+            [station(n, "2"), flow(&format!("in_port(1),{dst},eth_type(0x0800)"), "2")]
+        })
+        .collect();
+    install_all(&mut tc, &flows);
+    kernel.change(Change::Add(at(FIRST), somebodys()));
+    for is_dump in [false, true] {
+        kernel.lock().meanwhile.push_back(Change::Remove(at(FIRST)));
+        let (mut all, mut next) = (Vec::new(), Some(Cursor::default()));
+        while let Some(from) = next {
+            let asked = kernel.lock().seen[&RTM_GETTFILTER];
+            let (shown, rest) = reading::read(&mut tc, from, is_dump).unwrap();
+            let asked = kernel.lock().seen[&RTM_GETTFILTER] - asked;
+            assert!(asked <= 64 + 1 && shown.len() <= 64, "{asked} requests for {}", shown.len());
+            all.extend(shown.into_iter().map(|one| (one.ufid, one.stats)));
+            next = rest;
+        }
+        assert_eq!(ufids(&all), of(&flows));
+        kernel.change(Change::Add(at(FIRST), somebodys()));
+    }
+}
+
 #[test]
 fn what_a_listing_has_twice_is_one() {
     let kernel = Kernel::new();
@@ -123,7 +152,7 @@ fn a_restart_adopts_all_though_somebody_changes_the_list() {
 }
 
 #[test]
-fn a_filter_that_exists_is_read_back_and_taken_over_or_replaced() {
+fn what_somebody_puts_back_is_behind_ours_and_goes() {
     let kernel = Kernel::new();
     let mut tc = open(&kernel);
     install_all(&mut tc, &[station(1, "2"), station(2, "drop")]);
@@ -137,9 +166,12 @@ fn a_filter_that_exists_is_read_back_and_taken_over_or_replaced() {
     let results = apply(&mut tc, &[install(&station(1, "2"), 5), install(&station(2, "2"), 5)]);
     assert_eq!(results, [Ok(Stats::default()), Ok(Stats::default())]);
     let now = kernel.locations();
-    assert_eq!((now.len(), now[0]), (2, before[0]), "the one that is as it should be stays");
-    assert!(!kernel.lock().filters[&now[1]].has_action("gact"));
-    assert_eq!(stats(&mut tc).iter().map(|(_, s)| s.counters).sum::<Counters>(), counters(3, 300));
+    assert!(now.len() == 4 && now[1].priority < before[0].priority, "ours are looked up first");
+    let told = stats(&mut tc);
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|(_, stats)| stats.counters == Counters::default()));
+    apply(&mut tc, &[install(&station(3, "2"), 5)]);
+    assert!(before.iter().all(|at| !kernel.locations().contains(at)), "the next batch");
 }
 
 #[test]
@@ -421,17 +453,27 @@ fn what_happens_between_the_parts_of_a_reading_is_told_once() {
     let found = |flow: &Megaflow| tc.table.get(flow.ufid).unwrap().placed.at;
     let (stolen, hit) = (found(&second[1]), found(&second[2]));
     let mut out = Vec::new();
-    let next = tc.stats(Cursor::default(), &mut out).unwrap();
-    assert_eq!(out.len(), 3, "one interface is one part");
+    let mut next = Some(Cursor::default());
+    while let Some(from) = next.filter(|_| out.len() < 3) {
+        let (shown, rest) = reading::read(&mut tc, from, false).unwrap();
+        out.extend(shown);
+        next = rest;
+    }
+    assert_eq!(out.len(), 3, "the first interface");
     // The others come, change and go, and so do ours.
-    apply(&mut tc, &[remove(&first[0]), remove(&second[0]), install(&station(4, "2"), 1)]);
+    let fourth = station(4, "2");
+    apply(&mut tc, &[remove(&first[0]), remove(&second[0]), install(&fourth, 1)]);
     kernel.hit(stolen, 5, 500);
     kernel.steal(stolen);
     kernel.hit(hit, 7, 700);
-    let rest = tc.stats(next.unwrap(), &mut out).unwrap();
-    assert_eq!(rest, None);
-    let told: Vec<_> = out.iter().map(|(ufid, stats)| (*ufid, stats.counters.packets)).collect();
-    let zero = first.iter().map(|flow| (flow.ufid, 0));
+    while let Some(from) = next {
+        let (shown, rest) = reading::read(&mut tc, from, false).unwrap();
+        out.extend(shown);
+        next = rest;
+    }
+    let told: Vec<_> = out.iter().map(|one| (one.ufid, one.stats.counters.packets)).collect();
+    // What came meanwhile is told because it is there.
+    let zero = first.iter().chain([&fourth]).map(|flow| (flow.ufid, 0));
     let all: Vec<_> = zero.chain([(second[2].ufid, 7), (second[1].ufid, 5)]).collect();
     let sorted = |mut told: Vec<(Ufid, u64)>| {
         told.sort_unstable();
@@ -442,6 +484,6 @@ fn what_happens_between_the_parts_of_a_reading_is_told_once() {
     let whole = ufids(&stats(&mut tc)).len();
     assert_eq!((whole, kernel.locations().len()), (4, 4));
     // A reading that is given up leaves nothing behind.
-    tc.dump(Cursor::default(), &mut Vec::new()).unwrap();
+    reading::read(&mut tc, Cursor::default(), true).unwrap();
     assert_eq!(dump(&mut tc).len(), 4);
 }

@@ -3,11 +3,6 @@
 use super::*;
 use crate::wire::Transport;
 
-fn reopen(kernel: &Kernel, tc: &mut FakeTc) -> Result<(), TcError> {
-    let (client, monitor) = sockets_of(kernel);
-    tc.reopen(client, monitor)
-}
-
 fn told_gone(tc: &mut FakeTc) -> bool {
     matches!(tc.events().last(), Some(ProviderEvent::Gone(_)))
 }
@@ -22,14 +17,14 @@ fn interfaces_that_all_went_and_came_back_are_made_ready_again() {
     let results = apply(&mut tc, &[install(&station(2, "2"), 1), remove(&station(1, "2"))]);
     assert!(results.iter().all(|end| matches!(end, Err(ProviderError::Gone(_)))), "{results:?}");
     assert!(matches!(tc.check(), Err(ProviderError::Gone(_))));
-    let error = reopen(&kernel, &mut tc).unwrap_err();
+    let error = tc.reopen().unwrap_err();
     assert_eq!(error.to_string(), "there is no interface port pf0vf0 of switch abcd");
     assert!(tc.check().is_err() && tc.events().is_empty());
     // One of them is missing still, another has a new number.
     let missing = links.remove(1);
     links[0].0 = 21;
     kernel.lock().links = links;
-    reopen(&kernel, &mut tc).unwrap();
+    tc.reopen().unwrap();
     assert!(tc.check().is_ok() && !told_gone(&mut tc));
     assert!(dump(&mut tc).is_empty());
     assert!(tc.ports.admission().admit(&station(1, "drop")).is_ok());
@@ -58,7 +53,7 @@ fn filters_outlive_broken_sockets_and_go_on() {
     let results = apply(&mut tc, &[replace(&one, 2), remove(&two), install(&station(3, "2"), 1)]);
     assert!(results.iter().all(|end| matches!(end, Err(ProviderError::Gone(_)))), "{results:?}");
     assert!(told_gone(&mut tc) && tc.events().is_empty(), "once");
-    reopen(&kernel, &mut tc).unwrap();
+    tc.reopen().unwrap();
     let found = dump(&mut tc);
     assert_eq!(found.len(), 2);
     assert!(found.iter().all(|one| one.active && one.stats.counters == counters(3, 300)));
@@ -76,7 +71,7 @@ fn a_broken_monitor_is_noticed_as_well() {
     let monitor = tc.monitor.port();
     kernel.lock().broken.insert(monitor);
     assert!(told_gone(&mut tc));
-    reopen(&kernel, &mut tc).unwrap();
+    tc.reopen().unwrap();
     assert!(apply(&mut tc, &[install(&station(1, "2"), 1)])[0].is_ok());
 }
 
