@@ -2,10 +2,12 @@
 
 mod child;
 mod classifier;
+mod flaps;
 mod flows;
 mod host;
 mod measure;
 mod results;
+mod rig;
 mod scale;
 mod setup;
 mod traffic;
@@ -19,7 +21,8 @@ use crate::control::render::table;
 use measure::{Case, Measured, measure};
 
 /// Measures CPU time per packet or lookup, in this process on this machine, per new
-/// flow (setup), or what many megaflows cost a daemon of its own (scale).
+/// flow (setup), what many megaflows cost a daemon of its own (scale), or how soon an address that
+/// moves is followed (flaps).
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  megaflow bench host --case forward-1000-flows --windows 9\n  \
@@ -35,10 +38,12 @@ pub(super) struct Args {
     /// Measure only these cases
     #[arg(long = "case", value_name = "C", value_delimiter = ',')]
     cases: Vec<String>,
-    /// Number of windows to measure, after one window that does not count; of runs (setup, scale)
+    /// Number of windows to measure, after one window that does not count; of runs (setup, scale,
+    /// flaps)
     #[arg(long, alias = "runs", default_value_t = 5, value_parser = scale::number(1..=1000))]
     windows: u64,
-    /// Length of a window in seconds; of the flood (setup); of the time without work (scale)
+    /// Length of a window in seconds; of the flood (setup); of the time without work (scale);
+    /// of the moves and of the new addresses (flaps)
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// Print JSON
@@ -57,6 +62,7 @@ enum Part {
     Classifier,
     Setup,
     Scale,
+    Flaps,
 }
 
 pub(super) fn run(args: &Args) -> CommandOutcome {
@@ -67,13 +73,14 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
     let cases = match args.part {
         Part::Host => host::CASES,
         Part::Classifier => classifier::CASES,
-        Part::Setup | Part::Scale if args.list || !args.cases.is_empty() => {
+        Part::Setup | Part::Scale | Part::Flaps if args.list || !args.cases.is_empty() => {
             return Err(CommandFailure::Input(
-                "setup and scale have no cases to choose".to_owned(),
+                "setup, scale and flaps have no cases to choose".to_owned(),
             ));
         }
         Part::Setup => return setup::run(args.rate, args.windows, window, args.json),
         Part::Scale => return scale::run(&args.scale, args.windows, window, args.json),
+        Part::Flaps => return flaps::run(&args.scale, args.windows, window, args.json),
     };
     if args.list {
         return list(cases, args.json);

@@ -17,18 +17,24 @@ use crate::cmd::outcome::{CommandFailure, CommandOutcome};
 #[derive(clap::Args)]
 #[group(skip)]
 pub(super) struct ScaleArgs {
-    /// scale: number of megaflows
-    #[arg(long, default_value_t = 1_000_000, value_parser = number(1..=4_000_000))]
-    flows: u64,
+    /// scale, flaps: number of megaflows [default: 1000000; flaps: 50000]
+    #[arg(long, value_parser = number(1..=4_000_000))]
+    pub(super) flows: Option<u64>,
     /// scale: number of masks
     #[arg(long, default_value_t = 1, value_parser = number(1..=flows::MASKS))]
     masks: u64,
-    /// scale: entries of the embedded card, which takes megaflows; 0 is no card
+    /// scale, flaps: entries of the embedded card, which takes megaflows; 0 is no card
     #[arg(long, default_value_t = 0, value_parser = number(0..=4_000_000))]
-    card: u64,
+    pub(super) card: u64,
     /// scale: measure this build instead of this program
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+}
+
+impl ScaleArgs {
+    fn flows(&self) -> u64 {
+        self.flows.unwrap_or(1_000_000)
+    }
 }
 
 pub(super) fn number(range: RangeInclusive<u64>) -> RangedU64ValueParser {
@@ -48,7 +54,7 @@ pub(super) fn run(args: &ScaleArgs, runs: u64, length: Duration, as_json: bool) 
     let mut results = BenchResults::default();
     for _ in 0..runs {
         let daemon =
-            BenchDaemon::start(&binary, args.flows, args.card).map_err(CommandFailure::Job)?;
+            BenchDaemon::start(&binary, args.flows(), args.card).map_err(CommandFailure::Job)?;
         measure(&daemon, args, length, &mut results).map_err(CommandFailure::Job)?;
     }
     results.print(as_json)
@@ -62,10 +68,10 @@ fn measure(
     to: &mut BenchResults,
 ) -> Result<(), String> {
     let file = daemon.file("flows");
-    flows::write(&file, args.flows, args.masks).map_err(|error| error.to_string())?;
+    flows::write(&file, args.flows(), args.masks).map_err(|error| error.to_string())?;
     let file = file.to_str().ok_or("the folder for temporary files has no name in UTF-8")?;
     let before = daemon.resident()?;
-    let each = args.flows as f64;
+    let each = args.flows() as f64;
     let grown =
         |daemon: &BenchDaemon| Ok::<_, String>(daemon.resident()?.saturating_sub(before) as f64);
 
@@ -80,8 +86,8 @@ fn measure(
     to.add("idle, daemon CPU", "% of a core", idle(daemon, length)? * 100.0);
     let text = call(daemon, "dump-flows", &[], each, to)?;
     let dumped = text.lines().count() as u64;
-    if dumped != args.flows {
-        return Err(format!("{dumped} megaflows were dumped, not {}", args.flows));
+    if dumped != args.flows() {
+        return Err(format!("{dumped} megaflows were dumped, not {}", args.flows()));
     }
     call(daemon, "del-flows", &[], each, to)?;
     // What is given back at leisure has a second for it.

@@ -1,25 +1,15 @@
 //! New flows: packets that nothing matches yet, through the host datapath, the engine and the L2
 //! client, on the threads that a daemon has.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 
-use flow::{Clock, Moment, PortId};
-use hostdp::port::memory::{self, MemoryPeer};
-use offload::{ByRate, Engine, Settings};
-use pipeline::l2;
+use flow::Moment;
+use offload::Settings;
 
 use super::results::{BenchResults, longest_steps};
+use super::rig::{BenchRig, frame, threads};
 use crate::cmd::outcome::{CommandFailure, CommandOutcome};
-use crate::runtime::{self, Parts, Running};
-use crate::status::Status;
 
-/// The flood comes in by the first port and leaves by the second one; the flows of somebody else
-/// come in by the third one and leave by the fourth one.
-const PORTS: [PortId; 4] = [PortId(1), PortId(2), PortId(3), PortId(4)];
-/// Frames that wait at a port, as in a NIC's queue.
-const QUEUE: usize = 4096;
 /// Addresses behind each port. Each pair of them is a flow.
 const ADDRESSES: u64 = 1500;
 /// Time between two new flows of somebody else.
@@ -38,70 +28,28 @@ pub(super) fn run(rate: u64, runs: u64, length: Duration, as_json: bool) -> Comm
     results.print(as_json)
 }
 
-/// The threads of a daemon without listeners, on ports in memory.
-struct FloodRig {
-    running: Running,
-    peers: Vec<MemoryPeer>,
-    clock: Clock,
-}
-
-impl FloodRig {
-    fn start() -> Result<FloodRig, String> {
-        let most = 4_000_000;
-        let config = hostdp::Config { flow_limit: most, ..hostdp::Config::default() };
-        let mut datapath = hostdp::Datapath::new(config);
-        let mut peers = Vec::new();
-        for port in PORTS {
-            let (end, peer) =
-                memory::open(&format!("port{port}"), QUEUE).map_err(|error| error.to_string())?;
-            datapath.add_port(port, Box::new(end)).map_err(|error| error.to_string())?;
-            peers.push(peer);
+/// Has the switch learn the addresses that flows go to.
+fn teach(rig: &mut BenchRig) -> Result<(), String> {
+    let end = rig.clock.now() + PATIENCE;
+    // Upcalls that find their queue full are dropped, and their addresses are sent again.
+    while rig.status()?.metrics.flows.values().sum::<u64>() < 2 * ADDRESSES {
+        if rig.clock.now() > end {
+            return Err("the switch does not learn".to_owned());
         }
-        let client = Box::new(l2::Switch::new(l2::Settings::default()));
-        let settings = Settings { flow_limit: most, ..Settings::default() };
-        let clock = Clock::start();
-        let engine = Engine::new(settings, client, Box::new(ByRate));
-        let (name, providers) = ("bench".to_owned(), Vec::new());
-        let parts = Parts {
-            name,
-            clock: clock.clone(),
-            engine,
-            recorder: None,
-            datapath,
-            core: None,
-            providers,
-        };
-        let running = runtime::start(parts).map_err(|error| error.to_string())?;
-        Ok(FloodRig { running, peers, clock })
-    }
-
-    /// Has the switch learn the addresses that flows go to.
-    fn teach(&self) -> Result<(), String> {
-        let end = self.clock.now() + PATIENCE;
-        // Upcalls that find their queue full are dropped, and their addresses are sent again.
-        while self.status()?.metrics.flows.values().sum::<u64>() < 2 * ADDRESSES {
-            if self.clock.now() > end {
-                return Err("the switch does not learn".to_owned());
-            }
-            for (port, number) in (0..ADDRESSES).flat_map(|number| [(1, number), (3, number)]) {
-                self.peers[port].send(&frame([(port, number), (port, number)]));
-                if number % 64 == 0 {
-                    std::thread::sleep(PORTION);
-                }
+        for (port, number) in (0..ADDRESSES).flat_map(|number| [(1, number), (3, number)]) {
+            rig.peers[port].send(&frame([(port, number), (port, number)]));
+            if number % 64 == 0 {
+                std::thread::sleep(PORTION);
             }
         }
-        self.peers.iter().for_each(|peer| drop(peer.drain()));
-        Ok(())
     }
-
-    fn status(&self) -> Result<Box<Status>, String> {
-        self.running.handle.status().map_err(|error| error.to_string())
-    }
+    rig.peers.iter_mut().for_each(|peer| drop(peer.drain()));
+    Ok(())
 }
 
 /// The flood, and the flows beside it.
-struct Flood<'a> {
-    rig: &'a FloodRig,
+struct Flood {
+    rig: BenchRig,
     began: Moment,
     /// New flows offered, and those of them that the port's queue had room for.
     offered: u64,
@@ -115,7 +63,7 @@ struct Flood<'a> {
     latency: Vec<f64>,
 }
 
-impl Flood<'_> {
+impl Flood {
     fn offer(&mut self, rate: u64) {
         let now = self.rig.clock.now();
         let passed = now.since(self.began);
@@ -150,21 +98,21 @@ impl Flood<'_> {
 
 #[allow(clippy::cast_precision_loss, reason = "measured values")]
 fn measure(rate: u64, length: Duration, to: &mut BenchResults) -> Result<(), String> {
-    let rig = FloodRig::start()?;
-    rig.teach()?;
+    let mut rig = BenchRig::start(0, Settings::default().max_idle)?;
+    teach(&mut rig)?;
     let (before, threads) = (rig.status()?, threads()?);
     let began = rig.clock.now();
     let (calm, latency) = (Vec::new(), Vec::new());
     let mut flood =
-        Flood { rig: &rig, began, offered: 0, taken: 0, forwarded: 0, last: began, calm, latency };
+        Flood { rig, began, offered: 0, taken: 0, forwarded: 0, last: began, calm, latency };
     let end = began + length;
-    while rig.clock.now() < end {
+    while flood.rig.clock.now() < end {
         flood.offer(rate);
         flood.collect();
         std::thread::sleep(PORTION);
     }
     let in_time = flood.forwarded;
-    while rig.clock.now().since(flood.last.max(end)) < SILENCE {
+    while flood.rig.clock.now().since(flood.last.max(end)) < SILENCE {
         flood.collect();
         std::thread::sleep(PORTION);
     }
@@ -181,7 +129,7 @@ fn measure(rate: u64, length: Duration, to: &mut BenchResults) -> Result<(), Str
     to.add("offered", "new flows a second", per_second(flood.offered));
     to.add("taken by the port", "new flows a second", per_second(flood.taken));
     to.add("answered in time", "new flows a second", per_second(in_time));
-    let after = rig.status()?;
+    let after = flood.rig.status()?;
     let (mut ended, calm) = (flood.forwarded, flood.calm.len() as u64);
     ended += flood.latency.len() as u64;
     for (place, lost) in &after.metrics.conservation.lost {
@@ -205,8 +153,7 @@ fn measure(rate: u64, length: Duration, to: &mut BenchResults) -> Result<(), Str
     to.add("another port's new flows, p99", "ms", at(0.99));
     to.add("another port's new flows, lost", "packets", (calm - flood.latency.len() as u64) as f64);
     longest_steps(&metrics::encode(&after.metrics), to);
-    rig.running.handle.exit().map_err(|error| error.to_string())?;
-    rig.running.join().map_err(|error| error.to_string())
+    flood.rig.stop()
 }
 
 /// The frame of a flow from one port's addresses to another's.
@@ -214,33 +161,6 @@ fn pair([from, to]: [usize; 2], number: u64) -> Vec<u8> {
     let mut frame = frame([(from, number / ADDRESSES), (to, number % ADDRESSES)]);
     frame.splice(14..22, number.to_be_bytes());
     frame
-}
-
-/// A frame between two addresses, each of a port and a number.
-fn frame([from, to]: [(usize, u64); 2]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(60);
-    for (port, number) in [to, from] {
-        let [.., a, b, c, d] = number.to_be_bytes();
-        frame.extend([2, u8::try_from(port).unwrap_or(u8::MAX), a, b, c, d]);
-    }
-    frame.extend([0x88, 0xb5]);
-    frame.resize(60, 0);
-    frame
-}
-
-/// Nanoseconds that each thread of this process has run, by its name.
-fn threads() -> Result<BTreeMap<String, u64>, String> {
-    let mut all = BTreeMap::new();
-    let fault = |error: std::io::Error| format!("/proc/self/task: {error}");
-    for entry in fs::read_dir("/proc/self/task").map_err(fault)? {
-        let path = entry.map_err(fault)?.path();
-        // A thread that ends meanwhile has no files any more.
-        let Ok(name) = fs::read_to_string(path.join("comm")) else { continue };
-        let Ok(times) = fs::read_to_string(path.join("schedstat")) else { continue };
-        let time: Option<u64> = times.split_whitespace().next().and_then(|word| word.parse().ok());
-        *all.entry(name.trim().to_owned()).or_default() += time.unwrap_or_default();
-    }
-    Ok(all)
 }
 
 #[cfg(test)]
