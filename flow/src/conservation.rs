@@ -142,7 +142,7 @@ impl Side {
 
 /// Whether the equations of a [`Conservation`] hold.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum State {
+pub enum ConservationState {
     /// No packet came between the readings of the counters, and the equations hold.
     Holds,
     /// The equations hold, but some of it is known from one counter alone ([`Unchecked`]).
@@ -153,19 +153,23 @@ pub enum State {
     DoesNotHold,
 }
 
-impl State {
+impl ConservationState {
     /// All states, from the best to the worst.
-    pub const ALL: [State; 4] =
-        [State::Holds, State::NotChecked, State::NotAtRest, State::DoesNotHold];
+    pub const ALL: [ConservationState; 4] = [
+        ConservationState::Holds,
+        ConservationState::NotChecked,
+        ConservationState::NotAtRest,
+        ConservationState::DoesNotHold,
+    ];
 
     /// The stable word for the state in metrics and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            State::Holds => "holds",
-            State::NotChecked => "not-checked",
-            State::NotAtRest => "not-at-rest",
-            State::DoesNotHold => "does-not-hold",
+            ConservationState::Holds => "holds",
+            ConservationState::NotChecked => "not-checked",
+            ConservationState::NotAtRest => "not-at-rest",
+            ConservationState::DoesNotHold => "does-not-hold",
         }
     }
 }
@@ -207,9 +211,9 @@ impl fmt::Display for Unchecked {
 
 /// The result of the two equations, for packets or for bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Verdict {
+pub struct Equations {
     /// Whether the equations hold.
-    pub state: State,
+    pub state: ConservationState,
     /// Left side minus right side of the first equation; 0 if it holds.
     pub lookups: i64,
     /// Left side minus right side of the second equation; 0 if it holds.
@@ -276,23 +280,23 @@ impl Conservation {
 
     /// The verdict on the packets.
     #[must_use]
-    pub fn packets(&self) -> Verdict {
+    pub fn packets(&self) -> Equations {
         self.verdict(|counters| counters.packets, 0)
     }
 
     /// The verdict on the bytes.
     #[must_use]
-    pub fn bytes(&self) -> Verdict {
+    pub fn bytes(&self) -> Equations {
         self.verdict(|counters| counters.bytes, self.forks.rewritten)
     }
 
     /// The worse state of packets and bytes.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ConservationState {
         self.packets().state.max(self.bytes().state)
     }
 
-    fn verdict(&self, of: fn(&Counters) -> u64, rewritten: i64) -> Verdict {
+    fn verdict(&self, of: fn(&Counters) -> u64, rewritten: i64) -> Equations {
         let sum = |parts: &[Counters]| parts.iter().map(|part| i128::from(of(part))).sum::<i128>();
         let lost: Counters = self.lost.values().copied().sum();
         let found = sum(&[self.nic, self.host, self.unmatched, self.went_on]);
@@ -304,12 +308,12 @@ impl Conservation {
         let ends = narrow(began - ended);
         let unwitnessed: Counters = self.unwitnessed.values().copied().sum();
         let state = match (self.at_rest, lookups == 0 && ends == 0, of(&unwitnessed)) {
-            (false, _, _) => State::NotAtRest,
-            (true, false, _) => State::DoesNotHold,
-            (true, true, 0) => State::Holds,
-            (true, true, _) => State::NotChecked,
+            (false, _, _) => ConservationState::NotAtRest,
+            (true, false, _) => ConservationState::DoesNotHold,
+            (true, true, 0) => ConservationState::Holds,
+            (true, true, _) => ConservationState::NotChecked,
         };
-        Verdict { state, lookups, ends }
+        Equations { state, lookups, ends }
     }
 }
 
@@ -363,7 +367,7 @@ mod tests {
     /// Each term that is off by one is found; only an exact sum at rest holds.
     #[test]
     fn it_holds_only_while_every_term_is_right() {
-        assert_eq!(exact().state(), State::Holds, "{:?}", exact());
+        assert_eq!(exact().state(), ConservationState::Holds, "{:?}", exact());
         let terms: [fn(&mut Conservation) -> &mut Counters; 12] = [
             |all| &mut all.offered,
             |all| &mut all.nic,
@@ -380,15 +384,15 @@ mod tests {
         ];
         for (number, term) in terms.into_iter().enumerate() {
             for (wrong, packets, bytes) in [
-                (counters(1, 0), State::DoesNotHold, State::Holds),
-                (counters(0, 1), State::Holds, State::DoesNotHold),
+                (counters(1, 0), ConservationState::DoesNotHold, ConservationState::Holds),
+                (counters(0, 1), ConservationState::Holds, ConservationState::DoesNotHold),
             ] {
                 let mut off = exact();
                 *term(&mut off) += wrong;
                 let said = (off.packets().state, off.bytes().state, off.state());
-                assert_eq!(said, (packets, bytes, State::DoesNotHold), "term {number}");
+                assert_eq!(said, (packets, bytes, ConservationState::DoesNotHold), "term {number}");
                 off.at_rest = false;
-                assert_eq!(off.state(), State::NotAtRest, "term {number}");
+                assert_eq!(off.state(), ConservationState::NotAtRest, "term {number}");
             }
         }
         let mut off = exact();
@@ -396,9 +400,12 @@ mod tests {
         assert_eq!((off.packets().ends, off.bytes().ends), (-1, -60));
         let mut unseen = exact();
         unseen.doubt(Unchecked::InterfaceBytes, counters(0, 1));
-        assert_eq!(unseen.packets().state, State::Holds);
-        assert_eq!((unseen.bytes().state, unseen.state()), (State::NotChecked, State::NotChecked));
+        assert_eq!(unseen.packets().state, ConservationState::Holds);
+        assert_eq!(
+            (unseen.bytes().state, unseen.state()),
+            (ConservationState::NotChecked, ConservationState::NotChecked)
+        );
         off.doubt(Unchecked::NoPortCounters, counters(1, 1));
-        assert_eq!(off.state(), State::DoesNotHold);
+        assert_eq!(off.state(), ConservationState::DoesNotHold);
     }
 }

@@ -11,11 +11,11 @@ use crate::packet::{self, Packet};
 
 /// A flow table that looks at every megaflow in turn.
 #[derive(Default, Debug)]
-pub struct Table {
+pub struct ReferenceTable {
     flows: Vec<Arc<Megaflow>>,
 }
 
-impl Table {
+impl ReferenceTable {
     /// Adds a megaflow, or returns an installed one that it overlaps: some packet matches both.
     pub fn install(&mut self, flow: Arc<Megaflow>) -> Result<(), Arc<Megaflow>> {
         match self.flows.iter().find(|other| other.matching.overlaps(&flow.matching)) {

@@ -26,7 +26,7 @@ pub struct CacheCounters {
 
 /// A slot of the flow table in one of its lives. Life 0 stands for an empty cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct SlotLife {
     pub(crate) slot: u32,
     pub(crate) life: u32,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Default)]
 struct Line {
     key: Key,
-    place: Place,
+    place: SlotLife,
 }
 
 impl Cache {
@@ -59,7 +59,7 @@ impl Cache {
     }
 
     /// Remembers where the key hit; the older line of the set is overwritten.
-    pub(crate) fn insert(&mut self, key: &Key, place: Place) {
+    pub(crate) fn insert(&mut self, key: &Key, place: SlotLife) {
         if self.sets.is_empty() {
             return;
         }
@@ -91,7 +91,7 @@ mod tests {
         let key = Key { tp_dst: 80, ..Key::default() };
         assert_eq!(cache.lookup(&key, |_| 0), None, "an empty line is no zero key");
         assert_eq!(cache.lookup(&Key::default(), |_| 0), None);
-        cache.insert(&key, Place { slot: 3, life: 5 });
+        cache.insert(&key, SlotLife { slot: 3, life: 5 });
         assert_eq!(cache.lookup(&key, |_| 5), Some(3));
         assert_eq!(cache.lookup(&Key { tp_dst: 81, ..key }, |_| 5), None);
         assert_eq!(cache.lookup(&key, |_| 6), None);
@@ -103,7 +103,7 @@ mod tests {
         let mut cache = Cache::new(Hash::new(1), 2);
         let keys: Vec<Key> = (0..3).map(|n| Key { tp_dst: n, ..Key::default() }).collect();
         for (slot, key) in (0..).zip(&keys) {
-            cache.insert(key, Place { slot, life: 1 });
+            cache.insert(key, SlotLife { slot, life: 1 });
         }
         let found: Vec<_> = keys.iter().map(|key| cache.lookup(key, |_| 1)).collect();
         assert_eq!(found, [None, Some(1), Some(2)]);
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn off_is_off() {
         let mut cache = Cache::new(Hash::new(1), 0);
-        cache.insert(&Key::default(), Place { slot: 0, life: 1 });
+        cache.insert(&Key::default(), SlotLife { slot: 0, life: 1 });
         assert_eq!(cache.lookup(&Key::default(), |_| 1), None);
         assert_eq!(cache.counters(), CacheCounters::default());
     }

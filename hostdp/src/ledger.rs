@@ -8,7 +8,7 @@ use crate::drops::Drops;
 /// Packets received and what became of each at its first lookup, in packets and bytes. Exact:
 /// `received` is the sum of the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Account {
+pub struct ReceivedAccount {
     /// Received on a port.
     pub received: Counters,
     /// Packets that hit a megaflow, with or without actions, at their first lookup.
@@ -21,7 +21,7 @@ pub struct Account {
     pub pending: Counters,
 }
 
-impl Account {
+impl ReceivedAccount {
     /// The sum of all fields except `received`.
     #[must_use]
     pub fn accounted(&self) -> Counters {
@@ -42,11 +42,11 @@ impl Account {
 pub struct Ledger {
     /// Packets that were not counted on a megaflow before: from the wire, from the system, and
     /// those that missed in the card at their first lookup (`recirc_id` 0).
-    pub fresh: Account,
+    pub fresh: ReceivedAccount,
     /// Packets that hit an entry in the card and go on here: with a `recirc_id`, or sent up by an
     /// action. `hits_first_pass` is then their first hit on the host; bytes are those of the frame
     /// as the card handed it up.
-    pub continued: Account,
+    pub continued: ReceivedAccount,
 }
 
 impl Ledger {
@@ -57,7 +57,7 @@ impl Ledger {
     }
 
     /// The account in which a packet is still to be counted.
-    pub(crate) fn of(&mut self, origin: Origin) -> Option<&mut Account> {
+    pub(crate) fn of(&mut self, origin: Origin) -> Option<&mut ReceivedAccount> {
         match origin {
             Origin::Fresh => Some(&mut self.fresh),
             Origin::Continued => Some(&mut self.continued),

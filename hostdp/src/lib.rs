@@ -23,8 +23,8 @@ mod testing;
 pub mod upcall;
 pub mod worker;
 
-pub use datapath::{Config, Datapath, PortSnapshot, Snapshot};
+pub use datapath::{Datapath, DatapathSettings, DatapathSnapshot, PortSnapshot};
 pub use drops::{DropReason, Drops};
-pub use ledger::{Account, Ends, Ledger};
+pub use ledger::{Ends, Ledger, ReceivedAccount};
 pub use table::FlowTable;
-pub use upcall::{Resolution, SPECIAL_PID, Upcall, UpcallId, UpcallLimits};
+pub use upcall::{QueuedUpcall, Resolution, SPECIAL_PID, UpcallId, UpcallLimits};

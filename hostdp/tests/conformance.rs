@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use flow::testing::conformance::{Rig, conforms};
 use flow::{Actions, Counters, Megaflow, Moment, PortId, Provider, odp};
-use hostdp::datapath::{Config, Datapath};
+use hostdp::datapath::{Datapath, DatapathSettings};
 use hostdp::port::memory;
 
 struct Host(Datapath);
 
 impl Host {
     fn new() -> Host {
-        let mut datapath = Datapath::new(Config { flow_limit: 700, ..Config::default() });
+        let mut datapath =
+            Datapath::new(DatapathSettings { flow_limit: 700, ..DatapathSettings::default() });
         for number in [1, 2] {
             let (port, _far) = memory::open(&format!("port{number}"), 4).unwrap();
             datapath.add_port(PortId(number), Box::new(port)).unwrap();

@@ -22,14 +22,14 @@ use flow::{Action, Clock, Field, Generation, Key, Mask, Op, Submission};
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
 use hostdp::port::{Batch, LinkState, Port, TxReport};
-use hostdp::worker::{Event, Reply};
-use hostdp::{Config, Datapath, DropReason, Resolution};
+use hostdp::worker::{Reply, WorkerEvent};
+use hostdp::{Datapath, DatapathSettings, DropReason, Resolution};
 use lab::{Host, PATIENCE, Stage, install, ip, megaflow, until};
 
 /// Two hosts behind two system ports.
 fn two_hosts(stage: &Stage) -> (Datapath, Host, Host) {
     let (one, other) = (stage.host("p1", "10.9.0.1"), stage.host("p2", "10.9.0.2"));
-    let mut datapath = Datapath::new(Config::default());
+    let mut datapath = Datapath::new(DatapathSettings::default());
     for (n, name) in [(1, "p1"), (2, "p2")] {
         let port = SystemPort::open(name).unwrap();
         datapath.add_port(flow::PortId(n), Box::new(port)).unwrap();
@@ -126,7 +126,7 @@ fn a_worker_wakes_for_packets() {
         while !(times.is_finished() && echo.is_finished()) {
             assert!(clock.elapsed() < PATIENCE);
             let event = worker.events().recv_timeout(Duration::from_millis(10));
-            let Ok(Event::Upcalls(batch)) = event else { continue };
+            let Ok(WorkerEvent::Upcalls(batch)) = event else { continue };
             for upcall in batch {
                 upcalls += 1;
                 let out = Action::Output(flow::PortId(3 - upcall.port.0));

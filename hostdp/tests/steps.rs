@@ -16,8 +16,8 @@ use std::time::Duration;
 use flow::{Action, Clock, Cursor, Generation, Megaflow, Op, PortId, Submission, Ufid};
 use hostdp::port::memory;
 use hostdp::table::FlowTable;
-use hostdp::worker::{self, Event, Parts, Reply};
-use hostdp::{Config, Datapath, Resolution, Upcall};
+use hostdp::worker::{self, Reply, ReplyParts, WorkerEvent};
+use hostdp::{Datapath, DatapathSettings, QueuedUpcall, Resolution};
 use many::{count, megaflow};
 
 /// Longest time in which the worker may not forward.
@@ -95,7 +95,8 @@ fn no_step_takes_a_millisecond() {
 /// in which the machine does other things too: nearly all steps have to be short, not each.
 #[test]
 fn the_worker_counts_its_steps() {
-    let worker = worker::spawn(Datapath::new(Config::default()), Clock::start(), None).unwrap();
+    let worker =
+        worker::spawn(Datapath::new(DatapathSettings::default()), Clock::start(), None).unwrap();
     let handle = worker.handle();
     let (port, peer) = memory::open("one", 4096).unwrap();
     handle.add_port(PortId(1), Box::new(port), Reply::ignored()).unwrap();
@@ -106,12 +107,12 @@ fn the_worker_counts_its_steps() {
         .map(|(ufid, install)| (install, Op::Remove { ufid }))
         .unzip();
     handle.apply(Submission::number(installs).collect(), Reply::ignored()).unwrap();
-    handle.stats(Parts::with(|_, _| ())).unwrap();
-    handle.dump(Parts::with(|_, _| ())).unwrap();
+    handle.stats(ReplyParts::with(|_, _| ())).unwrap();
+    handle.dump(ReplyParts::with(|_, _| ())).unwrap();
     // As many packets as may wait for one answer.
     (0..3000).for_each(|_| assert!(peer.send(&[1; 60])));
     let batch = loop {
-        if let Event::Upcalls(batch) = worker.events().recv().unwrap() {
+        if let WorkerEvent::Upcalls(batch) = worker.events().recv().unwrap() {
             break batch;
         }
     };
@@ -119,7 +120,8 @@ fn the_worker_counts_its_steps() {
     handle.snapshot(Reply::to(reply)).unwrap();
     is_idle.recv().unwrap();
     let actions = [Action::Output(PortId(1))];
-    let answer = |upcall: Upcall| (upcall.id.unwrap(), Resolution::Execute(actions.clone().into()));
+    let answer =
+        |upcall: QueuedUpcall| (upcall.id.unwrap(), Resolution::Execute(actions.clone().into()));
     handle.resolve(batch.into_iter().map(answer).collect()).unwrap();
     handle.apply(Submission::number(removes).collect(), Reply::ignored()).unwrap();
     handle.remove_port(PortId(1), Reply::ignored()).unwrap();

@@ -29,12 +29,12 @@ impl From<std::io::Error> for Failure {
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 /// Names what was attempted where an error's own text does not.
-pub(crate) trait Context<T> {
+pub(crate) trait WithContext<T> {
     /// Prefixes the error with `what`.
     fn context(self, what: impl fmt::Display) -> Outcome<T>;
 }
 
-impl<T, E: fmt::Display> Context<T> for Result<T, E> {
+impl<T, E: fmt::Display> WithContext<T> for Result<T, E> {
     fn context(self, what: impl fmt::Display) -> Outcome<T> {
         self.map_err(|error| Failure(format!("{what}: {error}")))
     }

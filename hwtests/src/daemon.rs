@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use flow::Clock;
-use megaflow::control::view::{Explained, Flow, State};
+use megaflow::control::view::{Explained, Flow, ShownState};
 use serde_json::Value;
 
-use crate::check::{Context, Failure, Outcome, equal};
+use crate::check::{Failure, Outcome, WithContext, equal};
 use crate::guest;
 
 /// Where the daemon's control socket is unless the configuration says otherwise.
@@ -89,7 +89,7 @@ impl Daemon {
     }
 
     /// The state in numbers.
-    pub(crate) fn state(&self) -> Outcome<State> {
+    pub(crate) fn state(&self) -> Outcome<ShownState> {
         serde_json::from_str(&self.ask("offload/status", &[])?).context("offload/status")
     }
 

@@ -12,7 +12,7 @@ use flow::Clock;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType};
 
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 
 /// Runs a command line, split at spaces. Its standard output, or a failure with what it wrote.
 pub(crate) fn run(line: &str) -> Outcome<String> {

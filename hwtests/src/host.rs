@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use flow::Clock;
 
-use crate::check::{Context, Failure, LaneLine, Outcome};
+use crate::check::{Failure, LaneLine, Outcome, WithContext};
 use crate::lane::{Binary, CARD_MACHINE, Lane};
 use crate::lanes::PASS;
 use card::CardProcess;

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 
 /// The stream repeats after this many bytes.
 const BLOCK: usize = 1 << 14;

@@ -183,72 +183,9 @@ fn a_types_methods_are_in_one_place() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Not renamed yet.
-const OLD: &str = "an old name: a word of its domain is still to be found";
-
 /// Names that several types have: the name, how many have it, and why.
-const SHARED_NAMES: &[(&str, usize, &str)] = &[
-    ("Account", 2, OLD),
-    ("Address", 2, OLD),
-    ("Answer", 3, OLD),
-    ("Args", 13, OLD),
-    ("Attr", 2, OLD),
-    ("Batch", 2, OLD),
-    ("Books", 2, OLD),
-    ("Cause", 2, OLD),
-    ("Client", 2, OLD),
-    ("Clock", 2, OLD),
-    ("Command", 2, OLD),
-    ("Config", 2, OLD),
-    ("Context", 3, OLD),
-    ("Counted", 2, OLD),
-    ("Daemon", 2, OLD),
-    ("Datapath", 2, OLD),
-    ("Device", 3, OLD),
-    ("Entry", 2, OLD),
-    ("Event", 2, OLD),
-    ("Filter", 2, OLD),
-    ("Flows", 2, OLD),
-    ("Header", 2, OLD),
-    ("Job", 2, OLD),
-    ("Kernel", 2, OLD),
-    ("Key", 2, OLD),
-    ("Keys", 2, OLD),
-    ("Lane", 2, OLD),
-    ("Layers", 2, OLD),
-    ("Layout", 2, OLD),
-    ("Message", 2, OLD),
-    ("Messages", 2, OLD),
-    ("News", 3, OLD),
-    ("Outcome", 3, OLD),
-    ("Owner", 2, OLD),
-    ("Parts", 2, OLD),
-    ("Pending", 2, OLD),
-    ("Place", 3, OLD),
-    ("Port", 3, OLD),
-    ("PortKind", 2, OLD),
-    ("Ports", 4, OLD),
-    ("Provider", 3, OLD),
-    ("Queue", 2, OLD),
-    ("Reader", 2, OLD),
-    ("Refusal", 2, OLD),
-    ("Reply", 3, OLD),
-    ("Said", 2, OLD),
-    ("Seen", 2, OLD),
-    ("Settings", 2, OLD),
-    ("Snapshot", 2, OLD),
-    ("State", 3, OLD),
-    ("Summary", 2, OLD),
-    ("Table", 4, OLD),
-    ("Traffic", 2, OLD),
-    ("Transport", 2, OLD),
-    ("Upcall", 2, OLD),
-    ("Upcalls", 3, OLD),
-    ("Verdict", 3, OLD),
-    ("Witnesses", 2, OLD),
-    ("Worker", 2, OLD),
-    ("Writer", 2, OLD),
-];
+const SHARED_NAMES: &[(&str, usize, &str)] =
+    &[("Args", 13, "each subcommand has its own, in its own file, as clap wants it")];
 
 /// One name, one meaning, in the whole workspace: who reads a name knows which type it is.
 #[test]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use flow::{PortId, Provider};
 use hostdp::port::Port;
@@ -16,14 +15,14 @@ use nix::sys::signal::{SigSet, Signal};
 use tc_flower::{DeviceSelector, TcProvider};
 use vfio::{CardCapabilities, Driver, DriverConfig, Embedded, ModelCard, Wire};
 
-use crate::config::{self, Card, ClientKind, Config, Device, PortKind, ProviderKind};
+use crate::config::{self, Card, ClientKind, Config, PortSettings, ProviderKind};
 use crate::control::{Context, ControlSocket, log::Log};
 use crate::host::{self, kernel::Kernel};
 use crate::limits;
 use crate::listeners::{HttpSocket, Listeners};
 use crate::record::{ClientSetup, ProviderSetup, RecordFile, Setup, recorded};
 use crate::runtime::{self, Parts};
-use crate::wire::{Lane, PortWire};
+use crate::wire::{PortWire, WireInterface};
 use flow::Clock;
 use offload::Settings;
 
@@ -95,10 +94,10 @@ struct OpenCard {
 
 fn build(config: &Config, record: Option<RecordFile>, clock: &Clock) -> io::Result<Machine> {
     let flow_limit = config.datapath.flow_limit;
-    let mut datapath = hostdp::Datapath::new(hostdp::Config {
+    let mut datapath = hostdp::Datapath::new(hostdp::DatapathSettings {
         seed: seed(),
         flow_limit,
-        ..hostdp::Config::default()
+        ..hostdp::DatapathSettings::default()
     });
     // Interfaces that may belong to another datapath come first, ports that opening creates come
     // last.
@@ -113,10 +112,9 @@ fn build(config: &Config, record: Option<RecordFile>, clock: &Clock) -> io::Resu
         }
     }
     let client = match config.datapath.client {
-        ClientKind::L2 => ClientSetup::L2 {
-            ageing: Duration::from_secs(config.l2.mac_aging_time.into()),
-            max_entries: usize::try_from(config.l2.mac_table_size).unwrap_or(usize::MAX),
-        },
+        ClientKind::L2 => {
+            ClientSetup::L2 { ageing: config.l2.ageing, max_entries: config.l2.max_entries }
+        }
         ClientKind::None => ClientSetup::None,
     };
     let max_idle = config.datapath.max_idle;
@@ -156,11 +154,11 @@ enum Step {
 }
 
 impl Step {
-    fn of(kind: &PortKind) -> Step {
+    fn of(kind: &PortSettings) -> Step {
         match kind {
-            PortKind::System(_) => Step::Interfaces,
-            PortKind::Fpga { .. } => Step::Card,
-            PortKind::Internal | PortKind::Tap(_) | PortKind::Pcap { .. } => Step::Made,
+            PortSettings::System(_) => Step::Interfaces,
+            PortSettings::Fpga { .. } => Step::Card,
+            PortSettings::Internal | PortSettings::Tap(_) | PortSettings::Pcap { .. } => Step::Made,
         }
     }
 }
@@ -178,9 +176,9 @@ fn open_card(config: &Config, clock: &Clock) -> io::Result<Option<OpenCard>> {
         ProviderKind::Tc => None,
     });
     let Some(card) = card else { return Ok(None) };
-    let mut wires: Vec<(u16, &config::Port, Option<&str>)> = Vec::new();
+    let mut wires: Vec<(u16, &config::PortSection, Option<&str>)> = Vec::new();
     for port in &config.ports {
-        if let PortKind::Fpga { wire, device } = &port.kind {
+        if let PortSettings::Fpga { wire, device } = &port.kind {
             wires.push((*wire, port, device.as_deref()));
         }
     }
@@ -205,7 +203,7 @@ fn open_card(config: &Config, clock: &Clock) -> io::Result<Option<OpenCard>> {
                 if let Some(mtu) = interface.mtu() {
                     settings.take_frames(mtu as usize + LINK_HEADERS);
                 }
-                let lane = Lane { port: Box::new(interface), vid: None };
+                let lane = WireInterface { port: Box::new(interface), vid: None };
                 let (wire, handle) = PortWire::new(vec![lane])?;
                 plugged.push(Box::new(wire));
                 plugs.insert(port.id, handle.plug());
@@ -224,25 +222,25 @@ const LINK_HEADERS: usize = 14 + 8;
 fn open_port(
     id: PortId,
     name: &str,
-    kind: &PortKind,
+    kind: &PortSettings,
     card: Option<&mut OpenCard>,
     clock: &Clock,
 ) -> io::Result<Box<dyn Port>> {
     let port: Box<dyn Port> = match kind {
-        PortKind::System(device) => {
+        PortSettings::System(device) => {
             let interface = interface_of(name, device)?;
             Box::new(SystemPort::open_as(name, &interface).map_err(io::Error::other)?)
         }
-        PortKind::Internal => Box::new(TapPort::open_internal(name).map_err(io::Error::other)?),
-        PortKind::Tap(device) => {
+        PortSettings::Internal => Box::new(TapPort::open_internal(name).map_err(io::Error::other)?),
+        PortSettings::Tap(device) => {
             Box::new(TapPort::open_as(name, device).map_err(io::Error::other)?)
         }
-        PortKind::Pcap { input, output } => {
+        PortSettings::Pcap { input, output } => {
             let (input, output) = (input.as_deref(), output.as_deref());
             let opened = PcapPort::open(name, input, output, clock.clone());
             Box::new(opened.map_err(io::Error::other)?)
         }
-        PortKind::Fpga { .. } => {
+        PortSettings::Fpga { .. } => {
             let missing = || io::Error::other(format!("port {name}: the card has no such wire"));
             let card = card.ok_or_else(missing)?;
             let rings = card.driver.take_port(id).ok_or_else(missing)?;
@@ -257,23 +255,13 @@ fn open_port(
 }
 
 /// Returns the name of the interface that a port's device selects at this moment.
-fn interface_of(port: &str, device: &Device) -> io::Result<String> {
-    match tc_flower::find(&selector(device)) {
+fn interface_of(port: &str, device: &DeviceSelector) -> io::Result<String> {
+    match tc_flower::find(device) {
         Ok(Some(found)) => Ok(found.name),
         Ok(None) => Err(io::Error::other(format!(
             "port {port}: there is no interface {device}: make it, or correct the port's device"
         ))),
         Err(error) => Err(io::Error::other(format!("port {port}: {error}"))),
-    }
-}
-
-fn selector(device: &Device) -> DeviceSelector {
-    match device {
-        Device::Name(name) => DeviceSelector::Name(name.clone()),
-        Device::Representor { switch_id, phys_port_name } => DeviceSelector::Port {
-            switch_id: switch_id.clone(),
-            phys_port_name: phys_port_name.clone(),
-        },
     }
 }
 
@@ -283,15 +271,14 @@ fn open_tc(config: &Config, clock: &Clock) -> io::Result<Box<dyn Provider>> {
         .ports
         .iter()
         .filter_map(|port| match &port.kind {
-            PortKind::System(device) => Some((port.id, selector(device))),
-            PortKind::Internal
-            | PortKind::Tap(_)
-            | PortKind::Pcap { .. }
-            | PortKind::Fpga { .. } => None,
+            PortSettings::System(device) => Some((port.id, device.clone())),
+            PortSettings::Internal
+            | PortSettings::Tap(_)
+            | PortSettings::Pcap { .. }
+            | PortSettings::Fpga { .. } => None,
         })
         .collect();
-    let clock = clock.clone();
-    let provider = TcProvider::open(&ports, Box::new(move || clock.now()));
+    let provider = TcProvider::open(&ports, clock.clone());
     let provider = provider.map_err(io::Error::other)?;
     let kernel = Kernel::read(Path::new("/"));
     if let Some(why) = host::nic::without_offload(&provider.ports(), &kernel) {

@@ -11,21 +11,21 @@ use offload::{FlowPage, FlowView, Request, RequestError, Response};
 use crate::status::Status;
 
 /// The channel that the answer to a question goes to.
-pub type Reply<T> = Sender<Result<T, RequestError>>;
+pub type ReplySender<T> = Sender<Result<T, RequestError>>;
 
 /// A question to the engine's thread.
 pub enum Ask {
     /// A request that the engine itself answers.
-    Engine(Request, Reply<Response>),
+    Engine(Request, ReplySender<Response>),
     /// The state in numbers.
-    Status(Reply<Box<Status>>),
+    Status(ReplySender<Box<Status>>),
     /// What the host table (`host`) or the hardware provider of that name really holds.
     /// The answer comes in parts; `true` comes with the last one.
-    Dump(String, Reply<(Vec<Dumped>, bool)>),
+    Dump(String, ReplySender<(Vec<Dumped>, bool)>),
     /// Gives the datapath a packet as if the packet had come in by that port.
-    Receive(PortId, Vec<u8>, Reply<()>),
+    Receive(PortId, Vec<u8>, ReplySender<()>),
     /// Stops the daemon. The answer comes before the daemon ends.
-    Exit(Reply<()>),
+    Exit(ReplySender<()>),
 }
 
 /// A flag that is raised when the daemon is told to stop. Work for a client that is under way is
@@ -160,11 +160,14 @@ impl Handle {
         self.put(|reply| Ask::Engine(request, reply))
     }
 
-    fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<T, RequestError> {
+    fn ask<T>(&self, question: impl FnOnce(ReplySender<T>) -> Ask) -> Result<T, RequestError> {
         self.put(question)?.wait()
     }
 
-    fn put<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<Pending<T>, RequestError> {
+    fn put<T>(
+        &self,
+        question: impl FnOnce(ReplySender<T>) -> Ask,
+    ) -> Result<Pending<T>, RequestError> {
         let (reply, answer) = bounded(1);
         self.questions.send(question(reply)).map_err(|_| RequestError::Stopping)?;
         Ok(Pending(answer))

@@ -12,14 +12,14 @@ use std::time::Duration;
 use flow::packet::{self, Packet};
 use flow::{Action, Clock, Counters, Moment, VLAN_PRESENT};
 use hostdp::drops::DropReason;
-use hostdp::port::fpga::{Plug, Seen};
+use hostdp::port::fpga::{Plug, PlugState};
 use hostdp::port::{Batch, LinkState, Port, TxReport};
 use rustix::event::epoll;
 use vfio::Wire;
 use vfio::model::Unsent;
 
 /// One interface on a wire.
-pub struct Lane {
+pub struct WireInterface {
     /// The interface.
     pub port: Box<dyn Port>,
     /// The interface's VLAN. Frames get this tag on the way to the wire and lose it on the way
@@ -49,7 +49,7 @@ impl WireHandle {
 
 /// A wire with interfaces on it.
 pub struct PortWire {
-    lanes: Vec<Lane>,
+    lanes: Vec<WireInterface>,
     handle: WireHandle,
     ready: OwnedFd,
     batch: Batch,
@@ -70,7 +70,7 @@ const CHECK: Duration = Duration::from_millis(250);
 impl PortWire {
     /// Plugs the interfaces into a wire. A frame whose VLAN belongs to no lane goes to the first
     /// lane.
-    pub fn new(lanes: Vec<Lane>) -> io::Result<(PortWire, WireHandle)> {
+    pub fn new(lanes: Vec<WireInterface>) -> io::Result<(PortWire, WireHandle)> {
         let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (number, lane) in (0..).zip(&lanes) {
             if let Some(fd) = lane.port.readable() {
@@ -98,11 +98,11 @@ impl PortWire {
     /// Tells the wire's `fpga` port the state of the interfaces: the first state that is not up,
     /// or the first trouble.
     fn tell(&self) {
-        let seen = || self.lanes.iter().map(|lane| Seen::of(&*lane.port));
+        let seen = || self.lanes.iter().map(|lane| PlugState::of(&*lane.port));
         let worst = seen().find(|lane| lane.state != LinkState::Up);
         let told = worst.or_else(|| seen().find(|lane| lane.trouble.is_some()));
         let mtu = seen().filter_map(|lane| lane.mtu).min();
-        self.handle.plug.tell(Seen { mtu, ..told.unwrap_or_default() });
+        self.handle.plug.tell(PlugState { mtu, ..told.unwrap_or_default() });
     }
 
     fn poll(&mut self) {

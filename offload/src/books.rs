@@ -13,7 +13,7 @@ use crate::record::FlowRecord;
 
 /// What a reading of a megaflow's counters brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct News {
+pub(super) struct ReadOutcome {
     /// The moment of the last hit, if there were hits since the last reading.
     pub used: Option<Moment>,
     /// The counter had gone back.
@@ -37,7 +37,7 @@ impl Books {
         place: Place,
         stats: Stats,
         now: Moment,
-    ) -> News {
+    ) -> ReadOutcome {
         let account = &mut record.residence_mut(place).account;
         let reading = account.read(stats.counters);
         record.tcp_flags |= stats.tcp_flags;
@@ -49,7 +49,7 @@ impl Books {
             record.used = record.used.max(used);
             self.count(record, place, reading.delta);
         }
-        News { used, went_back: reading.went_back }
+        ReadOutcome { used, went_back: reading.went_back }
     }
 
     /// Takes in the hits that an adopted megaflow had counted before the engine started.

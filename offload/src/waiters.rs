@@ -43,7 +43,7 @@ struct Batch {
 }
 
 /// An answer, and the request that it belongs to.
-pub(super) type Reply = (Token, Result<Response, RequestError>);
+pub(super) type RequestReply = (Token, Result<Response, RequestError>);
 
 /// The requests that wait, and the answers of the current step.
 #[derive(Default)]
@@ -57,7 +57,7 @@ pub(super) struct Waiters {
     /// Requests that wait for statistics, each with the number of rounds that it still waits for.
     /// A round that began before the request does not answer it.
     reconciling: Vec<(Token, u32)>,
-    replies: Vec<Reply>,
+    replies: Vec<RequestReply>,
 }
 
 impl Waiters {
@@ -67,7 +67,7 @@ impl Waiters {
     }
 
     /// Takes the answers of the current step.
-    pub(super) fn take(&mut self) -> Vec<Reply> {
+    pub(super) fn take(&mut self) -> Vec<RequestReply> {
         std::mem::take(&mut self.replies)
     }
 

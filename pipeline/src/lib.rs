@@ -7,5 +7,5 @@
 pub mod l2;
 pub mod none;
 
-pub use l2::{Settings, Switch};
+pub use l2::{L2Settings, Switch};
 pub use none::NoClient;

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A network interface.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Device {
+pub struct NetDevice {
     /// The kernel's number; never 0.
     pub ifindex: u32,
     /// The interface's name at the time of the listing.
@@ -35,7 +35,7 @@ pub enum DeviceSelector {
 impl DeviceSelector {
     /// Returns true if the selector names this interface.
     #[must_use]
-    pub fn selects(&self, device: &Device) -> bool {
+    pub fn selects(&self, device: &NetDevice) -> bool {
         match self {
             DeviceSelector::Name(name) => *name == device.name,
             DeviceSelector::Port { switch_id, phys_port_name } => {
@@ -51,7 +51,7 @@ impl fmt::Display for DeviceSelector {
         match self {
             DeviceSelector::Name(name) => f.write_str(name),
             DeviceSelector::Port { switch_id, phys_port_name } => {
-                write!(f, "port {phys_port_name} of switch {switch_id}")
+                write!(f, "{phys_port_name} of switch {switch_id}")
             }
         }
     }
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_representor_is_selected_by_switch_and_port_in_any_spelling() {
-        let device = Device {
+        let device = NetDevice {
             ifindex: 7,
             name: "eth3".into(),
             switch_id: Some("0c42a1ff".into()),

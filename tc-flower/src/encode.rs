@@ -1,10 +1,10 @@
 //! Writes the requests that install, remove, get and dump filters.
 
 use crate::cookie::Cookie;
+use crate::netlink::Writer;
+use crate::netlink::consts::*;
+use crate::netlink::read::filter_info;
 use crate::rule::{PeditWord, Rule, TcAction};
-use crate::wire::Writer;
-use crate::wire::consts::*;
-use crate::wire::read::filter_info;
 
 /// The place of a filter, by which a request names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

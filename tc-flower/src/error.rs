@@ -5,7 +5,7 @@ use std::io;
 use flow::ProviderError;
 
 use crate::device::DeviceSelector;
-use crate::wire::WireError;
+use crate::netlink::NetlinkError;
 
 /// The error of a provider that could not be opened or could not clean up.
 #[derive(Debug, thiserror::Error)]
@@ -21,21 +21,21 @@ pub enum TcError {
     Kernel(String),
 }
 
-impl From<WireError> for TcError {
-    fn from(error: WireError) -> TcError {
+impl From<NetlinkError> for TcError {
+    fn from(error: NetlinkError) -> TcError {
         match error {
-            WireError::Socket(error) => TcError::Socket(error),
-            WireError::Refused(_)
-            | WireError::Interrupted
-            | WireError::Malformed(_)
-            | WireError::TooLong => TcError::Kernel(error.to_string()),
+            NetlinkError::Socket(error) => TcError::Socket(error),
+            NetlinkError::Refused(_)
+            | NetlinkError::Interrupted
+            | NetlinkError::Malformed(_)
+            | NetlinkError::TooLong => TcError::Kernel(error.to_string()),
         }
     }
 }
 
-impl From<WireError> for ProviderError {
+impl From<NetlinkError> for ProviderError {
     /// Converts the error of an exchange that was not about a single megaflow.
-    fn from(error: WireError) -> ProviderError {
+    fn from(error: NetlinkError) -> ProviderError {
         ProviderError::Busy(error.to_string())
     }
 }

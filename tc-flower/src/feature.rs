@@ -8,9 +8,9 @@ use flow::{
     ActionKind, Capabilities, Field, FieldSupport, PortId, Reason, Reasons, Refusal, Subject,
 };
 
+use crate::netlink::consts::ETH_P_ALL;
 use crate::rule::{FlowerKey, Rule, TcAction};
 use crate::translate::{table, words_to_fields};
-use crate::wire::consts::ETH_P_ALL;
 
 /// One feature that a driver may support.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

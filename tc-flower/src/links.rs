@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use flow::Counters;
 
-use crate::device::{Device, DeviceSelector};
-use crate::wire::consts::{
+use crate::device::{DeviceSelector, NetDevice};
+use crate::netlink::consts::{
     IFF_UP, IFLA_IFNAME, IFLA_OFFLOAD_XSTATS_CPU_HIT, IFLA_PHYS_PORT_NAME, IFLA_PHYS_SWITCH_ID,
     IFLA_STATS_LINK_64, IFLA_STATS_LINK_OFFLOAD_XSTATS, NLM_F_DUMP, RTM_GETLINK, RTM_GETSTATS,
     RTM_NEWLINK, RTM_NEWSTATS,
 };
-use crate::wire::{Attrs, Client, KernelSocket, Malformed, Transport, WireError, read};
+use crate::netlink::{
+    KernelSocket, Malformed, NetlinkError, NlAttrs, RequestSocket, Transport, read,
+};
 
 /// Bytes of `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
@@ -19,17 +21,19 @@ const IFINFOMSG: usize = 16;
 const FLAGS: usize = 8;
 
 /// Returns all interfaces of this network namespace, in the kernel's order.
-pub fn list() -> Result<Vec<Device>, crate::TcError> {
-    let mut client = Client::new(KernelSocket::requests()?);
+pub fn list() -> Result<Vec<NetDevice>, crate::TcError> {
+    let mut client = RequestSocket::new(KernelSocket::requests()?);
     Ok(list_with(&mut client)?)
 }
 
 /// Returns the interface that the selector names, if it exists.
-pub fn find(selector: &DeviceSelector) -> Result<Option<Device>, crate::TcError> {
+pub fn find(selector: &DeviceSelector) -> Result<Option<NetDevice>, crate::TcError> {
     Ok(list()?.into_iter().find(|device| selector.selects(device)))
 }
 
-pub(crate) fn list_with<T: Transport>(client: &mut Client<T>) -> Result<Vec<Device>, WireError> {
+pub(crate) fn list_with<T: Transport>(
+    client: &mut RequestSocket<T>,
+) -> Result<Vec<NetDevice>, NetlinkError> {
     client.dump(
         RTM_GETLINK,
         NLM_F_DUMP,
@@ -45,11 +49,11 @@ pub(crate) fn list_with<T: Transport>(client: &mut Client<T>) -> Result<Vec<Devi
 }
 
 /// Reads the payload of a link message.
-pub(crate) fn parse(payload: &[u8]) -> Result<Device, Malformed> {
+pub(crate) fn parse(payload: &[u8]) -> Result<NetDevice, Malformed> {
     let is_up = read::u32_at(payload, FLAGS)? & IFF_UP != 0;
-    let mut device = Device { ifindex: ifindex(payload)?, is_up, ..Device::default() };
+    let mut device = NetDevice { ifindex: ifindex(payload)?, is_up, ..NetDevice::default() };
     let attrs = payload.get(IFINFOMSG..).ok_or(Malformed("a link message is cut short"))?;
-    for attr in Attrs(attrs) {
+    for attr in NlAttrs(attrs) {
         let attr = attr?;
         match attr.kind {
             IFLA_IFNAME => device.name = attr.text(),
@@ -150,8 +154,8 @@ const STATSMSG: usize = 12;
 /// Returns, by interface number, the counters of every interface whose driver shows the CPU's
 /// share.
 pub(crate) fn counters<T: Transport>(
-    client: &mut Client<T>,
-) -> Result<BTreeMap<u32, LinkCounters>, WireError> {
+    client: &mut RequestSocket<T>,
+) -> Result<BTreeMap<u32, LinkCounters>, NetlinkError> {
     let wanted = [IFLA_STATS_LINK_64, IFLA_STATS_LINK_OFFLOAD_XSTATS];
     let wanted = wanted.iter().fold(0_u32, |mask, kind| mask | 1 << (kind - 1));
     let mut request = [0; STATSMSG];
@@ -176,7 +180,7 @@ pub(crate) fn counters<T: Transport>(
 fn parse_counters(payload: &[u8]) -> Result<Option<LinkCounters>, Malformed> {
     let attrs = payload.get(STATSMSG..).ok_or(Malformed("a stats message is cut short"))?;
     let (mut all, mut cpu) = (None, None);
-    for attr in Attrs(attrs) {
+    for attr in NlAttrs(attrs) {
         let attr = attr?;
         match attr.kind {
             IFLA_STATS_LINK_64 => all = Some(attr.payload),

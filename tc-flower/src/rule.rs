@@ -1,6 +1,6 @@
 //! A flower filter as we write it: keys and actions, without its priority and handle.
 
-use crate::wire::consts::{TC_ACT_GOTO_CHAIN, TC_ACT_PIPE, TC_ACT_SHOT, TC_ACT_STOLEN};
+use crate::netlink::consts::{TC_ACT_GOTO_CHAIN, TC_ACT_PIPE, TC_ACT_SHOT, TC_ACT_STOLEN};
 
 /// A filter that one megaflow becomes.
 #[derive(Clone, PartialEq, Eq, Debug)]

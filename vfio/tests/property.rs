@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{FIRST_PORT, Rig};
 use flow::exception::CardPort;
 use flow::packet::{Packet, edit, extract};
-use flow::reference::Table;
+use flow::reference::ReferenceTable;
 use flow::{
     Action, Attr, Clock, Counters, Field, Generation, Key, Match, Megaflow, Op, PortId, RecircId,
     SetFields, Ufid, VLAN_PRESENT,
@@ -232,7 +232,7 @@ struct Expected {
 
 impl Expected {
     /// The plain execution.
-    fn packet(&mut self, table: &Table, wire: usize, frame: &[u8]) {
+    fn packet(&mut self, table: &ReferenceTable, wire: usize, frame: &[u8]) {
         let mut packet = Packet::new(frame);
         let mut recirc_id = 0;
         for _ in 0..LOOKUPS {
@@ -260,9 +260,13 @@ impl Expected {
 }
 
 /// Overlap-free flows around the keys of some frames, all of which the card admits.
-fn flows(random: &mut Random, rig: &Rig, frames: &[Vec<u8>]) -> (Table, Vec<Arc<Megaflow>>) {
+fn flows(
+    random: &mut Random,
+    rig: &Rig,
+    frames: &[Vec<u8>],
+) -> (ReferenceTable, Vec<Arc<Megaflow>>) {
     let admission = rig.card.driver.admission();
-    let mut table = Table::default();
+    let mut table = ReferenceTable::default();
     let mut flows = Vec::new();
     for _ in 0..60 {
         let frame = &frames[random.below(frames.len() as u64) as usize];

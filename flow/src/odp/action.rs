@@ -4,7 +4,7 @@ use super::keys::wide;
 use super::lexer::Lexer;
 use super::unsupported::{Unsupported, take_closed};
 use super::vlan::narrow;
-use super::{MAX_NESTING, OdpError, Ports, set};
+use super::{MAX_NESTING, OdpError, PortsByName, set};
 use crate::{Action, Actions, HashAlgorithm, PortId, RecircId, Refusal, Userspace, VLAN_PRESENT};
 
 /// Reads a list of actions; `drop` and nothing at all are the empty list.
@@ -13,7 +13,7 @@ pub fn parse_actions(text: &str) -> Result<Actions, OdpError> {
 }
 
 /// The same with names of ports.
-pub fn parse_actions_with(text: &str, ports: Ports<'_>) -> Result<Actions, OdpError> {
+pub fn parse_actions_with(text: &str, ports: PortsByName<'_>) -> Result<Actions, OdpError> {
     let (actions, unsupported) = parse_text(text, ports)?;
     match unsupported.first() {
         Some(first) => Err(first.error(&Lexer::new(text))),
@@ -25,13 +25,16 @@ pub fn parse_actions_with(text: &str, ports: Ports<'_>) -> Result<Actions, OdpEr
 /// instead of an error.
 pub fn plan_actions_with(
     text: &str,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
 ) -> Result<(Actions, Vec<Refusal>), OdpError> {
     let (actions, unsupported) = parse_text(text, ports)?;
     Ok((actions.into(), unsupported.into_iter().map(Unsupported::into_refusal).collect()))
 }
 
-fn parse_text(text: &str, ports: Ports<'_>) -> Result<(Vec<Action>, Vec<Unsupported>), OdpError> {
+fn parse_text(
+    text: &str,
+    ports: PortsByName<'_>,
+) -> Result<(Vec<Action>, Vec<Unsupported>), OdpError> {
     let (mut lexer, mut unsupported) = (Lexer::new(text), Vec::new());
     let actions = parse_list(&mut lexer, ports, 0, &mut unsupported)?;
     if lexer.at_end() {
@@ -44,7 +47,7 @@ fn parse_text(text: &str, ports: Ports<'_>) -> Result<(Vec<Action>, Vec<Unsuppor
 /// has are noted.
 pub(super) fn parse_list(
     lexer: &mut Lexer<'_>,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
     depth: usize,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<Vec<Action>, OdpError> {
@@ -83,7 +86,7 @@ fn is_drop(rest: &str) -> bool {
 
 fn parse_action(
     lexer: &mut Lexer<'_>,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
     depth: usize,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<Option<Action>, OdpError> {
@@ -137,7 +140,7 @@ fn parse_action(
 fn skip_action(
     lexer: &mut Lexer<'_>,
     name: &str,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
     depth: usize,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<(), OdpError> {
@@ -299,7 +302,7 @@ fn parse_hash(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
 
 fn parse_sample(
     lexer: &mut Lexer<'_>,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
     depth: usize,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<Action, OdpError> {

@@ -69,7 +69,7 @@ impl Part {
 }
 
 /// An attribute that is a list of parts.
-pub(super) struct Layout {
+pub(super) struct AttrLayout {
     pub(super) name: &'static str,
     pub(super) attr: Attr,
     /// [`crate::SetFields::protocol`] for it.
@@ -78,13 +78,13 @@ pub(super) struct Layout {
 }
 
 /// Looks a layout up by its name in the text.
-pub(super) fn by_name(name: &str) -> Option<&'static Layout> {
+pub(super) fn by_name(name: &str) -> Option<&'static AttrLayout> {
     LAYOUTS.iter().find(|layout| layout.name == name)
 }
 
 /// The layouts of all attributes except VLAN and MPLS, whose texts have forms of their own.
-pub(super) const LAYOUTS: &[Layout] = &[
-    Layout {
+pub(super) const LAYOUTS: &[AttrLayout] = &[
+    AttrLayout {
         name: "eth",
         attr: Attr::Eth,
         protocol: 0,
@@ -93,7 +93,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
             Part::new("dst", Field::EthDst, Form::Mac, 48),
         ],
     },
-    Layout {
+    AttrLayout {
         name: "ipv4",
         attr: Attr::Ipv4,
         protocol: 4,
@@ -106,7 +106,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
             Part::new("frag", Field::IpFrag, Form::Frag, 8),
         ],
     },
-    Layout {
+    AttrLayout {
         name: "ipv6",
         attr: Attr::Ipv6,
         protocol: 6,
@@ -120,12 +120,12 @@ pub(super) const LAYOUTS: &[Layout] = &[
             Part::new("frag", Field::IpFrag, Form::Frag, 8),
         ],
     },
-    Layout { name: "tcp", attr: Attr::Transport, protocol: 6, parts: PORTS },
-    Layout { name: "udp", attr: Attr::Transport, protocol: 17, parts: PORTS },
-    Layout { name: "sctp", attr: Attr::Transport, protocol: 132, parts: PORTS },
-    Layout { name: "icmp", attr: Attr::Transport, protocol: 1, parts: TYPE_AND_CODE },
-    Layout { name: "icmpv6", attr: Attr::Transport, protocol: 58, parts: TYPE_AND_CODE },
-    Layout {
+    AttrLayout { name: "tcp", attr: Attr::Transport, protocol: 6, parts: PORTS },
+    AttrLayout { name: "udp", attr: Attr::Transport, protocol: 17, parts: PORTS },
+    AttrLayout { name: "sctp", attr: Attr::Transport, protocol: 132, parts: PORTS },
+    AttrLayout { name: "icmp", attr: Attr::Transport, protocol: 1, parts: TYPE_AND_CODE },
+    AttrLayout { name: "icmpv6", attr: Attr::Transport, protocol: 58, parts: TYPE_AND_CODE },
+    AttrLayout {
         name: "arp",
         attr: Attr::Arp,
         protocol: 0,

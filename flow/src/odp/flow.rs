@@ -4,7 +4,7 @@ use super::action::parse_list;
 use super::keys::{Of, parse_keys};
 use super::lexer::Lexer;
 use super::unsupported::Unsupported;
-use super::{OdpError, Ports};
+use super::{OdpError, PortsByName};
 use crate::{Actions, Match, Refusal, Ufid};
 
 /// Reads `[ufid:…,] keys [, packets:…, bytes:…, used:…, …] [, actions:…]`. The ufid is the one in
@@ -16,7 +16,7 @@ pub fn parse_flow(text: &str) -> Result<(Option<Ufid>, Match, Option<Actions>), 
 /// The same with names of ports.
 pub fn parse_flow_with(
     text: &str,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
 ) -> Result<(Option<Ufid>, Match, Option<Actions>), OdpError> {
     let (ufid, matching, actions, unsupported) = parse_text(text, ports)?;
     match unsupported.first() {
@@ -40,7 +40,7 @@ pub struct PlanText {
 }
 
 /// Reads the same texts as [`parse_flow_with`] for a plan.
-pub fn plan_flow_with(text: &str, ports: Ports<'_>) -> Result<PlanText, OdpError> {
+pub fn plan_flow_with(text: &str, ports: PortsByName<'_>) -> Result<PlanText, OdpError> {
     let (ufid, matching, actions, unsupported) = parse_text(text, ports)?;
     let unsupported = unsupported.into_iter().map(Unsupported::into_refusal).collect();
     Ok(PlanText { ufid, matching, actions, unsupported })
@@ -48,7 +48,7 @@ pub fn plan_flow_with(text: &str, ports: Ports<'_>) -> Result<PlanText, OdpError
 
 type Parsed = (Option<Ufid>, Match, Option<Actions>, Vec<Unsupported>);
 
-fn parse_text(text: &str, ports: Ports<'_>) -> Result<Parsed, OdpError> {
+fn parse_text(text: &str, ports: PortsByName<'_>) -> Result<Parsed, OdpError> {
     let mut lexer = Lexer::new(text);
     lexer.skip_delimiters();
     let ufid = parse_ufid(&mut lexer)?;
@@ -73,7 +73,7 @@ const STATISTICS: &[&str] =
 
 fn parse_rest(
     lexer: &mut Lexer<'_>,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<Option<Actions>, OdpError> {
     let mut actions = None;

@@ -4,7 +4,7 @@ use super::attr::{self, parse_mpls, parse_parts};
 use super::lexer::Lexer;
 use super::unsupported::{self, Unsupported};
 use super::vlan::{self, ETH_TYPE_NONE, Level, Masked, narrow};
-use super::{MAX_NESTING, OdpError, Ports};
+use super::{MAX_NESTING, OdpError, PortsByName};
 use crate::{Attr, Field, Key, Mask, Match};
 
 /// Reads a match: `recirc_id(0),in_port(1),eth(…),eth_type(0x0800),…`.
@@ -13,7 +13,7 @@ pub fn parse_match(text: &str) -> Result<Match, OdpError> {
 }
 
 /// The same with names of ports.
-pub fn parse_match_with(text: &str, ports: Ports<'_>) -> Result<Match, OdpError> {
+pub fn parse_match_with(text: &str, ports: PortsByName<'_>) -> Result<Match, OdpError> {
     let mut lexer = Lexer::new(text);
     let keys = parse_keys(&mut lexer, ports, Of::Match)?;
     end(&lexer)?;
@@ -23,7 +23,7 @@ pub fn parse_match_with(text: &str, ports: Ports<'_>) -> Result<Match, OdpError>
 
 /// Reads a key and a mask for a filter: every field that the text does not mention is wild,
 /// `in_port` and the VLAN tag included.
-pub fn parse_masked(text: &str, ports: Ports<'_>) -> Result<(Key, Mask), OdpError> {
+pub fn parse_masked(text: &str, ports: PortsByName<'_>) -> Result<(Key, Mask), OdpError> {
     let mut lexer = Lexer::new(text);
     let keys = parse_keys(&mut lexer, ports, Of::Filter)?;
     end(&lexer)?;
@@ -38,7 +38,7 @@ pub fn parse_key(text: &str) -> Result<Key, OdpError> {
 }
 
 /// The same with names of ports.
-pub fn parse_key_with(text: &str, ports: Ports<'_>) -> Result<Key, OdpError> {
+pub fn parse_key_with(text: &str, ports: PortsByName<'_>) -> Result<Key, OdpError> {
     let mut lexer = Lexer::without_masks(text);
     let mut keys = parse_keys(&mut lexer, ports, Of::Packet)?;
     end(&lexer)?;
@@ -68,7 +68,7 @@ pub(super) enum Of {
 }
 
 /// The content of a key list.
-pub(super) struct Keys {
+pub(super) struct KeyList {
     key: Key,
     mask: Mask,
     /// Attributes that were there, by name, with their depth and place.
@@ -82,10 +82,10 @@ pub(super) struct Keys {
 /// Reads keys up to the end, or up to a `word:` that does not belong to them.
 pub(super) fn parse_keys(
     lexer: &mut Lexer<'_>,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
     of: Of,
-) -> Result<Keys, OdpError> {
-    let mut keys = Keys {
+) -> Result<KeyList, OdpError> {
+    let mut keys = KeyList {
         key: Key::default(),
         mask: Mask::default(),
         seen: Vec::new(),
@@ -101,7 +101,7 @@ pub(super) fn parse_keys(
     Ok(keys)
 }
 
-impl Keys {
+impl KeyList {
     /// Returns an error for the first key that OVS has and Megaflow does not.
     fn check_supported(&self, lexer: &Lexer<'_>) -> Result<(), OdpError> {
         self.unsupported.first().map_or(Ok(()), |first| Err(first.error(lexer)))
@@ -125,7 +125,7 @@ impl Keys {
     fn parse_list(
         &mut self,
         lexer: &mut Lexer<'_>,
-        ports: Ports<'_>,
+        ports: PortsByName<'_>,
         depth: usize,
     ) -> Result<(), OdpError> {
         loop {
@@ -149,7 +149,7 @@ impl Keys {
     fn parse_attr(
         &mut self,
         lexer: &mut Lexer<'_>,
-        ports: Ports<'_>,
+        ports: PortsByName<'_>,
         name: &str,
         depth: usize,
         place: usize,
@@ -212,7 +212,7 @@ impl Keys {
     fn parse_encap(
         &mut self,
         lexer: &mut Lexer<'_>,
-        ports: Ports<'_>,
+        ports: PortsByName<'_>,
         depth: usize,
         place: usize,
     ) -> Result<(), OdpError> {
@@ -322,7 +322,10 @@ pub(super) fn parse_u32(lexer: &mut Lexer<'_>, name: &str) -> Result<(u32, u32),
 }
 
 /// Reads `number)` or `name)`.
-pub(super) fn parse_port(lexer: &mut Lexer<'_>, ports: Ports<'_>) -> Result<(u32, u32), OdpError> {
+pub(super) fn parse_port(
+    lexer: &mut Lexer<'_>,
+    ports: PortsByName<'_>,
+) -> Result<(u32, u32), OdpError> {
     if lexer.rest().starts_with(|c: char| c.is_ascii_digit()) {
         return parse_u32(lexer, "in_port");
     }

@@ -57,7 +57,7 @@ use crate::PortId;
 pub(crate) const LATER: u8 = 2;
 
 /// Finds the number of a port by its name.
-pub type Ports<'a> = &'a dyn Fn(&str) -> Option<PortId>;
+pub type PortsByName<'a> = &'a dyn Fn(&str) -> Option<PortId>;
 
 /// Finds the name of a port by its number; a port without a name is printed as its number.
 pub type Names<'a> = &'a dyn Fn(PortId) -> Option<&'a str>;

@@ -2,19 +2,19 @@
 
 use std::fmt::Write as _;
 
-use super::attr::{self, LSES, Layout, parse_mpls, parse_parts, print_mpls, print_parts};
+use super::attr::{self, AttrLayout, LSES, parse_mpls, parse_parts, print_mpls, print_parts};
 use super::keys::{parse_eth_type, parse_port, parse_tcp_flags, parse_u32};
 use super::lexer::Lexer;
 use super::single::{print_eth_type, print_mask, print_tcp_flags, print_u32};
 use super::unsupported::{Unsupported, take_closed};
 use super::vlan::{Masked, parse_vlan, print_vlan};
-use super::{OdpError, Ports};
+use super::{OdpError, PortsByName};
 use crate::{Action, Attr, Field, Key, Mask, SetFields};
 
 /// Reads `attr(…))`, the `set(` being read already. One that only OVS has is noted.
 pub(super) fn parse_set(
     lexer: &mut Lexer<'_>,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<Option<Action>, OdpError> {
     let start = lexer.clone();
@@ -56,7 +56,7 @@ pub(super) fn parse_set(
 /// Attributes that are one value: attribute, field, value and mask.
 fn parse_single(
     lexer: &mut Lexer<'_>,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
     name: &str,
     start: &Lexer<'_>,
 ) -> Result<(Attr, Field, u128, u128), OdpError> {
@@ -108,7 +108,7 @@ pub(super) fn print_set(out: &mut String, set: &SetFields) {
 }
 
 /// The layout of a set's attribute, chosen by protocol where several layouts share one attribute.
-fn layout_of(set: &SetFields) -> Option<&'static Layout> {
+fn layout_of(set: &SetFields) -> Option<&'static AttrLayout> {
     attr::LAYOUTS.iter().find(|layout| match set.attr {
         Attr::Ip => layout.protocol == set.protocol && matches!(layout.name, "ipv4" | "ipv6"),
         Attr::Transport => layout.attr == Attr::Transport && layout.protocol == set.protocol,

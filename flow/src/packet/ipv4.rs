@@ -1,7 +1,7 @@
 //! IPv4.
 
 use super::checksum::Delta;
-use super::{Layers, Transport, transport, wire};
+use super::{IpPayload, Layers, transport, wire};
 use crate::action::SetFields;
 use crate::key::Key;
 
@@ -48,7 +48,7 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
         return;
     }
     key.ip_frag = u8::from(fragment & MORE != 0);
-    layers.transport = Some(Transport { start: start + ihl, end: start + length });
+    layers.transport = Some(IpPayload { start: start + ihl, end: start + length });
 }
 
 /// Rewrites addresses, TOS and TTL, with header and transport checksum.

@@ -1,7 +1,7 @@
 //! IPv6 and its extension headers.
 
 use super::checksum::Delta;
-use super::{Layers, Transport, transport, wire};
+use super::{IpPayload, Layers, transport, wire};
 use crate::action::SetFields;
 use crate::key::Key;
 
@@ -49,7 +49,7 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
     key.ip_frag = chain.fragment;
     layers.routed = chain.routed;
     if chain.fragment != 2 {
-        layers.transport = Some(Transport { start: chain.at, end });
+        layers.transport = Some(IpPayload { start: chain.at, end });
     }
 }
 

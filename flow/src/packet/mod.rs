@@ -100,7 +100,7 @@ pub struct Layers {
     /// The IP protocol, as in [`Key::ip_proto`].
     pub protocol: u8,
     /// The IP payload behind options and extension headers; `None` in a later fragment.
-    pub transport: Option<Transport>,
+    pub transport: Option<IpPayload>,
     /// True if an IPv6 routing header has segments left: then transport checksums cover another
     /// address than the header's destination.
     pub routed: bool,
@@ -110,7 +110,7 @@ impl Layers {
     /// The same headers after `by` bytes were inserted in front of them (or removed, if negative).
     fn moved(self, by: isize) -> Layers {
         let moved = |at: usize| at.saturating_add_signed(by);
-        let transport = |t: Transport| Transport { start: moved(t.start), end: moved(t.end) };
+        let transport = |t: IpPayload| IpPayload { start: moved(t.start), end: moved(t.end) };
         Layers {
             eth_type: self.eth_type.map(moved),
             length: self.length.map(moved),
@@ -125,7 +125,7 @@ impl Layers {
 
 /// An IP payload that is not a later fragment. It may be shorter than the protocol's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Transport {
+pub struct IpPayload {
     /// Offset of the first byte.
     pub start: usize,
     /// Offset behind the last byte by the IP header's length. Padding may follow.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::checksum::{Delta, crc32c_delta};
-use super::{Layers, Transport, wire};
+use super::{IpPayload, Layers, wire};
 use crate::action::SetFields;
 use crate::key::Key;
 
@@ -32,7 +32,7 @@ fn header_len(protocol: u8) -> Option<usize> {
 }
 
 /// The offset of the header, if the packet has all of it; a TCP header includes its options.
-fn whole(frame: &[u8], transport: Transport, protocol: u8) -> Option<usize> {
+fn whole(frame: &[u8], transport: IpPayload, protocol: u8) -> Option<usize> {
     let need = header_len(protocol)?;
     let have = transport.end.checked_sub(transport.start)?;
     if have < need {
@@ -49,7 +49,7 @@ fn whole(frame: &[u8], transport: Transport, protocol: u8) -> Option<usize> {
 }
 
 /// Fills in ports, or type and code, and TCP flags.
-pub(super) fn parse(frame: &[u8], transport: Transport, key: &mut Key) {
+pub(super) fn parse(frame: &[u8], transport: IpPayload, key: &mut Key) {
     let Some(at) = whole(frame, transport, key.ip_proto) else { return };
     let first = wire::be16(frame, at).unwrap_or_default();
     match key.ip_proto {
@@ -90,7 +90,7 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     }
 }
 
-fn set_ports(frame: &mut [u8], protocol: u8, transport: Transport, value: [u8; 4], mask: [u8; 4]) {
+fn set_ports(frame: &mut [u8], protocol: u8, transport: IpPayload, value: [u8; 4], mask: [u8; 4]) {
     let at = transport.start;
     let Some(old) = wire::bytes::<4>(frame, at) else { return };
     let new = wire::merge(old, value, mask);
@@ -133,7 +133,7 @@ fn set_icmp(frame: &mut [u8], protocol: u8, message: Range<usize>, value: [u8; 2
 
 /// Brings the checksum that covers the IP addresses up to date. A later fragment has none.
 pub(super) fn addresses_changed(frame: &mut [u8], layers: &Layers, is_ipv6: bool, delta: Delta) {
-    let Some(Transport { start, end }) = layers.transport else { return };
+    let Some(IpPayload { start, end }) = layers.transport else { return };
     let have = end.saturating_sub(start);
     match layers.protocol {
         TCP if have >= 20 => delta.apply(frame, start + TCP_CHECKSUM),

@@ -13,7 +13,7 @@ enum Tag {
 
 /// The known headers of a packet; `None` stands for an unknown value.
 #[derive(Clone, Copy)]
-pub(super) struct Layers {
+pub(super) struct KnownHeaders {
     /// Number of tags that were pushed and not popped.
     pushed: usize,
     /// The packet's own tags, behind the pushed ones.
@@ -40,9 +40,9 @@ fn tag(tci: u16, mask: u16) -> Tag {
     }
 }
 
-impl Layers {
+impl KnownHeaders {
     /// The headers that a key says exactly, in the bits of the mask.
-    pub(super) fn of(key: &Key, mask: &Mask) -> Layers {
+    pub(super) fn of(key: &Key, mask: &Mask) -> KnownHeaders {
         let outer = tag(key.vlan_tci, mask.vlan_tci);
         let inner = match outer {
             Tag::No => Tag::No,
@@ -51,7 +51,7 @@ impl Layers {
         let eth_type = (mask.eth_type == 0xffff).then_some(key.eth_type);
         let labels = [mask.mpls0, mask.mpls1, mask.mpls2];
         let labels = labels.iter().rposition(|mask| *mask != 0).map_or(1, |last| last + 1);
-        Layers {
+        KnownHeaders {
             pushed: 0,
             outer,
             inner,

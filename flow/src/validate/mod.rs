@@ -20,7 +20,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-use layers::Layers;
+use layers::KnownHeaders;
 
 use crate::action::{Action, Userspace};
 use crate::field::Field;
@@ -95,7 +95,7 @@ impl Faults {
 pub fn validate(matching: &Match, actions: &[Action]) -> Result<(), Invalid> {
     let mut faults = Faults::default();
     matching::check(matching, &mut faults);
-    check_list(Layers::of(matching.key(), matching.mask()), actions, 0, &mut faults);
+    check_list(KnownHeaders::of(matching.key(), matching.mask()), actions, 0, &mut faults);
     faults.into_result()
 }
 
@@ -107,14 +107,14 @@ pub fn validate_actions(key: &Key, actions: &[Action]) -> Result<(), Invalid> {
     let open = Mask { ip_frag: 0, ..exact };
     let check = |mask: &Mask| {
         let mut faults = Faults::default();
-        check_list(Layers::of(key, mask), actions, 0, &mut faults);
+        check_list(KnownHeaders::of(key, mask), actions, 0, &mut faults);
         faults.into_result()
     };
     check(&exact).or_else(|_| check(&open))
 }
 
 /// Checks a list of actions; `layers` are the headers known in front of it.
-fn check_list(mut layers: Layers, actions: &[Action], depth: usize, faults: &mut Faults) {
+fn check_list(mut layers: KnownHeaders, actions: &[Action], depth: usize, faults: &mut Faults) {
     if depth > MAX_DEPTH {
         return faults.add("sample", format!("nested more than {MAX_DEPTH} deep"));
     }
@@ -136,7 +136,7 @@ fn no_port() -> String {
 }
 
 /// Adds what is wrong with an action; `layers` become those behind the action.
-fn check_action(layers: &mut Layers, action: &Action, wrong: &mut Vec<String>) {
+fn check_action(layers: &mut KnownHeaders, action: &Action, wrong: &mut Vec<String>) {
     match action {
         Action::Output(port) if port.0 >= MAX_PORTS => wrong.push(no_port()),
         Action::Userspace(Userspace { pid, userdata, .. }) => {

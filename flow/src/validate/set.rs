@@ -1,11 +1,11 @@
 //! Checks of a `set` action against the headers that the packet is known to have.
 
-use super::layers::{Layers, UNKNOWN, is_mpls};
+use super::layers::{KnownHeaders, UNKNOWN, is_mpls};
 use crate::action::SetFields;
 use crate::field::{Attr, Field};
 use crate::odp;
 
-pub(super) fn check(layers: &Layers, set: &SetFields, wrong: &mut Vec<String>) {
+pub(super) fn check(layers: &KnownHeaders, set: &SetFields, wrong: &mut Vec<String>) {
     check_bits(set, wrong);
     let types: &[u16] = match set.attr {
         Attr::Eth | Attr::DpHash => return,
@@ -65,7 +65,7 @@ fn check_bits(set: &SetFields, wrong: &mut Vec<String>) {
 }
 
 /// What is wrong if the packet is not known to have a header of one of these EtherTypes.
-fn header_missing(layers: &Layers, types: &[u16]) -> Option<String> {
+fn header_missing(layers: &KnownHeaders, types: &[u16]) -> Option<String> {
     match layers.eth_type {
         Some(known) if types.contains(&known) => None,
         Some(known) if is_mpls(known) => Some("a label is in front of this header".to_owned()),
@@ -75,7 +75,7 @@ fn header_missing(layers: &Layers, types: &[u16]) -> Option<String> {
 }
 
 /// Checks that protocol and fragment, which a whole attribute contains, stay as they are.
-fn check_ip(layers: &Layers, set: &SetFields, wrong: &mut Vec<String>) {
+fn check_ip(layers: &KnownHeaders, set: &SetFields, wrong: &mut Vec<String>) {
     wrong.extend(header_missing(layers, if set.protocol == 4 { &[0x0800] } else { &[0x86dd] }));
     let addresses: &[Field] = match set.protocol {
         4 => &[Field::Ipv4Src, Field::Ipv4Dst],

@@ -1,6 +1,6 @@
 //! Checksums of a frame from scratch: plain sums, no increments.
 
-use flow::packet::{self, Transport};
+use flow::packet::{self, IpPayload};
 
 /// Which checksums are there, can be judged, and are right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,7 +20,7 @@ pub(crate) fn verify(frame: &[u8]) -> Right {
         let ihl = usize::from(frame[at] & 15) * 4;
         right.ip = sum(&frame[at..at + ihl], 0) == 0xffff;
     }
-    let Some(Transport { start, end }) = layers.transport else { return right };
+    let Some(IpPayload { start, end }) = layers.transport else { return right };
     let addresses = if v4 { at + 12..at + 20 } else { at + 8..at + 40 };
     let message = &frame[start..end];
     let pseudo = sum(&frame[addresses], message.len() as u32 + u32::from(key.ip_proto));

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use flow::reference::Table;
+use flow::reference::ReferenceTable;
 use flow::{Key, Mask, Match, Megaflow};
 use proptest::prelude::*;
 
@@ -29,7 +29,7 @@ proptest! {
     /// table that looks at every megaflow.
     #[test]
     fn equals_the_reference(steps in prop::collection::vec(step(), 1..120), seed: u64) {
-        let mut slow = Table::default();
+        let mut slow = ReferenceTable::default();
         let mut fast = Classifier::new(seed);
         let mut live: Vec<(u32, Arc<Megaflow>)> = Vec::new();
         let mut next = 0;

@@ -10,7 +10,7 @@ use crate::ledger::{Ends, Ledger, Origin};
 
 /// The counters of a datapath. Each method books one thing that happens to packets, in every
 /// account that it concerns, so that the accounts agree at all times.
-pub(super) struct Books {
+pub(super) struct DatapathBooks {
     pub(super) ledger: Ledger,
     pub(super) ends: Ends,
     pub(super) drops: Drops,
@@ -34,10 +34,10 @@ pub(super) struct PortBook {
     pub(super) transmit_drops: Drops,
 }
 
-impl Books {
+impl DatapathBooks {
     /// Empty books, for packets that make at most this number of recirculations in a row.
-    pub(super) fn new(recirc_limit: usize) -> Books {
-        Books {
+    pub(super) fn new(recirc_limit: usize) -> DatapathBooks {
+        DatapathBooks {
             ledger: Ledger::default(),
             ends: Ends::default(),
             drops: Drops::default(),

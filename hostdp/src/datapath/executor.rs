@@ -5,13 +5,13 @@ use flow::conservation::Ways;
 use flow::packet::{self, Packet};
 use flow::{Action, Actions, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
 
-use super::books::Books;
+use super::books::DatapathBooks;
 use super::in_flight::InFlight;
 use super::ports::Ports;
 use crate::drops::DropReason;
 use crate::hash::split_mix;
 use crate::ledger::Origin;
-use crate::upcall::{Upcall, Upcalls};
+use crate::upcall::{QueuedUpcall, Upcalls};
 
 /// The lists of actions that are being executed, innermost last. A list that recirculates packets
 /// or samples them goes on when everything that became of these packets is done.
@@ -39,7 +39,7 @@ struct List {
 pub(super) struct Exits<'a> {
     pub(super) ports: &'a mut Ports,
     pub(super) upcalls: &'a mut Upcalls,
-    pub(super) books: &'a mut Books,
+    pub(super) books: &'a mut DatapathBooks,
 }
 
 /// Packets that are to be looked up again, and their number of recirculations so far.
@@ -153,7 +153,7 @@ impl Executor {
         id: RecircId,
         mut packets: Vec<InFlight>,
         depth: usize,
-        books: &mut Books,
+        books: &mut DatapathBooks,
     ) -> Then {
         packets.retain_mut(|packet| {
             let reason = match self.credits.get_mut(packet.credit) {
@@ -202,7 +202,7 @@ impl Exits<'_> {
     fn send_up(&mut self, userspace: &Userspace, packet: &mut InFlight, now: Moment) {
         let frame = packet.frame().bytes().to_vec();
         let (port, what) = (packet.key.port(), Counters::packet(frame.len()));
-        let upcall = Upcall {
+        let upcall = QueuedUpcall {
             id: None,
             port,
             key: packet.key,

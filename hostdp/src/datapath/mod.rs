@@ -21,17 +21,19 @@ use crate::drops::DropReason;
 use crate::ledger::{Ledger, Origin};
 use crate::port::{Batch, Frame, Port, PortError};
 use crate::table::FlowTable;
-use crate::upcall::{Pending, Resolution, Upcall, UpcallId, UpcallLimits, Upcalls, Waiting};
-use books::Books;
+use crate::upcall::{
+    PendingUpcall, QueuedUpcall, Resolution, UpcallId, UpcallLimits, Upcalls, Waiting,
+};
+use books::DatapathBooks;
 use executor::{Executor, Exits, Recirculated};
 use in_flight::{ETHERNET_HEADER, InFlight};
 use ports::Ports;
 
-pub use snapshot::{PortSnapshot, Snapshot};
+pub use snapshot::{DatapathSnapshot, PortSnapshot};
 
 /// The settings of a datapath, which are fixed when it is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Config {
+pub struct DatapathSettings {
     /// Seed of the hashes and of the sample action's dice. The seed should be secret if somebody
     /// else sends the packets.
     pub seed: u64,
@@ -48,9 +50,9 @@ pub struct Config {
     pub deferred_limit: usize,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config {
+impl Default for DatapathSettings {
+    fn default() -> DatapathSettings {
+        DatapathSettings {
             seed: 0,
             cached_keys: 8192,
             flow_limit: 1 << 20,
@@ -64,12 +66,12 @@ impl Default for Config {
 /// The parts that packets pass through, and the packets' way between them. Each part keeps its own
 /// data; what happens to a packet goes into the books here or in the part that does it.
 pub struct Datapath {
-    config: Config,
+    config: DatapathSettings,
     ports: Ports,
     table: FlowTable,
     upcalls: Upcalls,
     executor: Executor,
-    books: Books,
+    books: DatapathBooks,
     /// The frames of the current burst; kept for its allocation.
     batch: Batch,
 }
@@ -77,21 +79,21 @@ pub struct Datapath {
 impl Datapath {
     /// A datapath without ports and megaflows.
     #[must_use]
-    pub fn new(config: Config) -> Datapath {
+    pub fn new(config: DatapathSettings) -> Datapath {
         Datapath {
             config,
             ports: Ports::default(),
             table: FlowTable::new(config.seed, config.cached_keys, config.flow_limit),
             upcalls: Upcalls::new(config.seed, config.upcalls),
             executor: Executor::new(config.seed, config.recirc_limit, config.deferred_limit),
-            books: Books::new(config.recirc_limit),
+            books: DatapathBooks::new(config.recirc_limit),
             batch: Batch::new(),
         }
     }
 
     /// The datapath's settings.
     #[must_use]
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &DatapathSettings {
         &self.config
     }
 
@@ -202,7 +204,7 @@ impl Datapath {
     }
 
     /// Carries out actions on a frame that the caller gives, as if it had come in by `in_port`. The
-    /// frame was not received: the ledger leaves it out, [`Snapshot::injected`] counts it.
+    /// frame was not received: the ledger leaves it out, [`DatapathSnapshot::injected`] counts it.
     pub fn execute(&mut self, frame: &[u8], in_port: PortId, actions: &Actions, now: Moment) {
         let what = Counters::packet(frame.len());
         self.books.injected(what);
@@ -221,7 +223,7 @@ impl Datapath {
     }
 
     /// At most `max` upcalls for the client: queues in turn, each in order.
-    pub fn next_upcalls(&mut self, max: usize) -> Vec<Upcall> {
+    pub fn next_upcalls(&mut self, max: usize) -> Vec<QueuedUpcall> {
         self.upcalls.next(max)
     }
 
@@ -261,7 +263,7 @@ impl Datapath {
 
     /// All counters as they are now.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> DatapathSnapshot {
         let ports = self.ports.iter().map(|(id, port)| {
             let book = self.books.port(id);
             PortSnapshot {
@@ -279,7 +281,7 @@ impl Datapath {
                 queue: self.upcalls.port(id),
             }
         });
-        Snapshot {
+        DatapathSnapshot {
             ledger: self.books.ledger,
             ends: self.books.ends,
             drops: self.books.drops,
@@ -363,7 +365,7 @@ impl Datapath {
         !actions.is_empty() && self.table.can_execute(key, actions)
     }
 
-    fn reinject(&mut self, pending: Pending, now: Moment) {
+    fn reinject(&mut self, pending: PendingUpcall, now: Moment) {
         self.executor.begin_burst();
         // These packets were counted as missed. As in OVS, each packet is counted once.
         let slot = self.table.lookup_again(&pending.key);
@@ -381,7 +383,7 @@ impl Datapath {
         }
     }
 
-    fn execute_pending(&mut self, pending: Pending, actions: &Actions, now: Moment) {
+    fn execute_pending(&mut self, pending: PendingUpcall, actions: &Actions, now: Moment) {
         self.executor.begin_burst();
         for waiting in pending.packets {
             let what = Counters::packet(waiting.packet.len());
@@ -394,7 +396,7 @@ impl Datapath {
     }
 
     /// Drops the packets of an upcall.
-    fn drop_pending(&mut self, pending: Pending, reason: DropReason) {
+    fn drop_pending(&mut self, pending: PendingUpcall, reason: DropReason) {
         for waiting in pending.packets {
             let what = Counters::packet(waiting.packet.len());
             self.books.waits_no_longer(waiting.origin, what);

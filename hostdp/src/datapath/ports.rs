@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use flow::PortId;
 use flow::packet::Packet;
 
-use super::books::Books;
+use super::books::DatapathBooks;
 use crate::port::{Batch, LinkState, Port, PortError, TxReport};
 
 /// The ports by number; numbers and names are unique.
@@ -71,7 +71,7 @@ impl Ports {
     }
 
     /// Sends what is queued.
-    pub(super) fn flush(&mut self, books: &mut Books) {
+    pub(super) fn flush(&mut self, books: &mut DatapathBooks) {
         for (id, slot) in self.slots.iter_mut().filter(|(_, slot)| !slot.queue.is_empty()) {
             slot.port.transmit(&mut slot.queue, &mut self.report);
             books.sent(*id, std::mem::take(&mut self.report.sent));
@@ -82,7 +82,7 @@ impl Ports {
     }
 
     /// Lets the ports check their devices.
-    pub(super) fn check(&mut self, books: &mut Books) {
+    pub(super) fn check(&mut self, books: &mut DatapathBooks) {
         for (id, slot) in &mut self.slots {
             slot.port.check();
             let lost = slot.port.overruns();

@@ -10,7 +10,7 @@ use crate::upcall::QueueCounters;
 
 /// A copy of a datapath's counters.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct DatapathSnapshot {
     /// Where every received packet went.
     pub ledger: Ledger,
     /// Where packets and their copies ended.

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, accept, bind, connect, listen};
 
-use super::{Owner, PortError, sys};
+use super::{InterfaceOwner, PortError, sys};
 
 /// This process's claim on an interface. The interface is free again when the claim is dropped.
 pub(super) struct Claim {
@@ -68,7 +68,7 @@ impl Claim {
             Refused::Taken(pid) => PortError::Claimed {
                 port: port.into(),
                 interface: interface.into(),
-                owner: Owner(pid),
+                owner: InterfaceOwner(pid),
             },
             Refused::System(source) => {
                 PortError::System { port: port.into(), what: "can't claim the interface", source }

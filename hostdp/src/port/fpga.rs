@@ -22,17 +22,17 @@ pub struct FpgaPort {
     link: bool,
     plug: Option<Plug>,
     /// What the plug showed last.
-    seen: Seen,
+    seen: PlugState,
 }
 
 /// The shared state of the interface at the end of a card's wire. The mover of frames between wire
 /// and interface writes it, the `fpga` port shows it; clones share it.
 #[derive(Clone, Default)]
-pub struct Plug(Arc<Mutex<Seen>>);
+pub struct Plug(Arc<Mutex<PlugState>>);
 
 /// The state of an interface at the end of a wire when it was read last.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct PlugState {
     /// Whether the interface works.
     pub state: LinkState,
     /// Why the interface does not work, or what else is wrong with it, for people.
@@ -41,18 +41,18 @@ pub struct Seen {
     pub mtu: Option<u32>,
 }
 
-impl Default for Seen {
-    fn default() -> Seen {
-        Seen { state: LinkState::Up, trouble: None, mtu: None }
+impl Default for PlugState {
+    fn default() -> PlugState {
+        PlugState { state: LinkState::Up, trouble: None, mtu: None }
     }
 }
 
-impl Seen {
+impl PlugState {
     /// How a port is now.
     #[must_use]
-    pub fn of(port: &dyn Port) -> Seen {
+    pub fn of(port: &dyn Port) -> PlugState {
         let trouble = port.trouble().map(str::to_owned);
-        Seen { state: port.state(), trouble, mtu: port.mtu() }
+        PlugState { state: port.state(), trouble, mtu: port.mtu() }
     }
 
     /// Returns true if the frame is short enough for the interface. On top of the payload a frame
@@ -65,12 +65,12 @@ impl Seen {
 
 impl Plug {
     /// Replaces the state of the interface.
-    pub fn tell(&self, seen: Seen) {
+    pub fn tell(&self, seen: PlugState) {
         *self.lock() = seen;
     }
 
     /// A panic elsewhere leaves the value whole.
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, PlugState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,7 +79,7 @@ impl FpgaPort {
     /// Around the rings of a card's port.
     #[must_use]
     pub fn new(name: &str, card: Box<dyn CardPort>) -> FpgaPort {
-        let (trouble, plug, seen) = (None, None, Seen::default());
+        let (trouble, plug, seen) = (None, None, PlugState::default());
         FpgaPort { name: name.into(), card, trouble, link: true, plug, seen }
     }
 
@@ -296,7 +296,7 @@ mod tests {
         let plug = Plug::default();
         let mut port = FpgaPort::new("p0", Box::new(card.clone())).plugged(plug.clone());
         let lost = Some("there is no interface v0 any more".to_owned());
-        let seen = |state, trouble| Seen { state, trouble, mtu: Some(1500) };
+        let seen = |state, trouble| PlugState { state, trouble, mtu: Some(1500) };
         for (state, trouble) in [(LinkState::Gone, lost), (LinkState::Up, None)] {
             plug.tell(seen(state, trouble.clone()));
             card.0.lock().unwrap().is_unplugged = state != LinkState::Up;
@@ -314,7 +314,7 @@ mod tests {
             port.transmit(&mut vec![Packet::new(&frame)], &mut report);
             assert_eq!(report.dropped.len(), drops, "{length}");
         }
-        plug.tell(Seen::default());
+        plug.tell(PlugState::default());
         port.check();
         port.transmit(&mut vec![Packet::new(&[0; 9_001])], &mut report);
         assert!(report.dropped.iter().all(|(reason, _)| *reason == DropReason::TxTooLong));

@@ -161,7 +161,7 @@ pub enum PortError {
         /// The interface's name.
         interface: String,
         /// The process that owns the interface.
-        owner: Owner,
+        owner: InterfaceOwner,
     },
     /// The name can't be the name of a network interface.
     #[error("port {0}: the name of an interface has 1 to 15 bytes without '/', ':' or blanks")]
@@ -189,9 +189,9 @@ impl PortError {
 
 /// The process that owns an interface: its pid, or `None` if the kernel does not tell the pid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Owner(pub Option<u32>);
+pub struct InterfaceOwner(pub Option<u32>);
 
-impl std::fmt::Display for Owner {
+impl std::fmt::Display for InterfaceOwner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Some(pid) if pid == std::process::id() => f.write_str("another port of this process"),

@@ -17,8 +17,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use flow::packet::Packet;
 
 use super::claim::Claim;
-use super::offload::Header;
-use super::sys::{self, Messages};
+use super::offload::VnetHeader;
+use super::sys::{self, FrameBuffers};
 use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, renamed};
 use crate::drops::DropReason;
 
@@ -32,7 +32,7 @@ pub struct SystemPort {
     mtu: Option<u32>,
     state: LinkState,
     trouble: Option<String>,
-    messages: Messages,
+    messages: FrameBuffers,
 }
 
 /// The interface that the port has.
@@ -82,7 +82,7 @@ impl SystemPort {
             mtu: None,
             state: LinkState::Gone,
             trouble: None,
-            messages: Messages::new(),
+            messages: FrameBuffers::new(),
         };
         port.attach()?;
         port.look();
@@ -178,7 +178,7 @@ impl Port for SystemPort {
             Err(_) => return self.look(),
         }
         for message in self.messages.iter() {
-            let header = Header::read(message.header).filter(|_| !message.is_cut);
+            let header = VnetHeader::read(message.header).filter(|_| !message.is_cut);
             let finished = header.and_then(|header| {
                 let sink = |packet: Packet| batch.push(Frame::fresh(packet));
                 header.finish(message.frame, message.vlan, sink).ok()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flow::{Actions, Counters, Cursor, Generation, Megaflow, Moment, Stats, Ufid};
 
-use crate::cache::Place;
+use crate::cache::SlotLife;
 
 /// The slots. A megaflow keeps its slot from its install to its removal.
 pub(super) struct Slots {
@@ -96,8 +96,8 @@ impl Slots {
     }
 
     /// The slot in its present life.
-    pub(super) fn life(&self, slot: u32) -> Place {
-        Place { slot, life: self.slots.get(slot as usize).map_or(0, |slot| slot.life) }
+    pub(super) fn life(&self, slot: u32) -> SlotLife {
+        SlotLife { slot, life: self.slots.get(slot as usize).map_or(0, |slot| slot.life) }
     }
 
     /// The megaflows of the next `most` slots, and where the pass goes on; `None` at its end. A

@@ -22,7 +22,7 @@ use slab::Slab;
 
 use crate::drops::DropReason;
 use crate::ledger::Origin;
-use queue::Queue;
+use queue::UpcallQueue;
 
 pub use queue::QueueCounters;
 
@@ -39,7 +39,7 @@ pub struct UpcallId {
 
 /// A packet for the client.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Upcall {
+pub struct QueuedUpcall {
     /// The id for [`crate::Datapath::resolve`]; `None` for the upcall of an action, since no packet
     /// waits for its answer.
     pub id: Option<UpcallId>,
@@ -120,7 +120,7 @@ impl Waiting {
 }
 
 /// An upcall that is not answered yet, with its packets.
-pub(crate) struct Pending {
+pub(crate) struct PendingUpcall {
     pub(crate) port: PortId,
     pub(crate) key: Key,
     /// The packets; the client sees the first one.
@@ -137,14 +137,14 @@ enum Item {
     /// The index of a pending upcall; stale if the upcall there has another serial now.
     Miss { index: usize, serial: u32 },
     /// The whole upcall of an action: no packet waits for its answer.
-    Action(Box<Upcall>),
+    Action(Box<QueuedUpcall>),
 }
 
 pub(crate) struct Upcalls {
     limits: UpcallLimits,
-    ports: BTreeMap<PortId, Queue<Item>>,
-    special: Queue<Item>,
-    pending: Slab<Pending>,
+    ports: BTreeMap<PortId, UpcallQueue<Item>>,
+    special: UpcallQueue<Item>,
+    pending: Slab<PendingUpcall>,
     by_key: HashMap<Key, usize, FixedState>,
     delivered: usize,
     serial: u32,
@@ -157,7 +157,7 @@ impl Upcalls {
         Upcalls {
             limits,
             ports: BTreeMap::new(),
-            special: Queue::new(limits.special),
+            special: UpcallQueue::new(limits.special),
             pending: Slab::new(),
             by_key: HashMap::with_hasher(FixedState::with_seed(seed)),
             delivered: 0,
@@ -167,11 +167,11 @@ impl Upcalls {
     }
 
     pub(crate) fn add_port(&mut self, port: PortId) {
-        self.ports.entry(port).or_insert_with(|| Queue::new(self.limits.queue));
+        self.ports.entry(port).or_insert_with(|| UpcallQueue::new(self.limits.queue));
     }
 
     /// Removes the port's queue; returns the unanswered upcalls with their packets.
-    pub(crate) fn remove_port(&mut self, port: PortId) -> Vec<Pending> {
+    pub(crate) fn remove_port(&mut self, port: PortId) -> Vec<PendingUpcall> {
         self.ports.remove(&port);
         self.take_where(|pending| pending.port == port)
     }
@@ -206,7 +206,7 @@ impl Upcalls {
             return Err(DropReason::UpcallQueueFull);
         }
         self.serial = self.serial.wrapping_add(1);
-        let index = self.pending.insert(Pending {
+        let index = self.pending.insert(PendingUpcall {
             port: key.port(),
             key: *key,
             packets: vec![waiting],
@@ -222,7 +222,7 @@ impl Upcalls {
     }
 
     /// Queues the copy that a `userspace` action makes; returns false if there is no room.
-    pub(crate) fn action(&mut self, pid: u32, upcall: Upcall) -> bool {
+    pub(crate) fn action(&mut self, pid: u32, upcall: QueuedUpcall) -> bool {
         let queue = if pid == SPECIAL_PID {
             Some(&mut self.special)
         } else {
@@ -239,7 +239,7 @@ impl Upcalls {
 
     /// Takes at most `max` upcalls off the queues. In each round the special queue comes first,
     /// then the ports in turn; each queue gives at most its quota.
-    pub(crate) fn next(&mut self, max: usize) -> Vec<Upcall> {
+    pub(crate) fn next(&mut self, max: usize) -> Vec<QueuedUpcall> {
         let mut out = Vec::new();
         loop {
             let before = out.len();
@@ -256,7 +256,7 @@ impl Upcalls {
                     break;
                 }
                 for _ in 0..self.limits.quota.min(max - out.len()) {
-                    let item = self.ports.get_mut(&port).and_then(Queue::pop);
+                    let item = self.ports.get_mut(&port).and_then(UpcallQueue::pop);
                     let Some(item) = item else { break };
                     out.extend(self.deliver(item));
                 }
@@ -269,7 +269,7 @@ impl Upcalls {
     }
 
     /// Makes the upcall of a queued item; `None` if it timed out in the queue.
-    fn deliver(&mut self, item: Item) -> Option<Upcall> {
+    fn deliver(&mut self, item: Item) -> Option<QueuedUpcall> {
         let (index, serial) = match item {
             Item::Action(upcall) => return Some(*upcall),
             Item::Miss { index, serial } => (index, serial),
@@ -277,7 +277,7 @@ impl Upcalls {
         let pending = self.pending.get_mut(index).filter(|p| p.serial == serial)?;
         pending.delivered = true;
         self.delivered += 1;
-        Some(Upcall {
+        Some(QueuedUpcall {
             id: Some(UpcallId { index: u32::try_from(index).ok()?, serial }),
             port: pending.port,
             key: pending.key,
@@ -288,14 +288,14 @@ impl Upcalls {
     }
 
     /// Takes a delivered upcall with its packets; `None` if it does not wait any more.
-    pub(crate) fn take(&mut self, id: UpcallId) -> Option<Pending> {
+    pub(crate) fn take(&mut self, id: UpcallId) -> Option<PendingUpcall> {
         let index = id.index as usize;
         self.pending.get(index).filter(|p| p.serial == id.serial && p.delivered)?;
         self.forget(index)
     }
 
     /// Takes the upcalls that have waited too long, with their packets.
-    pub(crate) fn expire(&mut self, now: Moment) -> Vec<Pending> {
+    pub(crate) fn expire(&mut self, now: Moment) -> Vec<PendingUpcall> {
         let timeout = self.limits.timeout;
         self.take_where(|pending| now.since(pending.queued_at) >= timeout)
     }
@@ -307,7 +307,7 @@ impl Upcalls {
 
     /// Upcalls in the queues.
     pub(crate) fn queued(&self) -> usize {
-        self.special.len() + self.ports.values().map(Queue::len).sum::<usize>()
+        self.special.len() + self.ports.values().map(UpcallQueue::len).sum::<usize>()
     }
 
     pub(crate) fn special(&self) -> QueueCounters {
@@ -315,16 +315,16 @@ impl Upcalls {
     }
 
     pub(crate) fn port(&self, port: PortId) -> QueueCounters {
-        self.ports.get(&port).map(Queue::counters).unwrap_or_default()
+        self.ports.get(&port).map(UpcallQueue::counters).unwrap_or_default()
     }
 
-    fn take_where(&mut self, is_wanted: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+    fn take_where(&mut self, is_wanted: impl Fn(&PendingUpcall) -> bool) -> Vec<PendingUpcall> {
         let wanted = self.pending.iter().filter(|(_, pending)| is_wanted(pending));
         let indices: Vec<usize> = wanted.map(|(index, _)| index).collect();
         indices.into_iter().filter_map(|index| self.forget(index)).collect()
     }
 
-    fn forget(&mut self, index: usize) -> Option<Pending> {
+    fn forget(&mut self, index: usize) -> Option<PendingUpcall> {
         let pending = self.pending.try_remove(index)?;
         self.by_key.remove(&pending.key);
         if let Some(queue) = self.ports.get_mut(&pending.port) {

@@ -15,7 +15,7 @@ pub struct QueueCounters {
     pub length: u64,
 }
 
-pub(super) struct Queue<T> {
+pub(super) struct UpcallQueue<T> {
     items: VecDeque<T>,
     limit: usize,
     counters: QueueCounters,
@@ -24,9 +24,14 @@ pub(super) struct Queue<T> {
     pub(super) waiting: usize,
 }
 
-impl<T> Queue<T> {
-    pub(super) fn new(limit: usize) -> Queue<T> {
-        Queue { items: VecDeque::new(), limit, counters: QueueCounters::default(), waiting: 0 }
+impl<T> UpcallQueue<T> {
+    pub(super) fn new(limit: usize) -> UpcallQueue<T> {
+        UpcallQueue {
+            items: VecDeque::new(),
+            limit,
+            counters: QueueCounters::default(),
+            waiting: 0,
+        }
     }
 
     pub(super) fn has_room(&self) -> bool {

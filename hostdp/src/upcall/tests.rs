@@ -18,8 +18,8 @@ fn upcalls(limits: UpcallLimits, ports: u32) -> Upcalls {
     upcalls
 }
 
-fn action(port: u32) -> Upcall {
-    Upcall {
+fn action(port: u32) -> QueuedUpcall {
+    QueuedUpcall {
         id: None,
         port: PortId(port),
         key: key(port, 0),

@@ -2,12 +2,12 @@
 
 use flow::{Actions, Completion, Dumped, PortId, Stats, Submission, Ufid};
 
-use super::reply::{Parts, Reply};
-use crate::datapath::Snapshot;
+use super::reply::{Reply, ReplyParts};
+use crate::datapath::DatapathSnapshot;
 use crate::port::{Port, PortError};
 use crate::upcall::{Resolution, UpcallId};
 
-pub(super) enum Command {
+pub(super) enum WorkerCommand {
     /// The operations in parts, each of which is freed in little time.
     Apply(Vec<Vec<Submission>>, Reply<Vec<Completion>>),
     Resolve(Vec<(UpcallId, Resolution)>),
@@ -30,8 +30,8 @@ pub(super) enum Command {
         id: PortId,
         reply: Reply<Option<Box<dyn Port>>>,
     },
-    Stats(Parts<(Ufid, Stats)>),
-    Dump(Parts<Dumped>),
-    Snapshot(Reply<Box<Snapshot>>),
+    Stats(ReplyParts<(Ufid, Stats)>),
+    Dump(ReplyParts<Dumped>),
+    Snapshot(Reply<Box<DatapathSnapshot>>),
     Stop,
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use flow::{Actions, Completion, Dumped, PortId, Stats, Submission, Ufid};
 
-use super::command::Command;
-use super::reply::{Parts, Reply};
+use super::command::WorkerCommand;
+use super::reply::{Reply, ReplyParts};
 use super::wake::Wake;
-use crate::datapath::Snapshot;
+use crate::datapath::DatapathSnapshot;
 use crate::port::{Port, PortError};
 use crate::upcall::{Resolution, UpcallId};
 
@@ -24,12 +24,12 @@ pub struct WorkerGone;
 /// Commands a worker. The calls never block; the commands of one thread are carried out in order.
 #[derive(Clone)]
 pub struct WorkerHandle {
-    commands: Sender<Command>,
+    commands: Sender<WorkerCommand>,
     wake: Arc<Wake>,
 }
 
 impl WorkerHandle {
-    pub(super) fn new(commands: Sender<Command>, wake: Arc<Wake>) -> WorkerHandle {
+    pub(super) fn new(commands: Sender<WorkerCommand>, wake: Arc<Wake>) -> WorkerHandle {
         WorkerHandle { commands, wake }
     }
 
@@ -44,12 +44,12 @@ impl WorkerHandle {
         while ops.len() > 0 {
             parts.push(ops.by_ref().take(PART).collect());
         }
-        self.send(Command::Apply(parts, reply))
+        self.send(WorkerCommand::Apply(parts, reply))
     }
 
     /// Answers upcalls, in order. Where no packet waits for the answer any more, it has no effect.
     pub fn resolve(&self, answers: Vec<(UpcallId, Resolution)>) -> Result<(), WorkerGone> {
-        self.send(Command::Resolve(answers))
+        self.send(WorkerCommand::Resolve(answers))
     }
 
     /// Carries out actions on a frame that the caller gives.
@@ -59,7 +59,7 @@ impl WorkerHandle {
         in_port: PortId,
         actions: Actions,
     ) -> Result<(), WorkerGone> {
-        self.send(Command::Execute { frame, in_port, actions })
+        self.send(WorkerCommand::Execute { frame, in_port, actions })
     }
 
     /// Processes a frame as if the port had received it; the answer is false if no such port
@@ -70,7 +70,7 @@ impl WorkerHandle {
         frame: Vec<u8>,
         reply: Reply<bool>,
     ) -> Result<(), WorkerGone> {
-        self.send(Command::Receive { port, frame, reply })
+        self.send(WorkerCommand::Receive { port, frame, reply })
     }
 
     /// Adds a port that the caller has opened, in whichever network namespace.
@@ -80,7 +80,7 @@ impl WorkerHandle {
         port: Box<dyn Port>,
         reply: Reply<Result<(), PortError>>,
     ) -> Result<(), WorkerGone> {
-        self.send(Command::AddPort { id, port, reply })
+        self.send(WorkerCommand::AddPort { id, port, reply })
     }
 
     /// Removes a port; the answer is the port itself. Dropping the port closes its device.
@@ -89,30 +89,30 @@ impl WorkerHandle {
         id: PortId,
         reply: Reply<Option<Box<dyn Port>>>,
     ) -> Result<(), WorkerGone> {
-        self.send(Command::RemovePort { id, reply })
+        self.send(WorkerCommand::RemovePort { id, reply })
     }
 
     /// Statistics of the megaflows that packets hit since the last call, in parts.
-    pub fn stats(&self, parts: Parts<(Ufid, Stats)>) -> Result<(), WorkerGone> {
-        self.send(Command::Stats(parts))
+    pub fn stats(&self, parts: ReplyParts<(Ufid, Stats)>) -> Result<(), WorkerGone> {
+        self.send(WorkerCommand::Stats(parts))
     }
 
     /// All megaflows, in parts.
-    pub fn dump(&self, parts: Parts<Dumped>) -> Result<(), WorkerGone> {
-        self.send(Command::Dump(parts))
+    pub fn dump(&self, parts: ReplyParts<Dumped>) -> Result<(), WorkerGone> {
+        self.send(WorkerCommand::Dump(parts))
     }
 
     /// All counters at one moment.
-    pub fn snapshot(&self, reply: Reply<Box<Snapshot>>) -> Result<(), WorkerGone> {
-        self.send(Command::Snapshot(reply))
+    pub fn snapshot(&self, reply: Reply<Box<DatapathSnapshot>>) -> Result<(), WorkerGone> {
+        self.send(WorkerCommand::Snapshot(reply))
     }
 
     /// Ends the thread after the commands sent before.
     pub fn stop(&self) -> Result<(), WorkerGone> {
-        self.send(Command::Stop)
+        self.send(WorkerCommand::Stop)
     }
 
-    fn send(&self, command: Command) -> Result<(), WorkerGone> {
+    fn send(&self, command: WorkerCommand) -> Result<(), WorkerGone> {
         self.commands.send(command).map_err(|_| WorkerGone)?;
         self.wake.wake();
         Ok(())

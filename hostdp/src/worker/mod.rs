@@ -30,20 +30,20 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::datapath::Datapath;
 use crate::port::LinkState;
-use crate::upcall::Upcall;
-use command::Command;
+use crate::upcall::QueuedUpcall;
+use command::WorkerCommand;
 use task::Task;
 use wake::Wake;
 
 pub use handle::{WorkerGone, WorkerHandle};
-pub use reply::{Parts, Reply};
+pub use reply::{Reply, ReplyParts};
 
 /// A message from a worker that nobody asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
+pub enum WorkerEvent {
     /// Packets for the client: all that there are, up to [`crate::UpcallLimits::batch`]. An upcall
     /// with an id has to be resolved; without an id nothing waits for an answer.
-    Upcalls(Vec<Upcall>),
+    Upcalls(Vec<QueuedUpcall>),
     /// A port was added, or its state or trouble changed.
     Port {
         /// The port's number.
@@ -62,7 +62,7 @@ pub enum Event {
 /// A running worker. The thread stops when the worker and all its handles are dropped.
 pub struct Worker {
     handle: WorkerHandle,
-    events: Receiver<Event>,
+    events: Receiver<WorkerEvent>,
     thread: JoinHandle<Datapath>,
 }
 
@@ -115,7 +115,7 @@ impl Worker {
 
     /// The worker's events.
     #[must_use]
-    pub fn events(&self) -> &Receiver<Event> {
+    pub fn events(&self) -> &Receiver<WorkerEvent> {
         &self.events
     }
 
@@ -133,10 +133,10 @@ struct Loop {
     datapath: Datapath,
     clock: Clock,
     timer: StepTimer,
-    inbox: Receiver<Command>,
+    inbox: Receiver<WorkerCommand>,
     /// The command that is being carried out in steps.
     task: Option<Task>,
-    events: Sender<Event>,
+    events: Sender<WorkerEvent>,
     wake: Arc<Wake>,
     /// The states and troubles of the ports that the last events told.
     ports: BTreeMap<PortId, (LinkState, Option<String>)>,
@@ -192,7 +192,7 @@ impl Loop {
             match self.task.take() {
                 Some(task) => self.task = task.step(&mut self.datapath, now),
                 None => match self.inbox.try_recv() {
-                    Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return None,
+                    Ok(WorkerCommand::Stop) | Err(TryRecvError::Disconnected) => return None,
                     Ok(command) => self.carry_out(command, now),
                     Err(TryRecvError::Empty) => return Some(is_busy),
                 },
@@ -212,25 +212,25 @@ impl Loop {
         now
     }
 
-    fn carry_out(&mut self, command: Command, now: Moment) {
+    fn carry_out(&mut self, command: WorkerCommand, now: Moment) {
         match command {
-            Command::Apply(ops, reply) => self.task = Some(Task::apply(ops, reply)),
-            Command::Resolve(answers) => self.task = Some(Task::resolve(answers)),
-            Command::Execute { frame, in_port, actions } => {
+            WorkerCommand::Apply(ops, reply) => self.task = Some(Task::apply(ops, reply)),
+            WorkerCommand::Resolve(answers) => self.task = Some(Task::resolve(answers)),
+            WorkerCommand::Execute { frame, in_port, actions } => {
                 self.datapath.execute(&frame, in_port, &actions, now);
             }
-            Command::Receive { port, frame, reply } => {
+            WorkerCommand::Receive { port, frame, reply } => {
                 reply.send(self.datapath.receive(port, &frame, now));
             }
-            Command::AddPort { id, port, reply } => {
+            WorkerCommand::AddPort { id, port, reply } => {
                 reply.send(self.datapath.add_port(id, port));
             }
-            Command::RemovePort { id, reply } => reply.send(self.datapath.remove_port(id)),
-            Command::Stats(parts) => self.task = Some(Task::stats(parts)),
-            Command::Dump(parts) => self.task = Some(Task::dump(parts)),
-            Command::Snapshot(reply) => reply.send(Box::new(self.datapath.snapshot())),
+            WorkerCommand::RemovePort { id, reply } => reply.send(self.datapath.remove_port(id)),
+            WorkerCommand::Stats(parts) => self.task = Some(Task::stats(parts)),
+            WorkerCommand::Dump(parts) => self.task = Some(Task::dump(parts)),
+            WorkerCommand::Snapshot(reply) => reply.send(Box::new(self.datapath.snapshot())),
             // Handled by the loop itself.
-            Command::Stop => {}
+            WorkerCommand::Stop => {}
         }
     }
 
@@ -247,7 +247,7 @@ impl Loop {
             // If nobody receives the events, the waiting packets time out.
             let batch = self.datapath.next_upcalls(room);
             if !batch.is_empty() {
-                let _ = self.events.send(Event::Upcalls(batch));
+                let _ = self.events.send(WorkerEvent::Upcalls(batch));
             }
         }
     }
@@ -260,14 +260,14 @@ impl Loop {
             let told = told.remove(&id).filter(|(s, t)| (*s, t.as_deref()) == (state, trouble));
             let now = told.unwrap_or_else(|| {
                 let (name, trouble) = (port.name().into(), trouble.map(str::to_owned));
-                let event = Event::Port { id, name, state, trouble: trouble.clone() };
+                let event = WorkerEvent::Port { id, name, state, trouble: trouble.clone() };
                 let _ = self.events.send(event);
                 (state, trouble)
             });
             self.ports.insert(id, now);
         }
         for id in told.into_keys() {
-            let _ = self.events.send(Event::PortRemoved(id));
+            let _ = self.events.send(WorkerEvent::PortRemoved(id));
         }
     }
 

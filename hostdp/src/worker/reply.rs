@@ -4,13 +4,13 @@ use crossbeam_channel::Sender;
 
 /// A function that takes an answer in parts; `true` comes with the last one, which may be empty.
 /// The worker calls it on its own thread; it must not block.
-pub struct Parts<T>(Box<dyn FnMut(Vec<T>, bool) + Send>);
+pub struct ReplyParts<T>(Box<dyn FnMut(Vec<T>, bool) + Send>);
 
-impl<T: Send + 'static> Parts<T> {
+impl<T: Send + 'static> ReplyParts<T> {
     /// Calls a function with each part.
     #[must_use]
-    pub fn with(function: impl FnMut(Vec<T>, bool) + Send + 'static) -> Parts<T> {
-        Parts(Box::new(function))
+    pub fn with(function: impl FnMut(Vec<T>, bool) + Send + 'static) -> ReplyParts<T> {
+        ReplyParts(Box::new(function))
     }
 
     pub(super) fn send(&mut self, part: Vec<T>, is_last: bool) {

@@ -4,7 +4,7 @@ use std::vec::IntoIter;
 
 use flow::{Completion, Cursor, Dumped, Moment, Stats, Submission, Ufid};
 
-use super::reply::{Parts, Reply};
+use super::reply::{Reply, ReplyParts};
 use crate::datapath::Datapath;
 use crate::upcall::{Resolution, UpcallId};
 
@@ -21,11 +21,11 @@ pub(super) enum Task {
     Resolve(IntoIter<(UpcallId, Resolution)>),
     Stats {
         cursor: Cursor,
-        parts: Parts<(Ufid, Stats)>,
+        parts: ReplyParts<(Ufid, Stats)>,
     },
     Dump {
         cursor: Cursor,
-        parts: Parts<Dumped>,
+        parts: ReplyParts<Dumped>,
     },
 }
 
@@ -46,11 +46,11 @@ impl Task {
         Task::Resolve(answers.into_iter())
     }
 
-    pub(super) fn stats(parts: Parts<(Ufid, Stats)>) -> Task {
+    pub(super) fn stats(parts: ReplyParts<(Ufid, Stats)>) -> Task {
         Task::Stats { cursor: Cursor::default(), parts }
     }
 
-    pub(super) fn dump(parts: Parts<Dumped>) -> Task {
+    pub(super) fn dump(parts: ReplyParts<Dumped>) -> Task {
         Task::Dump { cursor: Cursor::default(), parts }
     }
 

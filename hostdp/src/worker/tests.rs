@@ -1,14 +1,14 @@
 use flow::{Action, Dumped, Generation, Key, Mask, Match, Megaflow, Op, Stats, Submission, Ufid};
 
 use super::*;
-use crate::datapath::{Config, Snapshot};
+use crate::datapath::{DatapathSettings, DatapathSnapshot};
 use crate::port::memory::{self, MemoryPeer};
 use crate::testing;
 use crate::upcall::{Resolution, UpcallId, UpcallLimits};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn start(config: Config, ports: u32) -> (Worker, Vec<MemoryPeer>) {
+fn start(config: DatapathSettings, ports: u32) -> (Worker, Vec<MemoryPeer>) {
     let worker = spawn(Datapath::new(config), Clock::start(), Some(0)).unwrap();
     let mut peers = Vec::new();
     for n in 1..=ports {
@@ -18,23 +18,23 @@ fn start(config: Config, ports: u32) -> (Worker, Vec<MemoryPeer>) {
         answer.recv_timeout(PATIENCE).unwrap().unwrap();
         peers.push(peer);
         let event = worker.events().recv_timeout(PATIENCE).unwrap();
-        assert!(matches!(event, Event::Port { state: LinkState::Up, .. }), "{event:?}");
+        assert!(matches!(event, WorkerEvent::Port { state: LinkState::Up, .. }), "{event:?}");
     }
     (worker, peers)
 }
 
-fn batch(worker: &Worker) -> Vec<Upcall> {
+fn batch(worker: &Worker) -> Vec<QueuedUpcall> {
     match worker.events().recv_timeout(PATIENCE).unwrap() {
-        Event::Upcalls(upcalls) => upcalls,
+        WorkerEvent::Upcalls(upcalls) => upcalls,
         other => panic!("{other:?}"),
     }
 }
 
-fn dropped(batch: Vec<Upcall>) -> Vec<(UpcallId, Resolution)> {
+fn dropped(batch: Vec<QueuedUpcall>) -> Vec<(UpcallId, Resolution)> {
     batch.into_iter().map(|upcall| (upcall.id.unwrap(), Resolution::Drop)).collect()
 }
 
-fn snapshot(worker: &Worker) -> Box<Snapshot> {
+fn snapshot(worker: &Worker) -> Box<DatapathSnapshot> {
     let (reply, answer) = unbounded();
     worker.handle().snapshot(Reply::to(reply)).unwrap();
     answer.recv_timeout(PATIENCE).unwrap()
@@ -57,7 +57,7 @@ fn output(port: u32) -> [Action; 1] {
 
 #[test]
 fn a_miss_is_answered_and_the_packet_leaves() {
-    let (worker, peers) = start(Config::default(), 2);
+    let (worker, peers) = start(DatapathSettings::default(), 2);
     let frame = testing::frame(2, 1, 100);
     assert!(peers[0].send(&frame));
     let upcall = batch(&worker).remove(0);
@@ -86,9 +86,9 @@ fn a_miss_is_answered_and_the_packet_leaves() {
 
 type Received<T> = Receiver<(Vec<T>, bool)>;
 
-fn parts<T: Send + 'static>() -> (Parts<T>, Received<T>) {
+fn parts<T: Send + 'static>() -> (ReplyParts<T>, Received<T>) {
     let (send, parts) = unbounded();
-    (Parts::with(move |part, is_last| send.send((part, is_last)).unwrap()), parts)
+    (ReplyParts::with(move |part, is_last| send.send((part, is_last)).unwrap()), parts)
 }
 
 fn read_stats(worker: &Worker) -> Received<(Ufid, Stats)> {
@@ -118,7 +118,7 @@ fn whole<T>(parts: Received<T>) -> Vec<T> {
 #[test]
 fn long_commands_keep_their_order_and_hold_no_packet_up() {
     const MANY: u32 = 30_000;
-    let (worker, peers) = start(Config::default(), 2);
+    let (worker, peers) = start(DatapathSettings::default(), 2);
     let flow = |port: u32| {
         let key = Key { in_port: port, ..Key::default() };
         Arc::new(Megaflow::new(Match::new(&key, &Mask::default()), output(2)))
@@ -152,7 +152,7 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
 
 #[test]
 fn commands_reach_the_datapath() {
-    let (worker, peers) = start(Config::default(), 1);
+    let (worker, peers) = start(DatapathSettings::default(), 1);
     let handle = worker.handle().clone();
     let frame = testing::frame(3, 1, 10);
     handle.execute(frame.clone(), PortId(1), output(1).into()).unwrap();
@@ -167,11 +167,14 @@ fn commands_reach_the_datapath() {
 
     peers[0].set_state(LinkState::Down);
     let down = worker.events().recv_timeout(PATIENCE).unwrap();
-    assert!(matches!(down, Event::Port { state: LinkState::Down, .. }), "{down:?}");
+    assert!(matches!(down, WorkerEvent::Port { state: LinkState::Down, .. }), "{down:?}");
     let (reply, answer) = unbounded();
     handle.remove_port(PortId(1), Reply::to(reply)).unwrap();
     assert_eq!(answer.recv_timeout(PATIENCE).unwrap().unwrap().name(), "m1");
-    assert_eq!(worker.events().recv_timeout(PATIENCE).unwrap(), Event::PortRemoved(PortId(1)));
+    assert_eq!(
+        worker.events().recv_timeout(PATIENCE).unwrap(),
+        WorkerEvent::PortRemoved(PortId(1))
+    );
     drop(worker.stop());
     assert_eq!(handle.stop(), Err(WorkerGone));
 }
@@ -179,7 +182,7 @@ fn commands_reach_the_datapath() {
 #[test]
 fn the_client_gets_no_more_than_it_may_have_outstanding() {
     let upcalls = UpcallLimits { outstanding: 3, ..UpcallLimits::default() };
-    let (worker, peers) = start(Config { upcalls, ..Config::default() }, 1);
+    let (worker, peers) = start(DatapathSettings { upcalls, ..DatapathSettings::default() }, 1);
     for n in 0..20 {
         assert!(peers[0].send(&testing::frame(8 | 2, n, 10)));
     }
@@ -207,7 +210,7 @@ fn the_client_gets_no_more_than_it_may_have_outstanding() {
 #[test]
 fn a_burst_of_upcalls_is_few_messages() {
     let upcalls = UpcallLimits { outstanding: 12, batch: 5, ..UpcallLimits::default() };
-    let (worker, peers) = start(Config { upcalls, ..Config::default() }, 1);
+    let (worker, peers) = start(DatapathSettings { upcalls, ..DatapathSettings::default() }, 1);
     // The worker is busy while the burst comes in.
     let (busy, is_busy) = unbounded::<()>();
     let reply = Reply::with(move |_| assert!(is_busy.recv().is_err()));
@@ -216,8 +219,8 @@ fn a_burst_of_upcalls_is_few_messages() {
         assert!(peers[0].send(&testing::frame(8 | 2, n, 10)));
     }
     drop(busy);
-    let sizes = |batches: &[Vec<Upcall>]| batches.iter().map(Vec::len).collect::<Vec<_>>();
-    let first: Vec<Vec<Upcall>> = (0..3).map(|_| batch(&worker)).collect();
+    let sizes = |batches: &[Vec<QueuedUpcall>]| batches.iter().map(Vec::len).collect::<Vec<_>>();
+    let first: Vec<Vec<QueuedUpcall>> = (0..3).map(|_| batch(&worker)).collect();
     assert_eq!(sizes(&first), [5, 5, 2]);
     let answers = dropped(first.into_iter().flatten().collect());
     worker.handle().resolve(answers).unwrap();
@@ -233,7 +236,7 @@ fn a_burst_of_upcalls_is_few_messages() {
 
 #[test]
 fn an_idle_worker_sleeps() {
-    let (worker, _peers) = start(Config::default(), 2);
+    let (worker, _peers) = start(DatapathSettings::default(), 2);
     let before = cpu_of(&worker);
     std::thread::sleep(Duration::from_millis(400));
     let used = cpu_of(&worker) - before;
@@ -256,7 +259,7 @@ fn cpu_of(worker: &Worker) -> u64 {
 #[test]
 fn a_core_that_is_not_there_is_an_error() {
     for core in [1000, 1 << 20] {
-        let error = spawn(Datapath::new(Config::default()), Clock::start(), Some(core));
+        let error = spawn(Datapath::new(DatapathSettings::default()), Clock::start(), Some(core));
         let text = error.err().expect("an error").to_string();
         assert!(text.starts_with(&format!("workers: can't run on core {core}: ")), "{text}");
     }

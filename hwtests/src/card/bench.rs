@@ -12,7 +12,7 @@ use vfio::sys::HostMemory;
 use super::hosts::Hosts;
 use super::slot::PciSlot;
 use super::traffic::{self, TrafficRun};
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 
 const HELP: &str = "help | ledger | send HOST HEX | frames HOST | drain | \
     ping FROM TO COUNT MILLISECONDS | tcp FROM TO MILLISECONDS | progress | finish | stop | \

@@ -13,7 +13,7 @@ use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, Serv
 use super::pci::{CONFIG_BYTES, ConfigSpace, MSIX_BAR, MSIX_BAR_BYTES};
 use super::slot::PciSlot;
 use super::socket::remove_socket;
-use crate::check::{Context, Outcome};
+use crate::check::{Outcome, WithContext};
 
 const BAR0: u32 = bindings::VFIO_PCI_BAR0_REGION_INDEX;
 const CONFIG: u32 = bindings::VFIO_PCI_CONFIG_REGION_INDEX;

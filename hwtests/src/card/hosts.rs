@@ -6,10 +6,10 @@ use flow::MacAddr;
 use hostdp::port::system::SystemPort;
 use hostdp::port::{Batch, Port};
 use megaflow::namespace::Namespace;
-use megaflow::wire::{Lane, PortWire};
+use megaflow::wire::{PortWire, WireInterface};
 use vfio::Wire;
 
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 
 /// A host: a namespace whose `eth0` ends at a wire of the card.
 struct Host {
@@ -46,7 +46,7 @@ impl Hosts {
         for number in (0u8..).take(self.hosts.len()) {
             let name = cable(number);
             let port = self.card.run(move || SystemPort::open(&name).context(&name))?;
-            let lanes = vec![Lane { port: Box::new(port), vid: None }];
+            let lanes = vec![WireInterface { port: Box::new(port), vid: None }];
             let (wire, _) = PortWire::new(lanes).context("plugging a wire in")?;
             wires.push(Box::new(wire));
         }

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::check::{Context, Outcome};
+use crate::check::{Outcome, WithContext};
 use bench::Bench;
 use endpoint::PciEndpoint;
 use hosts::Hosts;

@@ -7,7 +7,7 @@ use vfio::model::{ModelCard, Registers, Vectors, Wire};
 use vfio::register::{BlockKind, Blocks, CardCapabilities, Ctrl};
 use vfio::sys::{Bar, GuestMemory, HostMemory};
 
-use crate::check::{Context, Outcome};
+use crate::check::{Outcome, WithContext};
 
 /// The bus's side of the slot.
 pub(super) struct PciSlot {

@@ -4,7 +4,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 
 /// Listens at a path; a socket that an earlier process left there is removed.
 pub(super) fn listen(path: &Path) -> Outcome<UnixListener> {

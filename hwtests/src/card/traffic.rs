@@ -10,7 +10,7 @@ use std::time::Duration;
 use flow::Clock;
 
 use super::hosts::{Hosts, address};
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 use crate::stream;
 
 const TCP_PORT: u16 = 5001;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::card::READY;
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 
 /// Where a card's process listens.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use flow::Clock;
 
 use super::card::Sockets;
 use super::lab::Lab;
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 
 /// Untuned, the kernel takes 12 s to its init under emulation; with this 3 to 4.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr \

@@ -13,7 +13,7 @@ use super::outcome::CommandFailure;
 
 /// The daemon that a command talks to.
 #[derive(clap::Args)]
-pub(super) struct Daemon {
+pub(super) struct DaemonSocket {
     /// The daemon's control socket
     #[arg(long, value_name = "PATH", default_value = "/run/megaflow/megaflow.ctl")]
     socket: PathBuf,
@@ -31,10 +31,10 @@ struct Reply {
     error: Option<String>,
 }
 
-impl Daemon {
+impl DaemonSocket {
     /// Returns the daemon at this socket, to be waited for as long.
-    pub(super) fn at(socket: PathBuf, patience: Duration) -> Daemon {
-        Daemon { socket, patience }
+    pub(super) fn at(socket: PathBuf, patience: Duration) -> DaemonSocket {
+        DaemonSocket { socket, patience }
     }
 
     /// Calls a method and returns its answer as text. An error that the method returns counts as

@@ -1,6 +1,6 @@
 //! `megaflow ctl`
 
-use super::client::Daemon;
+use super::client::DaemonSocket;
 use super::outcome::{CommandOutcome, print};
 
 /// Calls a method of a running daemon, as ovs-appctl does.
@@ -8,7 +8,7 @@ use super::outcome::{CommandOutcome, print};
 #[command(after_help = "Example: megaflow ctl dpctl/dump-flows -m")]
 pub(super) struct Args {
     #[command(flatten)]
-    daemon: Daemon,
+    daemon: DaemonSocket,
     /// The method's name; the method list-commands lists all names
     method: String,
     /// The method's parameters

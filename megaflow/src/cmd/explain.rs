@@ -5,7 +5,7 @@ use tc_flower::{PortDevice, TcAdmission};
 use vfio::CardAdmission;
 use vfio::register::CardCapabilities;
 
-use super::client::Daemon;
+use super::client::DaemonSocket;
 use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::plan::read;
 use crate::control::view::{Explained, Plan};
@@ -19,7 +19,7 @@ use offload::{Explanation, Standing};
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    daemon: Daemon,
+    daemon: DaemonSocket,
     /// Ask no daemon: assume a provider of this kind that has its default capabilities and every
     /// port of the flow
     #[arg(long, value_enum)]

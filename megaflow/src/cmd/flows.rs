@@ -1,6 +1,6 @@
 //! `megaflow flows`
 
-use super::client::Daemon;
+use super::client::DaemonSocket;
 use super::outcome::{CommandOutcome, print, print_json};
 use crate::control::render::flow_table;
 use crate::control::view::Flow;
@@ -10,10 +10,10 @@ use crate::control::view::Flow;
 #[command(after_help = "Example: megaflow flows --where refused in_port=1,tcp")]
 pub(super) struct Args {
     #[command(flatten)]
-    daemon: Daemon,
+    daemon: DaemonSocket,
     /// List only megaflows with this placement
     #[arg(long = "where", value_name = "PLACE", value_enum)]
-    place: Option<Place>,
+    place: Option<Where>,
     /// List only megaflows that a packet of this description can hit:
     /// in_port=1,tcp,nw_dst=10.0.0.0/8, or ODP text
     filter: Option<String>,
@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Place {
+enum Where {
     Host,
     Nic,
     Refused,
@@ -32,9 +32,9 @@ enum Place {
 pub(super) fn run(args: &Args) -> CommandOutcome {
     let place = match args.place {
         None => "all",
-        Some(Place::Host) => "host",
-        Some(Place::Nic) => "nic",
-        Some(Place::Refused) => "refused",
+        Some(Where::Host) => "host",
+        Some(Where::Nic) => "nic",
+        Some(Where::Refused) => "refused",
     };
     let filter = args.filter.as_deref().unwrap_or_default();
     let mut flows: Vec<Flow> = args.daemon.data("offload/flows", &[place, filter])?;

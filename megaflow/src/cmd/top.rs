@@ -7,17 +7,17 @@ use std::time::Duration;
 use flow::Clock;
 use serde::Serialize;
 
-use super::client::Daemon;
+use super::client::DaemonSocket;
 use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
-use crate::control::view::{Flow, State};
+use crate::control::view::{Flow, ShownState};
 
 /// Shows the busiest megaflows of a running daemon, its tables and its packet totals.
 #[derive(clap::Args)]
 #[command(after_help = "Example: megaflow top --once --seconds 2")]
 pub(super) struct Args {
     #[command(flatten)]
-    daemon: Daemon,
+    daemon: DaemonSocket,
     /// Print one report and exit; without it, reports follow each other until interrupted
     #[arg(long)]
     once: bool,
@@ -34,7 +34,7 @@ pub(super) struct Args {
 
 #[derive(Serialize)]
 struct Look {
-    status: State,
+    status: ShownState,
     flows: Vec<Rated>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::section::Source;
-use super::{Card, Config, ConfigError, PortKind, ProviderKind};
+use super::{Card, Config, ConfigError, PortSettings, ProviderKind};
 
 pub(super) fn check(config: &Config, source: Source<'_>) -> Result<(), ConfigError> {
     unique_ports(config).and_then(|()| providers(config)).map_err(|message| source.whole(message))
@@ -22,11 +22,11 @@ fn unique_ports(config: &Config) -> Result<(), String> {
             return Err(format!("the ports '{other}' and '{name}' both have number {}", port.id));
         }
         let interface = match &port.kind {
-            PortKind::System(device) => Some(device.to_string()),
-            PortKind::Internal => Some(name.clone()),
-            PortKind::Tap(interface) => Some(interface.clone()),
-            PortKind::Fpga { device, .. } => device.clone(),
-            PortKind::Pcap { .. } => None,
+            PortSettings::System(device) => Some(device.to_string()),
+            PortSettings::Internal => Some(name.clone()),
+            PortSettings::Tap(interface) => Some(interface.clone()),
+            PortSettings::Fpga { device, .. } => device.clone(),
+            PortSettings::Pcap { .. } => None,
         };
         if let Some(interface) = interface
             && let Some(other) = interfaces.insert(interface.clone(), name)
@@ -51,7 +51,7 @@ fn providers(config: &Config) -> Result<(), String> {
     });
     let mut wires = BTreeMap::new();
     for port in &config.ports {
-        let PortKind::Fpga { wire, device } = &port.kind else { continue };
+        let PortSettings::Fpga { wire, device } = &port.kind else { continue };
         let name = &port.name;
         let Some(card) = card else {
             return Err(format!(

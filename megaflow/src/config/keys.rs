@@ -2,7 +2,7 @@
 //! written from it.
 
 /// One key of the configuration file.
-pub struct Key {
+pub struct ConfigKey {
     /// The section of the key, as it is written in the file.
     pub section: &'static str,
     /// The name of the key.
@@ -16,7 +16,7 @@ pub struct Key {
 macro_rules! keys {
     ($($section:literal $name:literal $value:literal $meaning:literal;)*) => {
         /// Every key, in the order of the page.
-        pub const KEYS: &[Key] = &[$(Key {
+        pub const KEYS: &[ConfigKey] = &[$(ConfigKey {
             section: $section, name: $name, value: $value, meaning: $meaning,
         },)*];
     };
@@ -93,7 +93,7 @@ pub fn reference() -> String {
          | section | key | value | meaning |\n|---|---|---|---|\n",
     );
     for key in KEYS {
-        let Key { section, name, value, meaning } = key;
+        let ConfigKey { section, name, value, meaning } = key;
         page += &format!("| `{section}` | `{name}` | {value} | {meaning} |\n");
     }
     page

@@ -11,24 +11,25 @@ mod section;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flow::PortId;
+use pipeline::l2::L2Settings;
+use tc_flower::DeviceSelector;
 
 /// A configuration that makes sense in itself. Whether its devices exist is found out at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// The datapath.
-    pub datapath: Datapath,
+    pub datapath: DatapathSection,
     /// The datapath's ports, in the order of the file.
-    pub ports: Vec<Port>,
+    pub ports: Vec<PortSection>,
     /// The hardware providers, in the order of the file; at most one of each kind.
-    pub providers: Vec<Provider>,
+    pub providers: Vec<ProviderSection>,
     /// The settings of the MAC-learning switch, used if the switch is the client.
-    pub l2: L2,
+    pub l2: L2Settings,
     /// The control socket.
     pub control: Control,
     /// The HTTP listener; `None` without `[http]`.
@@ -37,7 +38,7 @@ pub struct Config {
 
 /// The section `[datapath]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Datapath {
+pub struct DatapathSection {
     /// The datapath's name.
     pub name: String,
     /// The CPU core of the forwarding thread; with `None` the kernel chooses.
@@ -70,38 +71,22 @@ impl ClientKind {
     }
 }
 
-/// The section `[l2]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct L2 {
-    /// The largest number of addresses that are known at once.
-    pub mac_table_size: u32,
-    /// Seconds for which an address stays known after it was last seen.
-    pub mac_aging_time: u32,
-}
-
-impl Default for L2 {
-    /// Returns OVS's own defaults.
-    fn default() -> L2 {
-        L2 { mac_table_size: 8192, mac_aging_time: 300 }
-    }
-}
-
 /// A section `[[port]]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Port {
+pub struct PortSection {
     /// The port's number in megaflows: `number`, or the port's place in the file, from 1.
     pub id: PortId,
     /// The port's name, which is unique.
     pub name: String,
     /// The port's type and settings.
-    pub kind: PortKind,
+    pub kind: PortSettings,
 }
 
 /// The type and settings of a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PortKind {
+pub enum PortSettings {
     /// An interface that exists already.
-    System(Device),
+    System(DeviceSelector),
     /// A tap interface named like the port. The interface is made at start, is up, and goes away
     /// at the end.
     Internal,
@@ -126,48 +111,23 @@ pub enum PortKind {
     },
 }
 
-impl PortKind {
+impl PortSettings {
     /// The port type's word in the configuration.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            PortKind::System(_) => "system",
-            PortKind::Internal => "internal",
-            PortKind::Tap(_) => "tap",
-            PortKind::Pcap { .. } => "pcap",
-            PortKind::Fpga { .. } => "fpga",
-        }
-    }
-}
-
-/// The way in which an interface is found.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Device {
-    /// By the interface's name.
-    Name(String),
-    /// By the attributes that a switchdev NIC gives its representor.
-    Representor {
-        /// `phys_switch_id`, lower-case hex.
-        switch_id: String,
-        /// `phys_port_name`, such as `pf0vf0`.
-        phys_port_name: String,
-    },
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Device::Name(name) => f.write_str(name),
-            Device::Representor { switch_id, phys_port_name } => {
-                write!(f, "{phys_port_name} of switch {switch_id}")
-            }
+            PortSettings::System(_) => "system",
+            PortSettings::Internal => "internal",
+            PortSettings::Tap(_) => "tap",
+            PortSettings::Pcap { .. } => "pcap",
+            PortSettings::Fpga { .. } => "fpga",
         }
     }
 }
 
 /// A section `[[provider]]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Provider {
+pub struct ProviderSection {
     /// The hardware that the provider drives.
     pub kind: ProviderKind,
     /// `[provider.budget]`: the largest number of installs in a second; `None` is no limit.

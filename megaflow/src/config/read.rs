@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flow::PortId;
+use pipeline::l2::L2Settings;
+use tc_flower::DeviceSelector;
 use toml::de::DeTable;
 
 use super::section::{Section, Source, nearest};
 use super::{
-    Card, ClientKind, Config, ConfigError, Control, Datapath, Device, Http, L2, Port, PortKind,
-    Provider, ProviderKind,
+    Card, ClientKind, Config, ConfigError, Control, DatapathSection, Http, PortSection,
+    PortSettings, ProviderKind, ProviderSection,
 };
 
 /// The highest port number. Port numbers have 16 bits in OVS, and the highest ones are reserved.
@@ -47,7 +49,7 @@ pub(super) fn config(source: Source<'_>) -> Result<Config, ConfigError> {
                 format!("is for client = \"l2\", but client is \"{}\"", datapath.client.name());
             return Err(section.whole(message));
         }
-        None => L2::default(),
+        None => L2Settings::default(),
     };
     let control = match root.section("control", "[control]")? {
         Some(section) => control(&section)?,
@@ -74,19 +76,17 @@ fn http(section: &Section<'_>) -> Result<Http, ConfigError> {
 }
 
 /// Reads `[l2]`. The ranges are OVS's.
-fn l2(section: &Section<'_>) -> Result<L2, ConfigError> {
-    let number = |key: &str, range, default| {
-        let number = section.number(key, range)?;
-        Ok(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default))
-    };
-    let L2 { mac_table_size, mac_aging_time } = L2::default();
-    Ok(L2 {
-        mac_table_size: number("mac_table_size", 10..=1_000_000, mac_table_size)?,
-        mac_aging_time: number("mac_aging_time", 15..=3600, mac_aging_time)?,
+fn l2(section: &Section<'_>) -> Result<L2Settings, ConfigError> {
+    let size = section.number("mac_table_size", 10..=1_000_000)?;
+    let ageing = section.number("mac_aging_time", 15..=3600)?;
+    let default = L2Settings::default();
+    Ok(L2Settings {
+        max_entries: size.and_then(|n| usize::try_from(n).ok()).unwrap_or(default.max_entries),
+        ageing: ageing.map_or(default.ageing, Duration::from_secs),
     })
 }
 
-fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {
+fn datapath(section: &Section<'_>) -> Result<DatapathSection, ConfigError> {
     let name = section.need("name", section.string("name")?)?;
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
         return Err(section.error("name", "must have letters, digits, '_', '.' and '-' only"));
@@ -116,7 +116,7 @@ fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {
     };
     let flow_limit = section.number("flow_limit", 1..=4_000_000)?;
     let max_idle = section.number("max_idle", 100..=3_600_000)?;
-    Ok(Datapath {
+    Ok(DatapathSection {
         name: name.to_owned(),
         worker,
         client,
@@ -125,7 +125,7 @@ fn datapath(section: &Section<'_>) -> Result<Datapath, ConfigError> {
     })
 }
 
-fn port(section: &Section<'_>, place: usize) -> Result<Port, ConfigError> {
+fn port(section: &Section<'_>, place: usize) -> Result<PortSection, ConfigError> {
     let name = section.need("name", section.string("name")?)?;
     if !name.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(section.error("name", "must have printable characters only, and no spaces"));
@@ -141,19 +141,19 @@ fn port(section: &Section<'_>, place: usize) -> Result<Port, ConfigError> {
     let kind = match kind {
         "system" => {
             not_files(kind).and(no_wire(kind))?;
-            PortKind::System(device(section)?)
+            PortSettings::System(device(section)?)
         }
         "internal" => {
             not_files(kind).and(no_wire(kind))?;
             section.without(&["device"], "an internal port's interface is named like the port")?;
             interface(section, "name", name)?;
-            PortKind::Internal
+            PortSettings::Internal
         }
         "tap" => {
             not_files(kind).and(no_wire(kind))?;
             let device = section.string("device")?;
             let key = if device.is_some() { "device" } else { "name" };
-            PortKind::Tap(interface(section, key, device.unwrap_or(name))?)
+            PortSettings::Tap(interface(section, key, device.unwrap_or(name))?)
         }
         "pcap" => {
             section.without(&["device", "wire"], "not for type pcap: use 'in' and 'out'")?;
@@ -162,7 +162,7 @@ fn port(section: &Section<'_>, place: usize) -> Result<Port, ConfigError> {
             if input.is_none() && output.is_none() {
                 return Err(section.error("type", "a pcap port needs 'in', 'out' or both"));
             }
-            PortKind::Pcap { input, output }
+            PortSettings::Pcap { input, output }
         }
         "fpga" => {
             not_files(kind)?;
@@ -170,11 +170,11 @@ fn port(section: &Section<'_>, place: usize) -> Result<Port, ConfigError> {
             let wire = u16::try_from(wire).unwrap_or(u16::MAX);
             let device = section.string("device")?;
             let device = device.map(|device| interface(section, "device", device)).transpose()?;
-            PortKind::Fpga { wire, device }
+            PortSettings::Fpga { wire, device }
         }
         other => return Err(unknown_type(section, other)),
     };
-    Ok(Port { id, name: name.to_owned(), kind })
+    Ok(PortSection { id, name: name.to_owned(), kind })
 }
 
 fn unknown_type(section: &Section<'_>, kind: &str) -> ConfigError {
@@ -189,10 +189,10 @@ fn unknown_type(section: &Section<'_>, kind: &str) -> ConfigError {
     section.error("type", format_args!("unknown type '{kind}'; {hint}"))
 }
 
-fn device(section: &Section<'_>) -> Result<Device, ConfigError> {
+fn device(section: &Section<'_>) -> Result<DeviceSelector, ConfigError> {
     if !section.is_table("device") {
         let name = section.need("device", section.string("device")?)?;
-        return Ok(Device::Name(interface(section, "device", name)?));
+        return Ok(DeviceSelector::Name(interface(section, "device", name)?));
     }
     let found = section.section("device", "device")?;
     let found = section.need("device", found)?;
@@ -202,7 +202,7 @@ fn device(section: &Section<'_>) -> Result<Device, ConfigError> {
         return Err(found.error("switch_id", message));
     }
     let phys_port_name = found.need("phys_port_name", found.string("phys_port_name")?)?;
-    Ok(Device::Representor {
+    Ok(DeviceSelector::Port {
         switch_id: switch_id.to_ascii_lowercase(),
         phys_port_name: phys_port_name.to_owned(),
     })
@@ -223,7 +223,7 @@ fn interface(section: &Section<'_>, key: &str, name: &str) -> Result<String, Con
     Ok(name.to_owned())
 }
 
-fn provider(section: &Section<'_>) -> Result<Provider, ConfigError> {
+fn provider(section: &Section<'_>) -> Result<ProviderSection, ConfigError> {
     let kind = match section.need("kind", section.string("kind")?)? {
         "tc" => {
             section
@@ -253,7 +253,7 @@ fn provider(section: &Section<'_>) -> Result<Provider, ConfigError> {
             .and_then(|number| u32::try_from(number).ok()),
         None => None,
     };
-    Ok(Provider { kind, inserts_per_second })
+    Ok(ProviderSection { kind, inserts_per_second })
 }
 
 /// Reads a PCI address, `[DOMAIN:]BUS:DEVICE.FUNCTION` in hex. The domain 0000 may be left out.

@@ -55,14 +55,14 @@ fn the_example_of_the_contract_is_read() {
     let numbers: Vec<u32> = config.ports.iter().map(|port| port.id.0).collect();
     assert_eq!(numbers, [1, 7, 3, 4]);
     let device =
-        Device::Representor { switch_id: "0c42a1".into(), phys_port_name: "pf0vf0".into() };
-    assert_eq!(config.ports[0].kind, PortKind::System(device));
-    assert_eq!(config.ports[1].kind, PortKind::Tap("host".into()));
-    let wire = PortKind::Fpga { wire: 0, device: Some("veth0".into()) };
+        DeviceSelector::Port { switch_id: "0c42a1".into(), phys_port_name: "pf0vf0".into() };
+    assert_eq!(config.ports[0].kind, PortSettings::System(device));
+    assert_eq!(config.ports[1].kind, PortSettings::Tap("host".into()));
+    let wire = PortSettings::Fpga { wire: 0, device: Some("veth0".into()) };
     assert_eq!(config.ports[3].kind, wire);
     assert_eq!(config.providers[0].inserts_per_second, Some(50_000));
     assert_eq!(config.providers[0].kind, ProviderKind::Fpga(Card::Model { entries: None }));
-    assert_eq!(config.l2, L2 { mac_table_size: 1000, mac_aging_time: 60 });
+    assert_eq!(config.l2, L2Settings { max_entries: 1000, ageing: Duration::from_secs(60) });
     let hosts = vec!["sw1.example".to_owned()];
     assert_eq!(config.http, Some(Http { listen: "127.0.0.1:9464".parse().unwrap(), hosts }));
 }
@@ -71,8 +71,8 @@ fn the_example_of_the_contract_is_read() {
 fn the_least_is_a_name() {
     let config = parse("f", "[datapath]\nname = 'x'").unwrap();
     assert_eq!(config.control, Control::default());
-    assert_eq!(config.l2, L2 { mac_table_size: 8192, mac_aging_time: 300 });
-    let Datapath { worker, flow_limit, max_idle, .. } = config.datapath;
+    assert_eq!(config.l2, L2Settings { max_entries: 8192, ageing: Duration::from_secs(300) });
+    let DatapathSection { worker, flow_limit, max_idle, .. } = config.datapath;
     assert_eq!((config.http, worker), (None, None));
     assert_eq!((flow_limit, max_idle), (200_000, Duration::from_secs(10)));
 }

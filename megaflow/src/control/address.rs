@@ -22,7 +22,7 @@ const BACKLOG: i32 = 64;
 
 /// The files of the control socket, held by this process. Dropping the value removes the files.
 #[derive(Debug)]
-pub(super) struct Address {
+pub(super) struct SocketFiles {
     socket: PathBuf,
     bound: PathBuf,
     /// The names of the socket that were made, in the order of their making.
@@ -33,8 +33,8 @@ pub(super) struct Address {
     _folders: Folders,
 }
 
-impl Address {
-    pub(super) fn take(socket: &Path) -> Result<(Address, UnixListener), StartError> {
+impl SocketFiles {
+    pub(super) fn take(socket: &Path) -> Result<(SocketFiles, UnixListener), StartError> {
         let name = socket.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let name = name.split('.').next().unwrap_or_default();
         let Some(folder) = socket.parent().filter(|_| !name.is_empty()) else {
@@ -45,7 +45,7 @@ impl Address {
         let pidfile = Pidfile::take(&folder.join(format!("{name}.pid")))?;
         clear_stale(folder, name);
         let bound = folder.join(format!("{name}.{}.ctl", std::process::id()));
-        let mut address = Address {
+        let mut address = SocketFiles {
             socket: socket.into(),
             bound,
             sockets: Vec::new(),
@@ -99,7 +99,7 @@ impl Address {
     }
 }
 
-impl Drop for Address {
+impl Drop for SocketFiles {
     fn drop(&mut self) {
         // Each socket may be gone already.
         for socket in self.sockets.iter().rev() {

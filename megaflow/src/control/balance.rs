@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use flow::Counters;
-use flow::conservation::{Conservation, State, Verdict};
+use flow::conservation::{Conservation, ConservationState, Equations};
 use serde::{Deserialize, Serialize};
 
 use super::count::Count;
@@ -48,14 +48,14 @@ pub struct Balance {
     /// True if everything was checked and the equations hold.
     pub holds: bool,
     /// The verdict on the packets.
-    pub packets: Said,
+    pub packets: ShownEquations,
     /// The verdict on the bytes.
-    pub bytes: Said,
+    pub bytes: ShownEquations,
 }
 
 /// The verdict on packets or bytes, and the amounts by which the equations are off.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Said {
+pub struct ShownEquations {
     /// The state: `holds`, `not-checked`, `not-at-rest` or `does-not-hold`.
     pub state: String,
     /// Packets or bytes that were sent into a lookup, less the ones that lookups account for; 0
@@ -69,10 +69,10 @@ pub struct Said {
     pub why: Vec<String>,
 }
 
-impl Said {
-    fn new(said: Verdict, all: &Conservation, of: fn(&Counters) -> u64) -> Said {
+impl ShownEquations {
+    fn new(said: Equations, all: &Conservation, of: fn(&Counters) -> u64) -> ShownEquations {
         let unsure = all.unwitnessed.iter().filter(|(_, what)| of(what) > 0);
-        Said {
+        ShownEquations {
             state: said.state.name().to_owned(),
             lookups: said.lookups,
             ends: said.ends,
@@ -106,9 +106,9 @@ impl From<&Conservation> for Balance {
             unwitnessed: from.unwitnessed.values().copied().sum::<Counters>().into(),
             at_rest: from.at_rest,
             state: from.state().name().to_owned(),
-            holds: from.state() == State::Holds,
-            packets: Said::new(from.packets(), from, |what| what.packets),
-            bytes: Said::new(from.bytes(), from, |what| what.bytes),
+            holds: from.state() == ConservationState::Holds,
+            packets: ShownEquations::new(from.packets(), from, |what| what.packets),
+            bytes: ShownEquations::new(from.bytes(), from, |what| what.bytes),
         }
     }
 }
@@ -133,7 +133,13 @@ impl Balance {
         format!("{packets}\n{bytes}\n{lookups}\n")
     }
 
-    fn line(&self, unit: &str, of: fn(&Count) -> u64, rewritten: i64, said: &Said) -> String {
+    fn line(
+        &self,
+        unit: &str,
+        of: fn(&Count) -> u64,
+        rewritten: i64,
+        said: &ShownEquations,
+    ) -> String {
         let [nic, host] = [of(&self.sent_nic), of(&self.sent_host)];
         let consumed = self.consumed.iter().map(|(how, what)| (how.clone(), of(what)));
         let lost = self.lost.iter().flat_map(|(side, reasons)| {
@@ -165,12 +171,12 @@ fn parts(of: impl Iterator<Item = (String, u64)>) -> String {
     format!("{sum} ({})", words.join(", "))
 }
 
-impl Said {
+impl ShownEquations {
     /// Returns the state in words, with the amount by which an equation is off, for people.
     fn words(&self) -> String {
-        let is_off = self.state == State::DoesNotHold.name();
+        let is_off = self.state == ConservationState::DoesNotHold.name();
         let words = match (is_off, self.ends, self.lookups) {
-            (false, ..) if self.state == State::NotChecked.name() => {
+            (false, ..) if self.state == ConservationState::NotChecked.name() => {
                 &format!("adds up, not checked: {}", self.why.join("; "))
             }
             (false, ..) => &self.state.replace('-', " "),

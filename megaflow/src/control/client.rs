@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::format::Format;
 use super::framing::Framer;
-use super::methods::{self, Answer, Pages};
+use super::methods::{self, MethodAnswer, Pages};
 use super::{Context, Presence, paging};
 
 /// The time limit for a request, from the connect or the last reply to the request's end.
@@ -44,9 +44,9 @@ pub(super) async fn serve(mut stream: UnixStream, context: Arc<Context>, presenc
         presence.set_busy(true);
         let id = request.id.clone();
         let text = match carry_out(context.clone(), format, request).await {
-            Ok(Answer::Text(text)) => reply(&id, &format.of_text(text)),
-            Ok(Answer::Json(document)) => reply(&id, &document),
-            Ok(Answer::Pages(pages)) => {
+            Ok(MethodAnswer::Text(text)) => reply(&id, &format.of_text(text)),
+            Ok(MethodAnswer::Json(document)) => reply(&id, &document),
+            Ok(MethodAnswer::Pages(pages)) => {
                 let empty = reply(&id, &format.of_text(String::new()));
                 match send_pages(&mut stream, &context, &empty, pages, REPLY).await {
                     Ok(true) => String::new(),
@@ -54,7 +54,7 @@ pub(super) async fn serve(mut stream: UnixStream, context: Arc<Context>, presenc
                     Err(message) => refusal(&id, &message),
                 }
             }
-            Ok(Answer::Options(new)) => {
+            Ok(MethodAnswer::Options(new)) => {
                 format = new;
                 reply(&id, &format.of_text(String::new()))
             }
@@ -87,7 +87,7 @@ async fn carry_out(
     context: Arc<Context>,
     format: Format,
     request: Request,
-) -> Result<Answer, String> {
+) -> Result<MethodAnswer, String> {
     let word = |value: Value| match value {
         Value::String(text) => Ok(text),
         _ => Err("a parameter is no string".to_owned()),

@@ -10,16 +10,16 @@ use names::{FIELDS, Named, Needs, PROTOCOLS, is_wild_everywhere};
 /// shows every megaflow that such a packet can hit. A megaflow that leaves a field wild therefore
 /// passes, whatever the filter says about that field.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Filter {
+pub struct FlowFilter {
     key: Key,
     mask: Mask,
 }
 
-impl Filter {
+impl FlowFilter {
     /// Reads `in_port=1,tcp,nw_dst=10.0.0.0/8` as OVS does, and also masks and prefixes, or ODP
     /// text such as `in_port(1),eth_type(0x0800)`. A field that the filter does not name is wild;
     /// this includes the VLAN tag. An error names the word at fault.
-    pub fn parse(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
+    pub fn parse(text: &str, ports: odp::PortsByName<'_>) -> Result<FlowFilter, String> {
         let filter = match words(text, ports) {
             // OVS reads `in_port(1),tcp` as words too. A text with parentheses that can't be read
             // as words is ODP text.
@@ -68,13 +68,13 @@ impl Filter {
     }
 }
 
-fn odp_text(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
+fn odp_text(text: &str, ports: odp::PortsByName<'_>) -> Result<FlowFilter, String> {
     let (key, mask) = odp::parse_masked(text, ports).map_err(|error| error.to_string())?;
-    Ok(Filter { key, mask })
+    Ok(FlowFilter { key, mask })
 }
 
-fn words(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
-    let mut filter = Filter::default();
+fn words(text: &str, ports: odp::PortsByName<'_>) -> Result<FlowFilter, String> {
+    let mut filter = FlowFilter::default();
     let mut needed = Vec::new();
     for word in text.split(|c: char| c == ',' || c.is_whitespace()).filter(|w| !w.is_empty()) {
         let needs = add(&mut filter, word, ports).map_err(|why| format!("'{word}' {why}"))?;
@@ -88,9 +88,9 @@ fn words(text: &str, ports: odp::Ports<'_>) -> Result<Filter, String> {
 
 /// Adds one word. Returns the headers that the word needs.
 fn add(
-    filter: &mut Filter,
+    filter: &mut FlowFilter,
     word: &str,
-    ports: odp::Ports<'_>,
+    ports: odp::PortsByName<'_>,
 ) -> Result<Option<&'static Needs>, String> {
     let in_parentheses = || word.strip_suffix(')')?.split_once('(');
     let Some((name, text)) = word.split_once('=').or_else(in_parentheses) else {
@@ -130,7 +130,7 @@ fn add(
 }
 
 /// Reads flags by name or number, as in `tcp_flags(…)`.
-fn tcp_flags(text: &str, ports: odp::Ports<'_>) -> Result<(u128, u128), String> {
+fn tcp_flags(text: &str, ports: odp::PortsByName<'_>) -> Result<(u128, u128), String> {
     let text = format!("eth_type(0x0800),ipv4(proto=6),tcp_flags({text})");
     let (key, mask) = odp::parse_masked(&text, ports).map_err(|error| error.message)?;
     Ok((key.tcp_flags.into(), mask.tcp_flags.into()))

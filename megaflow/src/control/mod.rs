@@ -39,7 +39,7 @@ use tokio::time::MissedTickBehavior;
 pub use error::StartError;
 
 use crate::handle::Handle;
-use address::Address;
+use address::SocketFiles;
 use log::Log;
 use rates::Rates;
 
@@ -97,7 +97,7 @@ pub(crate) async fn paging<T: Send + 'static>(
 /// are served once there is a [`ControlServer`]. Dropping the socket gives it up and removes its
 /// files.
 pub struct ControlSocket {
-    address: Address,
+    address: SocketFiles,
     listener: std::os::unix::net::UnixListener,
 }
 
@@ -105,7 +105,7 @@ impl ControlSocket {
     /// Takes the socket. A stale socket of a process that was killed is removed; a live socket is
     /// an error.
     pub fn take(socket: &Path) -> Result<ControlSocket, StartError> {
-        let (address, listener) = Address::take(socket)?;
+        let (address, listener) = SocketFiles::take(socket)?;
         let fault = |error| StartError::new(socket, "can't be served", error);
         listener.set_nonblocking(true).map_err(fault)?;
         Ok(ControlSocket { address, listener })
@@ -114,7 +114,7 @@ impl ControlSocket {
 
 /// A running control socket. Dropping it closes the socket and removes its files.
 pub struct ControlServer {
-    address: Address,
+    address: SocketFiles,
     accepting: JoinHandle<()>,
     sampling: JoinHandle<()>,
     clients: Clients,

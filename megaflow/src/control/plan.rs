@@ -1,6 +1,6 @@
 //! The text of a megaflow that a client asks a plan for.
 
-use flow::odp::{self, PlanText, Ports};
+use flow::odp::{self, PlanText, PortsByName};
 
 /// Reads a flow. Its actions are in the same text, in the second text, or missing. A part that
 /// Megaflow does not have becomes a reason in the result; a part that no datapath can mean is an
@@ -8,7 +8,7 @@ use flow::odp::{self, PlanText, Ports};
 pub(crate) fn read(
     text: &str,
     actions: Option<&str>,
-    ports: Ports<'_>,
+    ports: PortsByName<'_>,
 ) -> Result<PlanText, String> {
     let mut flow = odp::plan_flow_with(text, ports).map_err(|error| format!("flow: {error}"))?;
     if let Some(text) = actions {

@@ -26,7 +26,7 @@ pub struct Flow {
     /// The hardware provider that the megaflow lives in, if any.
     pub provider: Option<String>,
     /// Why the megaflow is not in hardware: all the reasons.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<ShownRefusal>,
     /// Seconds for which the megaflow has been refused for the first of the reasons; null if it
     /// is not refused.
     pub refused_seconds: Option<f64>,
@@ -44,7 +44,7 @@ pub struct Flow {
 
 /// Why a megaflow is not in hardware.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct ShownRefusal {
     /// The stable code of the reason.
     pub reason: String,
     /// The field, action, port, table or limit at fault.
@@ -53,9 +53,9 @@ pub struct Refusal {
     pub detail: String,
 }
 
-impl From<&flow::Refusal> for Refusal {
-    fn from(refusal: &flow::Refusal) -> Refusal {
-        Refusal {
+impl From<&flow::Refusal> for ShownRefusal {
+    fn from(refusal: &flow::Refusal) -> ShownRefusal {
+        ShownRefusal {
             reason: refusal.reason.code().to_owned(),
             subject: refusal.subject.to_string(),
             detail: refusal.detail.to_string(),
@@ -64,11 +64,11 @@ impl From<&flow::Refusal> for Refusal {
 }
 
 /// Lists all the refusals.
-pub(crate) fn listed(refusals: &flow::Refusals) -> Vec<Refusal> {
-    refusals.iter().map(Refusal::from).collect()
+pub(crate) fn listed(refusals: &flow::Refusals) -> Vec<ShownRefusal> {
+    refusals.iter().map(ShownRefusal::from).collect()
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for ShownRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.reason, self.subject)?;
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
@@ -131,7 +131,7 @@ pub struct Plan {
     /// The plan in the provider's words; null if the provider can't do the megaflow.
     pub plan: Option<String>,
     /// Everything that the megaflow waits for, or all the reasons why it is refused.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<ShownRefusal>,
 }
 
 impl From<&Explanation> for Plan {
@@ -164,7 +164,7 @@ pub struct Explained {
     pub actions: String,
     /// Why Megaflow can't have the flow at all, neither on the host nor in hardware: all the
     /// reasons.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<ShownRefusal>,
     /// The megaflow as it is installed; null if it is not.
     pub installed: Option<Flow>,
     /// One plan per hardware provider. If Megaflow can't have the flow, only the plans of
@@ -174,7 +174,7 @@ pub struct Explained {
 
 /// The state in numbers.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct State {
+pub struct ShownState {
     /// The datapath's name.
     pub name: String,
     /// The client, which answers upcalls.
@@ -184,9 +184,9 @@ pub struct State {
     /// Megaflows by placement.
     pub flows: BTreeMap<String, u64>,
     /// The ports, by number.
-    pub ports: Vec<Port>,
+    pub ports: Vec<ShownPort>,
     /// The hardware providers, by name.
-    pub providers: Vec<Provider>,
+    pub providers: Vec<ShownProvider>,
     /// Where packets and bytes came in and where they ended.
     pub conservation: Balance,
     /// Lookups of the host datapath by the tier that answered.
@@ -195,7 +195,7 @@ pub struct State {
 
 /// One port.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Port {
+pub struct ShownPort {
     /// The port's number in megaflows.
     pub number: u32,
     /// The port's name.
@@ -229,7 +229,7 @@ pub struct Port {
 
 /// One hardware provider.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Provider {
+pub struct ShownProvider {
     /// The provider's name.
     pub name: String,
     /// True if the device answers.
@@ -247,7 +247,7 @@ pub struct Provider {
     /// Operations that failed, by kind and the error's word.
     pub errors: BTreeMap<String, BTreeMap<String, u64>>,
     /// The device's tables.
-    pub tables: Vec<Table>,
+    pub tables: Vec<ShownTable>,
     /// The time of the last reconciliation, in seconds since 1970; 0 if there was none.
     pub last_reconcile_seconds: f64,
     /// Packets by which belief and device differed at the last reconciliation.
@@ -258,7 +258,7 @@ pub struct Provider {
 
 /// How full a hardware table is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Table {
+pub struct ShownTable {
     /// The table's name.
     pub table: String,
     /// Entries in use.
@@ -267,14 +267,14 @@ pub struct Table {
     pub capacity: Option<u64>,
 }
 
-impl From<&Status> for State {
-    fn from(status: &Status) -> State {
+impl From<&Status> for ShownState {
+    fn from(status: &Status) -> ShownState {
         let metrics = &status.metrics;
         let flows = flow::Placement::ALL
             .iter()
             .map(|place| (place.name().to_owned(), metrics.flows.get(place).copied().unwrap_or(0)));
         let tiers = metrics.cache_lookups.iter().map(|(tier, n)| ((*tier).to_owned(), *n));
-        State {
+        ShownState {
             name: status.name.clone(),
             client: status.client.to_owned(),
             version: metrics.version.clone(),
@@ -291,13 +291,13 @@ impl From<&Status> for State {
     }
 }
 
-fn port_of(port: &crate::status::PortView, metrics: &metrics::Snapshot) -> Port {
+fn port_of(port: &crate::status::PortView, metrics: &metrics::Snapshot) -> ShownPort {
     let counted = metrics.ports.get(&port.name).cloned().unwrap_or_default();
     let drops = |direction: metrics::Direction| {
         let those = counted.drops.iter().filter(|((way, _), _)| *way == direction);
         those.map(|((_, reason), count)| ((*reason).to_owned(), *count)).collect()
     };
-    Port {
+    ShownPort {
         number: port.id.0,
         name: port.name.clone(),
         kind: port.kind.to_owned(),
@@ -315,15 +315,15 @@ fn port_of(port: &crate::status::PortView, metrics: &metrics::Snapshot) -> Port 
     }
 }
 
-fn provider_of(name: &str, from: &metrics::ProviderMetrics, status: &Status) -> Provider {
+fn provider_of(name: &str, from: &metrics::ProviderMetrics, status: &Status) -> ShownProvider {
     let operations = from.operations.iter();
     let errors = from.operations.iter().filter(|(_, operation)| !operation.errors.is_empty());
-    let table = |usage: &flow::TableUsage| Table {
+    let table = |usage: &flow::TableUsage| ShownTable {
         table: usage.table.name().to_owned(),
         entries: usage.entries,
         capacity: usage.capacity,
     };
-    Provider {
+    ShownProvider {
         name: name.to_owned(),
         up: from.up,
         trouble: status.gone.get(name).cloned(),

@@ -8,7 +8,7 @@ use hostdp::port::Port;
 use hostdp::port::system::SystemPort;
 
 use crate::namespace::Namespace;
-use crate::wire::Lane;
+use crate::wire::WireInterface;
 
 /// Number of hosts.
 pub(super) const HOSTS: u8 = 3;
@@ -81,7 +81,7 @@ impl Lan {
     }
 
     /// The switch's end of a host's cables, as lanes of one wire.
-    pub(super) fn lanes(&self, number: u8) -> io::Result<Vec<Lane>> {
+    pub(super) fn lanes(&self, number: u8) -> io::Result<Vec<WireInterface>> {
         let open = |name: String| -> io::Result<Box<dyn Port>> {
             self.switch.run(move || {
                 let port = SystemPort::open(&name).map_err(io::Error::other)?;
@@ -89,8 +89,8 @@ impl Lan {
             })
         };
         Ok(vec![
-            Lane { port: open(format!("h{number}"))?, vid: None },
-            Lane { port: open(format!("h{number}v"))?, vid: Some(VLAN) },
+            WireInterface { port: open(format!("h{number}"))?, vid: None },
+            WireInterface { port: open(format!("h{number}v"))?, vid: Some(VLAN) },
         ])
     }
 }

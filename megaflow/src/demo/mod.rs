@@ -23,7 +23,7 @@ use flow::testing::faulty::Faults;
 use lan::{HOSTS, Lan, Net};
 use offload::{FlowView, Request};
 use replay::Timed;
-use report::{Outcome, Verdict};
+use report::{AccountingCheck, DemoReport};
 use rig::Rig;
 
 /// The options of the command line.
@@ -79,7 +79,7 @@ fn say(text: &str) -> io::Result<()> {
     }
 }
 
-fn run(args: &DemoArgs, frames: Vec<Timed>, record: Option<RecordFile>) -> io::Result<Outcome> {
+fn run(args: &DemoArgs, frames: Vec<Timed>, record: Option<RecordFile>) -> io::Result<DemoReport> {
     let lan = crate::namespace::become_root_of_our_own().and_then(|()| Lan::new());
     let say = |text: &str| {
         if !args.json {
@@ -113,8 +113,8 @@ fn run(args: &DemoArgs, frames: Vec<Timed>, record: Option<RecordFile>) -> io::R
     facts.push(fact);
     rig.close_wires();
     let (flows, status) = quiet(&rig.handle)?;
-    let verdict = Verdict::new(&flows, &status, bulk, &rig.ledger);
-    let outcome = Outcome { facts, flows, metrics: status.metrics, verdict };
+    let verdict = AccountingCheck::new(&flows, &status, bulk, &rig.ledger);
+    let outcome = DemoReport { facts, flows, metrics: status.metrics, verdict };
     rig.stop()?;
     Ok(outcome)
 }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use flow::Clock;
-use hostdp::port::pcap::{self, PcapError, Reader};
+use hostdp::port::pcap::{self, PcapError, PcapReader};
 use vfio::{MemoryWire, Wire};
 
 /// The bundled capture. `offload/captures/make.py` makes it.
@@ -22,7 +22,7 @@ pub(super) type Timed = (Duration, Vec<u8>);
 /// The frames of the bundled capture and of the given captures. Times count from the start of
 /// each capture.
 pub(super) fn frames(captures: &[PathBuf]) -> io::Result<Vec<Timed>> {
-    let mut frames = read("the bundled capture", Reader::new(BUNDLED))?;
+    let mut frames = read("the bundled capture", PcapReader::new(BUNDLED))?;
     for path in captures {
         frames.extend(read(&path.display().to_string(), pcap::open(path))?);
     }
@@ -30,7 +30,7 @@ pub(super) fn frames(captures: &[PathBuf]) -> io::Result<Vec<Timed>> {
     Ok(frames)
 }
 
-fn read<R: Read>(name: &str, opened: Result<Reader<R>, PcapError>) -> io::Result<Vec<Timed>> {
+fn read<R: Read>(name: &str, opened: Result<PcapReader<R>, PcapError>) -> io::Result<Vec<Timed>> {
     let wrong = |e: &dyn std::fmt::Display| io::Error::other(format!("{name}: {e}"));
     let mut start = None;
     let mut frames = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use flow::conservation::State;
+use flow::conservation::ConservationState;
 use flow::{Counters, odp};
 use serde_json::{Value, json};
 use vfio::CardLedger;
@@ -12,16 +12,16 @@ use crate::status::Status;
 use offload::FlowView;
 
 /// Everything that the demo found.
-pub(super) struct Outcome {
+pub(super) struct DemoReport {
     pub(super) facts: Vec<String>,
     pub(super) flows: Vec<FlowView>,
     /// The metrics that the page showed last.
     pub(super) metrics: metrics::Snapshot,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: AccountingCheck,
 }
 
 /// Whether the accounting adds up.
-pub(super) struct Verdict {
+pub(super) struct AccountingCheck {
     /// What does not add up, one line each.
     complaints: Vec<String>,
     /// Bulk TCP bytes in the NIC and on the host.
@@ -31,17 +31,17 @@ pub(super) struct Verdict {
 /// Share of the bulk TCP bytes that has to go through the NIC, in percent.
 const BULK_SHARE: u64 = 95;
 
-impl Verdict {
+impl AccountingCheck {
     /// Compares the accounting with the card's own ledger, which nothing else reads.
     pub(super) fn new(
         flows: &[FlowView],
         status: &Status,
         bulk: Option<(Counters, Counters)>,
         ledger: &CardLedger,
-    ) -> Verdict {
+    ) -> AccountingCheck {
         let mut complaints = Vec::new();
         let conservation = &status.metrics.conservation;
-        if conservation.state() != State::Holds {
+        if conservation.state() != ConservationState::Holds {
             let lines = Balance::from(conservation).lines();
             complaints.push(format!("does not add up: {}", lines.trim_end().replace('\n', " | ")));
         }
@@ -70,7 +70,7 @@ impl Verdict {
                 nic.bytes + host.bytes,
             ));
         }
-        Verdict { complaints, bulk }
+        AccountingCheck { complaints, bulk }
     }
 
     pub(super) fn passed(&self) -> bool {
@@ -83,7 +83,7 @@ fn counters(counters: Counters) -> String {
 }
 
 /// The report as text: the table, the conservation lines and the verdict.
-pub(super) fn text(outcome: &Outcome) -> String {
+pub(super) fn text(outcome: &DemoReport) -> String {
     let mut out = String::new();
     let mut flows: Vec<&FlowView> = outcome.flows.iter().collect();
     flows.sort_by_key(|view| std::cmp::Reverse(view.total().bytes));
@@ -121,7 +121,7 @@ pub(super) fn text(outcome: &Outcome) -> String {
 }
 
 /// The report as JSON.
-pub(super) fn json(outcome: &Outcome) -> Value {
+pub(super) fn json(outcome: &DemoReport) -> Value {
     let counters = |c: Counters| json!({"packets": c.packets, "bytes": c.bytes});
     let flows = outcome.flows.iter().map(|view| {
         json!({

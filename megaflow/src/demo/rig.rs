@@ -72,7 +72,7 @@ impl Rig {
         let config = DriverConfig { packet_log2: 12, ..DriverConfig::new(&ids, clock.clone()) };
         let mut card = Embedded::start(CardCapabilities::default(), wires, &config)
             .map_err(io::Error::other)?;
-        let mut datapath = hostdp::Datapath::new(hostdp::Config::default());
+        let mut datapath = hostdp::Datapath::new(hostdp::DatapathSettings::default());
         let mut plugs = handles.iter();
         for (id, name) in ids.iter().zip(&names) {
             let rings = card.driver.take_port(*id).ok_or_else(|| io::Error::other("no rings"))?;
@@ -154,7 +154,7 @@ impl Rig {
 
 /// A MAC-learning switch over one card.
 fn setup(settings: Settings) -> Setup {
-    let pipeline::l2::Settings { ageing, max_entries } = pipeline::l2::Settings::default();
+    let pipeline::l2::L2Settings { ageing, max_entries } = pipeline::l2::L2Settings::default();
     Setup {
         client: ClientSetup::L2 { ageing, max_entries },
         settings,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use flow::{Detail, PortId};
-use tc_flower::{Device, DeviceSelector, PortReport};
+use tc_flower::{DeviceSelector, NetDevice, PortReport};
 
 use super::kernel::Kernel;
 use super::{Finding, Goal, names, read};
@@ -37,14 +37,14 @@ pub(super) fn representors(root: &Path) -> Finding {
 pub fn tc_offload() -> Option<Finding> {
     const WHAT: &str = "tc offload";
     let missing = |found: String, fix: &str| Finding::missing(WHAT, found, fix).needed_for(NEEDED);
-    let devices: Vec<Device> = match tc_flower::list() {
+    let devices: Vec<NetDevice> = match tc_flower::list() {
         Ok(devices) => devices.into_iter().filter(|d| d.switch_id.is_some()).collect(),
         Err(error) => return Some(missing(error.to_string(), "run it where netlink is allowed")),
     };
     if devices.is_empty() {
         return None;
     }
-    let selector = |device: &Device| DeviceSelector::Name(device.name.clone());
+    let selector = |device: &NetDevice| DeviceSelector::Name(device.name.clone());
     let ports: Vec<_> = (1..).map(PortId).zip(devices.iter().map(selector)).collect();
     let reports = match tc_flower::survey(&ports) {
         Ok(reports) => reports,

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use tc_flower::{Device, PortReport};
+use tc_flower::{NetDevice, PortReport};
 
 use super::*;
 
@@ -237,7 +237,7 @@ fn another_architecture_is_not_judged_by_x86s_names() {
 fn a_start_says_in_one_line_why_tc_offloads_nothing() {
     let report = |port: u32, name: &str, why: Option<&str>| PortReport {
         port: flow::PortId(port),
-        device: Device { ifindex: port, name: name.to_owned(), ..Device::default() },
+        device: NetDevice { ifindex: port, name: name.to_owned(), ..NetDevice::default() },
         unusable: why
             .map(|why| flow::Refusal::new(flow::Reason::Device, flow::Subject::Tc).said(why)),
     };

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::query::Query;
 use super::{blocking, unavailable};
 use crate::control::methods::{self, Chosen, explained, json};
-use crate::control::view::{Flow, State};
+use crate::control::view::{Flow, ShownState};
 use crate::control::{Context, paging};
 
 /// The largest number of flows in one answer. `limit` can only lower it.
@@ -22,14 +22,14 @@ const SEARCHED: usize = 64;
 
 pub(super) async fn status(Shared(context): Shared<Context>) -> Response {
     match blocking(context, methods::status).await {
-        Ok(status) => Json(State::from(&status)).into_response(),
+        Ok(status) => Json(ShownState::from(&status)).into_response(),
         Err(why) => unavailable(why),
     }
 }
 
 /// A page of megaflows.
 #[derive(Serialize)]
-pub(super) struct Flows {
+pub(super) struct ShownFlows {
     /// Number of megaflows in the place that was asked for, those that don't pass the filter
     /// included.
     pub(super) total: u64,
@@ -98,7 +98,7 @@ impl Selection {
 
     /// Reads the page that begins at the cursor. This costs the engine the megaflows that are
     /// shown, or with a condition a bounded search for them.
-    pub(super) fn read(&self, context: &Context) -> Result<Flows, String> {
+    pub(super) fn read(&self, context: &Context) -> Result<ShownFlows, String> {
         let chosen = Chosen::parse(context, self.place, &self.filter)?;
         let mut flows = Vec::new();
         let (mut next, mut total) = (Some(self.cursor), 0);
@@ -128,6 +128,6 @@ impl Selection {
                 break;
             }
         }
-        Ok(Flows { total, next, flows })
+        Ok(ShownFlows { total, next, flows })
     }
 }

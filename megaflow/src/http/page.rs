@@ -6,9 +6,9 @@ use axum::extract::{RawQuery, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
-use super::api::{Flows, Selection};
+use super::api::{Selection, ShownFlows};
 use super::query::encode;
-use crate::control::view::{Count, Flow, State};
+use crate::control::view::{Count, Flow, ShownState};
 use crate::control::{Context, methods, paging};
 
 /// The largest number of flows on one page.
@@ -27,7 +27,7 @@ pub(super) async fn page(Shared(context): Shared<Context>, RawQuery(query): RawQ
     };
     selection.limit = selection.limit.min(ROWS);
     let work = move |context: &Context| {
-        let state = State::from(&methods::status(context)?);
+        let state = ShownState::from(&methods::status(context)?);
         // The error of a filter that can't be read is shown in the page, not instead of it.
         let flows = selection.read(context);
         Ok(render_page(&state, &selection, &flows))
@@ -66,7 +66,11 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-fn render_page(state: &State, selection: &Selection, flows: &Result<Flows, String>) -> String {
+fn render_page(
+    state: &ShownState,
+    selection: &Selection,
+    flows: &Result<ShownFlows, String>,
+) -> String {
     let mut out = String::from(HEAD);
     let _ = writeln!(
         out,
@@ -89,9 +93,9 @@ fn render_page(state: &State, selection: &Selection, flows: &Result<Flows, Strin
 
 fn flow_section(
     out: &mut String,
-    state: &State,
+    state: &ShownState,
     selection: &Selection,
-    flows: &Result<Flows, String>,
+    flows: &Result<ShownFlows, String>,
 ) {
     out.push_str("<h2>Megaflows</h2><form action=/ method=get><select name=where>");
     let chosen = selection.place.map_or("", flow::Placement::name);
@@ -170,7 +174,7 @@ fn counts(out: &mut String, count: Count) {
     let _ = write!(out, "<td class=n>{}<td class=n>{}", count.packets, count.bytes);
 }
 
-fn ports(out: &mut String, state: &State) {
+fn ports(out: &mut String, state: &ShownState) {
     out.push_str(
         "<h2>Ports</h2><div class=wide><table><tr><th>port<th>name<th>type<th>state\
          <th>received nic<th>bytes<th>received host<th>bytes\
@@ -203,7 +207,7 @@ fn ports(out: &mut String, state: &State) {
     out.push_str("</table></div>\n");
 }
 
-fn providers(out: &mut String, state: &State) {
+fn providers(out: &mut String, state: &ShownState) {
     out.push_str("<h2>Providers</h2>");
     if state.providers.is_empty() {
         out.push_str("<p>None is configured.</p>\n");

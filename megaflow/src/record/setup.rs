@@ -48,7 +48,7 @@ impl Setup {
     pub fn engine(&self, admissions: &[Arc<dyn Admission>]) -> Engine {
         let client: Box<dyn Client> = match self.client {
             ClientSetup::L2 { ageing, max_entries } => {
-                Box::new(l2::Switch::new(l2::Settings { ageing, max_entries }))
+                Box::new(l2::Switch::new(l2::L2Settings { ageing, max_entries }))
             }
             ClientSetup::None => Box::new(none::NoClient),
         };

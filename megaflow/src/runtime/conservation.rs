@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flow::conservation::{Conservation, Side, Unchecked};
 use flow::{Counters, PortTraffic};
 use hostdp::drops::{DropReason, Drops};
-use hostdp::{Ends, Ledger, Snapshot};
+use hostdp::{DatapathSnapshot, Ends, Ledger};
 
 use super::counted::Counted;
 use offload::{Engine, ProviderId};
@@ -41,7 +41,7 @@ impl Rest {
     /// moved. A device that is gone is not waited for.
     pub(super) fn passed(
         &mut self,
-        host: &Snapshot,
+        host: &DatapathSnapshot,
         devices: impl Iterator<Item = ProviderId>,
     ) -> bool {
         let devices: BTreeSet<ProviderId> = devices.collect();
@@ -58,7 +58,7 @@ impl Rest {
 
     /// Returns true if the last comparison found everything at rest and no counter has moved
     /// since.
-    pub(super) fn lasts(&self, host: &Snapshot) -> bool {
+    pub(super) fn lasts(&self, host: &DatapathSnapshot) -> bool {
         self.was_still && self.moving.is_empty() && self.at_last_pass == Reading::from(host)
     }
 }
@@ -72,9 +72,9 @@ struct Reading {
     injected: Counters,
 }
 
-impl From<&Snapshot> for Reading {
-    fn from(host: &Snapshot) -> Reading {
-        let Snapshot { ledger, ends, drops, injected, .. } = *host;
+impl From<&DatapathSnapshot> for Reading {
+    fn from(host: &DatapathSnapshot) -> Reading {
+        let DatapathSnapshot { ledger, ends, drops, injected, .. } = *host;
         Reading { ledger, ends, drops, injected }
     }
 }
@@ -109,8 +109,8 @@ pub(super) fn conservation(engine: &Engine, counted: &Counted<'_>) -> Conservati
 }
 
 /// The conservation of the host datapath alone.
-fn of_host(first_hits: Counters, host: &Snapshot) -> Conservation {
-    let Snapshot { ledger, ends, drops, injected, .. } = host;
+fn of_host(first_hits: Counters, host: &DatapathSnapshot) -> Conservation {
+    let DatapathSnapshot { ledger, ends, drops, injected, .. } = host;
     let fresh = &ledger.fresh;
     let overruns = drops.get(DropReason::RxOverrun);
     let mut all = Conservation {

@@ -7,18 +7,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, select};
 use flow::{Counters, Dumped, Histogram, Moment, PortId, PortTraffic, StepTimer};
 use hostdp::port::LinkState;
-use hostdp::worker::{self, Parts, Reply as HostReply, Worker, WorkerHandle};
-use hostdp::{Resolution, Upcall, UpcallId};
+use hostdp::worker::{self, Reply as HostReply, ReplyParts, Worker, WorkerHandle};
+use hostdp::{QueuedUpcall, Resolution, UpcallId};
 
 use super::conservation::Rest;
 use super::counted::Counted;
 use super::floods::Floods;
 use super::operations::Operations;
-use super::ports::Ports;
-use super::provider::{self, Job, News};
+use super::ports::KnownPorts;
+use super::provider::{self, News, ProviderJob};
 use super::status::{About, status};
-use super::witness::{Traffic, Witnesses};
-use crate::handle::{Ask, Reply, StopFlag};
+use super::witness::{DeviceTraffic, Witnesses};
+use crate::handle::{Ask, ReplySender, StopFlag};
 use crate::record::Recorder;
 use offload::{Answered, Command, Commands, Engine, Event, HOST, Place, ProviderId};
 use offload::{Request, RequestError, Response, Token, UpcallPacket};
@@ -40,47 +40,47 @@ pub(super) struct EngineThread {
     pub(super) recorder: Option<Recorder>,
     pub(super) worker: Worker,
     pub(super) host: WorkerHandle,
-    pub(super) providers: Vec<provider::Worker>,
+    pub(super) providers: Vec<provider::ProviderThread>,
     /// The channel on which all threads report. There is only one, so that reports arrive in the
     /// order in which they were sent.
     pub(super) news: Sender<News>,
-    pub(super) traffic: Traffic,
+    pub(super) traffic: DeviceTraffic,
     /// The differences that make the counters of the kernel's interfaces comparable.
     pub(super) witnesses: Witnesses,
     pub(super) rest: Rest,
     /// Packets that were put in by hand, by port. No device's port has counted them.
     pub(super) by_hand: BTreeMap<PortId, Counters>,
-    pub(super) upcalls: Upcalls,
+    pub(super) upcalls: UnansweredUpcalls,
     /// The times of the engine's steps.
     pub(super) steps: Histogram,
     /// Tells how long each of them kept the thread busy.
     pub(super) timer: StepTimer,
     pub(super) operations: Operations,
-    pub(super) ports: Ports,
+    pub(super) ports: KnownPorts,
     pub(super) floods: Floods,
-    pub(super) waiting: BTreeMap<Token, Reply<Response>>,
+    pub(super) waiting: BTreeMap<Token, ReplySender<Response>>,
     pub(super) next_token: u64,
     pub(super) stop: StopFlag,
     /// `Some` during a stop: when the stop began, and the clients to tell when it is complete.
-    pub(super) stopping: Option<(Moment, Vec<Reply<()>>)>,
+    pub(super) stopping: Option<(Moment, Vec<ReplySender<()>>)>,
 }
 
 /// Upcalls that are not answered yet, by the number under which the engine knows each one.
-pub(super) struct Upcalls {
+pub(super) struct UnansweredUpcalls {
     asked: BTreeMap<u64, (UpcallId, Moment)>,
     next: u64,
     duration: Histogram,
 }
 
-impl Default for Upcalls {
-    fn default() -> Upcalls {
-        Upcalls { asked: BTreeMap::new(), next: 0, duration: Histogram::durations() }
+impl Default for UnansweredUpcalls {
+    fn default() -> UnansweredUpcalls {
+        UnansweredUpcalls { asked: BTreeMap::new(), next: 0, duration: Histogram::durations() }
     }
 }
 
-impl Upcalls {
-    fn packet(&mut self, upcall: Upcall) -> UpcallPacket {
-        let Upcall { id, key, frame, reason, queued_at, .. } = upcall;
+impl UnansweredUpcalls {
+    fn packet(&mut self, upcall: QueuedUpcall) -> UpcallPacket {
+        let QueuedUpcall { id, key, frame, reason, queued_at, .. } = upcall;
         let id = id.map(|id| {
             self.next += 1;
             self.asked.insert(self.next, (id, queued_at));
@@ -124,7 +124,7 @@ impl EngineThread {
         let told = self.stopping.take().map(|(_, told)| told).unwrap_or_default();
         // The devices are closed before the clients are told, so that a client which hears of the
         // stop finds nothing left.
-        self.providers.iter_mut().for_each(provider::Worker::finish);
+        self.providers.iter_mut().for_each(provider::ProviderThread::finish);
         self.providers.clear();
         drop(self.worker.stop());
         for reply in told {
@@ -207,11 +207,11 @@ impl EngineThread {
 
     /// Takes an event of the host datapath's thread and those that came with it, up to a limit.
     /// The upcalls among them are one step for the engine.
-    fn packets(&mut self, first: worker::Event, more: &Receiver<worker::Event>) {
+    fn packets(&mut self, first: worker::WorkerEvent, more: &Receiver<worker::WorkerEvent>) {
         let mut upcalls = Vec::new();
         for event in [first].into_iter().chain(more.try_iter()).take(EVENTS) {
             match event {
-                worker::Event::Upcalls(batch) => {
+                worker::WorkerEvent::Upcalls(batch) => {
                     upcalls.extend(batch.into_iter().map(|upcall| self.upcalls.packet(upcall)));
                     if upcalls.len() >= UPCALLS {
                         self.answer(&mut upcalls);
@@ -219,11 +219,11 @@ impl EngineThread {
                     }
                 }
                 // What came before the change of a port is told before it.
-                worker::Event::Port { id, name, state, trouble } => {
+                worker::WorkerEvent::Port { id, name, state, trouble } => {
                     self.answer(&mut upcalls);
                     self.port_came(id, &name, state, trouble);
                 }
-                worker::Event::PortRemoved(port) => {
+                worker::WorkerEvent::PortRemoved(port) => {
                     self.answer(&mut upcalls);
                     self.port_went(port);
                 }
@@ -313,7 +313,9 @@ impl EngineThread {
                 });
                 let _ = self.host.apply(ops, done);
             }
-            Command::Apply { place: Place::Nic(id), ops } => self.job(id, Job::Apply(ops, now)),
+            Command::Apply { place: Place::Nic(id), ops } => {
+                self.job(id, ProviderJob::Apply(ops, now))
+            }
             Command::Resolve { id, answer } => {
                 let resolution = match answer {
                     Answered::Reinject => Resolution::Reinject,
@@ -327,7 +329,7 @@ impl EngineThread {
             }
             Command::ReadStats(Place::Host) => {
                 let news = self.news.clone();
-                let parts = Parts::with(move |stats, is_last| {
+                let parts = ReplyParts::with(move |stats, is_last| {
                     let place = Place::Host;
                     let event = match is_last {
                         true => Event::Stats { place, stats: Ok(stats), tables: Vec::new() },
@@ -337,18 +339,18 @@ impl EngineThread {
                 });
                 let _ = self.host.stats(parts);
                 let news = self.news.clone();
-                let done = HostReply::with(move |snapshot: Box<hostdp::Snapshot>| {
+                let done = HostReply::with(move |snapshot: Box<hostdp::DatapathSnapshot>| {
                     let _ = news.send(News::Pass(snapshot));
                 });
                 let _ = self.host.snapshot(done);
             }
-            Command::ReadStats(Place::Nic(id)) => self.job(id, Job::ReadStats),
-            Command::Dump(provider) => self.job(provider, Job::Dump),
-            Command::Adopt { provider, found } => self.job(provider, Job::Adopt(found)),
+            Command::ReadStats(Place::Nic(id)) => self.job(id, ProviderJob::ReadStats),
+            Command::Dump(provider) => self.job(provider, ProviderJob::Dump),
+            Command::Adopt { provider, found } => self.job(provider, ProviderJob::Adopt(found)),
         }
     }
 
-    fn job(&self, id: ProviderId, job: Job) {
+    fn job(&self, id: ProviderId, job: ProviderJob) {
         if let Some(provider) = self.providers.get(id.0) {
             provider.send(job);
         }
@@ -385,7 +387,7 @@ impl EngineThread {
     }
 
     /// Begins the stop, or waits for the one that has begun.
-    fn stop(&mut self, reply: Reply<()>) {
+    fn stop(&mut self, reply: ReplySender<()>) {
         let now = self.now();
         self.stop.raise();
         // The replies that are dropped tell those who wait that the daemon is stopping.
@@ -396,15 +398,16 @@ impl EngineThread {
     }
 
     /// Asks the thread of the host datapath or of a provider for the content of its table.
-    fn dump(&mut self, place: &str, reply: Reply<(Vec<Dumped>, bool)>) {
+    fn dump(&mut self, place: &str, reply: ReplySender<(Vec<Dumped>, bool)>) {
         if place == HOST {
             // A part is dropped if the client has given up.
-            let parts = Parts::with(move |part, is_last| drop(reply.send(Ok((part, is_last)))));
+            let parts =
+                ReplyParts::with(move |part, is_last| drop(reply.send(Ok((part, is_last)))));
             let _ = self.host.dump(parts);
         } else if let Some(device) =
             self.engine.devices().find(|d| d.gone.is_none() && d.name == place)
         {
-            self.job(device.id, Job::Audit(reply));
+            self.job(device.id, ProviderJob::Audit(reply));
         } else {
             let text = format!("there is no '{place}' that is up");
             let _ = reply.send(Err(RequestError::Refused(text)));

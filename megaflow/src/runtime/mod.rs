@@ -26,14 +26,14 @@ use flow::{Histogram, Provider, StepTimer};
 use crate::handle::{Handle, StopFlag};
 use crate::record::Recorder;
 use conservation::Rest;
-use engine::{EngineThread, Upcalls};
+use engine::{EngineThread, UnansweredUpcalls};
 use floods::Floods;
 use flow::Clock;
 use offload::{Engine, ProviderId};
 use operations::Operations;
-use ports::Ports;
+use ports::KnownPorts;
 use status::About;
-use witness::{Traffic, Witnesses};
+use witness::{DeviceTraffic, Witnesses};
 
 /// What the runtime is made of.
 pub struct Parts {
@@ -73,12 +73,12 @@ pub fn start(parts: Parts) -> io::Result<Running> {
     let stop = StopFlag::default();
     let (news, heard) = unbounded();
     let clock = parts.clock;
-    let ports = Ports::of(&parts.datapath);
+    let ports = KnownPorts::of(&parts.datapath);
     let worker = hostdp::worker::spawn(parts.datapath, clock.clone(), parts.core)?;
     let mut providers = Vec::new();
     for (index, provider) in parts.providers.into_iter().enumerate() {
         let id = ProviderId(index);
-        providers.push(provider::Worker::start(id, provider, clock.clone(), news.clone())?);
+        providers.push(provider::ProviderThread::start(id, provider, clock.clone(), news.clone())?);
     }
     let engine = EngineThread {
         about: About { name: parts.name, clock: clock.clone() },
@@ -88,11 +88,11 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         worker,
         providers,
         news,
-        traffic: Traffic::new(),
+        traffic: DeviceTraffic::new(),
         witnesses: Witnesses::default(),
         rest: Rest::default(),
         by_hand: BTreeMap::new(),
-        upcalls: Upcalls::default(),
+        upcalls: UnansweredUpcalls::default(),
         steps: Histogram::durations(),
         timer: StepTimer::new(clock),
         operations: Operations::default(),
@@ -139,7 +139,7 @@ mod tests {
     /// restart it.
     #[test]
     fn a_dead_datapath_is_an_error_and_not_a_silence() {
-        let mut datapath = hostdp::Datapath::new(hostdp::Config::default());
+        let mut datapath = hostdp::Datapath::new(hostdp::DatapathSettings::default());
         datapath.add_port(PortId(1), Box::new(Bug)).unwrap();
         let client = Box::new(pipeline::none::NoClient);
         let engine = Engine::new(Settings::default(), client, Box::new(ByRate));

@@ -7,17 +7,17 @@ use hostdp::port::LinkState;
 
 /// The ports that exist, as the host datapath last reported them.
 #[derive(Default)]
-pub(super) struct Ports(BTreeMap<PortId, Known>);
+pub(super) struct KnownPorts(BTreeMap<PortId, Known>);
 
 struct Known {
     name: String,
     up: bool,
 }
 
-impl Ports {
+impl KnownPorts {
     /// The ports of a datapath.
-    pub(super) fn of(datapath: &hostdp::Datapath) -> Ports {
-        let mut ports = Ports::default();
+    pub(super) fn of(datapath: &hostdp::Datapath) -> KnownPorts {
+        let mut ports = KnownPorts::default();
         for (id, port) in datapath.ports() {
             ports.came(id, port.name(), port.state());
         }

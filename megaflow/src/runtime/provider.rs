@@ -12,13 +12,13 @@ use flow::{
     Submission, Tag,
 };
 
-use crate::handle::Reply;
+use crate::handle::ReplySender;
 use crate::status::Status;
 use flow::Clock;
 use offload::{Event, Place, ProviderId, RequestError};
 
 /// A job for the thread. Jobs are begun in order.
-pub(super) enum Job {
+pub(super) enum ProviderJob {
     /// Operations, and the moment since which they wait.
     Apply(Vec<Submission>, Moment),
     ReadStats,
@@ -26,7 +26,7 @@ pub(super) enum Job {
     Dump,
     Adopt(Vec<Dumped>),
     /// Reads what the device holds, for a request.
-    Audit(Reply<(Vec<Dumped>, bool)>),
+    Audit(ReplySender<(Vec<Dumped>, bool)>),
 }
 
 /// A report to the engine's thread.
@@ -39,18 +39,18 @@ pub(super) enum News {
     /// read. Both are one report, so that nobody sees one without the other.
     Traffic(ProviderId, Vec<PortTraffic>, Option<Event>),
     /// The host datapath's counters at a statistics pass.
-    Pass(Box<hostdp::Snapshot>),
+    Pass(Box<hostdp::DatapathSnapshot>),
     /// The host datapath's counters, for a request.
-    Snapshot(Reply<Box<Status>>, Box<hostdp::Snapshot>),
+    Snapshot(ReplySender<Box<Status>>, Box<hostdp::DatapathSnapshot>),
     /// The result of a request to put in a packet by hand: the port, if it exists, and the
     /// packet.
-    Received(Reply<()>, Option<PortId>, Counters),
+    Received(ReplySender<()>, Option<PortId>, Counters),
 }
 
 /// A provider's thread. Dropping this value lets the thread finish its jobs, and waits for its
 /// end, but not for ever.
-pub(super) struct Worker {
-    jobs: Option<Sender<Job>>,
+pub(super) struct ProviderThread {
+    jobs: Option<Sender<ProviderJob>>,
     thread: JoinHandle<()>,
     /// Nothing is ever sent; the other end is dropped when the thread ends.
     ended: Receiver<()>,
@@ -65,7 +65,7 @@ const END: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::
 /// Time between two attempts to open a device that is gone.
 const REOPEN: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 
-impl Worker {
+impl ProviderThread {
     /// Starts the thread. Its first reports are the counters of the device's ports, and that the
     /// device is open.
     pub(super) fn start(
@@ -73,7 +73,7 @@ impl Worker {
         provider: Box<dyn Provider>,
         clock: Clock,
         news: Sender<News>,
-    ) -> std::io::Result<Worker> {
+    ) -> std::io::Result<ProviderThread> {
         let (jobs, todo) = unbounded();
         let name = format!("provider-{}", provider.name());
         let owner = ProviderLoop::new(id, provider, clock, news);
@@ -83,7 +83,7 @@ impl Worker {
             owner.run(&todo);
         };
         let thread = std::thread::Builder::new().name(name).spawn(run)?;
-        Ok(Worker { jobs: Some(jobs), thread, ended })
+        Ok(ProviderThread { jobs: Some(jobs), thread, ended })
     }
 
     /// Lets the thread end when its jobs are done, and does not wait for that.
@@ -91,7 +91,7 @@ impl Worker {
         self.jobs = None;
     }
 
-    pub(super) fn send(&self, job: Job) {
+    pub(super) fn send(&self, job: ProviderJob) {
         if let Some(jobs) = &self.jobs {
             // Fails only if the thread has died; its last report was that the device is gone.
             let _ = jobs.send(job);
@@ -99,7 +99,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for ProviderThread {
     fn drop(&mut self) {
         self.finish();
         if self.ended.recv_timeout(END) == Err(RecvTimeoutError::Timeout) {
@@ -129,7 +129,7 @@ enum Reading {
     /// For the engine.
     Dump(Cursor),
     /// For a request.
-    Audit(Cursor, Reply<(Vec<Dumped>, bool)>),
+    Audit(Cursor, ReplySender<(Vec<Dumped>, bool)>),
 }
 
 /// What the thread owns. Each method waits for the provider at most as its contract says.
@@ -169,7 +169,7 @@ impl ProviderLoop {
         }
     }
 
-    fn run(mut self, todo: &Receiver<Job>) {
+    fn run(mut self, todo: &Receiver<ProviderJob>) {
         let _note = DeathNote { id: self.id, news: self.news.clone() };
         // The port counters are reported at once, so that each one is known by name from the
         // start.
@@ -196,28 +196,28 @@ impl ProviderLoop {
     }
 
     /// Begins a job.
-    pub(super) fn begin(&mut self, job: Job) {
+    pub(super) fn begin(&mut self, job: ProviderJob) {
         match (job, self.state) {
-            (Job::Dump, State::New) => {
+            (ProviderJob::Dump, State::New) => {
                 self.state = State::Open;
                 self.reading.push_back(Reading::Dump(Cursor::default()));
             }
-            (Job::Audit(reply), State::Open) => {
+            (ProviderJob::Audit(reply), State::Open) => {
                 self.reading.push_back(Reading::Audit(Cursor::default(), reply));
             }
-            (Job::Audit(reply), State::New | State::Gone(_)) => {
+            (ProviderJob::Audit(reply), State::New | State::Gone(_)) => {
                 let why = "the device is not open".to_owned();
                 let _ = reply.send(Err(RequestError::Refused(why)));
             }
-            (Job::Apply(ops, since), State::Open) => {
+            (ProviderJob::Apply(ops, since), State::Open) => {
                 self.begun.extend(ops.iter().map(|submission| (submission.tag, since)));
                 self.waiting.extend(ops);
             }
-            (Job::ReadStats, State::Open) => {
+            (ProviderJob::ReadStats, State::Open) => {
                 self.reading.push_back(Reading::Stats(Cursor::default()));
             }
-            (Job::Adopt(found), State::Open) => drop(self.provider.adopt(&found)),
-            (_, State::New | State::Gone(_)) | (Job::Dump, State::Open) => {}
+            (ProviderJob::Adopt(found), State::Open) => drop(self.provider.adopt(&found)),
+            (_, State::New | State::Gone(_)) | (ProviderJob::Dump, State::Open) => {}
         }
     }
 

@@ -101,7 +101,7 @@ fn provider_metrics(
     devices.chain([(HOST.to_owned(), of_tally(HOST, Place::Host))]).collect()
 }
 
-fn host_metrics(metrics: &mut Snapshot, host: &hostdp::Snapshot) {
+fn host_metrics(metrics: &mut Snapshot, host: &hostdp::DatapathSnapshot) {
     for (depth, packets) in (0_u8..).zip(&host.lookups_at_depth) {
         metrics.recirculation_depth.observe_many(f64::from(depth), *packets);
     }

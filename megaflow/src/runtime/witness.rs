@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flow::conservation::{Conservation, Hits, Side, Unchecked};
 use flow::{Counters, PortId, PortTraffic};
-use hostdp::Snapshot;
+use hostdp::DatapathSnapshot;
 use hostdp::drops::DropReason;
 
 use offload::{Engine, ProviderId};
@@ -23,7 +23,7 @@ const REPRESENTOR_DOWN: &str = "representor-down";
 const HANDED_UP: &str = "handed-up";
 
 /// The port counters of each device.
-pub(super) type Traffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
+pub(super) type DeviceTraffic = BTreeMap<ProviderId, Vec<PortTraffic>>;
 
 /// For each device, the comparison of its port counters with ours.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl Gaps {
     fn new(
         ports: &[PortTraffic],
         hits: &Hits,
-        host: &Snapshot,
+        host: &DatapathSnapshot,
         by_hand: &BTreeMap<PortId, Counters>,
     ) -> Gaps {
         let none = Counters::default();
@@ -187,8 +187,8 @@ impl Witnesses {
     pub(super) fn at_rest(
         &mut self,
         engine: &Engine,
-        traffic: &Traffic,
-        host: &Snapshot,
+        traffic: &DeviceTraffic,
+        host: &DatapathSnapshot,
         by_hand: &BTreeMap<PortId, Counters>,
     ) {
         for (provider, ports) in traffic.iter().filter(|(_, ports)| !ports.is_empty()) {
@@ -209,7 +209,7 @@ impl Witnesses {
         all: &mut Conservation,
         (provider, hits): (ProviderId, &Hits),
         ports: &[PortTraffic],
-        (host, by_hand): (&Snapshot, &BTreeMap<PortId, Counters>),
+        (host, by_hand): (&DatapathSnapshot, &BTreeMap<PortId, Counters>),
     ) -> bool {
         let witness = self.0.get(&provider);
         let Some((witness, before)) = witness.and_then(|w| Some((w, w.before.as_ref()?))) else {

@@ -14,13 +14,13 @@ use flow::{
     ProviderEvent, Stats, Submission, TableUsage, Ufid, Upcall, Verdict,
 };
 use hostdp::port::memory::{self, MemoryPeer};
-use hostdp::{Config, Datapath, Resolution, UpcallId};
+use hostdp::{Datapath, DatapathSettings, Resolution, UpcallId};
 use offload::{
     Answered, Budget, ByRate, Command, Engine, Event, FlowView, Place, ProviderId, Request,
     Response, Settings, Token, UpcallPacket,
 };
 
-use super::provider::{Job, News, ProviderLoop};
+use super::provider::{News, ProviderJob, ProviderLoop};
 
 const PORTS: u32 = 4;
 const NIC: ProviderId = ProviderId(0);
@@ -125,7 +125,8 @@ impl Provider for Switch {
 }
 
 fn datapath(flow_limit: usize) -> (Datapath, Vec<MemoryPeer>) {
-    let mut datapath = Datapath::new(Config { flow_limit, ..Config::default() });
+    let mut datapath =
+        Datapath::new(DatapathSettings { flow_limit, ..DatapathSettings::default() });
     let peers = (1..=PORTS).map(|number| {
         let (port, peer) = memory::open(&format!("port{number}"), 1 << 16).unwrap();
         datapath.add_port(PortId(number), Box::new(port)).unwrap();
@@ -148,7 +149,7 @@ struct World {
     heard: Receiver<News>,
     /// Commands that the host and the provider's thread have not begun.
     to_host: VecDeque<Command>,
-    to_nic: VecDeque<Job>,
+    to_nic: VecDeque<ProviderJob>,
     /// Events of the host for the engine.
     from_host: VecDeque<Event>,
     asked: BTreeMap<u64, UpcallId>,
@@ -209,11 +210,11 @@ impl World {
         for command in commands.commands {
             match command {
                 Command::Apply { place: Place::Nic(_), ops } => {
-                    self.to_nic.push_back(Job::Apply(ops, now));
+                    self.to_nic.push_back(ProviderJob::Apply(ops, now));
                 }
-                Command::ReadStats(Place::Nic(_)) => self.to_nic.push_back(Job::ReadStats),
-                Command::Dump(_) => self.to_nic.push_back(Job::Dump),
-                Command::Adopt { found, .. } => self.to_nic.push_back(Job::Adopt(found)),
+                Command::ReadStats(Place::Nic(_)) => self.to_nic.push_back(ProviderJob::ReadStats),
+                Command::Dump(_) => self.to_nic.push_back(ProviderJob::Dump),
+                Command::Adopt { found, .. } => self.to_nic.push_back(ProviderJob::Adopt(found)),
                 other => self.to_host.push_back(other),
             }
         }

@@ -1,6 +1,6 @@
 //! Where the values of each metric stand in the snapshot; one function per line of the table.
 
-use flow::conservation::{Conservation, State};
+use flow::conservation::{Conservation, ConservationState};
 use flow::{Counters, Histogram, Learning, OpKind, Placement, Reason};
 
 use super::Rows;
@@ -260,7 +260,7 @@ pub(crate) fn port_drops(snapshot: &Snapshot, rows: &mut Rows) {
 pub(crate) fn conservation_state(snapshot: &Snapshot, rows: &mut Rows) {
     let all = &snapshot.conservation;
     for (unit, said) in [("packets", all.packets()), ("bytes", all.bytes())] {
-        for state in State::ALL {
+        for state in ConservationState::ALL {
             rows.count(&[unit, state.name()], u64::from(said.state == state));
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 
 /// An engine with a learning switch and the ports 1 to 3.
 fn with_switch() -> Desk {
-    let switch = pipeline::l2::Switch::new(pipeline::l2::Settings::default());
+    let switch = pipeline::l2::Switch::new(pipeline::l2::L2Settings::default());
     let mut desk = Desk::new(1);
     desk.engine = Engine::new(Settings::default(), Box::new(switch), Box::new(ByRate));
     desk.step(Event::Ports(links(true)));

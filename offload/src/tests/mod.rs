@@ -104,7 +104,7 @@ fn idle_flows_leave_and_operators_flows_stay() {
 fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
     let ports = [1, 2, 3].map(|port| PortLink { id: PortId(port), up: true });
     let stations = [flow::MacAddr([2, 0, 0, 0, 0, 1]), flow::MacAddr([2, 0, 0, 0, 0, 2])];
-    let mut before = pipeline::l2::Switch::new(pipeline::l2::Settings::default());
+    let mut before = pipeline::l2::Switch::new(pipeline::l2::L2Settings::default());
     before.ports(&ports);
     let mut flow = |from: usize, to: usize| {
         let (eth_src, eth_dst) = (stations[from - 1], stations[to - 1]);
@@ -126,7 +126,7 @@ fn what_a_switch_had_in_the_nic_is_adopted_as_it_is() {
         active: true,
     };
     for found in [[0, 1], [1, 0]].map(|order| order.map(|n| dumped(&flows[n])).to_vec()) {
-        let after = pipeline::l2::Switch::new(pipeline::l2::Settings::default());
+        let after = pipeline::l2::Switch::new(pipeline::l2::L2Settings::default());
         let mut engine = Engine::new(Settings::default(), Box::new(after), Box::new(ByRate));
         let admission = Arc::new(Picky(Capabilities::default()));
         let provider = engine.add_hardware("nic", admission, Budget::new(1000));

@@ -29,11 +29,11 @@ use flow::{
 
 use aged::Address;
 use reserved::is_reserved;
-use table::{Sighting, Table};
+use table::{MacTable, Sighting};
 
 /// How much a switch remembers, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Settings {
+pub struct L2Settings {
     /// Time after which an address that was not seen again is forgotten.
     pub ageing: Duration,
     /// Largest number of addresses that are remembered. When the table is full, each new address
@@ -41,10 +41,10 @@ pub struct Settings {
     pub max_entries: usize,
 }
 
-impl Default for Settings {
+impl Default for L2Settings {
     /// 300 s and 8192 addresses, as OVS.
-    fn default() -> Settings {
-        Settings { ageing: Duration::from_secs(300), max_entries: 8192 }
+    fn default() -> L2Settings {
+        L2Settings { ageing: Duration::from_secs(300), max_entries: 8192 }
     }
 }
 
@@ -53,7 +53,7 @@ impl Default for Settings {
 pub struct Switch {
     /// The ports that exist; true for a port that has a link.
     ports: BTreeMap<PortId, bool>,
-    table: Table,
+    table: MacTable,
     /// What has changed apart from addresses since somebody last asked.
     changes: Vec<Changed>,
     /// The latest moment that a caller has passed in.
@@ -63,8 +63,8 @@ pub struct Switch {
 impl Switch {
     /// A switch that has learnt nothing and has no ports.
     #[must_use]
-    pub fn new(settings: Settings) -> Switch {
-        let table = Table::new(settings);
+    pub fn new(settings: L2Settings) -> Switch {
+        let table = MacTable::new(settings);
         let (ports, changes) = (BTreeMap::new(), Vec::new());
         Switch { ports, table, changes, now: Moment::default() }
     }

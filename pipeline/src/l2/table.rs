@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow::{Learning, Moment, PortId};
 
-use super::Settings;
+use super::L2Settings;
 use super::aged::{Address, Aged};
 
 /// What is known of an address.
@@ -25,8 +25,8 @@ pub(super) enum Sighting {
 /// up the one that was not seen for longest, as in OVS: a flood of source addresses on one port
 /// pushes out that port's own addresses, and every port can count on its share.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
-    settings: Settings,
+pub(super) struct MacTable {
+    settings: L2Settings,
     entries: Aged<PortId>,
     /// The addresses of `entries`, by port.
     by_port: BTreeMap<PortId, Aged<()>>,
@@ -46,9 +46,9 @@ pub(super) struct Table {
     pub(super) changed: Vec<Address>,
 }
 
-impl Table {
-    pub(super) fn new(settings: Settings) -> Table {
-        Table {
+impl MacTable {
+    pub(super) fn new(settings: L2Settings) -> MacTable {
+        MacTable {
             settings,
             entries: Aged::default(),
             by_port: BTreeMap::new(),

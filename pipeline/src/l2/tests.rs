@@ -3,7 +3,7 @@
 mod naive;
 
 use flow::packet::{Packet, extract};
-use flow::reference::{Effect, Table as FlowTable, execute};
+use flow::reference::{Effect, ReferenceTable as FlowTable, execute};
 use flow::{Field, Mask, odp};
 
 use super::*;
@@ -53,7 +53,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(settings: Settings, ports: &[u32]) -> Bench {
+    fn new(settings: L2Settings, ports: &[u32]) -> Bench {
         let mut switch = Switch::new(settings);
         switch.ports(&up(ports));
         switch.changes();
@@ -274,8 +274,8 @@ fn megaflows_do_what_a_switch_does_packet_by_packet() {
     assert!(asked[0] * 2 < asked[1], "{asked:?}: most megaflows are not asked about");
 }
 
-fn settings(max_entries: usize) -> Settings {
-    Settings { ageing: AGEING, max_entries }
+fn settings(max_entries: usize) -> L2Settings {
+    L2Settings { ageing: AGEING, max_entries }
 }
 
 #[test]

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use flow::{Action, Attr as OdpAttr, PortId, RecircId, SetFields, VLAN_PRESENT};
 
 use crate::cookie::Cookie;
+use crate::netlink::consts::*;
+use crate::netlink::read::{array, u16_at, u32_at};
+use crate::netlink::{Malformed, NlAttrs};
 use crate::rule::{Header, PeditWord, TcAction};
 use crate::translate::words_to_fields;
-use crate::wire::consts::*;
-use crate::wire::read::{array, u16_at, u32_at};
-use crate::wire::{Attrs, Malformed};
 
 /// Returns the cookie among the attributes of an action, if it is one of ours.
-pub(super) fn cookie(action: Attrs<'_>) -> Result<Option<Cookie>, Malformed> {
+pub(super) fn cookie(action: NlAttrs<'_>) -> Result<Option<Cookie>, Malformed> {
     let cookie = action.find(TCA_ACT_COOKIE)?;
     Ok(cookie.and_then(|cookie| Cookie::from_bytes(cookie.payload)))
 }
 
 /// Returns all actions of a filter; `None` if the filter has an action that we never write.
-pub(super) fn list(actions: Attrs<'_>) -> Option<Vec<TcAction>> {
+pub(super) fn list(actions: NlAttrs<'_>) -> Option<Vec<TcAction>> {
     actions
         .map(|attr| {
             let attrs = attr.ok()?.nested();
@@ -29,7 +29,7 @@ pub(super) fn list(actions: Attrs<'_>) -> Option<Vec<TcAction>> {
         .collect()
 }
 
-fn one(kind: &str, options: Attrs<'_>) -> Option<TcAction> {
+fn one(kind: &str, options: NlAttrs<'_>) -> Option<TcAction> {
     let action = match kind {
         "gact" => gact(&options)?,
         "mirred" => mirred(&options)?,
@@ -48,11 +48,11 @@ fn one(kind: &str, options: Attrs<'_>) -> Option<TcAction> {
 }
 
 /// Reads a 32-bit word of a structure.
-fn word(options: &Attrs<'_>, kind: u16, at: usize) -> Option<u32> {
+fn word(options: &NlAttrs<'_>, kind: u16, at: usize) -> Option<u32> {
     u32_at(options.clone().find(kind).ok()??.payload, at).ok()
 }
 
-fn gact(options: &Attrs<'_>) -> Option<TcAction> {
+fn gact(options: &NlAttrs<'_>) -> Option<TcAction> {
     match word(options, TCA_GACT_PARMS, 8)? {
         TC_ACT_SHOT => Some(TcAction::Drop),
         control if control & !TC_ACT_EXT_VAL_MASK == TC_ACT_GOTO_CHAIN => {
@@ -62,7 +62,7 @@ fn gact(options: &Attrs<'_>) -> Option<TcAction> {
     }
 }
 
-fn mirred(options: &Attrs<'_>) -> Option<TcAction> {
+fn mirred(options: &NlAttrs<'_>) -> Option<TcAction> {
     let ifindex = word(options, TCA_MIRRED_PARMS, 24)?;
     match word(options, TCA_MIRRED_PARMS, 20)? {
         TCA_EGRESS_REDIR => Some(TcAction::Redirect { ifindex }),
@@ -71,7 +71,7 @@ fn mirred(options: &Attrs<'_>) -> Option<TcAction> {
     }
 }
 
-fn vlan(options: &Attrs<'_>) -> Option<TcAction> {
+fn vlan(options: &NlAttrs<'_>) -> Option<TcAction> {
     match word(options, TCA_VLAN_PARMS, 20)? {
         TCA_VLAN_ACT_POP => Some(TcAction::VlanPop),
         TCA_VLAN_ACT_PUSH => {
@@ -87,7 +87,7 @@ fn vlan(options: &Attrs<'_>) -> Option<TcAction> {
     }
 }
 
-fn mpls(options: &Attrs<'_>) -> Option<TcAction> {
+fn mpls(options: &NlAttrs<'_>) -> Option<TcAction> {
     let find = |kind| options.clone().find(kind).ok()?;
     let protocol = find(TCA_MPLS_PROTO)?.be16().ok()?;
     match word(options, TCA_MPLS_PARMS, 20)? {
@@ -106,7 +106,7 @@ fn mpls(options: &Attrs<'_>) -> Option<TcAction> {
     }
 }
 
-fn pedit(options: &Attrs<'_>) -> Option<TcAction> {
+fn pedit(options: &NlAttrs<'_>) -> Option<TcAction> {
     let parms = options.clone().find(TCA_PEDIT_PARMS_EX).ok()??.payload;
     let headers = options.clone().find(TCA_PEDIT_KEYS_EX).ok()??;
     let count = usize::from(*parms.get(20)?);
@@ -133,7 +133,7 @@ fn pedit(options: &Attrs<'_>) -> Option<TcAction> {
     words.collect::<Option<Vec<_>>>().map(TcAction::Pedit)
 }
 
-fn header(key: crate::wire::read::Attr<'_>) -> Option<Header> {
+fn header(key: crate::netlink::read::NlAttr<'_>) -> Option<Header> {
     let number = |kind| u16_at(key.nested().find(kind).ok()??.payload, 0).ok();
     if number(TCA_PEDIT_KEY_EX_CMD)? != TCA_PEDIT_KEY_EX_CMD_SET {
         return None;

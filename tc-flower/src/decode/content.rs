@@ -9,12 +9,12 @@ use flow::{Key, Mask, Match, Megaflow, PortId};
 use super::{Filter, action, key};
 use crate::cookie::Cookie;
 use crate::encode::Location;
-use crate::rule::{Rule, TcAction};
-use crate::translate::{Target, translate};
-use crate::wire::consts::{
+use crate::netlink::consts::{
     TCA_BPF_FLAGS_GEN, TCA_CLS_FLAGS_IN_HW, TCA_CLS_FLAGS_NOT_IN_HW, TCA_CLS_FLAGS_SKIP_SW,
     TCA_FLOWER_ACT, TCA_FLOWER_FLAGS, TCA_FLOWER_IN_HW_COUNT, TCA_MATCHALL_FLAGS, TCA_U32_FLAGS,
 };
+use crate::rule::{Rule, TcAction};
+use crate::translate::{Target, translate};
 
 /// Key, mask and actions of a filter that has only attributes that we write. The port is left
 /// out, because the interface is part of the filter's place.
@@ -67,7 +67,7 @@ impl Filter<'_> {
     /// Returns the filter's content. `implied` comes from its cookie. Returns `None` if the
     /// filter has an attribute that we do not write.
     pub(crate) fn content(&self, implied: u16) -> Option<Content> {
-        let mut keys = key::Keys::new(PortId(0), self.at.chain, self.protocol, implied);
+        let mut keys = key::FilterKeys::new(PortId(0), self.at.chain, self.protocol, implied);
         let mut actions = Vec::new();
         for attr in self.options.clone().filter(|_| self.is_flower())? {
             let attr = attr.ok()?;
@@ -107,7 +107,7 @@ impl Filter<'_> {
 
     /// Reads the filter as another tool's, on the interface of that port.
     pub(crate) fn foreign(&self, port: PortId) -> Foreign {
-        let keys = || key::Keys::new(port, self.at.chain, self.protocol, 0);
+        let keys = || key::FilterKeys::new(port, self.at.chain, self.protocol, 0);
         let mut named = keys();
         for attr in self.options.clone().filter(|_| self.is_flower()).into_iter().flatten() {
             // A key that is left out makes the match wider.

@@ -2,13 +2,13 @@
 
 use flow::{Field, Key, Mask, PortId, VLAN_PRESENT};
 
+use crate::netlink::consts::ETH_P_ALL;
+use crate::netlink::read::NlAttr;
 use crate::translate::table::{self, Simple};
 use crate::translate::{implied, is_tpid, keys_of};
-use crate::wire::consts::ETH_P_ALL;
-use crate::wire::read::Attr;
 
 /// A filter's keys while they are read, attribute by attribute in any order.
-pub(super) struct Keys {
+pub(super) struct FilterKeys {
     port: PortId,
     chain: u32,
     protocol: u16,
@@ -32,9 +32,9 @@ struct Seen {
     mask: Option<u128>,
 }
 
-impl Keys {
-    pub(super) fn new(port: PortId, chain: u32, protocol: u16, implied: u16) -> Keys {
-        Keys {
+impl FilterKeys {
+    pub(super) fn new(port: PortId, chain: u32, protocol: u16, implied: u16) -> FilterKeys {
+        FilterKeys {
             port,
             chain,
             protocol,
@@ -51,7 +51,7 @@ impl Keys {
     }
 
     /// Takes one attribute; `None` if we would not have written it.
-    pub(super) fn attribute(&mut self, attr: Attr<'_>) -> Option<()> {
+    pub(super) fn attribute(&mut self, attr: NlAttr<'_>) -> Option<()> {
         match attr.kind {
             table::ETH_TYPE => self.eth_type = Some(attr.be16().ok()?),
             table::IP_PROTO => {
@@ -72,7 +72,7 @@ impl Keys {
         Some(())
     }
 
-    fn tag(&mut self, depth: usize, part: u16, attr: Attr<'_>) -> Option<()> {
+    fn tag(&mut self, depth: usize, part: u16, attr: NlAttr<'_>) -> Option<()> {
         match part {
             0 => self.vid[depth] = Some(attr.u16().ok().filter(|vid| *vid <= 0x0fff)?),
             1 => self.pcp[depth] = Some(attr.u8().ok().filter(|pcp| *pcp <= 7)?),
@@ -87,7 +87,7 @@ impl Keys {
         (value <= bits).then_some(())
     }
 
-    fn simple(&mut self, attr: Attr<'_>) -> Option<()> {
+    fn simple(&mut self, attr: NlAttr<'_>) -> Option<()> {
         let simple = table::simples().find(|s| s.kind == attr.kind || s.mask_kind == attr.kind)?;
         if attr.payload.len() != simple.len {
             return None;

@@ -11,14 +11,14 @@ mod stats;
 
 use crate::cookie::Cookie;
 use crate::encode::Location;
-use crate::wire::consts::{
+use crate::netlink::consts::{
     TC_H_INGRESS_FILTERS, TC_H_INGRESS_MAJOR, TCA_ACT_USED_HW_STATS, TCA_CHAIN,
     TCA_CLS_FLAGS_IN_HW, TCA_FLOWER_ACT, TCA_FLOWER_FLAGS, TCA_KIND, TCA_OPTIONS,
 };
-use crate::wire::{Attrs, Malformed, TcMsg, read};
+use crate::netlink::{Malformed, NlAttrs, TcMsg, read};
 
 pub(crate) use content::{Content, Foreign};
-pub(crate) use stats::Counted;
+pub(crate) use stats::FilterCounters;
 
 /// The parts of a filter message that every filter has, ours or not.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Filter<'a> {
     pub(crate) protocol: u16,
     /// `TCA_KIND` with its final zero.
     kind: &'a [u8],
-    options: Option<Attrs<'a>>,
+    options: Option<NlAttrs<'a>>,
 }
 
 /// The state of a flower filter apart from its keys.
@@ -39,7 +39,7 @@ pub(crate) struct Summary {
     pub(crate) in_hw: bool,
     /// True if the driver answered when it was asked for statistics of this filter.
     pub(crate) answered: bool,
-    pub(crate) counted: Counted,
+    pub(crate) counted: FilterCounters,
 }
 
 impl<'a> Filter<'a> {

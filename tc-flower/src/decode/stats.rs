@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use flow::{Counters, Moment, Stats};
 
-use crate::wire::consts::{
+use crate::netlink::consts::{
     TCA_ACT_KIND, TCA_ACT_OPTIONS, TCA_ACT_STATS, TCA_CSUM_TM, TCA_GACT_TM, TCA_MIRRED_TM,
     TCA_MPLS_TM, TCA_PEDIT_TM, TCA_STATS_BASIC, TCA_STATS_BASIC_HW, TCA_STATS_PKT64, TCA_VLAN_TM,
 };
-use crate::wire::{Attrs, Malformed, read};
+use crate::netlink::{Malformed, NlAttrs, read};
 
 /// The unit of time in the kernel's interface (`USER_HZ`), which does not depend on the kernel's
 /// own tick.
@@ -18,24 +18,24 @@ const ETHERNET_HEADER: u64 = 14;
 
 /// The counters of a filter or of one action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Counted {
+pub(crate) struct FilterCounters {
     /// Packets and bytes; the bytes are whole frames without FCS.
     pub(crate) counters: Counters,
     /// Time since the last hit.
     pub(crate) idle: Option<Duration>,
 }
 
-impl Counted {
+impl FilterCounters {
     /// Returns the larger counters of two actions of one filter. Both actions see the same
     /// packets, but the kernel does not give the hardware's counters to actions that have no
     /// place for them (mpls).
-    pub(super) fn most(self, other: Counted) -> Counted {
+    pub(super) fn most(self, other: FilterCounters) -> FilterCounters {
         let idle = match (self.idle, other.idle) {
             (Some(one), Some(another)) => Some(one.min(another)),
             (one, another) => one.or(another),
         };
         let most = if other.counters.packets > self.counters.packets { other } else { self };
-        Counted { idle, ..most }
+        FilterCounters { idle, ..most }
     }
 
     /// Returns the statistics in the form that the provider's contract demands; `now` is the time
@@ -50,8 +50,8 @@ impl Counted {
 }
 
 /// Reads the counters from the attributes of one action.
-pub(super) fn of_action(action: Attrs<'_>) -> Result<Counted, Malformed> {
-    let mut counted = Counted::default();
+pub(super) fn of_action(action: NlAttrs<'_>) -> Result<FilterCounters, Malformed> {
+    let mut counted = FilterCounters::default();
     let mut kind = String::new();
     for attr in action {
         let attr = attr?;
@@ -67,7 +67,7 @@ pub(super) fn of_action(action: Attrs<'_>) -> Result<Counted, Malformed> {
 
 /// Reads the counters. If 32 bits are not enough for the packets of a record, the 64-bit number
 /// follows that record.
-fn counters(stats: Attrs<'_>) -> Result<Counters, Malformed> {
+fn counters(stats: NlAttrs<'_>) -> Result<Counters, Malformed> {
     let (mut total, mut hardware) = (Counters::default(), None);
     let mut last_is_hardware = false;
     for attr in stats {
@@ -105,7 +105,7 @@ fn basic(payload: &[u8]) -> Result<Counters, Malformed> {
 
 /// Reads the time since the last use: `struct tcf_t` begins with install and lastuse, both in
 /// ticks before now.
-fn idle(options: Attrs<'_>, kind: &str) -> Result<Option<Duration>, Malformed> {
+fn idle(options: NlAttrs<'_>, kind: &str) -> Result<Option<Duration>, Malformed> {
     let times = match kind {
         "gact" => TCA_GACT_TM,
         "mirred" => TCA_MIRRED_TM,

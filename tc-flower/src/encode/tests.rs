@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::decode::Filter;
 use crate::fake::Stored;
+use crate::netlink::{Messages, NlAttrs, TcMsg};
 use crate::translate::tests::{any_megaflow, target};
 use crate::translate::translate;
-use crate::wire::{Attrs, Messages, TcMsg};
 
 const AT: Location = Location { ifindex: 3, chain: 0, priority: 1, handle: 1 };
 
@@ -107,7 +107,7 @@ proptest! {
             let _ = filter.megaflow(&cookie, &ports(), &target());
         }
         let _ = crate::links::parse(&bytes);
-        for attr in Attrs(&bytes).flatten() {
+        for attr in NlAttrs(&bytes).flatten() {
             let _ = attr.nested().count();
         }
     }
@@ -175,7 +175,7 @@ enum Tree {
 /// actions, masks of ports that are matched whole).
 fn tree(options: &[u8]) -> Vec<Tree> {
     let attrs = |bytes: &[u8]| -> Vec<(u16, Vec<u8>)> {
-        Attrs(bytes).map(|attr| attr.map(|a| (a.kind, a.payload.to_vec())).unwrap()).collect()
+        NlAttrs(bytes).map(|attr| attr.map(|a| (a.kind, a.payload.to_vec())).unwrap()).collect()
     };
     let mut all: Vec<Tree> = attrs(options)
         .into_iter()
@@ -213,7 +213,7 @@ fn tree(options: &[u8]) -> Vec<Tree> {
 /// Clears the flag for nests in attributes that are nested deeper (pedit's list of headers).
 fn unflagged(payload: &[u8]) -> Vec<u8> {
     let mut payload = payload.to_vec();
-    let nested = Attrs(&payload).all(|attr| attr.is_ok()) && payload.get(3) == Some(&0x80);
+    let nested = NlAttrs(&payload).all(|attr| attr.is_ok()) && payload.get(3) == Some(&0x80);
     if nested {
         for attr in payload.chunks_mut(20) {
             attr[3] &= !0x80;
@@ -247,7 +247,7 @@ fn tc_itself_writes_the_same_filter_for_the_line_that_explain_prints() {
         let (our, their) = (TcMsg::parse(ours).unwrap(), TcMsg::parse(theirs).unwrap());
         assert_eq!(our.protocol, their.protocol, "{case}");
         assert_eq!((our.ifindex, our.parent), (their.ifindex, their.parent), "{case}");
-        let options = |attrs: Attrs<'_>| tree(attrs.find(TCA_OPTIONS).unwrap().unwrap().payload);
+        let options = |attrs: NlAttrs<'_>| tree(attrs.find(TCA_OPTIONS).unwrap().unwrap().payload);
         assert_eq!(options(our.attrs), options(their.attrs), "{case}");
         cases += 1;
     }

@@ -6,12 +6,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use flow::Field;
 
 use super::words::{mac, name, protocol};
-use crate::rule::{Header, PeditWord, TcAction};
-use crate::translate::{Target, words_to_fields};
-use crate::wire::consts::{
+use crate::netlink::consts::{
     TCA_CSUM_UPDATE_FLAG_ICMP, TCA_CSUM_UPDATE_FLAG_IPV4HDR, TCA_CSUM_UPDATE_FLAG_TCP,
     TCA_CSUM_UPDATE_FLAG_UDP,
 };
+use crate::rule::{Header, PeditWord, TcAction};
+use crate::translate::{Target, words_to_fields};
 
 pub(super) fn print(line: &mut String, action: &TcAction, target: &Target) {
     line.push_str(" action ");

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::netlink::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
 use crate::translate::Target;
-use crate::wire::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
 
 pub(super) fn name(ifindex: u32, target: &Target) -> String {
     let device = target.ports.values().find(|device| device.ifindex == ifindex);

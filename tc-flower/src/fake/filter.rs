@@ -1,10 +1,10 @@
 //! A filter as the imitation of the kernel stores it and shows it.
 
 use crate::encode::Location;
+use crate::netlink::consts::*;
+use crate::netlink::read::filter_info;
+use crate::netlink::{NlAttrs, TcMsg, Writer};
 use crate::translate::is_tpid;
-use crate::wire::consts::*;
-use crate::wire::read::filter_info;
-use crate::wire::{Attrs, TcMsg, Writer};
 
 const ETH_TYPE: u16 = 8;
 const VLAN_TYPE: u16 = 25;
@@ -42,11 +42,11 @@ impl Stored {
     }
 
     fn options(&mut self, options: &[u8]) {
-        for (kind, payload) in pairs(Attrs(options)) {
+        for (kind, payload) in pairs(NlAttrs(options)) {
             match kind {
                 TCA_FLOWER_ACT => {
-                    let list = pairs(Attrs(&payload));
-                    self.actions = list.iter().map(|(_, action)| pairs(Attrs(action))).collect();
+                    let list = pairs(NlAttrs(&payload));
+                    self.actions = list.iter().map(|(_, action)| pairs(NlAttrs(action))).collect();
                 }
                 TCA_FLOWER_FLAGS => assert_eq!(payload, TCA_CLS_FLAGS_SKIP_SW.to_ne_bytes()),
                 _ => self.keys.push((kind, payload)),
@@ -165,6 +165,6 @@ pub(crate) enum Change {
 }
 
 /// Returns the attributes of a nest as pairs of kind and payload.
-fn pairs(attrs: Attrs<'_>) -> Vec<(u16, Vec<u8>)> {
+fn pairs(attrs: NlAttrs<'_>) -> Vec<(u16, Vec<u8>)> {
     attrs.map(|attr| attr.map(|attr| (attr.kind, attr.payload.to_vec())).unwrap()).collect()
 }

@@ -2,17 +2,17 @@
 
 use super::filter::{Change, Stored};
 use super::link::{Link, show_link, show_link_of};
-use super::{Kernel, State, message};
+use super::{FakeKernel, FakeState, message};
 use crate::encode::Location;
-use crate::wire::Writer;
-use crate::wire::consts::*;
+use crate::netlink::Writer;
+use crate::netlink::consts::*;
 
 /// Family of what a bridge tells of its ports.
 const AF_BRIDGE: u8 = 7;
 /// Somebody's netlink port.
 const SOMEBODY: u32 = 77;
 
-impl State {
+impl FakeState {
     pub(super) fn carry_out(&mut self, change: Change) {
         let (kind, at, stored) = match change {
             Change::Add(at, stored) => {
@@ -44,7 +44,7 @@ impl State {
     }
 }
 
-impl Kernel {
+impl FakeKernel {
     pub(crate) fn change(&self, change: Change) {
         self.lock().carry_out(change);
     }

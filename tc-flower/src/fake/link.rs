@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::Writer;
-use crate::wire::consts::*;
+use crate::netlink::Writer;
+use crate::netlink::consts::*;
 
 /// A link: number, name, switch, port.
 pub(crate) type Link = (u32, String, Option<Vec<u8>>, Option<String>);

@@ -13,15 +13,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::encode::Location;
-use crate::wire::consts::*;
-use crate::wire::{Messages, TcMsg, Transport, Writer};
+use crate::netlink::consts::*;
+use crate::netlink::{Messages, TcMsg, Transport, Writer};
 pub(crate) use filter::{Change, Stored};
 pub(crate) use link::Link;
 use link::{show_counters, show_link};
 
 /// The state that the sockets of one imitation share.
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct FakeState {
     pub(crate) links: Vec<Link>,
     pub(crate) qdiscs: BTreeMap<u32, &'static str>,
     pub(crate) filters: BTreeMap<Location, Stored>,
@@ -82,28 +82,28 @@ const SHOWN: usize = 40;
 
 /// One socket of the imitation.
 pub(crate) struct Socket {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FakeState>>,
     port: u32,
 }
 
 /// The imitation itself.
 #[derive(Clone)]
-pub(crate) struct Kernel(Arc<Mutex<State>>);
+pub(crate) struct FakeKernel(Arc<Mutex<FakeState>>);
 
-impl Kernel {
+impl FakeKernel {
     /// Makes an imitation with representors 11 and 12 of a switch and interface 13 of no switch.
-    pub(crate) fn new() -> Kernel {
+    pub(crate) fn new() -> FakeKernel {
         let switch = Some(vec![0xab, 0xcd]);
         let links = vec![
             (11, "rep0".into(), switch.clone(), Some("pf0vf0".into())),
             (12, "rep1".into(), switch, Some("pf0vf1".into())),
             (13, "eth0".into(), None, None),
         ];
-        let state = State { links, capacity: 1000, next_port: 10_000, ..State::default() };
-        Kernel(Arc::new(Mutex::new(state)))
+        let state = FakeState { links, capacity: 1000, next_port: 10_000, ..FakeState::default() };
+        FakeKernel(Arc::new(Mutex::new(state)))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, FakeState> {
         self.0.lock().unwrap()
     }
 
@@ -149,7 +149,7 @@ fn message(kind: u16, flags: u16, seq: u32, port: u32, body: impl FnOnce(&mut Wr
     bytes
 }
 
-impl State {
+impl FakeState {
     fn works(&self, port: u32) -> io::Result<()> {
         let broken = self.broken.contains(&port);
         if broken { Err(io::Error::from_raw_os_error(libc::EBADF)) } else { Ok(()) }
@@ -184,7 +184,7 @@ impl State {
         self.push(port, ack);
     }
 
-    fn request(&mut self, port: u32, request: &crate::wire::read::Message<'_>) {
+    fn request(&mut self, port: u32, request: &crate::netlink::read::Message<'_>) {
         *self.seen.entry(request.kind).or_default() += 1;
         let seq = request.seq;
         let dump = request.flags & NLM_F_DUMP == NLM_F_DUMP;

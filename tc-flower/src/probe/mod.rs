@@ -11,12 +11,12 @@ use crate::cookie::Cookie;
 use crate::decode::Filter;
 use crate::encode::{self, Location};
 use crate::feature::{self, Features};
-use crate::rule::Rule;
-use crate::translate::{PortDevice, Target, translate};
-use crate::wire::consts::{
+use crate::netlink::consts::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, RTM_DELTFILTER, RTM_NEWTFILTER,
 };
-use crate::wire::{Client, Nack, Outcome, Transport, WireError};
+use crate::netlink::{Nack, NetlinkError, RequestOutcome, RequestSocket, Transport};
+use crate::rule::Rule;
+use crate::translate::{PortDevice, Target, translate};
 
 /// Highest priorities to try, because drivers and older firmware take fewer than tc's 65,535. The
 /// first is below the priorities that the kernel assigns by itself.
@@ -42,13 +42,13 @@ pub(crate) struct Probed {
 /// in `avoid` are in use. `alike` holds the features of a port of the same kind and driver: with
 /// it only the plainest filters are tried.
 pub(crate) fn probe<T: Transport>(
-    client: &mut Client<T>,
+    client: &mut RequestSocket<T>,
     target: &Target,
     port: PortId,
     output: PortId,
     avoid: &BTreeSet<u16>,
     alike: Option<&Features>,
-) -> Result<Probed, WireError> {
+) -> Result<Probed, NetlinkError> {
     let mut probed = Probed::default();
     let filters = filters(target, port, output);
     let mut refusal = None;
@@ -153,9 +153,9 @@ enum Answer {
 
 /// Installs each filter and removes it before the next one.
 fn ask<T: Transport>(
-    client: &mut Client<T>,
+    client: &mut RequestSocket<T>,
     tries: &[(&Filtered, u16)],
-) -> Result<Vec<Answer>, WireError> {
+) -> Result<Vec<Answer>, NetlinkError> {
     let mut batch = client.batch();
     for (filter, priority) in tries {
         let flags = NLM_F_ACK | NLM_F_ECHO | NLM_F_CREATE | NLM_F_EXCL;
@@ -174,12 +174,16 @@ fn ask<T: Transport>(
     let answers = outcomes.chunks(2).zip(shown.chunks(2)).map(|(outcomes, shown)| {
         let not = |text: &str| Answer::Refused(Nack { errno: libc::EOPNOTSUPP, text: text.into() });
         match (&outcomes[0], &shown[0]) {
-            (Outcome::Done, Some(shown)) if shown.in_hw => {
+            (RequestOutcome::Done, Some(shown)) if shown.in_hw => {
                 Answer::Taken { answers: shown.answered }
             }
-            (Outcome::Done, Some(_)) => not("the kernel does not say that it is in hardware"),
-            (Outcome::Done, None) | (Outcome::Unknown, _) => not("the kernel gave no answer"),
-            (Outcome::Refused(nack), _) => Answer::Refused(nack.clone()),
+            (RequestOutcome::Done, Some(_)) => {
+                not("the kernel does not say that it is in hardware")
+            }
+            (RequestOutcome::Done, None) | (RequestOutcome::Unknown, _) => {
+                not("the kernel gave no answer")
+            }
+            (RequestOutcome::Refused(nack), _) => Answer::Refused(nack.clone()),
         }
     });
     Ok(answers.collect())

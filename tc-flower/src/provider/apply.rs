@@ -20,12 +20,12 @@ use super::tc::Tc;
 use crate::cookie::Cookie;
 use crate::decode::{Content, Filter, Summary};
 use crate::encode::{self, Location};
-use crate::rule::Rule;
-use crate::translate::translate;
-use crate::wire::consts::{
+use crate::netlink::consts::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, RTM_DELTFILTER, RTM_NEWTFILTER,
 };
-use crate::wire::{BATCH, Nack, Outcome, Transport};
+use crate::netlink::{BATCH, Nack, RequestOutcome, Transport};
+use crate::rule::Rule;
+use crate::translate::translate;
 
 /// One result for each operation, in the order of the operations.
 pub(super) type Results = Vec<Result<Stats, ProviderError>>;
@@ -87,9 +87,9 @@ pub(super) struct Echo {
 }
 
 /// A request with its outcome, which is unknown if no answer came.
-pub(super) struct Answer {
+pub(super) struct AnsweredJob {
     pub(super) job: Job,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: RequestOutcome,
     pub(super) echo: Option<Echo>,
 }
 
@@ -280,7 +280,7 @@ impl<T: Transport> Waves<'_, T> {
 
     /// Sends one wave and collects the answers. A request that gets no answer has an unknown
     /// outcome.
-    fn exchange(&mut self) -> Vec<Answer> {
+    fn exchange(&mut self) -> Vec<AnsweredJob> {
         let jobs = std::mem::take(&mut self.next);
         if jobs.is_empty() {
             return Vec::new();
@@ -307,7 +307,11 @@ impl<T: Transport> Waves<'_, T> {
                 Ok(_) => sent.push(job),
                 Err(error) => {
                     let nack = Nack { errno: libc::EMSGSIZE, text: error.to_string() };
-                    answers.push(Answer { job, outcome: Outcome::Refused(nack), echo: None });
+                    answers.push(AnsweredJob {
+                        job,
+                        outcome: RequestOutcome::Refused(nack),
+                        echo: None,
+                    });
                 }
             }
         }
@@ -328,9 +332,9 @@ impl<T: Transport> Waves<'_, T> {
             let headless = content.is_some_and(|content| content.is_headless());
             echoes[index] = Some(Echo { at: filter.at, summary, digest, headless, same });
         });
-        let outcomes = outcomes.unwrap_or_else(|_| vec![Outcome::Unknown; sent.len()]);
+        let outcomes = outcomes.unwrap_or_else(|_| vec![RequestOutcome::Unknown; sent.len()]);
         let answered = sent.into_iter().zip(outcomes).zip(echoes);
-        answers.extend(answered.map(|((job, outcome), echo)| Answer { job, outcome, echo }));
+        answers.extend(answered.map(|((job, outcome), echo)| AnsweredJob { job, outcome, echo }));
         answers
     }
 }

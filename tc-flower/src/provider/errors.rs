@@ -2,11 +2,11 @@
 
 use flow::{Field, ProviderError, Reason, Refusal, Subject};
 
-use crate::wire::Nack;
+use crate::netlink::Nack;
 
 /// The cause of a refused install, which decides whether the install is tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cause {
+pub(super) enum NackCause {
     /// The place: the interface, the qdisc or the chain does not exist, or the priority is now
     /// used by filters of another kind. Drivers also answer EINVAL for filters that they do not
     /// support.
@@ -18,11 +18,11 @@ pub(super) enum Cause {
 }
 
 /// Returns the cause that the errno stands for.
-pub(super) fn cause_of(nack: &Nack) -> Cause {
+pub(super) fn cause_of(nack: &Nack) -> NackCause {
     match nack.errno {
-        libc::EINVAL | libc::ENOENT | libc::ENODEV => Cause::Place,
-        libc::EEXIST => Cause::Taken,
-        _ => Cause::Lasting,
+        libc::EINVAL | libc::ENOENT | libc::ENODEV => NackCause::Place,
+        libc::EEXIST => NackCause::Taken,
+        _ => NackCause::Lasting,
     }
 }
 

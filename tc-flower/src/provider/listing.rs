@@ -13,17 +13,19 @@ use std::sync::Arc;
 use flow::{Dumped, Megaflow, PortId, Stats, Ufid};
 
 use super::errors::is_absent;
-use super::ports::Ports;
-use super::table::{Entry, Placed};
+use super::ports::TcPorts;
+use super::table::{InstalledFilter, Placed};
 use crate::decode::{Filter, Foreign, Summary};
 use crate::encode::{self, Location};
-use crate::rule::Signature;
-use crate::translate::Target;
-use crate::wire::consts::{
+use crate::netlink::consts::{
     NLM_F_ACK, NLM_F_DUMP, RTM_GETTFILTER, RTM_NEWTFILTER, TC_H_INGRESS_FILTERS,
 };
-use crate::wire::read::Message;
-use crate::wire::{Client, DumpProgress, Malformed, Outcome, Transport, WireError};
+use crate::netlink::read::Message;
+use crate::netlink::{
+    DumpProgress, Malformed, NetlinkError, RequestOutcome, RequestSocket, Transport,
+};
+use crate::rule::Signature;
+use crate::translate::Target;
 
 /// A filter with our cookie.
 #[derive(Clone, Debug)]
@@ -40,7 +42,7 @@ pub(super) struct Listed {
 }
 
 /// The state of a filter that has the place and the cookie of an entry.
-pub(super) enum Seen {
+pub(super) enum FilterHealth {
     /// The filter does what its megaflow says.
     Alive,
     /// The filter's counters are valid, but it must be replaced or removed.
@@ -53,18 +55,18 @@ pub(super) enum Seen {
 
 impl Listed {
     /// Determines whether the filter still does what we installed.
-    pub(super) fn judge(&self, entry: &mut Entry) -> Seen {
+    pub(super) fn judge(&self, entry: &mut InstalledFilter) -> FilterHealth {
         let same = self.digest == entry.digest;
         // The interface that the filter sends to was deleted.
         entry.redo |= !same && self.headless;
         if !same && !self.headless {
-            Seen::Altered
+            FilterHealth::Altered
         } else if !self.summary.in_hw || !self.summary.answered && entry.answered {
-            Seen::Dead
+            FilterHealth::Dead
         } else if entry.redo {
-            Seen::CutOff
+            FilterHealth::CutOff
         } else {
-            Seen::Alive
+            FilterHealth::Alive
         }
     }
 
@@ -97,16 +99,16 @@ pub(super) enum One {
 }
 
 /// What is known about the ports, which reading filters needs.
-pub(super) struct Reader<'a> {
+pub(super) struct FilterReader<'a> {
     ports: &'a BTreeMap<u32, PortId>,
     /// The target, if megaflows are to be decoded too.
     target: Option<&'a Target>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(ports: &'a Ports, decodes: bool) -> Reader<'a> {
+impl<'a> FilterReader<'a> {
+    pub(super) fn new(ports: &'a TcPorts, decodes: bool) -> FilterReader<'a> {
         let target = decodes.then(|| ports.admission().target());
-        Reader { ports: ports.by_ifindex(), target }
+        FilterReader { ports: ports.by_ifindex(), target }
     }
 
     /// Reads a message; `None` if it shows no filter on the ingress of one of our ports.
@@ -137,10 +139,10 @@ impl<'a> Reader<'a> {
     /// dump leaves them out.
     pub(super) fn list<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut RequestSocket<T>,
         ifindex: u32,
         ours: impl Iterator<Item = Placed>,
-    ) -> Result<Listing, WireError> {
+    ) -> Result<Listing, NetlinkError> {
         let mut listing = client.dump(
             RTM_GETTFILTER,
             NLM_F_DUMP,
@@ -164,9 +166,9 @@ impl<'a> Reader<'a> {
     /// place, protocol and cookie, and `None` otherwise.
     pub(super) fn are_there<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut RequestSocket<T>,
         all: &[Placed],
-    ) -> Result<Vec<Option<Listed>>, WireError> {
+    ) -> Result<Vec<Option<Listed>>, NetlinkError> {
         let names: Vec<Name> = all.iter().copied().map(name_of).collect();
         let found = self.ask(client, &names)?;
         let same = all.iter().zip(found).map(|(placed, one)| match one {
@@ -179,9 +181,9 @@ impl<'a> Reader<'a> {
     /// Asks for filters by name, with several requests in one datagram.
     pub(super) fn ask<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut RequestSocket<T>,
         names: &[Name],
-    ) -> Result<Vec<Option<One>>, WireError> {
+    ) -> Result<Vec<Option<One>>, NetlinkError> {
         let mut batch = client.batch();
         for (at, protocol, kind) in names {
             batch.add(RTM_GETTFILTER, NLM_F_ACK, |w| encode::get(w, at, *protocol, kind))?;
@@ -192,10 +194,10 @@ impl<'a> Reader<'a> {
             found[index] = self.read(&message);
         })?;
         let answers = outcomes.into_iter().zip(found).map(|(outcome, found)| match outcome {
-            Outcome::Done => Ok(found?),
-            Outcome::Refused(nack) if is_absent(&nack) => Ok(None),
-            Outcome::Refused(nack) => Err(WireError::Refused(nack)),
-            Outcome::Unknown => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            RequestOutcome::Done => Ok(found?),
+            RequestOutcome::Refused(nack) if is_absent(&nack) => Ok(None),
+            RequestOutcome::Refused(nack) => Err(NetlinkError::Refused(nack)),
+            RequestOutcome::Unknown => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         });
         answers.collect()
     }
@@ -213,7 +215,7 @@ pub(super) struct FilterReading<T> {
 /// What the next part of a reading does.
 pub(super) enum Stage<T> {
     /// It takes the next datagram of the kernel's list.
-    List { client: Client<T>, dump: DumpProgress, listings: usize, heard: u64 },
+    List { client: RequestSocket<T>, dump: DumpProgress, listings: usize, heard: u64 },
     /// It asks for those of our filters from this place on that were not listed.
     Ours(Location),
     /// It asks for those of other tools' filters.

@@ -20,16 +20,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Admission, Completion, Cursor, Dumped, Moment, PortId, PortTraffic, Provider, ProviderError,
+    Admission, Clock, Completion, Cursor, Dumped, PortId, PortTraffic, Provider, ProviderError,
     ProviderEvent, Stats, Submission, TableName, TableUsage, Ufid,
 };
 
 pub use ports::PortReport;
-pub use tc::{Clock, TcOptions};
+pub use tc::TcOptions;
 
 use crate::TcError;
 use crate::device::DeviceSelector;
-use crate::wire::{Client, KernelSocket, Transport};
+use crate::netlink::{KernelSocket, RequestSocket, Transport};
 use tc::Tc;
 
 /// The largest number of operations in flight.
@@ -52,7 +52,7 @@ impl TcProvider {
         clock: Clock,
         options: TcOptions,
     ) -> Result<TcProvider, TcError> {
-        let client = Client::new(KernelSocket::requests()?);
+        let client = RequestSocket::new(KernelSocket::requests()?);
         let monitor = KernelSocket::monitor(&monitor::GROUPS)?;
         Tc::open(client, monitor, ports, clock, options).map(TcProvider)
     }
@@ -77,7 +77,7 @@ impl<T: Transport> TcProvider<T> {
 /// Probes what the drivers of these interfaces take, as a daemon does at its start, and leaves
 /// nothing behind. Filters of a running daemon stay.
 pub fn survey(ports: &[(PortId, DeviceSelector)]) -> Result<Vec<PortReport>, TcError> {
-    let mut provider = TcProvider::open(ports, Box::new(Moment::default))?;
+    let mut provider = TcProvider::open(ports, Clock::start())?;
     let reports = provider.ports();
     let tc = &mut provider.0;
     tc.ports.release_qdiscs(&mut tc.client)?;

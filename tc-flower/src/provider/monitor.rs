@@ -9,12 +9,12 @@ use super::qdisc;
 use super::tc::Tc;
 use crate::decode::Filter;
 use crate::links;
-use crate::wire::consts::{
+use crate::netlink::consts::{
     AF_UNSPEC, RTM_DELLINK, RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWLINK, RTM_NEWTFILTER,
     RTNLGRP_LINK, RTNLGRP_TC,
 };
-use crate::wire::read::Message;
-use crate::wire::{Messages, TcMsg, Transport, WireError, passes};
+use crate::netlink::read::Message;
+use crate::netlink::{Messages, NetlinkError, TcMsg, Transport, passes};
 
 /// What the monitor's socket listens to.
 pub(super) const GROUPS: [u32; 2] = [RTNLGRP_LINK, RTNLGRP_TC];
@@ -37,7 +37,7 @@ impl<T: Transport> Tc<T> {
     pub(super) fn events(&mut self) -> Vec<ProviderEvent> {
         if self.check().is_ok() {
             self.listen();
-            let due = self.ports.take_due((self.clock)());
+            let due = self.ports.take_due(self.clock.now());
             if !due.is_empty() {
                 self.recheck(due);
             }
@@ -61,7 +61,7 @@ impl<T: Transport> Tc<T> {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => break,
                 Err(error) if !passes(&error) => {
-                    self.gone = Some(WireError::Socket(error).to_string());
+                    self.gone = Some(NetlinkError::Socket(error).to_string());
                     break;
                 }
                 // Notifications were lost, an interface's among them perhaps.
@@ -157,7 +157,7 @@ impl<T: Transport> Tc<T> {
         let Some(summary) = filter.summary().ok().filter(|_| kind == RTM_DELTFILTER) else {
             return;
         };
-        let stats = summary.counted.stats((self.clock)());
+        let stats = summary.counted.stats(self.clock.now());
         let is_its_own = summary.cookie == Some(entry.placed.cookie) && {
             let content = filter.content(entry.placed.cookie.implied);
             // Its port may have gone before it.

@@ -6,7 +6,7 @@ use flow::{Correction, ProviderEvent};
 
 /// The news since somebody last asked.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct KernelNews {
     /// True if something happened that the caller must look at.
     pub(super) changed: bool,
     /// Changes that other tools made to filters of ours.
@@ -17,7 +17,7 @@ pub(super) struct News {
     pub(super) heard: u64,
 }
 
-impl News {
+impl KernelNews {
     /// Notes what other tools did to filters of ours, in one event for all filters.
     pub(super) fn correct(&mut self, kind: Correction, what: Vec<String>) {
         let megaflows = u64::try_from(what.len()).unwrap_or(u64::MAX);

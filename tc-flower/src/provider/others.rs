@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::table::Table;
+use super::table::FilterTable;
 use crate::decode::Foreign;
 use crate::encode::Location;
 
@@ -69,7 +69,7 @@ impl Others {
 
     /// Returns, by interface, the filters in hardware whose priority is looked up before one that
     /// a filter of ours has or may get.
-    pub(super) fn shadows(&self, table: &mut Table) -> BTreeMap<u32, Vec<Foreign>> {
+    pub(super) fn shadows(&self, table: &mut FilterTable) -> BTreeMap<u32, Vec<Foreign>> {
         let mut shadows: BTreeMap<u32, Vec<Foreign>> = BTreeMap::new();
         for (foreign, _) in self.0.values().filter(|(foreign, _)| foreign.in_hw) {
             let at = foreign.at;

@@ -10,11 +10,11 @@ use super::qdisc;
 use crate::TcError;
 use crate::admission::TcAdmission;
 use crate::decode::Foreign;
-use crate::device::{Device, DeviceSelector};
+use crate::device::{DeviceSelector, NetDevice};
 use crate::feature::Features;
+use crate::netlink::{RequestSocket, Transport};
 use crate::probe::Probed;
 use crate::translate::{PortDevice, Target};
-use crate::wire::{Client, Transport};
 
 /// How long a port that could not be made ready waits for the next try.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub struct PortReport {
     /// The port's number.
     pub port: PortId,
     /// The port's interface.
-    pub device: Device,
+    pub device: NetDevice,
     /// The reason why no megaflow of this port is offloaded, if the port can't be used.
     pub unusable: Option<Refusal>,
 }
@@ -34,7 +34,7 @@ pub struct PortReport {
 #[derive(Clone, Debug)]
 pub(super) struct PortState {
     selector: DeviceSelector,
-    pub(super) device: Device,
+    pub(super) device: NetDevice,
     /// True if we made the qdisc and so remove it at the end.
     pub(super) own_qdisc: bool,
     /// True if the driver answers when it is asked for the statistics of a filter.
@@ -48,7 +48,7 @@ pub(super) struct PortState {
 }
 
 impl PortState {
-    fn new(selector: DeviceSelector, device: Device) -> PortState {
+    fn new(selector: DeviceSelector, device: NetDevice) -> PortState {
         let unusable = device.switch_id.is_none().then(|| {
             Refusal::new(Reason::Port, Field::InPort)
                 .said(format!("{} is not a port of a switchdev NIC", device.name))
@@ -65,7 +65,7 @@ impl PortState {
     }
 
     /// The interface may do other things than before, or it is another one.
-    fn renew(&mut self, device: Device) {
+    fn renew(&mut self, device: NetDevice) {
         let own_qdisc = self.own_qdisc && !self.gone && self.device.ifindex == device.ifindex;
         *self = PortState { own_qdisc, ..PortState::new(self.selector.clone(), device) };
     }
@@ -80,7 +80,7 @@ impl PortState {
 }
 
 /// All ports, with the snapshot of them that decides what is admitted.
-pub(super) struct Ports {
+pub(super) struct TcPorts {
     states: BTreeMap<PortId, PortState>,
     /// The ports that can be used, by interface.
     by_ifindex: BTreeMap<u32, PortId>,
@@ -96,20 +96,20 @@ pub(super) struct Ports {
     pub(super) stale: bool,
 }
 
-impl Ports {
+impl TcPorts {
     /// Finds the ports' interfaces among the system's.
     pub(super) fn new(
-        devices: &[Device],
+        devices: &[NetDevice],
         ports: &[(PortId, DeviceSelector)],
         recirculation: bool,
-    ) -> Result<Ports, TcError> {
+    ) -> Result<TcPorts, TcError> {
         let mut states = BTreeMap::new();
         for (port, selector) in ports {
             let device = devices.iter().find(|device| selector.selects(device));
             let device = device.ok_or_else(|| TcError::NoDevice(selector.clone()))?;
             states.insert(*port, PortState::new(selector.clone(), device.clone()));
         }
-        Ok(Ports {
+        Ok(TcPorts {
             states,
             by_ifindex: BTreeMap::new(),
             features: BTreeMap::new(),
@@ -177,7 +177,7 @@ impl Ports {
     /// Returns the ports that can hold filters, in the form that translation needs.
     pub(super) fn target(&self) -> Target {
         let ports = self.usable().filter_map(|(port, state)| {
-            let Device { ifindex, name, switch_id, .. } = state.device.clone();
+            let NetDevice { ifindex, name, switch_id, .. } = state.device.clone();
             Some((*port, PortDevice { ifindex, name, switch_id: switch_id? }))
         });
         Target { ports: ports.collect(), recirculation: self.recirculation }
@@ -242,7 +242,7 @@ impl Ports {
 
     /// An interface of ours is not what it was: its name, its switch, its link or what may be
     /// offloaded there. Returns its port, and true if the interface was down before or is now.
-    pub(super) fn change(&mut self, device: Device) -> Option<(PortId, bool)> {
+    pub(super) fn change(&mut self, device: NetDevice) -> Option<(PortId, bool)> {
         let (port, state) = self.on(device.ifindex)?;
         let is_down = !(device.is_up && state.device.is_up);
         if state.device.switch_id != device.switch_id {
@@ -268,14 +268,14 @@ impl Ports {
     }
 
     /// Returns the interfaces of ports that are not among these.
-    pub(super) fn lost(&self, devices: &[Device]) -> Vec<u32> {
+    pub(super) fn lost(&self, devices: &[NetDevice]) -> Vec<u32> {
         let there = |ifindex: u32| devices.iter().any(|device| device.ifindex == ifindex);
         let known = self.states.values().filter(|state| !state.gone);
         known.map(|state| state.device.ifindex).filter(|ifindex| !there(*ifindex)).collect()
     }
 
     /// Takes interfaces that are back, under whatever name and number. Returns their ports.
-    pub(super) fn find_again(&mut self, devices: &[Device]) -> Vec<PortId> {
+    pub(super) fn find_again(&mut self, devices: &[NetDevice]) -> Vec<PortId> {
         let mut back = Vec::new();
         for (port, state) in self.states.iter_mut().filter(|(_, state)| state.gone) {
             if let Some(device) = devices.iter().find(|device| state.selector.selects(device)) {
@@ -313,10 +313,10 @@ impl Ports {
 
     /// Forgets what is known of the ports, as at the start, and finds their interfaces among the
     /// system's. At least one must be there.
-    pub(super) fn renew(&mut self, devices: &[Device]) -> Result<(), TcError> {
+    pub(super) fn renew(&mut self, devices: &[NetDevice]) -> Result<(), TcError> {
         let find = |state: &PortState| {
             // A port follows its interface, whatever the interface's name is by now.
-            let same = |device: &&Device| !state.gone && device.ifindex == state.device.ifindex;
+            let same = |device: &&NetDevice| !state.gone && device.ifindex == state.device.ifindex;
             let named = || devices.iter().find(|device| state.selector.selects(device));
             devices.iter().find(same).or_else(named)
         };
@@ -338,7 +338,7 @@ impl Ports {
     /// Removes the qdiscs that we made and that hold no filters.
     pub(super) fn release_qdiscs<T: Transport>(
         &mut self,
-        client: &mut Client<T>,
+        client: &mut RequestSocket<T>,
     ) -> Result<(), TcError> {
         for state in self.states.values_mut().filter(|state| !state.gone) {
             if std::mem::take(&mut state.own_qdisc) {

@@ -9,12 +9,14 @@
 
 use flow::{Correction, Cursor, Dumped, ProviderError, Ufid};
 
-use super::listing::{FilterReading, Listed, Name, One, Reader, Seen, Stage, name_of};
+use super::listing::{
+    FilterHealth, FilterReader, FilterReading, Listed, Name, One, Stage, name_of,
+};
 use super::table::Placed;
 use super::tc::{Found, Tc};
 use crate::encode::{self, Location};
-use crate::wire::consts::{NLM_F_DUMP, RTM_GETTFILTER, TC_H_INGRESS_FILTERS};
-use crate::wire::{BATCH, Client, Transport, WireError};
+use crate::netlink::consts::{NLM_F_DUMP, RTM_GETTFILTER, TC_H_INGRESS_FILTERS};
+use crate::netlink::{BATCH, NetlinkError, RequestSocket, Transport};
 
 /// The largest number of times an interface is listed in one reading: again if the listing was not
 /// whole, and in a dump also if other tools have changed filters meanwhile, because a filter that
@@ -57,7 +59,7 @@ pub(super) fn read<T: Transport>(
 fn begin<T: Transport>(
     tc: &mut Tc<T>,
     is_dump: bool,
-) -> Result<Option<FilterReading<T>>, WireError> {
+) -> Result<Option<FilterReading<T>>, NetlinkError> {
     if is_dump {
         tc.found.clear();
     }
@@ -71,18 +73,18 @@ fn next<T: Transport>(
     number: u64,
     is_dump: bool,
     after: u32,
-) -> Result<Option<FilterReading<T>>, WireError> {
+) -> Result<Option<FilterReading<T>>, NetlinkError> {
     let Some(ifindex) = tc.ports.next_interface(after) else { return Ok(None) };
     let stage = list(tc.client.again()?, ifindex, 1, tc.news.heard)?;
     Ok(Some(FilterReading { number, is_dump, ifindex, stage }))
 }
 
 fn list<T: Transport>(
-    mut client: Client<T>,
+    mut client: RequestSocket<T>,
     ifindex: u32,
     listings: usize,
     heard: u64,
-) -> Result<Stage<T>, WireError> {
+) -> Result<Stage<T>, NetlinkError> {
     let body = |w: &mut _| encode::dump(w, ifindex, TC_H_INGRESS_FILTERS);
     let dump = client.begin_dump(RTM_GETTFILTER, NLM_F_DUMP, body)?;
     Ok(Stage::List { client, dump, listings, heard })
@@ -101,11 +103,11 @@ struct Part<'a, T> {
 
 impl<T: Transport> Part<'_, T> {
     /// Returns the next stage on this interface.
-    fn take_further(&mut self, stage: Stage<T>) -> Result<Option<Stage<T>>, WireError> {
+    fn take_further(&mut self, stage: Stage<T>) -> Result<Option<Stage<T>>, NetlinkError> {
         Ok(match stage {
             Stage::List { mut client, mut dump, listings, heard } => {
                 let mut all = Vec::new();
-                let reader = Reader::new(&self.tc.ports, self.is_dump);
+                let reader = FilterReader::new(&self.tc.ports, self.is_dump);
                 let ended = client.read_dump(&mut dump, &mut |message| {
                     all.extend(reader.read(&message)?);
                     Ok(())
@@ -120,7 +122,7 @@ impl<T: Transport> Part<'_, T> {
                     return list(client, self.ifindex, listings + 1, now).map(Some);
                 }
                 if !is_whole {
-                    return Err(WireError::Interrupted);
+                    return Err(NetlinkError::Interrupted);
                 }
                 Some(Stage::Ours(Location::first_on(self.ifindex)))
             }
@@ -133,7 +135,7 @@ impl<T: Transport> Part<'_, T> {
     }
 
     /// Takes the filters of a datagram.
-    fn take(&mut self, all: Vec<One>) -> Result<(), WireError> {
+    fn take(&mut self, all: Vec<One>) -> Result<(), NetlinkError> {
         let mut doubtful: Vec<Name> = Vec::new();
         for one in all {
             match one {
@@ -152,11 +154,11 @@ impl<T: Transport> Part<'_, T> {
     }
 
     /// Asks for filters by name and takes those that are there.
-    fn ask(&mut self, names: &[Name]) -> Result<(), WireError> {
+    fn ask(&mut self, names: &[Name]) -> Result<(), NetlinkError> {
         if names.is_empty() {
             return Ok(());
         }
-        let found = Reader::new(&self.tc.ports, true).ask(&mut self.tc.client, names)?;
+        let found = FilterReader::new(&self.tc.ports, true).ask(&mut self.tc.client, names)?;
         for one in found.into_iter().flatten() {
             match one {
                 One::Ours(listed) => match self.owner(&listed.placed) {
@@ -177,7 +179,7 @@ impl<T: Transport> Part<'_, T> {
 
     /// Takes the filter of an entry.
     fn known(&mut self, ufid: Ufid, listed: Listed) {
-        let now = (self.tc.clock)();
+        let now = self.tc.clock.now();
         let Some(entry) = self.tc.table.get_mut(ufid) else { return };
         if std::mem::replace(&mut entry.shown, self.number) == self.number {
             return;
@@ -188,15 +190,15 @@ impl<T: Transport> Part<'_, T> {
                 entry.last_words = None;
             }
             let seen = listed.judge(entry);
-            if matches!(seen, Seen::Alive | Seen::CutOff) {
+            if matches!(seen, FilterHealth::Alive | FilterHealth::CutOff) {
                 entry.last = stats;
                 entry.answered |= listed.summary.answered;
             }
             match seen {
-                Seen::Alive => {}
-                Seen::CutOff => return,
-                Seen::Dead => return self.bury(ufid),
-                Seen::Altered => {
+                FilterHealth::Alive => {}
+                FilterHealth::CutOff => return,
+                FilterHealth::Dead => return self.bury(ufid),
+                FilterHealth::Altered => {
                     let name = self.tc.ports.name(self.ifindex);
                     self.altered.push(format!("{ufid} on {name}, {}", listed.placed.at));
                     return self.bury(ufid);
@@ -242,7 +244,7 @@ impl<T: Transport> Part<'_, T> {
         } else if before.is_none() {
             let (digest, flow) = (listed.digest, listed.flow.clone());
             self.tc.found.insert(ufid, Found { placed, digest, flow, shown: self.number });
-            let stats = listed.summary.counted.stats((self.tc.clock)());
+            let stats = listed.summary.counted.stats(self.tc.clock.now());
             let active = self.is_active(&listed);
             self.shown.push(listed.dumped(ufid, stats, active));
         }
@@ -250,7 +252,7 @@ impl<T: Transport> Part<'_, T> {
 
     /// Asks for those of our filters from that place on that were not shown yet. Returns where to
     /// go on.
-    fn ask_for_ours(&mut self, from: Location) -> Result<Option<Location>, WireError> {
+    fn ask_for_ours(&mut self, from: Location) -> Result<Option<Location>, NetlinkError> {
         let (mut left_out, mut names, mut rest) = (Vec::new(), Vec::new(), None);
         for (count, (at, ufid)) in self.tc.table.from(from).enumerate() {
             if count == flow::PART || names.len() == BATCH {
@@ -288,7 +290,7 @@ impl<T: Transport> Part<'_, T> {
 
     /// Asks for those of other tools' filters from that place on that were not shown yet. Returns
     /// where to go on.
-    fn ask_for_others(&mut self, from: Location) -> Result<Option<Location>, WireError> {
+    fn ask_for_others(&mut self, from: Location) -> Result<Option<Location>, NetlinkError> {
         let (mut names, mut rest) = (Vec::new(), None);
         for (count, (foreign, shown)) in self.tc.others.from(from).enumerate() {
             if count == flow::PART || names.len() == BATCH {

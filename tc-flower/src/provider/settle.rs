@@ -4,47 +4,47 @@ use std::collections::BTreeSet;
 
 use flow::{ProviderError, Reason, Refusal, Stats, Subject, Ufid};
 
-use super::apply::{Adding, Answer, Echo, Job, Waves};
-use super::errors::{Cause, cause_of, is_absent, of_install};
+use super::apply::{Adding, AnsweredJob, Echo, Job, Waves};
+use super::errors::{NackCause, cause_of, is_absent, of_install};
 use super::listing::Listed;
-use super::table::{Entry, Placed};
-use crate::wire::{Nack, Outcome, Transport};
+use super::table::{InstalledFilter, Placed};
+use crate::netlink::{Nack, RequestOutcome, Transport};
 
 /// The largest number of times one batch tries an install again after a refusal whose reason is
 /// gone.
 const TRIES: u8 = 2;
 
 impl<T: Transport> Waves<'_, T> {
-    pub(super) fn settle(&mut self, answer: Answer) {
-        let Answer { job, outcome, echo } = answer;
+    pub(super) fn settle(&mut self, answer: AnsweredJob) {
+        let AnsweredJob { job, outcome, echo } = answer;
         match (job, outcome) {
-            (job, Outcome::Unknown) => self.doubts.push(job),
-            (Job::Add(add), Outcome::Done) => match echo {
+            (job, RequestOutcome::Unknown) => self.doubts.push(job),
+            (Job::Add(add), RequestOutcome::Done) => match echo {
                 Some(echo) => self.added(&add, &echo),
                 None => self.doubts.push(Job::Add(add)),
             },
-            (Job::Add(add), Outcome::Refused(nack)) => self.refused.push((add, nack)),
-            (Job::Remove { op, ufid, placed }, Outcome::Done) => {
+            (Job::Add(add), RequestOutcome::Refused(nack)) => self.refused.push((add, nack)),
+            (Job::Remove { op, ufid, placed }, RequestOutcome::Done) => {
                 let entry = self.tc.table.remove(ufid);
                 let digest = entry.as_ref().and_then(|entry| entry.digest);
                 let last = entry.map(|entry| entry.last).unwrap_or_default();
                 self.results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
             }
-            (Job::Remove { op, ufid, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
+            (Job::Remove { op, ufid, .. }, RequestOutcome::Refused(nack)) if is_absent(&nack) => {
                 self.results[op] = self.not_found(ufid).ok_or(ProviderError::NotFound);
             }
-            (Job::Remove { op, .. }, Outcome::Refused(nack)) => {
+            (Job::Remove { op, .. }, RequestOutcome::Refused(nack)) => {
                 self.results[op] = Err(ProviderError::Busy(nack.to_string()));
             }
-            (Job::Old { op, placed, digest, last }, Outcome::Done) => {
+            (Job::Old { op, placed, digest, last }, RequestOutcome::Done) => {
                 self.results[op] = Ok(self.final_stats(echo.as_ref(), &placed, digest, last));
             }
-            (Job::Old { op, last, .. }, Outcome::Refused(nack)) if is_absent(&nack) => {
+            (Job::Old { op, last, .. }, RequestOutcome::Refused(nack)) if is_absent(&nack) => {
                 self.results[op] = Ok(last);
             }
-            (job @ Job::Old { .. }, Outcome::Refused(_)) => self.doubts.push(job),
-            (Job::Drop { .. }, Outcome::Done) => {}
-            (Job::Drop { placed }, Outcome::Refused(nack)) => {
+            (job @ Job::Old { .. }, RequestOutcome::Refused(_)) => self.doubts.push(job),
+            (Job::Drop { .. }, RequestOutcome::Done) => {}
+            (Job::Drop { placed }, RequestOutcome::Refused(nack)) => {
                 if !is_absent(&nack) {
                     self.tc.strays.insert(placed.at, placed);
                 }
@@ -82,14 +82,14 @@ impl<T: Transport> Waves<'_, T> {
         self.results[add.op] = Ok(Stats::default());
         let ufid = add.flow.ufid;
         if let Some(old) = self.tc.table.remove(ufid).filter(|_| add.replaces) {
-            let Entry { placed, digest, last, touched, last_words, .. } = old;
+            let InstalledFilter { placed, digest, last, touched, last_words, .. } = old;
             let last = last_words.unwrap_or(last);
             let job = Job::Old { op: add.op, placed, digest, last };
             // If another tool was seen at that place, its filter may be there now and must not be
             // deleted.
             if touched.is_some() { self.doubts.push(job) } else { self.next.push(job) }
         }
-        let mut entry = Entry::new(placed, echo.digest, Some(add.flow.clone()));
+        let mut entry = InstalledFilter::new(placed, echo.digest, Some(add.flow.clone()));
         entry.answered = echo.summary.answered;
         self.tc.table.insert(ufid, entry);
     }
@@ -107,7 +107,7 @@ impl<T: Transport> Waves<'_, T> {
             let does_the_same = echo.digest == digest || echo.headless;
             echo.summary.cookie == Some(placed.cookie) && does_the_same
         };
-        echo.filter(same).map_or(last, |echo| echo.summary.counted.stats((self.tc.clock)()))
+        echo.filter(same).map_or(last, |echo| echo.summary.counted.stats(self.tc.clock.now()))
     }
 
     fn give_back(&mut self, add: &Adding) {
@@ -133,7 +133,7 @@ impl<T: Transport> Waves<'_, T> {
     }
 
     fn resolve_one(&mut self, job: Job, listed: Option<Listed>) {
-        let now = (self.tc.clock)();
+        let now = self.tc.clock.now();
         match (job, listed) {
             (Job::Add(add), Some(listed)) => self.added(&add, &echo_of(&listed, &add)),
             (Job::Add(add), None) => self.give_back(&add),
@@ -161,7 +161,7 @@ impl<T: Transport> Waves<'_, T> {
         if refused.is_empty() {
             return;
         }
-        let of_place = refused.iter().filter(|(_, nack)| cause_of(nack) == Cause::Place);
+        let of_place = refused.iter().filter(|(_, nack)| cause_of(nack) == NackCause::Place);
         let interfaces: BTreeSet<u32> = of_place.map(|(add, _)| add.rule.ifindex).collect();
         interfaces.into_iter().for_each(|ifindex| self.tc.check_qdisc(ifindex));
         // Learns what else other tools changed, such as interfaces and the priorities that they
@@ -170,15 +170,15 @@ impl<T: Transport> Waves<'_, T> {
         for (add, nack) in refused {
             let cause = cause_of(&nack);
             let lost = self.tc.news.qdiscs_lost.contains(&add.rule.ifindex);
-            let tries = if cause == Cause::Place && !lost { 1 } else { TRIES };
+            let tries = if cause == NackCause::Place && !lost { 1 } else { TRIES };
             self.give_back(&add);
-            if cause == Cause::Lasting || add.tries >= tries {
+            if cause == NackCause::Lasting || add.tries >= tries {
                 self.results[add.op] = Err(self.refused(&nack, cause, lost));
                 continue;
             }
             let old = self.tc.table.get(add.flow.ufid).filter(|_| add.replaces);
             let mut before = old.map(|entry| entry.placed.at.priority);
-            if cause == Cause::Taken {
+            if cause == NackCause::Taken {
                 // Another filter has the same key, so ours is looked up before it. If it has our
                 // cookie, the next reading, which is due at once, finds it.
                 before = Some(add.placed.at.priority);
@@ -194,13 +194,15 @@ impl<T: Transport> Waves<'_, T> {
         }
     }
 
-    fn refused(&mut self, nack: &Nack, cause: Cause, qdisc_was_lost: bool) -> ProviderError {
+    fn refused(&mut self, nack: &Nack, cause: NackCause, qdisc_was_lost: bool) -> ProviderError {
         match cause {
-            Cause::Place if qdisc_was_lost => {
+            NackCause::Place if qdisc_was_lost => {
                 ProviderError::Busy("the qdisc was deleted while the filter was installed".into())
             }
-            Cause::Taken => ProviderError::Busy("another tool's filter has the same key".into()),
-            Cause::Place | Cause::Lasting => {
+            NackCause::Taken => {
+                ProviderError::Busy("another tool's filter has the same key".into())
+            }
+            NackCause::Place | NackCause::Lasting => {
                 self.tc.ports.stale = true;
                 of_install(nack)
             }

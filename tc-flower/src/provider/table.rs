@@ -21,7 +21,7 @@ pub(super) struct Placed {
 
 /// The filter of one megaflow.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct InstalledFilter {
     pub(super) placed: Placed,
     /// The counters as last read, which are final if the filter is lost.
     pub(super) last: Stats,
@@ -46,10 +46,14 @@ pub(super) struct Entry {
     pub(super) last_words: Option<Stats>,
 }
 
-impl Entry {
+impl InstalledFilter {
     /// Makes the entry of a filter that no reading has shown yet.
-    pub(super) fn new(placed: Placed, digest: Option<u64>, flow: Option<Arc<Megaflow>>) -> Entry {
-        Entry {
+    pub(super) fn new(
+        placed: Placed,
+        digest: Option<u64>,
+        flow: Option<Arc<Megaflow>>,
+    ) -> InstalledFilter {
+        InstalledFilter {
             placed,
             digest,
             flow,
@@ -73,8 +77,8 @@ impl Entry {
 
 /// All entries, with the priorities that they use.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    entries: HashMap<Ufid, Entry>,
+pub(super) struct FilterTable {
+    entries: HashMap<Ufid, InstalledFilter>,
     at: BTreeMap<Location, Ufid>,
     priorities: BTreeMap<(u32, u32), Priorities>,
     tops: BTreeMap<u32, u16>,
@@ -84,7 +88,7 @@ pub(super) struct Table {
     handle: u32,
 }
 
-impl Table {
+impl FilterTable {
     /// Raises the highest priority that may be used on the interface. The driver may take higher
     /// ones than a probe found, because existing filters were in the way; so a lower value is
     /// ignored.
@@ -128,11 +132,11 @@ impl Table {
         }
     }
 
-    pub(super) fn get(&self, ufid: Ufid) -> Option<&Entry> {
+    pub(super) fn get(&self, ufid: Ufid) -> Option<&InstalledFilter> {
         self.entries.get(&ufid)
     }
 
-    pub(super) fn get_mut(&mut self, ufid: Ufid) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, ufid: Ufid) -> Option<&mut InstalledFilter> {
         self.entries.get_mut(&ufid)
     }
 
@@ -146,7 +150,7 @@ impl Table {
     }
 
     /// Adds a filter whose priority is already held. The megaflow's earlier entry is replaced.
-    pub(super) fn insert(&mut self, ufid: Ufid, entry: Entry) {
+    pub(super) fn insert(&mut self, ufid: Ufid, entry: InstalledFilter) {
         self.at.insert(entry.placed.at, ufid);
         if let Some(old) = self.entries.insert(ufid, entry) {
             self.at.remove(&old.placed.at);
@@ -154,7 +158,12 @@ impl Table {
     }
 
     /// Adds a filter that a dump found.
-    pub(super) fn adopt(&mut self, ufid: Ufid, entry: Entry, signature: Option<&Signature>) {
+    pub(super) fn adopt(
+        &mut self,
+        ufid: Ufid,
+        entry: InstalledFilter,
+        signature: Option<&Signature>,
+    ) {
         let at = entry.placed.at;
         let priorities = self.priorities(at.ifindex, at.chain);
         // A filter that could not be decoded holds its priority under its protocol and no mask.
@@ -166,7 +175,7 @@ impl Table {
     }
 
     /// Takes a megaflow out and gives its priority back.
-    pub(super) fn remove(&mut self, ufid: Ufid) -> Option<Entry> {
+    pub(super) fn remove(&mut self, ufid: Ufid) -> Option<InstalledFilter> {
         let entry = self.entries.remove(&ufid)?;
         let at = entry.placed.at;
         self.at.remove(&at);

@@ -4,30 +4,27 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use flow::{
-    Correction, Dumped, Megaflow, Moment, PortId, PortTraffic, ProviderError, Refusal, Subject,
+    Clock, Correction, Dumped, Megaflow, PortId, PortTraffic, ProviderError, Refusal, Subject,
     Submission, Ufid,
 };
 
 use super::errors::is_absent;
-use super::listing::{FilterReading, Listed, Listing, Reader};
-use super::news::News;
+use super::listing::{FilterReader, FilterReading, Listed, Listing};
+use super::news::KernelNews;
 use super::others::Others;
-use super::ports::Ports;
+use super::ports::TcPorts;
 use super::qdisc;
-use super::table::{Entry, Placed, Table};
-use super::witness::Witnesses;
+use super::table::{FilterTable, InstalledFilter, Placed};
+use super::witness::PortWitnesses;
 use crate::TcError;
 use crate::device::DeviceSelector;
 use crate::encode::{self, Location};
 use crate::links;
+use crate::netlink::consts::{NLM_F_ACK, RTM_DELTFILTER};
+use crate::netlink::{NetlinkError, RequestOutcome, RequestSocket, Transport};
 use crate::probe::{self, Probed};
 use crate::rule::Signature;
 use crate::translate::{PortDevice, Target};
-use crate::wire::consts::{NLM_F_ACK, RTM_DELTFILTER};
-use crate::wire::{Client, Outcome, Transport, WireError};
-
-/// The clock that dates the last use in statistics.
-pub type Clock = Box<dyn Fn() -> Moment + Send>;
 
 /// Options that are off by default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,12 +50,13 @@ pub(super) struct Found {
 /// The provider over any transport. Its parts keep their own data; what concerns several of them
 /// and the kernel is done here.
 pub(super) struct Tc<T> {
-    pub(super) client: Client<T>,
+    pub(super) client: RequestSocket<T>,
     pub(super) monitor: T,
+    /// Dates the last use in statistics.
     pub(super) clock: Clock,
-    pub(super) ports: Ports,
-    pub(super) witnesses: Witnesses,
-    pub(super) table: Table,
+    pub(super) ports: TcPorts,
+    pub(super) witnesses: PortWitnesses,
+    pub(super) table: FilterTable,
     /// Operations that were submitted and have no completion yet.
     pub(super) in_flight: Vec<Submission>,
     pub(super) others: Others,
@@ -71,7 +69,7 @@ pub(super) struct Tc<T> {
     /// The reading under way, and the number of readings so far.
     pub(super) reading: Option<FilterReading<T>>,
     pub(super) readings: u64,
-    pub(super) news: News,
+    pub(super) news: KernelNews,
     /// Why the device is gone, if it is.
     pub(super) gone: Option<String>,
     /// True once the caller was told so by an event.
@@ -80,7 +78,7 @@ pub(super) struct Tc<T> {
 
 impl<T: Transport> Tc<T> {
     pub(super) fn open(
-        mut client: Client<T>,
+        mut client: RequestSocket<T>,
         monitor: T,
         ports: &[(PortId, DeviceSelector)],
         clock: Clock,
@@ -91,16 +89,16 @@ impl<T: Transport> Tc<T> {
             client,
             monitor,
             clock,
-            ports: Ports::new(&devices, ports, options.recirculation)?,
-            witnesses: Witnesses::default(),
-            table: Table::default(),
+            ports: TcPorts::new(&devices, ports, options.recirculation)?,
+            witnesses: PortWitnesses::default(),
+            table: FilterTable::default(),
             in_flight: Vec::new(),
             others: Others::default(),
             found: HashMap::new(),
             strays: BTreeMap::new(),
             reading: None,
             readings: 0,
-            news: News::default(),
+            news: KernelNews::default(),
             gone: None,
             told_gone: false,
         };
@@ -115,19 +113,19 @@ impl<T: Transport> Tc<T> {
         let devices = links::list_with(&mut client)?;
         self.ports.renew(&devices)?;
         (self.client, self.monitor) = (client, monitor);
-        (self.table, self.others) = (Table::default(), Others::default());
+        (self.table, self.others) = (FilterTable::default(), Others::default());
         (self.found, self.strays) = (HashMap::new(), BTreeMap::new());
         self.reading = None;
-        (self.in_flight, self.news) = (Vec::new(), News::default());
+        (self.in_flight, self.news) = (Vec::new(), KernelNews::default());
         self.gone = None;
         let begun = self.begin();
-        self.gone = begun.as_ref().err().map(WireError::to_string).or_else(|| self.gone.take());
+        self.gone = begun.as_ref().err().map(NetlinkError::to_string).or_else(|| self.gone.take());
         self.told_gone = self.gone.is_some();
         Ok(begun?)
     }
 
     /// Makes all ports ready.
-    fn begin(&mut self) -> Result<(), WireError> {
+    fn begin(&mut self) -> Result<(), NetlinkError> {
         let all: Vec<PortId> = self.ports.all().map(|(port, _)| port).collect();
         self.prepare(&all)?;
         self.snapshot();
@@ -147,7 +145,7 @@ impl<T: Transport> Tc<T> {
     }
 
     /// Makes these ports' interfaces ready and finds out what they can do.
-    pub(super) fn prepare(&mut self, ports: &[PortId]) -> Result<(), WireError> {
+    pub(super) fn prepare(&mut self, ports: &[PortId]) -> Result<(), NetlinkError> {
         for port in ports {
             let Some(state) = self.ports.get_mut(*port) else { continue };
             if state.device.switch_id.is_none() || state.gone {
@@ -155,7 +153,7 @@ impl<T: Transport> Tc<T> {
             }
             match qdisc::ensure(&mut self.client, state.device.ifindex) {
                 Ok(new) => state.own_qdisc |= new,
-                Err(WireError::Refused(nack)) => {
+                Err(NetlinkError::Refused(nack)) => {
                     let refusal = Refusal::new(flow::Reason::Device, Subject::Qdisc);
                     state.unusable = Some(refusal.said(nack.to_string()));
                 }
@@ -201,7 +199,7 @@ impl<T: Transport> Tc<T> {
         port: PortId,
         ifindex: u32,
         strangers: &[Location],
-    ) -> Result<Probed, WireError> {
+    ) -> Result<Probed, NetlinkError> {
         let Some(device) = target.ports.get(&port) else { return Ok(Probed::default()) };
         let strangers = strangers.iter().filter(|at| at.ifindex == ifindex);
         let foreign = self.others.on(ifindex).map(|other| &other.at).chain(strangers);
@@ -246,15 +244,18 @@ impl<T: Transport> Tc<T> {
     }
 
     /// Lists an interface.
-    fn list(&mut self, ifindex: u32) -> Result<Listing, WireError> {
+    fn list(&mut self, ifindex: u32) -> Result<Listing, NetlinkError> {
         let ours = self.table.from(Location::first_on(ifindex));
         let ours = ours.filter_map(|(_, ufid)| Some(self.table.get(ufid)?.placed));
-        Reader::new(&self.ports, false).list(&mut self.client, ifindex, ours)
+        FilterReader::new(&self.ports, false).list(&mut self.client, ifindex, ours)
     }
 
     /// Asks for these filters. Returns for each the filter if it is still there.
-    pub(super) fn are_there(&mut self, all: &[Placed]) -> Result<Vec<Option<Listed>>, WireError> {
-        Reader::new(&self.ports, true).are_there(&mut self.client, all)
+    pub(super) fn are_there(
+        &mut self,
+        all: &[Placed],
+    ) -> Result<Vec<Option<Listed>>, NetlinkError> {
+        FilterReader::new(&self.ports, true).are_there(&mut self.client, all)
     }
 
     pub(super) fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
@@ -267,7 +268,7 @@ impl<T: Transport> Tc<T> {
             }
             let Some(found) = self.found.remove(&dumped.ufid) else { continue };
             let (flow, signature) = found.flow.unzip();
-            let mut entry = Entry::new(found.placed, found.digest, flow);
+            let mut entry = InstalledFilter::new(found.placed, found.digest, flow);
             entry.last = dumped.stats;
             shaded.extend(entry.shade(self.ports.admission()));
             self.table.adopt(dumped.ufid, entry, signature.as_ref());
@@ -306,10 +307,10 @@ impl<T: Transport> Tc<T> {
         }
         for outcome in self.client.transact(&batch, &mut |_, _| {})? {
             match outcome {
-                Outcome::Done => {}
-                Outcome::Refused(nack) if is_absent(&nack) => {}
-                Outcome::Refused(nack) => return Err(TcError::Kernel(nack.to_string())),
-                Outcome::Unknown => return Err(TcError::Kernel("no answer".into())),
+                RequestOutcome::Done => {}
+                RequestOutcome::Refused(nack) if is_absent(&nack) => {}
+                RequestOutcome::Refused(nack) => return Err(TcError::Kernel(nack.to_string())),
+                RequestOutcome::Unknown => return Err(TcError::Kernel("no answer".into())),
             }
         }
         Ok(())

@@ -1,11 +1,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flow::{Counters, Field, Generation, Megaflow, Op, Owner, Reason, Subject, odp};
+use flow::{
+    Counters, Field, Generation, ManualTime, Megaflow, Moment, Op, Owner, Reason, Subject, odp,
+};
 
 use super::*;
 use crate::encode::Location;
-use crate::fake::{Kernel, Socket};
-use crate::wire::consts::*;
+use crate::fake::{FakeKernel, Socket};
+use crate::netlink::consts::*;
 
 mod conformance;
 mod hands;
@@ -14,24 +16,25 @@ mod witness;
 
 type FakeTc = Tc<Socket>;
 
-fn open_with(kernel: &Kernel, options: TcOptions) -> FakeTc {
+fn open_with(kernel: &FakeKernel, options: TcOptions) -> FakeTc {
     let ports = [
         (PortId(1), by_port("pf0vf0")),
         (PortId(2), by_port("pf0vf1")),
         (PortId(3), DeviceSelector::Name("eth0".into())),
     ];
     let (client, monitor) = sockets_of(kernel);
-    let clock: Clock = Box::new(|| Moment(60_000_000_000));
-    Tc::open(client, monitor, &ports, clock, options).unwrap()
+    let time = ManualTime::default();
+    time.pass(Duration::from_secs(60));
+    Tc::open(client, monitor, &ports, time.clock(), options).unwrap()
 }
 
-fn sockets_of(kernel: &Kernel) -> (Client<Socket>, Socket) {
+fn sockets_of(kernel: &FakeKernel) -> (RequestSocket<Socket>, Socket) {
     static PORT: AtomicU64 = AtomicU64::new(100);
     let port = u32::try_from(PORT.fetch_add(2, Ordering::Relaxed)).unwrap();
-    (Client::new(kernel.socket(port)), kernel.monitor(port + 1))
+    (RequestSocket::new(kernel.socket(port)), kernel.monitor(port + 1))
 }
 
-fn open(kernel: &Kernel) -> FakeTc {
+fn open(kernel: &FakeKernel) -> FakeTc {
     let mut tc = open_with(kernel, TcOptions::default());
     tc.events();
     tc
@@ -100,7 +103,7 @@ fn dump(tc: &mut FakeTc) -> Vec<Dumped> {
     read(tc, true)
 }
 
-fn only(kernel: &Kernel) -> Location {
+fn only(kernel: &FakeKernel) -> Location {
     let all = kernel.locations();
     assert_eq!(all.len(), 1);
     all[0]
@@ -112,7 +115,7 @@ fn counters(packets: u64, bytes: u64) -> Counters {
 
 #[test]
 fn opening_leaves_no_probe_and_knows_the_ports() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let tc = open(&kernel);
     assert!(kernel.locations().is_empty());
     assert_eq!(kernel.lock().qdiscs.keys().copied().collect::<Vec<_>>(), [11, 12]);
@@ -132,7 +135,7 @@ fn opening_leaves_no_probe_and_knows_the_ports() {
 
 #[test]
 fn a_megaflow_lives_is_counted_and_ends_with_its_final_counters() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let (one, two) = (station(1, "2"), station(2, "push_vlan(vid=7,pcp=3),2"));
     let results = apply(&mut tc, &[install(&one, 1), install(&two, 1)]);
@@ -160,7 +163,7 @@ fn a_megaflow_lives_is_counted_and_ends_with_its_final_counters() {
 
 #[test]
 fn a_replacement_is_there_before_the_old_one_goes_and_takes_precedence() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let (old, new) = (station(1, "2"), station(1, "drop"));
     apply(&mut tc, &[install(&old, 1)]);
@@ -182,7 +185,7 @@ fn a_replacement_is_there_before_the_old_one_goes_and_takes_precedence() {
 
 #[test]
 fn a_refusal_has_the_kernels_words_and_leaves_what_was_there() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     apply(&mut tc, &[install(&station(1, "2"), 1)]);
     kernel.lock().refuse_action = Some(("vlan", "swsim: no VLAN today"));
@@ -199,7 +202,7 @@ fn a_refusal_has_the_kernels_words_and_leaves_what_was_there() {
 
 #[test]
 fn what_the_driver_refused_in_the_probe_is_not_admitted() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     kernel.lock().refuse_key = Some((73, "can't match the tos"));
     let tc = open(&kernel);
     let tos = flow("in_port(1),eth_type(0x0800),ipv4(tos=0x20)", "2");
@@ -224,7 +227,7 @@ fn what_the_driver_refused_in_the_probe_is_not_admitted() {
 
 #[test]
 fn a_card_that_takes_nothing_is_no_error_but_a_reason() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     kernel.lock().refuse_key = Some((6, "only BPF"));
     let mut tc = open(&kernel);
     let refusal = tc.ports.admission().admit(&station(1, "2")).unwrap_err().first;
@@ -236,7 +239,7 @@ fn a_card_that_takes_nothing_is_no_error_but_a_reason() {
 
 #[test]
 fn a_full_card_at_start_is_believed_to_do_everything() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     kernel.lock().capacity = 0;
     let mut tc = open(&kernel);
     tc.ports.admission().admit(&station(1, "2")).unwrap();
@@ -248,7 +251,7 @@ fn a_full_card_at_start_is_believed_to_do_everything() {
 
 #[test]
 fn in_hardware_means_that_the_kernel_says_so_and_shows_what_was_asked() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let tos = flow("in_port(1),eth_type(0x0800),ipv4(tos=0x20)", "2");
     kernel.lock().not_in_hw = true;
@@ -266,7 +269,7 @@ fn in_hardware_means_that_the_kernel_says_so_and_shows_what_was_asked() {
 
 #[test]
 fn a_restart_adopts_what_is_right_and_can_remove_the_rest() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut first = open(&kernel);
     let (one, two) = (station(1, "2"), flow("in_port(2),eth_type(0x0806)", "1"));
     let operators = Generation(7).next(Owner::Operator);
@@ -318,7 +321,7 @@ fn a_restart_adopts_what_is_right_and_can_remove_the_rest() {
 
 #[test]
 fn what_was_found_but_not_adopted_can_be_removed_or_replaced() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     apply(&mut open(&kernel), &[install(&station(1, "2"), 1), install(&station(2, "2"), 1)]);
     let mut tc = open(&kernel);
     assert_eq!(dump(&mut tc).len(), 2);
@@ -330,7 +333,7 @@ fn what_was_found_but_not_adopted_can_be_removed_or_replaced() {
 
 #[test]
 fn a_filter_taken_behind_our_back_is_an_event_and_missing_from_the_statistics() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     apply(&mut tc, &[install(&station(1, "2"), 1)]);
     assert!(tc.events().is_empty());
@@ -343,7 +346,7 @@ fn a_filter_taken_behind_our_back_is_an_event_and_missing_from_the_statistics() 
 
 #[test]
 fn the_last_hits_of_a_filter_taken_behind_our_back_are_told_before_it_is_missing() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     apply(&mut tc, &[install(&station(1, "2"), 1), install(&station(2, "2"), 1)]);
     let at = kernel.locations()[0];
@@ -363,7 +366,7 @@ fn the_last_hits_of_a_filter_taken_behind_our_back_are_told_before_it_is_missing
 
 #[test]
 fn a_filter_that_the_hardware_lost_is_missing_and_can_be_installed_again() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     apply(&mut tc, &[install(&station(1, "2"), 1)]);
     let at = only(&kernel);
@@ -377,7 +380,7 @@ fn a_filter_that_the_hardware_lost_is_missing_and_can_be_installed_again() {
 
 #[test]
 fn filters_and_priorities_of_others_are_left_alone() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let theirs = Location { ifindex: 11, chain: 0, priority: 0xbfff, handle: 1 };
     let foreign = crate::fake::Stored { protocol: 0x0800, ..Default::default() };
     kernel.lock().filters.insert(theirs, foreign);
@@ -394,7 +397,7 @@ fn filters_and_priorities_of_others_are_left_alone() {
 
 #[test]
 fn what_lost_answers_would_have_said_is_asked_for() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let (one, two) = (station(1, "2"), station(2, "2"));
     apply(&mut tc, &[install(&one, 1)]);
@@ -414,7 +417,7 @@ fn what_lost_answers_would_have_said_is_asked_for() {
 
 #[test]
 fn interrupted_dumps_are_read_again_and_give_up_in_the_end() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     apply(&mut tc, &[install(&station(1, "2"), 1)]);
     kernel.lock().interrupt = 3;
@@ -429,7 +432,7 @@ fn interrupted_dumps_are_read_again_and_give_up_in_the_end() {
 
 #[test]
 fn a_qdisc_that_was_taken_away_comes_back() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     apply(&mut tc, &[install(&station(1, "2"), 1)]);
     {
@@ -447,7 +450,7 @@ fn a_qdisc_that_was_taken_away_comes_back() {
 
 #[test]
 fn a_representor_that_goes_takes_its_megaflows_and_comes_back_under_another_number() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     apply(
         &mut tc,
@@ -461,7 +464,7 @@ fn a_representor_that_goes_takes_its_megaflows_and_comes_back_under_another_numb
         state.links.remove(0)
     };
     let shown = |ifindex: u32| {
-        move |w: &mut crate::wire::Writer| {
+        move |w: &mut crate::netlink::Writer| {
             w.raw(&[0; 4]);
             w.raw(&ifindex.to_ne_bytes());
             w.raw(&[0; 8]);
@@ -487,7 +490,7 @@ fn a_representor_that_goes_takes_its_megaflows_and_comes_back_under_another_numb
 
 #[test]
 fn recirculation_is_chains_where_it_is_asked_for() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open_with(&kernel, TcOptions { recirculation: true });
     let child = flow("recirc_id(0x5),in_port(1),eth_type(0x0800)", "2");
     let parent = flow("in_port(1),eth_type(0x0806)", "recirc(5)");
@@ -495,14 +498,14 @@ fn recirculation_is_chains_where_it_is_asked_for() {
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert!(kernel.locations().iter().any(|at| at.chain == 5));
     assert!(dump(&mut tc).iter().all(|d| d.flow.is_some()));
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let refusal = open(&kernel).ports.admission().admit(&parent).unwrap_err().first;
     assert_eq!(refusal.reason, Reason::Recirculation);
 }
 
 #[test]
 fn a_batch_of_hundreds_goes_in_few_datagrams_and_comes_out_whole() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flows: Vec<_> = (0..=255).map(|n| station(n, "2")).collect();
     let ops: Vec<Op> = flows.iter().map(|flow| install(flow, 1)).collect();

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flow::{Counters, PortId, PortTraffic};
 
-use super::ports::Ports;
+use super::ports::TcPorts;
 use crate::links::{LinkCounters, RECEIVE_DROPS, TRANSMIT_DROPS};
 
 /// The reason of the packets that an interface counted as lost while it was set down.
@@ -67,13 +67,13 @@ fn packets(packets: u64) -> Counters {
 
 /// The ports' own counters.
 #[derive(Debug, Default)]
-pub(super) struct Witnesses {
+pub(super) struct PortWitnesses {
     ports: BTreeMap<PortId, Witness>,
     /// The ports whose interfaces were set down since their counters were last read.
     were_down: BTreeSet<PortId>,
 }
 
-impl Witnesses {
+impl PortWitnesses {
     /// Notes that a port's interface was down.
     pub(super) fn was_down(&mut self, port: PortId) {
         self.were_down.insert(port);
@@ -83,7 +83,7 @@ impl Witnesses {
     /// if the driver of any such port does not show the CPU's share.
     pub(super) fn traffic(
         &mut self,
-        ports: &Ports,
+        ports: &TcPorts,
         counted: &BTreeMap<u32, LinkCounters>,
     ) -> Vec<PortTraffic> {
         let mut was_down = std::mem::take(&mut self.were_down);

@@ -16,10 +16,10 @@ mod transport;
 
 use flow::{Detail, Field, Megaflow, Reason, Reasons, Refusal, Refusals};
 
+use crate::netlink::consts::{ETH_P_ARP, ETH_P_RARP, TC_ACT_EXT_VAL_MASK};
 use crate::rule::{FlowerKey, Rule};
-use crate::wire::consts::{ETH_P_ARP, ETH_P_RARP, TC_ACT_EXT_VAL_MASK};
 
-use action::Context;
+use action::KnownPacket;
 pub(crate) use action::MAX_ACTIONS;
 pub(crate) use action::set::words_to_fields;
 #[cfg(test)]
@@ -56,7 +56,7 @@ pub(crate) fn translate_from(
     let protocol = keys.translate().unwrap_or_default();
     keys.finish();
     let FlowerKeys { out, implied, .. } = keys;
-    let context = Context::new(key, mask, device);
+    let context = KnownPacket::new(key, mask, device);
     let actions = action::translate(&flow.actions, target, context, reasons);
     let ifindex = device.map_or(0, |device| device.ifindex);
     Rule { ifindex, chain, protocol, keys: out, actions, implied }

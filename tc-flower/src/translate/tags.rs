@@ -5,8 +5,8 @@ use flow::{Detail, Field, Key, Mask, Refusal, VLAN_PRESENT};
 
 use super::keys::{FlowerKeys, implied, mask, partial, value};
 use super::table::{self, ETH_TYPE};
+use crate::netlink::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
 use crate::rule::FlowerKey;
-use crate::wire::consts::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ALL};
 
 const VID: u16 = 0x0fff;
 const PCP: u16 = 0xe000;
@@ -19,7 +19,7 @@ enum Tag {
 }
 
 /// A tag's fields, and the bits that say which of them an absent tag's mask covered.
-struct Place {
+struct TagPlace {
     tci: Field,
     tpid: Field,
     implied_vid: u16,
@@ -27,14 +27,14 @@ struct Place {
     implied_tpid: u16,
 }
 
-const OUTER: Place = Place {
+const OUTER: TagPlace = TagPlace {
     tci: Field::VlanTci,
     tpid: Field::VlanTpid,
     implied_vid: implied::VLAN_VID,
     implied_pcp: implied::VLAN_PCP,
     implied_tpid: implied::VLAN_TPID,
 };
-const INNER: Place = Place {
+const INNER: TagPlace = TagPlace {
     tci: Field::CvlanTci,
     tpid: Field::CvlanTpid,
     implied_vid: implied::CVLAN_VID,
@@ -195,7 +195,7 @@ impl FlowerKeys<'_> {
         Ok(())
     }
 
-    fn tag(&mut self, place: &Place) -> Result<Tag, Refusal> {
+    fn tag(&mut self, place: &TagPlace) -> Result<Tag, Refusal> {
         let (tci, tci_mask) = (low16(self.key.get(place.tci)), low16(self.mask.get(place.tci)));
         let (tpid, tpid_mask) = (low16(self.key.get(place.tpid)), low16(self.mask.get(place.tpid)));
         if tci_mask == 0 && tpid_mask == 0 {
@@ -224,7 +224,7 @@ impl FlowerKeys<'_> {
     }
 
     /// Records which parts of an absent tag the mask covers.
-    fn imply_absent(&mut self, place: &Place) -> Result<(), Refusal> {
+    fn imply_absent(&mut self, place: &TagPlace) -> Result<(), Refusal> {
         self.check_parts(place)?;
         let tci = low16(self.mask.get(place.tci));
         let parts = [
@@ -237,7 +237,7 @@ impl FlowerKeys<'_> {
     }
 
     /// VID, PCP and TPID are matched whole or not at all.
-    fn check_parts(&self, place: &Place) -> Result<(), Refusal> {
+    fn check_parts(&self, place: &TagPlace) -> Result<(), Refusal> {
         let tci = low16(self.mask.get(place.tci));
         for part in [VID, PCP] {
             if tci & part != 0 && tci & part != part {

@@ -6,7 +6,7 @@ use flow::{Counters, Generation, Megaflow, Op, ProviderError, Subject, TableName
 
 use super::jobs::JobId;
 use super::pending::{Next, Purpose};
-use super::{Entry, FpgaProvider, Place, full};
+use super::{CardSlot, Entry, FpgaProvider, full};
 use crate::admission::CardEntry;
 use crate::error::Error;
 use crate::ring::command::{CardCommand, CardOpcode, CardTable};
@@ -166,7 +166,7 @@ impl FpgaProvider {
             for step in &plan.moves {
                 self.reading.moved(step);
                 if let Some(entry) = self.entry_mut(step.owner)
-                    && let Place::Exact { slot, .. } = &mut entry.place
+                    && let CardSlot::Exact { slot, .. } = &mut entry.place
                 {
                     *slot = step.to;
                 }
@@ -214,8 +214,8 @@ impl FpgaProvider {
             .counter(entry.counter)
             .key(&card.key);
         let write = match entry.place {
-            Place::Exact { mask_id, .. } => write.mask_id(mask_id),
-            Place::Row(_) => write.mask(&card.mask),
+            CardSlot::Exact { mask_id, .. } => write.mask_id(mask_id),
+            CardSlot::Row(_) => write.mask(&card.mask),
         };
         self.channel.send(write, Purpose::Write { job, handle })
     }
@@ -300,10 +300,10 @@ enum Found {
 }
 
 impl Found {
-    fn place(&self) -> Place {
+    fn place(&self) -> CardSlot {
         match self {
-            Found::Exact { mask, plan } => Place::Exact { slot: plan.slot, mask_id: mask.id },
-            Found::Row(row) => Place::Row(*row),
+            Found::Exact { mask, plan } => CardSlot::Exact { slot: plan.slot, mask_id: mask.id },
+            Found::Row(row) => CardSlot::Row(*row),
         }
     }
 }

@@ -3,7 +3,7 @@
 use flow::{Counters, ProviderError, Stats};
 
 use super::pending::{Next, Purpose};
-use super::{Entry, FpgaProvider, Place, error_of};
+use super::{CardSlot, Entry, FpgaProvider, error_of};
 use crate::error::Error;
 use crate::ring::record::{CardCompletion, CommandStatus};
 use crate::table::EntryHandle;
@@ -140,13 +140,13 @@ impl FpgaProvider {
         self.by_ufid.remove(&entry.flow.ufid);
         self.actions.release(entry.action);
         match entry.place {
-            Place::Exact { slot, mask_id } => {
+            CardSlot::Exact { slot, mask_id } => {
                 self.cuckoo.clear(slot);
                 if self.masks.release(mask_id) {
                     self.idle_masks.push(mask_id);
                 }
             }
-            Place::Row(row) => self.rows.clear(row),
+            CardSlot::Row(row) => self.rows.clear(row),
         }
         Some(entry)
     }

@@ -66,16 +66,16 @@ pub(crate) type Reopen = Box<dyn FnMut() -> Result<CardParts, Error> + Send>;
 
 /// Where an entry lives in the card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
+enum CardSlot {
     Exact { slot: u32, mask_id: u8 },
     Row(u32),
 }
 
-impl Place {
+impl CardSlot {
     fn table(self) -> (CardTable, u32) {
         match self {
-            Place::Exact { slot, .. } => (CardTable::Exact, slot),
-            Place::Row(row) => (CardTable::Rows, row),
+            CardSlot::Exact { slot, .. } => (CardTable::Exact, slot),
+            CardSlot::Row(row) => (CardTable::Rows, row),
         }
     }
 }
@@ -86,7 +86,7 @@ struct Entry {
     generation: Generation,
     key: CardKey,
     mask: CardKey,
-    place: Place,
+    place: CardSlot,
     action: u32,
     counter: CounterId,
     /// The card's counter as last seen, and the sum of its growth since the install.

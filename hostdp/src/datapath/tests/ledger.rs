@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::ledger::Ends;
 use crate::port::{Frame, LinkState};
-use crate::upcall::{Resolution, Upcall};
+use crate::upcall::{QueuedUpcall, Resolution};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -68,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct World {
     datapath: Datapath,
     peers: Vec<MemoryPeer>,
-    open: Vec<Upcall>,
+    open: Vec<QueuedUpcall>,
     received: Counters,
     continued: Counters,
     now: Moment,
@@ -87,7 +87,12 @@ impl World {
             quota: 2,
             timeout: Duration::from_secs(2),
         };
-        let config = Config { cached_keys: 16, upcalls, deferred_limit: 6, ..Config::default() };
+        let config = DatapathSettings {
+            cached_keys: 16,
+            upcalls,
+            deferred_limit: 6,
+            ..DatapathSettings::default()
+        };
         let (datapath, peers) = datapath(config, 3);
         let zero = Counters::default();
         World { datapath, peers, open: vec![], received: zero, continued: zero, now: Moment(0) }

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn recirculation_ends_at_the_limit() {
-    let (mut datapath, peers) = datapath(Config::default(), 2);
+    let (mut datapath, peers) = datapath(DatapathSettings::default(), 2);
     install(&mut datapath, &everything(1, 0, &[Action::Recirc(RecircId(5))]));
     install(&mut datapath, &everything(1, 5, &[output(2), Action::Recirc(RecircId(5))]));
     let frame = testing::frame(2, 1, 10);
@@ -22,7 +22,7 @@ fn recirculation_ends_at_the_limit() {
 
 #[test]
 fn copies_do_not_multiply_without_end() {
-    let (mut datapath, peers) = datapath(Config::default(), 2);
+    let (mut datapath, peers) = datapath(DatapathSettings::default(), 2);
     let bomb: Vec<Action> = (0..20).map(|_| Action::Recirc(RecircId(5))).collect();
     install(&mut datapath, &everything(1, 0, &bomb));
     install(&mut datapath, &everything(1, 5, &[&[output(2)], &bomb[..]].concat()));
@@ -37,7 +37,7 @@ fn copies_do_not_multiply_without_end() {
 
 #[test]
 fn a_hit_on_a_megaflow_without_actions_is_a_hit() {
-    let (mut datapath, _peers) = datapath(Config::default(), 1);
+    let (mut datapath, _peers) = datapath(DatapathSettings::default(), 1);
     let flow = everything(1, 0, &[]);
     install(&mut datapath, &flow);
     let frame = testing::frame(2, 1, 10);
@@ -52,7 +52,8 @@ fn a_hit_on_a_megaflow_without_actions_is_a_hit() {
 
 #[test]
 fn sample_takes_its_share() {
-    let (mut datapath, peers) = datapath(Config { seed: 42, ..Config::default() }, 2);
+    let (mut datapath, peers) =
+        datapath(DatapathSettings { seed: 42, ..DatapathSettings::default() }, 2);
     let quarter = Action::Sample { probability: u32::MAX / 4, actions: [output(2)].into() };
     install(&mut datapath, &everything(1, 0, &[quarter]));
     let frame = testing::frame(2, 1, 10);
@@ -63,7 +64,7 @@ fn sample_takes_its_share() {
 
 #[test]
 fn executed_frames_are_injected_not_received() {
-    let (mut datapath, peers) = datapath(Config::default(), 2);
+    let (mut datapath, peers) = datapath(DatapathSettings::default(), 2);
     let frame = testing::frame(3, 1, 10);
     let twice = [Action::Trunc(20), output(2), output(2)].into();
     datapath.execute(&frame, PortId(1), &twice, Moment(1));
@@ -79,7 +80,7 @@ fn executed_frames_are_injected_not_received() {
 
 #[test]
 fn a_full_device_and_a_missing_port_are_counted() {
-    let mut datapath = Datapath::new(Config::default());
+    let mut datapath = Datapath::new(DatapathSettings::default());
     let (one, peer) = memory::open("one", 2).unwrap();
     datapath.add_port(PortId(1), Box::new(one)).unwrap();
     let (twin, _peer) = memory::open("one", 2).unwrap();

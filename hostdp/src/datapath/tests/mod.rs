@@ -13,7 +13,7 @@ use crate::port::memory::{self, MemoryPeer};
 use crate::testing;
 
 /// A datapath with memory ports 1 to `count`, and their peers.
-fn datapath(config: Config, count: u32) -> (Datapath, Vec<MemoryPeer>) {
+fn datapath(config: DatapathSettings, count: u32) -> (Datapath, Vec<MemoryPeer>) {
     let mut datapath = Datapath::new(config);
     let peers = (1..=count).map(|n| {
         let (port, peer) = memory::open(&format!("m{n}"), 4096).unwrap();

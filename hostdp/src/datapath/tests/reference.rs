@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flow::reference::{Effect, Table, execute};
+use flow::reference::{Effect, ReferenceTable, execute};
 use flow::{Attr, HashAlgorithm, RecircId, SetFields, Stats, Ufid, Userspace};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -81,7 +81,7 @@ fn megaflow() -> impl Strategy<Value = Arc<Megaflow>> {
 /// The results of the slow datapath.
 #[derive(Default)]
 struct Slow {
-    table: Table,
+    table: ReferenceTable,
     sent: BTreeMap<u32, Vec<Vec<u8>>>,
     userspace: Vec<(Key, Vec<u8>, Vec<u8>)>,
     misses: Vec<(Key, Vec<u8>)>,
@@ -121,11 +121,11 @@ struct Worlds {
 }
 
 fn worlds(flows: &[Arc<Megaflow>], cached_keys: usize) -> Worlds {
-    let config = Config {
+    let config = DatapathSettings {
         cached_keys,
         recirc_limit: RECIRC_LIMIT,
         deferred_limit: usize::MAX,
-        ..Config::default()
+        ..DatapathSettings::default()
     };
     let (mut fast, peers) = datapath(config, PORTS);
     let mut slow = Slow::default();
@@ -233,7 +233,7 @@ proptest! {
 
 #[test]
 fn a_flow_keeps_its_order_in_a_burst() {
-    let (mut datapath, peers) = datapath(Config::default(), 2);
+    let (mut datapath, peers) = datapath(DatapathSettings::default(), 2);
     let mut batch = Batch::new();
     for n in 0..32_u8 {
         let mut frame = testing::frame(3, n % 2, 20);

@@ -7,7 +7,7 @@ use crate::upcall::Resolution;
 
 #[test]
 fn one_upcall_per_key_and_all_its_packets_are_counted_on_the_new_megaflow() {
-    let (mut datapath, peers) = datapath(Config::default(), 2);
+    let (mut datapath, peers) = datapath(DatapathSettings::default(), 2);
     let frame = testing::frame(2, 1, 10);
     (0..5).for_each(|_| assert!(datapath.receive(PortId(1), &frame, Moment(3))));
     let upcalls = datapath.next_upcalls(10);
@@ -32,7 +32,7 @@ fn one_upcall_per_key_and_all_its_packets_are_counted_on_the_new_megaflow() {
 #[test]
 fn a_packet_that_waited_is_counted_as_one_lookup() {
     for cached in [0, 64] {
-        let config = Config { cached_keys: cached, ..Config::default() };
+        let config = DatapathSettings { cached_keys: cached, ..DatapathSettings::default() };
         let (mut datapath, peers) = datapath(config, 2);
         let frames = [testing::frame(2, 1, 10), testing::frame(2, 2, 10)];
         for frame in &frames {
@@ -58,7 +58,7 @@ fn a_packet_that_waited_is_counted_as_one_lookup() {
 
 #[test]
 fn a_recirculated_miss_comes_up_as_it_is_then() {
-    let (mut datapath, peers) = datapath(Config::default(), 2);
+    let (mut datapath, peers) = datapath(DatapathSettings::default(), 2);
     // Kind 1 is MPLS over IPv4: the label goes, then the inner packet is looked up.
     let pop = Action::PopMpls { eth_type: 0x0800 };
     let frame = testing::frame(1, 1, 10);
@@ -82,7 +82,7 @@ fn a_recirculated_miss_comes_up_as_it_is_then() {
 
 #[test]
 fn a_client_that_recirculates_for_ever_meets_the_limit() {
-    let (mut datapath, _peers) = datapath(Config::default(), 1);
+    let (mut datapath, _peers) = datapath(DatapathSettings::default(), 1);
     datapath.receive(PortId(1), &testing::frame(2, 1, 10), Moment(1));
     let mut answers = 0;
     while let Some(upcall) = datapath.next_upcalls(1).pop() {
@@ -96,7 +96,7 @@ fn a_client_that_recirculates_for_ever_meets_the_limit() {
 
 #[test]
 fn a_megaflow_that_does_not_match_is_the_clients_fault() {
-    let (mut datapath, _peers) = datapath(Config::default(), 1);
+    let (mut datapath, _peers) = datapath(DatapathSettings::default(), 1);
     datapath.receive(PortId(1), &testing::frame(2, 1, 10), Moment(1));
     let upcall = datapath.next_upcalls(1).remove(0);
     datapath.resolve(upcall.id.unwrap(), &Resolution::Reinject, Moment(1));

@@ -16,7 +16,7 @@ pub(super) use checksum::Unfinishable;
 
 /// The fields of a `virtio_net_hdr` in host byte order, as packet sockets have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Header {
+pub(super) struct VnetHeader {
     flags: u8,
     gso_type: u8,
     gso_size: u16,
@@ -32,11 +32,11 @@ const GSO_UDP: u8 = 5;
 /// A bit beside the GSO type: the sender uses explicit congestion notification.
 const GSO_ECN: u8 = 0x80;
 
-impl Header {
+impl VnetHeader {
     /// From the bytes before a frame; `None` if they are not all there.
-    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
+    pub(super) fn read(bytes: &[u8]) -> Option<VnetHeader> {
         let word = |at: usize| Some(u16::from_ne_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
-        Some(Header {
+        Some(VnetHeader {
             flags: *bytes.first()?,
             gso_type: *bytes.get(1)?,
             gso_size: word(4)?,

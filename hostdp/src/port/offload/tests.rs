@@ -32,7 +32,7 @@ fn large(is_ipv6: bool, is_tcp: bool, payload: usize) -> (Vec<u8>, usize) {
     (frame, transport)
 }
 
-fn finish(header: Header, frame: &[u8]) -> Result<Vec<Vec<u8>>, Unfinishable> {
+fn finish(header: VnetHeader, frame: &[u8]) -> Result<Vec<Vec<u8>>, Unfinishable> {
     let mut out = Vec::new();
     header.finish(frame, None, |packet| out.push(packet.bytes().to_vec()))?;
     Ok(out)
@@ -63,16 +63,16 @@ fn a_partial_checksum_is_completed() {
             let sum = !fold(add(0, &frame[ip..ip + 20]));
             frame[ip + 10..ip + 12].copy_from_slice(&sum.to_be_bytes());
         }
-        let header = Header {
+        let header = VnetHeader {
             flags: NEEDS_CHECKSUM,
             csum_start: transport as u16,
             csum_offset: offset as u16,
-            ..Header::default()
+            ..VnetHeader::default()
         };
         let out = finish(header, &frame).unwrap();
         assert_eq!((out.len(), out[0].len()), (1, frame.len()));
         assert!(is_sound(&out[0], transport), "{is_ipv6} {is_tcp}");
-        let beyond = Header { csum_offset: 9000, ..header };
+        let beyond = VnetHeader { csum_offset: 9000, ..header };
         assert_eq!(finish(beyond, &frame), Err(Unfinishable));
     }
 }
@@ -83,7 +83,7 @@ fn a_large_frame_becomes_sound_segments() {
         [(false, true, GSO_TCP4), (true, true, GSO_TCP6 | GSO_ECN), (false, false, GSO_UDP)]
     {
         let (frame, transport) = large(is_ipv6, is_tcp, 1000);
-        let header = Header { gso_type, gso_size: 300, ..Header::default() };
+        let header = VnetHeader { gso_type, gso_size: 300, ..VnetHeader::default() };
         let out = finish(header, &frame).unwrap();
         let start = transport + if is_tcp { 32 } else { 8 };
         let lengths: Vec<usize> = out.iter().map(|segment| segment.len() - start).collect();
@@ -113,7 +113,7 @@ fn a_large_frame_becomes_sound_segments() {
 fn the_tag_comes_back() {
     let (frame, _) = large(false, false, 10);
     let mut out = Vec::new();
-    let header = Header::default();
+    let header = VnetHeader::default();
     header.finish(&frame, Some((0x88a8, 0x2005)), |packet| out.push(packet)).unwrap();
     let key = extract(out[0].bytes());
     assert_eq!((key.vlan_tpid, key.vlan_tci & 0xfff, key.eth_type), (0x88a8, 5, 0x800));
@@ -123,12 +123,12 @@ fn the_tag_comes_back() {
 #[test]
 fn headers_that_lie_are_refused() {
     let (frame, _) = large(false, true, 100);
-    let tcp = Header { gso_type: GSO_TCP4, gso_size: 50, ..Header::default() };
-    assert_eq!(finish(Header { gso_size: 0, ..tcp }, &frame), Err(Unfinishable));
-    assert_eq!(finish(Header { gso_type: 3, ..tcp }, &frame), Err(Unfinishable));
+    let tcp = VnetHeader { gso_type: GSO_TCP4, gso_size: 50, ..VnetHeader::default() };
+    assert_eq!(finish(VnetHeader { gso_size: 0, ..tcp }, &frame), Err(Unfinishable));
+    assert_eq!(finish(VnetHeader { gso_type: 3, ..tcp }, &frame), Err(Unfinishable));
     assert_eq!(finish(tcp, &frame[..40]), Err(Unfinishable));
     assert_eq!(finish(tcp, &[]), Err(Unfinishable));
-    assert_eq!(Header::read(&[0; 9]), None);
+    assert_eq!(VnetHeader::read(&[0; 9]), None);
 }
 
 proptest! {
@@ -148,7 +148,7 @@ proptest! {
             *byte = to;
         }
         for gso_type in [header[1], GSO_NONE, GSO_TCP4, GSO_TCP6, GSO_UDP] {
-            let header = Header { gso_type, ..Header::read(&header).unwrap() };
+            let header = VnetHeader { gso_type, ..VnetHeader::read(&header).unwrap() };
             let mut count = 0;
             let _ = header.finish(&frame, Some((0x8100, 1)), |_| count += 1);
             prop_assert!(count <= frame.len().max(1));

@@ -86,7 +86,7 @@ pub struct Record {
 }
 
 /// Reads a capture record by record.
-pub struct Reader<R> {
+pub struct PcapReader<R> {
     input: R,
     is_big_endian: bool,
     /// Length in nanoseconds of the unit of the records' fractions of a second.
@@ -94,9 +94,9 @@ pub struct Reader<R> {
     records: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> PcapReader<R> {
     /// Reads the file's header.
-    pub fn new(mut input: R) -> Result<Reader<R>, PcapError> {
+    pub fn new(mut input: R) -> Result<PcapReader<R>, PcapError> {
         let mut header = [0; HEADER];
         let length = read_fully(&mut input, &mut header)?;
         if length == 0 {
@@ -134,7 +134,7 @@ impl<R: Read> Reader<R> {
         if link != ETHERNET {
             return Err(PcapError::LinkType(link));
         }
-        Ok(Reader { input, is_big_endian, unit, records: 0 })
+        Ok(PcapReader { input, is_big_endian, unit, records: 0 })
     }
 
     /// The next record, or `None` at the end.
@@ -165,7 +165,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-impl<R: Read> Iterator for Reader<R> {
+impl<R: Read> Iterator for PcapReader<R> {
     type Item = Result<Record, PcapError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -194,13 +194,13 @@ fn u32_at(bytes: &[u8], at: usize, is_big_endian: bool) -> u32 {
 }
 
 /// Writes a capture record by record.
-pub struct Writer<W: Write> {
+pub struct PcapWriter<W: Write> {
     output: W,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> PcapWriter<W> {
     /// Writes the file's header.
-    pub fn new(mut output: W) -> io::Result<Writer<W>> {
+    pub fn new(mut output: W) -> io::Result<PcapWriter<W>> {
         let mut header = Vec::with_capacity(24);
         header.extend(NANOSECONDS.to_le_bytes());
         header.extend([2, 0, 4, 0]);
@@ -208,7 +208,7 @@ impl<W: Write> Writer<W> {
         header.extend(MAX_FRAME.to_le_bytes());
         header.extend(ETHERNET.to_le_bytes());
         output.write_all(&header)?;
-        Ok(Writer { output })
+        Ok(PcapWriter { output })
     }
 
     /// Adds a whole frame that is not empty; `time` in nanoseconds since the epoch of the capture.

@@ -1,5 +1,5 @@
 //! The `pcap` port: frames out of one capture file and into another. The files have the classic
-//! format of libpcap; callers that need the times of frames use [`Reader`] and [`Writer`].
+//! format of libpcap; callers that need the times of frames use [`PcapReader`] and [`PcapWriter`].
 
 mod format;
 #[cfg(test)]
@@ -18,16 +18,16 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::{Batch, Frame, LinkState, Port, PortError, PortKind, TxReport};
 use crate::drops::DropReason;
 
-pub use format::{PcapError, Reader, Record, Writer};
+pub use format::{PcapError, PcapReader, PcapWriter, Record};
 
 /// A capture that is being read.
-pub type Input = Reader<BufReader<File>>;
+pub type Input = PcapReader<BufReader<File>>;
 /// A capture that is being written.
-pub type Output = Writer<BufWriter<File>>;
+pub type Output = PcapWriter<BufWriter<File>>;
 
 /// Opens a capture and reads its header. Opening a pipe waits for its writer.
 pub fn open(path: &Path) -> Result<Input, PcapError> {
-    Reader::new(BufReader::new(File::open(path)?))
+    PcapReader::new(BufReader::new(File::open(path)?))
 }
 
 /// Creates a capture, or overwrites an existing file. In either case the file is readable by its
@@ -38,7 +38,7 @@ pub fn create(path: &Path) -> io::Result<Output> {
     if file.metadata()?.is_file() {
         file.set_permissions(Permissions::from_mode(OWNER))?;
     }
-    Writer::new(BufWriter::new(file))
+    PcapWriter::new(BufWriter::new(file))
 }
 
 /// To be read and written by the owner.

@@ -16,7 +16,7 @@ fn capture(magic: u32, is_big: bool, fraction: u32, frame: &[u8]) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Record>, PcapError> {
-    Reader::new(bytes)?.collect()
+    PcapReader::new(bytes)?.collect()
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn both_orders_and_both_units() {
 
 #[test]
 fn what_is_written_is_read() {
-    let mut writer = Writer::new(Vec::new()).unwrap();
+    let mut writer = PcapWriter::new(Vec::new()).unwrap();
     writer.write(1_500_000_007, &[1; 60]).unwrap();
     writer.write(2_000_000_000, &[2]).unwrap();
     assert!(writer.write(0, &vec![0; 300_000]).is_err());

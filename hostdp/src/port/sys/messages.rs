@@ -18,7 +18,7 @@ const SLOT: usize = VNET_HEADER + FRAME;
 const CONTROL: usize = 8;
 
 /// Buffers for one burst, with the frames of the last receive.
-pub(in crate::port) struct Messages {
+pub(in crate::port) struct FrameBuffers {
     buffer: Vec<u8>,
     metas: Vec<Meta>,
 }
@@ -31,7 +31,7 @@ struct Meta {
 }
 
 /// One received frame.
-pub(in crate::port) struct Message<'a> {
+pub(in crate::port) struct ReceivedFrame<'a> {
     /// The offload header as the kernel wrote it.
     pub(in crate::port) header: &'a [u8],
     pub(in crate::port) frame: &'a [u8],
@@ -41,9 +41,9 @@ pub(in crate::port) struct Message<'a> {
     pub(in crate::port) is_cut: bool,
 }
 
-impl Messages {
-    pub(in crate::port) fn new() -> Messages {
-        Messages { buffer: vec![0; BURST * SLOT], metas: Vec::with_capacity(BURST) }
+impl FrameBuffers {
+    pub(in crate::port) fn new() -> FrameBuffers {
+        FrameBuffers { buffer: vec![0; BURST * SLOT], metas: Vec::with_capacity(BURST) }
     }
 
     /// Receives at most `max` frames without waiting; returns their number. The frames stay in the
@@ -90,11 +90,11 @@ impl Messages {
     }
 
     /// The frames of the last receive.
-    pub(in crate::port) fn iter(&self) -> impl Iterator<Item = Message<'_>> {
+    pub(in crate::port) fn iter(&self) -> impl Iterator<Item = ReceivedFrame<'_>> {
         self.buffer.chunks_exact(SLOT).zip(&self.metas).map(|(slot, meta)| {
             let whole = &slot[..meta.length];
             let (header, frame) = whole.split_at(VNET_HEADER.min(whole.len()));
-            Message { header, frame, vlan: meta.vlan, is_cut: meta.is_cut }
+            ReceivedFrame { header, frame, vlan: meta.vlan, is_cut: meta.is_cut }
         })
     }
 }

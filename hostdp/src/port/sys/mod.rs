@@ -15,7 +15,7 @@ use call::{check, option, size_u32};
 pub(super) use interface::{
     flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach, tun_name,
 };
-pub(super) use messages::{Messages, send};
+pub(super) use messages::{FrameBuffers, send};
 pub(super) use namespace::{peer_pid, unix_socket_beside};
 
 /// A raw packet socket that receives nothing yet: protocol 0.

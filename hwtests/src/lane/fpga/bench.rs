@@ -11,7 +11,7 @@ use flow::{Clock, Counters};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 use crate::guest;
 
 const PORT: &str = "/dev/ttyS1";

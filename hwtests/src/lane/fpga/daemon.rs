@@ -5,12 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use flow::{Clock, Counters, Ufid};
-use megaflow::control::view::{Count, Flow, State};
+use megaflow::control::view::{Count, Flow, ShownState};
 use serde_json::{Value, json};
 
 use super::bench::{BenchClient, LedgerJson, hex};
 use super::{frames, pci};
-use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
+use crate::check::{Checks, Failure, Outcome, WithContext, contains, equal};
 use crate::daemon::Daemon;
 use crate::{frame, guest};
 
@@ -181,7 +181,7 @@ fn books(rig: &mut Rig) -> Outcome {
     last.and(settled)
 }
 
-fn compare(ledger: &LedgerJson, flows: &[Flow], state: &State) -> Outcome {
+fn compare(ledger: &LedgerJson, flows: &[Flow], state: &ShownState) -> Outcome {
     let nonzero = flows.iter().filter(|flow| flow.nic.packets > 0);
     equal("any megaflow hit in the card", &(nonzero.count() > 0), &true)?;
     for flow in flows {

@@ -13,7 +13,7 @@ use vfio::{CardCapabilities, Driver, DriverConfig, FpgaProvider, RingPort};
 
 use super::bench::{BenchClient, hex, ready};
 use super::{frames, pci};
-use crate::check::{Checks, Context, Failure, Outcome, equal};
+use crate::check::{Checks, Failure, Outcome, WithContext, equal};
 use crate::frame;
 
 /// The wires' datapath ports.

@@ -1,7 +1,7 @@
 //! The card on the PCI bus, and its driver.
 
 use crate::card::{DEVICE_ID, VENDOR_ID};
-use crate::check::{Context, Failure, Outcome, contains};
+use crate::check::{Failure, Outcome, WithContext, contains};
 use crate::guest;
 
 const PCI: &str = "/sys/bus/pci";

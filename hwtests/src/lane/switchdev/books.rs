@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::rig::{FUNCTIONS, REPRESENTORS};
 use super::traffic;
-use crate::check::{Context, Failure, Outcome, equal};
+use crate::check::{Failure, Outcome, WithContext, equal};
 use crate::daemon::Daemon;
 use crate::guest;
 

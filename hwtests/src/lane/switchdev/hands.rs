@@ -8,7 +8,7 @@ use megaflow::control::view::Flow;
 use super::books::{self, Baseline};
 use super::rig::{DEBUG, FUNCTIONS, RunningDaemon, SOON, config, keep_neighbours, nothing_left};
 use super::traffic;
-use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
+use crate::check::{Checks, Failure, Outcome, WithContext, contains, equal};
 use crate::daemon::Daemon;
 use crate::guest;
 

@@ -5,7 +5,7 @@ use etherparse::PacketBuilder;
 use super::books;
 use super::rig::{self, DEBUG, MAX_RULES, RunningDaemon, SOON, config, nothing_left};
 use super::traffic;
-use crate::check::{Checks, Context, Failure, Outcome, contains, equal};
+use crate::check::{Checks, Failure, Outcome, WithContext, contains, equal};
 use crate::daemon::Daemon;
 use crate::guest::{self, RawSocket};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::books::{self, Baseline};
 use super::rig::{DEBUG, RunningDaemon, SOON, config, nothing_left};
 use super::traffic::{self, Stream, StreamEnd};
-use crate::check::{Checks, Context, Failure, Outcome, equal};
+use crate::check::{Checks, Failure, Outcome, WithContext, equal};
 use crate::daemon::Daemon;
 use crate::guest;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use flow::Counters;
 use nix::sched::{CloneFlags, setns};
 
-use crate::check::{Context, Failure, Outcome};
+use crate::check::{Failure, Outcome, WithContext};
 use crate::{guest, stream};
 
 /// How long a connection may stand still: longer than any disturbance that a test makes.

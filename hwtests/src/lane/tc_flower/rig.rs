@@ -11,7 +11,7 @@ pub(super) use flow::{
 };
 pub(super) use tc_flower::{DeviceSelector, TcOptions, TcProvider};
 
-pub(super) use crate::check::{Checks, Context, Failure, Outcome, equal};
+pub(super) use crate::check::{Checks, Failure, Outcome, WithContext, equal};
 pub(super) use crate::guest::{self, RawSocket};
 
 pub(super) use super::frames;
@@ -41,9 +41,7 @@ pub(super) fn open_ports(
         (PortId(*port), DeviceSelector::Port { switch_id: switch_id.to_owned(), phys_port_name })
     };
     let ports: Vec<_> = ports.iter().map(select).collect();
-    let clock = Clock::start();
-    TcProvider::open_with(&ports, Box::new(move || clock.now()), options)
-        .context("opening the provider")
+    TcProvider::open_with(&ports, Clock::start(), options).context("opening the provider")
 }
 
 /// A megaflow from port 1.

@@ -11,7 +11,7 @@ use flow::Clock;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-use crate::cmd::client::Daemon;
+use crate::cmd::client::DaemonSocket;
 use crate::namespace::Namespace;
 
 /// Longest wait for a daemon that starts.
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(super) struct BenchDaemon {
     child: Child,
     folder: Folder,
-    client: Daemon,
+    client: DaemonSocket,
     /// Where the card's wires are; dropped last.
     _net: Option<Namespace>,
 }
@@ -60,7 +60,7 @@ impl BenchDaemon {
             None => command.spawn(),
         };
         let child = child.map_err(|error| format!("{}: {error}", binary.display()))?;
-        let client = Daemon::at(socket, PATIENCE);
+        let client = DaemonSocket::at(socket, PATIENCE);
         let mut daemon = BenchDaemon { child, folder, client, _net: net };
         let clock = Clock::start();
         while let Err(error) = daemon.call("version", &[]) {

@@ -4,7 +4,7 @@ use flow::packet::Packet;
 use flow::{Blocking, Generation, Moment, Op};
 use hostdp::port::memory;
 use hostdp::port::{BURST, Batch, Frame};
-use hostdp::{Config, Datapath};
+use hostdp::{Datapath, DatapathSettings};
 
 use super::measure::{Case, Work};
 use super::traffic::{IN, OUT, frame, megaflow};
@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// The measured time includes copying each frame in and taking it out again.
 fn forward(flows: u16, masks: u16, cached: bool) -> Result<Work, String> {
-    let mut config = Config::default();
+    let mut config = DatapathSettings::default();
     if !cached {
         config.cached_keys = 0;
     }

@@ -65,9 +65,10 @@ impl BenchRig {
     /// megaflow without a packet for `max_idle` is removed.
     pub(super) fn start(entries: u32, max_idle: Duration) -> Result<BenchRig, String> {
         let clock = Clock::start();
-        let config = hostdp::Config { flow_limit: MOST, ..hostdp::Config::default() };
+        let config =
+            hostdp::DatapathSettings { flow_limit: MOST, ..hostdp::DatapathSettings::default() };
         let mut datapath = Datapath::new(config);
-        let settings = l2::Settings { max_entries: MOST, ..l2::Settings::default() };
+        let settings = l2::L2Settings { max_entries: MOST, ..l2::L2Settings::default() };
         let client = Box::new(l2::Switch::new(settings));
         let settings = Settings { flow_limit: MOST, max_idle, ..Settings::default() };
         let mut engine = Engine::new(settings, client, Box::new(ByRate));

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use flow::{Megaflow, Stats, Ufid, odp};
-use hostdp::{DropReason, Snapshot};
+use hostdp::{DatapathSnapshot, DropReason};
 use serde::Serialize;
 
 use crate::control::view::{Count, tcp_flags};
 
 /// Packets that were sent up, by cause.
 #[derive(Default, Serialize)]
-pub(super) struct Upcalls {
+pub(super) struct UpcallsByReason {
     /// Packets that hit no megaflow.
     pub(super) miss: u64,
     /// Packets that a `userspace` action sent up.
@@ -19,7 +19,7 @@ pub(super) struct Upcalls {
 }
 
 #[derive(Serialize)]
-pub(super) struct Summary {
+pub(super) struct ReplaySummary {
     flows: Vec<Flow>,
     ports: BTreeMap<String, Port>,
     received: Count,
@@ -28,7 +28,7 @@ pub(super) struct Summary {
     /// Packets that hit a megaflow without actions.
     explicit_drops: u64,
     upcalls: u64,
-    upcalls_by_reason: Upcalls,
+    upcalls_by_reason: UpcallsByReason,
     recirculations: u64,
 }
 
@@ -49,13 +49,13 @@ struct Port {
     sent: Count,
 }
 
-impl Summary {
+impl ReplaySummary {
     pub(super) fn new(
         flows: &[Arc<Megaflow>],
         stats: &HashMap<Ufid, Stats>,
-        snapshot: &Snapshot,
-        upcalls: Upcalls,
-    ) -> Summary {
+        snapshot: &DatapathSnapshot,
+        upcalls: UpcallsByReason,
+    ) -> ReplaySummary {
         let flow = |flow: &Arc<Megaflow>| {
             let stats = stats.get(&flow.ufid).copied().unwrap_or_default();
             Flow {
@@ -75,7 +75,7 @@ impl Summary {
         // "drop"; so the reason `Client` counts misses, which are reported as upcalls.
         let dropped = snapshot.drops.iter().filter(|(reason, _)| *reason != DropReason::Client);
         let dropped = dropped.filter(|(_, count)| count.packets > 0);
-        Summary {
+        ReplaySummary {
             flows: flows.iter().map(flow).collect(),
             ports: ports.collect(),
             received: snapshot

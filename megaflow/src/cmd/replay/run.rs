@@ -10,10 +10,10 @@ use flow::{
 };
 use hostdp::port::memory::{self, MemoryPeer};
 use hostdp::port::pcap::{self, Output, Record};
-use hostdp::{Config, Datapath, Resolution};
+use hostdp::{Datapath, DatapathSettings, Resolution};
 
 use super::input::{Line, ReplayInput};
-use super::report::{Summary, Upcalls};
+use super::report::{ReplaySummary, UpcallsByReason};
 use crate::cmd::outcome::CommandFailure;
 
 /// Number of packets that an output port can hold. One packet can leave a port several times
@@ -28,9 +28,9 @@ pub(super) fn replay(
     lines: &[Line],
     inputs: &[ReplayInput],
     out: &Path,
-) -> Result<Summary, CommandFailure> {
+) -> Result<ReplaySummary, CommandFailure> {
     let mut sources = open(inputs)?;
-    let mut datapath = Datapath::new(Config::default());
+    let mut datapath = Datapath::new(DatapathSettings::default());
     install(&mut datapath, lines)?;
     std::fs::create_dir_all(out).map_err(|error| wrong(out, &error))?;
     let flows: Vec<Arc<Megaflow>> = lines.iter().map(|line| line.flow.clone()).collect();
@@ -86,7 +86,7 @@ struct Lab {
     datapath: Datapath,
     outputs: BTreeMap<PortId, (MemoryPeer, Output)>,
     upcall_file: Output,
-    upcalls: Upcalls,
+    upcalls: UpcallsByReason,
 }
 
 impl Lab {
@@ -106,7 +106,7 @@ impl Lab {
             outputs.insert(port, (peer, create(&out.join(format!("{port}.pcap")))?));
         }
         let upcall_file = create(&out.join("upcall.pcap"))?;
-        Ok(Lab { datapath, outputs, upcall_file, upcalls: Upcalls::default() })
+        Ok(Lab { datapath, outputs, upcall_file, upcalls: UpcallsByReason::default() })
     }
 
     /// Runs one packet through the datapath. The packets that leave because of it are written
@@ -139,7 +139,7 @@ impl Lab {
         Ok(())
     }
 
-    fn finish(mut self, flows: &[Arc<Megaflow>]) -> Result<Summary, CommandFailure> {
+    fn finish(mut self, flows: &[Arc<Megaflow>]) -> Result<ReplaySummary, CommandFailure> {
         let written =
             |error: std::io::Error| CommandFailure::Job(format!("writing captures: {error}"));
         for (_, file) in self.outputs.values_mut() {
@@ -152,7 +152,7 @@ impl Lab {
             .all_stats(&mut stats)
             .map_err(|e| CommandFailure::Job(e.to_string()))?;
         let stats = stats.into_iter().collect();
-        Ok(Summary::new(flows, &stats, &self.datapath.snapshot(), self.upcalls))
+        Ok(ReplaySummary::new(flows, &stats, &self.datapath.snapshot(), self.upcalls))
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream as Client;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::control::filter::Filter;
+use crate::control::filter::FlowFilter;
 use crate::control::render::flow_line;
 use crate::control::testing::{PAGE, context, counted, fill};
 use crate::control::view::Flow;
@@ -29,7 +29,7 @@ impl Lab {
     fn pages(&self, method: &str, params: &[&str]) -> Pages {
         let params: Vec<String> = params.iter().map(|param| (*param).to_owned()).collect();
         match methods::call(&self.context, Format::Text, method, &params) {
-            Ok(Answer::Pages(pages)) => pages,
+            Ok(MethodAnswer::Pages(pages)) => pages,
             Ok(_) => panic!("{method} answers at once"),
             Err(error) => panic!("{method}: {error}"),
         }
@@ -65,7 +65,7 @@ fn read_all(mut stream: Client) -> String {
 /// The text of a dump, made as a whole from all megaflows.
 fn whole(flows: &[FlowView], params: &[&str]) -> String {
     let filter = params.iter().find_map(|param| param.strip_prefix("filter="));
-    let filter = Filter::parse(filter.unwrap_or_default(), &|_| None).unwrap();
+    let filter = FlowFilter::parse(filter.unwrap_or_default(), &|_| None).unwrap();
     let wants = |view: &&FlowView| {
         filter.passes(&view.flow.matching)
             && (!params.contains(&"type=ovs") || view.placement != flow::Placement::Nic)

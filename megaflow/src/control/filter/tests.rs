@@ -10,7 +10,7 @@ fn check(flow: &str, shown: &[&str], hidden: &[&str]) {
     let flow_ = odp::parse_match(flow).unwrap();
     for (filters, passes) in [(shown, true), (hidden, false)] {
         for filter in filters {
-            let parsed = Filter::parse(filter, &ports).unwrap();
+            let parsed = FlowFilter::parse(filter, &ports).unwrap();
             assert_eq!(parsed.passes(&flow_), passes, "{filter} on {flow}");
         }
     }
@@ -104,7 +104,7 @@ fn what_is_no_filter_is_an_error_that_names_it() {
         ("in_port(", "column"),
         ("eth_type(0x0800),ipv4(dst=10.0.0.0/200)", "200"),
     ] {
-        let error = Filter::parse(bad, &ports).unwrap_err();
+        let error = FlowFilter::parse(bad, &ports).unwrap_err();
         assert!(error.starts_with(&format!("filter '{bad}': ")), "{error}");
         assert!(error.contains(at_fault), "{error}");
         assert_eq!(error.lines().count(), 1);

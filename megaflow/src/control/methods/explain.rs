@@ -9,7 +9,7 @@ use super::Context;
 use super::ask::{ask, port_names, status, unexpected};
 use super::offload::json;
 use crate::control::plan::read;
-use crate::control::view::{Explained, Flow, Plan, Refusal};
+use crate::control::view::{Explained, Flow, Plan, ShownRefusal};
 use ::offload::{FlowView, Request, RequestError, Response};
 
 /// Returns the answer of each provider about a megaflow. The megaflow is installed and named by
@@ -51,7 +51,7 @@ pub(crate) fn explained(
             ufid: None,
             matching: text.to_owned(),
             actions: actions.unwrap_or_default().to_owned(),
-            refusals: asked.unsupported.iter().map(Refusal::from).collect(),
+            refusals: asked.unsupported.iter().map(ShownRefusal::from).collect(),
             installed: None,
             plans,
         });

@@ -51,7 +51,7 @@ enum Run {
 type Ask<T> = fn(&Context, &[&str]) -> Result<T, String>;
 
 /// The answer to a client.
-pub(super) enum Answer {
+pub(super) enum MethodAnswer {
     /// A text, sent in the form that the client wants.
     Text(String),
     /// A document, sent as it is.
@@ -142,7 +142,7 @@ pub(super) fn call(
     format: Format,
     name: &str,
     params: &[String],
-) -> Result<Answer, String> {
+) -> Result<MethodAnswer, String> {
     let params: Vec<&str> = params.iter().map(String::as_str).collect();
     let result = match METHODS.iter().find(|method| method.name == name) {
         None => Err(format!(
@@ -160,10 +160,12 @@ pub(super) fn call(
             Err(format!("\"{name}\" command takes at most {most} argument{plural}"))
         }
         Some(method) => match (&method.run, format) {
-            (Run::Either(_, run), Format::Json) => run(context, &params).map(Answer::Json),
-            (Run::Text(run) | Run::Either(run, _), _) => run(context, &params).map(Answer::Text),
-            (Run::Pages(run), _) => run(context, &params).map(Answer::Pages),
-            (Run::Options(parse), _) => parse(&params).map(Answer::Options),
+            (Run::Either(_, run), Format::Json) => run(context, &params).map(MethodAnswer::Json),
+            (Run::Text(run) | Run::Either(run, _), _) => {
+                run(context, &params).map(MethodAnswer::Text)
+            }
+            (Run::Pages(run), _) => run(context, &params).map(MethodAnswer::Pages),
+            (Run::Options(parse), _) => parse(&params).map(MethodAnswer::Options),
         },
     };
     // The request may have brought any text, but the answer stays one line.

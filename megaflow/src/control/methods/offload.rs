@@ -7,7 +7,7 @@ use flow::{Placement, Subject};
 
 use super::ask::status;
 use super::{Chosen, Context, Pages};
-use crate::control::view::{Flow, State};
+use crate::control::view::{Flow, ShownState};
 use ::offload::FlowView;
 
 /// Returns the megaflows as a JSON list; the parameters are `[all|host|nic|refused] [FILTER]`.
@@ -48,7 +48,7 @@ fn place(word: &str) -> Option<Option<Placement>> {
 
 /// Returns the state as JSON.
 pub(super) fn status_as_json(context: &Context, _: &[&str]) -> Result<String, String> {
-    json(&State::from(&status(context)?))
+    json(&ShownState::from(&status(context)?))
 }
 
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, String> {
@@ -85,7 +85,7 @@ pub(super) fn reasons(context: &Context, _: &[&str]) -> Result<String, String> {
 
 /// Returns the state, tables and decisions of the hardware providers.
 pub(super) fn show(context: &Context, _: &[&str]) -> Result<String, String> {
-    let state = State::from(&status(context)?);
+    let state = ShownState::from(&status(context)?);
     let mut text = String::new();
     let places: Vec<String> =
         state.flows.iter().map(|(place, count)| format!("{place}:{count}")).collect();

@@ -5,7 +5,7 @@ use flow::Placement;
 
 use super::Context;
 use super::ask::{port_names, status};
-use crate::control::filter::Filter;
+use crate::control::filter::FlowFilter;
 use ::offload::{FlowPage, FlowView};
 
 /// At most this number of pages of megaflows is made at once. So the questions of those who show
@@ -43,7 +43,7 @@ impl Pages {
 pub(crate) struct Chosen {
     place: Option<Placement>,
     /// `None` if every megaflow passes.
-    filter: Option<Filter>,
+    filter: Option<FlowFilter>,
 }
 
 impl Chosen {
@@ -56,7 +56,7 @@ impl Chosen {
         if filter.is_empty() {
             return Ok(Chosen { place, filter: None });
         }
-        let filter = Filter::parse(filter, &port_names(&status(context)?))?;
+        let filter = FlowFilter::parse(filter, &port_names(&status(context)?))?;
         Ok(Chosen { place, filter: Some(filter) })
     }
 

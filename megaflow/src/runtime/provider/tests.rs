@@ -162,7 +162,7 @@ fn daemon(device: &Shared) -> Running {
         clock: Clock::start(),
         engine,
         recorder: None,
-        datapath: hostdp::Datapath::new(hostdp::Config::default()),
+        datapath: hostdp::Datapath::new(hostdp::DatapathSettings::default()),
         core: None,
         providers: vec![Box::new(nic)],
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::conservation::{Conservation, State};
+use flow::conservation::{Conservation, ConservationState};
 use flow::{Action, Dumped, Histogram, Match, Megaflow, Moment, Stats, Ufid};
 use hostdp::Datapath;
 use offload::{Budget, ByRate, Event, Place, Settings};
@@ -23,8 +23,8 @@ fn counters(packets: u64) -> Counters {
 struct Bench {
     engine: Engine,
     ufid: Ufid,
-    host: Snapshot,
-    traffic: Traffic,
+    host: DatapathSnapshot,
+    traffic: DeviceTraffic,
     witnesses: Witnesses,
     nobody: BTreeMap<PortId, Counters>,
 }
@@ -32,7 +32,7 @@ struct Bench {
 impl Bench {
     /// The rule and the ports have counted since before the daemon started.
     fn new() -> Bench {
-        let mut datapath = Datapath::new(hostdp::Config::default());
+        let mut datapath = Datapath::new(hostdp::DatapathSettings::default());
         let client = Box::new(pipeline::none::NoClient);
         let mut engine = Engine::new(Settings::default(), client, Box::new(ByRate));
         let admission = flow::Provider::admission(datapath.table());
@@ -104,7 +104,7 @@ impl Bench {
     }
 
     /// The state of the packets, the losses, and why something is not checked.
-    fn says(&self) -> (State, Vec<(Side, &'static str, u64)>, String) {
+    fn says(&self) -> (ConservationState, Vec<(Side, &'static str, u64)>, String) {
         let all = self.all();
         let lost = all.lost.iter().map(|((side, reason), lost)| (*side, *reason, lost.packets));
         let why = all.unwitnessed.iter().filter(|(_, what)| what.packets > 0);
@@ -130,13 +130,17 @@ impl Bench {
 #[test]
 fn a_nic_is_held_against_what_its_ports_count_and_not_against_its_own_hits() {
     let mut bench = Bench::new();
-    assert_eq!(bench.all().packets().state, State::NotChecked, "{:?}", bench.all());
+    assert_eq!(bench.all().packets().state, ConservationState::NotChecked, "{:?}", bench.all());
     bench.at_rest();
-    assert_eq!(bench.all().packets().state, State::Holds, "{:?}", bench.all());
+    assert_eq!(bench.all().packets().state, ConservationState::Holds, "{:?}", bench.all());
     bench.count(5_030, 4_030, 9);
     bench.hit(130);
     let all = bench.all();
-    assert_eq!((all.packets().state, all.offered.packets), (State::Holds, 130), "{all:?}");
+    assert_eq!(
+        (all.packets().state, all.offered.packets),
+        (ConservationState::Holds, 130),
+        "{all:?}"
+    );
     // A later moment at rest changes nothing.
     bench.at_rest();
     assert_eq!(bench.all(), all);
@@ -145,7 +149,7 @@ fn a_nic_is_held_against_what_its_ports_count_and_not_against_its_own_hits() {
     bench.hit(140);
     let all = bench.all();
     let lost = all.lost.values().copied().sum::<Counters>().packets;
-    assert_eq!((all.packets().state, lost), (State::Holds, 1), "{all:?}");
+    assert_eq!((all.packets().state, lost), (ConservationState::Holds, 1), "{all:?}");
     // In each case one counter is wrong by one: the rule's counter, or a counter of the
     // ports.
     for (hits, received, sent, lookups, ends) in [
@@ -160,7 +164,7 @@ fn a_nic_is_held_against_what_its_ports_count_and_not_against_its_own_hits() {
         bench.count(received, sent, 10);
         bench.hit(hits);
         let said = bench.all().packets();
-        assert_eq!(said.state, State::DoesNotHold, "{:?}", bench.all());
+        assert_eq!(said.state, ConservationState::DoesNotHold, "{:?}", bench.all());
         assert_eq!((said.lookups, said.ends), (lookups, ends), "{:?}", bench.all());
     }
 }
@@ -189,7 +193,7 @@ fn what_is_missing_is_lost_as_far_as_the_interfaces_count_losses() {
     let mut bench = Bench::new();
     bench.lose(&[("representor-down", 0), ("rx-missed", 3), ("rx-dropped", 40)]);
     bench.at_rest();
-    let holds = |lost: &[_]| (State::Holds, lost.to_vec(), String::new());
+    let holds = |lost: &[_]| (ConservationState::Holds, lost.to_vec(), String::new());
     // 30 packets of 40 hit; of the others each is in a counter, and one is in two.
     bench.count(5_040, 4_030, 9);
     bench.hit(130);
@@ -207,7 +211,7 @@ fn what_is_missing_is_lost_as_far_as_the_interfaces_count_losses() {
     // One packet more is missing than any counter tells.
     bench.lose(&[("representor-down", 4), ("rx-missed", 5), ("rx-dropped", 43)]);
     let said = bench.all().packets();
-    assert_eq!((said.state, said.lookups, said.ends), (State::DoesNotHold, 1, 1));
+    assert_eq!((said.state, said.lookups, said.ends), (ConservationState::DoesNotHold, 1, 1));
 }
 
 #[test]
@@ -216,10 +220,14 @@ fn what_a_deaf_port_lost_uncounted_is_lost_with_a_reason_and_is_not_checked() {
     bench.at_rest();
     let not_checked = |lost| {
         let why = "the representor of port 1 is or was down and counts no losses";
-        (State::NotChecked, vec![(Side::Nic, "representor-down", lost)], why.to_owned())
+        (ConservationState::NotChecked, vec![(Side::Nic, "representor-down", lost)], why.to_owned())
     };
     bench.set_deaf(true);
-    assert_eq!(bench.says(), (State::Holds, vec![], String::new()), "nothing is missing");
+    assert_eq!(
+        bench.says(),
+        (ConservationState::Holds, vec![], String::new()),
+        "nothing is missing"
+    );
     bench.count(5_007, 4_000, 9);
     assert_eq!(bench.says(), not_checked(7), "{:?}", bench.all());
     bench.at_rest();
@@ -232,7 +240,7 @@ fn what_a_deaf_port_lost_uncounted_is_lost_with_a_reason_and_is_not_checked() {
     // It hears everything again: what is missing now has no excuse.
     bench.count(5_010, 4_000, 9);
     let said = bench.all().packets();
-    assert_eq!((said.state, said.lookups, said.ends), (State::DoesNotHold, 1, 1));
+    assert_eq!((said.state, said.lookups, said.ends), (ConservationState::DoesNotHold, 1, 1));
     bench.hit(101);
     bench.count(5_010, 4_001, 9);
     assert_eq!(bench.says(), not_checked(9));
@@ -240,7 +248,7 @@ fn what_a_deaf_port_lost_uncounted_is_lost_with_a_reason_and_is_not_checked() {
     bench.hit(102);
     bench.set_deaf(true);
     bench.count(5_000, 4_002, 9);
-    assert_eq!(bench.all().packets().state, State::DoesNotHold);
+    assert_eq!(bench.all().packets().state, ConservationState::DoesNotHold);
 }
 
 #[test]
@@ -252,10 +260,15 @@ fn what_the_kernel_loses_between_the_driver_and_the_port_is_the_hosts() {
     bench.lose(&[("rx-dropped", 3)]);
     let lost = vec![(Side::Host, "handed-up", 2), (Side::Host, "rx-dropped", 3)];
     let why = "the NIC handed up packets that the host's ports did not receive";
-    assert_eq!(bench.says(), (State::NotChecked, lost, why.to_owned()), "{:?}", bench.all());
+    assert_eq!(
+        bench.says(),
+        (ConservationState::NotChecked, lost, why.to_owned()),
+        "{:?}",
+        bench.all()
+    );
     bench.lose(&[("rx-dropped", 6)]);
     let lost = vec![(Side::Host, "rx-dropped", 5)];
-    assert_eq!(bench.says(), (State::Holds, lost, String::new()), "{:?}", bench.all());
+    assert_eq!(bench.says(), (ConservationState::Holds, lost, String::new()), "{:?}", bench.all());
 }
 
 #[test]
@@ -264,18 +277,24 @@ fn bytes_are_checked_where_both_sides_count_the_same() {
     bench.at_rest();
     bench.count(5_030, 4_030, 9);
     bench.hit(130);
-    assert_eq!(bench.all().bytes().state, State::Holds, "{:?}", bench.all());
+    assert_eq!(bench.all().bytes().state, ConservationState::Holds, "{:?}", bench.all());
     for (port, received, sent) in [(0, 4, 0), (0, 0, 4), (1, 0, 4)] {
         let before = bench.traffic.clone();
         bench.ports()[port].received.bytes += received;
         bench.ports()[port].sent.bytes += sent;
         let all = bench.all();
-        assert_eq!((all.packets().state, all.bytes().state), (State::Holds, State::NotChecked));
+        assert_eq!(
+            (all.packets().state, all.bytes().state),
+            (ConservationState::Holds, ConservationState::NotChecked)
+        );
         bench.traffic = before;
     }
     // What was lost has bytes that nobody counts.
     bench.count(5_031, 4_030, 9);
     bench.lose(&[("rx-missed", 1)]);
     let all = bench.all();
-    assert_eq!((all.packets().state, all.bytes().state), (State::Holds, State::NotChecked));
+    assert_eq!(
+        (all.packets().state, all.bytes().state),
+        (ConservationState::Holds, ConservationState::NotChecked)
+    );
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::fake::Link;
 
 struct OnFake {
-    kernel: Kernel,
+    kernel: FakeKernel,
     tc: TcProvider<Socket>,
     /// How the device is taken away: its interfaces go, or no socket works any more.
     by_sockets: bool,
@@ -16,7 +16,7 @@ struct OnFake {
 
 impl OnFake {
     fn new(by_sockets: bool) -> OnFake {
-        let kernel = Kernel::new();
+        let kernel = FakeKernel::new();
         let tc = TcProvider(open(&kernel));
         OnFake { kernel, tc, by_sockets, links: Vec::new() }
     }

@@ -62,7 +62,7 @@ fn cookie(stored: &Stored) -> (u16, Vec<u8>) {
 }
 
 /// Makes a filter that drops of the one at `at`, and keeps its cookie.
-fn make_it_drop(kernel: &Kernel, tc: &mut FakeTc, at: Location) {
+fn make_it_drop(kernel: &FakeKernel, tc: &mut FakeTc, at: Location) {
     let dropping = station(77, "drop");
     apply(tc, &[install(&dropping, 1)]);
     let all = kernel.lock().filters.clone();
@@ -77,7 +77,7 @@ fn make_it_drop(kernel: &Kernel, tc: &mut FakeTc, at: Location) {
 
 #[test]
 fn what_a_listing_leaves_out_is_still_there() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flows = three();
     install_all(&mut tc, &flows);
@@ -97,7 +97,7 @@ fn what_a_listing_leaves_out_is_still_there() {
 /// Whatever the kernel's list leaves out, no part of a reading takes more than a datagram's worth.
 #[test]
 fn a_part_of_a_reading_is_bounded_though_a_whole_priority_is_left_out() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flows: Vec<_> = (0..=255)
         .flat_map(|n| {
@@ -125,7 +125,7 @@ fn a_part_of_a_reading_is_bounded_though_a_whole_priority_is_left_out() {
 
 #[test]
 fn what_a_listing_has_twice_is_one() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flows = three();
     install_all(&mut tc, &flows);
@@ -140,7 +140,7 @@ fn what_a_listing_has_twice_is_one() {
 
 #[test]
 fn a_restart_adopts_all_though_somebody_changes_the_list() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let flows = three();
     install_all(&mut open(&kernel), &flows);
     kernel.change(Change::Add(at(FIRST), somebodys()));
@@ -153,7 +153,7 @@ fn a_restart_adopts_all_though_somebody_changes_the_list() {
 
 #[test]
 fn what_somebody_puts_back_is_behind_ours_and_goes() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     install_all(&mut tc, &[station(1, "2"), station(2, "drop")]);
     let before = kernel.locations();
@@ -176,7 +176,7 @@ fn what_somebody_puts_back_is_behind_ours_and_goes() {
 
 #[test]
 fn what_is_taken_for_foreign_is_looked_at_again_before_it_goes() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     install_all(&mut open(&kernel), &[station(1, "2")]);
     let mut tc = open(&kernel);
     let [(name, _)] = stats(&mut tc)[..] else { panic!("one filter") };
@@ -189,7 +189,7 @@ fn what_is_taken_for_foreign_is_looked_at_again_before_it_goes() {
 
 #[test]
 fn what_somebody_put_in_the_place_of_ours_is_not_deleted() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let (one, two) = (station(1, "2"), station(2, "2"));
     install_all(&mut tc, &[one.clone(), two.clone()]);
@@ -208,7 +208,7 @@ fn what_somebody_put_in_the_place_of_ours_is_not_deleted() {
 
 #[test]
 fn a_filter_that_somebody_changed_under_our_cookie_is_lost_and_is_put_right() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     install_all(&mut tc, std::slice::from_ref(&flow));
@@ -233,7 +233,7 @@ fn a_filter_that_somebody_changed_under_our_cookie_is_lost_and_is_put_right() {
 
 #[test]
 fn what_a_changed_filter_counted_is_not_ours_when_it_is_removed() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     install_all(&mut tc, std::slice::from_ref(&flow));
@@ -253,7 +253,7 @@ fn what_a_changed_filter_counted_is_not_ours_when_it_is_removed() {
 #[test]
 fn a_filter_of_somebody_else_that_comes_first_keeps_megaflows_out_of_hardware() {
     for theirs in [in_hardware(0x0800), Stored { flower: false, ..in_hardware(0x0800) }] {
-        let kernel = Kernel::new();
+        let kernel = FakeKernel::new();
         let mut tc = open(&kernel);
         let flow = station(1, "2");
         let arp = three()[1].clone();
@@ -286,7 +286,7 @@ fn a_filter_of_somebody_else_that_comes_first_keeps_megaflows_out_of_hardware() 
 
 #[test]
 fn one_that_comes_later_or_is_in_no_hardware_shadows_nothing() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     install_all(&mut tc, std::slice::from_ref(&flow));
@@ -299,7 +299,7 @@ fn one_that_comes_later_or_is_in_no_hardware_shadows_nothing() {
 
 #[test]
 fn one_with_our_key_at_our_priority_is_evaded_unless_it_is_in_hardware() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     install_all(&mut tc, &[station(2, "2"), flow.clone()]);
@@ -319,7 +319,7 @@ fn one_with_our_key_at_our_priority_is_evaded_unless_it_is_in_hardware() {
 
 #[test]
 fn a_qdisc_that_goes_in_the_midst_of_a_batch_refuses_nothing_for_good() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flows: Vec<_> = (0..200).map(|n| station(n, "2")).collect();
     kernel.lock().cut = [(50, 11), (60, 11), (70, 11)].into();
@@ -345,7 +345,7 @@ fn a_qdisc_that_goes_in_the_midst_of_a_batch_refuses_nothing_for_good() {
 
 #[test]
 fn offload_that_is_switched_off_and_on_is_noticed() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     kernel.set_offload(11, false);
     let mut tc = open(&kernel);
     let flow = station(1, "2");
@@ -364,7 +364,7 @@ fn offload_that_is_switched_off_and_on_is_noticed() {
 
 #[test]
 fn what_was_refused_while_offload_was_off_for_a_moment_is_tried_again() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let before = tc.ports.admission().clone();
     kernel.lock().offload_off.insert(11);
@@ -380,7 +380,7 @@ fn what_was_refused_while_offload_was_off_for_a_moment_is_tried_again() {
 
 #[test]
 fn a_full_card_is_asked_again_without_forgetting_what_it_can_do() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     kernel.lock().refuse_key = Some((73, "can't match the tos"));
     let mut tc = open(&kernel);
     kernel.lock().capacity = 0;
@@ -392,7 +392,7 @@ fn a_full_card_is_asked_again_without_forgetting_what_it_can_do() {
 
 #[test]
 fn what_a_bridge_tells_of_its_ports_is_not_about_the_interface() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let (to, other) = (station(1, "2"), station(2, "drop"));
     install_all(&mut tc, &[to, other]);
@@ -409,7 +409,7 @@ fn a_port_that_comes_back_is_sent_to_again() {
 }
 
 fn comes_back_as(ifindex: u32) {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let (to, other) = (station(1, "2"), station(2, "drop"));
     install_all(&mut tc, &[to.clone(), other.clone()]);
@@ -428,7 +428,7 @@ fn comes_back_as(ifindex: u32) {
 
 #[test]
 fn a_replacement_without_an_answer_keeps_the_counts_of_a_filter_that_others_touched() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     apply(&mut tc, &[install(&flow, 1)]);
@@ -444,7 +444,7 @@ fn a_replacement_without_an_answer_keeps_the_counts_of_a_filter_that_others_touc
 
 #[test]
 fn what_happens_between_the_parts_of_a_reading_is_told_once() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let first = [1, 2, 3].map(|n| station(n, "2"));
     let second = [1, 2, 3].map(|n| flow(&format!("in_port(2),eth_type(0x080{n})"), "1"));

@@ -1,7 +1,7 @@
 //! A device that is gone and comes back.
 
 use super::*;
-use crate::wire::Transport;
+use crate::netlink::Transport;
 
 fn told_gone(tc: &mut FakeTc) -> bool {
     matches!(tc.events().last(), Some(ProviderEvent::Gone(_)))
@@ -9,7 +9,7 @@ fn told_gone(tc: &mut FakeTc) -> bool {
 
 #[test]
 fn interfaces_that_all_went_and_came_back_are_made_ready_again() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     apply(&mut tc, &[install(&station(1, "2"), 1)]);
     let mut links = kernel.unload();
@@ -18,7 +18,7 @@ fn interfaces_that_all_went_and_came_back_are_made_ready_again() {
     assert!(results.iter().all(|end| matches!(end, Err(ProviderError::Gone(_)))), "{results:?}");
     assert!(matches!(tc.check(), Err(ProviderError::Gone(_))));
     let error = tc.reopen().unwrap_err();
-    assert_eq!(error.to_string(), "there is no interface port pf0vf0 of switch abcd");
+    assert_eq!(error.to_string(), "there is no interface pf0vf0 of switch abcd");
     assert!(tc.check().is_err() && tc.events().is_empty());
     // One of them is missing still, another has a new number.
     let missing = links.remove(1);
@@ -42,7 +42,7 @@ fn interfaces_that_all_went_and_came_back_are_made_ready_again() {
 
 #[test]
 fn filters_outlive_broken_sockets_and_go_on() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let (one, two) = (station(1, "2"), station(2, "drop"));
     apply(&mut tc, &[install(&one, 1), install(&two, 1)]);
@@ -66,7 +66,7 @@ fn filters_outlive_broken_sockets_and_go_on() {
 
 #[test]
 fn a_broken_monitor_is_noticed_as_well() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let monitor = tc.monitor.port();
     kernel.lock().broken.insert(monitor);
@@ -78,7 +78,7 @@ fn a_broken_monitor_is_noticed_as_well() {
 /// A card's mode is toggled: its interface stays and is no port of a switch for a while.
 #[test]
 fn an_interface_that_leaves_its_switch_for_a_while_is_used_again() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let flow = station(1, "2");
     let switch = kernel.lock().links[0].2.clone();

@@ -16,7 +16,7 @@ fn packets(tc: &mut FakeTc) -> Vec<(u32, [u64; 5])> {
 
 #[test]
 fn ports_that_tell_the_hardwares_share_are_witnesses_from_the_first_reading_on() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     let count = |ifindex, all, cpu| kernel.lock().counters.insert(ifindex, (all, cpu));
     count(11, [100, 200, 1], Some([10, 20, 0]));
@@ -42,7 +42,7 @@ fn lost(tc: &mut FakeTc) -> (Vec<(&'static str, u64)>, bool) {
 
 #[test]
 fn what_an_interface_received_and_lost_has_a_reason() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     for ifindex in [11, 12] {
         kernel.lock().counters.insert(ifindex, ([0; 3], Some([0; 3])));
@@ -71,7 +71,7 @@ fn what_an_interface_received_and_lost_has_a_reason() {
 
 #[test]
 fn what_is_lost_while_an_interface_is_down_has_that_for_a_reason() {
-    let kernel = Kernel::new();
+    let kernel = FakeKernel::new();
     let mut tc = open(&kernel);
     for ifindex in [11, 12] {
         kernel.lock().counters.insert(ifindex, ([0; 3], Some([0; 3])));

@@ -6,7 +6,7 @@ use crate::rule::{Header, PeditWord};
 
 /// A field's place: its lowest bit is `shift` bits above the lowest of the bytes from `offset`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct PeditPlace {
     pub(crate) field: Field,
     pub(crate) header: Header,
     pub(crate) offset: usize,
@@ -14,12 +14,12 @@ pub(crate) struct Place {
     pub(crate) shift: u32,
 }
 
-const fn place(field: Field, header: Header, offset: usize, bytes: usize) -> Place {
-    Place { field, header, offset, bytes, shift: 0 }
+const fn place(field: Field, header: Header, offset: usize, bytes: usize) -> PeditPlace {
+    PeditPlace { field, header, offset, bytes, shift: 0 }
 }
 
 /// All places that a `set` can reach.
-pub(crate) const PLACES: &[Place] = &[
+pub(crate) const PLACES: &[PeditPlace] = &[
     place(Field::EthDst, Header::Ethernet, 0, 6),
     place(Field::EthSrc, Header::Ethernet, 6, 6),
     place(Field::IpTos, Header::Ipv4, 1, 1),
@@ -27,7 +27,7 @@ pub(crate) const PLACES: &[Place] = &[
     place(Field::Ipv4Src, Header::Ipv4, 12, 4),
     place(Field::Ipv4Dst, Header::Ipv4, 16, 4),
     // IPv6 begins with 4 bits of version, 8 of traffic class and 20 of flow label.
-    Place { field: Field::IpTos, header: Header::Ipv6, offset: 0, bytes: 2, shift: 4 },
+    PeditPlace { field: Field::IpTos, header: Header::Ipv6, offset: 0, bytes: 2, shift: 4 },
     place(Field::IpTtl, Header::Ipv6, 7, 1),
     place(Field::Ipv6Src, Header::Ipv6, 8, 16),
     place(Field::Ipv6Dst, Header::Ipv6, 24, 16),
@@ -62,7 +62,7 @@ pub(super) fn words(header: Header, value: &Key, mask: &Mask) -> Vec<PeditWord> 
         .collect()
 }
 
-fn put(image: &mut [u8; IMAGE], place: &Place, value: u128) {
+fn put(image: &mut [u8; IMAGE], place: &PeditPlace, value: u128) {
     let value = (value << place.shift).to_be_bytes();
     let from = value.len() - place.bytes;
     let to = &mut image[place.offset..place.offset + place.bytes];
@@ -92,7 +92,7 @@ pub(crate) fn fields(words: &[PeditWord]) -> Option<(Key, Mask)> {
     (again == words).then_some((value, mask))
 }
 
-fn get(image: &[u8; IMAGE], place: &Place) -> u128 {
+fn get(image: &[u8; IMAGE], place: &PeditPlace) -> u128 {
     let bytes = &image[place.offset..place.offset + place.bytes];
     let value = bytes.iter().fold(0u128, |value, byte| value << 8 | u128::from(*byte));
     value >> place.shift

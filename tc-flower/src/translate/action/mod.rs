@@ -24,7 +24,7 @@ const MAX_WORDS: usize = 32;
 /// The knowledge about the packet at one point of the list, from the match and the actions so
 /// far.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Context<'t> {
+pub(crate) struct KnownPacket<'t> {
     pub(crate) tags: Tags,
     pub(crate) l3: L3,
     /// The IP protocol if it is matched.
@@ -37,14 +37,14 @@ pub(crate) struct Context<'t> {
     pub(crate) device: Option<&'t PortDevice>,
 }
 
-impl<'t> Context<'t> {
-    pub(super) fn new(key: &Key, mask: &Mask, device: Option<&'t PortDevice>) -> Context<'t> {
+impl<'t> KnownPacket<'t> {
+    pub(super) fn new(key: &Key, mask: &Mask, device: Option<&'t PortDevice>) -> KnownPacket<'t> {
         let l3 = match key.eth_type {
             table::IPV4_TYPE => L3::Ipv4,
             table::IPV6_TYPE => L3::Ipv6,
             _ => L3::Unknown,
         };
-        Context {
+        KnownPacket {
             tags: Tags::of(key, mask),
             l3,
             protocol: (mask.ip_proto == 0xff).then_some(key.ip_proto),
@@ -56,14 +56,14 @@ impl<'t> Context<'t> {
 }
 
 #[cfg(test)]
-pub(crate) fn set_places() -> &'static [header::Place] {
+pub(crate) fn set_places() -> &'static [header::PeditPlace] {
     header::PLACES
 }
 
 /// A list in translation.
 struct List<'t> {
     target: &'t Target,
-    context: Context<'t>,
+    context: KnownPacket<'t>,
     out: Vec<TcAction>,
     /// Checksums that the rewrites so far have left wrong. They are corrected before the next
     /// action that is no rewrite.
@@ -75,7 +75,7 @@ struct List<'t> {
 pub(super) fn translate(
     actions: &[Action],
     target: &Target,
-    context: Context<'_>,
+    context: KnownPacket<'_>,
     reasons: &mut Reasons,
 ) -> Vec<TcAction> {
     if actions.is_empty() {

@@ -4,8 +4,8 @@ use flow::refusal::Words;
 use flow::{ActionKind, Detail, PortId, Reason, RecircId, Refusal, Subject};
 
 use super::{List, no_recirculation, order};
+use crate::netlink::consts::TC_ACT_EXT_VAL_MASK;
 use crate::rule::TcAction;
-use crate::wire::consts::TC_ACT_EXT_VAL_MASK;
 
 impl List<'_> {
     /// Translates an output: a redirect at the end of the list, a copy before that.

@@ -5,15 +5,15 @@ use flow::{ActionKind, Attr, Field, Reason, Reasons, Refusal, Refusals, SetField
 
 use super::List;
 pub(crate) use super::header::fields as words_to_fields;
-use super::header::{self, L3, PLACES, Place};
-use crate::rule::{Header, TcAction};
-use crate::translate::transport;
-use crate::wire::consts::{
+use super::header::{self, L3, PLACES, PeditPlace};
+use crate::netlink::consts::{
     TCA_CSUM_UPDATE_FLAG_ICMP, TCA_CSUM_UPDATE_FLAG_IPV4HDR, TCA_CSUM_UPDATE_FLAG_TCP,
     TCA_CSUM_UPDATE_FLAG_UDP,
 };
+use crate::rule::{Header, TcAction};
+use crate::translate::transport;
 
-fn places(header: Header) -> impl Iterator<Item = &'static Place> {
+fn places(header: Header) -> impl Iterator<Item = &'static PeditPlace> {
     PLACES.iter().filter(move |place| place.header == header)
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::{datapath, options, without_datapath};
 use crate::control::methods::Context;
 use crate::control::methods::ask::status;
-use crate::control::view::{Port, State};
+use crate::control::view::{ShownPort, ShownState};
 use crate::status::{Masks, Status};
 
 pub(in crate::control::methods) fn dump_dps(
@@ -24,7 +24,7 @@ pub(in crate::control::methods) fn show(
     without_datapath(context, "show", &params, 0)?;
     let status = status(context)?;
     let mut text = datapath(&status) + ":\n";
-    let state = State::from(&status);
+    let state = ShownState::from(&status);
     let Lookups { hit, missed, cached } = lookups(&status);
     let lost: u64 = state.ports.iter().flat_map(|port| port.upcall_drops.values()).sum();
     let _ = writeln!(text, "  lookups: hit:{hit} missed:{missed} lost:{lost}");
@@ -75,7 +75,7 @@ const CARRIER: &[&str] = &["port-down"];
 /// Returns a port's counters in the form of `ovs-dpctl show -s`, hardware and host together. A
 /// packet that was lost is counted in one column. As in OVS, `?` stands for a number that no port
 /// counts.
-fn counters(port: &Port) -> String {
+fn counters(port: &ShownPort) -> String {
     let (received, sent) = (&port.receive_drops, &port.transmit_drops);
     let all = |drops: &Drops| drops.values().sum::<u64>();
     let [errors, overruns] = [RECEIVE_ERRORS, OVERRUNS].map(|reasons| of(received, reasons));
@@ -123,7 +123,7 @@ pub(in crate::control::methods) fn offload_stats(
     let (_, params) = options(params)?;
     without_datapath(context, "offload-stats-show", &params, 0)?;
     let status = status(context)?;
-    let state = State::from(&status);
+    let state = ShownState::from(&status);
     let mut text = String::from("HW Offload stats:\n");
     if state.providers.is_empty() {
         text.push_str("  no hardware provider is configured\n");
@@ -163,7 +163,7 @@ mod tests {
         let drops = |list: &[(&str, u64)]| {
             list.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
         };
-        let port = Port {
+        let port = ShownPort {
             number: 1,
             name: "vf0".to_owned(),
             kind: "fpga".to_owned(),

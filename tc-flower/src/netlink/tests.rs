@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::consts::*;
-use super::read::Attr;
+use super::read::NlAttr;
 use super::*;
 
 /// A transport that gives prepared answers.
@@ -43,8 +43,8 @@ impl Transport for Script {
     }
 }
 
-fn script(answers: Vec<io::Result<Vec<u8>>>) -> Client<Script> {
-    Client::new(Script { answers: answers.into(), queue: 1 << 20, ..Script::default() })
+fn script(answers: Vec<io::Result<Vec<u8>>>) -> RequestSocket<Script> {
+    RequestSocket::new(Script { answers: answers.into(), queue: 1 << 20, ..Script::default() })
 }
 
 fn message(kind: u16, flags: u16, seq: u32, body: &[u8]) -> Vec<u8> {
@@ -75,7 +75,10 @@ fn ack(seq: u32, errno: i32, text: Option<&str>) -> Vec<u8> {
     message(NLMSG_ERROR, flags, seq, &body)
 }
 
-fn transact(answers: Vec<io::Result<Vec<u8>>>, requests: usize) -> (Vec<Outcome>, Vec<usize>) {
+fn transact(
+    answers: Vec<io::Result<Vec<u8>>>,
+    requests: usize,
+) -> (Vec<RequestOutcome>, Vec<usize>) {
     let mut client = script(answers);
     let mut batch = client.batch();
     for _ in 0..requests {
@@ -86,8 +89,8 @@ fn transact(answers: Vec<io::Result<Vec<u8>>>, requests: usize) -> (Vec<Outcome>
     (outcomes, echoed)
 }
 
-fn refused(errno: i32, text: &str) -> Outcome {
-    Outcome::Refused(Nack { errno, text: text.into() })
+fn refused(errno: i32, text: &str) -> RequestOutcome {
+    RequestOutcome::Refused(Nack { errno, text: text.into() })
 }
 
 #[test]
@@ -114,7 +117,7 @@ fn messages_are_what_the_kernel_wants() {
     let message = Messages(w.as_bytes()).next().unwrap().unwrap();
     let tc = TcMsg::parse(message.payload).unwrap();
     assert_eq!((tc.ifindex, tc.priority, tc.protocol), (7, 0x1234, ETH_P_8021Q));
-    let options: Attr<'_> = tc.attrs.find(TCA_OPTIONS).unwrap().unwrap();
+    let options: NlAttr<'_> = tc.attrs.find(TCA_OPTIONS).unwrap().unwrap();
     assert_eq!(options.nested().find(8).unwrap().unwrap().be16().unwrap(), 0x0800);
     assert!(options.nested().find(9).unwrap().unwrap().be16().is_err(), "a byte is no two");
 }
@@ -124,9 +127,9 @@ fn an_attribute_that_outgrows_its_length_is_not_sent() {
     let mut client = script(vec![Ok(ack(1, 0, None))]);
     let mut batch = client.batch();
     let too_long = batch.add(RTM_NEWTFILTER, 0, |w| w.bytes(1, &[0; 70_000]));
-    assert!(matches!(too_long, Err(WireError::TooLong)));
+    assert!(matches!(too_long, Err(NetlinkError::TooLong)));
     batch.add(RTM_NEWTFILTER, 0, |w| w.u8(1, 1)).unwrap();
-    assert_eq!(client.transact(&batch, &mut |_, _| {}).unwrap(), [Outcome::Done]);
+    assert_eq!(client.transact(&batch, &mut |_, _| {}).unwrap(), [RequestOutcome::Done]);
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn answers_are_matched_by_number_and_keep_the_kernels_words() {
     );
     assert_eq!(
         outcomes,
-        [Outcome::Done, refused(95, "mlx5_core: no"), refused(28, "flow table full")]
+        [RequestOutcome::Done, refused(95, "mlx5_core: no"), refused(28, "flow table full")]
     );
     assert_eq!(echoed, [1]);
 }
@@ -154,17 +157,17 @@ fn answers_are_matched_by_number_and_keep_the_kernels_words() {
 fn what_is_lost_late_or_mangled_is_unknown_and_nothing_else() {
     let lost = || Err(io::Error::from_raw_os_error(libc::ENOBUFS));
     let (outcomes, _) = transact(vec![Ok(ack(1, 0, None)), lost()], 2);
-    assert_eq!(outcomes, [Outcome::Done, Outcome::Unknown]);
+    assert_eq!(outcomes, [RequestOutcome::Done, RequestOutcome::Unknown]);
     let (outcomes, _) = transact(vec![], 1);
-    assert_eq!(outcomes, [Outcome::Unknown]);
+    assert_eq!(outcomes, [RequestOutcome::Unknown]);
     let cut = ack(1, 0, None)[..17].to_vec();
     let (outcomes, _) = transact(vec![Ok(cut), Ok(vec![]), Ok(vec![1, 2, 3])], 1);
-    assert_eq!(outcomes, [Outcome::Unknown]);
+    assert_eq!(outcomes, [RequestOutcome::Unknown]);
     // The header names the port of another socket.
     let mut other = ack(1, 0, None);
     other[12] = 9;
     let (outcomes, _) = transact(vec![Ok(other)], 1);
-    assert_eq!(outcomes, [Outcome::Unknown]);
+    assert_eq!(outcomes, [RequestOutcome::Unknown]);
 }
 
 #[test]
@@ -182,7 +185,7 @@ fn extended_acks_are_read_behind_a_copied_request_too() {
 
 #[test]
 fn batches_fit_the_receive_queue() {
-    let mut client = Client::new(Script { queue: 30 << 10, ..Script::default() });
+    let mut client = RequestSocket::new(Script { queue: 30 << 10, ..Script::default() });
     let mut batch = client.batch();
     for _ in 0..5 {
         batch.add(RTM_NEWTFILTER, 0, |w| w.u8(1, 1)).unwrap();
@@ -195,7 +198,7 @@ fn batches_fit_the_receive_queue() {
     assert_eq!(sizes, [2, 2, 1]);
 }
 
-fn dump(answers: Vec<io::Result<Vec<u8>>>) -> Result<Vec<u32>, WireError> {
+fn dump(answers: Vec<io::Result<Vec<u8>>>) -> Result<Vec<u32>, NetlinkError> {
     script(answers).dump(
         RTM_GETTFILTER,
         NLM_F_DUMP,
@@ -228,19 +231,19 @@ fn dumps_end_with_done_and_are_begun_again_when_interrupted() {
 fn a_dump_that_fails_says_why() {
     let refusal = message(NLMSG_DONE, 2, 1, &(-95i32).to_ne_bytes());
     let error = dump(vec![Ok(refusal)]).unwrap_err();
-    assert!(matches!(error, WireError::Refused(Nack { errno: 95, .. })), "{error}");
+    assert!(matches!(error, NetlinkError::Refused(Nack { errno: 95, .. })), "{error}");
     let short = message(RTM_NEWTFILTER, 2, 1, &[1]);
     let done = message(NLMSG_DONE, 2, 1, &[0; 4]);
     let error = dump(vec![Ok([short, done].concat())]).unwrap_err();
-    assert!(matches!(error, WireError::Malformed(_)), "{error}");
-    assert!(matches!(dump(vec![]).unwrap_err(), WireError::Socket(_)));
+    assert!(matches!(error, NetlinkError::Malformed(_)), "{error}");
+    assert!(matches!(dump(vec![]).unwrap_err(), NetlinkError::Socket(_)));
 }
 
 #[test]
 fn the_kernel_of_this_machine_answers() {
-    let mut client = Client::new(KernelSocket::requests().unwrap());
+    let mut client = RequestSocket::new(KernelSocket::requests().unwrap());
     let refused = client.request(RTM_DELQDISC, NLM_F_ACK, |w| w.tcmsg(0x7fff_ffff, 0, 1, 0));
-    assert!(matches!(refused, Err(WireError::Refused(_))), "{refused:?}");
+    assert!(matches!(refused, Err(NetlinkError::Refused(_))), "{refused:?}");
     assert!(crate::links::list_with(&mut client).unwrap().iter().any(|d| d.name == "lo"));
 }
 

@@ -12,7 +12,7 @@ use super::consts::{
     NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
     NLMSGERR_ATTR_MSG,
 };
-use super::read::{Attrs, Malformed, Message, Messages, u32_at};
+use super::read::{Malformed, Message, Messages, NlAttrs, u32_at};
 use super::socket::Transport;
 use super::write::{HEADER, Writer};
 
@@ -48,7 +48,7 @@ impl std::fmt::Display for Nack {
 
 /// The outcome of one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum RequestOutcome {
     /// The kernel acknowledged the request.
     Done,
     /// The kernel refused the request.
@@ -59,7 +59,7 @@ pub(crate) enum Outcome {
 
 /// The error of an exchange that failed as a whole.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum WireError {
+pub(crate) enum NetlinkError {
     /// The socket failed.
     #[error("netlink socket: {0}")]
     Socket(#[from] io::Error),
@@ -79,14 +79,14 @@ pub(crate) enum WireError {
 
 /// Requests that are written but not sent yet.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct RequestBatch {
     writer: Writer,
     first: u32,
     /// The offset of the end of each request.
     ends: Vec<usize>,
 }
 
-impl Batch {
+impl RequestBatch {
     /// Adds one request, whose body `body` writes; returns its index. A request that is too long
     /// is left out and returns an error.
     pub(crate) fn add(
@@ -94,16 +94,16 @@ impl Batch {
         kind: u16,
         flags: u16,
         body: impl FnOnce(&mut Writer),
-    ) -> Result<usize, WireError> {
+    ) -> Result<usize, NetlinkError> {
         let index = self.ends.len();
         let begin = self.writer.len();
-        let seq = self.first.wrapping_add(u32::try_from(index).map_err(|_| WireError::TooLong)?);
+        let seq = self.first.wrapping_add(u32::try_from(index).map_err(|_| NetlinkError::TooLong)?);
         let start = self.writer.message(kind, flags, seq);
         body(&mut self.writer);
         self.writer.end_message(start);
         if self.writer.is_too_long() {
             self.writer.truncate(begin);
-            return Err(WireError::TooLong);
+            return Err(NetlinkError::TooLong);
         }
         self.ends.push(self.writer.len());
         Ok(index)
@@ -130,7 +130,7 @@ pub(crate) struct DumpProgress {
 }
 
 /// One socket and the numbering of its requests.
-pub(crate) struct Client<T> {
+pub(crate) struct RequestSocket<T> {
     transport: T,
     next: u32,
     datagram: Vec<u8>,
@@ -138,10 +138,10 @@ pub(crate) struct Client<T> {
     broken: Option<String>,
 }
 
-impl<T: Transport> Client<T> {
+impl<T: Transport> RequestSocket<T> {
     /// A client on that socket.
-    pub(crate) fn new(transport: T) -> Client<T> {
-        Client { transport, next: 1, datagram: Vec::new(), broken: None }
+    pub(crate) fn new(transport: T) -> RequestSocket<T> {
+        RequestSocket { transport, next: 1, datagram: Vec::new(), broken: None }
     }
 
     #[cfg(test)]
@@ -150,8 +150,8 @@ impl<T: Transport> Client<T> {
     }
 
     /// Opens another client of the same kind.
-    pub(crate) fn again(&self) -> io::Result<Client<T>> {
-        self.transport.again().map(Client::new)
+    pub(crate) fn again(&self) -> io::Result<RequestSocket<T>> {
+        self.transport.again().map(RequestSocket::new)
     }
 
     /// Returns the address with which the kernel marks messages that this client caused.
@@ -165,7 +165,7 @@ impl<T: Transport> Client<T> {
     }
 
     /// Notes that the socket failed.
-    fn failed(&mut self, error: io::Error) -> WireError {
+    fn failed(&mut self, error: io::Error) -> NetlinkError {
         if !passes(&error) {
             self.broken = Some(error.to_string());
         }
@@ -173,8 +173,8 @@ impl<T: Transport> Client<T> {
     }
 
     /// An empty batch.
-    pub(crate) fn batch(&self) -> Batch {
-        Batch { writer: Writer::default(), first: self.next, ends: Vec::new() }
+    pub(crate) fn batch(&self) -> RequestBatch {
+        RequestBatch { writer: Writer::default(), first: self.next, ends: Vec::new() }
     }
 
     /// Sends a batch and returns the outcome of each request, in their order. Each request must
@@ -182,10 +182,10 @@ impl<T: Transport> Client<T> {
     /// request.
     pub(crate) fn transact(
         &mut self,
-        batch: &Batch,
+        batch: &RequestBatch,
         echo: &mut dyn FnMut(usize, Message<'_>),
-    ) -> Result<Vec<Outcome>, WireError> {
-        let mut outcomes = vec![Outcome::Unknown; batch.len()];
+    ) -> Result<Vec<RequestOutcome>, NetlinkError> {
+        let mut outcomes = vec![RequestOutcome::Unknown; batch.len()];
         let size = (self.transport.queue() / ANSWER).clamp(1, BATCH);
         self.next = batch.first.wrapping_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         let mut from = 0;
@@ -205,9 +205,9 @@ impl<T: Transport> Client<T> {
         &mut self,
         first: u32,
         sent: std::ops::Range<usize>,
-        outcomes: &mut [Outcome],
+        outcomes: &mut [RequestOutcome],
         echo: &mut dyn FnMut(usize, Message<'_>),
-    ) -> Result<(), WireError> {
+    ) -> Result<(), NetlinkError> {
         let mut missing = sent.len();
         while missing > 0 {
             match self.transport.receive(&mut self.datagram, TIMEOUT) {
@@ -227,12 +227,12 @@ impl<T: Transport> Client<T> {
                     echo(index, message);
                     continue;
                 }
-                if outcomes[index] == Outcome::Unknown {
+                if outcomes[index] == RequestOutcome::Unknown {
                     missing -= 1;
                     outcomes[index] = match answer(&message) {
-                        Ok(None) => Outcome::Done,
-                        Ok(Some(nack)) => Outcome::Refused(nack),
-                        Err(Malformed(_)) => Outcome::Unknown,
+                        Ok(None) => RequestOutcome::Done,
+                        Ok(Some(nack)) => RequestOutcome::Refused(nack),
+                        Err(Malformed(_)) => RequestOutcome::Unknown,
                     };
                 }
             }
@@ -246,13 +246,15 @@ impl<T: Transport> Client<T> {
         kind: u16,
         flags: u16,
         body: impl FnOnce(&mut Writer),
-    ) -> Result<(), WireError> {
+    ) -> Result<(), NetlinkError> {
         let mut batch = self.batch();
         batch.add(kind, flags, body)?;
         match self.transact(&batch, &mut |_, _| {})?.pop() {
-            Some(Outcome::Done) => Ok(()),
-            Some(Outcome::Refused(nack)) => Err(WireError::Refused(nack)),
-            Some(Outcome::Unknown) | None => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            Some(RequestOutcome::Done) => Ok(()),
+            Some(RequestOutcome::Refused(nack)) => Err(NetlinkError::Refused(nack)),
+            Some(RequestOutcome::Unknown) | None => {
+                Err(io::Error::from(io::ErrorKind::TimedOut).into())
+            }
         }
     }
 
@@ -265,7 +267,7 @@ impl<T: Transport> Client<T> {
         body: impl Fn(&mut Writer),
         begin: impl Fn() -> S,
         mut each: impl FnMut(&mut S, Message<'_>) -> Result<(), Malformed>,
-    ) -> Result<S, WireError> {
+    ) -> Result<S, NetlinkError> {
         for _ in 0..DUMPS {
             let mut dump = self.begin_dump(kind, flags, &body)?;
             let mut state = begin();
@@ -279,7 +281,7 @@ impl<T: Transport> Client<T> {
                 return Ok(state);
             }
         }
-        Err(WireError::Interrupted)
+        Err(NetlinkError::Interrupted)
     }
 
     /// Begins a dump. Until it has ended, nothing else may be asked of this client.
@@ -288,7 +290,7 @@ impl<T: Transport> Client<T> {
         kind: u16,
         flags: u16,
         body: impl FnOnce(&mut Writer),
-    ) -> Result<DumpProgress, WireError> {
+    ) -> Result<DumpProgress, NetlinkError> {
         let mut batch = self.batch();
         batch.add(kind, flags, body)?;
         self.next = self.next.wrapping_add(1);
@@ -303,7 +305,7 @@ impl<T: Transport> Client<T> {
         &mut self,
         dump: &mut DumpProgress,
         each: &mut dyn FnMut(Message<'_>) -> Result<(), Malformed>,
-    ) -> Result<Option<bool>, WireError> {
+    ) -> Result<Option<bool>, NetlinkError> {
         match self.transport.receive(&mut self.datagram, TIMEOUT) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
@@ -322,8 +324,8 @@ impl<T: Transport> Client<T> {
             match message.kind {
                 NLMSG_DONE | NLMSG_ERROR => {
                     return match (answer(&message)?, dump.failed.take()) {
-                        (Some(nack), _) => Err(WireError::Refused(nack)),
-                        (None, Some(error)) => Err(WireError::Malformed(error)),
+                        (Some(nack), _) => Err(NetlinkError::Refused(nack)),
+                        (None, Some(error)) => Err(NetlinkError::Malformed(error)),
                         (None, None) => Ok(Some(dump.is_whole)),
                     };
                 }
@@ -337,7 +339,7 @@ impl<T: Transport> Client<T> {
     }
 }
 
-impl Batch {
+impl RequestBatch {
     fn as_slice(&self) -> &[u8] {
         self.writer.as_bytes()
     }
@@ -380,5 +382,5 @@ fn extended(message: &Message<'_>) -> Result<Option<String>, Malformed> {
         at += copied.max(HEADER).next_multiple_of(4);
     }
     let attrs = message.payload.get(at..).ok_or(Malformed("an extended ack is cut short"))?;
-    Ok(Attrs(attrs).find(NLMSGERR_ATTR_MSG)?.map(|attr| attr.text()))
+    Ok(NlAttrs(attrs).find(NLMSGERR_ATTR_MSG)?.map(|attr| attr.text()))
 }

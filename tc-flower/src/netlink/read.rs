@@ -90,15 +90,15 @@ fn split_message(bytes: &[u8]) -> Result<(Message<'_>, &[u8]), Malformed> {
 
 /// One attribute; its type has no flags.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attr<'a> {
+pub(crate) struct NlAttr<'a> {
     pub(crate) kind: u16,
     pub(crate) payload: &'a [u8],
 }
 
-impl<'a> Attr<'a> {
+impl<'a> NlAttr<'a> {
     /// Returns the attributes in the payload.
-    pub(crate) fn nested(&self) -> Attrs<'a> {
-        Attrs(self.payload)
+    pub(crate) fn nested(&self) -> NlAttrs<'a> {
+        NlAttrs(self.payload)
     }
 
     /// Returns the whole payload, which must have exactly `N` bytes.
@@ -134,11 +134,11 @@ impl<'a> Attr<'a> {
 
 /// Attributes, in order. The iterator ends after the first malformed attribute.
 #[derive(Clone, Debug)]
-pub(crate) struct Attrs<'a>(pub(crate) &'a [u8]);
+pub(crate) struct NlAttrs<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Attrs<'a> {
+impl<'a> NlAttrs<'a> {
     /// Returns the first attribute of a kind, or an error if an attribute before it is malformed.
-    pub(crate) fn find(mut self, kind: u16) -> Result<Option<Attr<'a>>, Malformed> {
+    pub(crate) fn find(mut self, kind: u16) -> Result<Option<NlAttr<'a>>, Malformed> {
         self.find_map(|attr| match attr {
             Ok(attr) if attr.kind != kind => None,
             other => Some(other),
@@ -147,8 +147,8 @@ impl<'a> Attrs<'a> {
     }
 }
 
-impl<'a> Iterator for Attrs<'a> {
-    type Item = Result<Attr<'a>, Malformed>;
+impl<'a> Iterator for NlAttrs<'a> {
+    type Item = Result<NlAttr<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -167,11 +167,11 @@ impl<'a> Iterator for Attrs<'a> {
     }
 }
 
-fn split_attr(bytes: &[u8]) -> Result<(Attr<'_>, &[u8]), Malformed> {
+fn split_attr(bytes: &[u8]) -> Result<(NlAttr<'_>, &[u8]), Malformed> {
     let len = usize::from(u16_at(bytes, 0)?);
     let kind = u16_at(bytes, 2)? & NLA_TYPE_MASK;
     let payload = bytes.get(4..len).ok_or(Malformed("an attribute's length"))?;
-    Ok((Attr { kind, payload }, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
+    Ok((NlAttr { kind, payload }, bytes.get(len.next_multiple_of(4)..).unwrap_or_default()))
 }
 
 /// `struct tcmsg` and the attributes behind it.
@@ -184,7 +184,7 @@ pub(crate) struct TcMsg<'a> {
     pub(crate) priority: u16,
     /// The EtherType or [`super::consts::ETH_P_ALL`], for filters.
     pub(crate) protocol: u16,
-    pub(crate) attrs: Attrs<'a>,
+    pub(crate) attrs: NlAttrs<'a>,
 }
 
 impl<'a> TcMsg<'a> {
@@ -199,7 +199,7 @@ impl<'a> TcMsg<'a> {
             parent: u32_at(payload, 12)?,
             priority: u16::from_be_bytes([high_a, high_b]),
             protocol: u16::from_be(u16::from_be_bytes([low_a, low_b])),
-            attrs: Attrs(payload.get(20..).ok_or(Malformed("a tc message is cut short"))?),
+            attrs: NlAttrs(payload.get(20..).ok_or(Malformed("a tc message is cut short"))?),
         })
     }
 }

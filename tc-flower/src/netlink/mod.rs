@@ -7,8 +7,10 @@ pub(crate) mod read;
 pub(crate) mod socket;
 pub(crate) mod write;
 
-pub(crate) use client::{BATCH, Client, DumpProgress, Nack, Outcome, WireError, passes};
-pub(crate) use read::{Attrs, Malformed, Messages, TcMsg};
+pub(crate) use client::{
+    BATCH, DumpProgress, Nack, NetlinkError, RequestOutcome, RequestSocket, passes,
+};
+pub(crate) use read::{Malformed, Messages, NlAttrs, TcMsg};
 pub(crate) use socket::{KernelSocket, Transport};
 pub(crate) use write::Writer;
 
