@@ -151,7 +151,8 @@ fn reached(rig: &mut BenchRig, port: usize, moved: Moment) -> Result<Moment, Str
     Err(format!("of {SENDERS} senders only {} follow the address that moves", reached.len()))
 }
 
-/// Has new addresses appear behind the third port; returns the share of a core that the engine used.
+/// Has new addresses appear behind the third port; returns the share of a core that the engine
+/// used.
 fn new(rig: &mut BenchRig, length: Duration) -> Result<f64, String> {
     let used = || Ok::<_, String>(threads()?.get("engine").copied().unwrap_or_default());
     let (before, began) = (used()?, rig.clock.now());
