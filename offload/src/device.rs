@@ -12,6 +12,9 @@ use crate::request::Standing;
 /// what the fastest device does in a few milliseconds.
 pub const QUEUE_LIMIT: usize = 4096;
 
+/// The number of megaflows that a full provider may refuse between two statistics passes.
+pub(super) const FULL_TRIES: u32 = 16;
+
 /// One hardware provider.
 pub(super) struct Device {
     pub(super) name: Arc<str>,
@@ -29,8 +32,9 @@ pub(super) struct Device {
     pub(super) tables: Vec<TableUsage>,
     /// The policy considers the provider too full for new megaflows.
     pub(super) crowded: bool,
-    /// The provider has refused an operation as "full" since the last statistics pass.
-    pub(super) said_full: bool,
+    /// Megaflows that may be tried until the next statistics pass; `None` unless the provider has
+    /// lately refused one as "full".
+    tries: Option<u32>,
     /// The number of operations sent and not completed.
     pub(super) queued: usize,
 }
@@ -47,7 +51,7 @@ impl Device {
             budget,
             tables: Vec::new(),
             crowded: false,
-            said_full: false,
+            tries: None,
             queued: 0,
         }
     }
@@ -64,7 +68,7 @@ impl Device {
         self.gone = None;
         self.is_back |= std::mem::take(&mut self.known);
         self.crowded = false;
-        self.said_full = false;
+        self.tries = None;
     }
 
     /// Returns true while the provider answers.
@@ -74,7 +78,34 @@ impl Device {
 
     /// Returns true if the provider's tables are crowded or an operation was refused as "full".
     pub(super) fn short_of_room(&self) -> bool {
-        self.crowded || self.said_full
+        self.crowded || self.tries.is_some()
+    }
+
+    /// Returns true if nothing more is to be tried before there is room. A table that is not
+    /// crowded by its numbers may have no place for most megaflows, and the device searches long
+    /// before it says so.
+    pub(super) fn is_full(&self) -> bool {
+        self.crowded || self.tries == Some(0)
+    }
+
+    /// Returns true if a megaflow may be tried that the provider may refuse as "full".
+    pub(super) fn may_try(&self) -> bool {
+        self.tries.is_none_or(|tries| self.queued < tries as usize)
+    }
+
+    /// The provider has refused a megaflow as "full".
+    pub(super) fn said_full(&mut self) {
+        self.tries = Some(self.tries.unwrap_or(FULL_TRIES).saturating_sub(1));
+    }
+
+    /// A megaflow has left the provider.
+    pub(super) fn made_room(&mut self) {
+        self.tries = self.tries.map(|tries| tries.saturating_add(1));
+    }
+
+    /// A statistics pass has ended. A provider that has refused all tries gets as many again.
+    pub(super) fn passed(&mut self) {
+        self.tries = self.tries.filter(|tries| *tries == 0).map(|_| FULL_TRIES);
     }
 
     /// Returns the number of ports whose megaflows the provider can hold now.
@@ -95,7 +126,8 @@ impl Device {
 
     /// Returns true if the provider may be given new megaflows now.
     pub(super) fn takes(&mut self, now: Moment) -> bool {
-        self.is_ready() && !self.crowded && self.has_room() && self.budget.has(now)
+        let may_try = !self.crowded && self.may_try();
+        self.is_ready() && may_try && self.has_room() && self.budget.has(now)
     }
 
     /// Returns where a megaflow stands that the device admits; `record` is the megaflow if it is

@@ -116,7 +116,7 @@ impl Placer {
             let refusal = Refusal::new(Reason::Recirculation, Subject::Chain);
             reasons.add(refusal.detail(Detail::Waiting(RecircId(scope))));
         }
-        let crowded = self.device(provider).is_some_and(|device| device.crowded);
+        let crowded = self.device(provider).is_some_and(Device::is_full);
         if crowded && !has_seat {
             let words = &"waiting for room, or to be faster than a megaflow that is in the table";
             reasons.add(Refusal::new(Reason::TableFull, Subject::Crowded).detail(words));

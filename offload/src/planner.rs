@@ -329,6 +329,11 @@ impl Planner {
         residence.life = before.completed(completion.result.as_ref().err());
         let sent = residence.sent.take();
         // The final counts of a life belong to its own actions, not to those that follow.
+        if let (Place::Nic(provider), Life::Removing, Ok(_)) = (place, before, &completion.result)
+            && let Some(device) = self.placer.device_mut(provider)
+        {
+            device.made_room();
+        }
         let hit = match &completion.result {
             Ok(stats) if before != Life::Installing => self.read(id, place, *stats, now),
             _ => None,
@@ -437,7 +442,7 @@ impl Planner {
             (Place::Nic(_), ProviderError::Gone(_)) => {}
             (Place::Nic(provider), ProviderError::Full(refusal)) => {
                 if let Some(device) = self.placer.device_mut(provider) {
-                    device.said_full = true;
+                    device.said_full();
                 }
                 let again = Again::At(now + RETRY_FULL, Some(provider));
                 self.refuse(id, refusal.clone().into(), again, now);
@@ -511,7 +516,8 @@ impl Planner {
             return self.refuse(id, why, again, now);
         }
         let Some(device) = self.placer.device_mut(provider) else { return };
-        if !device.is_ready() || !device.has_room() || !device.budget.take(now) {
+        let may_try = device.has_room() && (has_seat || device.may_try());
+        if !device.is_ready() || !may_try || !device.budget.take(now) {
             return self.wait(id, Some(provider), None);
         }
         self.tally.decided(&device.name, "admitted");

@@ -65,7 +65,7 @@ impl Sweep {
             if let Place::Nic(provider) = place
                 && let Some(device) = planner.placer.device_mut(provider)
             {
-                device.said_full = false;
+                device.passed();
             }
             let name = planner.place_name(place);
             planner.tally.reconciled(&name, now);

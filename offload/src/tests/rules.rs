@@ -1,5 +1,6 @@
 //! Tests of the engine's promises, rule by rule.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use flow::{
 
 use super::desk::{Desk, NIC, OUT, REFUSED, TakesAll, counted, flow_of, to};
 use super::*;
+use crate::device::FULL_TRIES;
 
 pub(super) fn dumped(flow: &Arc<Megaflow>, packets: u64, active: bool) -> Dumped {
     let (ufid, flow) = (flow.ufid, Some(flow.clone()));
@@ -342,4 +344,43 @@ fn the_fastest_of_those_that_wait_comes_first_and_nobody_goes_for_nothing() {
     desk.later(Duration::from_secs(1));
     desk.settle();
     assert!(!desk.engine.planner.placer.device(ProviderId(0)).unwrap().short_of_room());
+}
+
+/// The numbers of its tables don't say that it is full, and each refusal costs it a long search.
+#[test]
+fn a_nic_that_says_full_is_tried_a_few_times_until_the_next_pass() {
+    let mut desk = Desk::new(1);
+    let full = || Err(ProviderError::Full(Refusal::new(Reason::TableFull, TableName::ExactMatch)));
+    let flows: Vec<_> = (1..=100).map(|station| flow_of(0, station, &[OUT])).collect();
+    desk.put(&flows[0]);
+    let refused = |desk: &mut Desk| {
+        let mut tries = 0;
+        while desk.nic.values().any(|queue| !queue.is_empty()) {
+            desk.done(NIC, full());
+            tries += 1;
+        }
+        tries
+    };
+    let (mut tried, most) = (0, FULL_TRIES as usize);
+    for (token, flow) in (0..).zip(&flows[1..]) {
+        desk.ask(token, Request::Install(flow.clone()));
+        desk.done(Place::Host, Ok(Stats::default()));
+        tried += refused(&mut desk);
+    }
+    assert_eq!(tried, most);
+    for flow in &flows[1..] {
+        let why = &desk.engine.record(flow.ufid).refused.as_ref().unwrap().why.first;
+        assert_eq!(why.reason, Reason::TableFull);
+    }
+    // After the next pass as many are tried again, and not all at once.
+    desk.stats(NIC, vec![(flows[0].ufid, counted(0))]);
+    desk.stats(Place::Host, Vec::new());
+    desk.later(Duration::from_secs(3));
+    assert_eq!(desk.nic.values().map(VecDeque::len).sum::<usize>(), most);
+    assert_eq!(refused(&mut desk), most);
+    // What leaves makes room for one.
+    desk.ask(1000, Request::Remove(flows[0].ufid));
+    desk.done(NIC, Ok(Stats::default()));
+    desk.later(Duration::from_millis(1));
+    assert_eq!(desk.nic.values().map(VecDeque::len).sum::<usize>(), 1);
 }
