@@ -35,8 +35,9 @@ pub(crate) struct FakeState {
     pub(crate) not_in_hw: bool,
     /// True if the kernel shows another ToS than the request had.
     pub(crate) distort: bool,
-    /// The number of acks that are lost next.
+    /// The number of acks that are lost next, and whether the echoes before them are lost too.
     pub(crate) lose_acks: usize,
+    pub(crate) lose_echoes: bool,
     /// The number of dumps that are marked as interrupted next.
     pub(crate) interrupt: usize,
     /// Changes that another tool makes during the next dumps, one after each listed priority. The
@@ -165,6 +166,12 @@ impl FakeState {
         self.queues.entry(port).or_default().push_back(Ok(datagram));
     }
 
+    fn echo(&mut self, port: u32, echo: Vec<u8>) {
+        if self.lose_acks == 0 || !self.lose_echoes {
+            self.push(port, echo);
+        }
+    }
+
     fn ack(&mut self, port: u32, seq: u32, result: Result<(), (i32, String)>) {
         if self.lose_acks > 0 {
             self.lose_acks -= 1;
@@ -231,7 +238,7 @@ impl FakeState {
                         stored.show_with(w, at, distort);
                     });
                     self.notify(echo.clone());
-                    self.push(port, echo);
+                    self.echo(port, echo);
                 }
                 self.ack(port, seq, result.map(drop));
             }
@@ -240,7 +247,7 @@ impl FakeState {
                 if let Ok((at, stored)) = &result {
                     let echo = message(RTM_DELTFILTER, 0, seq, port, |w| stored.show(w, *at));
                     self.notify(echo.clone());
-                    self.push(port, echo);
+                    self.echo(port, echo);
                 }
                 self.ack(port, seq, result.map(drop));
             }

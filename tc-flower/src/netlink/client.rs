@@ -208,10 +208,15 @@ impl<T: Transport> RequestSocket<T> {
         outcomes: &mut [RequestOutcome],
         echo: &mut dyn FnMut(usize, Message<'_>),
     ) -> Result<(), NetlinkError> {
-        let mut missing = sent.len();
+        let (mut missing, mut wait) = (sent.len(), TIMEOUT);
         while missing > 0 {
-            match self.transport.receive(&mut self.datagram, TIMEOUT) {
+            match self.transport.receive(&mut self.datagram, wait) {
                 Ok(()) => {}
+                // What was not lost is queued already.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    wait = Duration::ZERO;
+                    continue;
+                }
                 Err(error) if is_loss(&error) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.failed(error)),

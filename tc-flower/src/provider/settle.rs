@@ -17,6 +17,11 @@ const TRIES: u8 = 2;
 impl<T: Transport> Waves<'_, T> {
     pub(super) fn settle(&mut self, answer: AnsweredJob) {
         let AnsweredJob { job, outcome, echo } = answer;
+        // The kernel echoes what it has done, so an echo is as good as the answer that is lost.
+        let outcome = match outcome {
+            RequestOutcome::Unknown if echo.is_some() => RequestOutcome::Done,
+            outcome => outcome,
+        };
         match (job, outcome) {
             (job, RequestOutcome::Unknown) => self.doubts.push(job),
             (Job::Add(add), RequestOutcome::Done) => match echo {

@@ -401,6 +401,7 @@ fn what_lost_answers_would_have_said_is_asked_for() {
     let mut tc = open(&kernel);
     let (one, two) = (station(1, "2"), station(2, "2"));
     apply(&mut tc, &[install(&one, 1)]);
+    kernel.lock().lose_echoes = true;
     kernel.lock().lose_acks = 1;
     let results = apply(&mut tc, &[install(&two, 1)]);
     assert!(results[0].is_ok(), "it is in, so that is what happened: {results:?}");
@@ -413,6 +414,20 @@ fn what_lost_answers_would_have_said_is_asked_for() {
     let results = apply(&mut tc, &[remove(&one)]);
     assert!(results[0].is_ok(), "it is gone, so that is what happened: {results:?}");
     assert_eq!(kernel.locations().len(), 1);
+}
+
+#[test]
+fn an_echo_is_as_good_as_the_answer_that_is_lost() {
+    let kernel = FakeKernel::new();
+    let mut tc = open(&kernel);
+    let flow = station(1, "2");
+    kernel.lock().lose_acks = 1;
+    assert!(apply(&mut tc, &[install(&flow, 1)])[0].is_ok());
+    kernel.hit(only(&kernel), 4, 400);
+    kernel.lock().lose_acks = 1;
+    let results = apply(&mut tc, &[remove(&flow)]);
+    assert_eq!(results[0].as_ref().unwrap().counters, counters(4, 400), "no reading had them");
+    assert!(tc.events().is_empty());
 }
 
 #[test]

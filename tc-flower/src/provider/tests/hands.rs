@@ -435,6 +435,7 @@ fn a_replacement_without_an_answer_keeps_the_counts_of_a_filter_that_others_touc
     let old = only(&kernel);
     kernel.hit(old, 4, 400);
     kernel.alter(old, |_| {});
+    kernel.lock().lose_echoes = true;
     kernel.lock().lose_acks = 1;
     let results = apply(&mut tc, &[replace(&flow, 2)]);
     assert_eq!(results[0].as_ref().unwrap().counters, counters(4, 400));
