@@ -8,8 +8,10 @@ mod device;
 mod encode;
 mod error;
 mod explain;
-#[cfg(test)]
-mod fake;
+#[cfg(any(test, feature = "fake"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "tests of this crate use all of it"))]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
+pub mod fake;
 mod feature;
 mod links;
 mod netlink;

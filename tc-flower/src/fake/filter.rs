@@ -1,5 +1,7 @@
 //! A filter as the imitation of the kernel stores it and shows it.
 
+use flow::{Clock, Moment};
+
 use crate::encode::Location;
 use crate::netlink::consts::*;
 use crate::netlink::read::filter_info;
@@ -24,6 +26,14 @@ pub(crate) struct Stored {
     pub(crate) lost: bool,
     pub(crate) packets: u32,
     pub(crate) bytes: u64,
+    pub(crate) last_use: Option<Use>,
+}
+
+/// When a filter was used last, and the clock that tells how long ago that is.
+#[derive(Clone, Debug)]
+pub(crate) struct Use {
+    pub(super) clock: Clock,
+    pub(super) at: Moment,
 }
 
 impl Stored {
@@ -52,6 +62,12 @@ impl Stored {
                 _ => self.keys.push((kind, payload)),
             }
         }
+    }
+
+    /// The bytes of the cookie, if the filter has one.
+    pub(super) fn cookie(&self) -> Option<Vec<u8>> {
+        let cookie = self.actions.first()?.iter().find(|attr| attr.0 == TCA_ACT_COOKIE);
+        cookie.map(|attr| attr.1.clone())
     }
 
     /// Cuts off the actions that send packets to an interface that was deleted.
@@ -135,11 +151,14 @@ impl Stored {
             }
             let options = w.nest(TCA_ACT_OPTIONS);
             w.raw(payload);
-            // `struct tcf_t`: installed 5 s ago, used 2 s ago.
+            // `struct tcf_t`: installed 5 s ago, used 2 s ago if nothing else is known.
+            let since = |last: &Use| last.clock.now().since(last.at).as_millis() / 10;
+            let idle = self.last_use.as_ref().map_or(200, since);
+            let idle = u64::try_from(idle).unwrap_or(u64::MAX);
             let kind = action.iter().find(|attr| attr.0 == TCA_ACT_KIND);
             let csum = kind.is_some_and(|attr| attr.1 == b"csum\0");
             let times = w.attr(if csum { TCA_CSUM_TM } else { TCA_GACT_TM });
-            [500u64, 200, 0, 500].iter().for_each(|ticks| w.raw(&ticks.to_ne_bytes()));
+            [500u64, idle, 0, 500].iter().for_each(|ticks| w.raw(&ticks.to_ne_bytes()));
             w.end(times);
             w.end(options);
         }

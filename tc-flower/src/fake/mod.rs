@@ -5,6 +5,7 @@
 mod filter;
 mod hands;
 mod link;
+pub mod nic;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -82,7 +83,7 @@ struct FilterDump {
 const SHOWN: usize = 40;
 
 /// One socket of the imitation.
-pub(crate) struct Socket {
+pub struct Socket {
     state: Arc<Mutex<FakeState>>,
     port: u32,
 }
@@ -100,7 +101,12 @@ impl FakeKernel {
             (12, "rep1".into(), switch, Some("pf0vf1".into())),
             (13, "eth0".into(), None, None),
         ];
-        let state = FakeState { links, capacity: 1000, next_port: 10_000, ..FakeState::default() };
+        FakeKernel::with(links, 1000)
+    }
+
+    /// Makes an imitation with these links and room for that many filters.
+    pub(crate) fn with(links: Vec<Link>, capacity: usize) -> FakeKernel {
+        let state = FakeState { links, capacity, next_port: 10_000, ..FakeState::default() };
         FakeKernel(Arc::new(Mutex::new(state)))
     }
 

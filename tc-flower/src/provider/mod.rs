@@ -54,11 +54,22 @@ impl TcProvider {
     ) -> Result<TcProvider, TcError> {
         let client = RequestSocket::new(KernelSocket::requests()?);
         let monitor = KernelSocket::monitor(&monitor::GROUPS)?;
-        Tc::open(client, monitor, ports, clock, options).map(TcProvider)
+        TcProvider::over(client, monitor, ports, clock, options)
     }
 }
 
 impl<T: Transport> TcProvider<T> {
+    /// Opens the provider over sockets for requests and for notifications.
+    pub(crate) fn over(
+        client: RequestSocket<T>,
+        monitor: T,
+        ports: &[(PortId, DeviceSelector)],
+        clock: Clock,
+        options: TcOptions,
+    ) -> Result<TcProvider<T>, TcError> {
+        Tc::open(client, monitor, ports, clock, options).map(TcProvider)
+    }
+
     /// Removes every filter that carries our cookie, whether this process or an earlier one
     /// installed it, and the qdiscs that this process made unless other tools have filters on
     /// them. A shutdown that leaves nothing behind calls this; dropping the provider leaves the
