@@ -15,7 +15,7 @@ use crate::guest;
 const FLOWS: &str = "/run/megaflow-test.flows";
 /// An operator's megaflows under each of four masks, that no packet hits.
 const EACH: u32 = 50;
-/// How often a rule is hurt until an audit meets that.
+/// How often rules are lost until an audit meets that.
 const TRIES: u32 = 60;
 
 pub(super) fn run(checks: &mut Checks) {
@@ -44,11 +44,8 @@ pub(super) fn run(checks: &mut Checks) {
         .check("while tc adds and deletes a filter, nothing is taken out, all is counted", || {
             beside(running.get()?, books_of()?)
         });
-    checks.check("the audit finds nothing in quiet, and names a rule that was deleted", || {
-        audited(running.get()?, "is missing", books::TcFilter::delete)
-    });
-    checks.check("the audit names a rule that was altered", || {
-        audited(running.get()?, "does 'drop' and not", alter)
+    checks.check("the audit finds nothing in quiet, and names a rule that the card lost", || {
+        audited(running.get()?)
     });
     checks.check("a filter that comes before ours: refused, named, and in hardware again", || {
         shadowed(running.get()?)
@@ -149,13 +146,10 @@ fn alter(filter: &books::TcFilter) -> Outcome {
     .map(drop)
 }
 
-/// What the audit says of a rule that somebody hurts. The daemon puts it right within a moment, and
-/// a difference that is under way is none: it is hurt until an audit meets it.
-fn audited(
-    daemon: &Daemon,
-    words: &str,
-    hurt: impl Fn(&books::TcFilter) -> Outcome + Sync,
-) -> Outcome {
+/// What the audit says of rules that the card has lost. Of what somebody does to a filter the kernel
+/// tells the daemon, which puts it right before an audit has looked twice. What a card loses is found
+/// by the next statistics only: it is lost until an audit meets it.
+fn audited(daemon: &Daemon) -> Outcome {
     let audit = || daemon.ask("offload/audit", &[]);
     let mut said = String::new();
     for _ in 0..TRIES {
@@ -166,21 +160,10 @@ fn audited(
             Ok(said.contains(" megaflows, as believed\n") && !said.contains("not as believed"))
         })
         .map_err(|failure| Failure::new(format!("{failure}\n{said}")))?;
-        let flow = ping_flow(daemon)?;
-        let filter = filter_of(&flow)?;
-        let is_named = thread::scope(|scope| {
-            let hand = scope.spawn(|| hurt(&filter));
-            let (mut is_named, mut is_hurt) = (false, false);
-            // The last audit begins when the rule is hurt already.
-            while !is_named && !is_hurt {
-                is_hurt = hand.is_finished();
-                said = audit()?;
-                let mut lines = said.lines();
-                is_named = lines.any(|line| line.contains(&flow.ufid) && line.contains(words));
-            }
-            hand.join().map_err(|_| Failure::new("a thread panicked"))?.map(|()| is_named)
-        })?;
-        if is_named {
+        let ufid = ping_flow(daemon)?.ufid;
+        guest::write(&format!("{DEBUG}/drop_rule"), "0")?;
+        said = audit()?;
+        if said.lines().any(|line| line.contains(&ufid) && line.contains("not in hardware")) {
             return Ok(());
         }
     }
