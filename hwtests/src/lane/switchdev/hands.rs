@@ -146,9 +146,9 @@ fn alter(filter: &books::TcFilter) -> Outcome {
     .map(drop)
 }
 
-/// What the audit says of rules that the card has lost. Of what somebody does to a filter the kernel
-/// tells the daemon, which puts it right before an audit has looked twice. What a card loses is found
-/// by the next statistics only: it is lost until an audit meets it.
+/// What the audit says of rules that the card has lost. Of what somebody does to a filter the
+/// kernel tells the daemon, which puts it right before an audit has looked twice. What a card
+/// loses is found by the next statistics only: it is lost until an audit meets it.
 fn audited(daemon: &Daemon) -> Outcome {
     let audit = || daemon.ask("offload/audit", &[]);
     let mut said = String::new();
