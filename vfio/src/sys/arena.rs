@@ -28,7 +28,9 @@ pub struct Arena {
 }
 
 impl Arena {
-    pub(super) fn new(mapping: Mapping, iova: u64, unmap: Box<dyn Any + Send + Sync>) -> Arena {
+    /// Makes an arena of a mapping that the card reaches at a bus address from now on. What is
+    /// given with it takes the memory away from the card when it is dropped.
+    pub fn new(mapping: Mapping, iova: u64, unmap: Box<dyn Any + Send + Sync>) -> Arena {
         Arena { mapping, iova, used: AtomicUsize::new(0), unmap: Some(unmap) }
     }
 

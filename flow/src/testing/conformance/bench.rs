@@ -31,6 +31,7 @@ const FRONT: &str = "submit takes operations from the front of the queue, as man
 const ORDER: &str = "operations on one ufid are completed in the order in which they were taken";
 const MEANING: &str = "what an operation's end means follows from the table before it";
 const FINAL: &str = "an end carries the final statistics of the life that ended, an install none";
+const THERE: &str = "a part of a reading shows what is in the device";
 const ABSOLUTE: &str = "statistics are absolute since the install";
 const UNDELIVERED: &str = "a part never tells of an operation whose completion was not delivered";
 const ONCE: &str = "a megaflow at rest is in exactly one part of a reading";
@@ -326,10 +327,10 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn compare(&self, dumped: &Dumped) -> Result<(), Finding> {
+    pub(super) fn compare(&self, dumped: &Dumped) -> Result<(), Finding> {
         let Some(life) = self.lives.get(&dumped.ufid) else {
             return broken(
-                self.blame(dumped.ufid, DEVICE),
+                self.blame(dumped.ufid, THERE),
                 format!("{} is not installed", dumped.ufid),
             );
         };
@@ -348,9 +349,9 @@ impl<'a> Bench<'a> {
         broken(self.blame(dumped.ufid, DEVICE), how)
     }
 
-    fn compare_stats(&self, ufid: Ufid, stats: Stats) -> Result<(), Finding> {
+    pub(super) fn compare_stats(&self, ufid: Ufid, stats: Stats) -> Result<(), Finding> {
         let Some(life) = self.lives.get(&ufid) else {
-            return broken(self.blame(ufid, ABSOLUTE), format!("{ufid} is not installed"));
+            return broken(self.blame(ufid, THERE), format!("{ufid} is not installed"));
         };
         if stats.counters == life.hits {
             return Ok(());

@@ -1,6 +1,6 @@
 //! Checks of a device that goes and comes back, and of an end on purpose.
 
-use crate::provider::{Blocking, Cursor, Op, ProviderError, ProviderEvent};
+use crate::provider::{Blocking, Cursor, Dumped, Op, ProviderError, ProviderEvent};
 
 use super::Finding;
 use super::bench::{Bench, LOOK, Life, PATIENCE, broken, not_here};
@@ -93,10 +93,21 @@ fn come_back(bench: &mut Bench<'_>) -> Result<(), Finding> {
     if !bench.poll(LOOK)?.is_empty() {
         return broken(REOPENED, "an operation of the time before ends");
     }
-    bench.lives.clear();
     bench.may_be_gone = false;
     let found = read_all(bench)?;
+    adopt(bench, found);
+    bench.compare_all()?;
+    let all: Vec<Op> = bench.lives.keys().map(|ufid| Op::Remove { ufid: *ufid }).collect();
+    bench.must(all)?;
+    let ops: Vec<Op> = (0..50).map(|n| bench.install(n)).collect::<Result<_, _>>()?;
+    bench.must(ops)?;
+    bench.compare_all()
+}
+
+/// Takes over what is in the device, as the engine does at a start.
+fn adopt(bench: &mut Bench<'_>, found: Vec<Dumped>) {
     let adopted = bench.rig.provider().adopt(&found);
+    bench.lives.clear();
     let mut strangers = Vec::new();
     for one in found {
         match one.flow {
@@ -107,14 +118,46 @@ fn come_back(bench: &mut Bench<'_>) -> Result<(), Finding> {
             _ => strangers.push(one.ufid),
         }
     }
-    // What can't be adopted is removed as the engine does it, whatever the provider calls it.
+    // What can't be adopted is removed, whatever the provider calls it.
     let strangers: Vec<Op> = strangers.into_iter().map(|ufid| Op::Remove { ufid }).collect();
     bench.rig.provider().apply(&strangers, &mut Vec::new());
-    bench.compare_all()?;
-    let all: Vec<Op> = bench.lives.keys().map(|ufid| Op::Remove { ufid: *ufid }).collect();
-    bench.must(all)?;
-    let ops: Vec<Op> = (0..50).map(|n| bench.install(n)).collect::<Result<_, _>>()?;
+}
+
+/// A process dies. The next one finds lives as they were, with their hits, or none; what it adopts
+/// goes on as if it had installed it.
+pub(super) fn restarted(bench: &mut Bench<'_>) -> Result<(), Finding> {
+    let ops: Vec<Op> = (0..20).map(|n| bench.install(n)).collect::<Result<_, _>>()?;
     bench.must(ops)?;
+    let ops = vec![bench.replace(0)?, bench.replace(1)?];
+    bench.must(ops)?;
+    for round in 1..3 {
+        for n in [0, 2] {
+            let ufid = bench.flow(n)?.ufid;
+            // A rig that can't send shows less here.
+            if let Err(Finding::Broken(how)) = bench.hit(ufid, round) {
+                return Err(Finding::Broken(how));
+            }
+        }
+        if !bench.rig.restart() {
+            return not_here("this rig has one provider only");
+        }
+        let found = read_all(bench)?;
+        for one in &found {
+            bench.compare(one)?;
+            bench.compare_stats(one.ufid, one.stats)?;
+        }
+        adopt(bench, found);
+        bench.compare_all()?;
+    }
+    for n in 0..20 {
+        let ufid = bench.flow(n)?.ufid;
+        let op = match bench.lives.contains_key(&ufid) {
+            true if n < 10 => bench.replace(n)?,
+            true => bench.remove(n)?,
+            false => bench.install(n)?,
+        };
+        bench.must(vec![op])?;
+    }
     bench.compare_all()
 }
 

@@ -3,6 +3,34 @@
 //! A provider passes if [`conforms`] says so about a [`Rig`] with it. The bench keeps a slow and
 //! obvious twin of the device and compares everything that the provider says with it: each
 //! completion, each entry of each part of a reading. A check is only a way to use the provider.
+//!
+//! Each check, and the sentences of the contract that are in it:
+//! - *operations have exactly one end each*: `poll` delivers exactly one completion for each
+//!   operation, under its tag, and waits only if something is in flight
+//! - *submit takes what there is room for*: at most `window` operations are in flight; they are
+//!   taken from the front of the queue, and the rest stays
+//! - *order for one ufid*: its operations take effect, and are completed, in their order
+//! - *exists and not found*: what these errors mean; an operation that failed stops no other, and
+//!   leaves the table as it was
+//! - *refusals are those of the admission*: what it admits is taken, what it refuses is refused
+//! - *a full table*: `Full`, until something is removed
+//! - *final counters*: statistics are absolute since the install; an end has every hit
+//! - *readings in parts*: of about 256, by cursor, what rests is there once, operations in between
+//! - *readings and operations in flight*: a part tells of no completion that is not delivered yet
+//! - *a reading that is given up*: a caller may begin anew at any time
+//! - *dump and adopt*: ufid, generation and megaflow; what could be adopted; `tables`
+//! - *what the device has lost*: readings are of the device and not of a memory
+//! - *counters of ports*: `traffic`
+//! - *anything in any order*: all of these at once
+//! - *a device that goes and comes back*: `Gone` for each operation and reading, told once; what
+//!   `reopen` says; the start after it
+//! - *a process that dies, and the next one*: what a dropped provider left is adopted as if this
+//!   process had installed it
+//! - *close leaves nothing*: nothing of ours
+//!
+//! Not here: one thread owns a provider, and any may use its admission (the types say so); what
+//! may take how long (no check reads a clock, but for waits without end: a device that is slow or
+//! silent is its provider's to test); make-before-break (packets would have to flow meanwhile).
 
 mod bench;
 mod device;
@@ -46,6 +74,18 @@ pub trait Rig {
     /// has counted them. Returns what the device counted; `None` if this rig can't send.
     fn hit(&mut self, flow: &Megaflow, packets: u64) -> Option<Counters>;
 
+    /// Takes a megaflow out of the device behind the provider's back. Returns false if this rig
+    /// can't.
+    fn lose(&mut self, _flow: &Megaflow) -> bool {
+        false
+    }
+
+    /// Lets the provider die without its end on purpose, and makes another one on the same device.
+    /// Returns false if this rig can't.
+    fn restart(&mut self) -> bool {
+        false
+    }
+
     /// Takes the device away from the provider, by surprise. Returns false if this rig can't.
     fn take_away(&mut self) -> bool {
         false
@@ -88,8 +128,11 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("readings and operations in flight", |rig| readings::undelivered(&mut Bench::new(rig))),
     ("a reading that is given up", |rig| readings::given_up(&mut Bench::new(rig))),
     ("dump and adopt", |rig| readings::adopt(&mut Bench::new(rig))),
+    ("what the device has lost", |rig| readings::lost(&mut Bench::new(rig))),
+    ("counters of ports", |rig| readings::traffic(&mut Bench::new(rig))),
     ("anything in any order", |rig| random::anything(&mut Bench::new(rig), 1)),
     ("a device that goes and comes back", |rig| device::gone(&mut Bench::new(rig))),
+    ("a process that dies, and the next one", |rig| device::restarted(&mut Bench::new(rig))),
     ("close leaves nothing", |rig| device::close(&mut Bench::new(rig))),
 ];
 

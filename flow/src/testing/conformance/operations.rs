@@ -13,6 +13,7 @@ use super::bench::{Bench, broken, not_here};
 const AT_ONCE: &str = "poll waits for nothing if nothing is in flight";
 const OTHERS: &str = "an operation that failed does not stop the others";
 const REFUSED: &str = "an operation is refused for the reason that the admission tells";
+const ADMITTED: &str = "the admission admits what the device takes";
 const FULL: &str = "a full table takes nothing, and a removal makes room";
 
 /// A wait that nobody has to wait for.
@@ -134,6 +135,13 @@ pub(super) fn refusals(bench: &mut Bench<'_>) -> Result<(), Finding> {
     let there = vec![bench.install(0)?, bench.install(1)?];
     bench.must(there)?;
     let admission = bench.rig.provider().admission();
+    for n in [0, 1] {
+        let flow = bench.flow(n)?;
+        let other = Megaflow { actions: bench.rig.other_actions(&flow), ..(*flow).clone() };
+        if let Err(why) = admission.admit(&flow).and_then(|()| admission.admit(&other)) {
+            return broken(ADMITTED, why);
+        }
+    }
     for n in [0, 2] {
         let flow = bench.flow(n)?;
         let flow = Arc::new(Megaflow { actions: actions.clone(), ..(*flow).clone() });

@@ -8,7 +8,10 @@ use super::*;
 use crate::odp;
 use crate::provider::*;
 use crate::table::{TableName, TableUsage};
-use crate::{Action, Admission, Capabilities, Generation, Reason, Refusal, Refusals, Stats, Ufid};
+use crate::traffic::PortTraffic;
+use crate::{
+    Action, Admission, Capabilities, Generation, PortId, Reason, Refusal, Refusals, Stats, Ufid,
+};
 
 /// A way to be wrong.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -39,6 +42,12 @@ enum Wrong {
     ShowsAnOldGeneration,
     AdoptsAnything,
     MiscountsItsTable,
+    AdmitsTooLittle,
+    ReadsFromMemory,
+    TellsAPortTwice,
+    CountsPortsBackwards,
+    ForgetsCountsAtARestart,
+    ForgetsActionsAtARestart,
     DropsEndsWhenGone,
     ReadsWhenGone,
     TellsTwiceThatItIsGone,
@@ -50,7 +59,7 @@ enum Wrong {
 use Wrong::*;
 
 /// Each way to be wrong, and the check that is about it.
-const FOUND_BY: [(Wrong, &str); 32] = [
+const FOUND_BY: [(Wrong, &str); 38] = [
     (LosesAnEnd, "operations have exactly one end each"),
     (EndsTwice, "operations have exactly one end each"),
     (SwapsTags, "operations have exactly one end each"),
@@ -77,6 +86,12 @@ const FOUND_BY: [(Wrong, &str); 32] = [
     (ShowsAnOldGeneration, "dump and adopt"),
     (AdoptsAnything, "dump and adopt"),
     (MiscountsItsTable, "dump and adopt"),
+    (AdmitsTooLittle, "refusals are those of the admission"),
+    (ReadsFromMemory, "what the device has lost"),
+    (TellsAPortTwice, "counters of ports"),
+    (CountsPortsBackwards, "counters of ports"),
+    (ForgetsCountsAtARestart, "a process that dies, and the next one"),
+    (ForgetsActionsAtARestart, "a process that dies, and the next one"),
     (DropsEndsWhenGone, "a device that goes and comes back"),
     (ReadsWhenGone, "a device that goes and comes back"),
     (TellsTwiceThatItIsGone, "a device that goes and comes back"),
@@ -134,8 +149,9 @@ impl Tiny {
             true => Reason::TableFull,
             false => Reason::Action,
         };
+        let admission = TinyAdmission { capabilities: Capabilities::default(), admits: true };
         if let Op::Install { flow, .. } | Op::Replace { flow, .. } = op
-            && let Err(why) = self.admission().admit(flow)
+            && let Err(why) = admission.admit(flow)
             && !self.is(TakesWhatItRefuses)
         {
             let why = Refusal { reason, ..why.first };
@@ -210,17 +226,23 @@ impl Tiny {
     }
 }
 
-/// Refuses every megaflow that sends packets up.
-struct TinyAdmission(Capabilities);
+/// Refuses every megaflow that does not send packets to ports only; or every one.
+struct TinyAdmission {
+    capabilities: Capabilities,
+    admits: bool,
+}
 
 impl Admission for TinyAdmission {
     fn capabilities(&self) -> &Capabilities {
-        &self.0
+        &self.capabilities
     }
 
     fn admit(&self, flow: &Megaflow) -> Result<(), Refusals> {
         match flow.actions.iter().find(|action| !matches!(action, Action::Output(_))) {
             Some(action) => Err(Refusal::new(Reason::Action, action.kind()).into()),
+            None if !self.admits => {
+                Err(Refusal::new(Reason::TableFull, TableName::Megaflow).into())
+            }
             None => Ok(()),
         }
     }
@@ -236,7 +258,8 @@ impl Provider for Tiny {
     }
 
     fn admission(&self) -> Arc<dyn Admission> {
-        Arc::new(TinyAdmission(Capabilities::default()))
+        let admits = !self.is(AdmitsTooLittle);
+        Arc::new(TinyAdmission { capabilities: Capabilities::default(), admits })
     }
 
     fn window(&self) -> usize {
@@ -341,6 +364,28 @@ impl Provider for Tiny {
         vec![TableUsage { table, holds_megaflows: true, entries, capacity: Some(CAPACITY) }]
     }
 
+    /// The hits came in at one port.
+    fn traffic(&mut self) -> Result<Vec<PortTraffic>, ProviderError> {
+        let hits = self.held.values().map(|held| held.hits).sum::<Counters>();
+        let packets = match self.is(CountsPortsBackwards) {
+            true => 1000 - hits.packets,
+            false => hits.packets,
+        };
+        let (received, none) = (Counters { packets, bytes: 60 * packets }, Counters::default());
+        let port = PortTraffic {
+            port: PortId(1),
+            received,
+            sent: none,
+            to_host: none,
+            from_host: none,
+            receive_drops: Vec::new(),
+            transmit_drops: Vec::new(),
+            deaf: false,
+            exact: true,
+        };
+        Ok(vec![port; 1 + usize::from(self.is(TellsAPortTwice))])
+    }
+
     fn events(&mut self) -> Vec<ProviderEvent> {
         let most = if self.is(TellsTwiceThatItIsGone) { 2 } else { 1 };
         if !self.gone || self.told == most {
@@ -396,6 +441,28 @@ impl Rig for Tiny {
         Some(hits)
     }
 
+    fn lose(&mut self, flow: &Megaflow) -> bool {
+        let found = self.find(flow.ufid).map(|(at, _)| at);
+        if let Some(at) = found.filter(|_| !self.is(ReadsFromMemory)) {
+            self.held.remove(&at);
+        }
+        true
+    }
+
+    fn restart(&mut self) -> bool {
+        let held = std::mem::take(&mut self.held);
+        *self = Tiny { held, next: self.next, ..Tiny::new(self.wrong) };
+        for held in self.held.values_mut() {
+            if self.wrong == Some(ForgetsCountsAtARestart) {
+                held.hits = Counters::default();
+            }
+            if self.wrong == Some(ForgetsActionsAtARestart) {
+                held.flow = Arc::new(Megaflow::new(held.flow.matching, []));
+            }
+        }
+        true
+    }
+
     fn take_away(&mut self) -> bool {
         (self.away, self.gone) = (true, true);
         true
@@ -436,6 +503,16 @@ fn a_run_in_any_order_finds_what_goes_wrong_only_then() {
         let found = check(&mut Tiny::new(Some(wrong)));
         assert!(matches!(found, Err(Finding::Broken(_))), "{wrong:?}: {found:?}");
     }
+}
+
+/// The module's text says of each check what is in it.
+#[test]
+fn each_check_is_in_the_list_of_sentences() {
+    let text = include_str!("mod.rs");
+    for (name, _) in CHECKS {
+        assert_eq!(text.matches(&format!("//! - *{name}*:")).count(), 1, "{name}");
+    }
+    assert_eq!(text.matches("//! - *").count(), CHECKS.len());
 }
 
 #[test]

@@ -51,6 +51,17 @@ impl Rig for OnFake {
         Some(counters(packets, 100 * packets))
     }
 
+    fn lose(&mut self, flow: &Megaflow) -> bool {
+        let at = self.tc.0.table.get(flow.ufid).unwrap().placed.at;
+        self.kernel.steal(at);
+        true
+    }
+
+    fn restart(&mut self) -> bool {
+        self.tc = TcProvider(open(&self.kernel));
+        true
+    }
+
     fn take_away(&mut self) -> bool {
         if self.by_sockets {
             self.kernel.break_sockets();
