@@ -4,6 +4,8 @@
 //! Nothing outlives the process: namespaces and interfaces go with its threads.
 
 mod bench;
+#[cfg(test)]
+mod conformance;
 mod endpoint;
 mod hosts;
 mod pci;
