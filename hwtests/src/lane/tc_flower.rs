@@ -1,7 +1,9 @@
 //! tc-flower on the simulated switchdev NIC: what it admits the card does, packet by packet as the
-//! slow reference executor says; counters; refusals; and what happens behind its back.
+//! slow reference executor says; counters; refusals; what happens behind its back; and the
+//! conformance suite.
 
 mod cases;
+mod conformance;
 mod dissector;
 mod frames;
 mod hands;
@@ -17,7 +19,7 @@ pub(crate) const LANE: Lane = Lane {
     about: "tc-flower on the simulated NIC and netdevsim: matches, actions, counters, refusals",
     machine: "plain",
     needs: &[],
-    limit: Duration::from_secs(180),
+    limit: Duration::from_secs(300),
     evidence,
     run,
 };
@@ -25,10 +27,7 @@ pub(crate) const LANE: Lane = Lane {
 fn run(checks: &mut Checks) {
     checks.check("the card is there and is opened by switch and port", || {
         guest::no_ipv6()?;
-        guest::load_module("swsim nvf=2")?;
-        for dev in ["swp0", "wire0", "swrep0", "swrep1", "swvf0", "swvf1"] {
-            guest::run(&format!("ip link set {dev} up"))?;
-        }
+        load()?;
         let mut tc = open()?;
         for report in tc.ports() {
             equal("a usable port", &report.unusable.map(|r| r.to_string()), &None)?;
@@ -40,6 +39,7 @@ fn run(checks: &mut Checks) {
     dissector::run(checks);
     life::run(checks);
     hands::run(checks);
+    conformance::run(checks);
     checks.check("the card's end is the end of the provider", || {
         let mut tc = open()?;
         apply_one(&mut tc, install(&flow("eth_type(0x0800)", "2")?, 1)).context("installing")?;

@@ -23,6 +23,15 @@ pub(super) const AT_ONCE: usize = 16;
 /// Ports 1 and 2 are the VFs, 3 is the uplink.
 pub(super) const PORTS: [(u32, &str); 3] = [(1, "pf0vf0"), (2, "pf0vf1"), (3, "p0")];
 
+/// Plugs the card in, with its interfaces up.
+pub(super) fn load() -> Outcome {
+    guest::load_module("swsim nvf=2")?;
+    for dev in ["swp0", "wire0", "swrep0", "swrep1", "swvf0", "swvf1"] {
+        guest::run(&format!("ip link set {dev} up"))?;
+    }
+    Ok(())
+}
+
 pub(super) fn open() -> Outcome<TcProvider> {
     open_with(TcOptions::default())
 }
