@@ -146,9 +146,9 @@ fn read(dev: &'static str, filter: &Value) -> Option<TcFilter> {
     })
 }
 
-/// Waits until no megaflow is outside the NIC, and each has one filter that is in hardware. Both are
-/// asked until they agree: a rule that was lost a moment ago is one that is believed in the NIC
-/// until the next statistics, and has no filter while it is put right.
+/// Waits until no megaflow is outside the NIC, and each has one filter that is in hardware. Both
+/// are asked until they agree: a rule that was lost a moment ago is one that is believed in the
+/// NIC until the next statistics, and has no filter while it is put right.
 pub(super) fn all_in_hardware(daemon: &Daemon, limit: Duration) -> Outcome {
     let mut outside = String::new();
     let what = "every megaflow is in the NIC, and its filter in hardware";
