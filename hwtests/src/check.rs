@@ -3,6 +3,7 @@
 use std::fmt;
 
 use flow::Clock;
+use flow::testing::conformance::Finding;
 
 /// Why a check, or the work towards one, failed: text for a person.
 #[derive(Debug)]
@@ -23,6 +24,15 @@ impl fmt::Display for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self(error.to_string())
+    }
+}
+
+impl From<Finding> for Failure {
+    fn from(finding: Finding) -> Self {
+        match finding {
+            Finding::Broken(how) => Self(how),
+            Finding::NotHere(why) => Self(format!("not shown: {why}")),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use flow::Counters;
 use serde_json::{Value, json};
 use vfio::ModelCard;
-use vfio::model::PortLedger;
+use vfio::model::{Damage, PortLedger};
 use vfio::sys::HostMemory;
 
 use super::hosts::Hosts;
@@ -14,9 +14,10 @@ use super::slot::PciSlot;
 use super::traffic::{self, TrafficRun};
 use crate::check::{Failure, Outcome, WithContext};
 
-const HELP: &str = "help | ledger | send HOST HEX | frames HOST | drain | \
+const HELP: &str = "help | ledger | hits COOKIE | send HOST HEX | frames HOST | drain | \
     ping FROM TO COUNT MILLISECONDS | tcp FROM TO MILLISECONDS | progress | finish | stop | \
-    quiesce | run | lose COUNT | peek IOVA BYTES | poke IOVA HEX | windows | cut | pull | plug";
+    quiesce | run | lose COUNT | damage COOKIE | peek IOVA BYTES | poke IOVA HEX | \
+    windows | cut | pull | plug";
 
 /// The card on the tester's bench.
 pub(super) struct Bench {
@@ -38,6 +39,7 @@ impl Bench {
         match words[..] {
             ["help"] => Ok(HELP.into()),
             ["ledger"] => Ok(self.ledger().to_string()),
+            ["hits", cookie] => Ok(self.card.ledger().flow(wide(cookie)?).packets.to_string()),
             ["send", host, hex] => self.hosts.send(number(host)?, &bytes(hex)?).map(nothing),
             ["frames", host] => {
                 let frames = self.hosts.received(number(host)?)?;
@@ -74,6 +76,10 @@ impl Bench {
             ["run"] => self.slot.ctrl()?.run(&self.slot.clock).context("run").map(nothing),
             ["lose", count] => {
                 self.card.lose_counts(number(count)?);
+                Ok(String::new())
+            }
+            ["damage", cookie] => {
+                self.card.damage(wide(cookie)?, Damage::Lost);
                 Ok(String::new())
             }
             ["pull"] => {
@@ -178,6 +184,10 @@ fn number<T: std::str::FromStr>(word: &str) -> Outcome<T> {
 
 fn address(word: &str) -> Outcome<u64> {
     u64::from_str_radix(word.trim_start_matches("0x"), 16).context(word)
+}
+
+fn wide(word: &str) -> Outcome<u128> {
+    u128::from_str_radix(word, 16).context(word)
 }
 
 /// Bytes as hex digits.

@@ -1,7 +1,8 @@
 //! The card, served over vfio-user and bound to vfio-pci: real VFIO ioctls, a real IOMMU, real
-//! MSI-X. First the driver alone, then the daemon on it.
+//! MSI-X. First the driver alone, then the conformance suite, then the daemon.
 
 mod bench;
+mod conformance;
 mod daemon;
 mod driver;
 mod frames;
@@ -19,7 +20,7 @@ pub(crate) const LANE: Lane = Lane {
     about: "the card over vfio-user and vfio-pci: DMA, MSI-X, tables, rings, its end",
     machine: CARD_MACHINE,
     needs: &[Binary { name: "megaflow", package: "megaflow" }],
-    limit: Duration::from_secs(120),
+    limit: Duration::from_secs(240),
     evidence,
     run,
 };
@@ -32,6 +33,7 @@ fn run(checks: &mut Checks) {
         pci::bind(&pci::card()?)
     });
     driver::run(checks);
+    conformance::run(checks);
     daemon::run(checks);
     checks.check("the kernel has no complaint", || {
         let log = guest::run("dmesg")?;

@@ -19,7 +19,7 @@ pub(crate) const LANE: Lane = Lane {
     about: "tc-flower on the simulated NIC and netdevsim: matches, actions, counters, refusals",
     machine: "plain",
     needs: &[],
-    limit: Duration::from_secs(300),
+    limit: Duration::from_secs(240),
     evidence,
     run,
 };
