@@ -327,7 +327,11 @@ impl Engine {
 
     fn revalidate_one(&mut self, id: FlowId, now: Moment) {
         let Some(record) = self.planner.flows.get(id) else { return };
-        if record.owner != Owner::Client || record.leaving.is_some() {
+        // The client learns from all that a device holds before it is asked about any of it. Then
+        // everything is revalidated.
+        let device = record.provider.and_then(|provider| self.planner.placer.device(provider));
+        let is_early = device.is_some_and(|device| !device.known);
+        if record.owner != Owner::Client || record.leaving.is_some() || is_early {
             return;
         }
         match self.client.revalidate(&record.flow, now) {

@@ -1,8 +1,12 @@
 //! What the client learns takes effect in the step in which it is learnt.
 
-use flow::{MacAddr, Op, OpKind};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::desk::Desk;
+use flow::{MacAddr, Megaflow, Op, OpKind, Placement};
+
+use super::desk::{Desk, TakesAll};
+use super::rules::dumped;
 use super::*;
 
 /// An engine with a learning switch and the ports 1 to 3.
@@ -122,4 +126,37 @@ fn a_station_with_many_megaflows_is_followed_in_slices() {
     // One is installed and one is removed, beside those to the station.
     assert_eq!(operations, 102);
     assert!(steps > 100 / crate::walks::SLICE, "{steps}");
+}
+
+/// What a device holds comes in parts. The first part has a megaflow whose destination is learnt
+/// from the second one: as long as it is not known, the client would flood.
+#[test]
+fn nothing_adopted_is_asked_about_before_all_of_it_is_there() {
+    let mut before = with_switch();
+    for (port, from, to) in [(2, 2, 1), (1, 1, 2), (2, 2, 1)] {
+        before.step(packet(port, from, to));
+        before.settle();
+    }
+    let flows = before.engine.planner.flows.iter().map(|(_, record)| record.flow.clone());
+    let flows: Vec<Arc<Megaflow>> = flows.collect();
+    assert_eq!(flows.len(), 2);
+    for first in 0..2 {
+        let mut desk = with_switch();
+        let admission = Arc::new(TakesAll(flow::Capabilities::default()));
+        let provider = desk.engine.add_hardware("nic", admission, Budget::new(1_000_000));
+        for flow in [&flows[first], &flows[1 - first]] {
+            desk.step(Event::DumpedPart { provider, found: vec![dumped(flow, 5, true)] });
+            desk.settle();
+            desk.later(Duration::from_secs(1));
+        }
+        desk.step(Event::Dumped { provider, found: Vec::new() });
+        desk.later(Duration::from_secs(1));
+        desk.settle();
+        for flow in &flows {
+            let record = desk.engine.record(flow.ufid);
+            assert_eq!(record.flow.actions, flow.actions);
+            assert_eq!(record.generation, dumped(flow, 5, true).generation, "not replaced");
+            assert_eq!(record.placement(), Placement::Nic);
+        }
+    }
 }
