@@ -1,7 +1,7 @@
 //! Values by their places, in chunks: it grows without moving what it has, and gives memory back.
 
 /// Values at places that the caller chooses.
-pub(super) struct Chunks<T> {
+pub struct Chunks<T> {
     chunks: Vec<Chunk<T>>,
     len: usize,
 }
@@ -22,34 +22,40 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    pub(super) fn len(&self) -> usize {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Returns true if there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    pub(super) fn get(&self, place: u32) -> Option<&T> {
+    /// The value at a place.
+    #[must_use]
+    pub fn get(&self, place: u32) -> Option<&T> {
         let chunk = self.chunks.get((place / SIZE) as usize)?;
         chunk.places.get((place % SIZE) as usize)?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+    /// The value at a place, to be changed.
+    pub fn get_mut(&mut self, place: u32) -> Option<&mut T> {
         let chunk = self.chunks.get_mut((place / SIZE) as usize)?;
         chunk.places.get_mut((place % SIZE) as usize)?.as_mut()
     }
 
     /// All values with their places, in order.
-    #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         let places = (0..).zip(&self.chunks);
         let places = places.flat_map(|(chunk, held)| (chunk * SIZE..).zip(&held.places));
         places.filter_map(|(place, value)| Some((place, value.as_ref()?)))
     }
 
     /// Puts a value at a place; returns the one that was there.
-    pub(super) fn put(&mut self, place: u32, value: T) -> Option<T> {
+    pub fn put(&mut self, place: u32, value: T) -> Option<T> {
         let number = (place / SIZE) as usize;
         let count = self.chunks.len().max(number + 1);
         self.chunks.resize_with(count, || Chunk { places: Vec::new(), len: 0 });
@@ -64,7 +70,7 @@ impl<T> Chunks<T> {
     }
 
     /// Takes a value out.
-    pub(super) fn remove(&mut self, place: u32) -> Option<T> {
+    pub fn remove(&mut self, place: u32) -> Option<T> {
         let chunk = self.chunks.get_mut((place / SIZE) as usize)?;
         let value = chunk.places.get_mut((place % SIZE) as usize)?.take()?;
         chunk.len -= 1;
@@ -77,7 +83,7 @@ impl<T> Chunks<T> {
 }
 
 /// Values at places that are used again when their value was taken out.
-pub(super) struct Slab<T> {
+pub struct Slab<T> {
     values: Chunks<T>,
     /// Free places below `end`.
     free: Vec<u32>,
@@ -92,22 +98,32 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    pub(super) fn values(&self) -> &Chunks<T> {
+    /// The values by their places.
+    #[must_use]
+    pub fn values(&self) -> &Chunks<T> {
         &self.values
     }
 
-    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+    /// The value at a place, to be changed.
+    pub fn get_mut(&mut self, place: u32) -> Option<&mut T> {
         self.values.get_mut(place)
     }
 
     /// All values are at places below this one.
-    pub(super) fn end(&self) -> u32 {
+    #[must_use]
+    pub fn end(&self) -> u32 {
         self.end
+    }
+
+    /// The place that the next value will be put at.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.end)
     }
 
     /// Puts a value in; returns its place. There are at most 2^32 places, more than memory has
     /// room for.
-    pub(super) fn insert(&mut self, value: T) -> u32 {
+    pub fn insert(&mut self, value: T) -> u32 {
         let place = self.free.pop().unwrap_or_else(|| {
             self.end = self.end.saturating_add(1);
             self.end - 1
@@ -117,7 +133,7 @@ impl<T> Slab<T> {
     }
 
     /// Takes a value out.
-    pub(super) fn remove(&mut self, place: u32) -> Option<T> {
+    pub fn remove(&mut self, place: u32) -> Option<T> {
         let value = self.values.remove(place)?;
         self.free.push(place);
         if self.values.is_empty() {
@@ -144,7 +160,9 @@ mod tests {
             if (10_000..20_000).contains(&n) || slow.contains_key(&place) {
                 assert_eq!(fast.remove(place), slow.remove(&place));
             } else {
+                let next = fast.next();
                 let place = fast.insert(n);
+                assert_eq!(place, next);
                 assert_eq!(slow.insert(place, n), None);
             }
             let values = fast.values();

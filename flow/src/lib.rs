@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod capability;
+pub mod chunks;
 pub mod client;
 pub mod clock;
 pub mod conservation;
@@ -16,6 +17,7 @@ pub mod id;
 pub mod key;
 pub mod matching;
 pub mod megaflow;
+pub mod numbers;
 pub mod odp;
 pub mod overlap;
 pub mod owner;
@@ -30,10 +32,12 @@ pub mod stats;
 pub mod table;
 pub mod testing;
 pub mod traffic;
+pub mod ufids;
 pub mod validate;
 
 pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspace};
 pub use capability::{Admission, Capabilities, FieldSupport};
+pub use chunks::{Chunks, Slab};
 pub use client::{
     Answer, Changed, Client, Learning, PortLink, Topic, Topics, Upcall, UpcallReason, Verdict,
 };
@@ -44,6 +48,7 @@ pub use id::{MacAddr, PortId, RecircId, Ufid, VLAN_PRESENT};
 pub use key::{Key, Mask};
 pub use matching::Match;
 pub use megaflow::Megaflow;
+pub use numbers::Numbers;
 pub use overlap::OverlapIndex;
 pub use owner::{Generation, Owner};
 pub use placement::{Placement, Transition};
@@ -56,4 +61,5 @@ pub use shards::Shards;
 pub use stats::{Counters, Moment, Stats};
 pub use table::{TableName, TableUsage};
 pub use traffic::PortTraffic;
+pub use ufids::UfidIndex;
 pub use validate::{Invalid, validate, validate_actions};

@@ -9,7 +9,6 @@ mod tests;
 
 use std::fmt::Write as _;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -20,7 +19,7 @@ use crate::id::Ufid;
 use crate::key::{Key, Mask};
 use crate::matching::Match;
 use crate::megaflow::Megaflow;
-use crate::shards::Shards;
+use crate::numbers::Numbers;
 
 impl Match {
     /// A narrower match that the packet `key` of this match still hits and that is disjoint from
@@ -94,7 +93,8 @@ fn whole(mask: &Mask, key: &Key) -> Mask {
     mask
 }
 
-/// An index of megaflows that finds those that a match overlaps, whether wider or narrower.
+/// An index of the megaflows of a table that finds those that a match overlaps, whether wider or
+/// narrower. The table gives each megaflow a number, and the match of a number when it asks.
 ///
 /// Megaflows of one port, scope and mask are a group. Two matches overlap exactly if they are equal
 /// in the bits that both compare. So a group has its members in hash tables (views): one by the
@@ -123,7 +123,7 @@ struct Group {
 /// The members of a group by their bits under one mask.
 struct View {
     mask: Mask,
-    members: Shards<(u64, Arc<Megaflow>)>,
+    members: Numbers,
 }
 
 /// Up to this number of members, a group without a fitting view is searched linearly. A larger
@@ -133,14 +133,14 @@ const SCAN: usize = 64;
 const VIEWS: usize = 32;
 
 impl OverlapIndex {
-    /// Adds a megaflow. The caller makes sure that it is new to the index and overlaps no other.
-    pub fn insert(&mut self, flow: &Arc<Megaflow>) {
-        let (key, mask) = (*flow.matching.key(), *flow.matching.mask());
-        let scope = self.scopes.entry(scope_of(&flow.matching)).or_default();
+    /// Adds a megaflow under its number. The caller makes sure that both are new to the index.
+    pub fn insert(&mut self, matching: &Match, number: u32) {
+        let (key, mask) = (*matching.key(), *matching.mask());
+        let scope = self.scopes.entry(scope_of(matching)).or_default();
         let group = scope.entry(mask).or_insert_with(|| Group {
             common: mask,
             values: key,
-            views: vec![View { mask, members: Shards::default() }],
+            views: vec![View { mask, members: Numbers::default() }],
             unfinished: None,
         });
         group.unfinished = None;
@@ -148,17 +148,18 @@ impl OverlapIndex {
         group.common = group.common.without(&differing);
         group.values = group.values.masked(&group.common);
         for view in &mut group.views {
-            view.insert(&self.hasher, flow);
+            view.insert(&self.hasher, matching, number);
         }
     }
 
-    /// Removes the megaflow with this match, if the index has it.
-    pub fn remove(&mut self, matching: &Match) {
+    /// Removes the megaflow with this match and number, if the index has it.
+    pub fn remove(&mut self, matching: &Match, number: u32) {
         let Some(scope) = self.scopes.get_mut(&scope_of(matching)) else { return };
         let Some(group) = scope.get_mut(matching.mask()) else { return };
         group.unfinished = None;
         for view in &mut group.views {
-            view.remove(&self.hasher, matching);
+            let hash = view.hash(&self.hasher, matching);
+            view.members.remove(hash, number);
         }
         if group.views.iter().all(|view| view.members.is_empty()) {
             scope.remove(matching.mask());
@@ -168,11 +169,15 @@ impl OverlapIndex {
         }
     }
 
-    /// All megaflows that the match overlaps, in order of their ufids. A megaflow with the same
-    /// match is among them.
-    pub fn overlapping(&mut self, matching: &Match) -> Vec<Arc<Megaflow>> {
+    /// The numbers of all megaflows that the match overlaps, in order. A megaflow with the same
+    /// match is among them. `match_of` gives the match of a number that the index has.
+    pub fn overlapping<'a>(
+        &mut self,
+        matching: &Match,
+        match_of: impl Fn(u32) -> Option<&'a Match>,
+    ) -> Vec<u32> {
         loop {
-            if let Some(found) = self.try_overlapping(matching) {
+            if let Some(found) = self.try_overlapping(matching, &match_of) {
                 return found;
             }
         }
@@ -180,41 +185,46 @@ impl OverlapIndex {
 
     /// The same in short steps: `None` if a view is missing, which this call began or went on to
     /// make. The caller tries again, with no change of the index in between.
-    pub fn try_overlapping(&mut self, matching: &Match) -> Option<Vec<Arc<Megaflow>>> {
+    pub fn try_overlapping<'a>(
+        &mut self,
+        matching: &Match,
+        match_of: impl Fn(u32) -> Option<&'a Match>,
+    ) -> Option<Vec<u32>> {
         let mut found = Vec::new();
         let hasher = &self.hasher;
         for (mask, group) in self.scopes.get_mut(&scope_of(matching)).into_iter().flatten() {
-            group.overlapping(hasher, &mask.masked(matching.mask()), matching, &mut found)?;
+            let both = mask.masked(matching.mask());
+            group.overlapping(hasher, &both, matching, &match_of, &mut found)?;
         }
-        found.sort_unstable_by_key(|flow| flow.ufid);
+        found.sort_unstable();
         Some(found)
     }
 }
 
 impl Group {
-    fn overlapping(
+    fn overlapping<'a>(
         &mut self,
         hasher: &RandomState,
         both: &Mask,
         matching: &Match,
-        found: &mut Vec<Arc<Megaflow>>,
+        match_of: impl Fn(u32) -> Option<&'a Match>,
+        found: &mut Vec<u32>,
     ) -> Option<()> {
         let differing = self.values.zip(matching.key(), |a, b| a ^ b);
         if !differing.masked(both).masked(&self.common).is_zero() {
             return Some(());
         }
-        let overlaps = |flow: &&Arc<Megaflow>| flow.matching.overlaps(matching);
+        let overlaps = |number: &u32| match_of(*number).is_some_and(|m| m.overlaps(matching));
         let all = &self.views[0].members;
         match self.views.iter().find(|view| view.mask == *both) {
             Some(view) => {
-                let members = view.members.iter_hash(view.hash(hasher, matching));
-                found.extend(members.map(|(_, flow)| flow).filter(overlaps).cloned());
+                found.extend(view.members.of(view.hash(hasher, matching)).filter(overlaps));
             }
             None if all.len() <= SCAN || self.views.len() == VIEWS => {
-                found.extend(all.iter().map(|(_, flow)| flow).filter(overlaps).cloned());
+                found.extend(all.iter().filter(overlaps));
             }
             None => {
-                self.make_view(hasher, both);
+                self.make_view(hasher, both, match_of);
                 return None;
             }
         }
@@ -222,29 +232,31 @@ impl Group {
     }
 
     /// Goes on to make a view, by one shard of the members.
-    fn make_view(&mut self, hasher: &RandomState, mask: &Mask) {
+    fn make_view<'a>(
+        &mut self,
+        hasher: &RandomState,
+        mask: &Mask,
+        match_of: impl Fn(u32) -> Option<&'a Match>,
+    ) {
         let unfinished = self.unfinished.take().filter(|(view, _)| view.mask == *mask);
         let (mut view, next) =
-            unfinished.unwrap_or((View { mask: *mask, members: Shards::default() }, 0));
-        match self.views[0].members.shard(next) {
-            None => self.views.push(view),
-            Some(members) => {
-                members.for_each(|(_, flow)| view.insert(hasher, flow));
-                self.unfinished = Some((view, next + 1));
+            unfinished.unwrap_or((View { mask: *mask, members: Numbers::default() }, 0));
+        let Some(members) = self.views[0].members.shard(next) else {
+            self.views.push(view);
+            return;
+        };
+        for number in members {
+            if let Some(matching) = match_of(number) {
+                view.insert(hasher, matching, number);
             }
         }
+        self.unfinished = Some((view, next + 1));
     }
 }
 
 impl View {
-    fn insert(&mut self, hasher: &RandomState, flow: &Arc<Megaflow>) {
-        let hash = self.hash(hasher, &flow.matching);
-        self.members.insert(hash, (hash, flow.clone()), |(hash, _)| *hash);
-    }
-
-    fn remove(&mut self, hasher: &RandomState, matching: &Match) {
-        let hash = self.hash(hasher, matching);
-        self.members.remove(hash, |(_, flow)| flow.matching == *matching, |(hash, _)| *hash);
+    fn insert(&mut self, hasher: &RandomState, matching: &Match, number: u32) {
+        self.members.insert(self.hash(hasher, matching), number);
     }
 
     fn hash(&self, hasher: &RandomState, matching: &Match) -> u64 {

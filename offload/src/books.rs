@@ -43,7 +43,8 @@ impl Books {
         record.tcp_flags |= stats.tcp_flags;
         let mut used = None;
         if reading.delta.packets > 0 {
-            record.recent = record.recent.saturating_add(reading.delta.packets);
+            let packets = u32::try_from(reading.delta.packets).unwrap_or(u32::MAX);
+            record.recent = record.recent.saturating_add(packets);
             let at = stats.used.unwrap_or(now);
             used = Some(at);
             record.used = record.used.max(used);

@@ -3,11 +3,10 @@
 
 use std::collections::VecDeque;
 
-use flow::{Topic, Topics};
+use flow::{Chunks, Slab, Topic, Topics};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::chunks::{Chunks, Slab};
 use crate::sets::FlowId;
 
 /// An index of megaflows by topic, and the topics whose megaflows are to be visited.

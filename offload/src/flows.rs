@@ -2,13 +2,10 @@
 //! their lookup, by the scopes that they recirculate into, and by the packets that they match.
 
 use std::collections::BTreeSet;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use flow::{Actions, Key, Match, Megaflow, OverlapIndex, Owner, Shards, Ufid, overlap};
-use foldhash::fast::RandomState;
+use flow::{Actions, Key, Match, Megaflow, OverlapIndex, Owner, Slab, Ufid, UfidIndex, overlap};
 
-use crate::chunks::Slab;
 use crate::dependents::Dependents;
 use crate::event::{Answered, Cause, ProviderId};
 use crate::ranks::Ranks;
@@ -21,14 +18,15 @@ use crate::sets::{FlowId, Sets};
 #[derive(Default)]
 pub(super) struct Flows {
     slab: Slab<FlowRecord>,
-    by_ufid: Shards<(Ufid, FlowId)>,
-    hasher: RandomState,
+    by_ufid: UfidIndex,
     overlaps: OverlapIndex,
     pub(super) ranks: Ranks,
     /// The client's megaflows, by what they depend on.
     pub(super) dependents: Dependents,
     /// Megaflows by the scope of their lookup. Scope 0, in which packets begin, has no set.
     scopes: Sets<u32>,
+    /// Those of them that a NIC holds, or is to hold when the operation in flight is done.
+    in_nics: Sets<u32>,
     /// Megaflows by the scopes that their actions recirculate into.
     parents: Sets<u32>,
 }
@@ -63,8 +61,8 @@ impl Flows {
 
     /// Returns the megaflow of a ufid.
     pub(super) fn find(&self, ufid: Ufid) -> Option<FlowId> {
-        let hash = self.hasher.hash_one(ufid);
-        self.by_ufid.find(hash, |(other, _)| *other == ufid).map(|(_, id)| *id)
+        let ufid_of = |number| Some(self.get(FlowId(number))?.flow.ufid);
+        self.by_ufid.find(ufid, ufid_of).map(FlowId)
     }
 
     /// Returns all megaflows.
@@ -88,10 +86,8 @@ impl Flows {
         let flow = record.flow.clone();
         let scope = record.scope();
         let id = FlowId(self.slab.insert(record));
-        let hasher = &self.hasher;
-        let hash = |(ufid, _): &(Ufid, FlowId)| hasher.hash_one(ufid);
-        self.by_ufid.insert(hash(&(flow.ufid, id)), (flow.ufid, id), hash);
-        self.overlaps.insert(&flow);
+        self.by_ufid.insert(flow.ufid, id.0);
+        self.overlaps.insert(&flow.matching, id.0);
         because_of.iter().for_each(|other| self.ranks.narrowed_because_of(id, *other));
         if scope != 0 {
             self.scopes.insert(scope, id);
@@ -107,11 +103,10 @@ impl Flows {
         id: FlowId,
     ) -> Option<(FlowRecord, BTreeSet<FlowId>, BTreeSet<FlowId>)> {
         let record = self.slab.remove(id.0)?;
-        let (hasher, ufid) = (&self.hasher, record.flow.ufid);
-        let hash = |(ufid, _): &(Ufid, FlowId)| hasher.hash_one(ufid);
-        self.by_ufid.remove(hasher.hash_one(ufid), |(other, _)| *other == ufid, hash);
-        self.overlaps.remove(&record.flow.matching);
+        self.by_ufid.remove(record.flow.ufid, id.0);
+        self.overlaps.remove(&record.flow.matching, id.0);
         self.scopes.remove(record.scope(), id);
+        self.in_nics.remove(record.scope(), id);
         for scope in &record.parent_of {
             self.parents.remove(*scope, id);
         }
@@ -120,24 +115,30 @@ impl Flows {
         Some((record, waited, narrowed))
     }
 
-    /// Updates the index of parents with the megaflow's wanted actions and its actions in the
-    /// NIC.
+    /// Updates the indexes of parents and of children with the megaflow's wanted actions and with
+    /// what the NIC has of it.
     pub(super) fn reindex(&mut self, id: FlowId) {
         let Some(record) = self.slab.get_mut(id.0) else { return };
-        let mut scopes: BTreeSet<u32> = scopes_of(&record.flow.actions).into_iter().collect();
-        if !record.nic.is_empty() {
+        let mut scopes = scopes_of(&record.flow.actions);
+        let is_out = record.nic.is_empty() && !record.nic.life.forwards();
+        if !is_out {
             scopes.extend(record.nic.scopes());
         }
-        if scopes == record.parent_of {
+        match record.scope() {
+            0 => {}
+            scope if is_out => self.in_nics.remove(scope, id),
+            scope => self.in_nics.insert(scope, id),
+        }
+        scopes.sort_unstable();
+        scopes.dedup();
+        if *scopes == *record.parent_of {
             return;
         }
-        let before = std::mem::replace(&mut record.parent_of, scopes.clone());
-        for scope in before.difference(&scopes) {
+        for scope in record.parent_of.iter().filter(|scope| !scopes.contains(scope)) {
             self.parents.remove(*scope, id);
         }
-        for scope in scopes {
-            self.parents.insert(scope, id);
-        }
+        scopes.iter().for_each(|scope| self.parents.insert(*scope, id));
+        record.parent_of = scopes.into();
     }
 
     /// Sets the actions that are wanted of a megaflow; a refusal of other actions is void. Returns
@@ -159,16 +160,22 @@ impl Flows {
         Some(again.into_iter().flat_map(|scope| self.scopes.of(scope)).collect())
     }
 
-    /// Returns all megaflows that the match overlaps, in order of their ufids; one with the same
-    /// match is included.
+    /// Returns all megaflows that the match overlaps, in order; one with the same match is
+    /// included.
     pub(super) fn overlapping(&mut self, matching: &Match) -> Vec<FlowId> {
-        let found = self.overlaps.overlapping(matching);
-        found.iter().filter_map(|flow| self.find(flow.ufid)).collect()
+        let values = self.slab.values();
+        let match_of = |number: u32| Some(&values.get(number)?.flow.matching);
+        self.overlaps.overlapping(matching, match_of).into_iter().map(FlowId).collect()
     }
 
     /// Returns the megaflows of a scope other than 0.
     pub(super) fn of_scope(&self, scope: u32) -> impl Iterator<Item = FlowId> + '_ {
         self.scopes.of(scope)
+    }
+
+    /// Returns the megaflows of a scope other than 0 that a NIC holds or held a moment ago.
+    pub(super) fn in_nics(&self, scope: u32) -> impl DoubleEndedIterator<Item = FlowId> + '_ {
+        self.in_nics.of(scope)
     }
 
     /// Returns the megaflows that recirculate into a scope.
@@ -237,7 +244,8 @@ impl Flows {
         below
     }
 
-    /// Returns true if the scope has a megaflow, other than `but`, for which `is` returns true.
+    /// Returns true if the scope has a megaflow in a NIC, other than `but`, for which `is` returns
+    /// true.
     fn has_another(
         &self,
         scope: u32,
@@ -246,7 +254,7 @@ impl Flows {
     ) -> bool {
         // The megaflows of a scope leave in order. The search starts at the end, where the
         // megaflows that stay are.
-        let members = self.scopes.of(scope).rev().filter(|id| Some(*id) != but);
+        let members = self.in_nics(scope).rev().filter(|id| Some(*id) != but);
         members.filter_map(|id| self.get(id)).any(is)
     }
 

@@ -20,7 +20,6 @@
 
 mod account;
 mod books;
-mod chunks;
 mod dependents;
 mod device;
 mod engine;

@@ -176,7 +176,7 @@ impl Planner {
                 self.plan(id, now);
             }
             Err(why) => {
-                self.tally.decided(&device.name, why.first.reason.code());
+                self.tally.decided(&device.name, Some(why.first.reason));
                 self.refuse(id, why, Again::Never, now);
                 self.plan(id, now);
             }
@@ -496,7 +496,7 @@ impl Planner {
         match self.placer.admit(&record.flow) {
             None => {}
             Some(Err((provider, why))) => {
-                self.tally.decided(&self.placer.name(provider), why.first.reason.code());
+                self.tally.decided(&self.placer.name(provider), Some(why.first.reason));
                 self.refuse(id, why, Again::Never, now);
             }
             Some(Ok(provider)) => self.place_in(id, provider, has_seat, now),
@@ -520,7 +520,7 @@ impl Planner {
         if !device.is_ready() || !may_try || !device.budget.take(now) {
             return self.wait(id, Some(provider), None);
         }
-        self.tally.decided(&device.name, "admitted");
+        self.tally.decided(&device.name, None);
         if let Some(record) = self.flows.get_mut(id) {
             record.provider = Some(provider);
             record.want_nic = true;
@@ -578,7 +578,8 @@ impl Planner {
             let before = record.refused.take();
             let goes_on = before.filter(|before| before.why.first.reason == why.first.reason);
             record.want_nic = false;
-            record.refused = Some(Obstacle { why, since: goes_on.map_or(now, |b| b.since) });
+            let since = goes_on.map_or(now, |before| before.since);
+            record.refused = Some(Box::new(Obstacle { why, since }));
             record.retry = match again {
                 Again::Never => None,
                 Again::WithChild => Some(now),

@@ -3,9 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use flow::Moment;
+use flow::{Chunks, Moment};
 
-use crate::chunks::Chunks;
 use crate::event::ProviderId;
 use crate::sets::FlowId;
 

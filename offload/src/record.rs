@@ -1,6 +1,5 @@
 //! One megaflow as the engine believes it to be: what is wanted, and what each place holds.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +60,7 @@ pub(super) struct FlowRecord {
     pub want_nic: bool,
     /// Why the megaflow is not in the NIC, or was not before it was sent there. Kept until the
     /// megaflow is in the NIC or other actions are wanted.
-    pub refused: Option<Obstacle>,
+    pub refused: Option<Box<Obstacle>>,
     /// When a refused megaflow may be tried again; `None` means not before something changes.
     pub retry: Option<Moment>,
     /// The generation of the megaflow in the NIC, which also names the owner; the device's cookie
@@ -73,8 +72,8 @@ pub(super) struct FlowRecord {
     pub used: Option<Moment>,
     /// Union of the TCP flags that the statistics have shown.
     pub tcp_flags: u16,
-    /// Packets in the current statistics interval, in both places together.
-    pub recent: u64,
+    /// Packets in the current statistics interval, in both places together; no more than fit.
+    pub recent: u32,
     /// Packets per second, smoothed.
     pub rate: f64,
     /// The placement under which the metrics count the megaflow.
@@ -83,9 +82,9 @@ pub(super) struct FlowRecord {
     pub held: bool,
     /// The number of failed removals since the megaflow is to be removed.
     pub failed_removals: u32,
-    /// The scopes under which the index of parents lists the megaflow: those of the wanted
-    /// actions and of the actions that the NIC still executes.
-    pub parent_of: BTreeSet<u32>,
+    /// The scopes under which the index of parents lists the megaflow, each once: those of the
+    /// wanted actions and of the actions that the NIC still executes.
+    pub parent_of: Box<[u32]>,
 }
 
 impl FlowRecord {
@@ -113,7 +112,7 @@ impl FlowRecord {
             counted_as: None,
             held: false,
             failed_removals: 0,
-            parent_of: BTreeSet::new(),
+            parent_of: Box::default(),
         }
     }
 
@@ -151,7 +150,7 @@ impl FlowRecord {
     /// refused.
     #[must_use]
     pub(super) fn refusal(&self) -> Option<&Obstacle> {
-        self.refused.as_ref().filter(|_| !self.want_nic)
+        self.refused.as_deref().filter(|_| !self.want_nic)
     }
 
     /// Returns true if the megaflow is not meant to be in the NIC and could go there if there

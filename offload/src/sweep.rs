@@ -34,7 +34,7 @@ impl Sweep {
         };
         let lost_by = record.provider.filter(is_lost);
         if let Some(interval) = self.interval {
-            let recent = u32::try_from(std::mem::take(&mut record.recent)).unwrap_or(u32::MAX);
+            let recent = std::mem::take(&mut record.recent);
             let rate = f64::from(recent) / interval.as_secs_f64();
             let before = record.rate;
             record.rate += RATE_WEIGHT * (rate - before);

@@ -51,11 +51,6 @@ const CHANGES: [(Placement, Placement, &str); 9] = [
     (Placement::Refused, Placement::Nic, "install"),
 ];
 
-/// Returns the reason that has this code, for counters that are kept by code.
-fn reason_of(code: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.code() == code)
-}
-
 impl Tally {
     fn provider(&mut self, name: &str) -> &mut ProviderTally {
         self.providers.entry(name.to_owned()).or_default()
@@ -75,10 +70,10 @@ impl Tally {
         self.provider(name).corrections = kinds.map(|kind| (kind, 0)).collect();
     }
 
-    /// Counts a decision of admission: "admitted" or the code of the reason for the refusal.
-    pub(super) fn decided(&mut self, provider: &str, decision: &str) {
+    /// Counts a decision of admission; `refused` is the reason for a refusal.
+    pub(super) fn decided(&mut self, provider: &str, refused: Option<Reason>) {
         let metrics = self.provider(provider);
-        match reason_of(decision) {
+        match refused {
             Some(reason) => *metrics.refused.entry(reason).or_default() += 1,
             None => metrics.admitted += 1,
         }

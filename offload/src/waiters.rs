@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 
-use flow::{ProviderError, Ufid};
+use flow::{Chunks, ProviderError, Ufid};
 use hashbrown::HashMap;
 
-use crate::chunks::Chunks;
 use crate::request::{FlowView, RequestError, Response, Token};
 use crate::sets::FlowId;
 

@@ -1,8 +1,8 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::PortId;
-use crate::action::Action;
 use crate::validate;
 
 /// Packets of few addresses, so that matches collide: tagged or not, IPv4 with TCP or UDP, or ARP.
@@ -105,55 +105,49 @@ proptest! {
         steps in prop::collection::vec((matching(), 0..4_u8, any::<prop::sample::Index>()), 1..400),
     ) {
         let mut index = OverlapIndex::default();
-        let mut all: Vec<Arc<Megaflow>> = Vec::new();
-        for (matching, step, which) in steps {
-            let mut want: Vec<Ufid> = all
-                .iter()
-                .filter(|flow| flow.matching.overlaps(&matching))
-                .map(|flow| flow.ufid)
-                .collect();
-            want.sort_unstable();
-            let found: Vec<Ufid> =
-                index.overlapping(&matching).iter().map(|flow| flow.ufid).collect();
+        let mut all: BTreeMap<u32, Match> = BTreeMap::new();
+        for (number, (matching, step, which)) in (0..).zip(steps) {
+            let overlaps = all.iter().filter(|(_, other)| other.overlaps(&matching));
+            let want: Vec<u32> = overlaps.map(|(number, _)| *number).collect();
+            let found = index.overlapping(&matching, |number| all.get(&number));
             prop_assert_eq!(&found, &want);
             if step == 0 && !all.is_empty() {
-                let gone = all.swap_remove(which.index(all.len()));
-                index.remove(&gone.matching);
-            } else if !all.iter().any(|flow| flow.matching == matching) {
+                let number = *which.get(&all.keys().copied().collect::<Vec<_>>());
+                let gone = all.remove(&number).unwrap();
+                index.remove(&gone, number);
+            } else if !all.values().any(|other| *other == matching) {
                 // Overlapping ones too: the index does not care.
-                let flow = Arc::new(Megaflow::new(matching, [Action::Output(PortId(1))]));
-                index.insert(&flow);
-                all.push(flow);
+                index.insert(&matching, number);
+                all.insert(number, matching);
             }
         }
-        all.iter().for_each(|flow| index.remove(&flow.matching));
+        all.iter().for_each(|(number, matching)| index.remove(matching, *number));
         prop_assert!(index.scopes.is_empty(), "nothing is left behind");
     }
 }
 
 #[test]
 fn a_large_group_is_asked_under_other_masks_too() {
-    let flow = |n: u32, mask: &Mask| {
+    let matching = |n: u32, mask: &Mask| {
         let key =
             Key { in_port: 1, eth_type: 0x0800, ipv4_src: n, ipv4_dst: n % 7, ..Key::default() };
-        Arc::new(Megaflow::new(Match::new(&key, mask), []))
+        Match::new(&key, mask)
     };
     let by_source = Mask { eth_type: u16::MAX, ipv4_src: u32::MAX, ..Mask::default() };
     let both = Mask { ipv4_dst: u32::MAX, ..by_source };
     let mut index = OverlapIndex::default();
-    let all: Vec<_> = (0..1000).map(|n| flow(n, &both)).collect();
-    all.iter().for_each(|flow| index.insert(flow));
+    let all: Vec<Match> = (0..1000).map(|n| matching(n, &both)).collect();
+    (0..).zip(&all).for_each(|(n, matching)| index.insert(matching, n));
+    let match_of = |n: u32| all.get(n as usize);
     let by_destination = Mask { eth_type: u16::MAX, ipv4_dst: u32::MAX, ..Mask::default() };
     for n in [0, 3, 999] {
-        assert_eq!(index.overlapping(&flow(n, &by_source).matching), [all[n as usize].clone()]);
-        let found = index.overlapping(&flow(n, &by_destination).matching);
-        let mut want: Vec<_> =
-            all.iter().filter(|f| f.matching.key().ipv4_dst == n % 7).cloned().collect();
-        want.sort_by_key(|flow| flow.ufid);
+        assert_eq!(index.overlapping(&matching(n, &by_source), match_of), [n]);
+        let found = index.overlapping(&matching(n, &by_destination), match_of);
+        let want: Vec<u32> = (0..1000).filter(|m| m % 7 == n % 7).collect();
         assert_eq!(found, want);
     }
-    index.remove(&all[3].matching);
-    assert_eq!(index.overlapping(&flow(3, &by_source).matching), []);
+    index.remove(&all[3], 3);
+    assert!(index.overlapping(&matching(3, &by_source), match_of).is_empty());
 }
 
 #[test]

@@ -6,7 +6,6 @@ mod slots;
 mod tests;
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +13,8 @@ use flow::provider::PART;
 use flow::{
     Action, Actions, Admission, Completion, Counters, Cursor, Detail, Dumped, Generation, Key,
     Megaflow, Moment, Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal,
-    Shards, Stats, Submission, TableName, TableUsage, Ufid,
+    Stats, Submission, TableName, TableUsage, Ufid, UfidIndex,
 };
-use foldhash::fast::FixedState;
 
 use crate::cache::{Cache, CacheCounters};
 use crate::classifier::{Classifier, ClassifierCounters};
@@ -29,8 +27,7 @@ pub use admission::HostAdmission;
 /// The megaflows of the host; as a [`flow::Provider`] it is the one named `host`.
 pub struct FlowTable {
     slots: Slots,
-    by_ufid: Shards<u32>,
-    hasher: FixedState,
+    by_ufid: UfidIndex,
     classifier: Classifier,
     overlaps: OverlapIndex,
     cache: Cache,
@@ -56,8 +53,7 @@ impl FlowTable {
     pub fn new(seed: u64, cached: usize, limit: usize) -> FlowTable {
         FlowTable {
             slots: Slots::new(limit),
-            by_ufid: Shards::default(),
-            hasher: FixedState::with_seed(seed),
+            by_ufid: UfidIndex::default(),
             classifier: Classifier::new(seed),
             overlaps: OverlapIndex::default(),
             cache: Cache::new(Hash::new(seed ^ CACHE_SEED), cached),
@@ -188,8 +184,7 @@ impl FlowTable {
     }
 
     fn slot_of(&self, ufid: Ufid) -> Option<u32> {
-        let hash = self.hasher.hash_one(ufid);
-        self.by_ufid.find(hash, |slot| self.slots.ufid(*slot) == Some(ufid)).copied()
+        self.by_ufid.find(ufid, |slot| self.slots.ufid(slot))
     }
 
     /// Decides about a megaflow, whoever wants it: first whether it means anything, then whether
@@ -213,8 +208,10 @@ impl FlowTable {
         if self.slot_of(flow.ufid).is_some() {
             return Some(Err(ProviderError::Exists));
         }
-        if let Some(other) = self.overlaps.try_overlapping(&flow.matching)?.first() {
-            return Some(Err(ProviderError::Overlap(other.ufid)));
+        let match_of = |slot: u32| Some(&self.slots.get(slot)?.1.matching);
+        let others = self.overlaps.try_overlapping(&flow.matching, match_of)?;
+        if let Some(other) = others.into_iter().filter_map(|slot| self.slots.ufid(slot)).min() {
+            return Some(Err(ProviderError::Overlap(other)));
         }
         if self.len() >= self.limit {
             let refusal = Refusal::new(Reason::TableFull, TableName::Megaflow);
@@ -222,11 +219,9 @@ impl FlowTable {
             return Some(Err(ProviderError::Full(refusal.detail(detail))));
         }
         let slot = self.slots.place(flow, generation);
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash = |slot: &u32| hasher.hash_one(slots.ufid(*slot).unwrap_or(Ufid(0)));
-        self.by_ufid.insert(hash(&slot), slot, hash);
+        self.by_ufid.insert(flow.ufid, slot);
         self.classifier.insert(flow, slot);
-        self.overlaps.insert(flow);
+        self.overlaps.insert(&flow.matching, slot);
         Some(Ok(Stats::default()))
     }
 
@@ -243,14 +238,11 @@ impl FlowTable {
     }
 
     fn remove(&mut self, ufid: Ufid) -> Result<Stats, ProviderError> {
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash = |slot: &u32| hasher.hash_one(slots.ufid(*slot).unwrap_or(Ufid(0)));
-        let is = |slot: &u32| slots.ufid(*slot) == Some(ufid);
-        let slot = self.by_ufid.remove(hasher.hash_one(ufid), is, hash);
-        let taken = slot.and_then(|slot| self.slots.take(slot));
-        let (flow, stats) = taken.ok_or(ProviderError::NotFound)?;
+        let slot = self.slot_of(ufid).ok_or(ProviderError::NotFound)?;
+        let (flow, stats) = self.slots.take(slot).ok_or(ProviderError::NotFound)?;
+        self.by_ufid.remove(ufid, slot);
         self.classifier.remove(&flow.matching);
-        self.overlaps.remove(&flow.matching);
+        self.overlaps.remove(&flow.matching, slot);
         Ok(stats)
     }
 }

@@ -508,12 +508,25 @@ impl World {
         }
     }
 
+    /// Looks at every megaflow for what the index of those in a NIC answers.
+    fn children_in_nics_are_found(&self, seed: u64) {
+        let flows = &self.engine.planner.flows;
+        for (id, record) in flows.iter().filter(|(_, record)| record.scope() != 0) {
+            let found = flows.in_nics(record.scope()).any(|other| other == id);
+            let (may, must) = (!record.nic.is_empty(), record.nic.stays());
+            assert!(found || !must, "seed {seed}: {record:?} is in a NIC");
+            assert!(may || !found || must, "seed {seed}: {record:?} is in no NIC");
+        }
+    }
+
     /// Checks the invariants at a quiet point.
     pub(super) fn check(&mut self, seed: u64) {
+        self.children_in_nics_are_found(seed);
         if !self.nic_up && !self.stayed.is_empty() {
             self.plug_in();
         }
         self.settle();
+        self.children_in_nics_are_found(seed);
         self.nothing_was_left_out(seed);
         let answered = self.replies.keys().filter(|token| token.0 > 1000).count();
         assert_eq!(answered as u64, self.asked, "seed {seed}: every request is answered");

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use flow::{Counters, Generation, Megaflow, Op, ProviderError, Subject, TableName, Ufid};
 
+use super::entries::{CardSlot, DriverEntry};
 use super::jobs::JobId;
 use super::pending::{Next, Purpose};
-use super::{CardSlot, Entry, FpgaProvider, full};
+use super::{FpgaProvider, full};
 use crate::admission::CardEntry;
 use crate::error::Error;
 use crate::ring::command::{CardCommand, CardOpcode, CardTable};
@@ -90,18 +91,13 @@ impl FpgaProvider {
         flow: &Arc<Megaflow>,
         generation: Generation,
     ) -> Result<(), Stop> {
-        if self.by_ufid.contains_key(&flow.ufid) {
+        if self.entries.find(flow.ufid).is_some() {
             return Err(ProviderError::Exists.into());
         }
         let card = self.encode(flow)?;
-        let handle = self.new_handle();
-        let action = match self.actions.acquire(&card.actions) {
-            Some(action) => action,
-            None => {
-                self.free.push(handle);
-                return Err(full(TableName::Actions).into());
-            }
-        };
+        let handle = self.entries.next();
+        let action = self.actions.acquire(&card.actions);
+        let action = action.ok_or_else(|| full(TableName::Actions))?;
         let placed = match self.counters.acquire(handle) {
             Some(counter) => match self.find_place(job, &card, handle) {
                 Ok(place) => Ok((counter, place)),
@@ -116,17 +112,14 @@ impl FpgaProvider {
             Ok(placed) => placed,
             Err(stop) => {
                 self.actions.release(action.id);
-                self.free.push(handle);
                 return Err(stop);
             }
         };
         let place = found.place();
         self.serial += 1;
-        self.entries[handle as usize] = Some(Entry {
+        self.entries.insert(DriverEntry {
             flow: flow.clone(),
             generation,
-            key: card.key,
-            mask: card.mask,
             place,
             action: action.id,
             counter,
@@ -136,7 +129,6 @@ impl FpgaProvider {
             serial: self.serial,
             dumped: 0,
         });
-        self.by_ufid.insert(flow.ufid, handle);
         Ok(self.send_install(job, handle, &card, action, &found)?)
     }
 
@@ -158,14 +150,14 @@ impl FpgaProvider {
         let hashes = self.toeplitz.hashes(&card.key, mask.id);
         let buckets = self.cuckoo.buckets_of(hashes);
         let plan = self.cuckoo.plan(buckets);
-        let busy = |owner| self.entry(owner).is_some_and(|entry| entry.busy);
+        let busy = |owner| self.entries.get(owner).is_some_and(|entry| entry.busy);
         let moves_busy = |plan: &CuckooPlan| plan.moves.iter().any(|step| busy(step.owner));
         let again = plan.as_ref().is_some_and(moves_busy);
         if let Some(plan) = plan.filter(|_| !again) {
             self.cuckoo.commit(&plan, handle, buckets);
             for step in &plan.moves {
                 self.reading.moved(step);
-                if let Some(entry) = self.entry_mut(step.owner)
+                if let Some(entry) = self.entries.get_mut(step.owner)
                     && let CardSlot::Exact { slot, .. } = &mut entry.place
                 {
                     *slot = step.to;
@@ -198,14 +190,14 @@ impl FpgaProvider {
                 self.channel.send(write.mask_id(mask.id).mask(&card.mask), Purpose::Part)?;
             }
             for step in &plan.moves {
-                let Some(moved) = self.entry(step.owner) else { continue };
+                let Some(moved) = self.entries.get(step.owner) else { continue };
                 let purpose = Purpose::Move { handle: step.owner, serial: moved.serial };
                 let command = CardCommand::new(CardOpcode::EntryMove);
                 let command = command.slot(CardTable::Exact, step.to).slot2(step.from);
                 self.channel.send(command, purpose)?;
             }
         }
-        let Some(entry) = self.entry(handle) else { return Ok(()) };
+        let Some(entry) = self.entries.get(handle) else { return Ok(()) };
         let (table, slot) = entry.place.table();
         let write = CardCommand::new(CardOpcode::EntryWrite)
             .slot(table, slot)
@@ -235,12 +227,12 @@ impl FpgaProvider {
         flow: &Arc<Megaflow>,
         generation: Generation,
     ) -> Result<(), Stop> {
-        let handle = *self.by_ufid.get(&flow.ufid).ok_or(ProviderError::NotFound)?;
+        let handle = self.entries.find(flow.ufid).ok_or(ProviderError::NotFound)?;
         let card = self.encode(flow)?;
-        let Some(entry) = self.entry(handle) else {
+        let Some(entry) = self.entries.get(handle) else {
             return Err(ProviderError::NotFound.into());
         };
-        if (entry.key, entry.mask) != (card.key, card.mask) {
+        if entry.flow.matching != flow.matching {
             // The ufid has another match: this entry is not the one that is meant.
             return Err(ProviderError::NotFound.into());
         }
@@ -264,8 +256,8 @@ impl FpgaProvider {
     }
 
     fn remove(&mut self, job: JobId, ufid: Ufid) -> Result<(), Stop> {
-        let handle = *self.by_ufid.get(&ufid).ok_or(ProviderError::NotFound)?;
-        let Some(entry) = self.entry(handle) else {
+        let handle = self.entries.find(ufid).ok_or(ProviderError::NotFound)?;
+        let Some(entry) = self.entries.get(handle) else {
             return Err(ProviderError::NotFound.into());
         };
         let (table, slot) = entry.place.table();
@@ -278,7 +270,7 @@ impl FpgaProvider {
     }
 
     pub(super) fn set_busy(&mut self, handle: EntryHandle, busy: bool) {
-        if let Some(entry) = self.entry_mut(handle) {
+        if let Some(entry) = self.entries.get_mut(handle) {
             entry.busy = busy;
         }
     }

@@ -2,8 +2,9 @@
 
 use flow::{Counters, ProviderError, Stats};
 
+use super::entries::{CardSlot, DriverEntry};
 use super::pending::{Next, Purpose};
-use super::{CardSlot, Entry, FpgaProvider, error_of};
+use super::{FpgaProvider, error_of};
 use crate::error::Error;
 use crate::ring::record::{CardCompletion, CommandStatus};
 use crate::table::EntryHandle;
@@ -22,8 +23,8 @@ impl FpgaProvider {
             // The card has lost the entry, so the slot is empty in both tables. If another command
             // on the megaflow is in flight, that command finds the entry missing.
             Purpose::Move { handle, serial } if completion.status == Ok(CommandStatus::NoEntry) => {
-                let is_it = |entry: &&Entry| entry.serial == serial && !entry.busy;
-                if self.entry(handle).filter(is_it).is_some() {
+                let is_it = |entry: &&DriverEntry| entry.serial == serial && !entry.busy;
+                if self.entries.get(handle).filter(is_it).is_some() {
                     self.follow_loss(handle);
                 }
             }
@@ -87,12 +88,12 @@ impl FpgaProvider {
             }
             return Err(error_of(completion.status));
         }
-        let Some(entry) = self.entry(handle) else { return Err(ProviderError::NotFound) };
+        let Some(entry) = self.entries.get(handle) else { return Err(ProviderError::NotFound) };
         let total = entry.total + self.growth(entry.last, completion.counters);
         let (action, counter) = (entry.action, entry.counter);
         self.actions.release(action);
         self.counters.retire(counter);
-        if let Some(entry) = self.entry_mut(handle) {
+        if let Some(entry) = self.entries.get_mut(handle) {
             entry.flow = next.flow;
             entry.generation = next.generation;
             entry.action = next.action;
@@ -134,10 +135,8 @@ impl FpgaProvider {
     }
 
     /// Frees everything that an entry uses, except its counter.
-    fn forget(&mut self, handle: EntryHandle) -> Option<Entry> {
-        let entry = self.entries.get_mut(handle as usize)?.take()?;
-        self.free.push(handle);
-        self.by_ufid.remove(&entry.flow.ufid);
+    fn forget(&mut self, handle: EntryHandle) -> Option<DriverEntry> {
+        let entry = self.entries.remove(handle)?;
         self.actions.release(entry.action);
         match entry.place {
             CardSlot::Exact { slot, mask_id } => {

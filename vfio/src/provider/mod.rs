@@ -3,34 +3,34 @@
 
 mod apply;
 mod complete;
+mod entries;
 mod jobs;
 mod pending;
 mod read;
 mod reading;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Admission, Completion, Counters, Cursor, Dumped, Generation, Megaflow, PortId, PortTraffic,
-    Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats, Subject, Submission, TableName,
-    TableUsage, Ufid,
+    Admission, Completion, Counters, Cursor, Dumped, PortId, PortTraffic, Provider, ProviderError,
+    ProviderEvent, Reason, Refusal, Stats, Subject, Submission, TableName, TableUsage, Ufid,
 };
 
 use crate::admission::CardAdmission;
 use crate::channel::{COMPLETE, Channel};
 use crate::error::Error;
-use crate::key::CardKey;
 use crate::register::words::port;
 use crate::register::{CardCapabilities, PortWindow, RECEIVE_DROPS, Snap, TRANSMIT_DROPS};
 use crate::ring::Consumer;
-use crate::ring::command::{CardCommand, CardTable, CounterId};
+use crate::ring::command::CardCommand;
 use crate::ring::record::{CardCompletion, CommandStatus};
 use crate::sys::Region;
-use crate::table::{ActionSlots, CounterSlots, Cuckoo, EntryHandle, MaskSlots, RowSlots};
+use crate::table::{ActionSlots, CounterSlots, Cuckoo, MaskSlots, RowSlots};
 use crate::toeplitz::{Secret, Toeplitz};
 
+use entries::Entries;
 use jobs::Jobs;
 use pending::Purpose;
 use reading::CardReading;
@@ -64,42 +64,6 @@ pub(crate) struct CardParts {
 /// Opens a card again.
 pub(crate) type Reopen = Box<dyn FnMut() -> Result<CardParts, Error> + Send>;
 
-/// Where an entry lives in the card.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum CardSlot {
-    Exact { slot: u32, mask_id: u8 },
-    Row(u32),
-}
-
-impl CardSlot {
-    fn table(self) -> (CardTable, u32) {
-        match self {
-            CardSlot::Exact { slot, .. } => (CardTable::Exact, slot),
-            CardSlot::Row(row) => (CardTable::Rows, row),
-        }
-    }
-}
-
-/// What the driver knows of an entry.
-struct Entry {
-    flow: Arc<Megaflow>,
-    generation: Generation,
-    key: CardKey,
-    mask: CardKey,
-    place: CardSlot,
-    action: u32,
-    counter: CounterId,
-    /// The card's counter as last seen, and the sum of its growth since the install.
-    last: Counters,
-    total: Counters,
-    /// A command on it is in flight.
-    busy: bool,
-    /// Tells this entry from all others that had or will have its handle.
-    serial: u64,
-    /// The number of the last dump that showed it.
-    dumped: u64,
-}
-
 /// The card's flow table. Owned by one thread.
 pub struct FpgaProvider {
     channel: Channel<Purpose>,
@@ -116,9 +80,7 @@ pub struct FpgaProvider {
     masks: MaskSlots,
     actions: ActionSlots,
     counters: CounterSlots,
-    entries: Vec<Option<Entry>>,
-    free: Vec<EntryHandle>,
-    by_ufid: HashMap<Ufid, EntryHandle>,
+    entries: Entries,
     jobs: Jobs,
     /// Mask slots that the card is to clear.
     idle_masks: Vec<u8>,
@@ -157,9 +119,7 @@ impl FpgaProvider {
             actions: ActionSlots::new(card.action_slots),
             counters: CounterSlots::new(card.counters),
             card: card.clone(),
-            entries: Vec::new(),
-            free: Vec::new(),
-            by_ufid: HashMap::new(),
+            entries: Entries::default(),
             jobs: Jobs::default(),
             idle_masks: Vec::new(),
             serial: 0,
@@ -170,22 +130,6 @@ impl FpgaProvider {
             gone: None,
             told: false,
         }
-    }
-
-    fn entry(&self, handle: EntryHandle) -> Option<&Entry> {
-        self.entries.get(handle as usize)?.as_ref()
-    }
-
-    fn entry_mut(&mut self, handle: EntryHandle) -> Option<&mut Entry> {
-        self.entries.get_mut(handle as usize)?.as_mut()
-    }
-
-    /// A number for a new entry.
-    fn new_handle(&mut self) -> EntryHandle {
-        self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            crate::int::to_u32(self.entries.len() - 1)
-        })
     }
 
     /// The card does not answer as a card does: it is not used any more.
@@ -381,7 +325,7 @@ impl Provider for FpgaProvider {
     /// Opening a card resets it, so all that a dump can find is what this process installed.
     fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
         let ours = |dumped: &&Dumped| {
-            let entry = self.by_ufid.get(&dumped.ufid).and_then(|handle| self.entry(*handle));
+            let entry = self.entries.of(dumped.ufid);
             entry.is_some_and(|entry| entry.generation == dumped.generation)
         };
         found.iter().filter(ours).map(|dumped| dumped.ufid).collect()

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use flow::{Counters, Cursor, Dumped, Generation, PART, Stats, Ufid};
 
+use super::entries::DriverEntry;
 use super::pending::Purpose;
-use super::{Entry, FpgaProvider, READBACK};
+use super::{FpgaProvider, READBACK};
 use crate::admission::CardEntry;
 use crate::error::Error;
 use crate::int::{low32, to_u32, to_usize};
@@ -92,9 +93,9 @@ impl FpgaProvider {
 
     /// Adds what some entries have counted, as the last snapshot shows it.
     fn stats_of_entries(&mut self, first: u32, out: &mut Vec<(Ufid, Stats)>) -> Option<Cursor> {
-        let last = to_u32(self.entries.len()).min(first.saturating_add(to_u32(PART)));
+        let last = self.entries.end().min(first.saturating_add(to_u32(PART)));
         for handle in first..last {
-            let Some(entry) = self.entry(handle) else { continue };
+            let Some(entry) = self.entries.get(handle) else { continue };
             let (id, seen) = (entry.counter, entry.last);
             if id.index < self.snapshot.reach {
                 let mut word = [0; WORD_BYTES];
@@ -104,18 +105,18 @@ impl FpgaProvider {
                 // Otherwise the snapshot is older than the entry.
                 if of == id {
                     let growth = self.growth(seen, now);
-                    if let Some(entry) = self.entry_mut(handle) {
+                    if let Some(entry) = self.entries.get_mut(handle) {
                         entry.total += growth;
                         entry.last = now;
                     }
                 }
             }
-            let Some(entry) = self.entry(handle) else { continue };
+            let Some(entry) = self.entries.get(handle) else { continue };
             if !self.jobs.concern(entry.flow.ufid) {
                 out.push((entry.flow.ufid, Stats { counters: entry.total, ..Stats::default() }));
             }
         }
-        match (last < to_u32(self.entries.len()), self.reading.is_odd) {
+        match (last < self.entries.end(), self.reading.is_odd) {
             (true, _) => Some(Cursor(ENTRIES << 32 | u64::from(last))),
             (false, true) => Some(Cursor(SLOTS << 32)),
             (false, false) => None,
@@ -186,7 +187,7 @@ impl FpgaProvider {
             .into_iter()
             .map(|handle| {
                 let handle = handle?;
-                self.entry(handle).map(|entry| (handle, entry.serial, entry.flow.ufid))
+                self.entries.get(handle).map(|entry| (handle, entry.serial, entry.flow.ufid))
             })
             .collect();
         let mut strays = Vec::new();
@@ -202,7 +203,7 @@ impl FpgaProvider {
             }
         }
         for (handle, serial, ufid) in owners.into_iter().flatten() {
-            let is_same = self.entry(handle).is_some_and(|entry| entry.serial == serial);
+            let is_same = self.entries.get(handle).is_some_and(|entry| entry.serial == serial);
             // An operation in flight finds out by itself.
             if is_same && !self.jobs.concern(ufid) {
                 self.follow_loss(handle);
@@ -256,7 +257,7 @@ impl FpgaProvider {
         while ranges.len() < PART / READBACK as usize
             && let Some(handle) = self.reading.missed.pop_first()
         {
-            if let Some(entry) = self.entry(handle) {
+            if let Some(entry) = self.entries.get(handle) {
                 let (table, slot) = entry.place.table();
                 ranges.push((table, slot..slot + 1));
             }
@@ -320,10 +321,11 @@ impl FpgaProvider {
     ) -> Result<Option<Dumped>, Error> {
         let ufid = Ufid(record.get_cookie());
         let dump = self.reading.dump;
-        let handle = self.by_ufid.get(&ufid).copied();
-        let was_shown = |entry: &mut Entry| std::mem::replace(&mut entry.dumped, dump) == dump;
+        let handle = self.entries.find(ufid);
+        let was_shown =
+            |entry: &mut DriverEntry| std::mem::replace(&mut entry.dumped, dump) == dump;
         if self.jobs.concern(ufid)
-            || handle.and_then(|handle| self.entry_mut(handle)).is_some_and(was_shown)
+            || handle.and_then(|handle| self.entries.get_mut(handle)).is_some_and(was_shown)
         {
             return Ok(None);
         }
@@ -363,7 +365,7 @@ impl FpgaProvider {
             packets: command::PACKETS.get(&record.bytes),
             bytes: command::BYTES.get(&record.bytes),
         };
-        let ours = self.by_ufid.get(&ufid).and_then(|handle| self.entry(*handle));
+        let ours = self.entries.of(ufid);
         let ours = ours.filter(|entry| entry.counter == counter);
         let counters = ours.map_or(now, |entry| entry.total + self.growth(entry.last, now));
         let flow = card.and_then(|card| match ours {
@@ -376,9 +378,8 @@ impl FpgaProvider {
         Ok(Some(Dumped { ufid, generation, flow, stats, active: true }))
     }
 
-    fn is(&self, entry: &Entry, card: &CardEntry) -> bool {
-        (entry.key, entry.mask) == (card.key, card.mask)
-            && self.actions.list(entry.action) == card.actions
+    fn is(&self, entry: &DriverEntry, card: &CardEntry) -> bool {
+        self.admission.encode(&entry.flow).is_ok_and(|own| own == *card)
     }
 
     /// Counters in use, for tests of leaks.
