@@ -66,7 +66,8 @@ pub(super) fn parse_list(
             dropped = Some(place);
         } else {
             actions.extend(parse_action(lexer, ports, depth, unsupported)?);
-            if !lexer.rest().starts_with([',', ' ', '\t', '\r', '\n', ')']) && !lexer.at_end() {
+            let ends = |byte| matches!(byte, b',' | b' ' | b'\t' | b'\r' | b'\n' | b')');
+            if !lexer.peek().is_none_or(ends) {
                 return Err(lexer.error(format!("expected ',', found {}", lexer.found())));
             }
         }
@@ -90,7 +91,7 @@ fn parse_action(
     depth: usize,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<Option<Action>, OdpError> {
-    if lexer.rest().starts_with(|c: char| c.is_ascii_digit()) {
+    if lexer.at_digit() {
         let port = wide(lexer.number("the port", u32::MAX.into())?);
         return Ok(Some(Action::Output(PortId(port))));
     }
@@ -144,7 +145,7 @@ fn skip_action(
     depth: usize,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<(), OdpError> {
-    if matches!(name, "ct_clear" | "pop_eth") || name == "ct" && !lexer.rest().starts_with('(') {
+    if matches!(name, "ct_clear" | "pop_eth") || name == "ct" && !lexer.at(b'(') {
         return Ok(());
     }
     lexer.expect("(")?;
@@ -198,7 +199,7 @@ fn parse_userspace(
     let mut userdata = Vec::new();
     if lexer.eat(",userdata(") {
         let start = lexer.clone();
-        let text = lexer.take(|c| c != ')');
+        let text = lexer.take(|byte| byte != b')');
         let digits: Vec<_> = text.chars().filter(|c| *c != ' ').map(|c| c.to_digit(16)).collect();
         for pair in digits.chunks(2) {
             let [Some(high), Some(low)] = pair else {
@@ -309,7 +310,7 @@ fn parse_sample(
     nest(lexer, "sample", depth)?;
     lexer.expect("sample=")?;
     let start = lexer.clone();
-    let text = lexer.take(|c| c.is_ascii_digit() || c == '.');
+    let text = lexer.take(|byte| byte.is_ascii_digit() || byte == b'.');
     let Some(probability) = parse_percent(text) else {
         let message = format!("expected 0 to 100 % for sample=, found {}", start.found());
         return Err(start.error(message));

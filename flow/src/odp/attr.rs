@@ -30,6 +30,8 @@ pub(super) enum Form {
 #[derive(Clone, Copy)]
 pub(super) struct Part {
     pub(super) name: &'static str,
+    /// `name=` as [`Lexer::head`] has it.
+    head: u64,
     pub(super) field: Field,
     pub(super) form: Form,
     /// Lowest bit of the field.
@@ -40,11 +42,25 @@ pub(super) struct Part {
 
 impl Part {
     const fn new(name: &'static str, field: Field, form: Form, bits: u32) -> Part {
-        Part { name, field, form, shift: 0, bits }
+        let mut bytes = [0; 8];
+        let (name_bytes, equals) = bytes.split_at_mut(name.len());
+        name_bytes.copy_from_slice(name.as_bytes());
+        equals[0] = b'=';
+        Part { name, head: u64::from_le_bytes(bytes), field, form, shift: 0, bits }
     }
 
     pub(super) const fn bits(name: &'static str, field: Field, shift: u32, bits: u32) -> Part {
-        Part { name, field, form: Form::Dec, shift, bits }
+        Part { shift, ..Part::new(name, field, Form::Dec, bits) }
+    }
+
+    /// The number of bytes of `name=`.
+    fn length(&self) -> u32 {
+        8 - self.head.leading_zeros() / 8
+    }
+
+    /// Returns true if a text with this head begins with `name=`.
+    fn begins(&self, head: u64) -> bool {
+        (self.head ^ head) << (64 - 8 * self.length()) == 0
     }
 
     /// All ones in the part's width.
@@ -68,7 +84,7 @@ impl Part {
     }
 }
 
-/// An attribute that is a list of parts.
+/// An attribute: its name in the text, and its parts if it is a list of parts.
 pub(super) struct AttrLayout {
     pub(super) name: &'static str,
     pub(super) attr: Attr,
@@ -77,67 +93,99 @@ pub(super) struct AttrLayout {
     pub(super) parts: &'static [Part],
 }
 
-/// Looks a layout up by its name in the text.
-pub(super) fn by_name(name: &str) -> Option<&'static AttrLayout> {
-    LAYOUTS.iter().find(|layout| layout.name == name)
+impl AttrLayout {
+    /// An attribute whose text has a form of its own.
+    const fn single(name: &'static str, attr: Attr) -> AttrLayout {
+        AttrLayout { name, attr, protocol: 0, parts: &[] }
+    }
+
+    const fn transport(name: &'static str, protocol: u8, parts: &'static [Part]) -> AttrLayout {
+        AttrLayout { name, attr: Attr::Transport, protocol, parts }
+    }
 }
 
-/// The layouts of all attributes except VLAN and MPLS, whose texts have forms of their own.
-pub(super) const LAYOUTS: &[AttrLayout] = &[
-    AttrLayout {
-        name: "eth",
-        attr: Attr::Eth,
-        protocol: 0,
-        parts: &[
-            Part::new("src", Field::EthSrc, Form::Mac, 48),
-            Part::new("dst", Field::EthDst, Form::Mac, 48),
-        ],
-    },
-    AttrLayout {
-        name: "ipv4",
-        attr: Attr::Ipv4,
-        protocol: 4,
-        parts: &[
-            Part::new("src", Field::Ipv4Src, Form::Ip4, 32),
-            Part::new("dst", Field::Ipv4Dst, Form::Ip4, 32),
-            Part::new("proto", Field::IpProto, Form::Dec, 8),
-            Part::new("tos", Field::IpTos, Form::Hex, 8),
-            Part::new("ttl", Field::IpTtl, Form::Dec, 8),
-            Part::new("frag", Field::IpFrag, Form::Frag, 8),
-        ],
-    },
-    AttrLayout {
-        name: "ipv6",
-        attr: Attr::Ipv6,
-        protocol: 6,
-        parts: &[
-            Part::new("src", Field::Ipv6Src, Form::Ip6, 128),
-            Part::new("dst", Field::Ipv6Dst, Form::Ip6, 128),
-            Part::new("label", Field::Ipv6Label, Form::Hex, 20),
-            Part::new("proto", Field::IpProto, Form::Dec, 8),
-            Part::new("tclass", Field::IpTos, Form::Hex, 8),
-            Part::new("hlimit", Field::IpTtl, Form::Dec, 8),
-            Part::new("frag", Field::IpFrag, Form::Frag, 8),
-        ],
-    },
-    AttrLayout { name: "tcp", attr: Attr::Transport, protocol: 6, parts: PORTS },
-    AttrLayout { name: "udp", attr: Attr::Transport, protocol: 17, parts: PORTS },
-    AttrLayout { name: "sctp", attr: Attr::Transport, protocol: 132, parts: PORTS },
-    AttrLayout { name: "icmp", attr: Attr::Transport, protocol: 1, parts: TYPE_AND_CODE },
-    AttrLayout { name: "icmpv6", attr: Attr::Transport, protocol: 58, parts: TYPE_AND_CODE },
-    AttrLayout {
-        name: "arp",
-        attr: Attr::Arp,
-        protocol: 0,
-        parts: &[
-            Part::new("sip", Field::ArpSip, Form::Ip4, 32),
-            Part::new("tip", Field::ArpTip, Form::Ip4, 32),
-            Part::new("op", Field::ArpOp, Form::Dec, 16),
-            Part::new("sha", Field::ArpSha, Form::Mac, 48),
-            Part::new("tha", Field::ArpTha, Form::Mac, 48),
-        ],
-    },
+/// Looks an attribute up by its name in the text; returns its place in the table too.
+pub(super) fn by_name(name: &str) -> Option<(usize, &'static AttrLayout)> {
+    LAYOUTS.iter().copied().enumerate().find(|(_, layout)| layout.name == name)
+}
+
+/// All attributes. Of those whose names are equally long, the usual ones come first.
+pub(super) static LAYOUTS: [&AttrLayout; 16] = [
+    &AttrLayout::single("recirc_id", Attr::RecircId),
+    &AttrLayout::single("in_port", Attr::InPort),
+    &AttrLayout::single("dp_hash", Attr::DpHash),
+    &ETH,
+    &AttrLayout::single("eth_type", Attr::EthType),
+    &IPV4,
+    &IPV6,
+    &TCP,
+    &UDP,
+    &SCTP,
+    &ICMP,
+    &ICMPV6,
+    &AttrLayout::single("tcp_flags", Attr::TcpFlags),
+    &ARP,
+    &AttrLayout::single("vlan", Attr::Vlan),
+    &AttrLayout::single("mpls", Attr::Mpls),
 ];
+
+pub(super) static ETH: AttrLayout = AttrLayout {
+    name: "eth",
+    attr: Attr::Eth,
+    protocol: 0,
+    parts: &[
+        Part::new("src", Field::EthSrc, Form::Mac, 48),
+        Part::new("dst", Field::EthDst, Form::Mac, 48),
+    ],
+};
+
+pub(super) static IPV4: AttrLayout = AttrLayout {
+    name: "ipv4",
+    attr: Attr::Ipv4,
+    protocol: 4,
+    parts: &[
+        Part::new("src", Field::Ipv4Src, Form::Ip4, 32),
+        Part::new("dst", Field::Ipv4Dst, Form::Ip4, 32),
+        Part::new("proto", Field::IpProto, Form::Dec, 8),
+        Part::new("tos", Field::IpTos, Form::Hex, 8),
+        Part::new("ttl", Field::IpTtl, Form::Dec, 8),
+        Part::new("frag", Field::IpFrag, Form::Frag, 8),
+    ],
+};
+
+pub(super) static IPV6: AttrLayout = AttrLayout {
+    name: "ipv6",
+    attr: Attr::Ipv6,
+    protocol: 6,
+    parts: &[
+        Part::new("src", Field::Ipv6Src, Form::Ip6, 128),
+        Part::new("dst", Field::Ipv6Dst, Form::Ip6, 128),
+        Part::new("label", Field::Ipv6Label, Form::Hex, 20),
+        Part::new("proto", Field::IpProto, Form::Dec, 8),
+        Part::new("tclass", Field::IpTos, Form::Hex, 8),
+        Part::new("hlimit", Field::IpTtl, Form::Dec, 8),
+        Part::new("frag", Field::IpFrag, Form::Frag, 8),
+    ],
+};
+
+pub(super) static TCP: AttrLayout = AttrLayout::transport("tcp", 6, PORTS);
+pub(super) static UDP: AttrLayout = AttrLayout::transport("udp", 17, PORTS);
+pub(super) static SCTP: AttrLayout = AttrLayout::transport("sctp", 132, PORTS);
+pub(super) static ICMP: AttrLayout = AttrLayout::transport("icmp", 1, TYPE_AND_CODE);
+pub(super) static ICMPV6: AttrLayout = AttrLayout::transport("icmpv6", 58, TYPE_AND_CODE);
+
+pub(super) static ARP: AttrLayout = AttrLayout {
+    name: "arp",
+    attr: Attr::Arp,
+    protocol: 0,
+    parts: &[
+        Part::new("sip", Field::ArpSip, Form::Ip4, 32),
+        Part::new("tip", Field::ArpTip, Form::Ip4, 32),
+        Part::new("op", Field::ArpOp, Form::Dec, 16),
+        Part::new("sha", Field::ArpSha, Form::Mac, 48),
+        Part::new("tha", Field::ArpTha, Form::Mac, 48),
+    ],
+};
 
 const PORTS: &[Part] =
     &[Part::new("src", Field::TpSrc, Form::Dec, 16), Part::new("dst", Field::TpDst, Form::Dec, 16)];
@@ -205,7 +253,7 @@ pub(super) fn parse_mpls(
 
 /// Reads the comma behind a part; a closing parenthesis is left for the caller.
 pub(super) fn end_of_part(lexer: &mut Lexer<'_>) -> Result<(), OdpError> {
-    if lexer.rest().starts_with(')') || lexer.eat(",") {
+    if lexer.at(b')') || lexer.eat(",") {
         return Ok(());
     }
     Err(lexer.error(format!("expected ',' or ')', found {}", lexer.found())))
@@ -216,18 +264,14 @@ fn parse_name<'p>(
     attr: &str,
     parts: &'p [Part],
 ) -> Result<(usize, &'p Part), OdpError> {
-    let start = lexer.clone();
-    let name = lexer.word();
-    let found = parts.iter().enumerate().find(|(_, part)| part.name == name);
-    match found {
-        Some(found) if lexer.eat("=") => Ok(found),
-        _ => {
-            let names: Vec<_> = parts.iter().map(|part| format!("{}=", part.name)).collect();
-            let found = start.found();
-            let message = format!("expected {} in {attr}(…), found {found}", names.join(" "));
-            Err(start.error(message))
-        }
+    let head = lexer.head();
+    if let Some((index, part)) = parts.iter().enumerate().find(|(_, part)| part.begins(head)) {
+        lexer.skip(part.name.len() + 1);
+        return Ok((index, part));
     }
+    let names: Vec<_> = parts.iter().map(|part| format!("{}=", part.name)).collect();
+    let message = format!("expected {} in {attr}(…), found {}", names.join(" "), lexer.found());
+    Err(lexer.error(message))
 }
 
 fn parse_value(
@@ -254,13 +298,13 @@ fn parse_value(
 fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: Arguments<'_>) -> Result<u128, OdpError> {
     if matches!(part.form, Form::Ip4 | Form::Ip6) {
         let mut ahead = lexer.clone();
-        let digits = ahead.take_ascii(|b| b.is_ascii_digit());
-        let prefix = digits.parse().ok().filter(|length| *length <= part.bits);
-        let address = ahead.rest().starts_with(|c: char| c.is_ascii_hexdigit() || ":.".contains(c));
-        if let (Some(length), false) = (prefix, address) {
+        let digits = ahead.take(|byte| byte.is_ascii_digit());
+        let address = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+        if !ahead.peek().is_some_and(address)
+            && let Some(length) = digits.parse().ok().filter(|length| *length <= part.bits)
+        {
             *lexer = ahead;
-            let host = part.full().checked_shr(length).unwrap_or(0);
-            return Ok(part.full() & !host);
+            return Ok(part.full() & !part.full().checked_shr(length).unwrap_or(0));
         }
     }
     parse_form(lexer, part, what)
@@ -268,32 +312,25 @@ fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: Arguments<'_>) -> Result
 
 fn parse_form(lexer: &mut Lexer<'_>, part: &Part, what: Arguments<'_>) -> Result<u128, OdpError> {
     let start = lexer.clone();
-    let value = match part.form {
+    let (value, form) = match part.form {
         Form::Dec | Form::Hex => return lexer.number(what, part.full()),
-        Form::Mac => lexer.token_of(b":").parse::<MacAddr>().ok().map(u128::from),
-        Form::Ip4 => lexer.token_of(b".").parse::<Ipv4Addr>().ok().map(|ip| ip.to_bits().into()),
-        Form::Ip6 => lexer.token_of(b":.").parse::<Ipv6Addr>().ok().map(Ipv6Addr::to_bits),
-        Form::Frag => match lexer.word() {
-            "no" => Some(0),
-            "first" => Some(1),
-            "later" => Some(2),
-            _ => None,
-        },
-    };
-    let form = match part.form {
-        Form::Mac => "an Ethernet address",
-        Form::Ip4 => "an IPv4 address",
-        Form::Ip6 => "an IPv6 address",
-        Form::Dec | Form::Hex | Form::Frag => "no, first or later",
+        Form::Mac => (lexer.mac().map(u128::from), "an Ethernet address"),
+        Form::Ip4 => (lexer.ipv4().map(u128::from), "an IPv4 address"),
+        Form::Ip6 => {
+            let address = lexer.token_of(b":.").parse().map(Ipv6Addr::to_bits);
+            (address.ok(), "an IPv6 address")
+        }
+        Form::Frag => {
+            let frag = match lexer.word() {
+                "no" => Some(0),
+                "first" => Some(1),
+                "later" => Some(2),
+                _ => None,
+            };
+            (frag, "no, first or later")
+        }
     };
     value.ok_or_else(|| start.error(format!("expected {form} for {what}, found {}", start.found())))
-}
-
-impl<'a> Lexer<'a> {
-    /// Hexadecimal digits and the given separators.
-    fn token_of(&mut self, separators: &[u8]) -> &'a str {
-        self.take_ascii(|b| b.is_ascii_hexdigit() || separators.contains(&b))
-    }
 }
 
 /// Prints the parts that are not wild. Without a mask it prints all parts as exact.

@@ -6,30 +6,24 @@ use std::net::Ipv4Addr;
 use crate::MacAddr;
 
 /// Appends a decimal number.
-pub fn push_dec(out: &mut String, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = DIGITS[(value % 10) as usize & 15];
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    push(out, &digits[at..]);
+pub fn push_dec(out: &mut String, value: u64) {
+    let (higher, lowest) = (value / 1000, (value % 1000) as usize);
+    let zeros = if higher > 0 {
+        push_dec(out, higher);
+        0
+    } else {
+        usize::from(lowest < 100) + usize::from(lowest < 10)
+    };
+    out.push_str(&DECIMAL[3 * lowest + zeros..3 * lowest + 3]);
 }
 
 /// Appends a hexadecimal number without 0x, with this number of digits at least.
-pub(super) fn push_hex(out: &mut String, mut value: u128, least: usize) {
-    let mut digits = [b'0'; 32];
-    let mut at = digits.len();
-    while value != 0 {
-        at -= 1;
-        digits[at] = DIGITS[(value & 15) as usize];
-        value >>= 4;
+pub(super) fn push_hex(out: &mut String, value: u128, least: u32) {
+    let digits = (128 - value.leading_zeros()).div_ceil(4).max(least);
+    for place in (0..digits).rev() {
+        let digit = (value >> (4 * place) & 15) as usize;
+        out.push_str(&HEXADECIMAL[2 * digit + 1..2 * digit + 2]);
     }
-    push(out, &digits[at.min(digits.len().saturating_sub(least))..]);
 }
 
 pub(super) fn push_ipv4(out: &mut String, address: Ipv4Addr) {
@@ -46,15 +40,31 @@ pub(super) fn push_mac(out: &mut String, address: MacAddr) {
         if place > 0 {
             out.push(':');
         }
-        push_hex(out, byte.into(), 2);
+        let at = 2 * usize::from(byte);
+        out.push_str(&HEXADECIMAL[at..at + 2]);
     }
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// The numbers below 1000 in three digits each.
+static DECIMAL: &str = as_text(&numbers::<3000>(3, 10));
+/// The numbers below 256 in two hexadecimal digits each.
+static HEXADECIMAL: &str = as_text(&numbers::<512>(2, 16));
 
-fn push(out: &mut String, digits: &[u8]) {
-    // The digits are ASCII.
-    out.push_str(std::str::from_utf8(digits).unwrap_or_default());
+const fn numbers<const N: usize>(digits: usize, radix: usize) -> [u8; N] {
+    let (mut text, mut at) = ([0; N], 0);
+    while at < N {
+        let place = digits - 1 - at % digits;
+        text[at] = b"0123456789abcdef"[at / digits / radix.pow(place as u32) % radix];
+        at += 1;
+    }
+    text
+}
+
+const fn as_text(digits: &[u8]) -> &str {
+    match std::str::from_utf8(digits) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
 }
 
 #[cfg(test)]

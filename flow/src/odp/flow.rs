@@ -93,7 +93,7 @@ fn parse_rest(
                 lexer.take(|_| true);
             }
             (name, true) if STATISTICS.contains(&name) => {
-                lexer.take(|c| c != ',' && !c.is_ascii_whitespace());
+                lexer.take(|byte| byte != b',' && !byte.is_ascii_whitespace());
             }
             _ => {
                 let message = format!("expected a key or actions:, found {}", start.found());

@@ -1,11 +1,11 @@
 //! Key lists to matches and keys.
 
-use super::attr::{self, parse_mpls, parse_parts};
+use super::attr::{self, AttrLayout, LAYOUTS, parse_mpls, parse_parts};
 use super::lexer::Lexer;
 use super::unsupported::{self, Unsupported};
 use super::vlan::{self, ETH_TYPE_NONE, Level, Masked, narrow};
 use super::{MAX_NESTING, OdpError, PortsByName};
-use crate::{Attr, Field, Key, Mask, Match};
+use crate::{Attr, Key, Mask, Match};
 
 /// Reads a match: `recirc_id(0),in_port(1),eth(…),eth_type(0x0800),…`.
 pub fn parse_match(text: &str) -> Result<Match, OdpError> {
@@ -71,12 +71,21 @@ pub(super) enum Of {
 pub(super) struct KeyList {
     key: Key,
     mask: Mask,
-    /// Attributes that were there, by name, with their depth and place.
-    seen: Vec<(&'static str, usize, usize)>,
-    levels: Vec<Level>,
+    /// Where each attribute of [`LAYOUTS`] was, other than those of a level.
+    seen: [Option<Seen>; LAYOUTS.len()],
+    outer: Level,
+    /// The levels of `encap(…)`, outermost first.
+    encaps: Vec<Level>,
     of: Of,
     /// The keys of the list that only OVS has.
     pub(super) unsupported: Vec<Unsupported>,
+}
+
+/// Where an attribute was.
+#[derive(Clone, Copy)]
+struct Seen {
+    depth: usize,
+    place: usize,
 }
 
 /// Reads keys up to the end, or up to a `word:` that does not belong to them.
@@ -88,14 +97,16 @@ pub(super) fn parse_keys(
     let mut keys = KeyList {
         key: Key::default(),
         mask: Mask::default(),
-        seen: Vec::new(),
-        levels: vec![Level::default()],
+        seen: [None; LAYOUTS.len()],
+        outer: Level::default(),
+        encaps: Vec::new(),
         of,
         unsupported: Vec::new(),
     };
     keys.parse_list(lexer, ports, 0)?;
     let no_tag = of != Of::Filter;
-    vlan::put_levels(lexer, &keys.levels, no_tag, &mut keys.key, &mut keys.mask)?;
+    let levels = std::iter::once(&keys.outer).chain(&keys.encaps);
+    vlan::put_levels(lexer, levels, no_tag, &mut keys.key, &mut keys.mask)?;
     keys.key = keys.key.masked(&keys.mask);
     keys.check(lexer)?;
     Ok(keys)
@@ -114,12 +125,21 @@ impl KeyList {
             0 => "in_port(…) is missing: a flow belongs to one port",
             _ => "in_port(…) has to be exact: a flow belongs to one port",
         };
-        let place = self.place("in_port").unwrap_or(0);
-        Err(lexer.error_at(place, message))
+        let seen = self.attributes().find(|(layout, _)| layout.attr == Attr::InPort);
+        Err(lexer.error_at(seen.map_or(0, |(_, seen)| seen.place), message))
     }
 
-    fn place(&self, name: &str) -> Option<usize> {
-        self.seen.iter().find(|(seen, _, _)| *seen == name).map(|(_, _, place)| *place)
+    /// The attributes that were there, other than those of a level.
+    fn attributes(&self) -> impl Iterator<Item = (&'static AttrLayout, Seen)> {
+        let seen = |(layout, seen): (&&'static _, &Option<_>)| seen.map(|seen| (*layout, seen));
+        LAYOUTS.iter().zip(&self.seen).filter_map(seen)
+    }
+
+    fn level(&mut self, depth: usize) -> &mut Level {
+        match depth {
+            0 => &mut self.outer,
+            _ => &mut self.encaps[depth - 1],
+        }
     }
 
     fn parse_list(
@@ -130,12 +150,12 @@ impl KeyList {
     ) -> Result<(), OdpError> {
         loop {
             lexer.skip_delimiters();
-            if lexer.at_end() || lexer.rest().starts_with(')') {
+            if lexer.at_end() || lexer.at(b')') {
                 return Ok(());
             }
             let start = lexer.clone();
             let name = lexer.word();
-            if lexer.rest().starts_with(':') && depth == 0 {
+            if lexer.at(b':') && depth == 0 {
                 *lexer = start;
                 return Ok(());
             }
@@ -154,57 +174,47 @@ impl KeyList {
         depth: usize,
         place: usize,
     ) -> Result<(), OdpError> {
-        if let Some(key) = Unsupported::key(name, place) {
-            let is_packet = self.of == Of::Packet;
-            self.unsupported.extend(unsupported::read_key(lexer, key, is_packet)?);
-            return Ok(());
-        }
-        if name == "encap" {
-            return self.parse_encap(lexer, ports, depth, place);
-        }
-        let Some(known) = KNOWN.iter().find(|known| **known == name) else {
+        let Some((index, layout)) = attr::by_name(name) else {
+            if let Some(key) = Unsupported::key(name, place) {
+                let is_packet = self.of == Of::Packet;
+                self.unsupported.extend(unsupported::read_key(lexer, key, is_packet)?);
+                return Ok(());
+            }
+            if name == "encap" {
+                return self.parse_encap(lexer, ports, depth, place);
+            }
             return Err(lexer.error_at(place, format!("there is no key '{name}'")));
         };
-        let tag = matches!(name, "eth_type" | "vlan");
-        if self.seen.iter().any(|(seen, at, _)| seen == known && (!tag || *at == depth)) {
+        let twice = match layout.attr {
+            Attr::EthType => self.level(depth).eth_type.is_some(),
+            Attr::Vlan => self.level(depth).vlan.is_some(),
+            _ => self.seen[index].replace(Seen { depth, place }).is_some(),
+        };
+        if twice {
             return Err(lexer.error_at(place, format!("{name}(…) appears twice")));
         }
-        if depth > 0 && TOP.contains(&name) {
+        if depth > 0 && is_top(layout) {
             return Err(lexer.error_at(place, format!("{name}(…) can't be inside encap(…)")));
         }
-        self.seen.push((known, depth, place));
-        let level = &mut self.levels[depth];
         let (key, mask) = (&mut self.key, &mut self.mask);
-        match name {
-            "eth_type" => level.eth_type = Some(parse_key_eth_type(lexer)?),
-            "vlan" => {
-                level.vlan = Some(vlan::parse_vlan(lexer)?);
-                level.place = place;
+        match layout.attr {
+            Attr::EthType => self.level(depth).eth_type = Some(parse_key_eth_type(lexer)?),
+            Attr::Vlan => {
+                let vlan = Some(vlan::parse_vlan(lexer)?);
+                let level = self.level(depth);
+                (level.vlan, level.place) = (vlan, place);
             }
-            "in_port" => {
-                let (value, bits) = parse_port(lexer, ports)?;
-                (key.in_port, mask.in_port) = (value & bits, bits);
-            }
-            "recirc_id" => {
-                let (value, bits) = parse_u32(lexer, "recirc_id")?;
-                if bits != u32::MAX {
+            Attr::InPort => (key.in_port, mask.in_port) = parse_port(lexer, ports)?,
+            Attr::RecircId => {
+                (key.recirc_id, mask.recirc_id) = parse_u32(lexer, name)?;
+                if mask.recirc_id != u32::MAX {
                     return Err(lexer.error_at(place, "recirc_id(…) has to be exact"));
                 }
-                (key.recirc_id, mask.recirc_id) = (value, bits);
             }
-            "dp_hash" => {
-                let (value, bits) = parse_u32(lexer, "dp_hash")?;
-                (key.dp_hash, mask.dp_hash) = (value & bits, bits);
-            }
-            "tcp_flags" => {
-                let (value, bits) = parse_tcp_flags(lexer)?;
-                (key.tcp_flags, mask.tcp_flags) = (value & bits, bits);
-            }
-            "mpls" => parse_mpls(lexer, key, mask, 3)?,
-            _ => {
-                let parts = attr::by_name(name).map_or(&[][..], |layout| layout.parts);
-                parse_parts(lexer, name, parts, key, mask)?;
-            }
+            Attr::DpHash => (key.dp_hash, mask.dp_hash) = parse_u32(lexer, name)?,
+            Attr::TcpFlags => (key.tcp_flags, mask.tcp_flags) = parse_tcp_flags(lexer)?,
+            Attr::Mpls => parse_mpls(lexer, key, mask, 3)?,
+            _ => parse_parts(lexer, name, layout.parts, key, mask)?,
         }
         Ok(())
     }
@@ -220,15 +230,15 @@ impl KeyList {
             let message = format!("encap(…) is nested more than {MAX_NESTING} deep");
             return Err(lexer.error_at(place, message));
         }
-        if self.levels.len() > depth + 1 {
+        if self.encaps.len() > depth {
             return Err(lexer.error_at(place, "encap(…) appears twice"));
         }
-        let level = &mut self.levels[depth];
+        let level = self.level(depth);
         level.encap = true;
         if level.vlan.is_none() {
             level.place = place;
         }
-        self.levels.push(Level { place, ..Level::default() });
+        self.encaps.push(Level { place, ..Level::default() });
         self.parse_list(lexer, ports, depth + 1)?;
         lexer.expect(")")
     }
@@ -236,79 +246,63 @@ impl KeyList {
     /// Checks that the attributes behind the tags are in the innermost `encap(…)`, and that each
     /// has the EtherType and protocol that it needs beside it.
     fn check(&self, lexer: &Lexer<'_>) -> Result<(), OdpError> {
-        for (name, depth, place) in &self.seen {
-            if TOP.contains(name) || matches!(*name, "eth_type" | "vlan") {
-                continue;
-            }
-            if *depth + 1 != self.levels.len() {
-                return Err(lexer.error_at(*place, format!("{name}(…) belongs inside encap(…)")));
-            }
-            let attr = attr::by_name(name);
-            let masked = match *name {
-                "mpls" => self.has(&[Field::Mpls0, Field::Mpls1, Field::Mpls2]),
-                "tcp_flags" => self.mask.tcp_flags != 0,
-                _ => attr.is_some_and(|l| l.parts.iter().any(|p| self.has(&[p.field]))),
-            };
-            if !masked {
-                continue;
-            }
-            self.check_place(name).map_err(|needs| {
-                lexer.error_at(*place, format!("{name}(…) needs {needs} beside it"))
-            })?;
+        let faults = self.attributes().filter_map(|(layout, seen)| {
+            let fault = self.fault(layout, seen.depth)?;
+            Some((seen.place, format!("{}(…) {fault}", layout.name)))
+        });
+        match faults.min_by_key(|(place, _)| *place) {
+            Some((place, message)) => Err(lexer.error_at(place, message)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn has(&self, fields: &[Field]) -> bool {
-        fields.iter().any(|field| self.mask.get(*field) != 0)
-    }
-
-    fn check_place(&self, name: &str) -> Result<(), String> {
-        let eth_type = (self.mask.eth_type == 0xffff).then_some(self.key.eth_type);
-        let types: &[u16] = match name {
-            "ipv4" | "icmp" => &[0x0800],
-            "ipv6" | "icmpv6" => &[0x86dd],
-            "arp" => &[0x0806, 0x8035],
-            "mpls" => &[0x8847, 0x8848],
+    fn fault(&self, layout: &AttrLayout, depth: usize) -> Option<String> {
+        if is_top(layout) {
+            return None;
+        }
+        if depth != self.encaps.len() {
+            return Some("belongs inside encap(…)".to_owned());
+        }
+        let types: &[u16] = match (layout.attr, layout.protocol) {
+            (Attr::Ipv4, _) | (Attr::Transport, 1) => &[0x0800],
+            (Attr::Ipv6, _) | (Attr::Transport, 58) => &[0x86dd],
+            (Attr::Arp, _) => &[0x0806, 0x8035],
+            (Attr::Mpls, _) => &[0x8847, 0x8848],
             _ => &[0x0800, 0x86dd],
         };
-        if !eth_type.is_some_and(|eth_type| types.contains(&eth_type)) {
-            let list: Vec<_> = types.iter().map(|t| format!("eth_type(0x{t:04x})")).collect();
-            return Err(list.join(" or "));
-        }
-        let protocol = match attr::by_name(name) {
-            Some(layout) if layout.attr == Attr::Transport => layout.protocol,
-            None if name == "tcp_flags" => 6,
-            _ => return Ok(()),
+        let protocol = match layout.attr {
+            Attr::Transport => Some(layout.protocol),
+            Attr::TcpFlags => Some(6),
+            _ => None,
         };
-        if self.mask.ip_proto == 0xff && self.key.ip_proto == protocol {
-            return Ok(());
+        let typed = self.mask.eth_type == 0xffff && types.contains(&self.key.eth_type);
+        let has = |protocol| self.mask.ip_proto == 0xff && self.key.ip_proto == protocol;
+        if typed && protocol.is_none_or(has) || !self.masks(layout) {
+            return None;
         }
-        Err(format!("proto={protocol}"))
+        match protocol {
+            Some(protocol) if typed => Some(format!("needs proto={protocol} beside it")),
+            _ => {
+                let types: Vec<_> = types.iter().map(|t| format!("eth_type(0x{t:04x})")).collect();
+                Some(format!("needs {} beside it", types.join(" or ")))
+            }
+        }
+    }
+
+    /// Returns true if a field of the attribute is not wild.
+    fn masks(&self, layout: &AttrLayout) -> bool {
+        match layout.attr {
+            Attr::Mpls => self.mask.mpls0 | self.mask.mpls1 | self.mask.mpls2 != 0,
+            Attr::TcpFlags => self.mask.tcp_flags != 0,
+            _ => layout.parts.iter().any(|part| self.mask.get(part.field) != 0),
+        }
     }
 }
 
-/// Attributes that are allowed in the outermost list only.
-const TOP: &[&str] = &["recirc_id", "dp_hash", "in_port", "eth"];
-
-const KNOWN: &[&str] = &[
-    "recirc_id",
-    "dp_hash",
-    "in_port",
-    "eth",
-    "vlan",
-    "eth_type",
-    "mpls",
-    "ipv4",
-    "ipv6",
-    "tcp",
-    "udp",
-    "sctp",
-    "icmp",
-    "icmpv6",
-    "tcp_flags",
-    "arp",
-];
+/// Returns true if the attribute is allowed in the outermost list only.
+fn is_top(layout: &AttrLayout) -> bool {
+    matches!(layout.attr, Attr::RecircId | Attr::DpHash | Attr::InPort | Attr::Eth)
+}
 
 /// Reads `value/mask)`.
 pub(super) fn parse_u32(lexer: &mut Lexer<'_>, name: &str) -> Result<(u32, u32), OdpError> {
@@ -326,11 +320,11 @@ pub(super) fn parse_port(
     lexer: &mut Lexer<'_>,
     ports: PortsByName<'_>,
 ) -> Result<(u32, u32), OdpError> {
-    if lexer.rest().starts_with(|c: char| c.is_ascii_digit()) {
+    if lexer.at_digit() {
         return parse_u32(lexer, "in_port");
     }
     let start = lexer.clone();
-    let name = lexer.take(|c| c != ')');
+    let name = lexer.take(|byte| byte != b')');
     let Some(port) = ports(name) else {
         return Err(start.error(format!("there is no port '{}'", name.escape_default())));
     };
@@ -377,15 +371,15 @@ pub(super) const TCP_FLAGS: [&str; 12] =
 /// Reads `+syn-ack)`, `syn|ack)`, `0x12)` or `0x12/0x3f)`: value and mask.
 pub(super) fn parse_tcp_flags(lexer: &mut Lexer<'_>) -> Result<(u16, u16), OdpError> {
     let (mut value, mut mask) = (0, 0);
-    if lexer.rest().starts_with(|c: char| c.is_ascii_digit()) {
+    if lexer.at_digit() {
         value = narrow(lexer.number("tcp_flags", 0xfff)?);
         mask = match lexer.eat_mask()? {
             true => narrow(lexer.number("the mask of tcp_flags", 0xfff)?),
             false => 0xfff,
         };
-    } else if lexer.rest().starts_with(['+', '-']) {
+    } else if lexer.at(b'+') || lexer.at(b'-') {
         lexer.allow_mask()?;
-        while !lexer.rest().starts_with(')') {
+        while !lexer.at(b')') {
             let set = lexer.eat("+");
             if !set {
                 lexer.expect("-")?;
@@ -409,7 +403,7 @@ pub(super) fn parse_tcp_flags(lexer: &mut Lexer<'_>) -> Result<(u16, u16), OdpEr
 
 fn parse_flag(lexer: &mut Lexer<'_>, seen: u16) -> Result<u16, OdpError> {
     let start = lexer.clone();
-    let name = lexer.take(|c| c.is_ascii_alphanumeric() || matches!(c, '[' | ']'));
+    let name = lexer.take(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'[' | b']'));
     let Some(bit) = TCP_FLAGS.iter().position(|flag| *flag == name) else {
         return Err(start.error(format!("there is no TCP flag {}", start.found())));
     };

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::attr::{self, print_mpls, print_parts};
+use super::attr::{self, AttrLayout, print_mpls, print_parts};
 use super::single::{print_eth_type, print_tcp_flags, print_u32};
 use super::vlan::{TAGS, is_tpid, print_vlan};
 use super::{Names, print_port};
-use crate::{Field, Key, Mask, Match, VLAN_PRESENT};
+use crate::{Key, Mask, Match, VLAN_PRESENT};
 
 /// Prints a match as `dump-flows` does, without wild fields. Fields that mean nothing under the
 /// match's EtherType or protocol ([`crate::validate()`] refuses them) are printed under the most
@@ -34,8 +34,8 @@ pub fn print_match(out: &mut String, matching: &Match, names: Names<'_>) {
     }
     out.push_str(",in_port(");
     print_port(out, key.port(), names);
-    out.push_str("),eth(");
-    print_layout(out, "eth", key, Some(mask));
+    out.push(')');
+    print_layout(out, &attr::ETH, key, Some(mask));
     print_level(out, key, mask, 0);
 }
 
@@ -46,8 +46,8 @@ pub fn format_key(key: &Key) -> String {
     print_u32(&mut out, "recirc_id", key.recirc_id, u32::MAX);
     out.push(',');
     print_u32(&mut out, "dp_hash", key.dp_hash, u32::MAX);
-    let _ = write!(out, ",in_port({}),eth(", key.in_port);
-    print_layout(&mut out, "eth", key, None);
+    let _ = write!(out, ",in_port({})", key.in_port);
+    print_layout(&mut out, &attr::ETH, key, None);
     let mut closing = 0;
     for (tpid, tci) in TAGS {
         let tci = key.get(tci);
@@ -82,11 +82,10 @@ fn separate(out: &mut String) {
     }
 }
 
-/// `parts)`, the opening parenthesis being there already.
-fn print_layout(out: &mut String, name: &str, key: &Key, mask: Option<&Mask>) {
-    if let Some(layout) = attr::by_name(name) {
-        print_parts(out, layout.parts, key, mask);
-    }
+/// `name(parts)`.
+fn print_layout(out: &mut String, layout: &AttrLayout, key: &Key, mask: Option<&Mask>) {
+    open(out, layout.name);
+    print_parts(out, layout.parts, key, mask);
     out.push(')');
 }
 
@@ -149,28 +148,22 @@ fn print_payload(out: &mut String, key: &Key, mask: &Mask) {
         print_mpls(out, key, mask);
         out.push(')');
     }
-    let shared = mask.ip_proto != 0 || mask.ip_tos != 0 || mask.ip_ttl != 0 || mask.ip_frag != 0;
-    let has = |fields: &[Field]| fields.iter().any(|field| mask.get(*field) != 0);
-    let ipv6 = has(&[Field::Ipv6Src, Field::Ipv6Dst, Field::Ipv6Label]);
+    let shared = mask.ip_proto | mask.ip_tos | mask.ip_ttl | mask.ip_frag != 0;
+    let ipv6 = mask.ipv6_src | mask.ipv6_dst != 0 || mask.ipv6_label != 0;
     let is_ipv6 = key.eth_type == 0x86dd || ipv6 && key.eth_type != 0x0800;
-    let ipv4 = has(&[Field::Ipv4Src, Field::Ipv4Dst]);
+    let ipv4 = mask.ipv4_src | mask.ipv4_dst != 0;
     let no_ip = Mask { ip_proto: 0, ip_tos: 0, ip_ttl: 0, ip_frag: 0, ..*mask };
     if ipv4 || shared && !is_ipv6 {
-        open(out, "ipv4");
-        print_layout(out, "ipv4", key, Some(if is_ipv6 { &no_ip } else { mask }));
+        print_layout(out, &attr::IPV4, key, Some(if is_ipv6 { &no_ip } else { mask }));
     }
     if ipv6 || shared && is_ipv6 {
-        open(out, "ipv6");
-        print_layout(out, "ipv6", key, Some(if is_ipv6 { mask } else { &no_ip }));
+        print_layout(out, &attr::IPV6, key, Some(if is_ipv6 { mask } else { &no_ip }));
     }
-    if has(&[Field::ArpSip, Field::ArpTip, Field::ArpOp, Field::ArpSha, Field::ArpTha]) {
-        open(out, "arp");
-        print_layout(out, "arp", key, Some(mask));
+    if attr::ARP.parts.iter().any(|part| part.get(mask) != 0) {
+        print_layout(out, &attr::ARP, key, Some(mask));
     }
-    if has(&[Field::TpSrc, Field::TpDst]) {
-        let name = transport(key, mask);
-        open(out, name);
-        print_layout(out, name, key, Some(mask));
+    if mask.tp_src | mask.tp_dst != 0 {
+        print_layout(out, transport(key, mask), key, Some(mask));
     }
     if mask.tcp_flags != 0 {
         separate(out);
@@ -179,23 +172,20 @@ fn print_payload(out: &mut String, key: &Key, mask: &Mask) {
 }
 
 /// The attribute that ports, or type and code, belong to.
-fn transport(key: &Key, mask: &Mask) -> &'static str {
+fn transport(key: &Key, mask: &Mask) -> &'static AttrLayout {
     let wide = |mask: u16| mask > 0xff && mask != 0xffff;
-    match (key.ip_proto, key.eth_type) {
-        _ if wide(mask.tp_src | mask.tp_dst) || (key.tp_src | key.tp_dst) > 0xff => {
-            by_protocol(key).filter(|name| !name.starts_with("icmp")).unwrap_or("tcp")
-        }
-        _ => by_protocol(key).unwrap_or("tcp"),
-    }
+    let ports = wide(mask.tp_src | mask.tp_dst) || (key.tp_src | key.tp_dst) > 0xff;
+    let likely = by_protocol(key).filter(|layout| !ports || !layout.name.starts_with("icmp"));
+    likely.unwrap_or(&attr::TCP)
 }
 
-fn by_protocol(key: &Key) -> Option<&'static str> {
+fn by_protocol(key: &Key) -> Option<&'static AttrLayout> {
     match (key.ip_proto, key.eth_type) {
-        (6, _) => Some("tcp"),
-        (17, _) => Some("udp"),
-        (132, _) => Some("sctp"),
-        (1, 0x0800) => Some("icmp"),
-        (58, 0x86dd) => Some("icmpv6"),
+        (6, _) => Some(&attr::TCP),
+        (17, _) => Some(&attr::UDP),
+        (132, _) => Some(&attr::SCTP),
+        (1, 0x0800) => Some(&attr::ICMP),
+        (58, 0x86dd) => Some(&attr::ICMPV6),
         _ => None,
     }
 }
@@ -204,12 +194,10 @@ fn by_protocol(key: &Key) -> Option<&'static str> {
 fn print_packet(out: &mut String, key: &Key) {
     match key.eth_type {
         0x0800 | 0x86dd => {
-            let name = if key.eth_type == 0x0800 { "ipv4" } else { "ipv6" };
-            open(out, name);
-            print_layout(out, name, key, None);
-            if let (Some(name), 0 | 1) = (by_protocol(key), key.ip_frag) {
-                open(out, name);
-                print_layout(out, name, key, None);
+            let layout = if key.eth_type == 0x0800 { &attr::IPV4 } else { &attr::IPV6 };
+            print_layout(out, layout, key, None);
+            if let (Some(layout), 0 | 1) = (by_protocol(key), key.ip_frag) {
+                print_layout(out, layout, key, None);
             }
             if key.tcp_flags != 0 {
                 out.push(',');
@@ -217,8 +205,7 @@ fn print_packet(out: &mut String, key: &Key) {
             }
         }
         0x0806 | 0x8035 => {
-            open(out, "arp");
-            print_layout(out, "arp", key, None);
+            print_layout(out, &attr::ARP, key, None);
         }
         0x8847 | 0x8848 => {
             let has = |lse: u32| if lse == 0 { 0 } else { u32::MAX };

@@ -9,7 +9,7 @@ use super::single::{print_eth_type, print_mask, print_tcp_flags, print_u32};
 use super::unsupported::{Unsupported, take_closed};
 use super::vlan::{Masked, parse_vlan, print_vlan};
 use super::{OdpError, PortsByName};
-use crate::{Action, Attr, Field, Key, Mask, SetFields};
+use crate::{Action, Attr, Key, Mask, SetFields};
 
 /// Reads `attr(…))`, the `set(` being read already. One that only OVS has is noted.
 pub(super) fn parse_set(
@@ -29,50 +29,30 @@ pub(super) fn parse_set(
         return Ok(None);
     }
     let (mut value, mut mask) = (Key::default(), Mask::default());
-    let (attr, protocol) = match (name, attr::by_name(name)) {
-        (_, Some(layout)) => {
-            parse_parts(lexer, name, layout.parts, &mut value, &mut mask)?;
-            (layout.attr, layout.protocol)
-        }
-        ("mpls", _) => {
-            parse_mpls(lexer, &mut value, &mut mask, 1)?;
-            (Attr::Mpls, 0)
-        }
-        _ => {
-            let (attr, field, bits, of) = parse_single(lexer, ports, name, &start)?;
-            value.set(field, bits & of);
-            mask.set(field, of);
-            (attr, 0)
-        }
+    let Some((_, layout)) = attr::by_name(name) else {
+        return Err(start.error(format!("there is no key '{name}'")));
     };
+    match layout.attr {
+        Attr::RecircId => (value.recirc_id, mask.recirc_id) = parse_u32(lexer, name)?,
+        Attr::DpHash => (value.dp_hash, mask.dp_hash) = parse_u32(lexer, name)?,
+        Attr::InPort => (value.in_port, mask.in_port) = parse_port(lexer, ports)?,
+        Attr::TcpFlags => (value.tcp_flags, mask.tcp_flags) = parse_tcp_flags(lexer)?,
+        Attr::Vlan => {
+            Masked { value: value.vlan_tci, mask: mask.vlan_tci } = parse_vlan(lexer)?;
+        }
+        Attr::EthType => {
+            Masked { value: value.eth_type, mask: mask.eth_type } = parse_eth_type(lexer)?;
+        }
+        Attr::Mpls => parse_mpls(lexer, &mut value, &mut mask, 1)?,
+        _ => parse_parts(lexer, name, layout.parts, &mut value, &mut mask)?,
+    }
     lexer.expect(")")?;
     if mask.is_zero() {
         return Err(start.error(format!("set({name}()) sets nothing")));
     }
     let value = value.masked(&mask);
+    let AttrLayout { attr, protocol, .. } = *layout;
     Ok(Some(Action::Set(Box::new(SetFields { attr, protocol, value, mask }))))
-}
-
-/// Attributes that are one value: attribute, field, value and mask.
-fn parse_single(
-    lexer: &mut Lexer<'_>,
-    ports: PortsByName<'_>,
-    name: &str,
-    start: &Lexer<'_>,
-) -> Result<(Attr, Field, u128, u128), OdpError> {
-    let wide = |(value, mask): (u32, u32)| (u128::from(value), u128::from(mask));
-    let narrow = |(value, mask): (u16, u16)| (u128::from(value), u128::from(mask));
-    let pair = |masked: Masked| narrow((masked.value, masked.mask));
-    let (attr, field, (value, mask)) = match name {
-        "recirc_id" => (Attr::RecircId, Field::RecircId, wide(parse_u32(lexer, name)?)),
-        "dp_hash" => (Attr::DpHash, Field::DpHash, wide(parse_u32(lexer, name)?)),
-        "in_port" => (Attr::InPort, Field::InPort, wide(parse_port(lexer, ports)?)),
-        "vlan" => (Attr::Vlan, Field::VlanTci, pair(parse_vlan(lexer)?)),
-        "eth_type" => (Attr::EthType, Field::EthType, pair(parse_eth_type(lexer)?)),
-        "tcp_flags" => (Attr::TcpFlags, Field::TcpFlags, narrow(parse_tcp_flags(lexer)?)),
-        name => return Err(start.error(format!("there is no key '{name}'"))),
-    };
-    Ok((attr, field, value, mask))
 }
 
 /// Prints the whole action.
@@ -109,7 +89,7 @@ pub(super) fn print_set(out: &mut String, set: &SetFields) {
 
 /// The layout of a set's attribute, chosen by protocol where several layouts share one attribute.
 fn layout_of(set: &SetFields) -> Option<&'static AttrLayout> {
-    attr::LAYOUTS.iter().find(|layout| match set.attr {
+    attr::LAYOUTS.iter().copied().find(|layout| match set.attr {
         Attr::Ip => layout.protocol == set.protocol && matches!(layout.name, "ipv4" | "ipv6"),
         Attr::Transport => layout.attr == Attr::Transport && layout.protocol == set.protocol,
         attr => layout.attr == attr,

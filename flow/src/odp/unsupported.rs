@@ -71,15 +71,17 @@ pub(super) fn read_key(
     let (name, _) = key.name.entry();
     let text = take_closed(lexer, name)?;
     let ethernet = name == "packet_type" && matches!(text, "ns=0,id=0" | "ns=0,id=0x0");
-    let says_nothing = !text.contains(['(', '{'])
-        && text.split(',').all(|part| match part.split_once('/') {
-            Some((_, mask)) => is_zero(mask),
-            None => {
-                zero_value && is_zero(part.split_once('=').map_or(part, |(_, value)| value))
-                    || part.is_empty() && name != "tunnel"
-            }
-        });
-    Ok(if ethernet || says_nothing { None } else { Some(key) })
+    let says_nothing = || {
+        !text.contains(['(', '{'])
+            && text.split(',').all(|part| match part.split_once('/') {
+                Some((_, mask)) => is_zero(mask),
+                None => {
+                    zero_value && is_zero(part.split_once('=').map_or(part, |(_, value)| value))
+                        || part.is_empty() && name != "tunnel"
+                }
+            })
+    };
+    Ok(if ethernet || says_nothing() { None } else { Some(key) })
 }
 
 /// Returns true if the text is zero in any of the forms that masks have.
@@ -92,12 +94,12 @@ fn is_zero(text: &str) -> bool {
 /// the inside.
 pub(super) fn take_closed<'a>(lexer: &mut Lexer<'a>, name: &str) -> Result<&'a str, OdpError> {
     let start = lexer.clone();
-    let depth = std::cell::Cell::new(0_usize);
-    let text = lexer.take(|c| {
-        match c {
-            '(' => depth.set(depth.get() + 1),
-            ')' if depth.get() == 0 => return false,
-            ')' => depth.set(depth.get() - 1),
+    let mut depth = 0_usize;
+    let text = lexer.take(|byte| {
+        match byte {
+            b'(' => depth += 1,
+            b')' if depth == 0 => return false,
+            b')' => depth -= 1,
             _ => {}
         }
         true

@@ -42,10 +42,12 @@ pub(super) struct Level {
 pub(super) const TAGS: [(Field, Field); 2] =
     [(Field::VlanTpid, Field::VlanTci), (Field::CvlanTpid, Field::CvlanTci)];
 
-/// The parts of the TCI in the given field.
-pub(super) const fn parts(tci: Field) -> [Part; 3] {
-    [Part::bits("vid", tci, 0, 12), Part::bits("pcp", tci, 13, 3), Part::bits("cfi", tci, 12, 1)]
-}
+/// The parts of a TCI.
+const PARTS: [Part; 3] = [
+    Part::bits("vid", Field::VlanTci, 0, 12),
+    Part::bits("pcp", Field::VlanTci, 13, 3),
+    Part::bits("cfi", Field::VlanTci, 12, 1),
+];
 
 /// Returns true if the EtherType is the TPID of a tag.
 pub(super) fn is_tpid(eth_type: u16) -> bool {
@@ -65,7 +67,7 @@ pub(super) fn parse_vlan(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
     }
     let mut key = Key { vlan_tci: VLAN_PRESENT, ..Key::default() };
     let mut mask = key;
-    parse_parts(lexer, "vlan", &parts(Field::VlanTci), &mut key, &mut mask)?;
+    parse_parts(lexer, "vlan", &PARTS, &mut key, &mut mask)?;
     Ok(Masked { value: key.vlan_tci, mask: mask.vlan_tci })
 }
 
@@ -92,16 +94,16 @@ pub(super) fn print_vlan(out: &mut String, value: u16, mask: u16, whole: bool) {
 /// Puts the tags and the EtherType of a text's levels, outermost first, into key and mask. Where
 /// the innermost level has no `vlan(…)`, `no_tag` says that there is no tag, as in OVS and the
 /// kernel; otherwise the text leaves it open.
-pub(super) fn put_levels(
+pub(super) fn put_levels<'a>(
     lexer: &Lexer<'_>,
-    levels: &[Level],
+    levels: impl Iterator<Item = &'a Level>,
     no_tag: bool,
     key: &mut Key,
     mask: &mut Mask,
 ) -> Result<(), OdpError> {
     // A packet without an outer tag has no inner tag.
     let mut ended = false;
-    for (depth, level) in levels.iter().enumerate() {
+    for (depth, level) in levels.enumerate() {
         let tag = TAGS.get(depth);
         if level.encap || level.vlan.is_some() {
             let Some((tpid, tci)) = tag else {
