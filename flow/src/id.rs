@@ -64,7 +64,8 @@ impl MacAddr {
 
 impl From<MacAddr> for u128 {
     fn from(mac: MacAddr) -> u128 {
-        mac.0.iter().fold(0, |value, byte| value << 8 | u128::from(*byte))
+        let [a, b, c, d, e, f] = mac.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f]).into()
     }
 }
 

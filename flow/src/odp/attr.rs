@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::OdpError;
 use super::digits::{push_dec, push_hex, push_ipv4, push_mac};
-use super::lexer::Lexer;
+use super::lexer::{Lexer, Name};
 use crate::{Attr, Field, Key, MacAddr, Mask};
 
 /// The form of a value in the text.
@@ -29,9 +29,8 @@ pub(super) enum Form {
 /// One `name=` inside an attribute: bits of a field.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
-    pub(super) name: &'static str,
-    /// `name=` as [`Lexer::head`] has it.
-    head: u64,
+    /// The name with its `=`.
+    name: Name,
     pub(super) field: Field,
     pub(super) form: Form,
     /// Lowest bit of the field.
@@ -42,25 +41,11 @@ pub(super) struct Part {
 
 impl Part {
     const fn new(name: &'static str, field: Field, form: Form, bits: u32) -> Part {
-        let mut bytes = [0; 8];
-        let (name_bytes, equals) = bytes.split_at_mut(name.len());
-        name_bytes.copy_from_slice(name.as_bytes());
-        equals[0] = b'=';
-        Part { name, head: u64::from_le_bytes(bytes), field, form, shift: 0, bits }
+        Part { name: Name::new(name), field, form, shift: 0, bits }
     }
 
     pub(super) const fn bits(name: &'static str, field: Field, shift: u32, bits: u32) -> Part {
         Part { shift, ..Part::new(name, field, Form::Dec, bits) }
-    }
-
-    /// The number of bytes of `name=`.
-    fn length(&self) -> u32 {
-        8 - self.head.leading_zeros() / 8
-    }
-
-    /// Returns true if a text with this head begins with `name=`.
-    fn begins(&self, head: u64) -> bool {
-        (self.head ^ head) << (64 - 8 * self.length()) == 0
     }
 
     /// All ones in the part's width.
@@ -70,12 +55,20 @@ impl Part {
 
     /// The part's bits of a key or mask.
     pub(super) fn get(&self, key: &Key) -> u128 {
-        key.get(self.field) >> self.shift & self.full()
+        // Most masks have no bits.
+        match key.get(self.field) {
+            0 => 0,
+            whole => whole >> self.shift & self.full(),
+        }
     }
 
     /// Sets the part's value and mask in a key and a mask. An exact ICMP type or code becomes exact
     /// in the whole field.
     fn put(&self, key: &mut Key, mask: &mut Mask, value: u128, bits: u128) {
+        if self.bits == self.field.bits() {
+            key.set(self.field, value & bits);
+            return mask.set(self.field, bits);
+        }
         let place = self.full() << self.shift;
         let whole = bits == self.full() && self.bits == 8 && self.field.bits() == 16;
         let bits = if whole { self.field.full_mask() } else { bits << self.shift };
@@ -86,7 +79,8 @@ impl Part {
 
 /// An attribute: its name in the text, and its parts if it is a list of parts.
 pub(super) struct AttrLayout {
-    pub(super) name: &'static str,
+    /// The name with its `(`.
+    name: Name,
     pub(super) attr: Attr,
     /// [`crate::SetFields::protocol`] for it.
     pub(super) protocol: u8,
@@ -94,28 +88,44 @@ pub(super) struct AttrLayout {
 }
 
 impl AttrLayout {
+    const fn new(
+        name: &'static str,
+        attr: Attr,
+        protocol: u8,
+        parts: &'static [Part],
+    ) -> AttrLayout {
+        AttrLayout { name: Name::new(name), attr, protocol, parts }
+    }
+
     /// An attribute whose text has a form of its own.
     const fn single(name: &'static str, attr: Attr) -> AttrLayout {
-        AttrLayout { name, attr, protocol: 0, parts: &[] }
+        AttrLayout::new(name, attr, 0, &[])
     }
 
-    const fn transport(name: &'static str, protocol: u8, parts: &'static [Part]) -> AttrLayout {
-        AttrLayout { name, attr: Attr::Transport, protocol, parts }
+    /// The name with its `(`.
+    pub(super) fn open(&self) -> &'static str {
+        self.name.text()
+    }
+
+    /// The name.
+    pub(super) fn name(&self) -> &'static str {
+        self.open().trim_end_matches('(')
     }
 }
 
-/// Looks an attribute up by its name in the text; returns its place in the table too.
-pub(super) fn by_name(name: &str) -> Option<(usize, &'static AttrLayout)> {
-    LAYOUTS.iter().copied().enumerate().find(|(_, layout)| layout.name == name)
+/// Reads the name of an attribute and its `(`; returns the attribute with its place in the table.
+pub(super) fn parse_open(lexer: &mut Lexer<'_>) -> Option<(usize, &'static AttrLayout)> {
+    let index = lexer.name(LAYOUTS.iter().map(|layout| &layout.name))?;
+    Some((index, LAYOUTS[index]))
 }
 
-/// All attributes. Of those whose names are equally long, the usual ones come first.
+/// All attributes, the usual ones first.
 pub(super) static LAYOUTS: [&AttrLayout; 16] = [
-    &AttrLayout::single("recirc_id", Attr::RecircId),
-    &AttrLayout::single("in_port", Attr::InPort),
-    &AttrLayout::single("dp_hash", Attr::DpHash),
+    &AttrLayout::single("recirc_id(", Attr::RecircId),
+    &AttrLayout::single("in_port(", Attr::InPort),
+    &AttrLayout::single("dp_hash(", Attr::DpHash),
     &ETH,
-    &AttrLayout::single("eth_type", Attr::EthType),
+    &AttrLayout::single("eth_type(", Attr::EthType),
     &IPV4,
     &IPV6,
     &TCP,
@@ -123,85 +133,90 @@ pub(super) static LAYOUTS: [&AttrLayout; 16] = [
     &SCTP,
     &ICMP,
     &ICMPV6,
-    &AttrLayout::single("tcp_flags", Attr::TcpFlags),
+    &AttrLayout::single("tcp_flags(", Attr::TcpFlags),
     &ARP,
-    &AttrLayout::single("vlan", Attr::Vlan),
-    &AttrLayout::single("mpls", Attr::Mpls),
+    &AttrLayout::single("vlan(", Attr::Vlan),
+    &AttrLayout::single("mpls(", Attr::Mpls),
 ];
 
-pub(super) static ETH: AttrLayout = AttrLayout {
-    name: "eth",
-    attr: Attr::Eth,
-    protocol: 0,
-    parts: &[
-        Part::new("src", Field::EthSrc, Form::Mac, 48),
-        Part::new("dst", Field::EthDst, Form::Mac, 48),
+pub(super) static ETH: AttrLayout = AttrLayout::new(
+    "eth(",
+    Attr::Eth,
+    0,
+    &[
+        Part::new("src=", Field::EthSrc, Form::Mac, 48),
+        Part::new("dst=", Field::EthDst, Form::Mac, 48),
     ],
-};
+);
 
-pub(super) static IPV4: AttrLayout = AttrLayout {
-    name: "ipv4",
-    attr: Attr::Ipv4,
-    protocol: 4,
-    parts: &[
-        Part::new("src", Field::Ipv4Src, Form::Ip4, 32),
-        Part::new("dst", Field::Ipv4Dst, Form::Ip4, 32),
-        Part::new("proto", Field::IpProto, Form::Dec, 8),
-        Part::new("tos", Field::IpTos, Form::Hex, 8),
-        Part::new("ttl", Field::IpTtl, Form::Dec, 8),
-        Part::new("frag", Field::IpFrag, Form::Frag, 8),
+pub(super) static IPV4: AttrLayout = AttrLayout::new(
+    "ipv4(",
+    Attr::Ipv4,
+    4,
+    &[
+        Part::new("src=", Field::Ipv4Src, Form::Ip4, 32),
+        Part::new("dst=", Field::Ipv4Dst, Form::Ip4, 32),
+        Part::new("proto=", Field::IpProto, Form::Dec, 8),
+        Part::new("tos=", Field::IpTos, Form::Hex, 8),
+        Part::new("ttl=", Field::IpTtl, Form::Dec, 8),
+        Part::new("frag=", Field::IpFrag, Form::Frag, 8),
     ],
-};
+);
 
-pub(super) static IPV6: AttrLayout = AttrLayout {
-    name: "ipv6",
-    attr: Attr::Ipv6,
-    protocol: 6,
-    parts: &[
-        Part::new("src", Field::Ipv6Src, Form::Ip6, 128),
-        Part::new("dst", Field::Ipv6Dst, Form::Ip6, 128),
-        Part::new("label", Field::Ipv6Label, Form::Hex, 20),
-        Part::new("proto", Field::IpProto, Form::Dec, 8),
-        Part::new("tclass", Field::IpTos, Form::Hex, 8),
-        Part::new("hlimit", Field::IpTtl, Form::Dec, 8),
-        Part::new("frag", Field::IpFrag, Form::Frag, 8),
+pub(super) static IPV6: AttrLayout = AttrLayout::new(
+    "ipv6(",
+    Attr::Ipv6,
+    6,
+    &[
+        Part::new("src=", Field::Ipv6Src, Form::Ip6, 128),
+        Part::new("dst=", Field::Ipv6Dst, Form::Ip6, 128),
+        Part::new("label=", Field::Ipv6Label, Form::Hex, 20),
+        Part::new("proto=", Field::IpProto, Form::Dec, 8),
+        Part::new("tclass=", Field::IpTos, Form::Hex, 8),
+        Part::new("hlimit=", Field::IpTtl, Form::Dec, 8),
+        Part::new("frag=", Field::IpFrag, Form::Frag, 8),
     ],
-};
+);
 
-pub(super) static TCP: AttrLayout = AttrLayout::transport("tcp", 6, PORTS);
-pub(super) static UDP: AttrLayout = AttrLayout::transport("udp", 17, PORTS);
-pub(super) static SCTP: AttrLayout = AttrLayout::transport("sctp", 132, PORTS);
-pub(super) static ICMP: AttrLayout = AttrLayout::transport("icmp", 1, TYPE_AND_CODE);
-pub(super) static ICMPV6: AttrLayout = AttrLayout::transport("icmpv6", 58, TYPE_AND_CODE);
+pub(super) static TCP: AttrLayout = AttrLayout::new("tcp(", Attr::Transport, 6, PORTS);
+pub(super) static UDP: AttrLayout = AttrLayout::new("udp(", Attr::Transport, 17, PORTS);
+pub(super) static SCTP: AttrLayout = AttrLayout::new("sctp(", Attr::Transport, 132, PORTS);
+pub(super) static ICMP: AttrLayout = AttrLayout::new("icmp(", Attr::Transport, 1, TYPE_AND_CODE);
+pub(super) static ICMPV6: AttrLayout =
+    AttrLayout::new("icmpv6(", Attr::Transport, 58, TYPE_AND_CODE);
 
-pub(super) static ARP: AttrLayout = AttrLayout {
-    name: "arp",
-    attr: Attr::Arp,
-    protocol: 0,
-    parts: &[
-        Part::new("sip", Field::ArpSip, Form::Ip4, 32),
-        Part::new("tip", Field::ArpTip, Form::Ip4, 32),
-        Part::new("op", Field::ArpOp, Form::Dec, 16),
-        Part::new("sha", Field::ArpSha, Form::Mac, 48),
-        Part::new("tha", Field::ArpTha, Form::Mac, 48),
+pub(super) static ARP: AttrLayout = AttrLayout::new(
+    "arp(",
+    Attr::Arp,
+    0,
+    &[
+        Part::new("sip=", Field::ArpSip, Form::Ip4, 32),
+        Part::new("tip=", Field::ArpTip, Form::Ip4, 32),
+        Part::new("op=", Field::ArpOp, Form::Dec, 16),
+        Part::new("sha=", Field::ArpSha, Form::Mac, 48),
+        Part::new("tha=", Field::ArpTha, Form::Mac, 48),
     ],
-};
+);
 
-const PORTS: &[Part] =
-    &[Part::new("src", Field::TpSrc, Form::Dec, 16), Part::new("dst", Field::TpDst, Form::Dec, 16)];
+const PORTS: &[Part] = &[
+    Part::new("src=", Field::TpSrc, Form::Dec, 16),
+    Part::new("dst=", Field::TpDst, Form::Dec, 16),
+];
 
-const TYPE_AND_CODE: &[Part] =
-    &[Part::new("type", Field::TpSrc, Form::Dec, 8), Part::new("code", Field::TpDst, Form::Dec, 8)];
+const TYPE_AND_CODE: &[Part] = &[
+    Part::new("type=", Field::TpSrc, Form::Dec, 8),
+    Part::new("code=", Field::TpDst, Form::Dec, 8),
+];
 
 /// The three entries of `mpls(…)`.
 pub(super) const LSES: [[Part; 4]; 3] = [lse(Field::Mpls0), lse(Field::Mpls1), lse(Field::Mpls2)];
 
 const fn lse(field: Field) -> [Part; 4] {
     [
-        Part::bits("label", field, 12, 20),
-        Part::bits("tc", field, 9, 3),
-        Part::bits("ttl", field, 0, 8),
-        Part::bits("bos", field, 8, 1),
+        Part::bits("label=", field, 12, 20),
+        Part::bits("tc=", field, 9, 3),
+        Part::bits("ttl=", field, 0, 8),
+        Part::bits("bos=", field, 8, 1),
     ]
 }
 
@@ -218,7 +233,9 @@ pub(super) fn parse_parts(
         let start = lexer.place();
         let (index, part) = parse_name(lexer, attr, parts)?;
         if seen & 1 << index != 0 {
-            return Err(lexer.error_at(start, format!("{attr}({}=) appears twice", part.name)));
+            return Err(
+                lexer.error_at(start, format!("{attr}({}) appears twice", part.name.text()))
+            );
         }
         seen |= 1 << index;
         parse_value(lexer, attr, part, key, mask)?;
@@ -264,12 +281,10 @@ fn parse_name<'p>(
     attr: &str,
     parts: &'p [Part],
 ) -> Result<(usize, &'p Part), OdpError> {
-    let head = lexer.head();
-    if let Some((index, part)) = parts.iter().enumerate().find(|(_, part)| part.begins(head)) {
-        lexer.skip(part.name.len() + 1);
-        return Ok((index, part));
+    if let Some(index) = lexer.name(parts.iter().map(|part| &part.name)) {
+        return Ok((index, &parts[index]));
     }
-    let names: Vec<_> = parts.iter().map(|part| format!("{}=", part.name)).collect();
+    let names: Vec<_> = parts.iter().map(|part| part.name.text()).collect();
     let message = format!("expected {} in {attr}(…), found {}", names.join(" "), lexer.found());
     Err(lexer.error(message))
 }
@@ -281,9 +296,9 @@ fn parse_value(
     key: &mut Key,
     mask: &mut Mask,
 ) -> Result<(), OdpError> {
-    let name = part.name;
-    let value = parse_form(lexer, part, format_args!("{attr}({name}=)"))?;
-    let of_mask = format_args!("the mask of {attr}({name}=)");
+    let name = part.name.text();
+    let value = parse_form(lexer, part, format_args!("{attr}({name})"))?;
+    let of_mask = format_args!("the mask of {attr}({name})");
     let bits = match (lexer.eat_mask()?, part.form) {
         (false, _) => part.full(),
         (true, Form::Frag) => lexer.number(of_mask, part.full())?,
@@ -345,15 +360,15 @@ pub(super) fn print_parts(out: &mut String, parts: &[Part], key: &Key, mask: Opt
             out.push(',');
         }
         first = false;
-        out.push_str(part.name);
-        out.push('=');
+        out.push_str(part.name.text());
         print_form(out, part.form, part.get(key));
         if bits != part.full() {
             out.push('/');
-            match part.form {
-                Form::Dec | Form::Hex | Form::Frag => print_hex(out, bits),
-                Form::Mac | Form::Ip4 | Form::Ip6 => print_form(out, part.form, bits),
-            }
+            let form = match part.form {
+                Form::Dec | Form::Frag => Form::Hex,
+                form => form,
+            };
+            print_form(out, form, bits);
         }
     }
 }
@@ -367,8 +382,8 @@ pub(super) fn print_mpls(out: &mut String, key: &Key, mask: &Mask) {
         if index > 0 {
             out.push(',');
         }
-        let _ = write!(out, "{}={}", part.name, part.get(key));
-        let hex = if matches!(part.name, "tc" | "bos") { "" } else { "0x" };
+        let _ = write!(out, "{}{}", part.name.text(), part.get(key));
+        let hex = if matches!(part.name.text(), "tc=" | "bos=") { "" } else { "0x" };
         if !exact {
             let _ = write!(out, "/{hex}{:x}", part.get(mask));
         }
@@ -376,7 +391,7 @@ pub(super) fn print_mpls(out: &mut String, key: &Key, mask: &Mask) {
 }
 
 /// C's `%#x`: zero has no 0x.
-pub(super) fn print_hex(out: &mut String, value: u128) {
+pub(super) fn print_hex(out: &mut String, value: u64) {
     out.push_str(if value == 0 { "" } else { "0x" });
     push_hex(out, value, 1);
 }
@@ -385,7 +400,7 @@ pub(super) fn print_hex(out: &mut String, value: u128) {
 fn print_form(out: &mut String, form: Form, value: u128) {
     match form {
         Form::Dec => push_dec(out, value as u64),
-        Form::Hex => print_hex(out, value),
+        Form::Hex => print_hex(out, value as u64),
         Form::Mac => {
             let [_, _, mac @ ..] = (value as u64).to_be_bytes();
             push_mac(out, MacAddr(mac));

@@ -153,6 +153,11 @@ impl KeyList {
             if lexer.at_end() || lexer.at(b')') {
                 return Ok(());
             }
+            let place = lexer.place();
+            if let Some(attr) = attr::parse_open(lexer) {
+                self.parse_attr(lexer, ports, attr, depth, place)?;
+                continue;
+            }
             let start = lexer.clone();
             let name = lexer.word();
             if lexer.at(b':') && depth == 0 {
@@ -162,7 +167,14 @@ impl KeyList {
             if name.is_empty() || !lexer.eat("(") {
                 return Err(start.error(format!("expected a key, found {}", start.found())));
             }
-            self.parse_attr(lexer, ports, name, depth, start.place())?;
+            if let Some(key) = Unsupported::key(name, place) {
+                let is_packet = self.of == Of::Packet;
+                self.unsupported.extend(unsupported::read_key(lexer, key, is_packet)?);
+            } else if name == "encap" {
+                self.parse_encap(lexer, ports, depth, place)?;
+            } else {
+                return Err(start.error(format!("there is no key '{name}'")));
+            }
         }
     }
 
@@ -170,21 +182,11 @@ impl KeyList {
         &mut self,
         lexer: &mut Lexer<'_>,
         ports: PortsByName<'_>,
-        name: &str,
+        (index, layout): (usize, &AttrLayout),
         depth: usize,
         place: usize,
     ) -> Result<(), OdpError> {
-        let Some((index, layout)) = attr::by_name(name) else {
-            if let Some(key) = Unsupported::key(name, place) {
-                let is_packet = self.of == Of::Packet;
-                self.unsupported.extend(unsupported::read_key(lexer, key, is_packet)?);
-                return Ok(());
-            }
-            if name == "encap" {
-                return self.parse_encap(lexer, ports, depth, place);
-            }
-            return Err(lexer.error_at(place, format!("there is no key '{name}'")));
-        };
+        let name = layout.name();
         let twice = match layout.attr {
             Attr::EthType => self.level(depth).eth_type.is_some(),
             Attr::Vlan => self.level(depth).vlan.is_some(),
@@ -248,7 +250,7 @@ impl KeyList {
     fn check(&self, lexer: &Lexer<'_>) -> Result<(), OdpError> {
         let faults = self.attributes().filter_map(|(layout, seen)| {
             let fault = self.fault(layout, seen.depth)?;
-            Some((seen.place, format!("{}(…) {fault}", layout.name)))
+            Some((seen.place, format!("{}(…) {fault}", layout.name())))
         });
         match faults.min_by_key(|(place, _)| *place) {
             Some((place, message)) => Err(lexer.error_at(place, message)),

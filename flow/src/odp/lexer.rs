@@ -4,6 +4,30 @@ use std::fmt::Display;
 
 use super::OdpError;
 
+/// A name that compares with a text in one step, together with the byte behind it.
+#[derive(Clone, Copy)]
+pub(super) struct Name {
+    text: &'static str,
+    bytes: u128,
+    mask: u128,
+}
+
+impl Name {
+    /// A name of at most 15 bytes; `text` has the byte behind it too.
+    pub(super) const fn new(text: &'static str) -> Name {
+        assert!(!WORD[text.as_bytes()[text.len() - 1] as usize], "a word goes on behind its name");
+        let mut bytes = [0; 16];
+        bytes.split_at_mut(text.len()).0.copy_from_slice(text.as_bytes());
+        let mask = u128::MAX >> (128 - 8 * text.len());
+        Name { text, bytes: u128::from_le_bytes(bytes), mask }
+    }
+
+    /// The name with the byte behind it.
+    pub(super) fn text(&self) -> &'static str {
+        self.text
+    }
+}
+
 /// A text and a place in it. A read moves the place forward, or leaves it where it was.
 #[derive(Clone)]
 pub(super) struct Lexer<'a> {
@@ -74,15 +98,6 @@ impl<'a> Lexer<'a> {
         self.peek().is_some_and(|byte| byte.is_ascii_digit())
     }
 
-    /// The next eight bytes, the first one lowest, with zeros behind the end of the text.
-    pub(super) fn head(&self) -> u64 {
-        let left = self.left();
-        match left.first_chunk() {
-            Some(bytes) => u64::from_le_bytes(*bytes),
-            None => left.iter().rev().fold(0, |head, byte| head << 8 | u64::from(*byte)),
-        }
-    }
-
     pub(super) fn error(&self, message: impl Into<String>) -> OdpError {
         self.error_at(self.place, message)
     }
@@ -97,9 +112,20 @@ impl<'a> Lexer<'a> {
         if text.is_empty() { "the end of the text".to_owned() } else { format!("'{text}'") }
     }
 
-    /// Passes over so many bytes, which are ASCII.
-    pub(super) fn skip(&mut self, bytes: usize) {
-        self.place += bytes;
+    /// Reads one of the names, and the byte behind it; returns its place in the list.
+    #[inline]
+    pub(super) fn name<'n>(&mut self, names: impl Iterator<Item = &'n Name>) -> Option<usize> {
+        let left = self.left();
+        let head = left.first_chunk().copied().unwrap_or_else(|| {
+            let mut bytes = [0; 16];
+            bytes.iter_mut().zip(left).for_each(|(to, from)| *to = *from);
+            bytes
+        });
+        let head = u128::from_le_bytes(head);
+        let (index, name) =
+            names.enumerate().find(|(_, name)| (name.bytes ^ head) & name.mask == 0)?;
+        self.place += name.text.len();
+        Some(index)
     }
 
     #[inline]
@@ -133,16 +159,18 @@ impl<'a> Lexer<'a> {
     /// the same for all bytes that are no ASCII, which are parts of characters.
     #[inline]
     pub(super) fn take(&mut self, mut like: impl FnMut(u8) -> bool) -> &'a str {
-        let start = self.place;
-        while self.peek().is_some_and(&mut like) {
-            self.place += 1;
+        let (text, start) = (self.text.as_bytes(), self.place);
+        let mut end = start;
+        while text.get(end).is_some_and(|byte| like(*byte)) {
+            end += 1;
         }
-        self.text.get(start..self.place).unwrap_or("")
+        self.place = end;
+        self.text.get(start..end).unwrap_or("")
     }
 
     /// A name: letters, digits, `_` and `-`.
     pub(super) fn word(&mut self) -> &'a str {
-        self.take(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        self.take(|byte| WORD[usize::from(byte)])
     }
 
     /// Everything up to a delimiter or a parenthesis.
@@ -274,8 +302,18 @@ fn digit(text: &[u8], at: usize, radix: u8) -> Option<u8> {
     text.get(at).map(|byte| DIGITS[usize::from(*byte)]).filter(|digit| *digit < radix)
 }
 
+/// The bytes of words.
+static WORD: [bool; 256] = {
+    let (mut word, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
+        word[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        byte += 1;
+    }
+    word
+};
+
 /// The value of each byte as a hexadecimal digit; 16 for one that is no digit.
-const DIGITS: [u8; 256] = {
+static DIGITS: [u8; 256] = {
     let (mut digits, mut value) = ([16; 256], 0);
     while value < 16 {
         digits[b"0123456789abcdef"[value as usize] as usize] = value;
@@ -284,3 +322,95 @@ const DIGITS: [u8; 256] = {
     }
     digits
 };
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::MacAddr;
+
+    /// Texts of all kinds: numbers and addresses that are right, nearly right, or nothing at all.
+    fn texts() -> impl Iterator<Item = String> {
+        const PIECES: [&str; 26] = [
+            "0", "1", "9", "25", "255", "256", "00", "0a", "f", "FF", "g", "0x", "0X", ".", ":",
+            "..", "::", "+", "-", "_", "/", ",", ")", " ", "é", "\0",
+        ];
+        let mut state = 1_u64;
+        let mut below = move |end: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % end
+        };
+        (0..300_000).map(move |round| {
+            let (separator, count) = [(".", 4), (":", 6), ("", 3), (".", 3)][round % 4];
+            let mut words: Vec<_> = (0..count).map(|_| PIECES[below(4)].to_owned()).collect();
+            for _ in 0..below(3) {
+                let place = below(count);
+                words[place] = PIECES[below(11)].to_owned();
+            }
+            if below(3) == 0 {
+                words.insert(below(count + 1), PIECES[below(PIECES.len())].to_owned());
+            }
+            words.join(separator) + PIECES[below(PIECES.len())]
+        })
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_those_of_the_standard_library() {
+        let (mut found, mut tried) = ([0; 3], 0);
+        for text in texts() {
+            let slow = |separators| Lexer::new(&text).token_of(separators).to_owned();
+            let (ipv4, mac) = (slow(b"."), slow(b":"));
+            let word = Lexer::new(&text).take(|byte| byte.is_ascii_alphanumeric()).to_owned();
+            let number = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+                Some(digits) => u128::from_str_radix(digits, 16).ok(),
+                None if word.len() > 1 && word.starts_with('0') => None,
+                None => word.parse().ok(),
+            };
+            let max = if tried % 2 == 0 { 0xffff } else { u128::MAX };
+            let number = number.filter(|number| *number <= max);
+            let (ipv4_value, mac_value) = (ipv4.parse::<Ipv4Addr>(), mac.parse::<MacAddr>());
+            let wanted = [
+                (ipv4_value.ok().map(|ip| ip.to_bits().into()), ipv4),
+                (mac_value.ok().map(u128::from), mac),
+                (number, word),
+            ];
+            let mut lexers = [(); 3].map(|()| Lexer::new(&text));
+            let got = [
+                lexers[0].ipv4().map(u128::from),
+                lexers[1].mac().map(u128::from),
+                lexers[2].number("it", max).ok(),
+            ];
+            for (place, (value, token)) in wanted.iter().enumerate() {
+                assert_eq!(got[place], *value, "{text}");
+                let end = if value.is_some() { token.len() } else { 0 };
+                assert_eq!(lexers[place].place(), end, "{text}");
+                found[place] += u32::from(value.is_some());
+            }
+            tried += 1;
+        }
+        assert!(found.iter().all(|found| *found > tried / 20), "{found:?} of {tried}");
+    }
+
+    #[test]
+    fn names_are_words() {
+        let names = ["eth(", "ipv4(", "recirc_id(", "packet_type_x("].map(Name::new);
+        for (text, place) in [
+            ("eth(", Some(0)),
+            ("ipv4(src=1.2.3.4,dst=1.2.3.4)", Some(1)),
+            ("recirc_id(0),in_port(1)", Some(2)),
+            ("packet_type_x(", Some(3)),
+            ("packet_type_x", None),
+            ("eth", None),
+            ("eth_type(", None),
+            ("xeth(", None),
+            ("eth\0", None),
+            ("", None),
+        ] {
+            let mut lexer = Lexer::new(text);
+            assert_eq!(lexer.name(names.iter()), place, "{text}");
+            let word = Lexer::new(text).take(|byte| byte != b'(').len() + 1;
+            assert_eq!(lexer.place(), if place.is_some() { word } else { 0 }, "{text}");
+        }
+    }
+}

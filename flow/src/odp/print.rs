@@ -84,7 +84,8 @@ fn separate(out: &mut String) {
 
 /// `name(parts)`.
 fn print_layout(out: &mut String, layout: &AttrLayout, key: &Key, mask: Option<&Mask>) {
-    open(out, layout.name);
+    separate(out);
+    out.push_str(layout.open());
     print_parts(out, layout.parts, key, mask);
     out.push(')');
 }
@@ -175,7 +176,7 @@ fn print_payload(out: &mut String, key: &Key, mask: &Mask) {
 fn transport(key: &Key, mask: &Mask) -> &'static AttrLayout {
     let wide = |mask: u16| mask > 0xff && mask != 0xffff;
     let ports = wide(mask.tp_src | mask.tp_dst) || (key.tp_src | key.tp_dst) > 0xff;
-    let likely = by_protocol(key).filter(|layout| !ports || !layout.name.starts_with("icmp"));
+    let likely = by_protocol(key).filter(|layout| !ports || !layout.name().starts_with("icmp"));
     likely.unwrap_or(&attr::TCP)
 }
 

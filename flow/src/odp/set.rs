@@ -18,20 +18,21 @@ pub(super) fn parse_set(
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<Option<Action>, OdpError> {
     let start = lexer.clone();
-    let name = lexer.word();
-    if name.is_empty() || !lexer.eat("(") {
-        return Err(start.error(format!("expected a key in set(…), found {}", start.found())));
-    }
-    if let Some(key) = Unsupported::set(name, start.place()) {
+    let Some((_, layout)) = attr::parse_open(lexer) else {
+        let name = lexer.word();
+        if name.is_empty() || !lexer.eat("(") {
+            return Err(start.error(format!("expected a key in set(…), found {}", start.found())));
+        }
+        let Some(key) = Unsupported::set(name, start.place()) else {
+            return Err(start.error(format!("there is no key '{name}'")));
+        };
         take_closed(lexer, name)?;
         lexer.expect(")")?;
         unsupported.push(key);
         return Ok(None);
-    }
-    let (mut value, mut mask) = (Key::default(), Mask::default());
-    let Some((_, layout)) = attr::by_name(name) else {
-        return Err(start.error(format!("there is no key '{name}'")));
     };
+    let name = layout.name();
+    let (mut value, mut mask) = (Key::default(), Mask::default());
     match layout.attr {
         Attr::RecircId => (value.recirc_id, mask.recirc_id) = parse_u32(lexer, name)?,
         Attr::DpHash => (value.dp_hash, mask.dp_hash) = parse_u32(lexer, name)?,
@@ -78,7 +79,7 @@ pub(super) fn print_set(out: &mut String, set: &SetFields) {
         }
         Attr::Eth | Attr::Ip | Attr::Ipv4 | Attr::Ipv6 | Attr::Transport | Attr::Arp => {
             if let Some(layout) = layout_of(set) {
-                let _ = write!(out, "{}(", layout.name);
+                out.push_str(layout.open());
                 print_parts(out, layout.parts, value, Some(mask));
                 out.push(')');
             }
@@ -90,7 +91,9 @@ pub(super) fn print_set(out: &mut String, set: &SetFields) {
 /// The layout of a set's attribute, chosen by protocol where several layouts share one attribute.
 fn layout_of(set: &SetFields) -> Option<&'static AttrLayout> {
     attr::LAYOUTS.iter().copied().find(|layout| match set.attr {
-        Attr::Ip => layout.protocol == set.protocol && matches!(layout.name, "ipv4" | "ipv6"),
+        Attr::Ip => {
+            layout.protocol == set.protocol && matches!(layout.attr, Attr::Ipv4 | Attr::Ipv6)
+        }
         Attr::Transport => layout.attr == Attr::Transport && layout.protocol == set.protocol,
         attr => layout.attr == attr,
     })

@@ -1,9 +1,8 @@
 //! `vlan(…)`, and the tags that `eth_type(…)`, `vlan(…)` and `encap(…)` together describe.
 
-use std::fmt::Write as _;
-
 use super::OdpError;
-use super::attr::{Part, parse_parts};
+use super::attr::{Part, parse_parts, print_hex};
+use super::digits::push_dec;
 use super::lexer::Lexer;
 use crate::{Field, Key, Mask, VLAN_PRESENT};
 
@@ -44,9 +43,9 @@ pub(super) const TAGS: [(Field, Field); 2] =
 
 /// The parts of a TCI.
 const PARTS: [Part; 3] = [
-    Part::bits("vid", Field::VlanTci, 0, 12),
-    Part::bits("pcp", Field::VlanTci, 13, 3),
-    Part::bits("cfi", Field::VlanTci, 12, 1),
+    Part::bits("vid=", Field::VlanTci, 0, 12),
+    Part::bits("pcp=", Field::VlanTci, 13, 3),
+    Part::bits("cfi=", Field::VlanTci, 12, 1),
 ];
 
 /// Returns true if the EtherType is the TPID of a tag.
@@ -74,20 +73,23 @@ pub(super) fn parse_vlan(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
 /// Prints the inside of `vlan(…)`; with `whole`, VID and PCP are printed even if they are wild.
 pub(super) fn print_vlan(out: &mut String, value: u16, mask: u16, whole: bool) {
     let mut comma = "";
-    for (name, shift, bits) in [("vid", 0, 0xfff), ("pcp", 13, 7)] {
+    for (name, shift, bits) in [("vid=", 0, 0xfff), ("pcp=", 13, 7)] {
         let (value, mask) = (value >> shift & bits, mask >> shift & bits);
         if !whole && mask == 0 {
             continue;
         }
-        let _ = write!(out, "{comma}{name}={value}");
+        out.push_str(comma);
+        out.push_str(name);
+        push_dec(out, value.into());
         if mask != bits {
-            let _ = write!(out, "/{mask:#x}");
+            out.push_str(if mask == 0 { "/0x" } else { "/" });
+            print_hex(out, mask.into());
         }
         comma = ",";
     }
     if value & VLAN_PRESENT == 0 {
-        let wild = if mask & VLAN_PRESENT == 0 { "/0" } else { "" };
-        let _ = write!(out, "{comma}cfi=0{wild}");
+        out.push_str(comma);
+        out.push_str(if mask & VLAN_PRESENT == 0 { "cfi=0/0" } else { "cfi=0" });
     }
 }
 

@@ -125,14 +125,15 @@ async fn send_pages(
     patience: Duration,
 ) -> Result<bool, String> {
     let (head, tail) = empty.rsplit_once("\"\"").unwrap_or((empty, ""));
-    let mut begin = format!("{head}\"");
     let mut next = next_part(context, pages).await?;
+    if !send(stream, &format!("{head}\""), patience).await {
+        return Ok(false);
+    }
     while let Some((pages, part)) = next {
-        let text = std::mem::take(&mut begin) + &part;
-        drop(part);
-        if !send(stream, &text, patience).await {
+        if !send(stream, &part, patience).await {
             return Ok(false);
         }
+        drop(part);
         next = match next_part(context, pages).await {
             Ok(next) => next,
             Err(error) => {
@@ -141,18 +142,35 @@ async fn send_pages(
             }
         };
     }
-    Ok(send(stream, &format!("{begin}\"{tail}"), patience).await)
+    Ok(send(stream, &format!("\"{tail}"), patience).await)
 }
 
 /// Makes the next part of a text, as it stands within a JSON string; `None` after the last one.
 async fn next_part(context: &Context, mut pages: Pages) -> Result<Option<(Pages, String)>, String> {
     let part = |context: &Context| {
-        let Some(text) = pages.next(context)? else { return Ok(None) };
-        let quoted = Value::String(text).to_string();
-        let inner = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        Ok(Some((pages, inner.unwrap_or_default().to_owned())))
+        let text = pages.next(context)?;
+        Ok(text.map(|text| (pages, within_quotes(&text))))
     };
     paging(context, part).await
+}
+
+/// Returns the text as it stands within a JSON string. Most lines of a dump have no character
+/// that needs an escape: these are copied as a whole.
+fn within_quotes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            out.push_str("\\n");
+        }
+        let plain = |all, byte| all & (byte >= b' ') & (byte != b'"') & (byte != b'\\');
+        if line.bytes().fold(true, plain) {
+            out.push_str(line);
+        } else {
+            let quoted = Value::from(line).to_string();
+            out.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+        }
+    }
+    out
 }
 
 /// Sends a text. Returns false if the client has gone, or has taken no byte for `patience`.

@@ -10,7 +10,7 @@ use offload::FlowView;
 /// The layer that OVS would name for megaflows on the host.
 const HOST_LAYER: &str = "ovs";
 /// Bytes of a usual line with a newline behind it.
-const LINE: usize = 256;
+pub(super) const LINE: usize = 256;
 
 /// Returns OVS's line of a flow as `dpctl/dump-flows` prints it, or with `detail` as
 /// `dpctl/dump-flows -m` does. Ports are shown by their names in `names`. A flow that is in
@@ -18,25 +18,30 @@ const LINE: usize = 256;
 #[must_use]
 pub fn flow_line(view: &FlowView, detail: bool, names: odp::Names<'_>) -> String {
     let mut line = String::with_capacity(LINE);
+    print_flow(&mut line, view, detail, names);
+    line
+}
+
+/// Appends the same to a text.
+pub(super) fn print_flow(text: &mut String, view: &FlowView, detail: bool, names: odp::Names<'_>) {
     if detail {
-        let _ = write!(line, "{}, ", view.flow.ufid);
+        let _ = write!(text, "{}, ", view.flow.ufid);
     }
-    odp::print_match(&mut line, &view.flow.matching, names);
-    line.push_str(", ");
-    print_statistics(&mut line, view);
+    odp::print_match(text, &view.flow.matching, names);
+    text.push_str(", ");
+    print_statistics(text, view);
     if detail {
         match (view.placement, &view.provider) {
             (Placement::Nic, Some(provider)) => {
-                let _ = write!(line, ", offloaded:yes, dp:{provider}");
+                let _ = write!(text, ", offloaded:yes, dp:{provider}");
             }
             _ => {
-                let _ = write!(line, ", dp:{HOST_LAYER}");
+                let _ = write!(text, ", dp:{HOST_LAYER}");
             }
         }
     }
-    line.push_str(", actions:");
-    odp::print_actions(&mut line, &view.flow.actions, names);
-    line
+    text.push_str(", actions:");
+    odp::print_actions(text, &view.flow.actions, names);
 }
 
 /// Returns `packets:…, bytes:…, used:…[, flags:…]`.

@@ -112,6 +112,22 @@ fn a_reply_in_pages_is_the_reply_made_as_a_whole() {
 }
 
 #[test]
+fn a_text_within_quotes_is_what_the_serializer_makes_of_it() {
+    let pieces =
+        ["", "a", "\n", "\"", "\\", "\r", "\t", "\0", "\u{1f}", " ", "\u{7f}", "é", "\u{2028}"];
+    let mut state = 1_u64;
+    for _ in 0..20_000 {
+        let mut text = String::new();
+        while state >> 60 != 0 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            text += pieces[(state >> 33) as usize % pieces.len()];
+        }
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        assert_eq!(format!("\"{}\"", within_quotes(&text)), Value::from(text).to_string());
+    }
+}
+
+#[test]
 fn a_client_that_goes_or_stops_reading_ends_the_work_for_it() {
     let lab = Lab::new(PAGES * PAGE);
     let (context, asked) = counted(lab.context.clone(), usize::MAX);

@@ -4,7 +4,7 @@ use flow::Placement;
 
 use super::{options, without_datapath};
 use crate::control::methods::{Chosen, Context, Pages};
-use crate::control::render::flow_line;
+use crate::control::render::{LINE, print_flow};
 use ::offload::FlowView;
 
 pub(in crate::control::methods) fn dump(
@@ -29,8 +29,12 @@ pub(in crate::control::methods) fn dump(
     Ok(Pages::new(move |page| {
         let views = page.flows.iter().map(|(_, view)| view);
         let shown = views.filter(|view| chosen.has(view) && types.has(view));
-        let line = |view| flow_line(view, options.more, &|port| names.find(port)) + "\n";
-        Ok(shown.map(line).collect())
+        let mut text = String::with_capacity(page.flows.len() * LINE);
+        for view in shown {
+            print_flow(&mut text, view, options.more, &|port| names.find(port));
+            text.push('\n');
+        }
+        Ok(text)
     }))
 }
 
