@@ -95,9 +95,9 @@ fn parse_action(
         let port = wide(lexer.number("the port", u32::MAX.into())?);
         return Ok(Some(Action::Output(PortId(port))));
     }
-    let start = lexer.clone();
+    let start = lexer.place();
     let name = lexer.token();
-    if let Some(action) = Unsupported::action(name, start.place()) {
+    if let Some(action) = Unsupported::action(name, start) {
         unsupported.push(action);
         return skip_action(lexer, name, ports, depth, unsupported).map(|()| None);
     }
@@ -107,7 +107,8 @@ fn parse_action(
     if !lexer.eat("(") {
         return match ports(name) {
             Some(port) => Ok(Some(Action::Output(port))),
-            None => Err(start.error(format!("there is no action or port {}", start.found()))),
+            None => Err(lexer
+                .error_at(start, format!("there is no action or port {}", lexer.found_at(start)))),
         };
     }
     if name == "set" {
@@ -132,7 +133,7 @@ fn parse_action(
         }
         "hash" => parse_hash(lexer),
         "sample" => parse_sample(lexer, ports, depth, unsupported),
-        _ => Err(start.error(format!("there is no action {}", start.found()))),
+        _ => Err(lexer.error_at(start, format!("there is no action {}", lexer.found_at(start)))),
     };
     action.map(Some)
 }
@@ -198,29 +199,29 @@ fn parse_userspace(
     let pid = wide(lexer.number("userspace(pid=)", u32::MAX.into())?);
     let mut userdata = Vec::new();
     if lexer.eat(",userdata(") {
-        let start = lexer.clone();
+        let start = lexer.place();
         let text = lexer.take(|byte| byte != b')');
         let digits: Vec<_> = text.chars().filter(|c| *c != ' ').map(|c| c.to_digit(16)).collect();
         for pair in digits.chunks(2) {
             let [Some(high), Some(low)] = pair else {
                 let message = "userdata(…) has to be hexadecimal, two digits a byte";
-                return Err(start.error(message));
+                return Err(lexer.error_at(start, message));
             };
             userdata.push(u8::try_from(high << 4 | low).unwrap_or(u8::MAX));
         }
         if userdata.len() > MAX_USERDATA {
             let message =
                 format!("userdata has {} bytes, more than {MAX_USERDATA}", userdata.len());
-            return Err(start.error(message));
+            return Err(lexer.error_at(start, message));
         }
         lexer.expect(")")?;
     }
     while lexer.eat(",") {
-        let start = lexer.clone();
+        let start = lexer.place();
         let name = lexer.word();
-        let Some(part) = Unsupported::part_of_userspace(name, start.place()) else {
-            let message = format!("userspace(…) has no part {}", start.found());
-            return Err(start.error(message));
+        let Some(part) = Unsupported::part_of_userspace(name, start) else {
+            let message = format!("userspace(…) has no part {}", lexer.found_at(start));
+            return Err(lexer.error_at(start, message));
         };
         unsupported.push(part);
         match name {
@@ -246,16 +247,17 @@ fn parse_numbers<const N: usize>(
 ) -> Result<[Option<u128>; N], OdpError> {
     let mut values = [None; N];
     while !lexer.eat(")") {
-        let start = lexer.clone();
+        let start = lexer.place();
         let name = lexer.word();
         let index = names.iter().position(|(known, _)| *known == name);
         let Some(index) = index.filter(|_| lexer.eat("=")) else {
             let names = names.map(|(name, _)| format!("{name}=")).join(" ");
-            let message = format!("expected {names} in {action}(…), found {}", start.found());
-            return Err(start.error(message));
+            let message =
+                format!("expected {names} in {action}(…), found {}", lexer.found_at(start));
+            return Err(lexer.error_at(start, message));
         };
         if values[index].is_some() {
-            return Err(start.error(format!("{action}({name}=) appears twice")));
+            return Err(lexer.error_at(start, format!("{action}({name}=) appears twice")));
         }
         values[index] = Some(lexer.number(format!("{action}({name}=)"), names[index].1)?);
         super::attr::end_of_part(lexer)?;
@@ -265,10 +267,10 @@ fn parse_numbers<const N: usize>(
 
 fn parse_push_vlan(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
     let names = [("tpid", 0xffff), ("vid", 0xfff), ("pcp", 7), ("cfi", 1)];
-    let start = lexer.clone();
+    let start = lexer.place();
     let [tpid, vid, pcp, cfi] = parse_numbers(lexer, "push_vlan", names)?;
     let Some(vid) = vid else {
-        return Err(start.error("push_vlan(…) needs vid="));
+        return Err(lexer.error_at(start, "push_vlan(…) needs vid="));
     };
     let present = if cfi == Some(0) { 0 } else { VLAN_PRESENT };
     let tci = narrow(vid | pcp.unwrap_or(0) << 13) | present;
@@ -277,13 +279,13 @@ fn parse_push_vlan(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
 
 fn parse_push_mpls(lexer: &mut Lexer<'_>) -> Result<Action, OdpError> {
     let names = [("label", 0xf_ffff), ("tc", 7), ("ttl", 0xff), ("bos", 1), ("eth_type", 0xffff)];
-    let start = lexer.clone();
+    let start = lexer.place();
     match parse_numbers(lexer, "push_mpls", names)? {
         [Some(label), Some(tc), Some(ttl), Some(bos), Some(eth_type)] => {
             let lse = wide(label << 12 | tc << 9 | bos << 8 | ttl);
             Ok(Action::PushMpls { lse, eth_type: narrow(eth_type) })
         }
-        _ => Err(start.error("push_mpls(…) needs label=, tc=, ttl=, bos= and eth_type=")),
+        _ => Err(lexer.error_at(start, "push_mpls(…) needs label=, tc=, ttl=, bos= and eth_type=")),
     }
 }
 
@@ -309,11 +311,11 @@ fn parse_sample(
 ) -> Result<Action, OdpError> {
     nest(lexer, "sample", depth)?;
     lexer.expect("sample=")?;
-    let start = lexer.clone();
+    let start = lexer.place();
     let text = lexer.take(|byte| byte.is_ascii_digit() || byte == b'.');
     let Some(probability) = parse_percent(text) else {
-        let message = format!("expected 0 to 100 % for sample=, found {}", start.found());
-        return Err(start.error(message));
+        let message = format!("expected 0 to 100 % for sample=, found {}", lexer.found_at(start));
+        return Err(lexer.error_at(start, message));
     };
     lexer.expect("%,actions(")?;
     let actions = parse_list(lexer, ports, depth + 1, unsupported)?.into();

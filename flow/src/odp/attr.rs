@@ -1,7 +1,7 @@
 //! Attributes that are lists of `name=value/mask`: one description of their parts serves for
 //! reading and for printing.
 
-use std::fmt::{Arguments, Write as _};
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::OdpError;
@@ -269,6 +269,7 @@ pub(super) fn parse_mpls(
 }
 
 /// Reads the comma behind a part; a closing parenthesis is left for the caller.
+#[inline]
 pub(super) fn end_of_part(lexer: &mut Lexer<'_>) -> Result<(), OdpError> {
     if lexer.at(b')') || lexer.eat(",") {
         return Ok(());
@@ -296,56 +297,61 @@ fn parse_value(
     key: &mut Key,
     mask: &mut Mask,
 ) -> Result<(), OdpError> {
-    let name = part.name.text();
-    let value = parse_form(lexer, part, format_args!("{attr}({name})"))?;
-    let of_mask = format_args!("the mask of {attr}({name})");
-    let bits = match (lexer.eat_mask()?, part.form) {
-        (false, _) => part.full(),
-        (true, Form::Frag) => lexer.number(of_mask, part.full())?,
-        (true, _) => parse_mask(lexer, part, of_mask)?,
-    };
+    let value = parse_form(lexer, attr, part, "")?;
+    let bits = if lexer.eat_mask()? { parse_mask(lexer, attr, part)? } else { part.full() };
     part.put(key, mask, value, bits);
     Ok(())
 }
 
 /// Reads a mask, which has the form of a value; the mask of an IP address can also be a prefix
 /// length.
-fn parse_mask(lexer: &mut Lexer<'_>, part: &Part, what: Arguments<'_>) -> Result<u128, OdpError> {
+fn parse_mask(lexer: &mut Lexer<'_>, attr: &str, part: &Part) -> Result<u128, OdpError> {
+    const OF: &str = "the mask of ";
+    if part.form == Form::Frag {
+        return lexer.number(format_args!("{OF}{attr}({})", part.name.text()), part.full());
+    }
     if matches!(part.form, Form::Ip4 | Form::Ip6) {
-        let mut ahead = lexer.clone();
-        let digits = ahead.take(|byte| byte.is_ascii_digit());
+        let start = lexer.place();
+        let digits = lexer.take(|byte| byte.is_ascii_digit());
         let address = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-        if !ahead.peek().is_some_and(address)
+        if !lexer.peek().is_some_and(address)
             && let Some(length) = digits.parse().ok().filter(|length| *length <= part.bits)
         {
-            *lexer = ahead;
             return Ok(part.full() & !part.full().checked_shr(length).unwrap_or(0));
         }
+        lexer.rewind(start);
     }
-    parse_form(lexer, part, what)
+    parse_form(lexer, attr, part, OF)
 }
 
-fn parse_form(lexer: &mut Lexer<'_>, part: &Part, what: Arguments<'_>) -> Result<u128, OdpError> {
-    let start = lexer.clone();
-    let (value, form) = match part.form {
-        Form::Dec | Form::Hex => return lexer.number(what, part.full()),
-        Form::Mac => (lexer.mac().map(u128::from), "an Ethernet address"),
-        Form::Ip4 => (lexer.ipv4().map(u128::from), "an IPv4 address"),
-        Form::Ip6 => {
-            let address = lexer.token_of(b":.").parse().map(Ipv6Addr::to_bits);
-            (address.ok(), "an IPv6 address")
-        }
-        Form::Frag => {
-            let frag = match lexer.word() {
-                "no" => Some(0),
-                "first" => Some(1),
-                "later" => Some(2),
-                _ => None,
-            };
-            (frag, "no, first or later")
-        }
+/// Reads a value, or the mask `of` it.
+fn parse_form(lexer: &mut Lexer<'_>, attr: &str, part: &Part, of: &str) -> Result<u128, OdpError> {
+    let start = lexer.place();
+    let value = match part.form {
+        Form::Dec | Form::Hex => lexer.short_number(part.full()),
+        Form::Mac => lexer.mac().map(u128::from),
+        Form::Ip4 => lexer.ipv4().map(u128::from),
+        Form::Ip6 => lexer.token_of(b":.").parse().map(Ipv6Addr::to_bits).ok(),
+        Form::Frag => match lexer.word() {
+            "no" => Some(0),
+            "first" => Some(1),
+            "later" => Some(2),
+            _ => None,
+        },
     };
-    value.ok_or_else(|| start.error(format!("expected {form} for {what}, found {}", start.found())))
+    if let Some(value) = value {
+        return Ok(value);
+    }
+    let what = format_args!("{of}{attr}({})", part.name.text());
+    let form = match part.form {
+        Form::Dec | Form::Hex => return lexer.number(what, part.full()),
+        Form::Mac => "an Ethernet address",
+        Form::Ip4 => "an IPv4 address",
+        Form::Ip6 => "an IPv6 address",
+        Form::Frag => "no, first or later",
+    };
+    let found = lexer.found_at(start);
+    Err(lexer.error_at(start, format!("expected {form} for {what}, found {found}")))
 }
 
 /// Prints the parts that are not wild. Without a mask it prints all parts as exact.

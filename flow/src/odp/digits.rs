@@ -7,13 +7,19 @@ use crate::MacAddr;
 
 /// Appends a decimal number.
 pub fn push_dec(out: &mut String, value: u64) {
-    let lowest = 3 * (value % 1000) as usize;
-    if value >= 1000 {
-        push_dec(out, value / 1000);
-        return out.push_str(&DECIMAL[lowest..lowest + 3]);
+    let lowest = (value % 1000) as usize;
+    if value < 1000 {
+        return push_short(out, lowest);
     }
-    // A copy of a known length takes far less time, even if some of it is cut off again.
-    out.push_str(&SHORT_DECIMAL[lowest..lowest + 3]);
+    push_dec(out, value / 1000);
+    out.push_str(&DECIMAL[3 * lowest..3 * lowest + 3]);
+}
+
+/// Appends a decimal number below 1000. A copy of a known length takes far less time, even if
+/// some of it is cut off again.
+#[inline]
+fn push_short(out: &mut String, value: usize) {
+    out.push_str(&SHORT_DECIMAL[3 * value..3 * value + 3]);
     out.truncate(out.len() - usize::from(value < 100) - usize::from(value < 10));
 }
 
@@ -31,7 +37,7 @@ pub(super) fn push_ipv4(out: &mut String, address: Ipv4Addr) {
         if place > 0 {
             out.push('.');
         }
-        push_dec(out, byte.into());
+        push_short(out, byte.into());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::action::parse_list;
 use super::keys::{Of, parse_keys};
-use super::lexer::Lexer;
+use super::lexer::{Lexer, Name};
 use super::unsupported::Unsupported;
 use super::{OdpError, PortsByName};
 use crate::{Actions, Match, Refusal, Ufid};
@@ -62,14 +62,22 @@ fn parse_ufid(lexer: &mut Lexer<'_>) -> Result<Option<Ufid>, OdpError> {
     if !lexer.rest().starts_with("ufid:") {
         return Ok(None);
     }
-    let start = lexer.clone();
-    let ufid = lexer.token().parse().map_err(|error: String| start.error(error))?;
+    let start = lexer.place();
+    let ufid = lexer.token().parse().map_err(|error: String| lexer.error_at(start, error))?;
     Ok(Some(ufid))
 }
 
-/// Names of the `name:value` parts that follow the keys of a dumped line.
-const STATISTICS: &[&str] =
-    &["packets", "bytes", "used", "flags", "offloaded", "dp", "dp-extra-info"];
+/// What can follow the keys of a dumped line: actions, words up to the end, and statistics.
+const REST: [Name; 8] = [
+    Name::new("actions:"),
+    Name::new("dp-extra-info:"),
+    Name::new("packets:"),
+    Name::new("bytes:"),
+    Name::new("used:"),
+    Name::new("flags:"),
+    Name::new("offloaded:"),
+    Name::new("dp:"),
+];
 
 fn parse_rest(
     lexer: &mut Lexer<'_>,
@@ -82,22 +90,22 @@ fn parse_rest(
         if lexer.at_end() {
             return Ok(actions);
         }
-        let start = lexer.clone();
-        let name = lexer.word();
-        match (name, lexer.eat(":")) {
-            ("actions", true) if actions.is_none() => {
+        let start = lexer.place();
+        match lexer.name(REST.iter()) {
+            Some(0) if actions.is_none() => {
                 lexer.skip_space();
                 actions = Some(parse_list(lexer, ports, 0, unsupported)?.into());
             }
-            ("dp-extra-info", true) => {
+            Some(1) => {
                 lexer.take(|_| true);
             }
-            (name, true) if STATISTICS.contains(&name) => {
+            Some(2..) => {
                 lexer.take(|byte| byte != b',' && !byte.is_ascii_whitespace());
             }
             _ => {
-                let message = format!("expected a key or actions:, found {}", start.found());
-                return Err(start.error(message));
+                let message =
+                    format!("expected a key or actions:, found {}", lexer.found_at(start));
+                return Err(lexer.error_at(start, message));
             }
         }
     }

@@ -158,14 +158,15 @@ impl KeyList {
                 self.parse_attr(lexer, ports, attr, depth, place)?;
                 continue;
             }
-            let start = lexer.clone();
+            let start = lexer.place();
             let name = lexer.word();
             if lexer.at(b':') && depth == 0 {
-                *lexer = start;
+                lexer.rewind(start);
                 return Ok(());
             }
             if name.is_empty() || !lexer.eat("(") {
-                return Err(start.error(format!("expected a key, found {}", start.found())));
+                return Err(lexer
+                    .error_at(start, format!("expected a key, found {}", lexer.found_at(start))));
             }
             if let Some(key) = Unsupported::key(name, place) {
                 let is_packet = self.of == Of::Packet;
@@ -173,7 +174,7 @@ impl KeyList {
             } else if name == "encap" {
                 self.parse_encap(lexer, ports, depth, place)?;
             } else {
-                return Err(start.error(format!("there is no key '{name}'")));
+                return Err(lexer.error_at(start, format!("there is no key '{name}'")));
             }
         }
     }
@@ -325,10 +326,10 @@ pub(super) fn parse_port(
     if lexer.at_digit() {
         return parse_u32(lexer, "in_port");
     }
-    let start = lexer.clone();
+    let start = lexer.place();
     let name = lexer.take(|byte| byte != b')');
     let Some(port) = ports(name) else {
-        return Err(start.error(format!("there is no port '{}'", name.escape_default())));
+        return Err(lexer.error_at(start, format!("there is no port '{}'", name.escape_default())));
     };
     lexer.expect(")")?;
     Ok((port.0, u32::MAX))
@@ -337,14 +338,17 @@ pub(super) fn parse_port(
 /// Reads the inside of `eth_type(…)` in a key. A number below 0x600 is the length of an 802.2
 /// frame, which has no EtherType: OVS writes `0/0xffff` for those.
 fn parse_key_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
-    let start = lexer.clone();
+    let start = lexer.place();
     let masked = parse_eth_type(lexer)?;
     if masked.mask == 0xffff && masked.value < ETH_TYPE_NONE {
-        return Err(start.error(format!(
-            "eth_type {:#06x} is a length: EtherTypes begin at 0x0600, and 802.2 frames are \
+        return Err(lexer.error_at(
+            start,
+            format!(
+                "eth_type {:#06x} is a length: EtherTypes begin at 0x0600, and 802.2 frames are \
              eth_type(0/0xffff)",
-            masked.value
-        )));
+                masked.value
+            ),
+        ));
     }
     Ok(masked)
 }
@@ -352,7 +356,7 @@ fn parse_key_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
 /// Reads the inside of `eth_type(…)`; `0/0xffff` is an 802.2 frame.
 pub(super) fn parse_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> {
     let value = narrow(lexer.number("eth_type", 0xffff)?);
-    let before = lexer.clone();
+    let before = lexer.place();
     let explicit = lexer.eat("/");
     let mask = match explicit {
         true => narrow(lexer.number("the mask of eth_type", 0xffff)?),
@@ -361,7 +365,7 @@ pub(super) fn parse_eth_type(lexer: &mut Lexer<'_>) -> Result<Masked, OdpError> 
     lexer.expect(")")?;
     let none = explicit && mask == 0xffff && value == 0;
     if explicit && !none {
-        before.allow_mask()?;
+        lexer.allow_mask(before)?;
     }
     Ok(Masked { value: if none { ETH_TYPE_NONE } else { value & mask }, mask })
 }
@@ -380,7 +384,7 @@ pub(super) fn parse_tcp_flags(lexer: &mut Lexer<'_>) -> Result<(u16, u16), OdpEr
             false => 0xfff,
         };
     } else if lexer.at(b'+') || lexer.at(b'-') {
-        lexer.allow_mask()?;
+        lexer.allow_mask(lexer.place())?;
         while !lexer.at(b')') {
             let set = lexer.eat("+");
             if !set {
@@ -404,13 +408,15 @@ pub(super) fn parse_tcp_flags(lexer: &mut Lexer<'_>) -> Result<(u16, u16), OdpEr
 }
 
 fn parse_flag(lexer: &mut Lexer<'_>, seen: u16) -> Result<u16, OdpError> {
-    let start = lexer.clone();
+    let start = lexer.place();
     let name = lexer.take(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'[' | b']'));
     let Some(bit) = TCP_FLAGS.iter().position(|flag| *flag == name) else {
-        return Err(start.error(format!("there is no TCP flag {}", start.found())));
+        return Err(
+            lexer.error_at(start, format!("there is no TCP flag {}", lexer.found_at(start)))
+        );
     };
     if seen & 1 << bit != 0 {
-        return Err(start.error(format!("the TCP flag {name} appears twice")));
+        return Err(lexer.error_at(start, format!("the TCP flag {name} appears twice")));
     }
     Ok(1 << bit)
 }

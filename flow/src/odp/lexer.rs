@@ -29,7 +29,6 @@ impl Name {
 }
 
 /// A text and a place in it. A read moves the place forward, or leaves it where it was.
-#[derive(Clone)]
 pub(super) struct Lexer<'a> {
     text: &'a str,
     place: usize,
@@ -47,12 +46,12 @@ impl<'a> Lexer<'a> {
         Lexer { text, place: 0, masks: false }
     }
 
-    /// An error if values have no masks in this text.
-    pub(super) fn allow_mask(&self) -> Result<(), OdpError> {
+    /// An error at this place if values have no masks in this text.
+    pub(super) fn allow_mask(&self, place: usize) -> Result<(), OdpError> {
         if self.masks {
             return Ok(());
         }
-        Err(self.error("the key of a packet has no masks: expected a value alone"))
+        Err(self.error_at(place, "the key of a packet has no masks: expected a value alone"))
     }
 
     /// Reads the `/` in front of a mask; false where there is none.
@@ -60,7 +59,7 @@ impl<'a> Lexer<'a> {
         if !self.at(b'/') {
             return Ok(false);
         }
-        self.allow_mask()?;
+        self.allow_mask(self.place)?;
         self.place += 1;
         Ok(true)
     }
@@ -77,6 +76,11 @@ impl<'a> Lexer<'a> {
 
     pub(super) fn place(&self) -> usize {
         self.place
+    }
+
+    /// Goes back to an earlier place.
+    pub(super) fn rewind(&mut self, place: usize) {
+        self.place = place;
     }
 
     pub(super) fn at_end(&self) -> bool {
@@ -108,7 +112,13 @@ impl<'a> Lexer<'a> {
 
     /// The next few characters, quoted for an error.
     pub(super) fn found(&self) -> String {
-        let text: String = self.rest().chars().take(20).flat_map(char::escape_default).collect();
+        self.found_at(self.place)
+    }
+
+    /// The same at an earlier place.
+    pub(super) fn found_at(&self, place: usize) -> String {
+        let text = self.text.get(place..).unwrap_or("").chars().take(20);
+        let text: String = text.flat_map(char::escape_default).collect();
         if text.is_empty() { "the end of the text".to_owned() } else { format!("'{text}'") }
     }
 
@@ -186,32 +196,31 @@ impl<'a> Lexer<'a> {
     /// Reads a decimal or 0x number of at most `max`; `what` names the number in errors. A leading
     /// zero is an error, because C would read the number as octal and people mean decimal.
     pub(super) fn number(&mut self, what: impl Display, max: u128) -> Result<u128, OdpError> {
-        match self.short_number().filter(|(value, _)| *value <= max) {
-            Some((value, end)) => {
-                self.place = end;
-                Ok(value)
-            }
-            None => self.long_number(&what, max),
-        }
+        self.short_number(max).map_or_else(|| self.long_number(&what, max), Ok)
     }
 
-    /// Most numbers are short, and those have a short way: the value of at most nine digits, and
-    /// where they end.
-    fn short_number(&self) -> Option<(u128, usize)> {
-        let left = self.left();
-        let (radix, digits) = match left {
-            [b'0', b'x' | b'X', digits @ ..] => (16, digits),
+    /// Most numbers are short, and those have a short way: at most nine digits.
+    #[inline]
+    pub(super) fn short_number(&mut self, max: u128) -> Option<u128> {
+        let text = self.text.as_bytes();
+        let (radix, start) = match self.left() {
+            [b'0', b'x' | b'X', ..] => (16, self.place + 2),
             [b'0', byte, ..] if byte.is_ascii_digit() => return None,
-            _ => (10, left),
+            _ => (10, self.place),
         };
-        let (mut value, mut length) = (0_u64, 0);
-        while let Some(digit) = digit(digits, length, radix).filter(|_| length < 9) {
+        let (mut value, mut end) = (0_u64, start);
+        while let Some(digit) = digit(text, end, radix)
+            && end < start + 9
+        {
             value = value * u64::from(radix) + u64::from(digit);
-            length += 1;
+            end += 1;
         }
-        let ends = !digits.get(length).is_some_and(u8::is_ascii_alphanumeric);
-        let end = self.place + left.len() - digits.len() + length;
-        (length > 0 && ends).then_some((value.into(), end))
+        let goes_on = text.get(end).is_some_and(u8::is_ascii_alphanumeric);
+        if end == start || goes_on || u128::from(value) > max {
+            return None;
+        }
+        self.place = end;
+        Some(value.into())
     }
 
     /// Reads the other numbers, and says what is wrong with one.

@@ -17,14 +17,17 @@ pub(super) fn parse_set(
     ports: PortsByName<'_>,
     unsupported: &mut Vec<Unsupported>,
 ) -> Result<Option<Action>, OdpError> {
-    let start = lexer.clone();
+    let start = lexer.place();
     let Some((_, layout)) = attr::parse_open(lexer) else {
         let name = lexer.word();
         if name.is_empty() || !lexer.eat("(") {
-            return Err(start.error(format!("expected a key in set(…), found {}", start.found())));
+            return Err(lexer.error_at(
+                start,
+                format!("expected a key in set(…), found {}", lexer.found_at(start)),
+            ));
         }
-        let Some(key) = Unsupported::set(name, start.place()) else {
-            return Err(start.error(format!("there is no key '{name}'")));
+        let Some(key) = Unsupported::set(name, start) else {
+            return Err(lexer.error_at(start, format!("there is no key '{name}'")));
         };
         take_closed(lexer, name)?;
         lexer.expect(")")?;
@@ -49,7 +52,7 @@ pub(super) fn parse_set(
     }
     lexer.expect(")")?;
     if mask.is_zero() {
-        return Err(start.error(format!("set({name}()) sets nothing")));
+        return Err(lexer.error_at(start, format!("set({name}()) sets nothing")));
     }
     let value = value.masked(&mask);
     let AttrLayout { attr, protocol, .. } = *layout;

@@ -93,7 +93,7 @@ fn is_zero(text: &str) -> bool {
 /// Reads everything inside the open parenthesis behind `name`, and the closing parenthesis; returns
 /// the inside.
 pub(super) fn take_closed<'a>(lexer: &mut Lexer<'a>, name: &str) -> Result<&'a str, OdpError> {
-    let start = lexer.clone();
+    let start = lexer.place();
     let mut depth = 0_usize;
     let text = lexer.take(|byte| {
         match byte {
@@ -104,7 +104,11 @@ pub(super) fn take_closed<'a>(lexer: &mut Lexer<'a>, name: &str) -> Result<&'a s
         }
         true
     });
-    if lexer.eat(")") { Ok(text) } else { Err(start.error(format!("{name}( is not closed"))) }
+    if lexer.eat(")") {
+        Ok(text)
+    } else {
+        Err(lexer.error_at(start, format!("{name}( is not closed")))
+    }
 }
 
 #[cfg(test)]
