@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::OdpError;
 use super::digits::{push_dec, push_hex, push_ipv4, push_mac};
-use super::lexer::{Lexer, Name};
+use super::lexer::{Keyword, Lexer};
 use crate::{Attr, Field, Key, MacAddr, Mask};
 
 /// The form of a value in the text.
@@ -30,7 +30,7 @@ pub(super) enum Form {
 #[derive(Clone, Copy)]
 pub(super) struct Part {
     /// The name with its `=`.
-    name: Name,
+    name: Keyword,
     pub(super) field: Field,
     pub(super) form: Form,
     /// Lowest bit of the field.
@@ -41,7 +41,7 @@ pub(super) struct Part {
 
 impl Part {
     const fn new(name: &'static str, field: Field, form: Form, bits: u32) -> Part {
-        Part { name: Name::new(name), field, form, shift: 0, bits }
+        Part { name: Keyword::new(name), field, form, shift: 0, bits }
     }
 
     pub(super) const fn bits(name: &'static str, field: Field, shift: u32, bits: u32) -> Part {
@@ -80,7 +80,7 @@ impl Part {
 /// An attribute: its name in the text, and its parts if it is a list of parts.
 pub(super) struct AttrLayout {
     /// The name with its `(`.
-    name: Name,
+    name: Keyword,
     pub(super) attr: Attr,
     /// [`crate::SetFields::protocol`] for it.
     pub(super) protocol: u8,
@@ -94,7 +94,7 @@ impl AttrLayout {
         protocol: u8,
         parts: &'static [Part],
     ) -> AttrLayout {
-        AttrLayout { name: Name::new(name), attr, protocol, parts }
+        AttrLayout { name: Keyword::new(name), attr, protocol, parts }
     }
 
     /// An attribute whose text has a form of its own.

@@ -2,7 +2,7 @@
 
 use super::action::parse_list;
 use super::keys::{Of, parse_keys};
-use super::lexer::{Lexer, Name};
+use super::lexer::{Keyword, Lexer};
 use super::unsupported::Unsupported;
 use super::{OdpError, PortsByName};
 use crate::{Actions, Match, Refusal, Ufid};
@@ -68,15 +68,15 @@ fn parse_ufid(lexer: &mut Lexer<'_>) -> Result<Option<Ufid>, OdpError> {
 }
 
 /// What can follow the keys of a dumped line: actions, words up to the end, and statistics.
-const REST: [Name; 8] = [
-    Name::new("actions:"),
-    Name::new("dp-extra-info:"),
-    Name::new("packets:"),
-    Name::new("bytes:"),
-    Name::new("used:"),
-    Name::new("flags:"),
-    Name::new("offloaded:"),
-    Name::new("dp:"),
+const REST: [Keyword; 8] = [
+    Keyword::new("actions:"),
+    Keyword::new("dp-extra-info:"),
+    Keyword::new("packets:"),
+    Keyword::new("bytes:"),
+    Keyword::new("used:"),
+    Keyword::new("flags:"),
+    Keyword::new("offloaded:"),
+    Keyword::new("dp:"),
 ];
 
 fn parse_rest(

@@ -6,20 +6,20 @@ use super::OdpError;
 
 /// A name that compares with a text in one step, together with the byte behind it.
 #[derive(Clone, Copy)]
-pub(super) struct Name {
+pub(super) struct Keyword {
     text: &'static str,
     bytes: u128,
     mask: u128,
 }
 
-impl Name {
+impl Keyword {
     /// A name of at most 15 bytes; `text` has the byte behind it too.
-    pub(super) const fn new(text: &'static str) -> Name {
+    pub(super) const fn new(text: &'static str) -> Keyword {
         assert!(!WORD[text.as_bytes()[text.len() - 1] as usize], "a word goes on behind its name");
         let mut bytes = [0; 16];
         bytes.split_at_mut(text.len()).0.copy_from_slice(text.as_bytes());
         let mask = u128::MAX >> (128 - 8 * text.len());
-        Name { text, bytes: u128::from_le_bytes(bytes), mask }
+        Keyword { text, bytes: u128::from_le_bytes(bytes), mask }
     }
 
     /// The name with the byte behind it.
@@ -124,7 +124,7 @@ impl<'a> Lexer<'a> {
 
     /// Reads one of the names, and the byte behind it; returns its place in the list.
     #[inline]
-    pub(super) fn name<'n>(&mut self, names: impl Iterator<Item = &'n Name>) -> Option<usize> {
+    pub(super) fn name<'n>(&mut self, names: impl Iterator<Item = &'n Keyword>) -> Option<usize> {
         let left = self.left();
         let head = left.first_chunk().copied().unwrap_or_else(|| {
             let mut bytes = [0; 16];
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn names_are_words() {
-        let names = ["eth(", "ipv4(", "recirc_id(", "packet_type_x("].map(Name::new);
+        let names = ["eth(", "ipv4(", "recirc_id(", "packet_type_x("].map(Keyword::new);
         for (text, place) in [
             ("eth(", Some(0)),
             ("ipv4(src=1.2.3.4,dst=1.2.3.4)", Some(1)),
