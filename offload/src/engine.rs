@@ -531,6 +531,8 @@ impl Engine {
     fn lost(&mut self, provider: ProviderId, why: &str, now: Moment) {
         let Some(device) = self.planner.placer.device_mut(provider) else { return };
         if device.is_up() {
+            // What was adopted of it so far has not been asked about.
+            self.stale |= !device.known;
             device.lost(why);
             let why = gone(why).into();
             self.walks.begin(Errand::Lost(provider, why), now);

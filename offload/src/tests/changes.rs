@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{MacAddr, Megaflow, Op, OpKind, Placement};
+use flow::{MacAddr, Megaflow, Op, OpKind, Placement, ProviderEvent};
 
 use super::desk::{Desk, TakesAll};
 use super::rules::dumped;
@@ -128,22 +128,52 @@ fn a_station_with_many_megaflows_is_followed_in_slices() {
     assert!(steps > 100 / crate::walks::SLICE, "{steps}");
 }
 
+/// Returns the megaflows between stations 1 and 2, behind the ports of these numbers.
+fn between_two() -> Vec<Arc<Megaflow>> {
+    let mut desk = with_switch();
+    for (port, from, to) in [(2, 2, 1), (1, 1, 2), (2, 2, 1)] {
+        desk.step(packet(port, from, to));
+        desk.settle();
+    }
+    let flows = desk.engine.planner.flows.iter().map(|(_, record)| record.flow.clone());
+    let flows: Vec<Arc<Megaflow>> = flows.collect();
+    assert_eq!(flows.len(), 2);
+    flows
+}
+
+/// Returns an engine with a switch and a NIC that has not told yet what it holds.
+fn with_switch_and_nic() -> (Desk, ProviderId) {
+    let mut desk = with_switch();
+    let admission = Arc::new(TakesAll(flow::Capabilities::default()));
+    let provider = desk.engine.add_hardware("nic", admission, Budget::new(1_000_000));
+    (desk, provider)
+}
+
+/// A device that goes before it has told all: what it told is asked about after all.
+#[test]
+fn what_a_device_told_before_it_went_is_asked_about() {
+    for flow in between_two() {
+        let (mut desk, provider) = with_switch_and_nic();
+        desk.step(Event::DumpedPart { provider, found: vec![dumped(&flow, 5, true)] });
+        desk.settle();
+        let event = ProviderEvent::Gone("unplugged".to_owned());
+        desk.step(Event::Provider { provider, event });
+        desk.later(Duration::from_secs(1));
+        desk.settle();
+        // Nobody knows where its destination is.
+        let port = flow.matching.key().in_port;
+        let others: Vec<u32> = [1, 2, 3].into_iter().filter(|other| *other != port).collect();
+        assert_eq!(desk.engine.record(flow.ufid).flow.actions.to_vec(), to(&others));
+    }
+}
+
 /// What a device holds comes in parts. The first part has a megaflow whose destination is learnt
 /// from the second one: as long as it is not known, the client would flood.
 #[test]
 fn nothing_adopted_is_asked_about_before_all_of_it_is_there() {
-    let mut before = with_switch();
-    for (port, from, to) in [(2, 2, 1), (1, 1, 2), (2, 2, 1)] {
-        before.step(packet(port, from, to));
-        before.settle();
-    }
-    let flows = before.engine.planner.flows.iter().map(|(_, record)| record.flow.clone());
-    let flows: Vec<Arc<Megaflow>> = flows.collect();
-    assert_eq!(flows.len(), 2);
+    let flows = between_two();
     for first in 0..2 {
-        let mut desk = with_switch();
-        let admission = Arc::new(TakesAll(flow::Capabilities::default()));
-        let provider = desk.engine.add_hardware("nic", admission, Budget::new(1_000_000));
+        let (mut desk, provider) = with_switch_and_nic();
         for flow in [&flows[first], &flows[1 - first]] {
             desk.step(Event::DumpedPart { provider, found: vec![dumped(flow, 5, true)] });
             desk.settle();
