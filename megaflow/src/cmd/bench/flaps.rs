@@ -48,18 +48,11 @@ fn measure(flows: u64, card: u32, length: Duration, to: &mut BenchResults) -> Re
     if card > 0 {
         to.add("offloaded", "megaflows", settled(&rig)? as f64);
     }
-    let mut millis = moves(&mut rig, length)?;
-    millis.sort_by(f64::total_cmp);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place")]
-    let at = |part: f64| {
-        let place = (millis.len() as f64 * part) as usize;
-        millis.get(place).copied().unwrap_or(f64::INFINITY)
-    };
+    let millis = moves(&mut rig, length)?;
     let late = millis.iter().filter(|millis| **millis > MOVE.as_secs_f64() * 1e3).count();
     to.add("moves", "moves", millis.len() as f64);
     to.add("moves followed after the next was due", "moves", late as f64);
-    to.add("followed after, median", "ms", at(0.5));
-    to.add("followed after, p99", "ms", at(0.99));
+    to.add_times("followed after", millis);
     to.add("1,000 new addresses a second, engine", "% of a core", new(&mut rig, length)? * 100.0);
     rig.stop()
 }

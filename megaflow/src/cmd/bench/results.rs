@@ -33,6 +33,19 @@ impl BenchResults {
         self.of(case.into(), unit).values.push(value);
     }
 
+    /// Adds the median and the 99th percentile of the times, in milliseconds, that something took
+    /// in a run: infinite if it never came to that.
+    #[allow(clippy::cast_precision_loss, reason = "a count of times")]
+    pub(super) fn add_times(&mut self, what: &str, mut millis: Vec<f64>) {
+        millis.sort_by(f64::total_cmp);
+        for (name, part) in [("median", 0.5), ("p99", 0.99)] {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place")]
+            let place = (millis.len() as f64 * part) as usize;
+            let value = millis.get(place).copied().unwrap_or(f64::INFINITY);
+            self.add(format!("{what}, {name}"), "ms", value);
+        }
+    }
+
     /// Notes why no run can show something.
     pub(super) fn skip(&mut self, case: impl Into<String>, unit: &'static str, why: &'static str) {
         self.of(case.into(), unit).lacks = Some(why);
@@ -107,6 +120,18 @@ fn longest(metrics: &str, thread: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_told_by_their_ranks() {
+        let mut results = BenchResults::default();
+        results.add_times("it", (0..200).rev().map(f64::from).collect());
+        assert_eq!(
+            (results.last("it, median"), results.last("it, p99")),
+            (Some(100.0), Some(198.0))
+        );
+        results.add_times("it", Vec::new());
+        assert_eq!(results.last("it, p99"), Some(f64::INFINITY));
+    }
 
     #[test]
     fn the_longest_step_is_in_the_last_bucket_that_grows() {

@@ -143,15 +143,8 @@ fn measure(rate: u64, length: Duration, to: &mut BenchResults) -> Result<(), Str
     let unknown = i128::from(flood.taken + calm) - i128::from(ended);
     to.add("neither forwarded nor counted", "packets", unknown as f64);
     to.add("backlog after the flood", "ms", flood.last.since(end).as_secs_f64() * 1e3);
-    flood.latency.sort_by(f64::total_cmp);
-    let at = |part: f64| {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place")]
-        let place = (flood.latency.len() as f64 * part) as usize;
-        flood.latency.get(place).copied().unwrap_or(f64::INFINITY)
-    };
-    to.add("another port's new flows, median", "ms", at(0.5));
-    to.add("another port's new flows, p99", "ms", at(0.99));
     to.add("another port's new flows, lost", "packets", (calm - flood.latency.len() as u64) as f64);
+    to.add_times("another port's new flows", flood.latency);
     longest_steps(&metrics::encode(&after.metrics), to);
     flood.rig.stop()
 }
