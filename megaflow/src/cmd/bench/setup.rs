@@ -117,7 +117,9 @@ fn measure(rate: u64, length: Duration, to: &mut BenchResults) -> Result<(), Str
         std::thread::sleep(PORTION);
     }
     for (thread, nanoseconds) in self::threads()? {
-        let used = nanoseconds - threads.get(&thread).copied().unwrap_or_default();
+        // Threads of the same name, as of tests beside this one, may have ended meanwhile.
+        let before = threads.get(&thread).copied().unwrap_or_default();
+        let used = nanoseconds.saturating_sub(before);
         let each = used as f64 / flood.forwarded.max(1) as f64;
         match thread.as_str() {
             "engine" => to.add("CPU, engine", "ns a new flow", each),
