@@ -55,7 +55,8 @@ pub const PART: usize = 256;
 /// `submit` and `events` don't wait for the device. `poll` waits for at most the time that it is
 /// given, if nothing is completed sooner. A part of a reading, `adopt`, `traffic`, `reopen` and
 /// `close` wait for the device, but not for ever: a device that does not answer in the time that it
-/// should is gone. No call takes longer because there are more megaflows, except for `close`.
+/// should is gone. No call takes longer because there are more megaflows, except for `reopen`,
+/// which may look over all that the device holds, and `close`, which removes it.
 ///
 /// # A device that is gone
 /// From the moment on that a provider finds its device gone, every operation in flight and every

@@ -175,7 +175,7 @@ impl<T: Transport> Waves<'_, T> {
                 }
                 // A filter that an earlier process left for this megaflow is not reused: it is
                 // removed first.
-                if let Some(found) = self.tc.found.remove(&flow.ufid) {
+                if let Some(found) = self.tc.found.remove(flow.ufid) {
                     self.next.push(Job::Drop { placed: found.placed });
                 }
                 self.plan_add(op, flow, *generation, None)
@@ -186,7 +186,7 @@ impl<T: Transport> Waves<'_, T> {
             }
             Op::Remove { ufid } => {
                 let entry = self.tc.table.get(*ufid).map(|entry| entry.placed);
-                let found = || self.tc.found.remove(ufid).map(|found| found.placed);
+                let found = || self.tc.found.remove(*ufid).map(|found| found.placed);
                 let placed = entry.or_else(found).ok_or(ProviderError::NotFound)?;
                 Ok(Job::Remove { op, ufid: *ufid, placed })
             }
@@ -221,8 +221,8 @@ impl<T: Transport> Waves<'_, T> {
             return Err(ProviderError::Unsupported(refusal));
         }
         let signature = rule.signature();
-        let priorities = self.tc.table.priorities(rule.ifindex, rule.chain);
-        let priority = priorities.take(&signature, before).ok_or_else(|| {
+        let (priorities, room) = self.tc.table.chain(rule.ifindex, rule.chain);
+        let priority = priorities.take(&signature, before, room).ok_or_else(|| {
             let refusal = Refusal::new(Reason::TableFull, Subject::Priorities);
             ProviderError::Full(refusal.detail(&"every priority is already taken by another mask"))
         })?;

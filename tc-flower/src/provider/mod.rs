@@ -2,6 +2,7 @@
 
 mod apply;
 mod errors;
+mod found;
 mod listing;
 mod monitor;
 mod news;
@@ -10,6 +11,7 @@ mod ports;
 mod priority;
 mod qdisc;
 mod reading;
+mod runs;
 mod settle;
 mod table;
 mod tc;

@@ -42,7 +42,9 @@ impl<T: Transport> Tc<T> {
                 self.recheck(due);
             }
         }
-        let mut events = self.news.take_events();
+        self.table.tidy();
+        self.found.tidy();
+        let mut events = self.news.take_events(self.reading.is_some());
         if let Err(ProviderError::Gone(why)) = self.check()
             && !std::mem::replace(&mut self.told_gone, true)
         {
@@ -129,11 +131,12 @@ impl<T: Transport> Tc<T> {
 
     fn notice_filter(&mut self, kind: u16, filter: &Filter<'_>, look: &mut Look) {
         let at = filter.at;
-        let Some(port) = self.ports.by_ifindex().get(&at.ifindex).copied() else { return };
+        // A port that can't be used now is followed too: it is not listed again.
+        let Some((port, _)) = self.ports.on(at.ifindex) else { return };
         self.news.heard += 1;
-        if let Some(ufid) = self.table.at(&at) {
+        if let Some((ufid, _)) = self.table.at(&at) {
             self.news.changed = true;
-            self.hear_of(ufid, kind, filter);
+            self.hear_of(*ufid, kind, filter);
         }
         let is_ours = filter.summary().is_ok_and(|summary| summary.cookie.is_some());
         if kind == RTM_NEWTFILTER && at.handle != 0 && !is_ours {
@@ -142,7 +145,7 @@ impl<T: Transport> Tc<T> {
             self.others.remove(&at);
         } else if kind == RTM_DELTFILTER {
             self.others.flush(&at);
-            let priorities = self.table.priorities(at.ifindex, at.chain);
+            let (priorities, _) = self.table.chain(at.ifindex, at.chain);
             self.news.changed |= at.priority == 0 || priorities.is_ours(at.priority);
         }
         look.others = true;
@@ -176,7 +179,6 @@ impl<T: Transport> Tc<T> {
         let Some(port) = self.ports.lose(ifindex) else { return };
         self.witnesses.was_down(port);
         self.table.forget(ifindex);
-        self.strays.retain(|at, _| at.ifindex != ifindex);
         self.others.forget(ifindex);
         self.snapshot();
         self.news.changed = true;

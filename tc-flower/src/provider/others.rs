@@ -71,9 +71,14 @@ impl Others {
     /// a filter of ours has or may get.
     pub(super) fn shadows(&self, table: &mut FilterTable) -> BTreeMap<u32, Vec<Foreign>> {
         let mut shadows: BTreeMap<u32, Vec<Foreign>> = BTreeMap::new();
+        let mut lowest: BTreeMap<(u32, u32), u16> = BTreeMap::new();
         for (foreign, _) in self.0.values().filter(|(foreign, _)| foreign.in_hw) {
             let at = foreign.at;
-            if at.priority <= table.priorities(at.ifindex, at.chain).lowest_place() {
+            let lowest = lowest.entry((at.ifindex, at.chain)).or_insert_with(|| {
+                let (priorities, room) = table.chain(at.ifindex, at.chain);
+                priorities.lowest_place(room)
+            });
+            if at.priority <= *lowest {
                 shadows.entry(at.ifindex).or_default().push(foreign.clone());
             }
         }

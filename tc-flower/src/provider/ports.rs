@@ -66,8 +66,9 @@ impl PortState {
 
     /// The interface may do other things than before, or it is another one.
     fn renew(&mut self, device: NetDevice) {
-        let own_qdisc = self.own_qdisc && !self.gone && self.device.ifindex == device.ifindex;
-        *self = PortState { own_qdisc, ..PortState::new(self.selector.clone(), device) };
+        let same = !self.gone && self.device.ifindex == device.ifindex;
+        let (own_qdisc, listed) = (self.own_qdisc && same, self.listed && same);
+        *self = PortState { own_qdisc, listed, ..PortState::new(self.selector.clone(), device) };
     }
 
     /// The port's kind: its switch, and its name without digits. Ports of one kind (such as the
@@ -87,6 +88,8 @@ pub(super) struct TcPorts {
     /// The features of the ports' drivers, by interface.
     features: BTreeMap<u32, Arc<Features>>,
     admission: Arc<TcAdmission>,
+    /// How often the filters of other tools that are looked up before ours have changed.
+    shadow_changes: u64,
     recirculation: bool,
     /// Ports that could not be made ready; they are tried again at `try_at`.
     unready: BTreeSet<PortId>,
@@ -114,6 +117,7 @@ impl TcPorts {
             by_ifindex: BTreeMap::new(),
             features: BTreeMap::new(),
             admission: Arc::new(TcAdmission::unprobed(Target::default())),
+            shadow_changes: 0,
             recirculation,
             unready: BTreeSet::new(),
             try_at: Moment::default(),
@@ -170,6 +174,10 @@ impl TcPorts {
         &self.admission
     }
 
+    pub(super) fn shadow_changes(&self) -> u64 {
+        self.shadow_changes
+    }
+
     fn usable(&self) -> impl Iterator<Item = (&PortId, &PortState)> {
         self.states.iter().filter(|(_, state)| state.unusable.is_none() && !state.gone)
     }
@@ -193,6 +201,7 @@ impl TcPorts {
     /// are then tried again.
     pub(super) fn snapshot(&mut self, shadows: BTreeMap<u32, Vec<Foreign>>) {
         self.index();
+        self.shadow_changes += u64::from(!self.admission.has_shadows(&shadows));
         self.features.retain(|ifindex, _| self.by_ifindex.contains_key(ifindex));
         let unusable = self.states.iter().filter_map(|(port, state)| {
             let gone = || {
@@ -329,6 +338,7 @@ impl TcPorts {
                 Some(device) => state.renew(device.clone()),
                 None => state.gone = true,
             }
+            state.listed = false;
         }
         self.features.clear();
         self.unready.clear();

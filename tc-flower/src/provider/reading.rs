@@ -9,11 +9,12 @@
 
 use flow::{Correction, Cursor, Dumped, ProviderError, Ufid};
 
+use super::found::Found;
 use super::listing::{
     FilterHealth, FilterReader, FilterReading, Listed, Name, One, Stage, name_of,
 };
 use super::table::Placed;
-use super::tc::{Found, Tc};
+use super::tc::Tc;
 use crate::encode::{self, Location};
 use crate::netlink::consts::{NLM_F_DUMP, RTM_GETTFILTER, TC_H_INGRESS_FILTERS};
 use crate::netlink::{BATCH, NetlinkError, RequestSocket, Transport};
@@ -40,12 +41,11 @@ pub(super) fn read<T: Transport>(
         _ => return Err(ProviderError::Busy("this reading was given up".to_owned())),
     };
     let FilterReading { number, ifindex, stage, .. } = reading;
-    let mut part = Part { tc, number, is_dump, ifindex, shown: Vec::new(), altered: Vec::new() };
+    let mut part = Part { tc, number, is_dump, ifindex, shown: Vec::new() };
     // If the interface was deleted meanwhile, its filters are gone too.
     let is_there = part.tc.ports.by_ifindex().contains_key(&ifindex);
     let stage = if is_there { part.take_further(stage)? } else { None };
-    let Part { shown, altered, .. } = part;
-    tc.news.correct(Correction::Altered, altered);
+    let shown = part.shown;
     tc.reading = match stage {
         Some(stage) => Some(FilterReading { number, is_dump, ifindex, stage }),
         None => {
@@ -61,7 +61,7 @@ fn begin<T: Transport>(
     is_dump: bool,
 ) -> Result<Option<FilterReading<T>>, NetlinkError> {
     if is_dump {
-        tc.found.clear();
+        tc.found.begin();
     }
     tc.readings += 1;
     next(tc, tc.readings, is_dump, 0)
@@ -97,8 +97,6 @@ struct Part<'a, T> {
     is_dump: bool,
     ifindex: u32,
     shown: Vec<Dumped>,
-    /// Descriptions of the filters that other tools altered.
-    altered: Vec<String>,
 }
 
 impl<T: Transport> Part<'_, T> {
@@ -173,8 +171,8 @@ impl<T: Transport> Part<'_, T> {
 
     /// Returns the megaflow whose entry stands for exactly this filter.
     fn owner(&self, placed: &Placed) -> Option<Ufid> {
-        let ufid = self.tc.table.at(&placed.at)?;
-        self.tc.table.get(ufid).filter(|entry| entry.placed == *placed).map(|_| ufid)
+        let (ufid, entry) = self.tc.table.at(&placed.at)?;
+        (entry.placed == *placed).then_some(*ufid)
     }
 
     /// Takes the filter of an entry.
@@ -195,12 +193,17 @@ impl<T: Transport> Part<'_, T> {
                 entry.answered |= listed.summary.answered;
             }
             match seen {
-                FilterHealth::Alive => {}
+                FilterHealth::Alive => {
+                    if let Some(by_what) = entry.shade(&self.tc.ports) {
+                        return self.tc.news.correct(Correction::Shadowed, by_what);
+                    }
+                }
                 FilterHealth::CutOff => return,
                 FilterHealth::Dead => return self.bury(ufid),
                 FilterHealth::Altered => {
                     let name = self.tc.ports.name(self.ifindex);
-                    self.altered.push(format!("{ufid} on {name}, {}", listed.placed.at));
+                    let which = format!("{ufid} on {name}, {}", listed.placed.at);
+                    self.tc.news.correct(Correction::Altered, which);
                     return self.bury(ufid);
                 }
             }
@@ -229,13 +232,13 @@ impl<T: Transport> Part<'_, T> {
         if self.tc.strays.get(&placed.at) == Some(&placed) {
             return;
         }
-        let found = |ufid: &Ufid| self.tc.found.get(ufid);
+        let found = |ufid: Ufid| self.tc.found.get(ufid);
         let is_it = |found: &Found| found.placed == placed;
         // Statistics tell the ufid of a megaflow only where a dump did.
         let decoded = listed.flow.as_ref().map(|(flow, _)| flow.ufid);
-        let named = decoded.filter(|ufid| self.is_dump || found(ufid).is_some_and(is_it));
+        let named = decoded.filter(|ufid| self.is_dump || found(*ufid).is_some_and(is_it));
         let ufid = named.unwrap_or_else(|| placed.cookie.stand_in());
-        let before = found(&ufid).filter(|found| found.shown == self.number);
+        let before = found(ufid).filter(|found| found.shown == self.number);
         // If a replace was cut short, one megaflow has two filters: the one that is looked up
         // first stays, the other one is removed.
         let is_ours = |ufid: Ufid| self.tc.table.get(ufid).is_some();
@@ -254,14 +257,13 @@ impl<T: Transport> Part<'_, T> {
     /// go on.
     fn ask_for_ours(&mut self, from: Location) -> Result<Option<Location>, NetlinkError> {
         let (mut left_out, mut names, mut rest) = (Vec::new(), Vec::new(), None);
-        for (count, (at, ufid)) in self.tc.table.from(from).enumerate() {
+        for (count, (ufid, entry)) in self.tc.table.from(from).enumerate() {
             if count == flow::PART || names.len() == BATCH {
-                rest = Some(at);
+                rest = Some(entry.placed.at);
                 break;
             }
-            let entry = self.tc.table.get(ufid).filter(|entry| entry.shown != self.number);
-            if let Some(entry) = entry {
-                left_out.push(ufid);
+            if entry.shown != self.number {
+                left_out.push(*ufid);
                 names.push(name_of(entry.placed));
             }
         }

@@ -116,8 +116,7 @@ impl<T: Transport> Waves<'_, T> {
     }
 
     fn give_back(&mut self, add: &Adding) {
-        let at = add.placed.at;
-        self.tc.table.priorities(at.ifindex, at.chain).release(at.priority);
+        self.tc.table.release(&add.placed.at);
     }
 
     /// Finds out the result of requests that got no answer by asking the kernel for their

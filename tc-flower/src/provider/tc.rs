@@ -1,14 +1,11 @@
 //! The provider over any transport: its parts, and what concerns several of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use flow::{
-    Clock, Correction, Dumped, Megaflow, PortId, PortTraffic, ProviderError, Refusal, Subject,
-    Submission, Ufid,
-};
+use flow::{Clock, Dumped, PortId, PortTraffic, ProviderError, Refusal, Subject, Submission, Ufid};
 
 use super::errors::is_absent;
+use super::found::{Found, FoundFilters};
 use super::listing::{FilterReader, FilterReading, Listed, Listing};
 use super::news::KernelNews;
 use super::others::Others;
@@ -23,7 +20,6 @@ use crate::links;
 use crate::netlink::consts::{NLM_F_ACK, RTM_DELTFILTER};
 use crate::netlink::{NetlinkError, RequestOutcome, RequestSocket, Transport};
 use crate::probe::{self, Probed};
-use crate::rule::Signature;
 use crate::translate::{PortDevice, Target};
 
 /// Options that are off by default.
@@ -34,17 +30,6 @@ pub struct TcOptions {
     /// recirculation id, so the host would start over with a changed packet and count it twice.
     /// Turn it on only where that can't happen, or to test chains.
     pub recirculation: bool,
-}
-
-/// A filter of ours that a reading found.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) placed: Placed,
-    pub(super) digest: Option<u64>,
-    /// The megaflow, if the filter could be decoded.
-    pub(super) flow: Option<(Arc<Megaflow>, Signature)>,
-    /// The number of the last reading that has shown the filter.
-    pub(super) shown: u64,
 }
 
 /// The provider over any transport. Its parts keep their own data; what concerns several of them
@@ -60,11 +45,10 @@ pub(super) struct Tc<T> {
     /// Operations that were submitted and have no completion yet.
     pub(super) in_flight: Vec<Submission>,
     pub(super) others: Others,
-    /// Filters with our cookie that the last dump found: `adopt` takes them from here, and those
-    /// that are not adopted are removed.
-    pub(super) found: HashMap<Ufid, Found>,
+    pub(super) found: FoundFilters,
     /// Filters of ours that must be removed: after a failed removal, after a replace that was cut
-    /// short, because the hardware lost the filter, or because another tool changed it.
+    /// short, because the hardware lost the filter, or because another tool changed it. Each is
+    /// looked at right before, so those of an interface that was deleted do no harm.
     pub(super) strays: BTreeMap<Location, Placed>,
     /// The reading under way, and the number of readings so far.
     pub(super) reading: Option<FilterReading<T>>,
@@ -94,7 +78,7 @@ impl<T: Transport> Tc<T> {
             table: FilterTable::default(),
             in_flight: Vec::new(),
             others: Others::default(),
-            found: HashMap::new(),
+            found: FoundFilters::default(),
             strays: BTreeMap::new(),
             reading: None,
             readings: 0,
@@ -113,9 +97,9 @@ impl<T: Transport> Tc<T> {
         let devices = links::list_with(&mut client)?;
         self.ports.renew(&devices)?;
         (self.client, self.monitor) = (client, monitor);
-        (self.table, self.others) = (FilterTable::default(), Others::default());
-        (self.found, self.strays) = (HashMap::new(), BTreeMap::new());
-        self.reading = None;
+        self.table.forget_all();
+        self.found.begin();
+        (self.others, self.reading) = (Others::default(), None);
         (self.in_flight, self.news) = (Vec::new(), KernelNews::default());
         self.gone = None;
         let begun = self.begin();
@@ -145,6 +129,11 @@ impl<T: Transport> Tc<T> {
     }
 
     /// Makes these ports' interfaces ready and finds out what they can do.
+    ///
+    /// The first time, an interface is listed whole in this one call: when the provider is opened
+    /// or opened again, and when the interface appears, which has no filter of this process then.
+    /// The probe that follows needs priorities at which there are no filters, and nothing else
+    /// tells which these are.
     pub(super) fn prepare(&mut self, ports: &[PortId]) -> Result<(), NetlinkError> {
         for port in ports {
             let Some(state) = self.ports.get_mut(*port) else { continue };
@@ -226,27 +215,21 @@ impl<T: Transport> Tc<T> {
     }
 
     /// Updates the priorities to avoid and the megaflows that can't be in hardware from other
-    /// tools' current filters. A shadowed megaflow that is installed is left out of the
-    /// statistics, so that the caller installs it again and gets the refusal.
+    /// tools' current filters. A reading of statistics finds the shadowed megaflows that are
+    /// installed and leaves them out, so that the caller installs them again and gets the refusal.
     pub(super) fn review_others(&mut self) {
         self.table.set_others(self.others.priorities());
         let shadows = self.others.shadows(&mut self.table);
         if !self.ports.admission().has_shadows(&shadows) {
             self.ports.snapshot(shadows);
             self.news.changed = true;
-            self.shade();
         }
-    }
-
-    fn shade(&mut self) {
-        let shaded = self.table.shade(self.ports.admission());
-        self.news.correct(Correction::Shadowed, shaded);
     }
 
     /// Lists an interface.
     fn list(&mut self, ifindex: u32) -> Result<Listing, NetlinkError> {
         let ours = self.table.from(Location::first_on(ifindex));
-        let ours = ours.filter_map(|(_, ufid)| Some(self.table.get(ufid)?.placed));
+        let ours = ours.map(|(_, entry)| entry.placed);
         FilterReader::new(&self.ports, false).list(&mut self.client, ifindex, ours)
     }
 
@@ -259,22 +242,19 @@ impl<T: Transport> Tc<T> {
     }
 
     pub(super) fn adopt(&mut self, found: &[Dumped]) -> Vec<Ufid> {
-        let (mut taken, mut shaded) = (Vec::new(), Vec::new());
+        let mut taken = Vec::new();
         for dumped in found {
-            let generation = dumped.generation;
-            let same = |found: &Found| found.placed.cookie.generation == generation;
-            if !self.found.get(&dumped.ufid).is_some_and(same) {
+            let same = |found: &Found| found.placed.cookie.generation == dumped.generation;
+            if !self.found.get(dumped.ufid).is_some_and(same) {
                 continue;
             }
-            let Some(found) = self.found.remove(&dumped.ufid) else { continue };
+            let Some(found) = self.found.remove(dumped.ufid) else { continue };
             let (flow, signature) = found.flow.unzip();
             let mut entry = InstalledFilter::new(found.placed, found.digest, flow);
             entry.last = dumped.stats;
-            shaded.extend(entry.shade(self.ports.admission()));
             self.table.adopt(dumped.ufid, entry, signature.as_ref());
             taken.push(dumped.ufid);
         }
-        self.news.correct(Correction::Shadowed, shaded);
         taken
     }
 
@@ -288,11 +268,11 @@ impl<T: Transport> Tc<T> {
 
     pub(super) fn remove_all(&mut self) -> Result<(), TcError> {
         self.strays.clear();
-        self.found.clear();
+        self.found.begin();
         for ifindex in self.ports.interfaces() {
             let ours = self.list(ifindex)?.ours;
             self.remove_placed(ours.values().map(|listed| listed.placed))?;
-            self.table.clear(ifindex);
+            self.table.forget(ifindex);
         }
         self.ports.release_qdiscs(&mut self.client)
     }

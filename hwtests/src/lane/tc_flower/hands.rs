@@ -144,10 +144,11 @@ fn shadowed() -> Outcome {
     let is = |event: &ProviderEvent| {
         matches!(event, ProviderEvent::Corrected { kind: Correction::Shadowed, megaflows: 1, .. })
     };
-    contains(&wait_for(&mut tc, "it is said", is)?, "chain 0 pref 5")?;
+    wait_for(&mut tc, "that it is there", is_change)?;
     equal("behind it", &outputs(&socket)?, &vec![])?;
     let there: Vec<Ufid> = stats(&mut tc)?.into_keys().collect();
     equal("in the statistics", &there, &vec![arp.ufid])?;
+    contains(&wait_for(&mut tc, "it is said", is)?, "chain 0 pref 5")?;
     let refusal = tc.admission().explain(&flow).err().map(|refusal| refusal.to_string());
     contains(&format!("{refusal:?}"), "shadowed tc filter: on swrep0 the flower filter")?;
     let last = apply_one(&mut tc, Op::Remove { ufid: flow.ufid }).context("removing")?;

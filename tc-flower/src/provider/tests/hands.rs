@@ -1,27 +1,6 @@
 //! Beside other hands: whoever else adds, deletes and changes filters, qdiscs and interfaces.
 
-use flow::Correction;
-
 use super::*;
-use crate::fake::{Change, Stored};
-
-/// At a priority that is looked up before all of ours.
-const FIRST: u16 = 5;
-
-fn at(priority: u16) -> Location {
-    Location { ifindex: 11, chain: 0, priority, handle: 0x99 }
-}
-
-/// Somebody's filter, which no hardware knows.
-fn somebodys() -> Stored {
-    Stored { protocol: 0x0800, ..Stored::default() }
-}
-
-/// Somebody's flower filter in hardware that takes every untagged packet of that EtherType.
-fn in_hardware(protocol: u16) -> Stored {
-    let keys = vec![(8, protocol.to_be_bytes().to_vec())];
-    Stored { flower: true, in_hw: true, protocol, keys, ..Stored::default() }
-}
 
 /// Three megaflows whose masks differ, so that each has a priority of its own.
 fn three() -> [Arc<Megaflow>; 3] {
@@ -30,23 +9,6 @@ fn three() -> [Arc<Megaflow>; 3] {
         flow("in_port(1),eth_type(0x0806)", "2"),
         flow("in_port(1),eth_type(0x0800),ipv4(ttl=9)", "2"),
     ]
-}
-
-fn install_all(tc: &mut FakeTc, flows: &[Arc<Megaflow>]) {
-    let ops: Vec<Op> = flows.iter().map(|flow| install(flow, 1)).collect();
-    assert!(apply(tc, &ops).iter().all(Result::is_ok));
-}
-
-fn ufids(out: &[(Ufid, Stats)]) -> Vec<Ufid> {
-    let mut ufids: Vec<Ufid> = out.iter().map(|(ufid, _)| *ufid).collect();
-    ufids.sort();
-    ufids
-}
-
-fn of(flows: &[Arc<Megaflow>]) -> Vec<Ufid> {
-    let mut ufids: Vec<Ufid> = flows.iter().map(|flow| flow.ufid).collect();
-    ufids.sort();
-    ufids
 }
 
 /// The attributes of an action, with another cookie.
@@ -92,35 +54,6 @@ fn what_a_listing_leaves_out_is_still_there() {
     let results = apply(&mut tc, &flows.each_ref().map(remove));
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert!(kernel.locations().is_empty());
-}
-
-/// Whatever the kernel's list leaves out, no part of a reading takes more than a datagram's worth.
-#[test]
-fn a_part_of_a_reading_is_bounded_though_a_whole_priority_is_left_out() {
-    let kernel = FakeKernel::new();
-    let mut tc = open(&kernel);
-    let flows: Vec<_> = (0..=255)
-        .flat_map(|n| {
-            let dst = format!("eth(dst=02:00:00:00:01:{n:02x})");
-            [station(n, "2"), flow(&format!("in_port(1),{dst},eth_type(0x0800)"), "2")]
-        })
-        .collect();
-    install_all(&mut tc, &flows);
-    kernel.change(Change::Add(at(FIRST), somebodys()));
-    for is_dump in [false, true] {
-        kernel.lock().meanwhile.push_back(Change::Remove(at(FIRST)));
-        let (mut all, mut next) = (Vec::new(), Some(Cursor::default()));
-        while let Some(from) = next {
-            let asked = kernel.lock().seen[&RTM_GETTFILTER];
-            let (shown, rest) = reading::read(&mut tc, from, is_dump).unwrap();
-            let asked = kernel.lock().seen[&RTM_GETTFILTER] - asked;
-            assert!(asked <= 64 + 1 && shown.len() <= 64, "{asked} requests for {}", shown.len());
-            all.extend(shown.into_iter().map(|one| (one.ufid, one.stats)));
-            next = rest;
-        }
-        assert_eq!(ufids(&all), of(&flows));
-        kernel.change(Change::Add(at(FIRST), somebodys()));
-    }
 }
 
 #[test]
@@ -261,15 +194,14 @@ fn a_filter_of_somebody_else_that_comes_first_keeps_megaflows_out_of_hardware() 
         let of_flow = |at: &Location| kernel.lock().filters[at].protocol == 0x0800;
         kernel.hit(kernel.locations().into_iter().find(of_flow).unwrap(), 3, 300);
         kernel.change(Change::Add(at(FIRST), theirs));
+        assert_eq!(tc.events(), [ProviderEvent::Changed]);
+        assert_eq!(ufids(&stats(&mut tc)), [arp.ufid], "the caller is to ask for it again");
         let events = tc.events();
-        let [ProviderEvent::Corrected { kind, megaflows: 1, first }, ProviderEvent::Changed] =
-            &events[..]
-        else {
+        let [ProviderEvent::Corrected { kind, megaflows: 1, first }] = &events[..] else {
             panic!("{events:?}")
         };
         assert_eq!(*kind, Correction::Shadowed);
         assert!(first.contains("rep0") && first.contains("chain 0 pref 5 handle 0x99"), "{first}");
-        assert_eq!(ufids(&stats(&mut tc)), [arp.ufid], "the caller is to ask for it again");
         let results = apply(&mut tc, &[replace(&flow, 2)]);
         let Err(ProviderError::Unsupported(refusal)) = &results[0] else { panic!("{results:?}") };
         assert_eq!(refusal.reason, Reason::Shadowed);
@@ -441,50 +373,4 @@ fn a_replacement_without_an_answer_keeps_the_counts_of_a_filter_that_others_touc
     assert_eq!(results[0].as_ref().unwrap().counters, counters(4, 400));
     apply(&mut tc, &[install(&station(2, "2"), 1)]);
     assert!(!kernel.locations().contains(&old), "the old filter is removed by the next batch");
-}
-
-#[test]
-fn what_happens_between_the_parts_of_a_reading_is_told_once() {
-    let kernel = FakeKernel::new();
-    let mut tc = open(&kernel);
-    let first = [1, 2, 3].map(|n| station(n, "2"));
-    let second = [1, 2, 3].map(|n| flow(&format!("in_port(2),eth_type(0x080{n})"), "1"));
-    install_all(&mut tc, &first);
-    install_all(&mut tc, &second);
-    let found = |flow: &Megaflow| tc.table.get(flow.ufid).unwrap().placed.at;
-    let (stolen, hit) = (found(&second[1]), found(&second[2]));
-    let mut out = Vec::new();
-    let mut next = Some(Cursor::default());
-    while let Some(from) = next.filter(|_| out.len() < 3) {
-        let (shown, rest) = reading::read(&mut tc, from, false).unwrap();
-        out.extend(shown);
-        next = rest;
-    }
-    assert_eq!(out.len(), 3, "the first interface");
-    // The others come, change and go, and so do ours.
-    let fourth = station(4, "2");
-    apply(&mut tc, &[remove(&first[0]), remove(&second[0]), install(&fourth, 1)]);
-    kernel.hit(stolen, 5, 500);
-    kernel.steal(stolen);
-    kernel.hit(hit, 7, 700);
-    while let Some(from) = next {
-        let (shown, rest) = reading::read(&mut tc, from, false).unwrap();
-        out.extend(shown);
-        next = rest;
-    }
-    let told: Vec<_> = out.iter().map(|one| (one.ufid, one.stats.counters.packets)).collect();
-    // What came meanwhile is told because it is there.
-    let zero = first.iter().chain([&fourth]).map(|flow| (flow.ufid, 0));
-    let all: Vec<_> = zero.chain([(second[2].ufid, 7), (second[1].ufid, 5)]).collect();
-    let sorted = |mut told: Vec<(Ufid, u64)>| {
-        told.sort_unstable();
-        told
-    };
-    assert_eq!(sorted(told), sorted(all));
-    // The next reading is what the kernel holds, whole.
-    let whole = ufids(&stats(&mut tc)).len();
-    assert_eq!((whole, kernel.locations().len()), (4, 4));
-    // A reading that is given up leaves nothing behind.
-    reading::read(&mut tc, Cursor::default(), true).unwrap();
-    assert_eq!(dump(&mut tc).len(), 4);
 }

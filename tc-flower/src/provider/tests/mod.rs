@@ -3,18 +3,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flow::{
-    Counters, Field, Generation, ManualTime, Megaflow, Moment, Op, Owner, Reason, Subject, odp,
+    Correction, Counters, Field, Generation, ManualTime, Megaflow, Moment, Op, Owner, Reason,
+    Subject, odp,
 };
 
 use super::*;
 use crate::encode::Location;
-use crate::fake::{FakeKernel, Socket};
+use crate::fake::{Change, FakeKernel, Socket, Stored};
 use crate::netlink::consts::*;
 
 mod conformance;
 mod hands;
 mod life;
 mod opening;
+mod parts;
 mod reopen;
 mod witness;
 
@@ -115,4 +117,39 @@ fn only(kernel: &FakeKernel) -> Location {
 
 fn counters(packets: u64, bytes: u64) -> Counters {
     Counters { packets, bytes }
+}
+
+/// At a priority that is looked up before all of ours.
+const FIRST: u16 = 5;
+
+fn at(priority: u16) -> Location {
+    Location { ifindex: 11, chain: 0, priority, handle: 0x99 }
+}
+
+/// Somebody's filter, which no hardware knows.
+fn somebodys() -> Stored {
+    Stored { protocol: 0x0800, ..Stored::default() }
+}
+
+/// Somebody's flower filter in hardware that takes every untagged packet of that EtherType.
+fn in_hardware(protocol: u16) -> Stored {
+    let keys = vec![(8, protocol.to_be_bytes().to_vec())];
+    Stored { flower: true, in_hw: true, protocol, keys, ..Stored::default() }
+}
+
+fn install_all(tc: &mut FakeTc, flows: &[Arc<Megaflow>]) {
+    let ops: Vec<Op> = flows.iter().map(|flow| install(flow, 1)).collect();
+    assert!(apply(tc, &ops).iter().all(Result::is_ok));
+}
+
+fn ufids(out: &[(Ufid, Stats)]) -> Vec<Ufid> {
+    let mut ufids: Vec<Ufid> = out.iter().map(|(ufid, _)| *ufid).collect();
+    ufids.sort();
+    ufids
+}
+
+fn of(flows: &[Arc<Megaflow>]) -> Vec<Ufid> {
+    let mut ufids: Vec<Ufid> = flows.iter().map(|flow| flow.ufid).collect();
+    ufids.sort();
+    ufids
 }
