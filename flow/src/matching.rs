@@ -1,12 +1,24 @@
 //! A match: a key under a mask, in its one canonical form.
 
+use std::cell::RefCell;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use zerocopy::IntoBytes;
+
+use crate::id::Ufid;
 use crate::key::{Key, Mask};
 
 /// A key under a mask; the key has no bit outside the mask, so equal matches are equal values.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+///
+/// A million matches have a few dozen masks: those that a thread makes one after the other share
+/// the memory of theirs.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Match {
     key: Key,
-    mask: Mask,
+    mask: Arc<Mask>,
 }
 
 impl Match {
@@ -14,10 +26,8 @@ impl Match {
     /// whole of `in_port` and `recirc_id`, which are the scope of a lookup.
     #[must_use]
     pub fn new(key: &Key, mask: &Mask) -> Match {
-        let mut mask = *mask;
-        mask.in_port = u32::MAX;
-        mask.recirc_id = u32::MAX;
-        Match { key: key.masked(&mask), mask }
+        let mask = Mask { in_port: u32::MAX, recirc_id: u32::MAX, ..*mask };
+        Match { key: key.masked(&mask), mask: MadeMasks::share(mask) }
     }
 
     /// The masked key.
@@ -30,6 +40,18 @@ impl Match {
     #[must_use]
     pub fn mask(&self) -> &Mask {
         &self.mask
+    }
+
+    /// The identity of the megaflow of this match: SipHash-1-3-128 with a zero key over the words
+    /// of the key and of the mask. Not a defence against chosen collisions: an install whose ufid
+    /// is taken by another match is refused.
+    #[must_use]
+    pub fn ufid(&self) -> Ufid {
+        // The hash of many short writes is that of one long write, which takes far less time.
+        let words = [*self.key.words(), *self.mask.words()];
+        let mut hasher = SipHasher13::new();
+        hasher.write(words.as_bytes());
+        Ufid(hasher.finish128().as_u128())
     }
 
     /// Returns true if a packet with this key matches.
@@ -46,9 +68,46 @@ impl Match {
     }
 }
 
+/// The masks that a thread has made last, by the lowest bits of their hashes.
+struct MadeMasks([Option<Arc<Mask>>; MadeMasks::PLACES]);
+
+thread_local! {
+    static MADE: RefCell<MadeMasks> =
+        const { RefCell::new(MadeMasks([const { None }; MadeMasks::PLACES])) };
+}
+
+impl MadeMasks {
+    const PLACES: usize = 1 << 8;
+
+    /// Returns the mask in memory that the last equal one has, unless another mask took its place
+    /// since then.
+    fn share(mask: Mask) -> Arc<Mask> {
+        let hash = FixedState::default().hash_one(mask);
+        #[allow(clippy::cast_possible_truncation, reason = "only the lowest bits are used")]
+        let place = hash as usize % MadeMasks::PLACES;
+        MADE.with_borrow_mut(|MadeMasks(made)| match &made[place] {
+            Some(same) if **same == mask => Arc::clone(same),
+            _ => made[place].insert(Arc::new(mask)).clone(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More masks than there are places: matches are equal whether their masks share memory or
+    /// not, and those that are made one after the other do.
+    #[test]
+    fn masks_in_a_row_share_memory() {
+        let of = |n: u32| Match::new(&Key::default(), &Mask { dp_hash: n, ..Mask::default() });
+        let matches: Vec<Match> = (0..2000).map(of).collect();
+        for (n, matching) in (0..).zip(&matches) {
+            let (one, other) = (of(n), of(n));
+            assert_eq!((&one, one.mask().dp_hash), (matching, n));
+            assert!(Arc::ptr_eq(&one.mask, &other.mask));
+        }
+    }
 
     #[test]
     fn wild_key_bits_do_not_count() {

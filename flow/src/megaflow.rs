@@ -3,10 +3,6 @@
 use serde::Serialize;
 
 use std::collections::BTreeSet;
-use std::hash::Hasher;
-
-use siphasher::sip128::{Hasher128, SipHasher13};
-use zerocopy::IntoBytes;
 
 use crate::action::{Action, Actions};
 use crate::id::{PortId, Ufid};
@@ -28,7 +24,7 @@ impl Megaflow {
     /// A megaflow with the identity that its match gives it.
     #[must_use]
     pub fn new(matching: Match, actions: impl Into<Actions>) -> Megaflow {
-        Megaflow { ufid: ufid_of(&matching), matching, actions: actions.into() }
+        Megaflow { ufid: matching.ufid(), matching, actions: actions.into() }
     }
 
     /// Every port that it names: the one that it matches, and those that it outputs to.
@@ -60,16 +56,6 @@ fn outputs(actions: &[Action], ports: &mut BTreeSet<PortId>) {
     }
 }
 
-/// SipHash-1-3-128 with a zero key over the words of the key and of the mask. Not a defence against
-/// chosen collisions: an install whose ufid is taken by another match is refused.
-fn ufid_of(matching: &Match) -> Ufid {
-    // The hash of many short writes is that of one long write, which takes far less time.
-    let words = [*matching.key().words(), *matching.mask().words()];
-    let mut hasher = SipHasher13::new();
-    hasher.write(words.as_bytes());
-    Ufid(hasher.finish128().as_u128())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +67,7 @@ mod tests {
         let one = Match::new(&key, &Mask { ip_tos: 0xff, ..Mask::default() });
         let other = Match::new(&key, &Mask { ip_tos: 0x20, ..Mask::default() });
         assert_eq!(one.key(), other.key());
-        assert_ne!(ufid_of(&one), ufid_of(&other));
+        assert_ne!(one.ufid(), other.ufid());
     }
 
     #[test]

@@ -267,7 +267,7 @@ impl Flows {
         flow: Arc<Megaflow>,
     ) -> Result<Narrowed, Answered> {
         let mut because_of = BTreeSet::new();
-        let mut matching = flow.matching;
+        let mut matching = flow.matching.clone();
         loop {
             let others = self.overlapping(&matching);
             let others = others.into_iter().filter_map(|id| Some((id, self.get(id)?)));

@@ -112,7 +112,8 @@ fn a_megaflow_that_means_nothing_is_refused_by_name() {
     }
     let key = Key { in_port: 2, tp_dst: 80, ..Key::default() };
     let loose = Match::new(&key, &Mask { tp_dst: 0xffff, ..Mask::default() });
-    let error = apply(&mut table, install(&Arc::new(Megaflow::new(loose, [])))).unwrap_err();
+    let error =
+        apply(&mut table, install(&Arc::new(Megaflow::new(loose.clone(), [])))).unwrap_err();
     assert!(error.to_string().starts_with("tp_dst: needs an exact match on eth_type"), "{error}");
     // All three faults are told at once.
     let actions = [Action::Trunc(13), Action::Output(PortId(70_000))];

@@ -166,7 +166,7 @@ mod tests {
         let (_, matching, actions) = odp::parse_flow(&line).unwrap();
         assert_eq!(
             (matching, actions.unwrap()),
-            (view().flow.matching, view().flow.actions.clone())
+            (view().flow.matching.clone(), view().flow.actions.clone())
         );
     }
 

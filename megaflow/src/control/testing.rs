@@ -100,11 +100,11 @@ impl Engine {
         let refused = |text: String| Err(RequestError::Refused(text));
         // The host table's part.
         let wanted = match &request {
-            Request::Install(flow) => Some((flow.matching, &flow.actions)),
-            Request::Replace(ufid, new) => self.flows.get(ufid).map(|v| (v.flow.matching, new)),
+            Request::Install(flow) => Some((&flow.matching, &flow.actions)),
+            Request::Replace(ufid, new) => self.flows.get(ufid).map(|v| (&v.flow.matching, new)),
             _ => None,
         };
-        if let Some(Err(invalid)) = wanted.map(|(matching, new)| flow::validate(&matching, new)) {
+        if let Some(Err(invalid)) = wanted.map(|(matching, new)| flow::validate(matching, new)) {
             return refused(invalid.to_string());
         }
         Ok(match request {
@@ -122,7 +122,7 @@ impl Engine {
             }
             Request::Replace(ufid, actions) => match self.flows.get_mut(&ufid) {
                 Some(view) => {
-                    view.flow = Arc::new(Megaflow::new(view.flow.matching, actions));
+                    view.flow = Arc::new(Megaflow::new(view.flow.matching.clone(), actions));
                     Response::Done
                 }
                 None => return refused(format!("no flow {ufid}")),

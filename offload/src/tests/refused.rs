@@ -71,7 +71,7 @@ fn a_megaflow_that_means_nothing_displaces_nobody() {
     let before = desk.engine.record(ufid).flow.clone();
     let wide = Match::new(before.matching.key(), &Mask::default());
     let short: [Action; 1] = [Action::Trunc(13)];
-    for (token, matching) in [(2, before.matching), (3, wide)] {
+    for (token, matching) in [(2, before.matching.clone()), (3, wide)] {
         desk.ask(token, Request::Install(Arc::new(Megaflow::new(matching, short.clone()))));
         desk.settle();
         let Some(Err(RequestError::Refused(text))) = desk.replies.get(&Token(token)) else {

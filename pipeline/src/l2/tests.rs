@@ -157,7 +157,7 @@ impl Bench {
                 assert!(flow.matching.hits(key), "{flow:?} for {key:?}");
                 assert_eq!(flow::validate(&flow.matching, &flow.actions), Ok(()));
                 let text = odp::format_match(&flow.matching);
-                assert_eq!(odp::parse_match(&text), Ok(flow.matching), "{text}");
+                assert_eq!(odp::parse_match(&text), Ok(flow.matching.clone()), "{text}");
                 assert!(self.flows.insert(flow.ufid, flow.clone()).is_none());
                 self.topics.insert(flow.ufid, self.switch.topics(&flow));
                 self.table();

@@ -457,7 +457,7 @@ impl Rig for Tiny {
                 held.hits = Counters::default();
             }
             if self.wrong == Some(ForgetsActionsAtARestart) {
-                held.flow = Arc::new(Megaflow::new(held.flow.matching, []));
+                held.flow = Arc::new(Megaflow::new(held.flow.matching.clone(), []));
             }
         }
         true

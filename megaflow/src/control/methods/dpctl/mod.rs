@@ -103,7 +103,7 @@ struct Parsed {
 
 impl Parsed {
     fn ufid(&self) -> Ufid {
-        Megaflow::new(self.matching, Actions::default()).ufid
+        self.matching.ufid()
     }
 
     /// Returns the megaflow, whose actions stood beside the flow and not in it.
