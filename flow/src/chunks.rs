@@ -60,8 +60,13 @@ impl<T> Chunks<T> {
         let count = self.chunks.len().max(number + 1);
         self.chunks.resize_with(count, || Chunk { places: Vec::new(), len: 0 });
         let chunk = self.chunks.get_mut(number)?;
-        chunk.places.resize_with(SIZE as usize, || None);
-        let before = chunk.places.get_mut((place % SIZE) as usize)?.replace(value);
+        let within = (place % SIZE) as usize;
+        if chunk.places.len() <= within {
+            // Of fresh memory a step touches what it needs: each page has to be made by the kernel.
+            chunk.places.reserve_exact(SIZE as usize - chunk.places.len());
+            chunk.places.resize_with(within + 1, || None);
+        }
+        let before = chunk.places.get_mut(within)?.replace(value);
         if before.is_none() {
             chunk.len += 1;
             self.len += 1;

@@ -10,7 +10,7 @@ use crate::waiters::ClearingId;
 
 /// The largest number of places in the slab that one step visits. Small in tests, so that many
 /// things happen between two slices.
-pub(super) const SLICE: u32 = if cfg!(test) { 3 } else { 128 };
+pub(super) const SLICE: u32 = if cfg!(test) { 3 } else { 64 };
 
 /// What is done with each megaflow on a walk.
 pub(super) enum Errand {

@@ -14,9 +14,9 @@ use crate::text;
 use ::offload::{Request, RequestError, Response};
 
 /// The number of megaflows in one request.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 /// The number of requests that are under way at once.
-const BATCHES: usize = 8;
+const BATCHES: usize = 32;
 
 /// Installs the flows of a file, one on each line: `FLOW ACTIONS`, or as a dump prints them. If
 /// one flow can't be read or installed, none is installed.
