@@ -777,6 +777,12 @@ impl Engine {
         &self.planner.tally
     }
 
+    /// Returns the number of megaflows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.planner.flows.len()
+    }
+
     /// Returns true if no megaflow is left in any place.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -13,6 +13,7 @@ use hostdp::{QueuedUpcall, Resolution, UpcallId};
 use super::conservation::Rest;
 use super::counted::Counted;
 use super::floods::Floods;
+use super::freed::FreedMemory;
 use super::operations::Operations;
 use super::ports::KnownPorts;
 use super::provider::{self, News, ProviderJob};
@@ -58,6 +59,7 @@ pub(super) struct EngineThread {
     pub(super) operations: Operations,
     pub(super) ports: KnownPorts,
     pub(super) floods: Floods,
+    pub(super) freed: FreedMemory,
     pub(super) waiting: BTreeMap<Token, ReplySender<Response>>,
     pub(super) next_token: u64,
     pub(super) stop: StopFlag,
@@ -112,7 +114,7 @@ impl EngineThread {
                     Err(_) => ended = Err(io::Error::other("the host datapath's thread died")),
                 },
                 recv(asked) -> question => if let Ok(question) = question { self.asked(question) },
-                recv(ticks) -> _ => self.step(Event::Tick),
+                recv(ticks) -> _ => self.tick(),
                 // What the engine has begun goes on while nothing else is there.
                 default(if self.engine.has_more() { Duration::ZERO } else { TICK }) => {}
             }
@@ -146,6 +148,11 @@ impl EngineThread {
         };
         self.carry_out(commands, now);
         self.steps.observe_duration(self.timer.end(now).1);
+    }
+
+    fn tick(&mut self) {
+        self.step(Event::Tick);
+        self.freed.look(self.engine.len(), self.now());
     }
 
     fn hear(&mut self, news: News) {

@@ -8,6 +8,7 @@ mod conservation;
 mod counted;
 mod engine;
 mod floods;
+mod freed;
 mod operations;
 mod ports;
 mod provider;
@@ -29,6 +30,7 @@ use conservation::Rest;
 use engine::{EngineThread, UnansweredUpcalls};
 use floods::Floods;
 use flow::Clock;
+use freed::FreedMemory;
 use offload::{Engine, ProviderId};
 use operations::Operations;
 use ports::KnownPorts;
@@ -98,6 +100,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         operations: Operations::default(),
         ports,
         floods: Floods::default(),
+        freed: FreedMemory::default(),
         waiting: BTreeMap::new(),
         next_token: 0,
         stop: stop.clone(),

@@ -6,6 +6,7 @@ pub mod arena;
 pub mod bar;
 pub mod dma;
 pub mod guest;
+pub mod heap;
 pub mod interrupt;
 pub mod memory;
 pub mod vfio;

@@ -17,13 +17,13 @@ use crate::cmd::outcome::{CommandFailure, CommandOutcome};
 #[derive(clap::Args)]
 #[group(skip)]
 pub(super) struct ScaleArgs {
-    /// scale, flaps: number of megaflows [default: 1000000; flaps: 50000]
+    /// scale, readers, flaps: number of megaflows [default: 1000000; flaps: 50000]
     #[arg(long, value_parser = number(1..=4_000_000))]
     pub(super) flows: Option<u64>,
-    /// scale: number of masks
+    /// scale, readers: number of masks
     #[arg(long, default_value_t = 1, value_parser = number(1..=flows::MASKS))]
-    masks: u64,
-    /// scale, flaps: entries of the embedded card, which takes megaflows; 0 is no card
+    pub(super) masks: u64,
+    /// scale, readers, flaps: entries of the embedded card, which takes megaflows; 0 is no card
     #[arg(long, default_value_t = 0, value_parser = number(0..=4_000_000))]
     pub(super) card: u64,
     /// scale: measure this build instead of this program
@@ -32,7 +32,7 @@ pub(super) struct ScaleArgs {
 }
 
 impl ScaleArgs {
-    fn flows(&self) -> u64 {
+    pub(super) fn flows(&self) -> u64 {
         self.flows.unwrap_or(1_000_000)
     }
 }
@@ -43,6 +43,8 @@ pub(super) fn number(range: RangeInclusive<u64>) -> RangedU64ValueParser {
 
 /// Time between two scrapes of the idle daemon, as of a Prometheus server.
 const SCRAPE: Duration = Duration::from_secs(1);
+/// Time for the memory of megaflows that are gone to be given back.
+const LEISURE: Duration = Duration::from_secs(3);
 /// Time without a change after which the card has what it takes.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -90,8 +92,8 @@ fn measure(
         return Err(format!("{dumped} megaflows were dumped, not {}", args.flows()));
     }
     call(daemon, "del-flows", &[], each, to)?;
-    // What is given back at leisure has a second for it.
-    std::thread::sleep(SCRAPE);
+    // Memory is given back at leisure.
+    std::thread::sleep(LEISURE);
     to.add("memory, after deletion", "% of full", grown(daemon)? / full * 100.0);
     longest_steps(&daemon.call("metrics/show", &[])?, to);
     Ok(())
