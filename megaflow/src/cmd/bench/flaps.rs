@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use flow::{Moment, Placement};
+use flow::Moment;
 
 use super::results::BenchResults;
-use super::rig::{BenchRig, frame, threads};
+use super::rig::{BenchRig, ThreadTimes, frame};
 use super::scale::ScaleArgs;
 use crate::cmd::outcome::{CommandFailure, CommandOutcome};
 
@@ -46,7 +46,7 @@ fn measure(flows: u64, card: u32, length: Duration, to: &mut BenchResults) -> Re
     let mut rig = BenchRig::start(card, MAX_IDLE)?;
     learn(&mut rig, flows)?;
     if card > 0 {
-        to.add("offloaded", "megaflows", settled(&rig)? as f64);
+        to.add("offloaded", "megaflows", rig.settled()? as f64);
     }
     let millis = moves(&mut rig, length)?;
     let late = millis.iter().filter(|millis| **millis > MOVE.as_secs_f64() * 1e3).count();
@@ -86,23 +86,6 @@ fn learn(rig: &mut BenchRig, flows: u64) -> Result<(), String> {
 
 fn total(rig: &BenchRig) -> Result<u64, String> {
     Ok(rig.status()?.metrics.flows.values().sum())
-}
-
-/// Waits until the card takes no more; returns the number of megaflows that it took.
-fn settled(rig: &BenchRig) -> Result<u64, String> {
-    let offloaded = |rig: &BenchRig| {
-        let status = rig.status()?;
-        Ok::<_, String>(status.metrics.flows.get(&Placement::Nic).copied().unwrap_or_default())
-    };
-    let mut found = offloaded(rig)?;
-    loop {
-        std::thread::sleep(Duration::from_secs(1));
-        let now = offloaded(rig)?;
-        if now == found {
-            return Ok(now);
-        }
-        found = now;
-    }
 }
 
 /// Moves the address to and fro. A move is followed when all senders reach the address where it
@@ -147,8 +130,7 @@ fn reached(rig: &mut BenchRig, port: usize, moved: Moment) -> Result<Moment, Str
 /// Has new addresses appear behind the third port; returns the share of a core that the engine
 /// used.
 fn new(rig: &mut BenchRig, length: Duration) -> Result<f64, String> {
-    let used = || Ok::<_, String>(threads()?.get("engine").copied().unwrap_or_default());
-    let (before, began) = (used()?, rig.clock.now());
+    let (before, began) = (ThreadTimes::now()?, rig.clock.now());
     let (mut sent, end) = (0, began + length);
     while rig.clock.now() < end {
         let due = rig.clock.now().since(began).as_nanos() / NEW.as_nanos();
@@ -159,8 +141,9 @@ fn new(rig: &mut BenchRig, length: Duration) -> Result<f64, String> {
         std::thread::sleep(NEW);
         rig.peers[0].drain();
     }
+    let used = ThreadTimes::now()?.since(&before, "engine");
     let time = rig.clock.now().since(began);
-    Ok(Duration::from_nanos(used()? - before).as_secs_f64() / time.as_secs_f64())
+    Ok(Duration::from_nanos(used).as_secs_f64() / time.as_secs_f64())
 }
 
 #[cfg(test)]

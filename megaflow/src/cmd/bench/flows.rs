@@ -17,7 +17,7 @@ pub(super) fn write(path: &Path, flows: u64, masks: u64) -> io::Result<()> {
 }
 
 /// The match of a megaflow.
-fn line(number: u64, masks: u64) -> String {
+pub(super) fn line(number: u64, masks: u64) -> String {
     let (class, member) = (number % masks, number / masks);
     let low = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let [src_mask, dst_mask] = [class % 6, class / 6 % 6].map(|bits| u32::MAX << bits);

@@ -1,11 +1,13 @@
 //! `megaflow bench`
 
+mod calm;
 mod child;
 mod classifier;
 mod flaps;
 mod flows;
 mod host;
 mod measure;
+mod readers;
 mod results;
 mod rig;
 mod scale;
@@ -21,8 +23,8 @@ use crate::control::render::table;
 use measure::{Case, Measured, measure};
 
 /// Measures CPU time per packet or lookup, in this process on this machine, per new
-/// flow (setup), what many megaflows cost a daemon of its own (scale), or how soon an address that
-/// moves is followed (flaps).
+/// flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
+/// for and cost others (readers), or how soon an address that moves is followed (flaps).
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  megaflow bench host --case forward-1000-flows --windows 9\n  \
@@ -39,11 +41,11 @@ pub(super) struct Args {
     #[arg(long = "case", value_name = "C", value_delimiter = ',')]
     cases: Vec<String>,
     /// Number of windows to measure, after one window that does not count; of runs (setup, scale,
-    /// flaps)
+    /// readers, flaps)
     #[arg(long, alias = "runs", default_value_t = 5, value_parser = scale::number(1..=1000))]
     windows: u64,
-    /// Length of a window in seconds; of the flood (setup); of the time without work (scale);
-    /// of the moves and of the new addresses (flaps)
+    /// Length of a window in seconds; of the flood (setup); of the time without work (scale); of
+    /// the time with each kind of readers (readers); of the moves and of the new addresses (flaps)
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// Print JSON
@@ -62,6 +64,7 @@ enum Part {
     Classifier,
     Setup,
     Scale,
+    Readers,
     Flaps,
 }
 
@@ -73,13 +76,16 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
     let cases = match args.part {
         Part::Host => host::CASES,
         Part::Classifier => classifier::CASES,
-        Part::Setup | Part::Scale | Part::Flaps if args.list || !args.cases.is_empty() => {
+        Part::Setup | Part::Scale | Part::Readers | Part::Flaps
+            if args.list || !args.cases.is_empty() =>
+        {
             return Err(CommandFailure::Input(
-                "setup, scale and flaps have no cases to choose".to_owned(),
+                "setup, scale, readers and flaps have no cases to choose".to_owned(),
             ));
         }
         Part::Setup => return setup::run(args.rate, args.windows, window, args.json),
         Part::Scale => return scale::run(&args.scale, args.windows, window, args.json),
+        Part::Readers => return readers::run(&args.scale, args.windows, window, args.json),
         Part::Flaps => return flaps::run(&args.scale, args.windows, window, args.json),
     };
     if args.list {

@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use flow::packet::Packet;
-use flow::{Clock, PortId, Provider};
+use flow::{Clock, Placement, PortId, Provider};
 use hostdp::Datapath;
 use hostdp::port::fpga::FpgaPort;
 use hostdp::port::memory::{self, MemoryPeer};
@@ -23,6 +23,8 @@ pub(super) const PORTS: [PortId; 4] = [PortId(1), PortId(2), PortId(3), PortId(4
 const QUEUE: usize = 4096;
 /// Most megaflows, and most addresses.
 const MOST: usize = 4_000_000;
+/// Time without a change after which the card has what it takes.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Inserts per second that the card is given.
 const INSERTS: u32 = 1_000_000;
 
@@ -100,6 +102,23 @@ impl BenchRig {
         self.running.handle.status().map_err(|error| error.to_string())
     }
 
+    /// Waits until the card takes no more; returns the number of megaflows that it took.
+    pub(super) fn settled(&self) -> Result<u64, String> {
+        let offloaded = || {
+            let status = self.status()?;
+            Ok::<_, String>(status.metrics.flows.get(&Placement::Nic).copied().unwrap_or_default())
+        };
+        let mut found = offloaded()?;
+        loop {
+            std::thread::sleep(SETTLED);
+            let now = offloaded()?;
+            if now == found {
+                return Ok(now);
+            }
+            found = now;
+        }
+    }
+
     /// Stops the threads, and the card last.
     pub(super) fn stop(self) -> Result<(), String> {
         self.running.handle.exit().map_err(|error| error.to_string())?;
@@ -147,17 +166,28 @@ pub(super) fn frame([from, to]: [(usize, u64); 2]) -> Vec<u8> {
     frame
 }
 
-/// Nanoseconds that each thread of this process has run, by its name.
-pub(super) fn threads() -> Result<BTreeMap<String, u64>, String> {
-    let mut all = BTreeMap::new();
-    let fault = |error: std::io::Error| format!("/proc/self/task: {error}");
-    for entry in fs::read_dir("/proc/self/task").map_err(fault)? {
-        let path = entry.map_err(fault)?.path();
-        // A thread that ends meanwhile has no files any more.
-        let Ok(name) = fs::read_to_string(path.join("comm")) else { continue };
-        let Ok(times) = fs::read_to_string(path.join("schedstat")) else { continue };
-        let time: Option<u64> = times.split_whitespace().next().and_then(|word| word.parse().ok());
-        *all.entry(name.trim().to_owned()).or_default() += time.unwrap_or_default();
+/// Nanoseconds that the threads of this process have run, by their names.
+pub(super) struct ThreadTimes(BTreeMap<String, u64>);
+
+impl ThreadTimes {
+    pub(super) fn now() -> Result<ThreadTimes, String> {
+        let mut all = BTreeMap::new();
+        let fault = |error: std::io::Error| format!("/proc/self/task: {error}");
+        for entry in fs::read_dir("/proc/self/task").map_err(fault)? {
+            let path = entry.map_err(fault)?.path();
+            // A thread that ends meanwhile has no files any more.
+            let Ok(name) = fs::read_to_string(path.join("comm")) else { continue };
+            let Ok(times) = fs::read_to_string(path.join("schedstat")) else { continue };
+            let time = times.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+            *all.entry(name.trim().to_owned()).or_default() += time.unwrap_or_default();
+        }
+        Ok(ThreadTimes(all))
     }
-    Ok(all)
+
+    /// Nanoseconds that the threads of this name have run since then. Some may have ended
+    /// meanwhile, as those of a test beside this one.
+    pub(super) fn since(&self, before: &ThreadTimes, name: &str) -> u64 {
+        let of = |times: &ThreadTimes| times.0.get(name).copied().unwrap_or_default();
+        of(self).saturating_sub(of(before))
+    }
 }
