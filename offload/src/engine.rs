@@ -133,7 +133,7 @@ impl Engine {
         if self.stale && !self.walks.revalidates() {
             self.revalidate(now);
         }
-        if now >= self.next_round && self.begin_round() {
+        if now >= self.next_round && self.begin_round(now) {
             self.next_round = now + self.settings.stats_interval;
         }
         self.advance(now);
@@ -142,9 +142,10 @@ impl Engine {
     /// Goes on with what was begun: a slice of the walk whose turn it is, and what waited.
     fn advance(&mut self, now: Moment) {
         self.walk(now);
+        let is_ageing = self.planner.age(self.settings.max_idle, now);
         let is_held = self.planner.release_held(now);
         let is_waiting = self.planner.place_waiting(now);
-        self.is_behind = is_held || is_waiting;
+        self.is_behind = is_ageing || is_held || is_waiting;
     }
 
     /// Makes a step of a walk, unless the operations that it may ask for would have to wait for
@@ -154,7 +155,11 @@ impl Engine {
             return;
         }
         let Some(mut walk) = self.walks.take() else { return };
-        let (slice, next) = self.planner.flows.slice(walk.next, SLICE);
+        let flows = &self.planner.flows;
+        let (slice, next) = match walk.errand {
+            Errand::Sweep(_) => flows.moving(walk.next, SLICE),
+            _ => flows.slice(walk.next, SLICE),
+        };
         for id in slice {
             if self.planner.flows.get(id).is_some_and(|record| record.created <= walk.began) {
                 self.visit(&mut walk.errand, id, now);
@@ -193,7 +198,7 @@ impl Engine {
                 }
             }
             Errand::Sweep(sweep) => {
-                sweep.visit(&mut self.planner, id, self.settings.max_idle, now);
+                sweep.visit(&mut self.planner, id, now);
             }
         }
     }
@@ -204,7 +209,7 @@ impl Engine {
             Errand::Remove(Some(clearing)) => self.planner.waiters.walked(clearing),
             Errand::Sweep(sweep) => {
                 if sweep.finish(&mut self.planner, now) {
-                    self.begin_round();
+                    self.begin_round(now);
                 }
             }
             Errand::Lost(provider, _) => self.ask_for_content(provider),
@@ -214,10 +219,10 @@ impl Engine {
 
     /// Begins a round of statistics: all places are read whose content is known. Returns false if
     /// a round is under way.
-    fn begin_round(&mut self) -> bool {
+    fn begin_round(&mut self, now: Moment) -> bool {
         let nics = self.planner.placer.ready().map(Place::Nic);
         let places: Vec<Place> = nics.chain([Place::Host]).collect();
-        let begins = self.planner.rounds.begin(&places);
+        let begins = self.planner.rounds.begin(&places, now);
         if begins {
             places.into_iter().for_each(|place| self.planner.out.read(place));
         }
@@ -383,7 +388,7 @@ impl Engine {
             }
             Request::Reconcile => {
                 // A round that is under way does not count.
-                let rounds = if self.begin_round() { 1 } else { 2 };
+                let rounds = if self.begin_round(now) { 1 } else { 2 };
                 self.planner.waiters.reconcile(token, rounds);
                 None
             }

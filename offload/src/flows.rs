@@ -4,15 +4,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use flow::{Actions, Key, Match, Megaflow, OverlapIndex, Owner, Slab, Ufid, UfidIndex, overlap};
+use flow::{
+    Actions, Key, Match, Megaflow, Moment, OverlapIndex, Owner, Slab, Ufid, UfidIndex, overlap,
+};
 
+use crate::ageing::{Ageing, AgeingFlow};
 use crate::dependents::Dependents;
 use crate::event::{Answered, Cause, ProviderId};
 use crate::ranks::Ranks;
 use crate::record::FlowRecord;
 use crate::request::RequestError;
 use crate::residence::scopes_of;
-use crate::sets::{FlowId, Sets};
+use crate::sets::{FlowBits, FlowId, Sets};
 
 /// The megaflows and their indexes.
 #[derive(Default)]
@@ -29,6 +32,11 @@ pub(super) struct Flows {
     in_nics: Sets<u32>,
     /// Megaflows by the scopes that their actions recirculate into.
     parents: Sets<u32>,
+    /// Megaflows that are not at rest: those that a NIC forwards, and those that have a rate or
+    /// had packets since it was taken. There may be others among them.
+    moving: FlowBits,
+    /// The client's megaflows, until they are idle.
+    ageing: Ageing,
 }
 
 /// A client's megaflow as it may be installed beside the others.
@@ -81,11 +89,56 @@ impl Flows {
         (ids, (to < end).then_some(to))
     }
 
+    /// Returns some of the megaflows that are not at rest, at most this number from a place on,
+    /// and where the next slice begins; `None` after the last one.
+    pub(super) fn moving(&self, from: u32, most: u32) -> (Vec<FlowId>, Option<u32>) {
+        self.moving.slice(from, most)
+    }
+
+    /// The megaflow is not at rest.
+    pub(super) fn moves(&mut self, id: FlowId) {
+        self.moving.insert(id);
+    }
+
+    /// Takes the megaflow out of those that are not at rest, if it is.
+    pub(super) fn may_rest(&mut self, id: FlowId) {
+        if self.get(id).is_none_or(FlowRecord::is_at_rest) {
+            self.moving.remove(id);
+        }
+    }
+
+    /// Takes out the next of the client's megaflows that was not used since this moment, as far
+    /// as it was known when it was put there. Each one that is still wanted is to be put back.
+    pub(super) fn next_aged(&mut self, used: Moment) -> Option<FlowId> {
+        loop {
+            let AgeingFlow { id, created } = self.ageing.take(used)?;
+            if self.get(id).is_some_and(|record| record.created == created) {
+                return Some(id);
+            }
+        }
+    }
+
+    /// Returns true if this life of a megaflow is among those that age.
+    #[cfg(test)]
+    pub(super) fn ages(&self, id: FlowId) -> bool {
+        let created = self.get(id).map(|record| record.created);
+        self.ageing.iter().any(|aged| aged.id == id && Some(aged.created) == created)
+    }
+
+    /// Looks at the client's megaflow again when this moment is long enough ago.
+    pub(super) fn ages_from(&mut self, id: FlowId, used: Moment) {
+        if let Some(record) = self.get(id).filter(|record| record.owner == Owner::Client) {
+            let aged = AgeingFlow { id, created: record.created };
+            self.ageing.put(aged, used);
+        }
+    }
+
     /// Adds a new megaflow, which was narrowed because of these others.
     pub(super) fn insert(&mut self, record: FlowRecord, because_of: &BTreeSet<FlowId>) -> FlowId {
         let flow = record.flow.clone();
-        let scope = record.scope();
+        let (scope, created) = (record.scope(), record.created);
         let id = FlowId(self.slab.insert(record));
+        self.ages_from(id, created);
         self.by_ufid.insert(flow.ufid, id.0);
         self.overlaps.insert(&flow.matching, id.0);
         because_of.iter().for_each(|other| self.ranks.narrowed_because_of(id, *other));
@@ -111,6 +164,7 @@ impl Flows {
             self.parents.remove(*scope, id);
         }
         self.dependents.forget(id);
+        self.moving.remove(id);
         let (waited, narrowed) = self.ranks.remove(id);
         Some((record, waited, narrowed))
     }
@@ -123,6 +177,9 @@ impl Flows {
         let is_out = record.nic.is_empty() && !record.nic.life.forwards();
         if !is_out {
             scopes.extend(record.nic.scopes());
+        }
+        if record.nic.life.forwards() {
+            self.moving.insert(id);
         }
         match record.scope() {
             0 => {}

@@ -10,6 +10,7 @@
 //! - `dependents`: the client's megaflows by what they depend on, and what of it has changed;
 //! - `placer`: the hardware providers, and the megaflows that wait for room in them;
 //! - `rounds`: the rounds of statistics; `sweep`: the comparison of belief and reading in each;
+//! - `ageing`: the client's megaflows, until they are idle;
 //! - `account`: what one megaflow counted in one place; `books`: the sums;
 //! - `waiters`: the requests that wait for an answer;
 //! - `planner`: brings each megaflow from what is there to what is wanted, with the parts above;
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod ageing;
 mod books;
 mod dependents;
 mod device;

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{
-    Actions, Completion, Dumped, Generation, Megaflow, Moment, Op, OpKind, ProviderError, Reason,
-    Refusal, Refusals, Stats, Subject, Tag,
+    Actions, Completion, Dumped, Generation, Megaflow, Moment, Op, OpKind, Owner, ProviderError,
+    Reason, Refusal, Refusals, Stats, Subject, Tag,
 };
 
 use crate::HOST;
+use crate::ageing::Ageing;
 use crate::books::Books;
 use crate::event::{Cause, Place, ProviderId};
 use crate::flows::Flows;
@@ -382,6 +383,9 @@ impl Planner {
         record.residence_mut(place).read_in = self.rounds.number();
         let news = self.books.read(record, place, stats, now);
         let hit = news.used.map(|at| Hit { flow: record.flow.clone(), at });
+        if hit.is_some() {
+            self.flows.moves(id);
+        }
         if news.went_back {
             self.tally.correction(&self.place_name(place), "counter-reset");
         }
@@ -397,6 +401,33 @@ impl Planner {
             record.held = true;
             self.held.insert((now + RETRY_REMOVAL, id));
         }
+    }
+
+    /// Lets the client's megaflows go that had no packet for this time, and looks at a slice of
+    /// them at most. Returns true if there are more.
+    pub(super) fn age(&mut self, max_idle: Duration, now: Moment) -> bool {
+        let known = self.rounds.host_known();
+        let start = Moment::default();
+        let idle_since = start + known.since(start).saturating_sub(max_idle);
+        for _ in 0..SLICE {
+            if self.placer.is_congested() {
+                return false;
+            }
+            let Some(id) = self.flows.next_aged(idle_since) else { return false };
+            let Some(record) = self.flows.get(id) else { continue };
+            let (last, is_leaving) = (record.last_used(), record.leaving.is_some());
+            // Hits in the NIC are known up to its last reading only.
+            let provider = record.provider.filter(|_| record.nic.life.forwards());
+            let device = provider.and_then(|provider| self.placer.device(provider));
+            let is_known = device.is_none_or(|device| device.read_at >= known);
+            let ages = record.owner == Owner::Client && !is_leaving;
+            if ages && last <= idle_since && is_known {
+                self.leave(id, Cause::Idle, now);
+            }
+            // One that is not idle, or that may be wanted again before it has gone.
+            self.flows.ages_from(id, last.max(idle_since + Ageing::SLOT));
+        }
+        true
     }
 
     /// Plans the megaflows that were held back until now, at most a slice. Returns true if there

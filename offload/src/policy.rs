@@ -7,8 +7,8 @@ pub trait Policy: Send {
     /// must be below the capacity.
     fn crowded(&self, entries: u64, capacity: u64) -> bool;
 
-    /// Returns true if the newcomer is to take the victim's place. Must have hysteresis: two
-    /// megaflows of the same rate must not push each other out in turn.
+    /// Returns true if the newcomer, which has packets, is to take the victim's place. Must have
+    /// hysteresis: two megaflows of the same rate must not push each other out in turn.
     fn displaces(&self, newcomer: f64, victim: f64) -> bool;
 }
 

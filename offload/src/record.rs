@@ -1,7 +1,6 @@
 //! One megaflow as the engine believes it to be: what is wanted, and what each place holds.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use flow::{Counters, Generation, Megaflow, Moment, Owner, Placement, Refusals};
 
@@ -203,12 +202,16 @@ impl FlowRecord {
         }
     }
 
-    /// Returns true if the megaflow is the client's and had no packet for this time. Hits are
-    /// known up to the moment `known_until`.
+    /// Returns true if a sweep has nothing to do with the megaflow: no NIC forwards its packets,
+    /// and it has none.
     #[must_use]
-    pub(super) fn is_idle(&self, known_until: Moment, max_idle: Duration) -> bool {
-        let last = self.used.unwrap_or(self.created).max(self.created);
-        let ages = self.owner == Owner::Client && self.leaving.is_none();
-        ages && known_until.since(last) >= max_idle
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.nic.life.forwards() && self.recent == 0 && self.rate == 0.0
+    }
+
+    /// When the megaflow was last used, as far as it is known: if never, when it was wanted.
+    #[must_use]
+    pub(super) fn last_used(&self) -> Moment {
+        self.used.unwrap_or(self.created).max(self.created)
     }
 }

@@ -1,4 +1,5 @@
-//! Rounds of statistics: every place is read, then a sweep over all megaflows is due.
+//! Rounds of statistics: every place is read, then a sweep over the megaflows that are not at rest
+//! is due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,6 +20,10 @@ pub(super) struct Rounds {
     is_sweeping: bool,
     /// When the last sweep with the host's statistics began.
     swept: Moment,
+    /// When the round began.
+    began: Moment,
+    /// When the last round began in which the host was read whole.
+    host_known: Moment,
 }
 
 /// The last part of a round.
@@ -42,15 +47,18 @@ impl Default for Rounds {
             read: BTreeSet::new(),
             is_sweeping: false,
             swept: Moment::default(),
+            began: Moment::default(),
+            host_known: Moment::default(),
         }
     }
 }
 
 impl Rounds {
     /// Begins a round over these places. Returns false if one is under way.
-    pub(super) fn begin(&mut self, places: &[Place]) -> bool {
+    pub(super) fn begin(&mut self, places: &[Place], now: Moment) -> bool {
         let begins = self.reading.is_empty() && !self.is_sweeping;
         if begins {
+            self.began = now;
             self.reading.extend(places);
         }
         begins
@@ -72,9 +80,17 @@ impl Rounds {
         self.reading.remove(&place);
         if is_whole {
             self.read.insert(place);
+            if place == Place::Host {
+                self.host_known = self.began;
+            }
         } else {
             self.read.remove(&place);
         }
+    }
+
+    /// The moment until which all hits in the host table are known.
+    pub(super) fn host_known(&self) -> Moment {
+        self.host_known
     }
 
     /// Returns the sweep, once all places have been read. `rivals` makes the list of candidates for

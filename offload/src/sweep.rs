@@ -1,11 +1,9 @@
 //! The last part of a round of statistics: what is believed of each megaflow is compared with what
 //! was read.
 
-use std::time::Duration;
-
 use flow::Moment;
 
-use crate::event::{Cause, Place, ProviderId};
+use crate::event::{Place, ProviderId};
 use crate::planner::Planner;
 use crate::residence::Life;
 use crate::rounds::Sweep;
@@ -13,17 +11,13 @@ use crate::sets::FlowId;
 
 /// The weight of the newest interval in a megaflow's rate.
 const RATE_WEIGHT: f64 = 0.5;
+/// Packets per second below which a megaflow has none.
+const LEAST_RATE: f64 = 0.01;
 
 impl Sweep {
-    /// Compares one megaflow with what was read: finds a lost rule, updates the rate for the
-    /// placement policy, and lets an idle megaflow go.
-    pub(super) fn visit(
-        &mut self,
-        planner: &mut Planner,
-        id: FlowId,
-        max_idle: Duration,
-        now: Moment,
-    ) {
+    /// Compares one megaflow with what was read: finds a lost rule, and updates the rate for the
+    /// placement policy.
+    pub(super) fn visit(&mut self, planner: &mut Planner, id: FlowId, now: Moment) {
         let Some(record) = planner.flows.get_mut(id) else { return };
         // The host table is this process's own and loses nothing; its readings have those only
         // that were hit.
@@ -38,15 +32,10 @@ impl Sweep {
             let rate = f64::from(recent) / interval.as_secs_f64();
             let before = record.rate;
             record.rate += RATE_WEIGHT * (rate - before);
-            planner.placer.queue.rated(id, before, record.rate);
-            // Hits in the NIC are known up to its last reading only; later ones may not have been
-            // read yet.
-            let provider = record.provider.filter(|_| record.nic.life.forwards());
-            let device = provider.and_then(|provider| planner.placer.device(provider));
-            let known_until = device.map_or(now, |device| device.read_at.min(now));
-            if record.is_idle(known_until, max_idle) {
-                planner.leave(id, Cause::Idle, now);
+            if record.rate < LEAST_RATE {
+                record.rate = 0.0;
             }
+            planner.placer.queue.rated(id, before, record.rate);
         }
         if let Some(provider) = lost_by {
             planner.repair(provider, id, now);
@@ -54,6 +43,7 @@ impl Sweep {
         for (provider, rivals) in &mut self.rivals {
             planner.placer.compete(rivals, *provider, &planner.flows, id);
         }
+        planner.flows.may_rest(id);
     }
 
     /// Ends the round. Returns true if a request waits for another one.

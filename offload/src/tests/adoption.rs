@@ -46,9 +46,10 @@ fn an_operators_megaflow_outlives_a_restart_and_the_idle_time() {
     desk.step(Event::Dumped { provider, found });
     desk.settle();
     assert_eq!((desk.placement(&mine), desk.total(&mine)), (Placement::Nic, 7));
-    desk.now = desk.now + A_MINUTE;
+    desk.later(A_MINUTE);
     desk.stats(NIC, vec![(mine.ufid, counted(7)), (clients.ufid, counted(9))]);
     desk.stats(Place::Host, vec![]);
+    desk.later(Duration::ZERO);
     desk.settle();
     assert_eq!(desk.engine.ufids(), [mine.ufid]);
     assert_eq!(desk.placement(&mine), Placement::Nic);

@@ -330,9 +330,10 @@ fn a_packet_that_comes_while_its_megaflow_leaves_is_not_sent_into_the_gap() {
     desk.upcall(1);
     assert_eq!(desk.answers.pop(), Some(Answered::Reinject));
     desk.settle();
-    desk.now = desk.now + Duration::from_secs(60);
+    desk.later(Duration::from_secs(60));
     desk.stats(NIC, vec![(flow_of(0, 1, &[OUT]).ufid, Stats::default())]);
     desk.stats(Place::Host, vec![(flow_of(0, 1, &[OUT]).ufid, Stats::default())]);
+    desk.later(Duration::ZERO);
     assert_eq!(desk.done(NIC, Ok(Stats::default())).0, OpKind::Remove);
     assert_eq!(desk.host[0].op.kind(), OpKind::Remove);
     desk.upcall(1);

@@ -519,14 +519,30 @@ impl World {
         }
     }
 
+    /// Looks at every megaflow for whether sweeps will visit it, and whether it will be let go when
+    /// it is idle.
+    fn nobody_is_overlooked(&self, seed: u64) {
+        let flows = &self.engine.planner.flows;
+        let (moving, _) = flows.moving(0, u32::MAX);
+        for (id, record) in flows.iter() {
+            let is_found = record.is_at_rest() || moving.contains(&id);
+            assert!(is_found, "seed {seed}: no sweep visits {record:?}");
+            let ages = record.owner == flow::Owner::Client;
+            assert!(!ages || flows.ages(id), "seed {seed}: {record:?} is never idle");
+        }
+        assert!(moving.into_iter().all(|id| flows.get(id).is_some()), "seed {seed}");
+    }
+
     /// Checks the invariants at a quiet point.
     pub(super) fn check(&mut self, seed: u64) {
         self.children_in_nics_are_found(seed);
+        self.nobody_is_overlooked(seed);
         if !self.nic_up && !self.stayed.is_empty() {
             self.plug_in();
         }
         self.settle();
         self.children_in_nics_are_found(seed);
+        self.nobody_is_overlooked(seed);
         self.nothing_was_left_out(seed);
         let answered = self.replies.keys().filter(|token| token.0 > 1000).count();
         assert_eq!(answered as u64, self.asked, "seed {seed}: every request is answered");
