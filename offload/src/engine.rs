@@ -95,7 +95,8 @@ impl Engine {
         let Planner { flows, placer, .. } = &self.planner;
         let has_walks = !self.walks.is_empty() || flows.dependents.has_more();
         let walks = has_walks && !placer.is_congested();
-        self.is_behind || walks || placer.queue.has(None)
+        let waits = placer.queue.has(None) && !self.walks.removes();
+        self.is_behind || walks || waits
     }
 
     /// Takes one event that happened at `now`, and returns the commands and replies that follow.
@@ -144,7 +145,8 @@ impl Engine {
         self.walk(now);
         let is_ageing = self.planner.age(self.settings.max_idle, now);
         let is_held = self.planner.release_held(now);
-        let is_waiting = self.planner.place_waiting(now);
+        // What takes a place while everything is removed would be removed next.
+        let is_waiting = !self.walks.removes() && self.planner.place_waiting(now);
         self.is_behind = is_ageing || is_held || is_waiting;
     }
 

@@ -52,6 +52,11 @@ impl Walks {
         self.0.iter().any(|walk| matches!(walk.errand, Errand::Revalidate))
     }
 
+    /// Returns true if a walk that removes every megaflow is under way.
+    pub(super) fn removes(&self) -> bool {
+        self.0.iter().any(|walk| matches!(walk.errand, Errand::Remove(_)))
+    }
+
     /// Returns true if a walk over the megaflows of a lost provider is under way.
     pub(super) fn leaves(&self, provider: ProviderId) -> bool {
         let leaves = |walk: &Walk| matches!(walk.errand, Errand::Lost(lost, _) if lost == provider);

@@ -298,6 +298,42 @@ fn a_fast_megaflow_displaces_a_slow_one_where_the_table_only_says_full() {
     );
 }
 
+/// The removal of all megaflows makes room in the NIC long before it reaches the last of those that
+/// wait for room.
+#[test]
+fn nobody_takes_the_place_of_what_is_removed_with_all() {
+    let mut desk = Desk::new(1);
+    // More than a slice is in the NIC.
+    (1..10).for_each(|station| desk.put(&flow_of(0, station, &[OUT])));
+    for station in 10..20 {
+        desk.ask(u64::from(station), Request::Install(flow_of(0, station, &[OUT])));
+        desk.done(Place::Host, Ok(Stats::default()));
+        while !desk.queue(NIC).is_empty() {
+            let full = ProviderError::Full(Refusal::new(Reason::TableFull, Subject::Tc));
+            desk.done(NIC, Err(full));
+        }
+    }
+    // Whoever waits may be tried by now.
+    desk.now = desk.now + Duration::from_secs(60);
+    let request = Event::Request { token: Token(1), request: Request::RemoveAll };
+    let commands = desk.engine.step(request, desk.now);
+    desk.take(commands);
+    let mut removed = 0;
+    while !desk.engine.is_empty() {
+        for place in [NIC, Place::Host] {
+            let ops = std::mem::take(desk.queue(place));
+            assert!(ops.iter().all(|op| op.op.kind() == OpKind::Remove), "{ops:?}");
+            removed += usize::from(place == NIC) * ops.len();
+            let completions = ops.iter().map(|op| op.completed(Ok(Stats::default()))).collect();
+            let commands = desk.engine.step(Event::Completed { place, completions }, desk.now);
+            desk.take(commands);
+        }
+        let commands = desk.engine.step(Event::Advance, desk.now);
+        desk.take(commands);
+    }
+    assert_eq!(removed, 9);
+}
+
 /// Only a megaflow that is not in the NIC yet may displace another one.
 #[test]
 fn nobody_is_displaced_for_what_is_in_already() {
