@@ -91,19 +91,38 @@ impl Found {
     }
 }
 
-/// Notes the longest step of each thread: the bound of its bucket in the metrics' text.
+/// Notes the longest step of each thread, by the bound of its bucket in the metrics' text, and how
+/// many were longer than a millisecond.
 pub(super) fn longest_steps(metrics: &str, to: &mut BenchResults) {
     for thread in ["engine", "host"] {
-        let (case, unit) = (format!("longest step, {thread}"), "ms at most");
-        match longest(metrics, thread) {
-            Some(bound) => to.add(case, unit, bound * 1e3),
-            None => to.skip(case, unit, "this build does not measure its steps"),
+        let (longest, long) =
+            (format!("longest step, {thread}"), format!("steps of more than 1 ms, {thread}"));
+        let (bound, of_all) = ("ms at most", "of a million");
+        match steps(metrics, thread) {
+            Some(steps) => {
+                to.add(longest, bound, steps.longest * 1e3);
+                to.add(long, of_all, steps.long * 1e6);
+            }
+            None => {
+                let why = "this build does not measure its steps";
+                to.skip(longest, bound, why);
+                to.skip(long, of_all, why);
+            }
         }
     }
 }
 
-/// The bound of the last bucket of a thread's steps that has one.
-fn longest(metrics: &str, thread: &str) -> Option<f64> {
+/// The steps of a thread.
+#[derive(PartialEq, Debug)]
+struct Steps {
+    /// The bound of the last bucket that has a step, in seconds.
+    longest: f64,
+    /// The part that took more than a millisecond.
+    long: f64,
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of steps")]
+fn steps(metrics: &str, thread: &str) -> Option<Steps> {
     let start = format!("megaflow_step_seconds_bucket{{thread=\"{thread}\",le=\"");
     let buckets = metrics.lines().filter_map(|line| line.strip_prefix(&start)?.split_once("\"} "));
     let counts: Option<Vec<(f64, u64)>> = buckets
@@ -114,7 +133,10 @@ fn longest(metrics: &str, thread: &str) -> Option<f64> {
         .collect();
     let counts = counts?;
     let all = counts.last()?.1;
-    counts.iter().find(|(_, count)| *count == all).map(|(bound, _)| *bound)
+    let (longest, _) = counts.iter().find(|(_, count)| *count == all)?;
+    let (_, short) = counts.iter().rfind(|(bound, _)| *bound <= 1e-3)?;
+    let long = (all - short.min(&all)) as f64 / all.max(1) as f64;
+    Some(Steps { longest: *longest, long })
 }
 
 #[cfg(test)]
@@ -134,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_step_is_in_the_last_bucket_that_grows() {
+    fn long_steps_are_found_in_the_buckets() {
         let line = |thread: &str, bound: &str, count: u32| {
             format!("megaflow_step_seconds_bucket{{thread=\"{thread}\",le=\"{bound}\"}} {count}\n")
         };
@@ -142,8 +164,8 @@ mod tests {
         let mut text: String = engine.iter().map(|(b, c)| line("engine", b, *c)).collect();
         text += &line("host", "0.001", 4);
         text += &line("host", "+Inf", 5);
-        assert_eq!(longest(&text, "engine"), Some(0.003));
-        assert_eq!(longest(&text, "host"), Some(f64::INFINITY));
-        assert_eq!(longest(&text, "other"), None);
+        assert_eq!(steps(&text, "engine"), Some(Steps { longest: 0.003, long: 3.0 / 7.0 }));
+        assert_eq!(steps(&text, "host"), Some(Steps { longest: f64::INFINITY, long: 0.2 }));
+        assert_eq!(steps(&text, "other"), None);
     }
 }
