@@ -18,8 +18,14 @@ use crate::key::{Key, Mask};
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Match {
     key: Key,
-    mask: Arc<Mask>,
+    mask: Arc<SharedMask>,
 }
+
+/// A mask on cache lines of its own: the count of those who share it stands before it in memory,
+/// and whoever makes or forgets a match writes that count.
+#[derive(PartialEq, Eq, Hash, Debug)]
+#[repr(align(64))]
+struct SharedMask(Mask);
 
 impl Match {
     /// The match of the key's bits under the mask; the others are cleared. The mask always gets the
@@ -39,7 +45,7 @@ impl Match {
     /// The mask.
     #[must_use]
     pub fn mask(&self) -> &Mask {
-        &self.mask
+        &self.mask.0
     }
 
     /// The identity of the megaflow of this match: SipHash-1-3-128 with a zero key over the words
@@ -48,7 +54,7 @@ impl Match {
     #[must_use]
     pub fn ufid(&self) -> Ufid {
         // The hash of many short writes is that of one long write, which takes far less time.
-        let words = [*self.key.words(), *self.mask.words()];
+        let words = [*self.key.words(), *self.mask().words()];
         let mut hasher = SipHasher13::new();
         hasher.write(words.as_bytes());
         Ufid(hasher.finish128().as_u128())
@@ -57,19 +63,19 @@ impl Match {
     /// Returns true if a packet with this key matches.
     #[must_use]
     pub fn hits(&self, key: &Key) -> bool {
-        key.masked(&self.mask) == self.key
+        key.masked(self.mask()) == self.key
     }
 
     /// Returns true if some packet matches both: they agree on every bit that both compare.
     #[must_use]
     pub fn overlaps(&self, other: &Match) -> bool {
-        let both = self.mask.masked(&other.mask);
+        let both = self.mask().masked(other.mask());
         self.key.masked(&both) == other.key.masked(&both)
     }
 }
 
 /// The masks that a thread has made last, by the lowest bits of their hashes.
-struct MadeMasks([Option<Arc<Mask>>; MadeMasks::PLACES]);
+struct MadeMasks([Option<Arc<SharedMask>>; MadeMasks::PLACES]);
 
 thread_local! {
     static MADE: RefCell<MadeMasks> =
@@ -81,13 +87,13 @@ impl MadeMasks {
 
     /// Returns the mask in memory that the last equal one has, unless another mask took its place
     /// since then.
-    fn share(mask: Mask) -> Arc<Mask> {
+    fn share(mask: Mask) -> Arc<SharedMask> {
         let hash = FixedState::default().hash_one(mask);
         #[allow(clippy::cast_possible_truncation, reason = "only the lowest bits are used")]
         let place = hash as usize % MadeMasks::PLACES;
         MADE.with_borrow_mut(|MadeMasks(made)| match &made[place] {
-            Some(same) if **same == mask => Arc::clone(same),
-            _ => made[place].insert(Arc::new(mask)).clone(),
+            Some(same) if same.0 == mask => Arc::clone(same),
+            _ => made[place].insert(Arc::new(SharedMask(mask))).clone(),
         })
     }
 }
