@@ -21,7 +21,8 @@ const PART: usize = 1024;
 #[error("the datapath's worker has stopped")]
 pub struct WorkerGone;
 
-/// Commands a worker. The calls never block; the commands of one thread are carried out in order.
+/// Commands a worker. The calls never block. The commands of one thread are carried out in order,
+/// but no other command waits for the end of a reading of the table.
 #[derive(Clone)]
 pub struct WorkerHandle {
     commands: Sender<WorkerCommand>,

@@ -16,7 +16,7 @@ mod task;
 mod tests;
 mod wake;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -79,6 +79,7 @@ pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Resul
         clock,
         inbox,
         task: None,
+        readings: VecDeque::new(),
         events,
         wake: wake.clone(),
         ports: BTreeMap::new(),
@@ -136,6 +137,9 @@ struct Loop {
     inbox: Receiver<WorkerCommand>,
     /// The command that is being carried out in steps.
     task: Option<Task>,
+    /// Readings of the table that are under way. They take turns with each other and with all
+    /// other commands, which don't wait for their end.
+    readings: VecDeque<Task>,
     events: Sender<WorkerEvent>,
     wake: Arc<Wake>,
     /// The states and troubles of the ports that the last events told.
@@ -189,13 +193,24 @@ impl Loop {
         let until = now + SLICE;
         let (mut is_busy, mut begun) = (false, now);
         loop {
-            match self.task.take() {
-                Some(task) => self.task = task.step(&mut self.datapath, now),
+            let is_done = match self.task.take() {
+                Some(task) => {
+                    self.task = task.step(&mut self.datapath, now);
+                    false
+                }
                 None => match self.inbox.try_recv() {
                     Ok(WorkerCommand::Stop) | Err(TryRecvError::Disconnected) => return None,
-                    Ok(command) => self.carry_out(command, now),
-                    Err(TryRecvError::Empty) => return Some(is_busy),
+                    Ok(command) => {
+                        self.carry_out(command, now);
+                        false
+                    }
+                    Err(TryRecvError::Empty) => true,
                 },
+            };
+            match self.readings.pop_front() {
+                Some(reading) => self.readings.extend(reading.step(&mut self.datapath, now)),
+                None if is_done => return Some(is_busy),
+                None => {}
             }
             is_busy = true;
             begun = self.stepped(begun);
@@ -226,8 +241,8 @@ impl Loop {
                 reply.send(self.datapath.add_port(id, port));
             }
             WorkerCommand::RemovePort { id, reply } => reply.send(self.datapath.remove_port(id)),
-            WorkerCommand::Stats(parts) => self.task = Some(Task::stats(parts)),
-            WorkerCommand::Dump(parts) => self.task = Some(Task::dump(parts)),
+            WorkerCommand::Stats(parts) => self.readings.push_back(Task::stats(parts)),
+            WorkerCommand::Dump(parts) => self.readings.push_back(Task::dump(parts)),
             WorkerCommand::Snapshot(reply) => reply.send(Box::new(self.datapath.snapshot())),
             // Handled by the loop itself.
             WorkerCommand::Stop => {}

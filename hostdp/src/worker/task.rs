@@ -9,7 +9,8 @@ use crate::datapath::Datapath;
 use crate::upcall::{Resolution, UpcallId};
 
 /// A command that concerns many megaflows or upcalls, with what is done of it. The commands behind
-/// it wait for its end, so that they are carried out in order.
+/// an operation or an answer wait for its end, so that they are carried out in order; nobody waits
+/// for the end of a reading.
 pub(super) enum Task {
     Apply {
         next: Option<Submission>,

@@ -335,21 +335,23 @@ impl EngineThread {
                 let _ = self.host.execute(frame, port, actions);
             }
             Command::ReadStats(Place::Host) => {
-                let news = self.news.clone();
+                let (news, host) = (self.news.clone(), self.host.clone());
                 let parts = ReplyParts::with(move |stats, is_last| {
                     let place = Place::Host;
-                    let event = match is_last {
-                        true => Event::Stats { place, stats: Ok(stats), tables: Vec::new() },
-                        false => Event::StatsPart { place, stats },
-                    };
+                    if !is_last {
+                        let _ = news.send(News::Event(Event::StatsPart { place, stats }));
+                        return;
+                    }
+                    let event = Event::Stats { place, stats: Ok(stats), tables: Vec::new() };
                     let _ = news.send(News::Event(event));
+                    // What the datapath has counted by the end of the reading.
+                    let news = news.clone();
+                    let done = HostReply::with(move |snapshot: Box<hostdp::DatapathSnapshot>| {
+                        let _ = news.send(News::Pass(snapshot));
+                    });
+                    let _ = host.snapshot(done);
                 });
                 let _ = self.host.stats(parts);
-                let news = self.news.clone();
-                let done = HostReply::with(move |snapshot: Box<hostdp::DatapathSnapshot>| {
-                    let _ = news.send(News::Pass(snapshot));
-                });
-                let _ = self.host.snapshot(done);
             }
             Command::ReadStats(Place::Nic(id)) => self.job(id, ProviderJob::ReadStats),
             Command::Dump(provider) => self.job(provider, ProviderJob::Dump),

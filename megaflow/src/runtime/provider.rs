@@ -58,6 +58,10 @@ pub(super) struct ProviderThread {
 
 /// Longest wait for a job before the provider is asked for its events.
 const NEWS: Duration = Duration::from_millis(50);
+/// News that the engine has not heard yet, beyond which nothing more is read.
+const UNREAD: usize = 16;
+/// Wait for the engine to hear them.
+const AHEAD: Duration = Duration::from_micros(200);
 /// Longest wait for a completion before new jobs are looked for.
 const LOOK: Duration = Duration::from_micros(200);
 /// Longest wait for the end of the thread.
@@ -178,11 +182,16 @@ impl ProviderLoop {
         self.opened();
         let mut is_ending = false;
         while !is_ending || !self.begun.is_empty() {
-            let is_busy = !self.begun.is_empty() || !self.reading.is_empty();
-            let job = match is_busy {
+            let wait = match (self.reading.is_empty(), self.is_ahead()) {
+                _ if !self.begun.is_empty() => Duration::ZERO,
+                (true, _) => NEWS,
+                (false, true) => AHEAD,
+                (false, false) => Duration::ZERO,
+            };
+            let job = match wait.is_zero() {
                 true => todo.try_recv().map_err(|error| error == TryRecvError::Disconnected),
                 false => {
-                    todo.recv_timeout(NEWS).map_err(|error| error == RecvTimeoutError::Disconnected)
+                    todo.recv_timeout(wait).map_err(|error| error == RecvTimeoutError::Disconnected)
                 }
             };
             match job {
@@ -225,12 +234,14 @@ impl ProviderLoop {
     pub(super) fn work(&mut self) {
         if !self.begun.is_empty() {
             self.provider.submit(&mut self.waiting);
-            let wait = if self.reading.is_empty() { LOOK } else { Duration::ZERO };
+            let reads = !self.reading.is_empty() && !self.is_ahead();
+            let wait = if reads { Duration::ZERO } else { LOOK };
             let mut done = Vec::new();
             self.provider.poll(wait, &mut done);
             self.completed(done);
         }
-        if let Some(reading) = self.reading.pop_front()
+        if !self.is_ahead()
+            && let Some(reading) = self.reading.pop_front()
             && let Some(rest) = self.read(reading)
         {
             self.reading.push_front(rest);
@@ -245,6 +256,12 @@ impl ProviderLoop {
                 Err(_) => self.state = State::Gone(self.clock.now()),
             }
         }
+    }
+
+    /// Returns true if the engine is to catch up before more is read: other news would wait behind
+    /// what is read.
+    fn is_ahead(&self) -> bool {
+        self.news.len() >= UNREAD
     }
 
     /// Reports completions, those that waited equally long together.

@@ -274,3 +274,18 @@ fn a_thread_that_hangs_does_not_keep_the_daemon_from_its_end() {
     running.join().unwrap();
     device.lock().hangs = false;
 }
+
+#[test]
+fn nothing_is_read_before_the_engine_has_caught_up() {
+    let (news, heard) = crossbeam_channel::unbounded();
+    let nic = Nic { device: Shared::default(), in_flight: Vec::new() };
+    let mut provider = ProviderLoop::new(ProviderId(0), Box::new(nic), Clock::start(), news);
+    provider.opened();
+    provider.begin(ProviderJob::Dump);
+    (0..UNREAD).for_each(|_| provider.tell(Event::Tick));
+    provider.work();
+    assert_eq!(heard.try_iter().count(), 1 + UNREAD);
+    provider.work();
+    let read: Vec<News> = heard.try_iter().collect();
+    assert!(matches!(read[..], [News::Event(Event::Dumped { .. })]));
+}
