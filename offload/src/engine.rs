@@ -205,11 +205,14 @@ impl Engine {
         }
     }
 
-    /// A walk has visited all megaflows.
+    /// A walk has visited all megaflows that it is for.
     fn walked(&mut self, errand: Errand, now: Moment) {
         match errand {
             Errand::Remove(Some(clearing)) => self.planner.waiters.walked(clearing),
-            Errand::Sweep(sweep) => {
+            Errand::Sweep(mut sweep) => {
+                if self.walks.removes() {
+                    sweep.rivals.clear();
+                }
                 if sweep.finish(&mut self.planner, now) {
                     self.begin_round(now);
                 }

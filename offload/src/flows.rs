@@ -108,14 +108,14 @@ impl Flows {
     }
 
     /// Takes out the next of the client's megaflows that was not used since this moment, as far
-    /// as it was known when it was put there. Each one that is still wanted is to be put back.
-    pub(super) fn next_aged(&mut self, used: Moment) -> Option<FlowId> {
-        loop {
-            let AgeingFlow { id, created } = self.ageing.take(used)?;
-            if self.get(id).is_some_and(|record| record.created == created) {
-                return Some(id);
-            }
-        }
+    /// as it was known when it was put there. If it is still there, it is to be put back.
+    pub(super) fn next_aged(&mut self, used: Moment) -> Option<AgeingFlow> {
+        self.ageing.take(used)
+    }
+
+    /// Returns a megaflow that ages, unless it has gone.
+    pub(super) fn get_aged(&self, aged: AgeingFlow) -> Option<&FlowRecord> {
+        self.get(aged.id).filter(|record| record.created == aged.created)
     }
 
     /// Returns true if this life of a megaflow is among those that age.

@@ -413,8 +413,8 @@ impl Planner {
             if self.placer.is_congested() {
                 return false;
             }
-            let Some(id) = self.flows.next_aged(idle_since) else { return false };
-            let Some(record) = self.flows.get(id) else { continue };
+            let Some(aged) = self.flows.next_aged(idle_since) else { return false };
+            let Some(record) = self.flows.get_aged(aged) else { continue };
             let (last, is_leaving) = (record.last_used(), record.leaving.is_some());
             // Hits in the NIC are known up to its last reading only.
             let provider = record.provider.filter(|_| record.nic.life.forwards());
@@ -422,10 +422,10 @@ impl Planner {
             let is_known = device.is_none_or(|device| device.read_at >= known);
             let ages = record.owner == Owner::Client && !is_leaving;
             if ages && last <= idle_since && is_known {
-                self.leave(id, Cause::Idle, now);
+                self.leave(aged.id, Cause::Idle, now);
             }
             // One that is not idle, or that may be wanted again before it has gone.
-            self.flows.ages_from(id, last.max(idle_since + Ageing::SLOT));
+            self.flows.ages_from(aged.id, last.max(idle_since + Ageing::SLOT));
         }
         true
     }

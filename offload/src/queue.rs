@@ -63,8 +63,8 @@ impl Queue {
         }
     }
 
-    /// Notes that the rate of a megaflow has changed, which may be waiting. The statistics of all
-    /// megaflows pass here: one whose class stays is not looked up.
+    /// Notes that the rate of a megaflow has changed, which may be waiting. Whatever moves
+    /// passes here in each round: one whose class stays is not looked up.
     pub(super) fn rated(&mut self, id: FlowId, before: f64, rate: f64) {
         if before != rate
             && speed(before) != speed(rate)

@@ -80,15 +80,13 @@ impl Rounds {
         self.reading.remove(&place);
         if is_whole {
             self.read.insert(place);
-            if place == Place::Host {
-                self.host_known = self.began;
-            }
         } else {
             self.read.remove(&place);
         }
     }
 
-    /// The moment until which all hits in the host table are known.
+    /// The moment until which all hits in the host table are known, and those in the NICs that were
+    /// read since then.
     pub(super) fn host_known(&self) -> Moment {
         self.host_known
     }
@@ -105,6 +103,7 @@ impl Rounds {
         }
         self.is_sweeping = true;
         let interval = self.read.contains(&Place::Host).then(|| {
+            self.host_known = self.began;
             let since = std::mem::replace(&mut self.swept, now);
             now.since(since).max(Duration::from_millis(1))
         });

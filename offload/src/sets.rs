@@ -74,7 +74,7 @@ impl FlowBits {
     /// begins; `None` after the last one.
     pub(super) fn slice(&self, from: u32, most: u32) -> (Vec<FlowId>, Option<u32>) {
         let (first, bit) = FlowBits::at(FlowId(from));
-        let mut members = Vec::with_capacity(most as usize);
+        let mut members = Vec::new();
         // The bits below the first one are passed already.
         let mut passed = bit - 1;
         let words = (0_u32..).zip(&self.0).skip(first);

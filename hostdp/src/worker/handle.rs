@@ -108,7 +108,7 @@ impl WorkerHandle {
         self.send(WorkerCommand::Snapshot(reply))
     }
 
-    /// Ends the thread after the commands sent before.
+    /// Ends the thread after the commands sent before; a reading under way is cut off.
     pub fn stop(&self) -> Result<(), WorkerGone> {
         self.send(WorkerCommand::Stop)
     }

@@ -2,7 +2,8 @@
 //!
 //! It polls its ports in bursts while there are packets, and sleeps on their descriptors when
 //! there are none. Commands come through a channel and are carried out between bursts, in order;
-//! those that concern many megaflows in short steps, each a burst apart.
+//! those that concern many megaflows in short steps, a burst apart. Only readings of the table take
+//! turns with the commands behind them.
 //! Upcalls, in batches, and changes of ports go out as events. At most
 //! [`crate::UpcallLimits::outstanding`] upcalls are with the client; the rest stay in
 //! their bounded queues, so a slow client costs new flows, never memory. While the client is busy
@@ -120,8 +121,8 @@ impl Worker {
         &self.events
     }
 
-    /// Stops the thread after the commands sent so far and gives the datapath back; `None` if
-    /// the thread had panicked.
+    /// Stops the thread after the commands sent so far, readings apart, and gives the datapath
+    /// back; `None` if the thread had panicked.
     #[must_use]
     pub fn stop(self) -> Option<Datapath> {
         let _ = self.handle.stop();
@@ -137,8 +138,8 @@ struct Loop {
     inbox: Receiver<WorkerCommand>,
     /// The command that is being carried out in steps.
     task: Option<Task>,
-    /// Readings of the table that are under way. They take turns with each other and with all
-    /// other commands, which don't wait for their end.
+    /// Readings of the table that are under way. They take turns with each other and with the
+    /// other commands, none of which waits for the end of a reading.
     readings: VecDeque<Task>,
     events: Sender<WorkerEvent>,
     wake: Arc<Wake>,
@@ -207,7 +208,10 @@ impl Loop {
                     Err(TryRecvError::Empty) => true,
                 },
             };
-            match self.readings.pop_front() {
+            // Not within a command: what it has done is not told of before its end, and a reading
+            // must not tell of it before.
+            let reading = if self.task.is_none() { self.readings.pop_front() } else { None };
+            match reading {
                 Some(reading) => self.readings.extend(reading.step(&mut self.datapath, now)),
                 None if is_done => return Some(is_busy),
                 None => {}

@@ -150,6 +150,14 @@ fn a_command_does_not_wait_for_the_end_of_a_reading() {
     let order: Vec<_> = (0..3).map(|_| order.recv_timeout(PATIENCE).unwrap()).collect();
     let all = MANY as usize + 1;
     assert_eq!(order, [("install", 1), ("one reading", all), ("another reading", all)]);
+    // A reading does not go on within a command, whose completions come at its end.
+    let (go, gate) = unbounded();
+    handle.snapshot(Reply::with(move |_| gate.recv_timeout(PATIENCE).unwrap())).unwrap();
+    let dump = read_dump(&worker);
+    let remove = (1..=MANY).map(|port| Op::Remove { ufid: flow(port).ufid });
+    handle.apply(Submission::number(remove).collect(), Reply::with(|_| ())).unwrap();
+    go.send(()).unwrap();
+    assert!(whole(dump).len() < all / 2);
 }
 
 /// Commands that take many steps are carried out in order, and packets go on in between.

@@ -342,14 +342,15 @@ impl EngineThread {
                         let _ = news.send(News::Event(Event::StatsPart { place, stats }));
                         return;
                     }
-                    let event = Event::Stats { place, stats: Ok(stats), tables: Vec::new() };
-                    let _ = news.send(News::Event(event));
-                    // What the datapath has counted by the end of the reading.
-                    let news = news.clone();
+                    // What the datapath has counted after the reading. It is asked for before the
+                    // engine hears of the end and asks for the next reading.
+                    let later = news.clone();
                     let done = HostReply::with(move |snapshot: Box<hostdp::DatapathSnapshot>| {
-                        let _ = news.send(News::Pass(snapshot));
+                        let _ = later.send(News::Pass(snapshot));
                     });
                     let _ = host.snapshot(done);
+                    let event = Event::Stats { place, stats: Ok(stats), tables: Vec::new() };
+                    let _ = news.send(News::Event(event));
                 });
                 let _ = self.host.stats(parts);
             }

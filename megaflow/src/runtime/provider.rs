@@ -60,6 +60,8 @@ pub(super) struct ProviderThread {
 const NEWS: Duration = Duration::from_millis(50);
 /// News that the engine has not heard yet, beyond which nothing more is read.
 const UNREAD: usize = 16;
+/// Longest time for which nothing more is read because of that.
+const CATCH_UP: Duration = Duration::from_millis(2);
 /// Wait for the engine to hear them.
 const AHEAD: Duration = Duration::from_micros(200);
 /// Longest wait for a completion before new jobs are looked for.
@@ -151,6 +153,8 @@ pub(super) struct ProviderLoop {
     begun: HashMap<Tag, Moment>,
     /// Readings, the first of which is under way.
     reading: VecDeque<Reading>,
+    /// When a part was read last.
+    read_at: Moment,
 }
 
 impl ProviderLoop {
@@ -170,6 +174,7 @@ impl ProviderLoop {
             waiting: VecDeque::new(),
             begun: HashMap::new(),
             reading: VecDeque::new(),
+            read_at: Moment::default(),
         }
     }
 
@@ -182,11 +187,11 @@ impl ProviderLoop {
         self.opened();
         let mut is_ending = false;
         while !is_ending || !self.begun.is_empty() {
-            let wait = match (self.reading.is_empty(), self.is_ahead()) {
+            let wait = match self.reads() {
                 _ if !self.begun.is_empty() => Duration::ZERO,
-                (true, _) => NEWS,
-                (false, true) => AHEAD,
-                (false, false) => Duration::ZERO,
+                true => Duration::ZERO,
+                false if self.reading.is_empty() => NEWS,
+                false => AHEAD,
             };
             let job = match wait.is_zero() {
                 true => todo.try_recv().map_err(|error| error == TryRecvError::Disconnected),
@@ -234,17 +239,18 @@ impl ProviderLoop {
     pub(super) fn work(&mut self) {
         if !self.begun.is_empty() {
             self.provider.submit(&mut self.waiting);
-            let reads = !self.reading.is_empty() && !self.is_ahead();
-            let wait = if reads { Duration::ZERO } else { LOOK };
+            let wait = if self.reads() { Duration::ZERO } else { LOOK };
             let mut done = Vec::new();
             self.provider.poll(wait, &mut done);
             self.completed(done);
         }
-        if !self.is_ahead()
+        if self.reads()
             && let Some(reading) = self.reading.pop_front()
-            && let Some(rest) = self.read(reading)
         {
-            self.reading.push_front(rest);
+            self.read_at = self.clock.now();
+            if let Some(rest) = self.read(reading) {
+                self.reading.push_front(rest);
+            }
         }
         // The operations of the time before are ended first.
         if let State::Gone(since) = self.state
@@ -258,10 +264,17 @@ impl ProviderLoop {
         }
     }
 
-    /// Returns true if the engine is to catch up before more is read: other news would wait behind
-    /// what is read.
-    fn is_ahead(&self) -> bool {
-        self.news.len() >= UNREAD
+    /// Returns true if the next part of a reading is due. While the engine has much to hear it is
+    /// given time to catch up, because other news would wait behind what is read; but a reading
+    /// goes on in any case, and a request's does not concern the engine.
+    fn reads(&self) -> bool {
+        match self.reading.front() {
+            None => false,
+            Some(Reading::Audit(..)) => true,
+            Some(Reading::Stats(_) | Reading::Dump(_)) => {
+                self.news.len() < UNREAD || self.clock.now().since(self.read_at) >= CATCH_UP
+            }
+        }
     }
 
     /// Reports completions, those that waited equally long together.

@@ -24,14 +24,14 @@ mod tests {
 
     #[test]
     fn what_lies_between_used_pages_goes_back() {
-        let mut all: Vec<Vec<u8>> = (0..400_000).map(|_| vec![1; 1000]).collect();
+        let mut all: Vec<Vec<u8>> = (0..100_000).map(|_| vec![1; 1000]).collect();
         let full = resident();
         let kept: Vec<Vec<u8>> = all.drain(..).step_by(50).collect();
         drop(all);
         give_back();
         // Other tests of this process need some memory too.
         let left = resident();
-        assert!(left + 250 < full, "{left} of {full} MB");
+        assert!(left + 60 < full, "{left} of {full} MB");
         assert!(kept.iter().all(|one| one[999] == 1));
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use flow::{
-    Capabilities, Generation, Megaflow, Op, Placement, ProviderError, Reason, Refusals, Stats,
-    TableUsage, Ufid, odp,
+    Capabilities, Generation, ManualTime, Megaflow, Op, Placement, ProviderError, Reason, Refusals,
+    Stats, TableUsage, Ufid, odp,
 };
 use offload::{Budget, ByRate, Engine, FlowView, Request, Response, Settings};
 
@@ -279,7 +279,8 @@ fn a_thread_that_hangs_does_not_keep_the_daemon_from_its_end() {
 fn nothing_is_read_before_the_engine_has_caught_up() {
     let (news, heard) = crossbeam_channel::unbounded();
     let nic = Nic { device: Shared::default(), in_flight: Vec::new() };
-    let mut provider = ProviderLoop::new(ProviderId(0), Box::new(nic), Clock::start(), news);
+    let time = ManualTime::default();
+    let mut provider = ProviderLoop::new(ProviderId(0), Box::new(nic), time.clock(), news);
     provider.opened();
     provider.begin(ProviderJob::Dump);
     (0..UNREAD).for_each(|_| provider.tell(Event::Tick));
@@ -288,4 +289,12 @@ fn nothing_is_read_before_the_engine_has_caught_up() {
     provider.work();
     let read: Vec<News> = heard.try_iter().collect();
     assert!(matches!(read[..], [News::Event(Event::Dumped { .. })]));
+    // It does not wait for ever.
+    (0..UNREAD).for_each(|_| provider.tell(Event::Tick));
+    provider.begin(ProviderJob::ReadStats);
+    provider.work();
+    assert_eq!(heard.len(), UNREAD);
+    time.pass(CATCH_UP);
+    provider.work();
+    assert!(heard.len() > UNREAD);
 }
