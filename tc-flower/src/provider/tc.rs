@@ -252,6 +252,8 @@ impl<T: Transport> Tc<T> {
             let (flow, signature) = found.flow.unzip();
             let mut entry = InstalledFilter::new(found.placed, found.digest, flow);
             entry.last = dumped.stats;
+            // The reading that has shown it may list its interface again, and shows it once.
+            entry.shown = found.shown;
             self.table.adopt(dumped.ufid, entry, signature.as_ref());
             taken.push(dumped.ufid);
         }

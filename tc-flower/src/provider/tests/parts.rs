@@ -267,3 +267,21 @@ fn an_interface_that_leaves_its_switch_for_a_while_is_not_listed_again() {
     install_all(&mut tc, &flows[2..]);
     assert_eq!(ufids(&stats(&mut tc)), of(&flows));
 }
+
+/// Whoever adopts what a part has shown does so before the next part is read.
+#[test]
+fn a_dump_shows_what_is_adopted_meanwhile_once() {
+    let kernel = FakeKernel::new();
+    let flows = [many(1, 0x0800, 100), many(2, 0x0800, 3)].concat();
+    install_all(&mut open(&kernel), &flows);
+    let mut tc = open(&kernel);
+    let (mut all, mut next) = (Vec::new(), Some(Cursor::default()));
+    while let Some(from) = next {
+        let (shown, rest) = reading::read(&mut tc, from, true).unwrap();
+        assert_eq!(tc.adopt(&shown).len(), shown.len());
+        all.extend(shown.into_iter().map(|one| (one.ufid, one.stats)));
+        next = rest;
+    }
+    assert_eq!((all.len(), ufids(&all)), (103, of(&flows)));
+    assert_eq!(ufids(&stats(&mut tc)), of(&flows));
+}
