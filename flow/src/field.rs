@@ -59,6 +59,16 @@ macro_rules! fields {
                 match self { $(Field::$variant => $bits,)* }
             }
 
+            /// Adds the fields that a mask has bits in, in packet order, each with its tag.
+            pub(crate) fn write_compared(mask: &Mask, key: &Key, out: &mut Vec<u8>) {
+                $(if !mask.$field.is_wild() {
+                    const TAG: u32 = tag($name);
+                    out.extend(TAG.to_le_bytes());
+                    mask.$field.write(out);
+                    key.$field.write(out);
+                })*
+            }
+
             /// The attribute under which ODP text shows the field.
             #[must_use]
             pub fn attr(self) -> Attr {
@@ -76,7 +86,7 @@ macro_rules! fields {
             /// Sets the field; bits above the field's width are cut off.
             #[allow(clippy::cast_possible_truncation, reason = "cutting off is the contract")]
             pub fn set(&mut self, field: Field, value: u128) {
-                match field { $(Field::$variant => self.$field = Cut::cut(value),)* }
+                match field { $(Field::$variant => self.$field = FieldType::cut(value),)* }
             }
         }
     };
@@ -179,27 +189,56 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Converts 128 bits to a field's own type by cutting off the higher bits.
-trait Cut {
+/// A number for a field's name (FNV-1a): names are stable, the order of fields is not.
+const fn tag(name: &str) -> u32 {
+    let (mut tag, mut n) = (0x811c_9dc5_u32, 0);
+    while n < name.len() {
+        tag = (tag ^ name.as_bytes()[n] as u32).wrapping_mul(0x0100_0193);
+        n += 1;
+    }
+    tag
+}
+
+/// What a field's own type has to do.
+trait FieldType {
+    /// Converts 128 bits by cutting off the higher bits.
     fn cut(value: u128) -> Self;
+
+    /// Returns true if no bit is set.
+    fn is_wild(&self) -> bool;
+
+    /// Adds the value as a little-endian number; an address as its bytes.
+    fn write(&self, out: &mut Vec<u8>);
 }
 
 macro_rules! cut {
     ($($int:ty)*) => {$(
-        impl Cut for $int {
+        impl FieldType for $int {
             #[allow(clippy::cast_possible_truncation, reason = "cutting off is the contract")]
             fn cut(value: u128) -> Self { value as $int }
+
+            fn is_wild(&self) -> bool { *self == 0 }
+
+            fn write(&self, out: &mut Vec<u8>) { out.extend(self.to_le_bytes()); }
         }
     )*};
 }
 cut!(u8 u16 u32 u128);
 
-impl Cut for crate::MacAddr {
+impl FieldType for crate::MacAddr {
     fn cut(value: u128) -> Self {
         let bytes = value.to_be_bytes();
         let mut mac = [0; 6];
         mac.copy_from_slice(&bytes[10..]);
         crate::MacAddr(mac)
+    }
+
+    fn is_wild(&self) -> bool {
+        *self == crate::MacAddr::default()
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.0);
     }
 }
 
@@ -216,6 +255,23 @@ mod tests {
             for other in Field::ALL.iter().filter(|o| *o != field) {
                 assert_eq!(key.get(*other), 0, "{field:?} writes {other:?}");
             }
+        }
+    }
+
+    /// Two fields of one tag could make two matches one ufid.
+    #[test]
+    fn every_field_has_its_own_tag() {
+        let tags: std::collections::BTreeSet<u32> =
+            Field::ALL.iter().map(|field| tag(field.name())).collect();
+        assert_eq!(tags.len(), Field::ALL.len());
+    }
+
+    /// A field in two words is two to whoever works on words.
+    #[test]
+    fn no_field_crosses_a_word() {
+        for field in Field::ALL.iter().filter(|field| field.bits() <= 64) {
+            let key = Key::mask_of(&[*field]);
+            assert_eq!(key.words().iter().filter(|word| **word != 0).count(), 1, "{field:?}");
         }
     }
 

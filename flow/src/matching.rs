@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use siphasher::sip128::{Hasher128, SipHasher13};
-use zerocopy::IntoBytes;
 
+use crate::field::Field;
 use crate::id::Ufid;
 use crate::key::{Key, Mask};
 
@@ -48,15 +48,20 @@ impl Match {
         &self.mask.0
     }
 
-    /// The identity of the megaflow of this match: SipHash-1-3-128 with a zero key over the words
-    /// of the key and of the mask. Not a defence against chosen collisions: an install whose ufid
-    /// is taken by another match is refused.
+    /// The identity of the megaflow of this match: SipHash-1-3-128 with a zero key over the fields
+    /// that the mask has bits in, in packet order: for each its tag, its mask and its value, as
+    /// little-endian numbers. Not a defence against chosen collisions: an install whose ufid is
+    /// taken by another match is refused.
+    ///
+    /// Devices keep ufids in the cookies of their entries, so a ufid never changes: not with the
+    /// order of the fields in memory, and not when the key gets another field.
     #[must_use]
     pub fn ufid(&self) -> Ufid {
         // The hash of many short writes is that of one long write, which takes far less time.
-        let words = [*self.key.words(), *self.mask().words()];
+        let mut bytes = Vec::with_capacity(256);
+        Field::write_compared(self.mask(), &self.key, &mut bytes);
         let mut hasher = SipHasher13::new();
-        hasher.write(words.as_bytes());
+        hasher.write(&bytes);
         Ufid(hasher.finish128().as_u128())
     }
 

@@ -80,5 +80,5 @@ mod tests {
         assert_eq!(Megaflow::new(matching, []).ufid.to_string(), PINNED);
     }
 
-    const PINNED: &str = "ufid:07cc487b-6204-971d-e716-b7c76aebd074";
+    const PINNED: &str = "ufid:cca68dcf-8df3-ab22-8ecf-5164e1b92587";
 }

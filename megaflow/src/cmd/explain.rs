@@ -14,7 +14,7 @@ use offload::{Explanation, Standing};
 /// Explains why a megaflow is or is not in hardware: prints the plan or every reason against it.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  megaflow explain ufid:07cc487b-6204-971d-e716-b7c76aebd074\n  \
+    after_help = "Examples:\n  megaflow explain ufid:cca68dcf-8df3-ab22-8ecf-5164e1b92587\n  \
     megaflow explain --target fpga 'in_port(1),eth_type(0x0800),ipv4(frag=no)' 2"
 )]
 pub(super) struct Args {
