@@ -1,34 +1,38 @@
-//! The seeded hash of the cache and the classifier. Anybody who sends packets chooses keys, so each
-//! process has a secret seed of its own: without the seed nobody can aim at one bucket.
+//! The seeded hash of the classifier. Anybody who sends packets chooses keys, so each process has a
+//! secret seed of its own: without the seed nobody can aim at one place.
 
-/// A keyed hash over 64-bit words.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hash {
-    start: u64,
+/// The hash of the words of a key under a mask: a sum over the words, each hashed by itself, so
+/// that none waits for another.
+#[derive(Clone)]
+pub(crate) struct WordsHasher<const W: usize> {
+    /// One for each word, so that words in other places hash differently.
+    seeds: [u64; W],
     factor: u64,
+    /// The words in which the mask has bits, and these.
+    masked: Vec<(u8, u64)>,
 }
 
-impl Hash {
-    pub(crate) fn new(seed: u64) -> Hash {
+impl<const W: usize> WordsHasher<W> {
+    pub(crate) fn new(mask: &[u64; W], seed: u64) -> WordsHasher<W> {
         let mut state = seed;
-        let start = split_mix(&mut state);
+        let seeds = std::array::from_fn(|_| split_mix(&mut state));
         // Odd, so that no input bit is lost in the product.
-        Hash { start, factor: split_mix(&mut state) | 1 }
+        let hasher = WordsHasher { seeds, factor: split_mix(&mut state) | 1, masked: Vec::new() };
+        hasher.under(mask)
     }
 
-    /// Where a chain of [`Hash::word`] begins.
-    pub(crate) fn start(self) -> u64 {
-        self.start
+    /// The same hash under another mask.
+    pub(crate) fn under(&self, mask: &[u64; W]) -> WordsHasher<W> {
+        let words = (0..).zip(mask.iter().copied());
+        WordsHasher { masked: words.filter(|(_, bits)| *bits != 0).collect(), ..self.clone() }
     }
 
-    /// One more word.
-    pub(crate) fn word(self, hash: u64, word: u64) -> u64 {
-        fold(hash ^ word, self.factor)
-    }
-
-    /// All words.
-    pub(crate) fn words(self, words: &[u64]) -> u64 {
-        words.iter().fold(self.start, |hash, word| self.word(hash, *word))
+    pub(crate) fn hash(&self, words: &[u64; W]) -> u64 {
+        let hashes = self.masked.iter().map(|(word, bits)| {
+            let word = usize::from(*word) % W;
+            fold((words[word] & bits) ^ self.seeds[word], self.factor)
+        });
+        hashes.fold(0, u64::wrapping_add)
     }
 }
 
@@ -53,18 +57,19 @@ mod tests {
 
     #[test]
     fn words_in_another_place_or_under_another_seed_hash_differently() {
-        let hash = Hash::new(1);
-        assert_ne!(hash.words(&[1, 2]), hash.words(&[2, 1]));
-        assert_ne!(hash.words(&[1, 2]), Hash::new(2).words(&[1, 2]));
-        assert_eq!(hash.words(&[1, 2]), hash.words(&[1, 2]));
+        let hasher = WordsHasher::new(&[!0, !0], 1);
+        assert_ne!(hasher.hash(&[1, 2]), hasher.hash(&[2, 1]));
+        assert_ne!(hasher.hash(&[1, 2]), WordsHasher::new(&[!0, !0], 2).hash(&[1, 2]));
+        assert_eq!(hasher.hash(&[1, 2]), hasher.hash(&[1, 2]));
+        assert_eq!(hasher.under(&[!0, 0]).hash(&[1, 2]), hasher.under(&[!0, 0]).hash(&[1, 3]));
     }
 
     #[test]
     fn counting_keys_spread_over_the_low_bits() {
-        let hash = Hash::new(7);
+        let hasher = WordsHasher::new(&[!0, !0], 7);
         let mut buckets = [0_u32; 64];
         for key in 0..64_000_u64 {
-            buckets[usize::try_from(hash.words(&[5, key << 40]) & 63).unwrap()] += 1;
+            buckets[usize::try_from(hasher.hash(&[5, key << 40]) & 63).unwrap()] += 1;
         }
         assert!(buckets.iter().all(|n| (800..1200).contains(n)), "{buckets:?}");
     }

@@ -10,7 +10,6 @@
     )
 )]
 
-mod cache;
 pub mod classifier;
 pub mod datapath;
 pub mod drops;

@@ -22,7 +22,7 @@ fn a_megaflow_takes_little_memory() {
     let start = resident();
     let flows: Vec<Arc<Megaflow>> = (0..count()).map(|n| megaflow(n, 1)).collect();
     let made = resident();
-    let mut table = FlowTable::new(1, 8192, 1 << 20);
+    let mut table = FlowTable::new(1, 1 << 20);
     for flow in &flows {
         let op = Op::Install { flow: flow.clone(), generation: Generation(1) };
         while table.try_apply(&op).is_none() {}

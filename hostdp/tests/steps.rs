@@ -45,7 +45,7 @@ impl Run {
         let mut run = Run::default();
         // As in the daemon, somebody else has the megaflows too, and frees them.
         let flows: Vec<Arc<Megaflow>> = (0..count()).map(|n| megaflow(n, masks)).collect();
-        let mut table = FlowTable::new(1, 8192, 1 << 20);
+        let mut table = FlowTable::new(1, 1 << 20);
         for flow in &flows {
             let op = Op::Install { flow: flow.clone(), generation: Generation(1) };
             while run.step("install", || table.try_apply(&op)).is_none() {}
@@ -126,7 +126,7 @@ fn the_worker_counts_its_steps() {
     handle.apply(Submission::number(removes).collect(), Reply::ignored()).unwrap();
     handle.remove_port(PortId(1), Reply::ignored()).unwrap();
     let snapshot = worker.stop().unwrap().snapshot();
-    assert_eq!((snapshot.flows, snapshot.subtables), (0, 0));
+    assert_eq!((snapshot.flows, snapshot.masks), (0, 0));
     let steps = snapshot.steps;
     let millisecond = steps.cumulative().find(|(bound, _)| *bound >= 1e-3).unwrap().1;
     println!("{:?}", steps.cumulative().collect::<Vec<_>>());

@@ -60,8 +60,8 @@ impl Status {
 /// The masks of the host table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Masks {
-    /// Masks that lookups have visited so far. A lookup that the exact-match cache answers visits
-    /// no mask.
+    /// Places that lookups have visited so far: tables, and nodes of trees. They do not visit mask
+    /// after mask.
     pub visited: u64,
     /// Masks in the table now. A mask counts once for each combination of port, recirculation id
     /// and EtherType that it is used with.

@@ -5,66 +5,127 @@ use flow::{Key, Mask, Match, Megaflow};
 use proptest::prelude::*;
 
 use super::*;
+use crate::hash::split_mix;
 use crate::testing::{flow_matching, key, mask};
+
+/// A classifier beside a table that looks at every megaflow. Whatever is done to both, they answer
+/// alike.
+struct Twins {
+    fast: Classifier,
+    slow: ReferenceTable,
+    live: Vec<(u32, Arc<Megaflow>)>,
+    next: u32,
+}
+
+impl Twins {
+    fn new(seed: u64) -> Twins {
+        let (slow, live) = (ReferenceTable::default(), Vec::new());
+        Twins { fast: Classifier::new(seed), slow, live, next: 0 }
+    }
+
+    fn overlapping(&mut self, matching: &Match) -> Option<u32> {
+        let mut answers = std::iter::repeat_with(|| self.fast.overlapping(matching));
+        answers.by_ref().take(1000).flatten().next().expect("the answer takes few steps")
+    }
+
+    /// Installs the megaflow if it overlaps no other; whether it does is asked of both.
+    fn install(&mut self, matching: Match) -> bool {
+        let flow = Arc::new(Megaflow::new(matching, []));
+        let other = self.overlapping(&flow.matching);
+        let other = other.map(|other| self.live.iter().find(|(n, _)| *n == other).unwrap());
+        let overlapped = self.slow.install(flow.clone()).is_err();
+        assert_eq!(other.is_some(), overlapped, "{:?}", flow.matching);
+        if let Some((_, other)) = other {
+            assert!(other.matching.overlaps(&flow.matching));
+            return false;
+        }
+        self.fast.insert(&flow.matching, self.next);
+        self.live.push((self.next, flow));
+        self.next += 1;
+        true
+    }
+
+    fn remove(&mut self, n: usize) {
+        if self.live.is_empty() {
+            return;
+        }
+        let (number, flow) = self.live.swap_remove(n % self.live.len());
+        assert!(self.slow.remove(flow.ufid));
+        assert_eq!(self.fast.remove(&flow.matching), Some(number));
+        assert_eq!(self.fast.remove(&flow.matching), None);
+    }
+
+    fn look_up(&mut self, keys: &[Key]) {
+        let refs: Vec<&Key> = keys.iter().collect();
+        let (mut found, before) = (Vec::new(), self.fast.counters());
+        self.fast.lookup(&refs, &mut found);
+        assert_eq!(found.len(), keys.len());
+        let mut hits = 0;
+        for (key, found) in keys.iter().zip(found) {
+            let want = self.slow.lookup(key).map(|flow| flow.ufid);
+            let is = |number| self.live.iter().find(|(n, _)| *n == number).map(|(_, f)| f.ufid);
+            assert_eq!(found.and_then(is), want, "{key:?}");
+            hits += u64::from(want.is_some());
+        }
+        let after = self.fast.counters();
+        assert_eq!(after.lookups - before.lookups, keys.len() as u64);
+        assert_eq!(after.hits - before.hits, hits);
+    }
+
+    /// Every megaflow is found, and at last nothing is left.
+    fn end(mut self) {
+        let keys: Vec<Key> = self.live.iter().map(|(_, flow)| *flow.matching.key()).collect();
+        keys.chunks(100).for_each(|keys| self.look_up(keys));
+        let masks: std::collections::HashSet<_> = (self.live.iter())
+            .map(|(_, flow)| {
+                let (key, mask) = (flow.matching.key(), *flow.matching.mask());
+                let eth_type = if mask.eth_type == u16::MAX { key.eth_type } else { 0 };
+                (key.in_port, key.recirc_id, eth_type, mask)
+            })
+            .collect();
+        assert!(self.fast.masks() >= masks.len());
+        while !self.live.is_empty() {
+            self.remove(0);
+        }
+        assert_eq!(self.fast.masks(), 0);
+        assert!(self.fast.scopes.is_empty());
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Step {
-    Install(Key, Mask),
+    Install(Box<Match>),
     Remove(usize),
-    Lookup(Key),
+    LookUp(Vec<Key>),
+}
+
+fn install(key: &Key, mask: &Mask) -> Step {
+    Step::Install(Box::new(Match::new(key, mask)))
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (key(), mask()).prop_map(|(key, mask)| Step::Install(key, mask)),
+        3 => (key(), mask()).prop_map(|(key, mask)| install(&key, &mask)),
         1 => any::<usize>().prop_map(Step::Remove),
-        6 => key().prop_map(Step::Lookup),
+        4 => prop::collection::vec(key(), 1..70).prop_map(Step::LookUp),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// After any installs and removals in any order, the classifier hits the same megaflows as a
-    /// table that looks at every megaflow.
+    /// After any installs and removals in any order, keys of all scopes and types.
     #[test]
     fn equals_the_reference(steps in prop::collection::vec(step(), 1..120), seed: u64) {
-        let mut slow = ReferenceTable::default();
-        let mut fast = Classifier::new(seed);
-        let mut live: Vec<(u32, Arc<Megaflow>)> = Vec::new();
-        let mut next = 0;
+        let mut twins = Twins::new(seed);
         for step in steps {
             match step {
-                Step::Install(key, mask) => {
-                    let flow = Arc::new(Megaflow::new(Match::new(&key, &mask), []));
-                    if slow.install(flow.clone()).is_ok() {
-                        fast.insert(&flow, next);
-                        live.push((next, flow));
-                        next += 1;
-                    }
-                }
-                Step::Remove(n) if !live.is_empty() => {
-                    let (slot, flow) = live.swap_remove(n % live.len());
-                    prop_assert!(slow.remove(flow.ufid));
-                    prop_assert_eq!(fast.remove(&flow.matching), Some(slot));
-                    prop_assert_eq!(fast.remove(&flow.matching), None);
-                }
-                Step::Remove(_) => {}
-                Step::Lookup(key) => {
-                    let want = slow.lookup(&key).map(|flow| flow.ufid);
-                    let number = |slot| live.iter().find(|(n, _)| *n == slot).map(|(_, f)| f.ufid);
-                    prop_assert_eq!(fast.lookup(&key).and_then(number), want);
-                    prop_assert_eq!(fast.lookup(&key).and_then(number), want);
-                }
+                Step::Install(matching) => drop(twins.install(*matching)),
+                Step::Remove(n) => twins.remove(n),
+                Step::LookUp(keys) => twins.look_up(&keys),
             }
         }
-        for (slot, flow) in live {
-            prop_assert_eq!(fast.lookup(flow.matching.key()), Some(slot));
-            prop_assert_eq!(fast.remove(&flow.matching), Some(slot));
-        }
-        prop_assert_eq!(fast.subtables(), 0);
-        prop_assert!(fast.partitions.is_empty());
-        prop_assert_eq!(fast.wild, 0);
+        twins.end();
     }
 
     /// The audit finds exactly the pairs that a comparison of every two megaflows finds.
@@ -89,60 +150,177 @@ proptest! {
     }
 }
 
+/// Random numbers with few bits, many, prefixes or none.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        split_mix(&mut self.0) % end
+    }
+
+    /// A prefix mask of the field's width, whole in most cases.
+    fn prefix(&mut self, bits: u32) -> u128 {
+        let full = u128::MAX >> (128 - bits);
+        match self.below(4) {
+            0 => full << self.below(u64::from(bits)) & full,
+            1 => 0,
+            _ => full,
+        }
+    }
+}
+
+const FIELDS: [flow::Field; 9] = {
+    use flow::Field::*;
+    [EthDst, EthSrc, VlanTci, Ipv4Src, Ipv4Dst, TpSrc, TpDst, IpProto, Ipv6Dst]
+};
+
+/// Makes matches of one kind.
+type Kind = fn(&mut Dice) -> Match;
+
+/// Many megaflows under few masks, which become tables; prefixes of all lengths; any bits.
+const KINDS: [(&str, Kind); 5] = [
+    ("tables", |dice| {
+        let (key, mut mask) = (random_key(dice, 60_000), Mask { eth_type: !0, ..Mask::default() });
+        match key.ipv4_dst % 3 {
+            0 => (mask.ipv4_dst, mask.tp_src) = (!0, !0),
+            1 => (mask.ipv4_dst, mask.tp_dst) = (!0 << 4, !0),
+            _ => (mask.ipv4_dst, mask.ipv4_src) = (!0, !0),
+        }
+        Match::new(&Key { ipv4_src: key.ipv4_dst % 3, ..key }, &mask)
+    }),
+    ("crowds", |dice| {
+        let key = random_key(dice, 300);
+        let mask =
+            Mask { eth_type: !0, ipv4_dst: !0, tp_dst: !0 << dice.below(16), ..Mask::default() };
+        Match::new(&key, &mask)
+    }),
+    ("prefixes", |dice| {
+        let key = random_key(dice, 1 << 20);
+        let mut mask = Mask { eth_type: !0, ..Mask::default() };
+        FIELDS.iter().for_each(|field| mask.set(*field, dice.prefix(field.bits())));
+        Match::new(&key, &mask)
+    }),
+    ("wide", |dice| {
+        let key = random_key(dice, 1 << 20);
+        let mut mask = Mask { arp_sip: dice.prefix(32) as u32, mpls2: !0, ..Mask::default() };
+        flow::Field::ALL.iter().filter(|_| dice.below(2) == 0).for_each(|field| {
+            mask.set(*field, field.full_mask());
+        });
+        Match::new(&key, &mask)
+    }),
+    ("bits", |dice| {
+        let key = random_key(dice, 1 << 12);
+        let mut mask = Mask::default();
+        for field in FIELDS {
+            mask.set(field, u128::from(split_mix(&mut dice.0) & split_mix(&mut dice.0)));
+        }
+        Match::new(&key, &mask)
+    }),
+];
+
+/// A key of one port whose fields have `values` values each.
+fn random_key(dice: &mut Dice, values: u64) -> Key {
+    let mut key = Key { in_port: 1, eth_type: 0x800, ..Key::default() };
+    for field in FIELDS {
+        let value = u128::from(dice.below(values));
+        // Half of the values differ in the last bits, half in the first ones.
+        let shift = if value % 2 == 0 { 0 } else { field.bits().saturating_sub(20) };
+        key.set(field, value << shift);
+    }
+    key
+}
+
+/// Up to some thousand megaflows, down and up again. Tables come and go, and classes move.
 #[test]
-fn a_busy_mask_is_found_at_once_whatever_others_make() {
+fn equals_the_reference_with_many_megaflows() {
+    for (name, kind) in KINDS {
+        let (mut twins, mut dice, mut most) = (Twins::new(3), Dice(17), 0);
+        for round in 0..6 {
+            let growing = round % 3 != 2;
+            for n in 0..900 {
+                if growing {
+                    twins.install(kind(&mut dice));
+                } else {
+                    twins.remove(dice.below(1 << 30) as usize);
+                }
+                most = most.max(twins.live.len());
+                if n % 16 == 0 {
+                    let keys = (0..40).map(|n| match twins.live.len() {
+                        live if live > 0 && n % 3 > 0 => {
+                            *twins.live[dice.below(live as u64) as usize].1.matching.key()
+                        }
+                        _ => random_key(&mut dice, 300),
+                    });
+                    let keys: Vec<Key> = keys.collect();
+                    twins.look_up(&keys);
+                }
+            }
+        }
+        assert!(most > 60, "{name}: {most}");
+        twins.end();
+    }
+}
+
+fn visited(classifier: &mut Classifier, keys: &[&Key], hits: bool) -> u64 {
+    let (mut found, before) = (Vec::new(), classifier.counters().visited);
+    classifier.lookup(keys, &mut found);
+    assert!(found.iter().all(|found| found.is_some() == hits));
+    classifier.counters().visited - before
+}
+
+/// What others make costs a flow nothing, or a few steps: masks of its own type and port, and any
+/// number elsewhere.
+#[test]
+fn a_lookup_does_not_visit_mask_after_mask() {
     let mut classifier = Classifier::new(3);
+    let mask = Mask { eth_type: !0, ipv4_dst: !0, ip_proto: 0xff, ..Mask::default() };
+    let busy = Key { in_port: 1, eth_type: 0x800, ipv4_dst: 7, ..Key::default() };
+    classifier.insert(&flow_matching(&busy, &mask).matching, 5000);
+    assert_eq!(visited(&mut classifier, &[&busy], true), 1);
     for n in 0..1000_u32 {
-        // A different mask each, and a key that no traffic has.
-        let mask = Mask { ipv4_src: n + 1, ipv4_dst: u32::MAX, ..Mask::default() };
-        let key = Key { in_port: 1, ipv4_src: n + 1, ipv4_dst: 9, ..Key::default() };
-        classifier.insert(&flow_matching(&key, &mask), n);
+        // A different mask each, as somebody makes them who varies the bits of an address.
+        let mask = Mask { ipv4_src: n + 1, ipv4_dst: !0, eth_type: !0, ..Mask::default() };
+        let key = Key { ipv4_src: n + 1, ipv4_dst: 9, ..busy };
+        classifier.insert(&flow_matching(&Key { in_port: 2, ..key }, &mask).matching, n);
+        classifier.insert(&flow_matching(&Key { recirc_id: 1, ..key }, &mask).matching, n);
+        classifier.insert(&flow_matching(&Key { eth_type: 0x86dd, ..key }, &mask).matching, n);
     }
-    let busy = Key { in_port: 1, ipv4_dst: 7, ..Key::default() };
-    let mask = Mask { ipv4_dst: u32::MAX, ip_proto: 0xff, ..Mask::default() };
-    classifier.insert(&flow_matching(&busy, &mask), 5000);
-    for _ in 0..20 {
-        assert_eq!(classifier.lookup(&busy), Some(5000));
+    assert_eq!(classifier.masks(), 3001);
+    assert_eq!(visited(&mut classifier, &[&busy], true), 1);
+    for bit in 0..32 {
+        for port in 0..16_u32 {
+            let mask = Mask {
+                eth_type: !0,
+                ipv4_dst: !0,
+                ipv4_src: !0 << bit,
+                tp_dst: !0 << port,
+                ..Mask::default()
+            };
+            let key = Key { ipv4_dst: 8, ipv4_src: 1 << bit, tp_dst: 1 << port, ..busy };
+            classifier.insert(&flow_matching(&key, &mask).matching, 6000 + bit * 16 + port);
+        }
     }
-    let before = classifier.counters().visited;
-    for _ in 0..100 {
-        assert_eq!(classifier.lookup(&busy), Some(5000));
-    }
-    assert_eq!(classifier.counters().visited - before, 100, "one subtable a lookup");
+    assert_eq!(classifier.masks(), 3001 + 512);
+    assert!(visited(&mut classifier, &[&busy], true) <= 6);
+    let theirs = Key { ipv4_dst: 8, ipv4_src: 1 << 3, tp_dst: 1 << 9, ..busy };
+    assert!(visited(&mut classifier, &[&theirs], true) <= 12);
+    let nobody = Key { ipv4_dst: 8, ipv4_src: 0, tp_dst: 1, ..busy };
+    assert!(visited(&mut classifier, &[&nobody], false) <= 12);
 }
 
+/// Many megaflows that spread under few masks are found in tables, one place each.
 #[test]
-fn masks_elsewhere_are_not_visited() {
+fn many_megaflows_are_in_tables() {
     let mut classifier = Classifier::new(3);
-    for n in 0..500_u32 {
-        let mask = Mask { ipv4_src: n + 1, eth_type: 0xffff, ..Mask::default() };
-        let here = Key { in_port: 1, eth_type: 0x800, ipv4_src: n + 1, ..Key::default() };
-        classifier.insert(&flow_matching(&Key { in_port: 2, ..here }, &mask), n);
-        classifier.insert(&flow_matching(&Key { recirc_id: 1, ..here }, &mask), n);
-        classifier.insert(&flow_matching(&Key { eth_type: 0x86dd, ..here }, &mask), n);
+    let key = |n: u32| Key { in_port: 1, ipv4_src: n * 7, ipv4_dst: !n, ..Key::default() };
+    let mask = Mask { ipv4_src: !0, ipv4_dst: !0, ..Mask::default() };
+    for n in 0..20_000 {
+        classifier.insert(&flow_matching(&key(n), &mask).matching, n);
     }
-    let mask = Mask { eth_type: 0xffff, tp_dst: 0xffff, ..Mask::default() };
-    let mine = Key { in_port: 1, eth_type: 0x800, tp_dst: 80, ..Key::default() };
-    classifier.insert(&flow_matching(&mine, &mask), 9999);
-    assert_eq!(classifier.lookup(&mine), Some(9999));
-    assert_eq!(classifier.lookup(&Key { tp_dst: 81, ..mine }), None);
-    assert_eq!(classifier.counters().visited, 2);
-    assert_eq!(classifier.subtables(), 1501);
-}
-
-#[test]
-fn the_filter_survives_growth_and_removal() {
-    let mask = Mask { ipv4_src: !0, ipv6_src: !0, tp_src: !0, arp_sip: !0, ..Mask::default() };
-    let key = |n: u32| Key { ipv4_src: n, ipv6_src: u128::from(n) << 70, ..Key::default() };
-    let mut classifier = Classifier::new(11);
-    let flows: Vec<_> = (0..3000).map(|n| flow_matching(&key(n), &mask)).collect();
-    for (n, flow) in (0..).zip(&flows) {
-        classifier.insert(flow, n);
-    }
-    for (n, flow) in flows.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
-        assert_eq!(classifier.remove(&flow.matching), Some(n as u32));
-    }
-    for n in 0..3000 {
-        assert_eq!(classifier.lookup(&key(n)), (n % 2 == 1).then_some(n));
+    let keys: Vec<Key> = (0..20_000).map(key).collect();
+    let keys: Vec<&Key> = keys.iter().collect();
+    assert_eq!(visited(&mut classifier, &keys, true), 20_000);
+    for n in 0..20_000 {
+        assert_eq!(classifier.remove(&flow_matching(&key(n), &mask).matching), Some(n));
     }
 }

@@ -1,7 +1,7 @@
 //! The host datapath of one worker thread: ports in, table, actions, ports out.
 //!
 //! A datapath is single-threaded and has no clock: its owner passes the time in. Per burst: keys →
-//! exact-match cache → classifier → groups of one megaflow each → actions → a burst per port.
+//! classifier → groups of one megaflow each → actions → a burst per port.
 
 mod books;
 mod executor;
@@ -37,8 +37,6 @@ pub struct DatapathSettings {
     /// Seed of the hashes and of the sample action's dice. The seed should be secret if somebody
     /// else sends the packets.
     pub seed: u64,
-    /// Number of keys in the exact-match cache; 0 turns the cache off.
-    pub cached_keys: usize,
     /// Largest number of megaflows.
     pub flow_limit: usize,
     /// Limits of the upcalls.
@@ -54,7 +52,6 @@ impl Default for DatapathSettings {
     fn default() -> DatapathSettings {
         DatapathSettings {
             seed: 0,
-            cached_keys: 8192,
             flow_limit: 1 << 20,
             upcalls: UpcallLimits::default(),
             recirc_limit: 8,
@@ -74,6 +71,8 @@ pub struct Datapath {
     books: DatapathBooks,
     /// The frames of the current burst; kept for its allocation.
     batch: Batch,
+    /// The slots that the keys of a burst hit; kept for its allocation.
+    found: Vec<Option<u32>>,
 }
 
 impl Datapath {
@@ -83,11 +82,12 @@ impl Datapath {
         Datapath {
             config,
             ports: Ports::default(),
-            table: FlowTable::new(config.seed, config.cached_keys, config.flow_limit),
+            table: FlowTable::new(config.seed, config.flow_limit),
             upcalls: Upcalls::new(config.seed, config.upcalls),
             executor: Executor::new(config.seed, config.recirc_limit, config.deferred_limit),
             books: DatapathBooks::new(config.recirc_limit),
             batch: Batch::new(),
+            found: Vec::new(),
         }
     }
 
@@ -291,7 +291,7 @@ impl Datapath {
             steps: self.books.steps.clone(),
             lookups: self.table.lookups(),
             flows: self.table.len(),
-            subtables: self.table.subtables(),
+            masks: self.table.masks(),
             upcalls_outstanding: self.upcalls.outstanding(),
             special_queue: self.upcalls.special(),
             ports: ports.collect(),
@@ -302,9 +302,12 @@ impl Datapath {
     /// the executor, grouped by megaflow: packets of one megaflow stay in order.
     fn look_up(&mut self, packets: Vec<InFlight>, depth: usize, now: Moment) {
         self.books.looked_up(depth, packets.len());
+        let keys: Vec<&Key> = packets.iter().map(|packet| &packet.key).collect();
+        let mut found = std::mem::take(&mut self.found);
+        self.table.lookup(&keys, &mut found);
         let mut groups: Vec<(u32, Vec<InFlight>)> = Vec::new();
-        for packet in packets {
-            match self.table.lookup(&packet.key) {
+        for (packet, slot) in packets.into_iter().zip(found.drain(..)) {
+            match slot {
                 // The search starts at the end, because the packets of a flow come in a row.
                 Some(slot) => match groups.iter_mut().rev().find(|group| group.0 == slot) {
                     Some(group) => group.1.push(packet),
@@ -313,6 +316,7 @@ impl Datapath {
                 None => self.miss(packet, depth, now),
             }
         }
+        self.found = found;
         // The executor begins with what it got last, and the first group comes first.
         for (slot, packets) in groups.into_iter().rev() {
             self.hit(slot, packets, depth, now);

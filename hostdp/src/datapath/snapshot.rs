@@ -2,10 +2,10 @@
 
 use flow::{Counters, Histogram, PortId};
 
+use crate::classifier::ClassifierCounters;
 use crate::drops::Drops;
 use crate::ledger::{Ends, Ledger};
 use crate::port::{LinkState, PortKind};
-use crate::table::LookupCounters;
 use crate::upcall::QueueCounters;
 
 /// A copy of a datapath's counters.
@@ -27,11 +27,11 @@ pub struct DatapathSnapshot {
     /// Times of the owner's steps other than forwarding, see [`crate::Datapath::stepped`].
     pub steps: Histogram,
     /// Counters of the lookups.
-    pub lookups: LookupCounters,
+    pub lookups: ClassifierCounters,
     /// Number of megaflows.
     pub flows: usize,
     /// Number of masks; a mask counts once for each port, scope and EtherType that it is used with.
-    pub subtables: usize,
+    pub masks: usize,
     /// Upcalls that wait for the client's answer.
     pub upcalls_outstanding: usize,
     /// The special upcall queue.

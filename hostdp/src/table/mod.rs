@@ -12,13 +12,11 @@ use std::time::Duration;
 use flow::provider::PART;
 use flow::{
     Action, Actions, Admission, Completion, Counters, Cursor, Detail, Dumped, Generation, Key,
-    Megaflow, Moment, Op, OverlapIndex, Provider, ProviderError, ProviderEvent, Reason, Refusal,
-    Stats, Submission, TableName, TableUsage, Ufid, UfidIndex,
+    Megaflow, Moment, Op, Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats,
+    Submission, TableName, TableUsage, Ufid, UfidIndex,
 };
 
-use crate::cache::{Cache, CacheCounters};
 use crate::classifier::{Classifier, ClassifierCounters};
-use crate::hash::Hash;
 
 use slots::Slots;
 
@@ -29,34 +27,20 @@ pub struct FlowTable {
     slots: Slots,
     by_ufid: UfidIndex,
     classifier: Classifier,
-    overlaps: OverlapIndex,
-    cache: Cache,
     limit: usize,
     admission: Arc<HostAdmission>,
     /// Operations that were submitted to the provider and have no completion yet.
     in_flight: VecDeque<Submission>,
 }
 
-/// How the lookups went so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LookupCounters {
-    /// Of the exact-match cache.
-    pub cache: CacheCounters,
-    /// Of the classifier behind it.
-    pub classifier: ClassifierCounters,
-}
-
 impl FlowTable {
-    /// An empty table for at most `limit` megaflows, with an exact-match cache for about
-    /// `cached` keys (0: off).
+    /// An empty table for at most `limit` megaflows. The seed makes its places unpredictable.
     #[must_use]
-    pub fn new(seed: u64, cached: usize, limit: usize) -> FlowTable {
+    pub fn new(seed: u64, limit: usize) -> FlowTable {
         FlowTable {
             slots: Slots::new(limit),
             by_ufid: UfidIndex::default(),
             classifier: Classifier::new(seed),
-            overlaps: OverlapIndex::default(),
-            cache: Cache::new(Hash::new(seed ^ CACHE_SEED), cached),
             limit: limit.min(u32::MAX as usize),
             admission: Arc::new(HostAdmission::default()),
             in_flight: VecDeque::new(),
@@ -75,10 +59,10 @@ impl FlowTable {
         self.by_ufid.is_empty()
     }
 
-    /// Number of subtables: one for each mask of one port, scope and EtherType.
+    /// Number of masks: those of each port, scope and EtherType.
     #[must_use]
-    pub fn subtables(&self) -> usize {
-        self.classifier.subtables()
+    pub fn masks(&self) -> usize {
+        self.classifier.masks()
     }
 
     /// The megaflow of that ufid and its statistics.
@@ -144,8 +128,8 @@ impl FlowTable {
 
     /// How lookups went so far.
     #[must_use]
-    pub fn lookups(&self) -> LookupCounters {
-        LookupCounters { cache: self.cache.counters(), classifier: self.classifier.counters() }
+    pub fn lookups(&self) -> ClassifierCounters {
+        self.classifier.counters()
     }
 
     /// Returns true if actions can be executed on packets with this key.
@@ -153,23 +137,17 @@ impl FlowTable {
         flow::validate_actions(key, actions).is_ok() && self.admission.check(actions).is_ok()
     }
 
-    /// The slot of the megaflow that the key hits.
-    pub(crate) fn lookup(&mut self, key: &Key) -> Option<u32> {
-        let slots = &self.slots;
-        if let Some(slot) = self.cache.lookup(key, |slot| slots.life(slot).life) {
-            return Some(slot);
-        }
-        let slot = self.classifier.lookup(key)?;
-        self.cache.insert(key, self.slots.life(slot));
-        Some(slot)
+    /// The slots of the megaflows that the keys hit, by the places of the keys.
+    pub(crate) fn lookup(&mut self, keys: &[&Key], found: &mut Vec<Option<u32>>) {
+        self.classifier.lookup(keys, found);
     }
 
     /// The slot of the megaflow that the key hits. The lookup is not counted: it is for packets
     /// that waited for an answer since their first lookup, which counted them as missed.
     pub(crate) fn lookup_again(&mut self, key: &Key) -> Option<u32> {
-        let slot = self.classifier.find(key, &mut 0)?;
-        self.cache.insert(key, self.slots.life(slot));
-        Some(slot)
+        let mut found = Vec::new();
+        self.classifier.find(&[key], &mut found, &mut 0);
+        found.pop().flatten()
     }
 
     /// Counts packets that hit, and returns the megaflow's actions.
@@ -208,9 +186,8 @@ impl FlowTable {
         if self.slot_of(flow.ufid).is_some() {
             return Some(Err(ProviderError::Exists));
         }
-        let match_of = |slot: u32| Some(&self.slots.get(slot)?.1.matching);
-        let others = self.overlaps.try_overlapping(&flow.matching, match_of)?;
-        if let Some(other) = others.into_iter().filter_map(|slot| self.slots.ufid(slot)).min() {
+        let other = self.classifier.overlapping(&flow.matching)?;
+        if let Some(other) = other.and_then(|slot| self.slots.ufid(slot)) {
             return Some(Err(ProviderError::Overlap(other)));
         }
         if self.len() >= self.limit {
@@ -220,8 +197,7 @@ impl FlowTable {
         }
         let slot = self.slots.place(flow, generation);
         self.by_ufid.insert(flow.ufid, slot);
-        self.classifier.insert(flow, slot);
-        self.overlaps.insert(&flow.matching, slot);
+        self.classifier.insert(&flow.matching, slot);
         Some(Ok(Stats::default()))
     }
 
@@ -242,7 +218,6 @@ impl FlowTable {
         let (flow, stats) = self.slots.take(slot).ok_or(ProviderError::NotFound)?;
         self.by_ufid.remove(ufid, slot);
         self.classifier.remove(&flow.matching);
-        self.overlaps.remove(&flow.matching, slot);
         Ok(stats)
     }
 }
@@ -322,6 +297,3 @@ impl Provider for FlowTable {
 
 /// The largest number of operations in flight.
 const WINDOW: usize = 256;
-
-/// Gives the cache another hash than the classifier's, whose low bits would be the same.
-const CACHE_SEED: u64 = 0x0ca_c4e5_eed0_f00d;

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use flow::{Actions, Counters, Cursor, Generation, Megaflow, Moment, Stats, Ufid};
 
-use crate::cache::SlotLife;
-
 /// The slots. A megaflow keeps its slot from its install to its removal.
 pub(super) struct Slots {
     slots: Vec<Slot>,
@@ -21,9 +19,6 @@ pub(super) struct Slot {
     /// The moment of the last hit; [`NEVER`] if there was none.
     used: u64,
     pub(super) generation: Generation,
-    /// Counts the megaflows that the slot has held, so that a stale reference to an earlier one can
-    /// be recognised. Life 0 is what an empty cache line has.
-    life: u32,
     tcp_flags: u16,
     /// Packets hit since the statistics were last told.
     has_news: bool,
@@ -53,7 +48,6 @@ impl Slots {
                 flow: None,
                 used: NEVER,
                 generation,
-                life: 0,
                 tcp_flags: 0,
                 has_news: false,
             });
@@ -62,7 +56,7 @@ impl Slots {
         });
         if let Some(slot) = self.slots.get_mut(number as usize) {
             slot.ufid = flow.ufid;
-            slot.live(Some(flow.clone()));
+            slot.flow = Some(flow.clone());
             slot.generation = generation;
         }
         number
@@ -73,8 +67,6 @@ impl Slots {
         let slot = self.slots.get_mut(number as usize)?;
         let flow = slot.flow.take()?;
         let stats = slot.take_stats();
-        // The life ends now, not when the slot is used again, so that no cache line names it.
-        slot.live(None);
         self.free.push(number);
         Some((flow, stats))
     }
@@ -93,11 +85,6 @@ impl Slots {
     /// The ufid in a slot.
     pub(super) fn ufid(&self, number: u32) -> Option<Ufid> {
         self.slots.get(number as usize).map(|slot| slot.ufid)
-    }
-
-    /// The slot in its present life.
-    pub(super) fn life(&self, slot: u32) -> SlotLife {
-        SlotLife { slot, life: self.slots.get(slot as usize).map_or(0, |slot| slot.life) }
     }
 
     /// The megaflows of the next `most` slots, and where the pass goes on; `None` at its end. A
@@ -139,11 +126,6 @@ fn index_of(cursor: Cursor) -> usize {
 }
 
 impl Slot {
-    fn live(&mut self, flow: Option<Arc<Megaflow>>) {
-        self.flow = flow;
-        self.life = self.life.checked_add(1).unwrap_or(1);
-    }
-
     pub(super) fn stats(&self) -> Stats {
         let used = (self.used != NEVER).then_some(Moment(self.used));
         Stats { counters: self.counters, used, tcp_flags: self.tcp_flags }

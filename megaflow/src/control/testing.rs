@@ -183,7 +183,7 @@ impl Engine {
         metrics.providers.insert("fpga".to_owned(), provider);
         metrics.ports.insert(HOSTILE.to_owned(), metrics::PortMetrics::default());
         metrics.learning = Some(flow::Learning::default());
-        metrics.cache_lookups = [("exact", 3), ("miss", self.received)].into();
+        metrics.cache_lookups = [("classifier", 3), ("miss", self.received)].into();
         let port = |number, name: &str| PortView {
             id: PortId(number),
             name: name.to_owned(),

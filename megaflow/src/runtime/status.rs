@@ -59,7 +59,7 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
         client: engine.client_name(),
         ports: ports.collect(),
         gone: engine.devices().filter_map(gone).collect(),
-        masks: Masks { visited: host.lookups.classifier.visited, total: host.subtables as u64 },
+        masks: Masks { visited: host.lookups.visited, total: host.masks as u64 },
         metrics,
     }
 }
@@ -108,11 +108,8 @@ fn host_metrics(metrics: &mut Snapshot, host: &hostdp::DatapathSnapshot) {
     metrics.recirculation_limit_exceeded = host.drops.get(DropReason::RecircLimit).packets
         + host.drops.get(DropReason::DeferredLimit).packets;
     let lookups = &host.lookups;
-    metrics.cache_lookups = BTreeMap::from([
-        ("exact", lookups.cache.hits),
-        ("classifier", lookups.classifier.hits),
-        ("miss", lookups.classifier.lookups - lookups.classifier.hits),
-    ]);
+    metrics.cache_lookups =
+        BTreeMap::from([("classifier", lookups.hits), ("miss", lookups.lookups - lookups.hits)]);
 }
 
 /// Returns what the host sent through a port. For a port of a card, this is what the card counted

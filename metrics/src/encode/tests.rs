@@ -34,7 +34,7 @@ fn full() -> Snapshot {
     port.drops.insert((Direction::Transmit, "full"), 14);
     port.upcall_drops.insert("queue-full", 15);
     snapshot.ports.insert("vf\"0\n".into(), port);
-    snapshot.cache_lookups.insert("exact", 16);
+    snapshot.cache_lookups.insert("classifier", 16);
     let mut steps = Histogram::durations();
     steps.observe(0.5e-3);
     snapshot.steps.insert("host", steps);

@@ -87,12 +87,7 @@ impl World {
             quota: 2,
             timeout: Duration::from_secs(2),
         };
-        let config = DatapathSettings {
-            cached_keys: 16,
-            upcalls,
-            deferred_limit: 6,
-            ..DatapathSettings::default()
-        };
+        let config = DatapathSettings { upcalls, deferred_limit: 6, ..DatapathSettings::default() };
         let (datapath, peers) = datapath(config, 3);
         let zero = Counters::default();
         World { datapath, peers, open: vec![], received: zero, continued: zero, now: Moment(0) }

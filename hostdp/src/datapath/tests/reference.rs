@@ -120,9 +120,8 @@ struct Worlds {
     peers: Vec<MemoryPeer>,
 }
 
-fn worlds(flows: &[Arc<Megaflow>], cached_keys: usize) -> Worlds {
+fn worlds(flows: &[Arc<Megaflow>]) -> Worlds {
     let config = DatapathSettings {
-        cached_keys,
         recirc_limit: RECIRC_LIMIT,
         deferred_limit: usize::MAX,
         ..DatapathSettings::default()
@@ -168,9 +167,8 @@ proptest! {
     fn each_packet_goes_where_the_reference_sends_it(
         flows in prop::collection::vec(megaflow(), 0..14),
         traffic in prop::collection::vec((1..=PORTS, 0..16_u8, any::<u8>()), 1..40),
-        cached in select(vec![0_usize, 4, 1024]),
     ) {
-        let mut worlds = worlds(&flows, cached);
+        let mut worlds = worlds(&flows);
         for (port, kind, n) in Traffic::from(traffic) {
             let frame = testing::frame(kind, n, 20);
             worlds.slow_packet(port, &frame);
@@ -212,7 +210,7 @@ proptest! {
         traffic in prop::collection::vec((0..16_u8, any::<u8>()), 1..64),
         port in 1..=PORTS,
     ) {
-        let mut worlds = worlds(&flows, 64);
+        let mut worlds = worlds(&flows);
         let mut batch = Batch::new();
         for (kind, n) in &traffic {
             let frame = testing::frame(*kind, *n, 20);

@@ -8,9 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use flow::Clock;
-use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
+use super::measure::cpu_of;
 use crate::cmd::client::DaemonSocket;
 use crate::namespace::Namespace;
 
@@ -117,12 +118,6 @@ impl Drop for BenchDaemon {
 /// Nanoseconds that all threads of this process have run.
 pub(super) fn own_cpu() -> Result<u64, String> {
     cpu_of(ClockId::CLOCK_PROCESS_CPUTIME_ID)
-}
-
-fn cpu_of(clock: ClockId) -> Result<u64, String> {
-    let time = clock_gettime(clock).map_err(|error| format!("CPU time: {error}"))?;
-    let time = Duration::from(time).as_nanos();
-    u64::try_from(time).map_err(|error| error.to_string())
 }
 
 /// The interfaces that the card's wires are plugged into.

@@ -4,10 +4,29 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use flow::Clock;
+use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// Does a little of the work and returns the number of units done.
-pub(super) type Work = Box<dyn FnMut() -> u64>;
+pub(super) type Work = Box<dyn FnMut(&mut Aside) -> Result<u64, String>>;
+
+/// The time of what a work has to do besides, which is not measured.
+#[derive(Default)]
+pub(super) struct Aside {
+    cpu: u64,
+    wall: Duration,
+}
+
+impl Aside {
+    /// Does something besides.
+    pub(super) fn run(&mut self, what: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+        let (cpu, start) = (cpu_time()?, Clock::start());
+        what()?;
+        self.cpu += cpu_time()?.saturating_sub(cpu);
+        self.wall += start.elapsed();
+        Ok(())
+    }
+}
 
 /// One measurement.
 pub(super) struct Case {
@@ -15,7 +34,8 @@ pub(super) struct Case {
     /// The unit of work that is counted.
     pub(super) unit: &'static str,
     pub(super) what: &'static str,
-    pub(super) setup: fn() -> Result<Work, String>,
+    /// Prepares the work. A case of many megaflows takes no more than this number of them.
+    pub(super) setup: fn(u32) -> Result<Work, String>,
 }
 
 #[derive(Serialize)]
@@ -62,22 +82,26 @@ pub(super) fn measure(
 #[allow(clippy::cast_precision_loss, reason = "ratios")]
 fn window(work: &mut Work, length: Duration) -> Result<(f64, f64), String> {
     let (cpu, start) = (cpu_time()?, Clock::start());
-    let mut units = 0;
+    let (mut units, mut aside) = (0, Aside::default());
     while start.elapsed() < length {
-        units += work();
+        units += work(&mut aside)?;
     }
-    let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_time()?.saturating_sub(cpu));
+    let wall = start.elapsed().saturating_sub(aside.wall).as_secs_f64();
+    let cpu = cpu_time()?.saturating_sub(cpu + aside.cpu);
     let units = units.max(1) as f64;
     Ok((cpu as f64 / units, units / wall))
 }
 
-/// Nanoseconds that this thread has run. The kernel updates the number at each tick and at each
-/// context switch, so it can be some milliseconds late.
+/// Nanoseconds that this thread has run.
 fn cpu_time() -> Result<u64, String> {
-    let path = "/proc/thread-self/schedstat";
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-    let first = text.split_whitespace().next().and_then(|word| word.parse().ok());
-    first.ok_or_else(|| format!("{path}: not as expected"))
+    cpu_of(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Nanoseconds of such a clock.
+pub(super) fn cpu_of(clock: ClockId) -> Result<u64, String> {
+    let time = clock_gettime(clock).map_err(|error| format!("CPU time: {error}"))?;
+    let time = Duration::from(time).as_nanos();
+    u64::try_from(time).map_err(|error| error.to_string())
 }
 
 pub(super) fn spread(mut values: Vec<f64>) -> Spread {
@@ -97,13 +121,30 @@ mod tests {
         let odd = spread(vec![3.0, 1.0, 2.0]);
         assert_eq!((odd.min, odd.median, odd.max), (1.0, 2.0, 3.0));
         assert_eq!(spread(vec![4.0, 1.0]).median, 2.5);
-        let mut busy: Work = Box::new(|| {
-            (0..10_000_u64).for_each(|number| {
-                std::hint::black_box(number);
-            });
-            1
+        let mut busy: Work = Box::new(|_| {
+            spin();
+            Ok(1)
         });
-        let measured = measure("busy", &mut busy, 2, Duration::from_millis(50)).unwrap();
+        let measured = measure("busy", &mut busy, 2, WINDOW).unwrap();
         assert!(measured.cpu_ns.median > 0.0 && measured.rate.min > 0.0);
+        let mut besides: Work = Box::new(|aside| {
+            aside.run(|| {
+                spin();
+                Ok(())
+            })?;
+            Ok(1)
+        });
+        let nearly_idle = measure("besides", &mut besides, 2, WINDOW).unwrap();
+        assert!(nearly_idle.cpu_ns.median < measured.cpu_ns.median / 2.0);
+        let mut failing: Work = Box::new(|_| Err("no".to_owned()));
+        assert!(measure("failing", &mut failing, 2, WINDOW).is_err_and(|why| why == "no"));
+    }
+
+    const WINDOW: Duration = Duration::from_millis(50);
+
+    fn spin() {
+        (0..100_000_u64).for_each(|number| {
+            std::hint::black_box(number);
+        });
     }
 }

@@ -11,6 +11,7 @@ mod readers;
 mod results;
 mod rig;
 mod scale;
+mod sets;
 mod setup;
 mod traffic;
 
@@ -22,7 +23,7 @@ use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
 use measure::{Case, Measured, measure};
 
-/// Measures CPU time per packet or lookup, in this process on this machine, per new
+/// Measures CPU time per packet, lookup or update, in this process on this machine, per new
 /// flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
 /// for and cost others (readers), or how soon an address that moves is followed (flaps).
 #[derive(clap::Args)]
@@ -94,8 +95,8 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
     let chosen = choose(cases, &args.cases)?;
     let mut results = Vec::new();
     for case in chosen {
-        let mut work =
-            (case.setup)().map_err(|e| CommandFailure::Job(format!("{}: {e}", case.name)))?;
+        let mut work = (case.setup)(u32::MAX)
+            .map_err(|e| CommandFailure::Job(format!("{}: {e}", case.name)))?;
         let measured = measure(case.name, &mut work, args.windows, window);
         results.push((case, measured.map_err(CommandFailure::Job)?));
     }

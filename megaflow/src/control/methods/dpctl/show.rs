@@ -25,15 +25,13 @@ pub(in crate::control::methods) fn show(
     let status = status(context)?;
     let mut text = datapath(&status) + ":\n";
     let state = ShownState::from(&status);
-    let Lookups { hit, missed, cached } = lookups(&status);
+    let Lookups { hit, missed } = lookups(&status);
     let lost: u64 = state.ports.iter().flat_map(|port| port.upcall_drops.values()).sum();
     let _ = writeln!(text, "  lookups: hit:{hit} missed:{missed} lost:{lost}");
     let _ = writeln!(text, "  flows: {}", state.flows.values().sum::<u64>());
     let (Masks { visited, total }, packets) = (status.masks, hit + missed);
     let each = ratio(visited, packets);
     let _ = writeln!(text, "  masks: hit:{visited} total:{total} hit/pkt:{each:.2}");
-    let rate = ratio(cached, packets) * 100.0;
-    let _ = writeln!(text, "  cache: hit:{cached} hit-rate:{rate:.2}%");
     for port in &state.ports {
         let state = if port.up { String::new() } else { format!(", {}", port.state) };
         let _ = writeln!(text, "  port {}: {} ({}{state})", port.number, port.name, port.kind);
@@ -48,14 +46,11 @@ pub(in crate::control::methods) fn show(
 pub(in crate::control::methods) struct Lookups {
     pub(in crate::control::methods) hit: u64,
     pub(in crate::control::methods) missed: u64,
-    /// Lookups that hit in the exact-match cache; `hit` includes them.
-    cached: u64,
 }
 
 pub(in crate::control::methods) fn lookups(status: &Status) -> Lookups {
     let tier = |name| status.metrics.cache_lookups.get(name).copied().unwrap_or(0);
-    let cached = tier("exact");
-    Lookups { hit: cached + tier("classifier"), missed: tier("miss"), cached }
+    Lookups { hit: tier("classifier"), missed: tier("miss") }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "an average for people")]

@@ -1,0 +1,428 @@
+//! The megaflows of one port, recirculation id and EtherType: a few tables, and a tree for those
+//! that no table tells apart.
+
+use flow::Key;
+
+use super::class::Classes;
+use super::node::{Node, NodeKind};
+use super::parts::Grain;
+use super::projection::{Projected, Projection, equal_under, is_within, masked, relaxed};
+use super::records::{Home, MatchRecord, MatchRecords};
+use super::table::Table;
+use super::tree::Trees;
+
+/// Megaflows whose masks have bits in at most `W` words of a key.
+pub(super) struct Partition<const W: usize> {
+    projection: Projection<W>,
+    flows: MatchRecords<W>,
+    classes: Classes<W>,
+    trees: Trees,
+    root: Option<Node>,
+    tables: [Option<Box<Table<W>>>; TABLES],
+    /// The numbers of the tables in the order in which lookups try them.
+    order: Vec<u8>,
+    /// The next record to be looked at, while some are not where their class belongs.
+    moving: Option<u32>,
+    seed: u64,
+    /// Keys of a burst that are like the one before, as far as masks compare them: they have the
+    /// same answer. Kept for its allocation, as the next one is.
+    repeats: Vec<(usize, usize)>,
+    /// The nodes that a walk through a tree has still to visit.
+    stack: Vec<Node>,
+}
+
+/// Most tables of a partition: each costs every packet that it does not have.
+const TABLES: usize = 8;
+/// Records that a move looks at in a step.
+const STEP: u32 = 32;
+/// Hits of one table after which those of all are halved, so that a table that was busy once does
+/// not stay in front.
+const FADE: u32 = 1 << 20;
+
+/// Packets that are looked up together.
+pub(crate) const BURST: usize = 32;
+
+/// The packets of a burst that have no megaflow yet, by their places.
+pub(super) type Unfound = Vec<usize>;
+
+impl<const W: usize> Partition<W> {
+    pub(super) fn new(seed: u64) -> Partition<W> {
+        Partition {
+            projection: Projection::default(),
+            flows: MatchRecords::new(seed),
+            classes: Classes::new(seed),
+            trees: Trees::default(),
+            root: None,
+            tables: [const { None }; TABLES],
+            order: Vec::new(),
+            moving: None,
+            seed,
+            repeats: Vec::new(),
+            stack: Vec::new(),
+        }
+    }
+
+    /// Number of megaflows.
+    pub(super) fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Adds a megaflow under a number of the caller's, if its mask has bits in few enough words.
+    /// Returns whether its mask is new.
+    pub(super) fn insert(&mut self, key: &Key, mask: &Key, number: u32) -> Option<bool> {
+        if !self.projection.extend(mask) {
+            return None;
+        }
+        let words = self.projection.of(mask);
+        let value = masked(&self.projection.of(key), &words);
+        let known = self.flows.mask_number(&words);
+        let mask = known.unwrap_or_else(|| self.add_mask(&words));
+        let class = self.flows.mask(mask)?.class;
+        let home = self.classes.get(class).map_or(Home::Root, |class| class.home);
+        let record = self.flows.add(MatchRecord { value, mask, number, home });
+        self.classes.count(class, record);
+        self.attach(record, home);
+        self.ask(class);
+        self.go_on();
+        Some(known.is_none())
+    }
+
+    /// Takes a megaflow out; returns its number, and whether it was the last one of its mask.
+    pub(super) fn remove(&mut self, key: &Key, mask: &Key) -> Option<(u32, bool)> {
+        let words = self.projection.of_mask(mask)?;
+        let value = masked(&self.projection.of(key), &words);
+        let mask = self.flows.mask_number(&words)?;
+        let place = self.find(&value, mask)?;
+        let class = self.flows.mask(mask)?.class;
+        self.detach(place);
+        let record = self.flows.remove(place)?;
+        if let Some(class) = self.classes.get_mut(class) {
+            class.flows -= 1;
+        }
+        let last = self.flows.mask(mask).is_none();
+        if last {
+            self.classes.leave(class);
+        }
+        self.give_up();
+        self.go_on();
+        Some((record.number, last))
+    }
+
+    /// Looks keys up: those in `left` are taken out of it when they hit, and their numbers put in
+    /// `found`, both by the place of the key.
+    pub(super) fn lookup(
+        &mut self,
+        keys: &[&Key],
+        left: &mut Unfound,
+        found: &mut [Option<u32>],
+        visited: &mut u64,
+    ) {
+        let mut words = [[0; W]; BURST];
+        let mut repeats = std::mem::take(&mut self.repeats);
+        let mut before = None;
+        left.retain(|place| {
+            words[*place] = self.projection.of(keys[*place]);
+            let same = |before: &usize| equal_under(&words[*before], &words[*place], &[!0; W]);
+            match before.filter(same) {
+                Some(before) => repeats.push((*place, before)),
+                None => before = Some(*place),
+            }
+            before == Some(*place)
+        });
+        self.lookup_words(&words, left, found, visited);
+        for (place, before) in repeats.drain(..) {
+            found[place] = found[before];
+            if found[place].is_none() {
+                left.push(place);
+            }
+        }
+        self.repeats = repeats;
+    }
+
+    fn lookup_words(
+        &mut self,
+        words: &[Projected<W>; BURST],
+        left: &mut Unfound,
+        found: &mut [Option<u32>],
+        visited: &mut u64,
+    ) {
+        let mut order = 0;
+        while order < self.order.len() && !left.is_empty() {
+            *visited += left.len() as u64;
+            let before = left.len();
+            self.lookup_in_table(self.order[order], words, left, found, visited);
+            self.count_hits(order, before - left.len());
+            order += 1;
+        }
+        let Partition { flows, trees, root, stack, .. } = self;
+        let Some(root) = root else { return };
+        left.retain(|place| {
+            let hit = trees.lookup(*root, &words[*place], flows, stack, visited);
+            found[*place] = hit.and_then(|hit| flows.record(hit)).map(|record| record.number);
+            hit.is_none()
+        });
+    }
+
+    /// The number of a megaflow that overlaps the match; `None` if the caller has to ask again,
+    /// because an index that answers is being made.
+    pub(super) fn overlapping(&mut self, key: &Key, mask: &Key) -> Option<Option<u32>> {
+        let words = self.projection.of(mask);
+        let value = masked(&self.projection.of(key), &words);
+        let Partition { flows, trees, root, tables, projection, .. } = self;
+        let of_root = |root: Node| trees.overlapping(root, &value, &words, flows);
+        let mut place = root.and_then(of_root);
+        for table in tables.iter_mut().flatten() {
+            if place.is_some() {
+                break;
+            }
+            place = table.overlapping(&value, &words, flows, trees, projection.parts())?;
+        }
+        Some(place.and_then(|place| flows.record(place)).map(|record| record.number))
+    }
+
+    fn lookup_in_table(
+        &mut self,
+        number: u8,
+        words: &[Projected<W>; BURST],
+        left: &mut Unfound,
+        found: &mut [Option<u32>],
+        visited: &mut u64,
+    ) {
+        let Partition { flows, trees, tables, stack, .. } = self;
+        let Some(Some(table)) = tables.get(usize::from(number)) else { return };
+        let mut tags = [0; BURST];
+        let mut touched = 0;
+        for place in left.iter().copied() {
+            tags[place] = table.tag(&words[place]);
+            touched ^= table.touch(tags[place]);
+        }
+        std::hint::black_box(touched);
+        let mut nodes = [None; BURST];
+        for place in left.iter().copied() {
+            nodes[place] = table.get(tags[place]);
+            if let Some(NodeKind::Flow(record)) = nodes[place].map(Node::kind) {
+                touched ^= flows.record(record).map_or(0, |record| record.mask);
+            }
+        }
+        std::hint::black_box(touched);
+        left.retain(|place| {
+            let key = &words[*place];
+            let hit = match nodes[*place].map(|node: Node| (node, node.kind())) {
+                None => None,
+                Some((_, NodeKind::Flow(record))) => {
+                    Some(record).filter(|record| flows.hits(*record, key))
+                }
+                Some((node, _)) => trees.lookup(node, key, flows, stack, visited),
+            };
+            let record = hit.and_then(|hit| flows.record(hit));
+            if let Some(record) = record {
+                found[*place] = Some(record.number);
+            }
+            record.is_none()
+        });
+    }
+
+    /// A table that is hit climbs: it changes places with the one at half its position when it has
+    /// more hits.
+    fn count_hits(&mut self, order: usize, hits: usize) {
+        let hits_of = |tables: &[Option<Box<Table<W>>>], number: u8| {
+            tables[usize::from(number) % TABLES].as_ref().map_or(0, |table| table.hits)
+        };
+        let (number, half) = (self.order[order], order / 2);
+        if let Some(table) = &mut self.tables[usize::from(number) % TABLES] {
+            table.hits = table.hits.saturating_add(u32::try_from(hits).unwrap_or(u32::MAX));
+            if table.hits >= FADE {
+                self.tables.iter_mut().flatten().for_each(|table| table.hits /= 2);
+            }
+        }
+        if half < order && hits_of(&self.tables, number) > hits_of(&self.tables, self.order[half]) {
+            self.order.swap(order, half);
+        }
+    }
+
+    fn add_mask(&mut self, words: &Projected<W>) -> u32 {
+        let wide = relaxed(words, self.projection.parts(), Grain::Coarse);
+        let tables = &self.tables;
+        let fits = |home: Home| match home {
+            Home::Root => true,
+            Home::Table(number) => tables[usize::from(number) % TABLES]
+                .as_ref()
+                .is_some_and(|table| is_within(&table.anchor, words)),
+        };
+        let class = self.classes.join(words, &wide, fits);
+        self.flows.add_mask(words, class)
+    }
+
+    fn find(&self, value: &Projected<W>, mask: u32) -> Option<u32> {
+        let class = self.classes.get(self.flows.mask(mask)?.class)?;
+        self.find_at(class.home, value, mask).or_else(|| {
+            self.moving?;
+            let tables = self.order.iter().map(|number| Home::Table(*number));
+            tables.chain([Home::Root]).find_map(|home| self.find_at(home, value, mask))
+        })
+    }
+
+    fn find_at(&self, home: Home, value: &Projected<W>, mask: u32) -> Option<u32> {
+        let root = match home {
+            Home::Root => self.root?,
+            Home::Table(number) => {
+                let table = self.tables[usize::from(number) % TABLES].as_ref()?;
+                table.get(table.tag(value))?
+            }
+        };
+        self.trees.find(root, value, mask, &self.flows)
+    }
+
+    /// Puts a record where it belongs.
+    fn attach(&mut self, record: u32, home: Home) {
+        let Partition { projection, flows, classes, trees, root, tables, .. } = self;
+        match home {
+            Home::Root => *root = Some(trees.insert(*root, record, flows, projection.parts())),
+            Home::Table(number) => {
+                let Some(table) = &mut tables[usize::from(number) % TABLES] else { return };
+                let crowded = table.insert(record, flows, trees, projection.parts());
+                let class = flows.class(record).and_then(|class| classes.get_mut(class));
+                if let Some(class) = class.filter(|_| crowded) {
+                    class.crowded += 1;
+                }
+            }
+        }
+        if let Some(record) = flows.records.get_mut(record) {
+            record.home = home;
+        }
+    }
+
+    /// Takes a record from where it is.
+    fn detach(&mut self, place: u32) {
+        let Partition { flows, classes, trees, root, tables, .. } = self;
+        let Some(home) = flows.record(place).map(|record| record.home) else { return };
+        match home {
+            Home::Root => *root = root.and_then(|root| trees.remove(root, place, flows)),
+            Home::Table(number) => {
+                let Some(table) = &mut tables[usize::from(number) % TABLES] else { return };
+                let crowded = table.remove(place, flows, trees);
+                let class = flows.class(place).and_then(|class| classes.get_mut(class));
+                if let Some(class) = class.filter(|_| crowded) {
+                    class.crowded = class.crowded.saturating_sub(1);
+                }
+                if table.len() == 0 {
+                    self.drop_table(number);
+                }
+            }
+        }
+    }
+
+    /// A class that has grown asks for a table, or for a finer one.
+    fn ask(&mut self, number: u32) {
+        // Megaflows in the tree don't count: whoever makes many that crowd, of any number of masks,
+        // takes no table from the others.
+        let in_tables: usize = self.tables.iter().flatten().map(|table| table.len()).sum();
+        let Some(class) = self.classes.get_mut(number) else { return };
+        let finer = class.home != Home::Root;
+        let wants = match class.home {
+            Home::Root => class.flows as usize * SHARE >= in_tables,
+            Home::Table(_) => class.crowded > 256 && class.crowded > class.flows / 4,
+        };
+        if !wants || class.flows < class.asks_at {
+            return;
+        }
+        class.asks_at = class.flows.saturating_mul(2);
+        if let Some(home) = self.choose(number, finer) {
+            if let Some(class) = self.classes.get_mut(number) {
+                class.home = home;
+                class.crowded = 0;
+            }
+            self.moving = Some(0);
+        }
+    }
+
+    /// The table that a class gets: one that is there, or a new one under the first anchor that
+    /// tells most of the sample apart. `None` if none tells half of it apart: the tree is better.
+    fn choose(&mut self, number: u32, finer: bool) -> Option<Home> {
+        let class = self.classes.get(number)?;
+        let mine = |place: &&u32| self.flows.class(**place) == Some(number);
+        let sample: Vec<&Projected<W>> = (class.sample.iter().filter(mine))
+            .filter_map(|place| Some(self.flows.matching(*place)?.0))
+            .collect();
+        for (home, table) in (0..).map(Home::Table).zip(&self.tables) {
+            let Some(table) = table.as_ref().filter(|_| home != class.home) else { continue };
+            if class.has(&table.anchor) && crowd(&sample, &table.anchor) <= CROWDED {
+                return Some(home);
+            }
+        }
+        let free = self.tables.iter().position(Option::is_none)?;
+        let nibbles = relaxed(&class.common, self.projection.parts(), Grain::Nibbles);
+        let anchors = [class.mask, nibbles, class.common];
+        let crowds = anchors.iter().skip(usize::from(finer)).filter(|a| class.has(a));
+        let crowds: Vec<_> = crowds.map(|anchor| (crowd(&sample, anchor), anchor)).collect();
+        let fine = crowds.iter().find(|(crowd, _)| *crowd <= CROWDED);
+        let (crowd, anchor) = fine.or(crowds.iter().min_by_key(|(crowd, _)| *crowd))?;
+        if *crowd > TOO_CROWDED || **anchor == [0; W] {
+            return None;
+        }
+        let free = u8::try_from(free).ok()?;
+        let seed = self.seed.wrapping_add(u64::from(free) + 1);
+        let table = Table::new(Home::Table(free), **anchor, seed);
+        self.tables[usize::from(free)] = Some(Box::new(table));
+        self.order.push(free);
+        Some(Home::Table(free))
+    }
+
+    /// Gives up a table that has few of the megaflows: it costs every packet that it does not have.
+    fn give_up(&mut self) {
+        if self.moving.is_some() {
+            return;
+        }
+        let in_tables: usize = self.tables.iter().flatten().map(|table| table.len()).sum();
+        let few = in_tables / GIVE_UP;
+        let small = |number: &&u8| {
+            let table = &self.tables[usize::from(**number) % TABLES];
+            table.as_ref().is_some_and(|table| table.len() < few)
+        };
+        if let Some(number) = self.order.iter().find(small).copied() {
+            self.classes.evict(Home::Table(number));
+            self.moving = Some(0);
+        }
+    }
+
+    fn drop_table(&mut self, number: u8) {
+        self.classes.evict(Home::Table(number));
+        self.tables[usize::from(number) % TABLES] = None;
+        self.order.retain(|other| *other != number);
+    }
+
+    /// Goes on to move records to where their classes belong.
+    fn go_on(&mut self) {
+        let Some(from) = self.moving else { return };
+        let end = self.flows.records.end();
+        let to = from.saturating_add(STEP).min(end);
+        for place in from..to {
+            let Some(record) = self.flows.record(place) else { continue };
+            let class = self.flows.mask(record.mask).and_then(|m| self.classes.get(m.class));
+            let (here, Some(home)) = (record.home, class.map(|class| class.home)) else { continue };
+            if here != home {
+                self.detach(place);
+                self.attach(place, home);
+            }
+        }
+        self.moving = (to < end).then_some(to);
+    }
+}
+
+/// A class asks for a table if it has one megaflow for so many that are in tables.
+const SHARE: usize = 8;
+/// A table is given up if it has less than one in so many of these.
+const GIVE_UP: usize = 32;
+/// Percent of a sample that may share places in a table.
+const CROWDED: usize = 12;
+/// Percent of a sample with which a table is no use.
+const TOO_CROWDED: usize = 50;
+
+/// The percentage of values that are equal to another one under an anchor.
+fn crowd<const W: usize>(sample: &[&Projected<W>], anchor: &Projected<W>) -> usize {
+    let mut values: Vec<Projected<W>> = sample.iter().map(|one| masked(one, anchor)).collect();
+    values.sort_unstable();
+    let runs = values.chunk_by(|one, next| one == next);
+    let sharing: usize = runs.map(|run| run.len()).filter(|length| *length > 1).sum();
+    sharing * 100 / values.len().max(1)
+}

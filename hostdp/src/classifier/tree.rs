@@ -1,0 +1,387 @@
+//! Trees for megaflows that no table tells apart.
+//!
+//! Nothing in a tree stands twice. A node tells megaflows apart by a part of their keys (a *path*)
+//! or by one bit.
+
+use flow::Slab;
+
+use super::node::{Node, NodeKind};
+use super::parts::FieldPart;
+use super::path::Path;
+use super::projection::Projected;
+use super::records::MatchRecords;
+
+/// The nodes of all trees of a partition. A tree is known by its root.
+#[derive(Default)]
+pub(super) struct Trees {
+    lists: Slab<List>,
+    paths: Slab<Path>,
+    bits: Slab<Bit>,
+}
+
+/// A few records, packed from the front.
+#[derive(Default)]
+struct List([Option<u32>; LIST]);
+
+/// Most records of a list.
+const LIST: usize = 4;
+
+/// One bit; a megaflow whose mask lacks it is in `wild`.
+#[derive(Default)]
+struct Bit {
+    word: u8,
+    bit: u8,
+    zero: Option<Node>,
+    one: Option<Node>,
+    wild: Option<Node>,
+}
+
+/// How a list of megaflows is told apart.
+enum Split {
+    Path(FieldPart, u64),
+    Bit(u8, u8),
+}
+
+impl Trees {
+    /// Adds a record to the tree and returns its root. The megaflows of a tree don't overlap.
+    pub(super) fn insert<const W: usize>(
+        &mut self,
+        root: Option<Node>,
+        record: u32,
+        flows: &MatchRecords<W>,
+        parts: &[FieldPart],
+    ) -> Node {
+        let Some(root) = root else { return Node::flow(record) };
+        match root.kind() {
+            NodeKind::Flow(other) => {
+                Node::list(self.lists.insert(List([Some(other), Some(record), None, None])))
+            }
+            NodeKind::List(number) => self.lengthen(number, record, flows, parts),
+            NodeKind::Path(_) | NodeKind::Bit(_) => {
+                let Some((value, mask)) = flows.matching(record) else { return root };
+                let child = self.child(root, value, mask);
+                let child = self.insert(child, record, flows, parts);
+                self.put_child(root, value, mask, Some(child));
+                root
+            }
+        }
+    }
+
+    /// The record of this value and the mask of this number.
+    pub(super) fn find<const W: usize>(
+        &self,
+        root: Node,
+        value: &Projected<W>,
+        mask: u32,
+        flows: &MatchRecords<W>,
+    ) -> Option<u32> {
+        let bits = &flows.mask(mask)?.words;
+        let is = |place: u32| {
+            let record = flows.record(place);
+            record.is_some_and(|record| record.mask == mask && record.value == *value)
+        };
+        let mut at = root;
+        loop {
+            at = match at.kind() {
+                NodeKind::Flow(place) => return is(place).then_some(place),
+                NodeKind::List(number) => {
+                    let list = self.lists.values().get(number)?;
+                    return list.records().find(|place| is(*place));
+                }
+                NodeKind::Path(_) | NodeKind::Bit(_) => self.child(at, value, bits)?,
+            }
+        }
+    }
+
+    /// Takes a record out of the tree that has it; returns the new root.
+    pub(super) fn remove<const W: usize>(
+        &mut self,
+        root: Node,
+        record: u32,
+        flows: &MatchRecords<W>,
+    ) -> Option<Node> {
+        match root.kind() {
+            NodeKind::Flow(other) => (other != record).then_some(root),
+            NodeKind::List(number) => {
+                let list = self.lists.get_mut(number)?;
+                list.remove(record);
+                match (list.0[0], list.0[1]) {
+                    (_, Some(_)) => Some(root),
+                    (last, None) => {
+                        self.lists.remove(number);
+                        last.map(Node::flow)
+                    }
+                }
+            }
+            NodeKind::Path(_) | NodeKind::Bit(_) => {
+                let (value, mask) = flows.matching(record)?;
+                let child = self.child(root, value, mask)?;
+                let rest = self.remove(child, record, flows);
+                if rest != Some(child) {
+                    self.put_child(root, value, mask, rest);
+                }
+                self.shortened(root)
+            }
+        }
+    }
+
+    /// The record that the key hits. Adds the nodes that it visits to `steps`.
+    pub(super) fn lookup<const W: usize>(
+        &self,
+        root: Node,
+        key: &Projected<W>,
+        flows: &MatchRecords<W>,
+        stack: &mut Vec<Node>,
+        steps: &mut u64,
+    ) -> Option<u32> {
+        stack.clear();
+        stack.push(root);
+        while let Some(node) = stack.pop() {
+            *steps += 1;
+            match node.kind() {
+                NodeKind::Flow(place) if flows.hits(place, key) => return Some(place),
+                NodeKind::Flow(_) => {}
+                NodeKind::List(number) => {
+                    let mut records = self.lists.values().get(number)?.records();
+                    if let Some(place) = records.find(|place| flows.hits(*place, key)) {
+                        return Some(place);
+                    }
+                }
+                NodeKind::Path(number) => self.paths.values().get(number)?.ways_of(key, stack),
+                NodeKind::Bit(number) => {
+                    let bit = self.bits.values().get(number)?;
+                    stack.extend(bit.wild);
+                    stack.extend(if bit.is_set(key) { bit.one } else { bit.zero });
+                }
+            }
+        }
+        None
+    }
+
+    /// Some record that overlaps the match.
+    pub(super) fn overlapping<const W: usize>(
+        &self,
+        root: Node,
+        value: &Projected<W>,
+        mask: &Projected<W>,
+        flows: &MatchRecords<W>,
+    ) -> Option<u32> {
+        let mut stack = vec![root];
+        while let Some(node) = stack.pop() {
+            match node.kind() {
+                NodeKind::Flow(place) if flows.overlaps(place, value, mask) => return Some(place),
+                NodeKind::Flow(_) => {}
+                NodeKind::List(number) => {
+                    let mut records = self.lists.values().get(number)?.records();
+                    let overlaps = |place: &u32| flows.overlaps(*place, value, mask);
+                    if let Some(place) = records.find(overlaps) {
+                        return Some(place);
+                    }
+                }
+                NodeKind::Path(number) => {
+                    self.paths.values().get(number)?.ways_of_match(value, mask, &mut stack);
+                }
+                NodeKind::Bit(number) => {
+                    let bit = self.bits.values().get(number)?;
+                    stack.extend(bit.wild);
+                    let (compared, set) = (bit.is_set(mask), bit.is_set(value));
+                    stack.extend(bit.zero.filter(|_| !compared || !set));
+                    stack.extend(bit.one.filter(|_| !compared || set));
+                }
+            }
+        }
+        None
+    }
+
+    /// Adds a record to a list, or splits the list.
+    fn lengthen<const W: usize>(
+        &mut self,
+        number: u32,
+        record: u32,
+        flows: &MatchRecords<W>,
+        parts: &[FieldPart],
+    ) -> Node {
+        if self.lists.get_mut(number).is_some_and(|list| list.push(record)) {
+            return Node::list(number);
+        }
+        let list = self.lists.values().get(number);
+        let all: Vec<u32> = list.into_iter().flat_map(List::records).chain([record]).collect();
+        let root = match Split::of(&all, flows, parts) {
+            Some(Split::Path(part, value)) => Node::path(self.paths.insert(Path::new(part, value))),
+            Some(Split::Bit(word, bit)) => {
+                Node::bit(self.bits.insert(Bit { word, bit, ..Bit::default() }))
+            }
+            // No bit tells them apart, so they overlap: the caller did not keep its promise, and
+            // the record is not found.
+            None => return Node::list(number),
+        };
+        self.lists.remove(number);
+        all.into_iter().fold(root, |root, record| self.insert(Some(root), record, flows, parts))
+    }
+
+    /// Where a path or a bit leads a megaflow.
+    fn child<const W: usize>(
+        &self,
+        at: Node,
+        value: &Projected<W>,
+        mask: &Projected<W>,
+    ) -> Option<Node> {
+        match at.kind() {
+            NodeKind::Path(number) => {
+                let path = self.paths.values().get(number)?;
+                path.child(path.way(value, mask))
+            }
+            NodeKind::Bit(number) => {
+                let bit = self.bits.values().get(number)?;
+                match bit.is_set(mask) {
+                    true if bit.is_set(value) => bit.one,
+                    true => bit.zero,
+                    false => bit.wild,
+                }
+            }
+            NodeKind::Flow(_) | NodeKind::List(_) => None,
+        }
+    }
+
+    fn put_child<const W: usize>(
+        &mut self,
+        at: Node,
+        value: &Projected<W>,
+        mask: &Projected<W>,
+        child: Option<Node>,
+    ) {
+        match at.kind() {
+            NodeKind::Path(number) => {
+                if let Some(path) = self.paths.get_mut(number) {
+                    path.put_child(path.way(value, mask), child);
+                }
+            }
+            NodeKind::Bit(number) => {
+                if let Some(bit) = self.bits.get_mut(number) {
+                    *match bit.is_set(mask) {
+                        true if bit.is_set(value) => &mut bit.one,
+                        true => &mut bit.zero,
+                        false => &mut bit.wild,
+                    } = child;
+                }
+            }
+            NodeKind::Flow(_) | NodeKind::List(_) => {}
+        }
+    }
+
+    /// A node with one child left is replaced by it: the child's megaflows compare all their bits.
+    fn shortened(&mut self, at: Node) -> Option<Node> {
+        match at.kind() {
+            NodeKind::Path(number) => {
+                let path = self.paths.values().get(number)?;
+                if path.count() > 1 {
+                    return Some(at);
+                }
+                self.paths.remove(number)?.only_child()
+            }
+            NodeKind::Bit(number) => {
+                let bit = self.bits.values().get(number)?;
+                let mut children = [bit.zero, bit.one, bit.wild].into_iter().flatten();
+                let first = children.next();
+                if children.next().is_some() {
+                    return Some(at);
+                }
+                self.bits.remove(number);
+                first
+            }
+            NodeKind::Flow(_) | NodeKind::List(_) => Some(at),
+        }
+    }
+}
+
+impl List {
+    fn records(&self) -> impl Iterator<Item = u32> {
+        self.0.into_iter().flatten()
+    }
+
+    /// Returns false if there is no room.
+    fn push(&mut self, record: u32) -> bool {
+        let free = self.0.iter_mut().find(|place| place.is_none());
+        free.map(|place| *place = Some(record)).is_some()
+    }
+
+    fn remove(&mut self, record: u32) {
+        if let Some(place) = self.0.iter().position(|place| *place == Some(record)) {
+            self.0[place..].rotate_left(1);
+            self.0[LIST - 1] = None;
+        }
+    }
+}
+
+impl Bit {
+    fn is_set<const W: usize>(&self, words: &Projected<W>) -> bool {
+        words[usize::from(self.word) % W] >> self.bit & 1 == 1
+    }
+}
+
+impl Split {
+    /// How these records are told apart best: by the part whose prefixes differ in most pairs, less
+    /// those that nest at different lengths, which a key may both hit. If no part tells half of
+    /// the pairs apart, a bit may do better.
+    fn of<const W: usize>(
+        all: &[u32],
+        flows: &MatchRecords<W>,
+        parts: &[FieldPart],
+    ) -> Option<Split> {
+        let all: Vec<_> = all.iter().filter_map(|place| flows.matching(*place)).collect();
+        let pairs = all.len() * all.len().saturating_sub(1) / 2;
+        let mut best: Option<(i64, usize, Split)> = None;
+        for part in parts {
+            let word = usize::from(part.word) % W;
+            let prefix =
+                |n: &(&Projected<W>, &Projected<W>)| (part.bits(n.0[word]), part.prefix(n.1[word]));
+            let prefixes: Vec<(u64, u32)> = all.iter().map(prefix).collect();
+            let (mut apart, mut nested) = (0, 0);
+            for (n, (one, length)) in prefixes.iter().enumerate() {
+                for (other, others) in &prefixes[n + 1..] {
+                    if (one ^ other).leading_zeros() < *length.min(others) {
+                        apart += 1;
+                    } else if length != others {
+                        nested += 1;
+                    }
+                }
+            }
+            let score = i64::from(apart) - 2 * i64::from(nested);
+            let better = best.as_ref().is_none_or(|(most, ..)| score > *most);
+            if apart > 0 && better {
+                let longest = prefixes.iter().max_by_key(|(_, length)| *length);
+                let value = longest.map_or(0, |(value, _)| *value);
+                let apart = usize::try_from(apart).unwrap_or(0);
+                best = Some((score, apart, Split::Path(*part, value)));
+            }
+        }
+        match best {
+            Some((_, apart, split)) if 2 * apart >= pairs => Some(split),
+            path => match (path, Split::bit(&all)) {
+                (Some((_, apart, split)), (told, _)) if apart >= told => Some(split),
+                (_, (told, bit)) => (told > 0).then_some(bit),
+            },
+        }
+    }
+
+    /// The bit that tells most pairs apart, with their number. Matches that don't overlap differ
+    /// in some bit.
+    fn bit<const W: usize>(all: &[(&Projected<W>, &Projected<W>)]) -> (usize, Split) {
+        let mut best = (0, Split::Bit(0, 0));
+        for word in 0..W {
+            let compared = all.iter().fold(0, |bits, (_, mask)| bits | mask[word]);
+            for bit in (0..64_u8).filter(|bit| compared >> bit & 1 == 1) {
+                let with = all.iter().filter(|(_, mask)| mask[word] >> bit & 1 == 1);
+                let (mut ones, mut zeros) = (0, 0);
+                with.for_each(|(value, _)| match value[word] >> bit & 1 {
+                    1 => ones += 1,
+                    _ => zeros += 1,
+                });
+                if ones * zeros > best.0 {
+                    best = (ones * zeros, Split::Bit(u8::try_from(word).unwrap_or(0), bit));
+                }
+            }
+        }
+        best
+    }
+}
