@@ -6,8 +6,9 @@ use crate::key::Key;
 /// Bytes in front of a new packet's frame: room for more tags and labels than anyone pushes.
 pub const HEADROOM: usize = 128;
 
-/// An owned Ethernet frame without FCS, with headroom for what actions push.
-#[derive(Clone)]
+/// An owned Ethernet frame without FCS, with headroom for what actions push. The default is empty
+/// and has no memory.
+#[derive(Clone, Default)]
 pub struct Packet {
     buffer: Vec<u8>,
     start: usize,

@@ -6,7 +6,7 @@ use flow::packet::{self, Packet};
 use flow::{Action, Actions, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
 
 use super::books::DatapathBooks;
-use super::in_flight::InFlight;
+use super::in_flight::{Flights, InFlight};
 use super::ports::Ports;
 use crate::drops::DropReason;
 use crate::hash::split_mix;
@@ -16,6 +16,7 @@ use crate::upcall::{QueuedUpcall, Upcalls};
 /// The lists of actions that are being executed, innermost last. A list that recirculates packets
 /// or samples them goes on when everything that became of these packets is done.
 pub(super) struct Executor {
+    pub(super) flights: Flights,
     lists: Vec<List>,
     dice: u64,
     recirc_limit: usize,
@@ -23,14 +24,20 @@ pub(super) struct Executor {
     /// For each packet of the current burst the recirculations that it and its copies may still
     /// make.
     credits: Vec<usize>,
+    /// Empty lists of numbers, kept for their allocations.
+    spare: Vec<Vec<usize>>,
 }
+
+/// Most lists that are kept: those of a burst in which each packet has a megaflow of its own.
+const SPARE: usize = 64;
 
 /// One list of actions on a group of packets.
 struct List {
     actions: Actions,
     /// The index of the next action.
     next: usize,
-    packets: Vec<InFlight>,
+    /// The numbers of the packets.
+    packets: Vec<usize>,
     depth: usize,
     ways: Ways,
 }
@@ -42,9 +49,9 @@ pub(super) struct Exits<'a> {
     pub(super) books: &'a mut DatapathBooks,
 }
 
-/// Packets that are to be looked up again, and their number of recirculations so far.
+/// The numbers of packets that are to be looked up again, and their recirculations so far.
 pub(super) struct Recirculated {
-    pub(super) packets: Vec<InFlight>,
+    pub(super) packets: Vec<usize>,
     pub(super) depth: usize,
 }
 
@@ -52,31 +59,53 @@ pub(super) struct Recirculated {
 enum Then {
     Nothing,
     /// These actions are executed on copies.
-    Nested(Actions, Vec<InFlight>),
+    Nested(Actions, Vec<usize>),
     LookUp(Recirculated),
 }
 
 impl Executor {
     pub(super) fn new(seed: u64, recirc_limit: usize, deferred_limit: usize) -> Executor {
-        let (lists, credits) = (Vec::new(), Vec::new());
-        Executor { lists, dice: seed, recirc_limit, deferred_limit, credits }
+        Executor {
+            flights: Flights::default(),
+            lists: Vec::new(),
+            dice: seed,
+            recirc_limit,
+            deferred_limit,
+            credits: Vec::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// A new burst begins: the packets of the last one are gone.
     pub(super) fn begin_burst(&mut self) {
         self.credits.clear();
+        self.flights.clear();
     }
 
-    /// Takes a packet of the burst in.
-    pub(super) fn start(&mut self, packet: Packet, key: Key, origin: Origin) -> InFlight {
+    /// Takes a packet of the burst in; returns its number.
+    pub(super) fn start(&mut self, packet: Packet, key: Key, origin: Origin) -> usize {
+        let credit = self.credits.len();
         self.credits.push(self.deferred_limit);
-        InFlight { packet, key, origin, credit: self.credits.len() - 1, cut: 0 }
+        self.flights.add(InFlight { packet, key, origin, credit, cut: 0 })
+    }
+
+    /// An empty list of numbers.
+    pub(super) fn numbers(&mut self) -> Vec<usize> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes a list of numbers back that is no longer used.
+    pub(super) fn keep(&mut self, mut numbers: Vec<usize>) {
+        numbers.clear();
+        if self.spare.len() < SPARE {
+            self.spare.push(numbers);
+        }
     }
 
     /// Adds a list of actions on packets that were counted before. It is executed before the lists
     /// that were added earlier.
-    pub(super) fn push(&mut self, actions: Actions, packets: Vec<InFlight>, depth: usize) {
-        let ways = Ways::new(whole(&packets));
+    pub(super) fn push(&mut self, actions: Actions, packets: Vec<usize>, depth: usize) {
+        let ways = Ways::new(self.flights.whole(&packets));
         self.lists.push(List { actions, next: 0, packets, depth, ways });
     }
 
@@ -85,7 +114,10 @@ impl Executor {
     pub(super) fn run(&mut self, exits: &mut Exits<'_>, now: Moment) -> Option<Recirculated> {
         while let Some(mut list) = self.lists.pop() {
             match self.step(&mut list, exits, now) {
-                None => exits.books.forked(list.ways.end(whole(&list.packets))),
+                None => {
+                    exits.books.forked(list.ways.end(self.flights.whole(&list.packets)));
+                    self.keep(list.packets);
+                }
                 Some(then) => {
                     let depth = list.depth;
                     self.lists.push(list);
@@ -103,33 +135,39 @@ impl Executor {
     /// Executes actions of the list up to one that leads elsewhere; `None` at the end of the list.
     fn step(&mut self, list: &mut List, exits: &mut Exits<'_>, now: Moment) -> Option<Then> {
         let (packets, ways) = (&mut list.packets, &mut list.ways);
+        let flights = &mut self.flights;
         while let Some(action) = list.actions.get(list.next) {
             list.next += 1;
             let is_last = list.next == list.actions.len();
             match action {
                 Action::Output(port) if is_last => {
-                    ways.way(kept(packets));
-                    packets.drain(..).for_each(|packet| exits.output(*port, packet.into_frame()));
+                    ways.way(flights.kept(packets));
+                    flights.for_each(packets, |packet| exits.output(*port, packet.take_frame()));
+                    packets.clear();
                 }
                 Action::Output(port) => {
-                    ways.way(kept(packets));
-                    packets.iter_mut().for_each(|packet| exits.output(*port, packet.frame()));
+                    ways.way(flights.kept(packets));
+                    flights.for_each(packets, |packet| exits.output(*port, packet.frame()));
                 }
                 Action::Userspace(userspace) => {
-                    ways.way(kept(packets));
-                    packets.iter_mut().for_each(|packet| exits.send_up(userspace, packet, now));
+                    ways.way(flights.kept(packets));
+                    flights.for_each(packets, |packet| exits.send_up(userspace, packet, now));
                 }
                 Action::Recirc(id) => {
-                    ways.way(whole(packets));
-                    let copies = if is_last { std::mem::take(packets) } else { packets.clone() };
+                    ways.way(flights.whole(packets));
+                    let copies = match is_last {
+                        true => std::mem::take(packets),
+                        false => packets.iter().filter_map(|n| flights.copy(*n)).collect(),
+                    };
                     return Some(self.recirculate(*id, copies, list.depth, exits.books));
                 }
-                Action::Trunc(max) => packets.iter_mut().for_each(|packet| packet.truncate(*max)),
+                Action::Trunc(max) => flights.for_each(packets, |packet| packet.truncate(*max)),
                 Action::Sample { probability, actions } => {
-                    let chosen = packets.iter().filter(|_| self.roll(*probability));
-                    let chosen: Vec<InFlight> = chosen.cloned().collect();
+                    let dice = &mut self.dice;
+                    let chosen = packets.iter().filter(|_| roll(dice, *probability));
+                    let chosen: Vec<usize> = chosen.filter_map(|n| flights.copy(*n)).collect();
                     if !chosen.is_empty() {
-                        ways.copy(whole(&chosen));
+                        ways.copy(flights.whole(&chosen));
                         return Some(Then::Nested(actions.clone(), chosen));
                     }
                 }
@@ -139,9 +177,9 @@ impl Executor {
                 | Action::PushMpls { .. }
                 | Action::PopMpls { .. }
                 | Action::Hash { .. } => {
-                    for packet in packets.iter_mut() {
+                    flights.for_each(packets, |packet| {
                         packet::edit(&mut packet.packet, &mut packet.key, action);
-                    }
+                    });
                 }
             }
         }
@@ -151,11 +189,12 @@ impl Executor {
     fn recirculate(
         &mut self,
         id: RecircId,
-        mut packets: Vec<InFlight>,
+        mut packets: Vec<usize>,
         depth: usize,
         books: &mut DatapathBooks,
     ) -> Then {
-        packets.retain_mut(|packet| {
+        packets.retain(|number| {
+            let Some(packet) = self.flights.get_mut(*number) else { return false };
             let reason = match self.credits.get_mut(packet.credit) {
                 _ if depth >= self.recirc_limit => DropReason::RecircLimit,
                 Some(credit) if *credit > 0 => {
@@ -179,14 +218,14 @@ impl Executor {
         }
         Then::LookUp(Recirculated { packets, depth: depth + 1 })
     }
+}
 
-    /// Returns true for a share of the calls: `probability` out of `u32::MAX`.
-    fn roll(&mut self, probability: u32) -> bool {
-        match probability {
-            0 => false,
-            u32::MAX => true,
-            _ => split_mix(&mut self.dice) >> 32 <= u64::from(probability),
-        }
+/// Returns true for a share of the calls: `probability` out of `u32::MAX`.
+fn roll(dice: &mut u64, probability: u32) -> bool {
+    match probability {
+        0 => false,
+        u32::MAX => true,
+        _ => split_mix(dice) >> 32 <= u64::from(probability),
     }
 }
 
@@ -216,14 +255,4 @@ impl Exits<'_> {
             self.books.dropped(port, DropReason::UpcallQueueFull, Origin::Counted, what);
         }
     }
-}
-
-/// The packets as they are.
-fn whole(packets: &[InFlight]) -> Counters {
-    packets.iter().map(InFlight::whole).sum()
-}
-
-/// The packets as the next output or userspace action sends them.
-fn kept(packets: &[InFlight]) -> Counters {
-    packets.iter().map(InFlight::kept).sum()
 }

@@ -1,4 +1,4 @@
-//! A packet that is being processed.
+//! The packets that are being processed.
 
 use flow::packet::Packet;
 use flow::{Counters, Key};
@@ -20,6 +20,58 @@ pub(super) struct InFlight {
     pub(super) cut: usize,
 }
 
+/// The packets of a burst and their copies. They stay where they are, and whoever works on some
+/// of them has their numbers: a packet with its key is five cache lines.
+#[derive(Default)]
+pub(super) struct Flights(Vec<InFlight>);
+
+impl Flights {
+    /// Forgets all packets.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Takes a packet in; returns its number.
+    pub(super) fn add(&mut self, packet: InFlight) -> usize {
+        self.0.push(packet);
+        self.0.len() - 1
+    }
+
+    /// Takes a copy of a packet in; returns its number.
+    pub(super) fn copy(&mut self, number: usize) -> Option<usize> {
+        let copy = self.0.get(number)?.clone();
+        Some(self.add(copy))
+    }
+
+    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut InFlight> {
+        self.0.get_mut(number)
+    }
+
+    /// The packets of these numbers.
+    pub(super) fn of<'a>(&'a self, numbers: &'a [usize]) -> impl Iterator<Item = &'a InFlight> {
+        numbers.iter().filter_map(|number| self.0.get(*number))
+    }
+
+    /// Calls the function for each packet of these numbers, to change it.
+    pub(super) fn for_each(&mut self, numbers: &[usize], mut change: impl FnMut(&mut InFlight)) {
+        for number in numbers {
+            if let Some(packet) = self.0.get_mut(*number) {
+                change(packet);
+            }
+        }
+    }
+
+    /// The packets as they are.
+    pub(super) fn whole(&self, numbers: &[usize]) -> Counters {
+        self.of(numbers).map(InFlight::whole).sum()
+    }
+
+    /// The packets as the next output or userspace action sends them.
+    pub(super) fn kept(&self, numbers: &[usize]) -> Counters {
+        self.of(numbers).map(InFlight::kept).sum()
+    }
+}
+
 impl InFlight {
     /// The packet as it is.
     pub(super) fn whole(&self) -> Counters {
@@ -27,7 +79,7 @@ impl InFlight {
     }
 
     /// The packet as the next output or userspace action sends it.
-    pub(super) fn kept(&self) -> Counters {
+    fn kept(&self) -> Counters {
         Counters::packet(self.kept_len())
     }
 
@@ -47,9 +99,9 @@ impl InFlight {
         Packet::new(self.packet.bytes().get(..keep).unwrap_or_default())
     }
 
-    /// The frame for the packet's last output.
-    pub(super) fn into_frame(mut self) -> Packet {
-        if self.cut == 0 { self.packet } else { self.frame() }
+    /// The frame for the packet's last output. An empty packet is left.
+    pub(super) fn take_frame(&mut self) -> Packet {
+        if self.cut == 0 { std::mem::take(&mut self.packet) } else { self.frame() }
     }
 
     /// Length after the truncation: at least the Ethernet header stays.

@@ -26,7 +26,7 @@ use crate::upcall::{
 };
 use books::DatapathBooks;
 use executor::{Executor, Exits, Recirculated};
-use in_flight::{ETHERNET_HEADER, InFlight};
+use in_flight::ETHERNET_HEADER;
 use ports::Ports;
 
 pub use snapshot::{DatapathSnapshot, PortSnapshot};
@@ -73,6 +73,8 @@ pub struct Datapath {
     batch: Batch,
     /// The slots that the keys of a burst hit; kept for its allocation.
     found: Vec<Option<u32>>,
+    /// The packets of a burst by the slots that they hit; kept for its allocation.
+    groups: Vec<(u32, Vec<usize>)>,
 }
 
 impl Datapath {
@@ -88,6 +90,7 @@ impl Datapath {
             books: DatapathBooks::new(config.recirc_limit),
             batch: Batch::new(),
             found: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -172,7 +175,7 @@ impl Datapath {
             self.books.received(port, Origin::Fresh, what);
             self.books.dropped(port, reason, Origin::Fresh, what);
         }
-        let mut packets = Vec::with_capacity(frames.len());
+        let mut packets = self.executor.numbers();
         for mut frame in frames {
             let origin = if frame.continued { Origin::Continued } else { Origin::Fresh };
             let what = Counters::packet(frame.packet.len());
@@ -300,40 +303,47 @@ impl Datapath {
 
     /// Looks packets up that have `depth` recirculations behind them. The packets that hit go to
     /// the executor, grouped by megaflow: packets of one megaflow stay in order.
-    fn look_up(&mut self, packets: Vec<InFlight>, depth: usize, now: Moment) {
+    fn look_up(&mut self, packets: Vec<usize>, depth: usize, now: Moment) {
         self.books.looked_up(depth, packets.len());
-        let keys: Vec<&Key> = packets.iter().map(|packet| &packet.key).collect();
+        let keys: Vec<&Key> = self.executor.flights.of(&packets).map(|p| &p.key).collect();
         let mut found = std::mem::take(&mut self.found);
         self.table.lookup(&keys, &mut found);
-        let mut groups: Vec<(u32, Vec<InFlight>)> = Vec::new();
-        for (packet, slot) in packets.into_iter().zip(found.drain(..)) {
+        let mut groups = std::mem::take(&mut self.groups);
+        for (number, slot) in packets.iter().copied().zip(found.drain(..)) {
             match slot {
                 // The search starts at the end, because the packets of a flow come in a row.
                 Some(slot) => match groups.iter_mut().rev().find(|group| group.0 == slot) {
-                    Some(group) => group.1.push(packet),
-                    None => groups.push((slot, vec![packet])),
+                    Some(group) => group.1.push(number),
+                    None => {
+                        let mut group = self.executor.numbers();
+                        group.push(number);
+                        groups.push((slot, group));
+                    }
                 },
-                None => self.miss(packet, depth, now),
+                None => self.miss(number, depth, now),
             }
         }
         self.found = found;
+        self.executor.keep(packets);
         // The executor begins with what it got last, and the first group comes first.
-        for (slot, packets) in groups.into_iter().rev() {
+        for (slot, packets) in groups.drain(..).rev() {
             self.hit(slot, packets, depth, now);
         }
+        self.groups = groups;
     }
 
     /// Counts packets on the megaflow that they hit, and gives them to the executor.
-    fn hit(&mut self, slot: u32, mut packets: Vec<InFlight>, depth: usize, now: Moment) {
+    fn hit(&mut self, slot: u32, packets: Vec<usize>, depth: usize, now: Moment) {
         let mut sum = Counters::default();
         let mut tcp_flags = 0;
-        for packet in &mut packets {
+        let Datapath { executor, books, .. } = self;
+        executor.flights.for_each(&packets, |packet| {
             let what = packet.whole();
             sum += what;
             tcp_flags |= packet.key.tcp_flags;
-            self.books.hit(packet.origin, what);
+            books.hit(packet.origin, what);
             packet.origin = Origin::Counted;
-        }
+        });
         let Some(actions) = self.table.hit(slot, sum, tcp_flags, now) else { return };
         if actions.is_empty() {
             self.books.dropped_by_megaflow(sum);
@@ -342,9 +352,10 @@ impl Datapath {
         }
     }
 
-    fn miss(&mut self, packet: InFlight, depth: usize, now: Moment) {
-        let InFlight { packet, key, origin, .. } = packet;
-        let what = Counters::packet(packet.len());
+    fn miss(&mut self, number: usize, depth: usize, now: Moment) {
+        let Some(packet) = self.executor.flights.get_mut(number) else { return };
+        let (key, origin, what) = (packet.key, packet.origin, packet.whole());
+        let packet = std::mem::take(&mut packet.packet);
         match self.upcalls.miss(&key, Waiting { packet, origin, depth }, now) {
             Err(reason) => self.books.dropped(key.port(), reason, origin, what),
             Ok(()) => self.books.waits(origin, what),
@@ -370,10 +381,10 @@ impl Datapath {
     }
 
     fn reinject(&mut self, pending: PendingUpcall, now: Moment) {
-        self.executor.begin_burst();
         // These packets were counted as missed. As in OVS, each packet is counted once.
         let slot = self.table.lookup_again(&pending.key);
         for waiting in pending.packets {
+            self.executor.begin_burst();
             let what = Counters::packet(waiting.packet.len());
             self.books.waits_no_longer(waiting.origin, what);
             if let Some(slot) = slot {
@@ -388,8 +399,8 @@ impl Datapath {
     }
 
     fn execute_pending(&mut self, pending: PendingUpcall, actions: &Actions, now: Moment) {
-        self.executor.begin_burst();
         for waiting in pending.packets {
+            self.executor.begin_burst();
             let what = Counters::packet(waiting.packet.len());
             self.books.waits_no_longer(waiting.origin, what);
             self.books.executed(waiting.origin, what);
