@@ -63,7 +63,10 @@ impl<T> Chunks<T> {
         let within = (place % SIZE) as usize;
         if chunk.places.len() <= within {
             // Of fresh memory a step touches what it needs: each page has to be made by the kernel.
-            chunk.places.reserve_exact(SIZE as usize - chunk.places.len());
+            // The first chunk grows, because many slabs have a few values only.
+            if number > 0 {
+                chunk.places.reserve_exact(SIZE as usize - chunk.places.len());
+            }
             chunk.places.resize_with(within + 1, || None);
         }
         let before = chunk.places.get_mut(within)?.replace(value);

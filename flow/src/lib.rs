@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
 pub mod action;
+pub mod buckets;
 pub mod capability;
 pub mod chunks;
 pub mod client;
@@ -27,7 +28,6 @@ pub mod provider;
 pub mod reference;
 pub mod refusal;
 pub mod serial;
-pub mod shards;
 pub mod stats;
 pub mod table;
 pub mod testing;
@@ -36,6 +36,7 @@ pub mod ufids;
 pub mod validate;
 
 pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspace};
+pub use buckets::Buckets;
 pub use capability::{Admission, Capabilities, FieldSupport};
 pub use chunks::{Chunks, Slab};
 pub use client::{
@@ -57,7 +58,6 @@ pub use provider::{
     ProviderEvent, Submission, Tag,
 };
 pub use refusal::{Detail, Reason, Reasons, Refusal, Refusals, Subject};
-pub use shards::Shards;
 pub use stats::{Counters, Moment, Stats};
 pub use table::{TableName, TableUsage};
 pub use traffic::PortTraffic;

@@ -1,18 +1,14 @@
 //! Numbers by hash: an index into a table that has its entries by number.
 
-use crate::shards::Shards;
+use std::num::NonZeroU32;
+
+use crate::buckets::Buckets;
 
 /// Numbers of the entries of a table, by hashes of the entries. The index knows nothing else of
-/// them: with eight bytes a number it moves and forgets numbers without a look at the table, whose
-/// entries are elsewhere in memory.
+/// them: it moves and forgets numbers without a look at the table, whose entries are elsewhere in
+/// memory.
 #[derive(Default)]
-pub struct Numbers(Shards<Numbered>);
-
-struct Numbered {
-    /// The half of the hash that is kept.
-    hash: u32,
-    number: u32,
-}
+pub struct Numbers(Buckets);
 
 impl Numbers {
     /// Count of the numbers.
@@ -29,31 +25,27 @@ impl Numbers {
 
     /// The numbers under this hash, and possibly others.
     pub fn of(&self, hash: u64) -> impl Iterator<Item = u32> + '_ {
-        let hash = kept(hash);
-        let all = self.0.iter_hash(spread(hash));
-        all.filter(move |entry| entry.hash == hash).map(|entry| entry.number)
+        self.0.of(kept(hash)).map(number_of)
     }
 
     /// All numbers, in no order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.iter().map(|entry| entry.number)
+        self.0.iter().map(number_of)
     }
 
-    /// The numbers of one shard, a small part of all; `None` behind the last one.
-    pub fn shard(&self, shard: usize) -> Option<impl Iterator<Item = u32> + '_> {
-        Some(self.0.shard(shard)?.map(|entry| entry.number))
+    /// The numbers of one segment, a small part of all; `None` behind the last one.
+    pub fn segment(&self, segment: usize) -> Option<impl Iterator<Item = u32> + '_> {
+        Some(self.0.segment(segment)?.map(number_of))
     }
 
     /// Adds a number under a hash. The caller makes sure that it is new there.
     pub fn insert(&mut self, hash: u64, number: u32) {
-        let hash = kept(hash);
-        self.0.insert(spread(hash), Numbered { hash, number }, |entry| spread(entry.hash));
+        self.0.insert(kept(hash), value_of(number));
     }
 
     /// Takes a number out that was added under this hash. Returns true if it was there.
     pub fn remove(&mut self, hash: u64, number: u32) -> bool {
-        let is = |entry: &Numbered| entry.number == number;
-        self.0.remove(spread(kept(hash)), is, |entry| spread(entry.hash)).is_some()
+        self.0.remove(kept(hash), value_of(number))
     }
 }
 
@@ -62,9 +54,13 @@ fn kept(hash: u64) -> u32 {
     u32::try_from((hash ^ hash >> 32) & u64::from(u32::MAX)).unwrap_or(0)
 }
 
-/// A whole hash of the half: hash tables use bits from both ends.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// Numbers are below 2^32 - 1: memory has no room for more entries.
+fn value_of(number: u32) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(number)
+}
+
+fn number_of(value: NonZeroU32) -> u32 {
+    value.get() - 1
 }
 
 #[cfg(test)]
@@ -93,16 +89,16 @@ mod tests {
             let of: BTreeSet<u32> = fast.of(hash).collect();
             let want = slow.range((hash, 0)..=(hash, u32::MAX)).map(|(_, number)| *number);
             assert!(want.clone().all(|number| of.contains(&number)));
-            assert!(of.iter().all(|number| number % 900 == number_of(hash)), "{of:?}");
+            assert!(of.iter().all(|number| number % 900 == hashed(hash)), "{of:?}");
         }
         assert!(slow.len() > 1000);
         let want: BTreeSet<u32> = slow.iter().map(|(_, number)| *number).collect();
         assert_eq!(fast.iter().collect::<BTreeSet<_>>(), want);
-        let shards = (0..).map_while(|shard| fast.shard(shard)).flatten();
-        assert_eq!(shards.collect::<BTreeSet<_>>(), want);
+        let parts = (0..).map_while(|segment| fast.segment(segment)).flatten();
+        assert_eq!(parts.collect::<BTreeSet<_>>(), want);
     }
 
-    fn number_of(hash: u64) -> u32 {
+    fn hashed(hash: u64) -> u32 {
         kept(hash)
     }
 }

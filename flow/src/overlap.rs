@@ -116,7 +116,7 @@ struct Group {
     values: Key,
     /// The hash tables of the members; the first one is under the group's own mask.
     views: Vec<View>,
-    /// A view that has the members of this number of shards of the first view so far.
+    /// A view that has the members of this number of segments of the first view so far.
     unfinished: Option<(View, usize)>,
 }
 
@@ -231,7 +231,7 @@ impl Group {
         Some(())
     }
 
-    /// Goes on to make a view, by one shard of the members.
+    /// Goes on to make a view, by one segment of the members.
     fn make_view<'a>(
         &mut self,
         hasher: &RandomState,
@@ -241,7 +241,7 @@ impl Group {
         let unfinished = self.unfinished.take().filter(|(view, _)| view.mask == *mask);
         let (mut view, next) =
             unfinished.unwrap_or((View { mask: *mask, members: Numbers::default() }, 0));
-        let Some(members) = self.views[0].members.shard(next) else {
+        let Some(members) = self.views[0].members.segment(next) else {
             self.views.push(view);
             return;
         };
