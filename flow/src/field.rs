@@ -189,7 +189,8 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// A number for a field's name (FNV-1a): names are stable, the order of fields is not.
+/// A number for a field's name (FNV-1a). Names are stable, and so is the order of the fields in the
+/// list above: both are part of every ufid. New fields may come between old ones.
 const fn tag(name: &str) -> u32 {
     let (mut tag, mut n) = (0x811c_9dc5_u32, 0);
     while n < name.len() {

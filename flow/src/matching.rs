@@ -49,9 +49,9 @@ impl Match {
     }
 
     /// The identity of the megaflow of this match: SipHash-1-3-128 with a zero key over the fields
-    /// that the mask has bits in, in packet order: for each its tag, its mask and its value, as
-    /// little-endian numbers. Not a defence against chosen collisions: an install whose ufid is
-    /// taken by another match is refused.
+    /// that the mask has bits in, in the order of [`Field::ALL`]: for each its tag, its mask and
+    /// its value, as little-endian numbers, of MAC addresses their bytes. Not a defence against
+    /// chosen collisions: an install whose ufid is taken by another match is refused.
     ///
     /// Devices keep ufids in the cookies of their entries, so a ufid never changes: not with the
     /// order of the fields in memory, and not when the key gets another field.

@@ -20,6 +20,7 @@
 
 mod audit;
 mod class;
+mod grants;
 mod node;
 mod partition;
 mod parts;
@@ -28,14 +29,14 @@ mod projection;
 mod records;
 mod scope;
 mod table;
-mod tags;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use flow::{Key, Match};
+use std::hash::BuildHasher;
+
+use flow::{Key, Match, Numbers, Slab};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 
 use partition::Unfound;
 use scope::{Scope, ScopeKey};
@@ -56,7 +57,9 @@ pub struct ClassifierCounters {
 
 /// A table that finds megaflows by key, each with a number of the caller's.
 pub struct Classifier {
-    scopes: HashMap<ScopeKey, Scope, FixedState>,
+    scopes: Slab<Box<Scope>>,
+    by_key: Numbers,
+    hasher: FixedState,
     seed: u64,
     /// Number of masks in all partitions.
     masks: usize,
@@ -72,7 +75,9 @@ impl Classifier {
     #[must_use]
     pub fn new(seed: u64) -> Classifier {
         Classifier {
-            scopes: HashMap::with_hasher(FixedState::with_seed(seed)),
+            scopes: Slab::default(),
+            by_key: Numbers::default(),
+            hasher: FixedState::with_seed(seed),
             seed,
             masks: 0,
             counters: ClassifierCounters::default(),
@@ -84,19 +89,25 @@ impl Classifier {
     /// Adds a megaflow under the caller's number. The caller makes sure that it overlaps no other,
     /// see [`Classifier::overlapping`].
     pub fn insert(&mut self, matching: &Match, number: u32) {
-        let seed = self.seed;
-        let scope = self.scopes.entry(ScopeKey::of(matching.key()));
-        let new = scope.or_insert_with(|| Scope::new(seed)).insert(matching, number);
-        self.masks += usize::from(new);
+        let key = ScopeKey::of(matching.key());
+        let scope = self.scope(key).unwrap_or_else(|| {
+            let scope = self.scopes.insert(Box::new(Scope::new(key, self.seed)));
+            self.by_key.insert(self.hasher.hash_one(key), scope);
+            scope
+        });
+        let scope = self.scopes.get_mut(scope);
+        self.masks += usize::from(scope.is_some_and(|scope| scope.insert(matching, number)));
     }
 
     /// Takes a megaflow out; returns its number.
     pub fn remove(&mut self, matching: &Match) -> Option<u32> {
         let key = ScopeKey::of(matching.key());
-        let scope = self.scopes.get_mut(&key)?;
+        let number = self.scope(key)?;
+        let scope = self.scopes.get_mut(number)?;
         let removed = scope.remove(matching);
         if scope.is_empty() {
-            self.scopes.remove(&key);
+            self.scopes.remove(number);
+            self.by_key.remove(self.hasher.hash_one(key), number);
         }
         let (number, last) = removed?;
         self.masks -= usize::from(last);
@@ -127,10 +138,17 @@ impl Classifier {
     /// The number of a megaflow that the match overlaps; `Some(None)` if there is none. `None` if
     /// the answer takes another step: the caller repeats the call, with no change in between.
     pub fn overlapping(&mut self, matching: &Match) -> Option<Option<u32>> {
-        match self.scopes.get_mut(&ScopeKey::of(matching.key())) {
+        let scope = self.scope(ScopeKey::of(matching.key()));
+        match scope.and_then(|scope| self.scopes.get_mut(scope)) {
             Some(scope) => scope.overlapping(matching),
             None => Some(None),
         }
+    }
+
+    fn scope(&self, key: ScopeKey) -> Option<u32> {
+        let is =
+            |number: &u32| self.scopes.values().get(*number).is_some_and(|scope| scope.key == key);
+        self.by_key.of(self.hasher.hash_one(key)).find(is)
     }
 
     /// Number of masks: those of each partition.
@@ -147,11 +165,12 @@ impl Classifier {
 
     /// Looks up at most [`BURST`] keys: those of one scope after those of another.
     fn find_burst(&mut self, keys: &[&Key], found: &mut [Option<u32>], visited: &mut u64) {
-        let Classifier { scopes, left, group, .. } = self;
-        left.clear();
-        left.extend(0..keys.len());
-        while let Some(first) = left.first() {
+        self.left.clear();
+        self.left.extend(0..keys.len());
+        while let Some(first) = self.left.first() {
             let scope = ScopeKey::of(keys[*first]);
+            let number = self.scope(scope);
+            let Classifier { scopes, left, group, .. } = self;
             group.clear();
             left.retain(|place| {
                 let here = ScopeKey::of(keys[*place]) == scope;
@@ -160,7 +179,7 @@ impl Classifier {
                 }
                 !here
             });
-            if let Some(scope) = scopes.get_mut(&scope) {
+            if let Some(scope) = number.and_then(|number| scopes.get_mut(number)) {
                 scope.lookup(keys, group, found, visited);
             }
         }

@@ -46,6 +46,16 @@ impl Node {
         }
     }
 
+    /// The node as a value of an index.
+    pub(super) fn value(self) -> NonZeroU32 {
+        self.0
+    }
+
+    /// The node of such a value.
+    pub(super) fn of_value(value: NonZeroU32) -> Node {
+        Node(value)
+    }
+
     /// Numbers are below 2^30 - 1: a table's megaflows have 64 bytes each, and there are fewer
     /// nodes than megaflows.
     fn new(kind: u32, number: u32) -> Node {

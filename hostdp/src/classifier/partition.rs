@@ -13,28 +13,39 @@ use super::tree::Trees;
 
 /// Megaflows whose masks have bits in at most `W` words of a key.
 pub(super) struct Partition<const W: usize> {
-    projection: Projection<W>,
-    flows: MatchRecords<W>,
-    classes: Classes<W>,
+    pub(super) projection: Projection<W>,
+    pub(super) flows: MatchRecords<W>,
+    pub(super) classes: Classes<W>,
     trees: Trees,
     root: Option<Node>,
-    tables: [Option<Box<Table<W>>>; TABLES],
+    pub(super) tables: [Option<Box<Table<W>>>; TABLES],
     /// The numbers of the tables in the order in which lookups try them.
-    order: Vec<u8>,
+    pub(super) order: Vec<u8>,
     /// The next record to be looked at, while some are not where their class belongs.
-    moving: Option<u32>,
-    seed: u64,
+    pub(super) moving: Option<u32>,
+    pub(super) seed: u64,
     /// Keys of a burst that are like the one before, as far as masks compare them: they have the
     /// same answer. Kept for its allocation, as the next one is.
     repeats: Vec<(usize, usize)>,
     /// The nodes that a walk through a tree has still to visit.
     stack: Vec<Node>,
+    question: Question<W>,
+}
+
+/// How far a question about overlaps has come: it takes several steps.
+struct Question<const W: usize> {
+    /// The value and the mask; `None` if the next question begins anew, whatever it asks.
+    asked: Option<(Projected<W>, Projected<W>)>,
+    /// The tables that are still to be searched, the last one first.
+    tables: Vec<u8>,
+    /// The nodes that are still to be visited.
+    stack: Vec<Node>,
 }
 
 /// Most tables of a partition: each costs every packet that it does not have.
-const TABLES: usize = 8;
-/// Records that a move looks at in a step.
-const STEP: u32 = 32;
+pub(super) const TABLES: usize = 8;
+/// Nodes that a question about overlaps visits in a step.
+const VISITS: usize = 256;
 /// Hits of one table after which those of all are halved, so that a table that was busy once does
 /// not stay in front.
 const FADE: u32 = 1 << 20;
@@ -59,6 +70,7 @@ impl<const W: usize> Partition<W> {
             seed,
             repeats: Vec::new(),
             stack: Vec::new(),
+            question: Question { asked: None, tables: Vec::new(), stack: Vec::new() },
         }
     }
 
@@ -78,8 +90,9 @@ impl<const W: usize> Partition<W> {
         let known = self.flows.mask_number(&words);
         let mask = known.unwrap_or_else(|| self.add_mask(&words));
         let class = self.flows.mask(mask)?.class;
+        self.question.asked = None;
         let home = self.classes.get(class).map_or(Home::Root, |class| class.home);
-        let record = self.flows.add(MatchRecord { value, mask, number, home });
+        let record = self.flows.add(MatchRecord { value, mask, number, home, crowded: false });
         self.classes.count(class, record);
         self.attach(record, home);
         self.ask(class);
@@ -94,6 +107,7 @@ impl<const W: usize> Partition<W> {
         let mask = self.flows.mask_number(&words)?;
         let place = self.find(&value, mask)?;
         let class = self.flows.mask(mask)?.class;
+        self.question.asked = None;
         self.detach(place);
         let record = self.flows.remove(place)?;
         if let Some(class) = self.classes.get_mut(class) {
@@ -168,16 +182,35 @@ impl<const W: usize> Partition<W> {
     pub(super) fn overlapping(&mut self, key: &Key, mask: &Key) -> Option<Option<u32>> {
         let words = self.projection.of(mask);
         let value = masked(&self.projection.of(key), &words);
-        let Partition { flows, trees, root, tables, projection, .. } = self;
-        let of_root = |root: Node| trees.overlapping(root, &value, &words, flows);
-        let mut place = root.and_then(of_root);
-        for table in tables.iter_mut().flatten() {
-            if place.is_some() {
-                break;
-            }
-            place = table.overlapping(&value, &words, flows, trees, projection.parts())?;
+        let Partition { flows, trees, root, tables, order, projection, question, .. } = self;
+        if question.asked != Some((value, words)) {
+            question.asked = Some((value, words));
+            question.tables.clone_from(order);
+            question.stack.clear();
+            question.stack.extend(*root);
         }
-        Some(place.and_then(|place| flows.record(place)).map(|record| record.number))
+        let Question { asked, tables: left, stack } = question;
+        let mut budget = VISITS;
+        loop {
+            if let Some(place) = trees.overlapping(stack, &value, &words, flows, &mut budget) {
+                *asked = None;
+                return Some(flows.record(place).map(|record| record.number));
+            }
+            if budget == 0 {
+                return None;
+            }
+            let Some(number) = left.last() else { break };
+            let table = tables.get_mut(usize::from(*number)).and_then(Option::as_mut);
+            let known = table.is_none_or(|table| {
+                table.overlapping(&value, &words, flows, trees, projection.parts(), stack)
+            });
+            if !known {
+                return None;
+            }
+            left.pop();
+        }
+        *asked = None;
+        Some(None)
     }
 
     fn lookup_in_table(
@@ -247,7 +280,7 @@ impl<const W: usize> Partition<W> {
             Home::Root => true,
             Home::Table(number) => tables[usize::from(number) % TABLES]
                 .as_ref()
-                .is_some_and(|table| is_within(&table.anchor, words)),
+                .is_some_and(|table| is_within(table.anchor(), words)),
         };
         let class = self.classes.join(words, &wide, fits);
         self.flows.add_mask(words, class)
@@ -274,155 +307,40 @@ impl<const W: usize> Partition<W> {
     }
 
     /// Puts a record where it belongs.
-    fn attach(&mut self, record: u32, home: Home) {
+    pub(super) fn attach(&mut self, place: u32, home: Home) {
         let Partition { projection, flows, classes, trees, root, tables, .. } = self;
+        let mut crowded = false;
         match home {
-            Home::Root => *root = Some(trees.insert(*root, record, flows, projection.parts())),
+            Home::Root => *root = Some(trees.insert(*root, place, flows, projection.parts())),
             Home::Table(number) => {
                 let Some(table) = &mut tables[usize::from(number) % TABLES] else { return };
-                let crowded = table.insert(record, flows, trees, projection.parts());
-                let class = flows.class(record).and_then(|class| classes.get_mut(class));
-                if let Some(class) = class.filter(|_| crowded) {
-                    class.crowded += 1;
-                }
+                crowded = table.insert(place, flows, trees, projection.parts());
             }
         }
-        if let Some(record) = flows.records.get_mut(record) {
-            record.home = home;
+        if let Some(record) = flows.records.get_mut(place) {
+            (record.home, record.crowded) = (home, crowded);
+        }
+        let class = flows.class(place).and_then(|class| classes.get_mut(class));
+        if let Some(class) = class.filter(|class| class.home == home) {
+            class.crowded += u32::from(crowded);
         }
     }
 
     /// Takes a record from where it is.
-    fn detach(&mut self, place: u32) {
+    pub(super) fn detach(&mut self, place: u32) {
         let Partition { flows, classes, trees, root, tables, .. } = self;
-        let Some(home) = flows.record(place).map(|record| record.home) else { return };
+        let Some(record) = flows.record(place) else { return };
+        let (home, crowded) = (record.home, record.crowded);
         match home {
             Home::Root => *root = root.and_then(|root| trees.remove(root, place, flows)),
             Home::Table(number) => {
                 let Some(table) = &mut tables[usize::from(number) % TABLES] else { return };
-                let crowded = table.remove(place, flows, trees);
-                let class = flows.class(place).and_then(|class| classes.get_mut(class));
-                if let Some(class) = class.filter(|_| crowded) {
-                    class.crowded = class.crowded.saturating_sub(1);
-                }
-                if table.len() == 0 {
-                    self.drop_table(number);
-                }
+                table.remove(place, flows, trees);
             }
         }
-    }
-
-    /// A class that has grown asks for a table, or for a finer one.
-    fn ask(&mut self, number: u32) {
-        // Megaflows in the tree don't count: whoever makes many that crowd, of any number of masks,
-        // takes no table from the others.
-        let in_tables: usize = self.tables.iter().flatten().map(|table| table.len()).sum();
-        let Some(class) = self.classes.get_mut(number) else { return };
-        let finer = class.home != Home::Root;
-        let wants = match class.home {
-            Home::Root => class.flows as usize * SHARE >= in_tables,
-            Home::Table(_) => class.crowded > 256 && class.crowded > class.flows / 4,
-        };
-        if !wants || class.flows < class.asks_at {
-            return;
-        }
-        class.asks_at = class.flows.saturating_mul(2);
-        if let Some(home) = self.choose(number, finer) {
-            if let Some(class) = self.classes.get_mut(number) {
-                class.home = home;
-                class.crowded = 0;
-            }
-            self.moving = Some(0);
+        let class = flows.class(place).and_then(|class| classes.get_mut(class));
+        if let Some(class) = class.filter(|class| class.home == home) {
+            class.crowded -= u32::from(crowded);
         }
     }
-
-    /// The table that a class gets: one that is there, or a new one under the first anchor that
-    /// tells most of the sample apart. `None` if none tells half of it apart: the tree is better.
-    fn choose(&mut self, number: u32, finer: bool) -> Option<Home> {
-        let class = self.classes.get(number)?;
-        let mine = |place: &&u32| self.flows.class(**place) == Some(number);
-        let sample: Vec<&Projected<W>> = (class.sample.iter().filter(mine))
-            .filter_map(|place| Some(self.flows.matching(*place)?.0))
-            .collect();
-        for (home, table) in (0..).map(Home::Table).zip(&self.tables) {
-            let Some(table) = table.as_ref().filter(|_| home != class.home) else { continue };
-            if class.has(&table.anchor) && crowd(&sample, &table.anchor) <= CROWDED {
-                return Some(home);
-            }
-        }
-        let free = self.tables.iter().position(Option::is_none)?;
-        let nibbles = relaxed(&class.common, self.projection.parts(), Grain::Nibbles);
-        let anchors = [class.mask, nibbles, class.common];
-        let crowds = anchors.iter().skip(usize::from(finer)).filter(|a| class.has(a));
-        let crowds: Vec<_> = crowds.map(|anchor| (crowd(&sample, anchor), anchor)).collect();
-        let fine = crowds.iter().find(|(crowd, _)| *crowd <= CROWDED);
-        let (crowd, anchor) = fine.or(crowds.iter().min_by_key(|(crowd, _)| *crowd))?;
-        if *crowd > TOO_CROWDED || **anchor == [0; W] {
-            return None;
-        }
-        let free = u8::try_from(free).ok()?;
-        let seed = self.seed.wrapping_add(u64::from(free) + 1);
-        let table = Table::new(Home::Table(free), **anchor, seed);
-        self.tables[usize::from(free)] = Some(Box::new(table));
-        self.order.push(free);
-        Some(Home::Table(free))
-    }
-
-    /// Gives up a table that has few of the megaflows: it costs every packet that it does not have.
-    fn give_up(&mut self) {
-        if self.moving.is_some() {
-            return;
-        }
-        let in_tables: usize = self.tables.iter().flatten().map(|table| table.len()).sum();
-        let few = in_tables / GIVE_UP;
-        let small = |number: &&u8| {
-            let table = &self.tables[usize::from(**number) % TABLES];
-            table.as_ref().is_some_and(|table| table.len() < few)
-        };
-        if let Some(number) = self.order.iter().find(small).copied() {
-            self.classes.evict(Home::Table(number));
-            self.moving = Some(0);
-        }
-    }
-
-    fn drop_table(&mut self, number: u8) {
-        self.classes.evict(Home::Table(number));
-        self.tables[usize::from(number) % TABLES] = None;
-        self.order.retain(|other| *other != number);
-    }
-
-    /// Goes on to move records to where their classes belong.
-    fn go_on(&mut self) {
-        let Some(from) = self.moving else { return };
-        let end = self.flows.records.end();
-        let to = from.saturating_add(STEP).min(end);
-        for place in from..to {
-            let Some(record) = self.flows.record(place) else { continue };
-            let class = self.flows.mask(record.mask).and_then(|m| self.classes.get(m.class));
-            let (here, Some(home)) = (record.home, class.map(|class| class.home)) else { continue };
-            if here != home {
-                self.detach(place);
-                self.attach(place, home);
-            }
-        }
-        self.moving = (to < end).then_some(to);
-    }
-}
-
-/// A class asks for a table if it has one megaflow for so many that are in tables.
-const SHARE: usize = 8;
-/// A table is given up if it has less than one in so many of these.
-const GIVE_UP: usize = 32;
-/// Percent of a sample that may share places in a table.
-const CROWDED: usize = 12;
-/// Percent of a sample with which a table is no use.
-const TOO_CROWDED: usize = 50;
-
-/// The percentage of values that are equal to another one under an anchor.
-fn crowd<const W: usize>(sample: &[&Projected<W>], anchor: &Projected<W>) -> usize {
-    let mut values: Vec<Projected<W>> = sample.iter().map(|one| masked(one, anchor)).collect();
-    values.sort_unstable();
-    let runs = values.chunk_by(|one, next| one == next);
-    let sharing: usize = runs.map(|run| run.len()).filter(|length| *length > 1).sum();
-    sharing * 100 / values.len().max(1)
 }

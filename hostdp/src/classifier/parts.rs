@@ -26,6 +26,9 @@ enum Steps {
     Sixteens,
     /// An IPv4 address: octets, but not the last one.
     Octets,
+    /// A MAC address, whole or nothing. Its first byte is the lowest one of the word on most
+    /// machines.
+    Mac,
 }
 
 /// How far masks are relaxed.
@@ -73,6 +76,7 @@ fn steps_of(field: Field) -> Steps {
         Field::Ipv4Src | Field::Ipv4Dst | Field::ArpSip | Field::ArpTip => Steps::Octets,
         Field::Ipv6Src | Field::Ipv6Dst => Steps::Sixteens,
         Field::TpSrc | Field::TpDst => Steps::Eights,
+        Field::EthSrc | Field::EthDst | Field::ArpSha | Field::ArpTha => Steps::Mac,
         _ => Steps::Whole,
     }
 }
@@ -88,6 +92,11 @@ impl FieldPart {
         FieldPart { word, ..self }
     }
 
+    /// The part's bits in its word.
+    pub(super) fn all(self) -> u64 {
+        (u64::MAX >> (64 - self.width())) << self.shift
+    }
+
     /// Number of bits.
     pub(super) fn width(self) -> u32 {
         u32::from(self.width)
@@ -95,7 +104,11 @@ impl FieldPart {
 
     /// The part's bits of its word, the first one highest.
     pub(super) fn bits(self, word: u64) -> u64 {
-        (word >> self.shift) << (64 - self.width())
+        let bits = (word >> self.shift) << (64 - self.width());
+        if self.steps == Steps::Mac && cfg!(target_endian = "little") {
+            return (bits >> (64 - self.width())).swap_bytes();
+        }
+        bits
     }
 
     /// The length of the prefix that a mask has in its word.
@@ -107,8 +120,8 @@ impl FieldPart {
     pub(super) fn relaxed(self, mask: u64, grain: Grain) -> u64 {
         let length = self.prefix(mask);
         let kept = match (self.steps, grain) {
-            (Steps::Whole, _) if length < self.width() => 0,
-            (Steps::Whole, _) => length,
+            (Steps::Whole | Steps::Mac, _) if length < self.width() => 0,
+            (Steps::Whole | Steps::Mac, _) => length,
             (_, Grain::Nibbles) => length - length % 4,
             (Steps::Octets, Grain::Coarse) => length.min(24) / 8 * 8,
             (Steps::Eights, Grain::Coarse) => length - length % 8,
@@ -129,8 +142,7 @@ mod tests {
         let mut whole = Key::default();
         Field::ALL.iter().for_each(|field| whole.set(*field, field.full_mask()));
         for (word, bits) in whole.words().iter().enumerate() {
-            let of_part = |part: &FieldPart| (u64::MAX >> (64 - part.width())) << part.shift;
-            let parts = FieldPart::of_word(word).iter().map(of_part);
+            let parts = FieldPart::of_word(word).iter().map(|part| part.all());
             let both = parts.fold(0_u64, |all, part| {
                 assert_eq!(all & part, 0);
                 all | part
@@ -161,8 +173,22 @@ mod tests {
         assert_eq!(coarse(Field::IpTtl, 0xf0), 0);
         assert_eq!(coarse(Field::EthDst, 0xffff_ffff_ffff), 0xffff_ffff_ffff);
         assert_eq!(coarse(Field::Ipv6Dst, !0 << 60), !0 << 64);
+        assert_eq!(coarse(Field::ArpSha, 0xffff_ff00_0000), 0);
         assert_eq!(relaxed(Field::Ipv4Src, 0xffff_fc00, Grain::Nibbles), 0xffff_f000);
         assert_eq!(relaxed(Field::Ipv4Src, 0xffff_ffff, Grain::Nibbles), 0xffff_ffff);
+    }
+
+    /// The first bits of a field are the first ones here, whatever their place in the word.
+    #[test]
+    fn the_first_bit_of_a_field_is_the_highest() {
+        for field in Field::ALL.iter().filter(|field| field.bits() <= MOST_BITS) {
+            let mut mask = Key::default();
+            mask.set(*field, field.full_mask() << (field.bits() - 3) & field.full_mask());
+            let (word, bits) = (0..).zip(mask.words()).find(|(_, bits)| **bits != 0).unwrap();
+            let prefix = |part: &FieldPart| part.prefix(*bits);
+            let lengths: Vec<u32> = FieldPart::of_word(word).iter().map(prefix).collect();
+            assert_eq!(lengths.iter().sum::<u32>(), 3, "{field:?}");
+        }
     }
 
     /// A key of these words.

@@ -114,3 +114,18 @@ pub(super) fn relaxed<const W: usize>(
     }
     relaxed
 }
+
+/// The parts of a mask all of whose bits another mask has too.
+pub(super) fn fields_within<const W: usize>(
+    mask: &Projected<W>,
+    other: &Projected<W>,
+    parts: &[FieldPart],
+) -> Projected<W> {
+    let mut within = [0; W];
+    for part in parts {
+        let word = usize::from(part.word) % W;
+        let bits = mask[word] & part.all();
+        within[word] |= if bits & !other[word] == 0 { bits } else { 0 };
+    }
+    within
+}

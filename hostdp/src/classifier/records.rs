@@ -18,6 +18,8 @@ pub(super) struct MatchRecord<const W: usize> {
     pub(super) number: u32,
     /// Where the record is found at present.
     pub(super) home: Home,
+    /// Others were at its place when it came there.
+    pub(super) crowded: bool,
 }
 
 const _: () = assert!(size_of::<Option<MatchRecord<6>>>() == 64);

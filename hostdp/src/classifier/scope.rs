@@ -2,8 +2,6 @@
 
 use flow::key::WORDS;
 use flow::{Key, Mask, Match};
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 
 use super::partition::{Partition, Unfound};
 
@@ -20,17 +18,27 @@ impl ScopeKey {
     }
 }
 
-/// The partitions of a scope.
+/// The megaflows of a scope.
 pub(super) struct Scope {
-    /// Those of masks that compare the whole EtherType.
-    typed: HashMap<u16, Partitions, FixedState>,
-    /// That of the others.
-    wild: Partitions,
+    pub(super) key: ScopeKey,
+    /// Those that compare the whole EtherType, if it is one of the first sixteen. Anybody who sends
+    /// packets chooses types, so there are not as many partitions as types.
+    typed: Vec<(u16, Partitions)>,
+    /// The others.
+    mixed: Partitions,
     seed: u64,
+    /// A question about overlaps that takes several steps, and how many partitions have answered.
+    question: Option<(Match, usize)>,
+    /// Keys of one type, and keys that hit nothing; kept for their allocations.
+    same: Unfound,
+    missed: Unfound,
 }
 
-/// The megaflows of a scope and type: those whose masks have bits in six words at most, which is
-/// nearly all, and the others. Each is made when it is needed.
+const TYPES: usize = 16;
+
+/// The megaflows of a scope and type: those whose masks have bits in six words at most, and the
+/// others (IPv6 together with Ethernet addresses, and stranger ones). Each is made when it is
+/// needed.
 #[derive(Default)]
 struct Partitions {
     narrow: Option<Box<Partition<NARROW>>>,
@@ -42,34 +50,69 @@ const NARROW: usize = 6;
 const WIDE: usize = WORDS - 1;
 
 impl Scope {
-    pub(super) fn new(seed: u64) -> Scope {
-        let typed = HashMap::with_hasher(FixedState::with_seed(seed));
-        Scope { typed, wild: Partitions::default(), seed }
+    pub(super) fn new(key: ScopeKey, seed: u64) -> Scope {
+        Scope {
+            key,
+            typed: Vec::new(),
+            mixed: Partitions::default(),
+            seed,
+            question: None,
+            same: Unfound::new(),
+            missed: Unfound::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.typed.is_empty() && self.wild.is_empty()
+        self.typed.is_empty() && self.mixed.is_empty()
+    }
+
+    /// The sizes of all tables, and the number of their views.
+    #[cfg(test)]
+    pub(super) fn tables(&self) -> (Vec<usize>, usize) {
+        let all = self.typed.iter().map(|(_, one)| one).chain([&self.mixed]);
+        let narrow = all.clone().filter_map(|one| one.narrow.as_ref());
+        let wide = all.filter_map(|one| one.wide.as_ref());
+        let narrow = narrow.flat_map(|one| one.tables.iter().flatten());
+        let wide = wide.flat_map(|one| one.tables.iter().flatten());
+        let (sizes, views): (Vec<usize>, Vec<usize>) = (narrow.map(|t| (t.len(), t.views())))
+            .chain(wide.map(|t| (t.len(), t.views())))
+            .unzip();
+        (sizes, views.into_iter().sum())
     }
 
     /// Adds a megaflow; returns true if its mask is new to its partition.
     pub(super) fn insert(&mut self, matching: &Match, number: u32) -> bool {
-        let partitions = match type_of(matching) {
-            Some(eth_type) => self.typed.entry(eth_type).or_default(),
-            None => &mut self.wild,
-        };
-        partitions.insert(matching.key(), &rest(matching.mask()), number, self.seed)
+        self.question = None;
+        let (key, mask) = (matching.key(), rest(matching.mask()));
+        let eth_type = key.eth_type;
+        let known = self.typed.iter().position(|(of, _)| *of == eth_type);
+        if mask.eth_type != u16::MAX || (known.is_none() && self.typed.len() == TYPES) {
+            return self.mixed.insert(key, &mask, number, self.seed);
+        }
+        let place = known.unwrap_or_else(|| {
+            self.typed.push((eth_type, Partitions::default()));
+            self.typed.len() - 1
+        });
+        self.typed[place].1.insert(key, &typed(mask), number, self.seed)
     }
 
     /// Takes a megaflow out; returns its number, and whether it was the last one of its mask.
     pub(super) fn remove(&mut self, matching: &Match) -> Option<(u32, bool)> {
+        self.question = None;
         let (key, mask) = (matching.key(), rest(matching.mask()));
-        let Some(eth_type) = type_of(matching) else { return self.wild.remove(key, &mask) };
-        let partitions = self.typed.get_mut(&eth_type)?;
-        let removed = partitions.remove(key, &mask);
-        if partitions.is_empty() {
-            self.typed.remove(&eth_type);
+        if mask.eth_type == u16::MAX
+            && let Some(place) = self.typed.iter().position(|(of, _)| *of == key.eth_type)
+        {
+            let partitions = &mut self.typed[place].1;
+            let removed = partitions.remove(key, &typed(mask));
+            if partitions.is_empty() {
+                self.typed.swap_remove(place);
+            }
+            if removed.is_some() {
+                return removed;
+            }
         }
-        removed
+        self.mixed.remove(key, &mask)
     }
 
     /// Looks keys of this scope up, see [`Partition::lookup`]. The places in `group` are those that
@@ -81,57 +124,41 @@ impl Scope {
         found: &mut [Option<u32>],
         visited: &mut u64,
     ) {
-        if !self.typed.is_empty() {
-            let first = group.first().map(|place| keys[*place].eth_type);
-            if group.iter().all(|place| Some(keys[*place].eth_type) == first) {
-                if let Some(partitions) = first.and_then(|first| self.typed.get_mut(&first)) {
-                    partitions.lookup(keys, group, found, visited);
+        let Scope { typed, mixed, same, missed, .. } = self;
+        while let Some(eth_type) = group.first().map(|first| keys[*first].eth_type) {
+            same.clear();
+            group.retain(|place| {
+                let is = keys[*place].eth_type == eth_type;
+                if is {
+                    same.push(*place);
                 }
-            } else {
-                self.lookup_mixed(keys, group, found, visited);
+                !is
+            });
+            if let Some((_, partitions)) = typed.iter_mut().find(|(of, _)| *of == eth_type) {
+                partitions.lookup(keys, same, found, visited);
             }
+            missed.append(same);
         }
-        self.wild.lookup(keys, group, found, visited);
-    }
-
-    /// The same for keys of several types.
-    fn lookup_mixed(
-        &mut self,
-        keys: &[&Key],
-        group: &mut Unfound,
-        found: &mut [Option<u32>],
-        visited: &mut u64,
-    ) {
-        let mut missed = Unfound::new();
-        while let Some(first) = group.first() {
-            let eth_type = keys[*first].eth_type;
-            let (mut same, others): (Unfound, Unfound) =
-                group.iter().partition(|place| keys[**place].eth_type == eth_type);
-            if let Some(partitions) = self.typed.get_mut(&eth_type) {
-                partitions.lookup(keys, &mut same, found, visited);
-            }
-            missed.extend(same);
-            *group = others;
-        }
-        *group = missed;
+        std::mem::swap(group, missed);
+        mixed.lookup(keys, group, found, visited);
     }
 
     /// See [`super::Classifier::overlapping`].
     pub(super) fn overlapping(&mut self, matching: &Match) -> Option<Option<u32>> {
-        let (key, mask) = (matching.key(), matching.mask());
-        let fits = |eth_type: u16| (eth_type ^ key.eth_type) & mask.eth_type == 0;
-        let wild = self.wild.overlapping(key, mask)?;
-        if wild.is_some() {
-            return Some(wild);
-        }
-        if let Some(eth_type) = type_of(matching) {
-            let Some(partitions) = self.typed.get_mut(&eth_type) else { return Some(None) };
-            return partitions.overlapping(key, &rest(mask));
-        }
-        for (_, partitions) in self.typed.iter_mut().filter(|(eth_type, _)| fits(**eth_type)) {
-            let other = partitions.overlapping(key, mask)?;
-            if other.is_some() {
-                return Some(other);
+        let (key, mask) = (matching.key(), rest(matching.mask()));
+        let question = self.question.take().filter(|(old, _)| old == matching);
+        let answered = question.as_ref().map_or(0, |(_, answered)| *answered);
+        let fits = |of: u16| (of ^ key.eth_type) & mask.eth_type == 0;
+        let typed = self.typed.iter_mut().filter(|(of, _)| fits(*of)).map(|(_, one)| one);
+        for (number, one) in [&mut self.mixed].into_iter().chain(typed).enumerate().skip(answered) {
+            match one.overlapping(key, &mask) {
+                Some(None) => {}
+                Some(other) => return Some(other),
+                None => {
+                    self.question = Some(question.unwrap_or((matching.clone(), 0)));
+                    self.question.iter_mut().for_each(|(_, answered)| *answered = number);
+                    return None;
+                }
             }
         }
         Some(None)
@@ -172,7 +199,7 @@ impl Partitions {
         found: &mut [Option<u32>],
         visited: &mut u64,
     ) {
-        if let Some(narrow) = &mut self.narrow {
+        if let Some(narrow) = self.narrow.as_mut().filter(|_| !left.is_empty()) {
             narrow.lookup(keys, left, found, visited);
         }
         if let Some(wide) = self.wide.as_mut().filter(|_| !left.is_empty()) {
@@ -181,8 +208,7 @@ impl Partitions {
     }
 
     fn overlapping(&mut self, key: &Key, mask: &Mask) -> Option<Option<u32>> {
-        let narrow =
-            self.narrow.as_mut().map_or(Some(None), |narrow| narrow.overlapping(key, mask));
+        let narrow = self.narrow.as_mut().map_or(Some(None), |one| one.overlapping(key, mask));
         match (narrow?, &mut self.wide) {
             (None, Some(wide)) => wide.overlapping(key, mask),
             (narrow, _) => Some(narrow),
@@ -190,13 +216,12 @@ impl Partitions {
     }
 }
 
-/// The type of the partition that a match belongs to; `None` if its mask leaves bits of it wild.
-fn type_of(matching: &Match) -> Option<u16> {
-    (matching.mask().eth_type == u16::MAX).then_some(matching.key().eth_type)
+/// What a mask compares beyond its scope.
+fn rest(mask: &Mask) -> Mask {
+    Mask { in_port: 0, recirc_id: 0, ..*mask }
 }
 
-/// What a mask compares beyond its partition.
-fn rest(mask: &Mask) -> Mask {
-    let eth_type = if mask.eth_type == u16::MAX { 0 } else { mask.eth_type };
-    Mask { in_port: 0, recirc_id: 0, eth_type, ..*mask }
+/// What a mask compares beyond its EtherType.
+fn typed(mask: Mask) -> Mask {
+    Mask { eth_type: 0, ..mask }
 }

@@ -88,7 +88,7 @@ impl Twins {
             self.remove(0);
         }
         assert_eq!(self.fast.masks(), 0);
-        assert!(self.fast.scopes.is_empty());
+        assert!(self.fast.scopes.values().is_empty() && self.fast.by_key.is_empty());
     }
 }
 
@@ -230,11 +230,20 @@ fn random_key(dice: &mut Dice, values: u64) -> Key {
     key
 }
 
+/// The sizes of all tables, and the number of their views.
+fn tables(classifier: &Classifier) -> (Vec<usize>, usize) {
+    let all: Vec<_> = classifier.scopes.values().iter().map(|(_, scope)| scope.tables()).collect();
+    let views = all.iter().map(|(_, views)| views).sum();
+    (all.into_iter().flat_map(|(sizes, _)| sizes).collect(), views)
+}
+
 /// Up to some thousand megaflows, down and up again. Tables come and go, and classes move.
 #[test]
 fn equals_the_reference_with_many_megaflows() {
+    let (mut came, mut went, mut viewed) = (0, 0, 0);
     for (name, kind) in KINDS {
         let (mut twins, mut dice, mut most) = (Twins::new(3), Dice(17), 0);
+        let mut before = 0;
         for round in 0..6 {
             let growing = round % 3 != 2;
             for n in 0..900 {
@@ -244,6 +253,10 @@ fn equals_the_reference_with_many_megaflows() {
                     twins.remove(dice.below(1 << 30) as usize);
                 }
                 most = most.max(twins.live.len());
+                let (sizes, views) = tables(&twins.fast);
+                came += sizes.len().saturating_sub(before);
+                went += before.saturating_sub(sizes.len());
+                (before, viewed) = (sizes.len(), viewed.max(views));
                 if n % 16 == 0 {
                     let keys = (0..40).map(|n| match twins.live.len() {
                         live if live > 0 && n % 3 > 0 => {
@@ -259,6 +272,120 @@ fn equals_the_reference_with_many_megaflows() {
         assert!(most > 60, "{name}: {most}");
         twins.end();
     }
+    assert!(came > 5 && went > 1 && viewed > 1, "{came} {went} {viewed}");
+}
+
+/// Megaflows under a mask of their own, which differ in one field; `kind` tells their masks apart.
+fn of_kind(kind: u8, n: u32) -> Match {
+    let field = FIELDS[usize::from(kind)];
+    let mut mask = Mask { eth_type: !0, ip_tos: !0, ..Mask::default() };
+    mask.set(field, field.full_mask());
+    let mut key = Key { in_port: 1, eth_type: 0x800, ip_tos: kind, ..Key::default() };
+    key.set(field, u128::from(n.wrapping_mul(0x9e37_79b9)) << field.bits().saturating_sub(32));
+    Match::new(&key, &mask)
+}
+
+/// Eight kinds of a few megaflows have the tables; then one of many comes, and gets one. When its
+/// megaflows go, so does its table.
+#[test]
+fn a_small_table_gives_way() {
+    let mut twins = Twins::new(5);
+    for kind in 0..8 {
+        (0..64).for_each(|n| assert!(twins.install(of_kind(kind, n))));
+    }
+    // Moves go on with other changes.
+    let others = |twins: &mut Twins, count: u32| {
+        for n in 0..count {
+            assert!(twins.install(of_kind(8, n)));
+        }
+    };
+    others(&mut twins, 40);
+    assert_eq!(tables(&twins.fast).0.len(), 8);
+    let many = |n: u32| {
+        let mask = Mask { eth_type: !0, ip_tos: !0, ip_ttl: !0, arp_sip: !0, ..Mask::default() };
+        let key = Key { in_port: 1, eth_type: 0x800, ip_tos: 99, arp_sip: n, ..Key::default() };
+        Match::new(&key, &mask)
+    };
+    (0..1500).for_each(|n| assert!(twins.install(many(n << 8))));
+    let largest = *tables(&twins.fast).0.iter().max().unwrap();
+    assert!(largest > 1000, "{:?}", tables(&twins.fast));
+    let keys: Vec<Key> = twins.live.iter().map(|(_, flow)| *flow.matching.key()).collect();
+    keys.chunks(50).for_each(|keys| twins.look_up(keys));
+    let last = twins.live.len() - 1;
+    (0..1500).for_each(|n| twins.remove(last - n));
+    assert!(*tables(&twins.fast).0.iter().max().unwrap() < 100);
+    twins.end();
+}
+
+/// A table that was granted to a class whose megaflows all went before they came to it goes too.
+#[test]
+fn a_table_that_nothing_came_to_goes() {
+    let mut twins = Twins::new(6);
+    let crowd = |n: u32| {
+        let mask = Mask { eth_type: !0, ip_tos: !0, tp_src: !0 << (n % 16), ..Mask::default() };
+        let tos = (n / 16) as u8 | 0x80;
+        let key = Key {
+            in_port: 1,
+            eth_type: 0x800,
+            ip_tos: tos,
+            tp_src: 1 << (n % 16),
+            ..Key::default()
+        };
+        Match::new(&key, &mask)
+    };
+    for n in 0..2000 {
+        twins.install(crowd(n));
+    }
+    let before = tables(&twins.fast).0.len();
+    (0..64).for_each(|n| assert!(twins.install(of_kind(3, n))));
+    assert!(tables(&twins.fast).0.contains(&0), "{:?}", tables(&twins.fast));
+    (0..64).for_each(|_| twins.remove(twins.live.len() - 1));
+    (0..600).for_each(|n| twins.remove(n));
+    assert!(tables(&twins.fast).0.len() <= before);
+    assert!(!tables(&twins.fast).0.contains(&0));
+    twins.end();
+}
+
+/// A match that lacks the bits by which a table has its megaflows is compared with those that it
+/// may overlap, in steps that do not depend on the number of megaflows, and whatever its bits.
+#[test]
+fn wide_matches_are_answered_in_short_steps() {
+    let mut classifier = Classifier::new(7);
+    let mask = Mask { eth_type: !0, ip_proto: !0, ipv4_dst: !0, tp_dst: !0, ..Mask::default() };
+    let key = |n: u32| {
+        let ip_proto = if n.is_multiple_of(2) { 6 } else { 17 };
+        Key {
+            in_port: 1,
+            eth_type: 0x800,
+            ip_proto,
+            ipv4_dst: n * 77,
+            tp_dst: n as u16,
+            ..Key::default()
+        }
+    };
+    for n in 0..20_000 {
+        classifier.insert(&Match::new(&key(n), &mask), n);
+    }
+    let mut answer = |key: &Key, mask: &Mask| {
+        let mask = Mask { eth_type: 0xffff, ..*mask };
+        let matching = Match::new(key, &mask);
+        let mut steps = std::iter::repeat_with(|| classifier.overlapping(&matching)).enumerate();
+        steps.find_map(|(step, answer)| Some((step, answer?))).unwrap()
+    };
+    let proto = |bits| Mask { ip_proto: bits, ..Mask::default() };
+    for (ip_proto, bits, overlaps) in
+        [(1, 0xff, false), (6, 0xff, true), (2, 0x02, true), (8, 8, false)]
+    {
+        let key = Key { ip_proto, ..key(0) };
+        let (steps, other) = answer(&key, &proto(bits));
+        assert_eq!(other.is_some(), overlaps, "{ip_proto}/{bits}");
+        let (again, _) = answer(&key, &proto(bits));
+        assert!(again <= steps && again < 200, "{again} of {steps}");
+    }
+    // One of the megaflows, but for a port, and any that has its port.
+    let port = Mask { ip_proto: !0, tp_dst: !0, ..Mask::default() };
+    assert_eq!(answer(&key(77), &port).1, Some(77));
+    assert_eq!(answer(&Key { tp_dst: 20_001, ..key(77) }, &port).1, None);
 }
 
 fn visited(classifier: &mut Classifier, keys: &[&Key], hits: bool) -> u64 {

@@ -93,7 +93,7 @@ impl Trees {
         }
     }
 
-    /// Takes a record out of the tree that has it; returns the new root.
+    /// Takes a record out of a tree; returns the new root. A tree that lacks it stays as it is.
     pub(super) fn remove<const W: usize>(
         &mut self,
         root: Node,
@@ -103,7 +103,7 @@ impl Trees {
         match root.kind() {
             NodeKind::Flow(other) => (other != record).then_some(root),
             NodeKind::List(number) => {
-                let list = self.lists.get_mut(number)?;
+                let Some(list) = self.lists.get_mut(number) else { return Some(root) };
                 list.remove(record);
                 match (list.0[0], list.0[1]) {
                     (_, Some(_)) => Some(root),
@@ -114,8 +114,8 @@ impl Trees {
                 }
             }
             NodeKind::Path(_) | NodeKind::Bit(_) => {
-                let (value, mask) = flows.matching(record)?;
-                let child = self.child(root, value, mask)?;
+                let Some((value, mask)) = flows.matching(record) else { return Some(root) };
+                let Some(child) = self.child(root, value, mask) else { return Some(root) };
                 let rest = self.remove(child, record, flows);
                 if rest != Some(child) {
                     self.put_child(root, value, mask, rest);
@@ -158,16 +158,19 @@ impl Trees {
         None
     }
 
-    /// Some record that overlaps the match.
+    /// A record that overlaps the match, below one of the nodes on the stack. Visits `budget` nodes
+    /// at most and takes them off: if some are left, the walk goes on with the next call.
     pub(super) fn overlapping<const W: usize>(
         &self,
-        root: Node,
+        stack: &mut Vec<Node>,
         value: &Projected<W>,
         mask: &Projected<W>,
         flows: &MatchRecords<W>,
+        budget: &mut usize,
     ) -> Option<u32> {
-        let mut stack = vec![root];
-        while let Some(node) = stack.pop() {
+        while *budget > 0 {
+            let node = stack.pop()?;
+            *budget -= 1;
             match node.kind() {
                 NodeKind::Flow(place) if flows.overlaps(place, value, mask) => return Some(place),
                 NodeKind::Flow(_) => {}
@@ -179,7 +182,7 @@ impl Trees {
                     }
                 }
                 NodeKind::Path(number) => {
-                    self.paths.values().get(number)?.ways_of_match(value, mask, &mut stack);
+                    self.paths.values().get(number)?.ways_of_match(value, mask, stack);
                 }
                 NodeKind::Bit(number) => {
                     let bit = self.bits.values().get(number)?;
