@@ -8,11 +8,13 @@ pub mod action;
 pub mod buckets;
 pub mod capability;
 pub mod chunks;
+pub mod classifier;
 pub mod client;
 pub mod clock;
 pub mod conservation;
 pub mod exception;
 pub mod field;
+pub mod hash;
 pub mod histogram;
 pub mod id;
 pub mod key;
@@ -39,6 +41,7 @@ pub use action::{Action, ActionKind, Actions, HashAlgorithm, SetFields, Userspac
 pub use buckets::Buckets;
 pub use capability::{Admission, Capabilities, FieldSupport};
 pub use chunks::{Chunks, Slab};
+pub use classifier::{Classifier, ClassifierCounters};
 pub use client::{
     Answer, Changed, Client, Learning, PortLink, Topic, Topics, Upcall, UpcallReason, Verdict,
 };
@@ -50,7 +53,6 @@ pub use key::{Key, Mask};
 pub use matching::Match;
 pub use megaflow::Megaflow;
 pub use numbers::Numbers;
-pub use overlap::OverlapIndex;
 pub use owner::{Generation, Owner};
 pub use placement::{Placement, Transition};
 pub use provider::{

@@ -10,10 +10,8 @@
     )
 )]
 
-pub mod classifier;
 pub mod datapath;
 pub mod drops;
-mod hash;
 mod ledger;
 pub mod port;
 pub mod table;

@@ -6,10 +6,6 @@ use flow::{Action, Field, Key, Mask, Match, Megaflow};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-pub(crate) fn flow_matching(key: &Key, mask: &Mask) -> Arc<Megaflow> {
-    Arc::new(Megaflow::new(Match::new(key, mask), []))
-}
-
 /// A megaflow that means something: of the fields and actions those that make sense together.
 pub(crate) fn meaningful(key: &Key, mask: &Mask, actions: &[Action]) -> Arc<Megaflow> {
     let mut matching = Match::new(key, &Mask::default());

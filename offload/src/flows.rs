@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flow::{
-    Actions, Key, Match, Megaflow, Moment, OverlapIndex, Owner, Slab, Ufid, UfidIndex, overlap,
+    Actions, Classifier, Key, Match, Megaflow, Moment, Owner, Slab, Ufid, UfidIndex, overlap,
 };
 
 use crate::ageing::{Ageing, AgeingFlow};
@@ -22,7 +22,7 @@ use crate::sets::{FlowBits, FlowId, Sets};
 pub(super) struct Flows {
     slab: Slab<FlowRecord>,
     by_ufid: UfidIndex,
-    overlaps: OverlapIndex,
+    overlaps: Classifier,
     pub(super) ranks: Ranks,
     /// The client's megaflows, by what they depend on.
     pub(super) dependents: Dependents,
@@ -157,7 +157,7 @@ impl Flows {
     ) -> Option<(FlowRecord, BTreeSet<FlowId>, BTreeSet<FlowId>)> {
         let record = self.slab.remove(id.0)?;
         self.by_ufid.remove(record.flow.ufid, id.0);
-        self.overlaps.remove(&record.flow.matching, id.0);
+        self.overlaps.remove(&record.flow.matching);
         self.scopes.remove(record.scope(), id);
         self.in_nics.remove(record.scope(), id);
         for scope in &record.parent_of {
@@ -220,9 +220,10 @@ impl Flows {
     /// Returns all megaflows that the match overlaps, in order; one with the same match is
     /// included.
     pub(super) fn overlapping(&mut self, matching: &Match) -> Vec<FlowId> {
-        let values = self.slab.values();
-        let match_of = |number: u32| Some(&values.get(number)?.flow.matching);
-        self.overlaps.overlapping(matching, match_of).into_iter().map(FlowId).collect()
+        let mut found = Vec::new();
+        while !self.overlaps.overlapping(matching, usize::MAX, &mut found) {}
+        found.sort_unstable();
+        found.into_iter().map(FlowId).collect()
     }
 
     /// Returns the megaflows of a scope other than 0.

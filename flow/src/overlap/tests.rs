@@ -1,12 +1,10 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::validate;
 
 /// Packets of few addresses, so that matches collide: tagged or not, IPv4 with TCP or UDP, or ARP.
-fn packet() -> impl Strategy<Value = Key> {
+pub(crate) fn packet() -> impl Strategy<Value = Key> {
     let tag = prop_oneof![
         Just((0, 0)),
         (0..4_u16, 0..2_u16).prop_map(|(vid, pcp)| { (0x8100, VLAN_PRESENT | pcp << 13 | vid) })
@@ -57,7 +55,7 @@ fn mask(key: &Key, choice: u32, part: u16) -> Mask {
     mask
 }
 
-fn matching() -> impl Strategy<Value = Match> {
+pub(crate) fn matching() -> impl Strategy<Value = Match> {
     (packet(), 0..128_u32, 0..4_u16)
         .prop_map(|(key, choice, part)| Match::new(&key, &mask(&key, choice, part)))
 }
@@ -98,56 +96,6 @@ proptest! {
             }
         }
     }
-
-    /// After any installs and removals the index finds what a linear search finds.
-    #[test]
-    fn the_index_finds_what_looking_at_each_finds(
-        steps in prop::collection::vec((matching(), 0..4_u8, any::<prop::sample::Index>()), 1..400),
-    ) {
-        let mut index = OverlapIndex::default();
-        let mut all: BTreeMap<u32, Match> = BTreeMap::new();
-        for (number, (matching, step, which)) in (0..).zip(steps) {
-            let overlaps = all.iter().filter(|(_, other)| other.overlaps(&matching));
-            let want: Vec<u32> = overlaps.map(|(number, _)| *number).collect();
-            let found = index.overlapping(&matching, |number| all.get(&number));
-            prop_assert_eq!(&found, &want);
-            if step == 0 && !all.is_empty() {
-                let number = *which.get(&all.keys().copied().collect::<Vec<_>>());
-                let gone = all.remove(&number).unwrap();
-                index.remove(&gone, number);
-            } else if !all.values().any(|other| *other == matching) {
-                // Overlapping ones too: the index does not care.
-                index.insert(&matching, number);
-                all.insert(number, matching);
-            }
-        }
-        all.iter().for_each(|(number, matching)| index.remove(matching, *number));
-        prop_assert!(index.scopes.is_empty(), "nothing is left behind");
-    }
-}
-
-#[test]
-fn a_large_group_is_asked_under_other_masks_too() {
-    let matching = |n: u32, mask: &Mask| {
-        let key =
-            Key { in_port: 1, eth_type: 0x0800, ipv4_src: n, ipv4_dst: n % 7, ..Key::default() };
-        Match::new(&key, mask)
-    };
-    let by_source = Mask { eth_type: u16::MAX, ipv4_src: u32::MAX, ..Mask::default() };
-    let both = Mask { ipv4_dst: u32::MAX, ..by_source };
-    let mut index = OverlapIndex::default();
-    let all: Vec<Match> = (0..1000).map(|n| matching(n, &both)).collect();
-    (0..).zip(&all).for_each(|(n, matching)| index.insert(matching, n));
-    let match_of = |n: u32| all.get(n as usize);
-    let by_destination = Mask { eth_type: u16::MAX, ipv4_dst: u32::MAX, ..Mask::default() };
-    for n in [0, 3, 999] {
-        assert_eq!(index.overlapping(&matching(n, &by_source), match_of), [n]);
-        let found = index.overlapping(&matching(n, &by_destination), match_of);
-        let want: Vec<u32> = (0..1000).filter(|m| m % 7 == n % 7).collect();
-        assert_eq!(found, want);
-    }
-    index.remove(&all[3], 3);
-    assert!(index.overlapping(&matching(3, &by_source), match_of).is_empty());
 }
 
 #[test]

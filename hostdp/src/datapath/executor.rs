@@ -2,6 +2,7 @@
 //! that the frames of a recirculation are sent before those of later actions, as in OVS.
 
 use flow::conservation::Ways;
+use flow::hash::split_mix;
 use flow::packet::{self, Packet};
 use flow::{Action, Actions, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
 
@@ -9,7 +10,6 @@ use super::books::DatapathBooks;
 use super::in_flight::{Flights, InFlight};
 use super::ports::Ports;
 use crate::drops::DropReason;
-use crate::hash::split_mix;
 use crate::ledger::Origin;
 use crate::upcall::{QueuedUpcall, Upcalls};
 

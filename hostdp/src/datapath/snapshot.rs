@@ -1,8 +1,7 @@
 //! Everything that is counted, at one moment.
 
-use flow::{Counters, Histogram, PortId};
+use flow::{ClassifierCounters, Counters, Histogram, PortId};
 
-use crate::classifier::ClassifierCounters;
 use crate::drops::Drops;
 use crate::ledger::{Ends, Ledger};
 use crate::port::{LinkState, PortKind};

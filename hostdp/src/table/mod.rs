@@ -11,12 +11,10 @@ use std::time::Duration;
 
 use flow::provider::PART;
 use flow::{
-    Action, Actions, Admission, Completion, Counters, Cursor, Detail, Dumped, Generation, Key,
-    Megaflow, Moment, Op, Provider, ProviderError, ProviderEvent, Reason, Refusal, Stats,
-    Submission, TableName, TableUsage, Ufid, UfidIndex,
+    Action, Actions, Admission, Classifier, ClassifierCounters, Completion, Counters, Cursor,
+    Detail, Dumped, Generation, Key, Megaflow, Moment, Op, Provider, ProviderError, ProviderEvent,
+    Reason, Refusal, Stats, Submission, TableName, TableUsage, Ufid, UfidIndex,
 };
-
-use crate::classifier::{Classifier, ClassifierCounters};
 
 use slots::Slots;
 
@@ -186,8 +184,11 @@ impl FlowTable {
         if self.slot_of(flow.ufid).is_some() {
             return Some(Err(ProviderError::Exists));
         }
-        let other = self.classifier.overlapping(&flow.matching)?;
-        if let Some(other) = other.and_then(|slot| self.slots.ufid(slot)) {
+        let mut others = Vec::new();
+        if !self.classifier.overlapping(&flow.matching, 1, &mut others) {
+            return None;
+        }
+        if let Some(other) = others.first().and_then(|slot| self.slots.ufid(*slot)) {
             return Some(Err(ProviderError::Overlap(other)));
         }
         if self.len() >= self.limit {

@@ -81,7 +81,7 @@ fn waiting_packets_are_bounded_by_bytes_and_time() {
     let mut slow: BTreeMap<(u32, u16), (usize, u64)> = BTreeMap::new();
     let (mut dice, mut refused, mut expired) = (1, [0; 2], 0);
     for now in 0..20_000 {
-        let roll = crate::hash::split_mix(&mut dice);
+        let roll = flow::hash::split_mix(&mut dice);
         let (port, n) = (1 + (roll >> 8 & 1) as u32, (roll >> 16 & 7) as u16);
         let packet = waiting_with((roll >> 24) as usize % 900);
         let bytes = packet.memory();

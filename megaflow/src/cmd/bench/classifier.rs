@@ -3,8 +3,7 @@
 //! Each packet of a set is for a megaflow of its own, in random order. A measured lookup includes
 //! reading the packet's key from memory.
 
-use flow::{Key, Match};
-use hostdp::classifier::Classifier;
+use flow::{Classifier, Key, Match};
 use hostdp::port::BURST;
 
 use super::measure::{Aside, Case, Work};
@@ -143,19 +142,20 @@ struct Table {
     classifier: Classifier,
     flows: Vec<Match>,
     found: Vec<Option<u32>>,
+    overlapping: Vec<u32>,
 }
 
 impl Table {
     /// A table of which none is installed yet.
     fn new(flows: Vec<Match>) -> Table {
-        Table { classifier: Classifier::new(1), flows, found: Vec::new() }
+        Table { classifier: Classifier::new(1), flows, found: Vec::new(), overlapping: Vec::new() }
     }
 
     fn install(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), String> {
         for number in numbers {
             let flow = self.flows.get(number as usize).ok_or("no such megaflow")?;
-            let mut answers = std::iter::repeat_with(|| self.classifier.overlapping(flow));
-            if let Some(other) = answers.find_map(|answer| answer).flatten() {
+            while !self.classifier.overlapping(flow, 1, &mut self.overlapping) {}
+            if let Some(other) = self.overlapping.first() {
                 return Err(format!("{number} overlaps {other}"));
             }
             self.classifier.insert(flow, number);

@@ -62,7 +62,7 @@ fn look(context: &Context) -> Result<Look, String> {
 
 fn overlaps(flows: &[Arc<Megaflow>]) -> Vec<String> {
     let by_ufid: BTreeMap<Ufid, &Arc<Megaflow>> = flows.iter().map(|f| (f.ufid, f)).collect();
-    let pairs = hostdp::classifier::overlaps(flows);
+    let pairs = flow::classifier::overlaps(flows);
     let pairs = pairs.iter().filter_map(|(a, b)| Some((by_ufid.get(a)?, by_ufid.get(b)?)));
     pairs.map(|(a, b)| format!("{} {}", a.ufid, overlap::explain(&a.matching, b))).collect()
 }

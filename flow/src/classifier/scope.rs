@@ -1,8 +1,9 @@
 //! The megaflows of one port and recirculation id, in partitions by EtherType.
 
-use flow::key::WORDS;
-use flow::{Key, Mask, Match};
+use crate::key::WORDS;
+use crate::{Key, Mask, Match};
 
+use super::overlapped::Overlapped;
 use super::partition::{Partition, Unfound};
 
 /// What every mask compares as a whole.
@@ -144,25 +145,34 @@ impl Scope {
     }
 
     /// See [`super::Classifier::overlapping`].
-    pub(super) fn overlapping(&mut self, matching: &Match) -> Option<Option<u32>> {
+    pub(super) fn overlapping(&mut self, matching: &Match, found: &mut Overlapped<'_>) -> bool {
         let (key, mask) = (matching.key(), rest(matching.mask()));
         let question = self.question.take().filter(|(old, _)| old == matching);
         let answered = question.as_ref().map_or(0, |(_, answered)| *answered);
         let fits = |of: u16| (of ^ key.eth_type) & mask.eth_type == 0;
         let typed = self.typed.iter_mut().filter(|(of, _)| fits(*of)).map(|(_, one)| one);
-        for (number, one) in [&mut self.mixed].into_iter().chain(typed).enumerate().skip(answered) {
-            match one.overlapping(key, &mask) {
-                Some(None) => {}
-                Some(other) => return Some(other),
-                None => {
-                    self.question = Some(question.unwrap_or((matching.clone(), 0)));
-                    self.question.iter_mut().for_each(|(_, answered)| *answered = number);
-                    return None;
-                }
+        let all = [&mut self.mixed].into_iter().chain(typed).flat_map(Partitions::both);
+        for (number, one) in all.enumerate().skip(answered) {
+            let known = match one {
+                Either::Narrow(one) => one.overlapping(key, &mask, found),
+                Either::Wide(one) => one.overlapping(key, &mask, found),
+            };
+            if found.is_full() {
+                break;
+            }
+            if !known {
+                self.question = Some((matching.clone(), number));
+                return false;
             }
         }
-        Some(None)
+        true
     }
+}
+
+/// A partition of either width.
+enum Either<'a> {
+    Narrow(&'a mut Partition<NARROW>),
+    Wide(&'a mut Partition<WIDE>),
 }
 
 impl Partitions {
@@ -207,12 +217,9 @@ impl Partitions {
         }
     }
 
-    fn overlapping(&mut self, key: &Key, mask: &Mask) -> Option<Option<u32>> {
-        let narrow = self.narrow.as_mut().map_or(Some(None), |one| one.overlapping(key, mask));
-        match (narrow?, &mut self.wide) {
-            (None, Some(wide)) => wide.overlapping(key, mask),
-            (narrow, _) => Some(narrow),
-        }
+    fn both(&mut self) -> impl Iterator<Item = Either<'_>> {
+        let narrow = self.narrow.as_deref_mut().map(Either::Narrow);
+        narrow.into_iter().chain(self.wide.as_deref_mut().map(Either::Wide))
     }
 }
 

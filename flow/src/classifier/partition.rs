@@ -1,10 +1,11 @@
 //! The megaflows of one port, recirculation id and EtherType: a few tables, and a tree for those
 //! that no table tells apart.
 
-use flow::Key;
+use crate::Key;
 
 use super::class::Classes;
 use super::node::{Node, NodeKind};
+use super::overlapped::Overlapped;
 use super::parts::Grain;
 use super::projection::{Projected, Projection, equal_under, is_within, masked, relaxed};
 use super::records::{Home, MatchRecord, MatchRecords};
@@ -51,7 +52,7 @@ const VISITS: usize = 256;
 const FADE: u32 = 1 << 20;
 
 /// Packets that are looked up together.
-pub(crate) const BURST: usize = 32;
+pub(super) const BURST: usize = 32;
 
 /// The packets of a burst that have no megaflow yet, by their places.
 pub(super) type Unfound = Vec<usize>;
@@ -177,9 +178,14 @@ impl<const W: usize> Partition<W> {
         });
     }
 
-    /// The number of a megaflow that overlaps the match; `None` if the caller has to ask again,
-    /// because an index that answers is being made.
-    pub(super) fn overlapping(&mut self, key: &Key, mask: &Key) -> Option<Option<u32>> {
+    /// Adds the numbers of the megaflows that overlap the match. Returns false if the caller has to
+    /// ask again for the rest.
+    pub(super) fn overlapping(
+        &mut self,
+        key: &Key,
+        mask: &Key,
+        found: &mut Overlapped<'_>,
+    ) -> bool {
         let words = self.projection.of(mask);
         let value = masked(&self.projection.of(key), &words);
         let Partition { flows, trees, root, tables, order, projection, question, .. } = self;
@@ -192,12 +198,12 @@ impl<const W: usize> Partition<W> {
         let Question { asked, tables: left, stack } = question;
         let mut budget = VISITS;
         loop {
-            if let Some(place) = trees.overlapping(stack, &value, &words, flows, &mut budget) {
-                *asked = None;
-                return Some(flows.record(place).map(|record| record.number));
+            trees.overlapping(stack, &value, &words, flows, &mut budget, found);
+            if found.is_full() {
+                break;
             }
             if budget == 0 {
-                return None;
+                return false;
             }
             let Some(number) = left.last() else { break };
             let table = tables.get_mut(usize::from(*number)).and_then(Option::as_mut);
@@ -205,12 +211,12 @@ impl<const W: usize> Partition<W> {
                 table.overlapping(&value, &words, flows, trees, projection.parts(), stack)
             });
             if !known {
-                return None;
+                return false;
             }
             left.pop();
         }
         *asked = None;
-        Some(None)
+        true
     }
 
     fn lookup_in_table(

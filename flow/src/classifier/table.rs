@@ -1,6 +1,6 @@
 //! A table: megaflows under masks that have some bits in common, by these bits.
 
-use flow::Buckets;
+use crate::Buckets;
 
 use super::node::Node;
 use super::parts::FieldPart;

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use flow::{Numbers, Slab};
+use crate::{Numbers, Slab};
 use foldhash::fast::FixedState;
 
 use super::projection::{Projected, is_within, masked};

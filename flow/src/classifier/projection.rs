@@ -1,7 +1,7 @@
 //! The words of a key in which the masks of some megaflows have bits.
 
-use flow::Key;
-use flow::key::WORDS;
+use crate::Key;
+use crate::key::WORDS;
 
 use super::parts::{FieldPart, Grain};
 

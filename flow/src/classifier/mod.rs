@@ -1,4 +1,5 @@
-//! The classifier: it finds the megaflow that a key hits, under any set of masks.
+//! The classifier: it finds the megaflow that a key hits, and the megaflows that a match overlaps,
+//! under any set of masks.
 //!
 //! `in_port` and `recirc_id` are whole in every mask, so each pair of them has partitions of its
 //! own: one for each EtherType, and one for the masks that leave the EtherType wild. Within a
@@ -22,6 +23,7 @@ mod audit;
 mod class;
 mod grants;
 mod node;
+mod overlapped;
 mod partition;
 mod parts;
 mod path;
@@ -35,14 +37,14 @@ mod tree;
 
 use std::hash::BuildHasher;
 
-use flow::{Key, Match, Numbers, Slab};
-use foldhash::fast::FixedState;
+use crate::{Key, Match, Numbers, Slab};
+use foldhash::fast::{FixedState, RandomState};
 
-use partition::Unfound;
+use overlapped::Overlapped;
+use partition::{BURST, Unfound};
 use scope::{Scope, ScopeKey};
 
 pub use audit::overlaps;
-pub(crate) use partition::BURST;
 
 /// What lookups did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,6 +72,13 @@ pub struct Classifier {
     group: Unfound,
 }
 
+impl Default for Classifier {
+    /// An empty classifier with a seed that nobody knows.
+    fn default() -> Classifier {
+        Classifier::new(RandomState::default().hash_one(0))
+    }
+}
+
 impl Classifier {
     /// An empty classifier. The seed makes its places unpredictable.
     #[must_use]
@@ -86,8 +95,8 @@ impl Classifier {
         }
     }
 
-    /// Adds a megaflow under the caller's number. The caller makes sure that it overlaps no other,
-    /// see [`Classifier::overlapping`].
+    /// Adds a megaflow under the caller's number. The caller makes sure that its match is new. If
+    /// it overlaps others, a key that hits several of them finds any of these.
     pub fn insert(&mut self, matching: &Match, number: u32) {
         let key = ScopeKey::of(matching.key());
         let scope = self.scope(key).unwrap_or_else(|| {
@@ -127,7 +136,7 @@ impl Classifier {
 
     /// Like [`Classifier::lookup`], but leaves the counters as they are; adds what it visits to
     /// `visited`.
-    pub(crate) fn find(&mut self, keys: &[&Key], found: &mut Vec<Option<u32>>, visited: &mut u64) {
+    pub fn find(&mut self, keys: &[&Key], found: &mut Vec<Option<u32>>, visited: &mut u64) {
         found.clear();
         found.resize(keys.len(), None);
         for (keys, found) in keys.chunks(BURST).zip(found.chunks_mut(BURST)) {
@@ -135,13 +144,15 @@ impl Classifier {
         }
     }
 
-    /// The number of a megaflow that the match overlaps; `Some(None)` if there is none. `None` if
-    /// the answer takes another step: the caller repeats the call, with no change in between.
-    pub fn overlapping(&mut self, matching: &Match) -> Option<Option<u32>> {
+    /// Adds the numbers of the megaflows that the match overlaps to `found`, until it has `most`.
+    /// Returns false if the answer takes another step, which visits a few hundred places: the
+    /// caller repeats the call, with what it has found and with no change in between.
+    pub fn overlapping(&mut self, matching: &Match, most: usize, found: &mut Vec<u32>) -> bool {
+        let mut found = Overlapped { numbers: found, most };
         let scope = self.scope(ScopeKey::of(matching.key()));
         match scope.and_then(|scope| self.scopes.get_mut(scope)) {
-            Some(scope) => scope.overlapping(matching),
-            None => Some(None),
+            Some(scope) => scope.overlapping(matching, &mut found),
+            None => true,
         }
     }
 

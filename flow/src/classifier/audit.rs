@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use flow::{Key, Mask, Megaflow, Ufid};
+use crate::{Key, Mask, Megaflow, Ufid};
 
 /// All overlapping pairs, each once. The table refuses overlapping installs by another method,
 /// which this one verifies.

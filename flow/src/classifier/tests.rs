@@ -1,12 +1,13 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flow::reference::ReferenceTable;
-use flow::{Key, Mask, Match, Megaflow};
+use crate::reference::ReferenceTable;
+use crate::{Key, Mask, Match, Megaflow};
 use proptest::prelude::*;
 
 use super::*;
 use crate::hash::split_mix;
-use crate::testing::{flow_matching, key, mask};
+use crate::overlap::tests::{matching, packet};
 
 /// A classifier beside a table that looks at every megaflow. Whatever is done to both, they answer
 /// alike.
@@ -23,20 +24,30 @@ impl Twins {
         Twins { fast: Classifier::new(seed), slow, live, next: 0 }
     }
 
-    fn overlapping(&mut self, matching: &Match) -> Option<u32> {
-        let mut answers = std::iter::repeat_with(|| self.fast.overlapping(matching));
-        answers.by_ref().take(1000).flatten().next().expect("the answer takes few steps")
+    /// The numbers of all that the match overlaps, and of the first one that is found.
+    fn overlapping(&mut self, matching: &Match) -> (Vec<u32>, Option<u32>) {
+        let mut answer = |most: usize| {
+            let mut found = Vec::new();
+            let mut steps = (0..1000).map(|_| self.fast.overlapping(matching, most, &mut found));
+            assert!(steps.any(|done| done), "the answer takes few steps");
+            found.sort_unstable();
+            found
+        };
+        let first = answer(1).first().copied();
+        (answer(usize::MAX), first)
     }
 
     /// Installs the megaflow if it overlaps no other; whether it does is asked of both.
     fn install(&mut self, matching: Match) -> bool {
         let flow = Arc::new(Megaflow::new(matching, []));
-        let other = self.overlapping(&flow.matching);
-        let other = other.map(|other| self.live.iter().find(|(n, _)| *n == other).unwrap());
-        let overlapped = self.slow.install(flow.clone()).is_err();
-        assert_eq!(other.is_some(), overlapped, "{:?}", flow.matching);
-        if let Some((_, other)) = other {
-            assert!(other.matching.overlaps(&flow.matching));
+        let (all, first) = self.overlapping(&flow.matching);
+        let overlaps = |(_, other): &&(u32, Arc<Megaflow>)| other.matching.overlaps(&flow.matching);
+        let mut want: Vec<u32> = self.live.iter().filter(overlaps).map(|(n, _)| *n).collect();
+        want.sort_unstable();
+        assert_eq!(all, want, "{:?}", flow.matching);
+        assert_eq!(first.is_some(), !want.is_empty());
+        assert!(first.is_none_or(|first| want.contains(&first)));
+        if self.slow.install(flow.clone()).is_err() {
             return false;
         }
         self.fast.insert(&flow.matching, self.next);
@@ -99,15 +110,11 @@ enum Step {
     LookUp(Vec<Key>),
 }
 
-fn install(key: &Key, mask: &Mask) -> Step {
-    Step::Install(Box::new(Match::new(key, mask)))
-}
-
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (key(), mask()).prop_map(|(key, mask)| install(&key, &mask)),
+        3 => matching().prop_map(|matching| Step::Install(Box::new(matching))),
         1 => any::<usize>().prop_map(Step::Remove),
-        4 => prop::collection::vec(key(), 1..70).prop_map(Step::LookUp),
+        4 => prop::collection::vec(packet(), 1..70).prop_map(Step::LookUp),
     ]
 }
 
@@ -128,13 +135,41 @@ proptest! {
         twins.end();
     }
 
+    /// Megaflows that overlap each other may be there too: whatever was added and taken out, those
+    /// are found that a look at each finds.
+    #[test]
+    fn finds_all_that_overlap(
+        steps in prop::collection::vec((matching(), 0..4_u8, any::<prop::sample::Index>()), 1..400),
+    ) {
+        let mut fast = Classifier::new(5);
+        let mut all: BTreeMap<u32, Match> = BTreeMap::new();
+        for (number, (matching, step, which)) in (0..).zip(steps) {
+            let overlaps = all.iter().filter(|(_, other)| other.overlaps(&matching));
+            let want: Vec<u32> = overlaps.map(|(number, _)| *number).collect();
+            let mut found = Vec::new();
+            while !fast.overlapping(&matching, usize::MAX, &mut found) {}
+            found.sort_unstable();
+            prop_assert_eq!(&found, &want);
+            if step == 0 && !all.is_empty() {
+                let number = *which.get(&all.keys().copied().collect::<Vec<_>>());
+                let gone = all.remove(&number).unwrap();
+                prop_assert_eq!(fast.remove(&gone), Some(number));
+            } else if !all.values().any(|other| *other == matching) {
+                fast.insert(&matching, number);
+                all.insert(number, matching);
+            }
+        }
+        for (number, matching) in &all {
+            prop_assert_eq!(fast.remove(matching), Some(*number));
+        }
+        prop_assert!(fast.scopes.values().is_empty() && fast.masks() == 0);
+    }
+
     /// The audit finds exactly the pairs that a comparison of every two megaflows finds.
     #[test]
-    fn the_audit_finds_every_overlap(all in prop::collection::vec((key(), mask()), 0..40)) {
-        let mut flows: Vec<Arc<Megaflow>> = all
-            .iter()
-            .map(|(key, mask)| Arc::new(Megaflow::new(Match::new(key, mask), [])))
-            .collect();
+    fn the_audit_finds_every_overlap(all in prop::collection::vec(matching(), 0..40)) {
+        let flow = |matching| Arc::new(Megaflow::new(matching, []));
+        let mut flows: Vec<Arc<Megaflow>> = all.into_iter().map(flow).collect();
         flows.sort_by_key(|flow| flow.ufid);
         flows.dedup_by_key(|flow| flow.ufid);
         let mut want = Vec::new();
@@ -169,8 +204,8 @@ impl Dice {
     }
 }
 
-const FIELDS: [flow::Field; 9] = {
-    use flow::Field::*;
+const FIELDS: [crate::Field; 9] = {
+    use crate::Field::*;
     [EthDst, EthSrc, VlanTci, Ipv4Src, Ipv4Dst, TpSrc, TpDst, IpProto, Ipv6Dst]
 };
 
@@ -203,7 +238,7 @@ const KINDS: [(&str, Kind); 5] = [
     ("wide", |dice| {
         let key = random_key(dice, 1 << 20);
         let mut mask = Mask { arp_sip: dice.prefix(32) as u32, mpls2: !0, ..Mask::default() };
-        flow::Field::ALL.iter().filter(|_| dice.below(2) == 0).for_each(|field| {
+        crate::Field::ALL.iter().filter(|_| dice.below(2) == 0).for_each(|field| {
             mask.set(*field, field.full_mask());
         });
         Match::new(&key, &mask)
@@ -369,8 +404,12 @@ fn wide_matches_are_answered_in_short_steps() {
     let mut answer = |key: &Key, mask: &Mask| {
         let mask = Mask { eth_type: 0xffff, ..*mask };
         let matching = Match::new(key, &mask);
-        let mut steps = std::iter::repeat_with(|| classifier.overlapping(&matching)).enumerate();
-        steps.find_map(|(step, answer)| Some((step, answer?))).unwrap()
+        let mut found = Vec::new();
+        let mut steps = 0;
+        while !classifier.overlapping(&matching, 1, &mut found) {
+            steps += 1;
+        }
+        (steps, found.first().copied())
     };
     let proto = |bits| Mask { ip_proto: bits, ..Mask::default() };
     for (ip_proto, bits, overlaps) in
@@ -402,15 +441,15 @@ fn a_lookup_does_not_visit_mask_after_mask() {
     let mut classifier = Classifier::new(3);
     let mask = Mask { eth_type: !0, ipv4_dst: !0, ip_proto: 0xff, ..Mask::default() };
     let busy = Key { in_port: 1, eth_type: 0x800, ipv4_dst: 7, ..Key::default() };
-    classifier.insert(&flow_matching(&busy, &mask).matching, 5000);
+    classifier.insert(&Match::new(&busy, &mask), 5000);
     assert_eq!(visited(&mut classifier, &[&busy], true), 1);
     for n in 0..1000_u32 {
         // A different mask each, as somebody makes them who varies the bits of an address.
         let mask = Mask { ipv4_src: n + 1, ipv4_dst: !0, eth_type: !0, ..Mask::default() };
         let key = Key { ipv4_src: n + 1, ipv4_dst: 9, ..busy };
-        classifier.insert(&flow_matching(&Key { in_port: 2, ..key }, &mask).matching, n);
-        classifier.insert(&flow_matching(&Key { recirc_id: 1, ..key }, &mask).matching, n);
-        classifier.insert(&flow_matching(&Key { eth_type: 0x86dd, ..key }, &mask).matching, n);
+        classifier.insert(&Match::new(&Key { in_port: 2, ..key }, &mask), n);
+        classifier.insert(&Match::new(&Key { recirc_id: 1, ..key }, &mask), n);
+        classifier.insert(&Match::new(&Key { eth_type: 0x86dd, ..key }, &mask), n);
     }
     assert_eq!(classifier.masks(), 3001);
     assert_eq!(visited(&mut classifier, &[&busy], true), 1);
@@ -424,7 +463,7 @@ fn a_lookup_does_not_visit_mask_after_mask() {
                 ..Mask::default()
             };
             let key = Key { ipv4_dst: 8, ipv4_src: 1 << bit, tp_dst: 1 << port, ..busy };
-            classifier.insert(&flow_matching(&key, &mask).matching, 6000 + bit * 16 + port);
+            classifier.insert(&Match::new(&key, &mask), 6000 + bit * 16 + port);
         }
     }
     assert_eq!(classifier.masks(), 3001 + 512);
@@ -442,12 +481,12 @@ fn many_megaflows_are_in_tables() {
     let key = |n: u32| Key { in_port: 1, ipv4_src: n * 7, ipv4_dst: !n, ..Key::default() };
     let mask = Mask { ipv4_src: !0, ipv4_dst: !0, ..Mask::default() };
     for n in 0..20_000 {
-        classifier.insert(&flow_matching(&key(n), &mask).matching, n);
+        classifier.insert(&Match::new(&key(n), &mask), n);
     }
     let keys: Vec<Key> = (0..20_000).map(key).collect();
     let keys: Vec<&Key> = keys.iter().collect();
     assert_eq!(visited(&mut classifier, &keys, true), 20_000);
     for n in 0..20_000 {
-        assert_eq!(classifier.remove(&flow_matching(&key(n), &mask).matching), Some(n));
+        assert_eq!(classifier.remove(&Match::new(&key(n), &mask)), Some(n));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use flow::key::WORDS;
-use flow::{Field, Key};
+use crate::key::WORDS;
+use crate::{Field, Key};
 
 /// At most 48 bits of one word that belong to one field; a wider field has several parts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

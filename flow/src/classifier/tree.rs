@@ -3,9 +3,10 @@
 //! Nothing in a tree stands twice. A node tells megaflows apart by a part of their keys (a *path*)
 //! or by one bit.
 
-use flow::Slab;
+use crate::Slab;
 
 use super::node::{Node, NodeKind};
+use super::overlapped::Overlapped;
 use super::parts::FieldPart;
 use super::path::Path;
 use super::projection::Projected;
@@ -19,9 +20,14 @@ pub(super) struct Trees {
     bits: Slab<Bit>,
 }
 
-/// A few records, packed from the front.
+/// A few records.
 #[derive(Default)]
-struct List([Option<u32>; LIST]);
+struct List {
+    records: [u32; LIST],
+    len: usize,
+    /// Another list, if no bit tells those of this one apart.
+    next: Option<Node>,
+}
 
 /// Most records of a list.
 const LIST: usize = 4;
@@ -43,7 +49,7 @@ enum Split {
 }
 
 impl Trees {
-    /// Adds a record to the tree and returns its root. The megaflows of a tree don't overlap.
+    /// Adds a record to the tree and returns its root.
     pub(super) fn insert<const W: usize>(
         &mut self,
         root: Option<Node>,
@@ -54,7 +60,10 @@ impl Trees {
         let Some(root) = root else { return Node::flow(record) };
         match root.kind() {
             NodeKind::Flow(other) => {
-                Node::list(self.lists.insert(List([Some(other), Some(record), None, None])))
+                let mut list = List::default();
+                list.push(other);
+                list.push(record);
+                Node::list(self.lists.insert(list))
             }
             NodeKind::List(number) => self.lengthen(number, record, flows, parts),
             NodeKind::Path(_) | NodeKind::Bit(_) => {
@@ -86,7 +95,10 @@ impl Trees {
                 NodeKind::Flow(place) => return is(place).then_some(place),
                 NodeKind::List(number) => {
                     let list = self.lists.values().get(number)?;
-                    return list.records().find(|place| is(*place));
+                    match list.records().find(|place| is(*place)) {
+                        Some(place) => return Some(place),
+                        None => list.next?,
+                    }
                 }
                 NodeKind::Path(_) | NodeKind::Bit(_) => self.child(at, value, bits)?,
             }
@@ -102,17 +114,7 @@ impl Trees {
     ) -> Option<Node> {
         match root.kind() {
             NodeKind::Flow(other) => (other != record).then_some(root),
-            NodeKind::List(number) => {
-                let Some(list) = self.lists.get_mut(number) else { return Some(root) };
-                list.remove(record);
-                match (list.0[0], list.0[1]) {
-                    (_, Some(_)) => Some(root),
-                    (last, None) => {
-                        self.lists.remove(number);
-                        last.map(Node::flow)
-                    }
-                }
-            }
+            NodeKind::List(number) => self.shorten(number, record, flows),
             NodeKind::Path(_) | NodeKind::Bit(_) => {
                 let Some((value, mask)) = flows.matching(record) else { return Some(root) };
                 let Some(child) = self.child(root, value, mask) else { return Some(root) };
@@ -142,10 +144,11 @@ impl Trees {
                 NodeKind::Flow(place) if flows.hits(place, key) => return Some(place),
                 NodeKind::Flow(_) => {}
                 NodeKind::List(number) => {
-                    let mut records = self.lists.values().get(number)?.records();
-                    if let Some(place) = records.find(|place| flows.hits(*place, key)) {
+                    let list = self.lists.values().get(number)?;
+                    if let Some(place) = list.records().find(|place| flows.hits(*place, key)) {
                         return Some(place);
                     }
+                    stack.extend(list.next);
                 }
                 NodeKind::Path(number) => self.paths.values().get(number)?.ways_of(key, stack),
                 NodeKind::Bit(number) => {
@@ -158,8 +161,9 @@ impl Trees {
         None
     }
 
-    /// A record that overlaps the match, below one of the nodes on the stack. Visits `budget` nodes
-    /// at most and takes them off: if some are left, the walk goes on with the next call.
+    /// Adds the numbers of the megaflows that overlap the match, of those below the nodes on the
+    /// stack. Takes `budget` nodes off it at most: if some are left, or `found` has `most` numbers,
+    /// the walk goes on with the next call.
     pub(super) fn overlapping<const W: usize>(
         &self,
         stack: &mut Vec<Node>,
@@ -167,25 +171,29 @@ impl Trees {
         mask: &Projected<W>,
         flows: &MatchRecords<W>,
         budget: &mut usize,
-    ) -> Option<u32> {
-        while *budget > 0 {
-            let node = stack.pop()?;
+        found: &mut Overlapped<'_>,
+    ) {
+        let number = |place: u32| {
+            let record = flows.record(place).filter(|_| flows.overlaps(place, value, mask));
+            record.map(|record| record.number)
+        };
+        while *budget > 0 && !found.is_full() {
+            let Some(node) = stack.pop() else { return };
             *budget -= 1;
             match node.kind() {
-                NodeKind::Flow(place) if flows.overlaps(place, value, mask) => return Some(place),
-                NodeKind::Flow(_) => {}
-                NodeKind::List(number) => {
-                    let mut records = self.lists.values().get(number)?.records();
-                    let overlaps = |place: &u32| flows.overlaps(*place, value, mask);
-                    if let Some(place) = records.find(overlaps) {
-                        return Some(place);
+                NodeKind::Flow(place) => found.numbers.extend(number(place)),
+                NodeKind::List(list) => {
+                    let Some(list) = self.lists.values().get(list) else { continue };
+                    found.numbers.extend(list.records().filter_map(number));
+                    stack.extend(list.next);
+                }
+                NodeKind::Path(path) => {
+                    if let Some(path) = self.paths.values().get(path) {
+                        path.ways_of_match(value, mask, stack);
                     }
                 }
-                NodeKind::Path(number) => {
-                    self.paths.values().get(number)?.ways_of_match(value, mask, stack);
-                }
-                NodeKind::Bit(number) => {
-                    let bit = self.bits.values().get(number)?;
+                NodeKind::Bit(bit) => {
+                    let Some(bit) = self.bits.values().get(bit) else { continue };
                     stack.extend(bit.wild);
                     let (compared, set) = (bit.is_set(mask), bit.is_set(value));
                     stack.extend(bit.zero.filter(|_| !compared || !set));
@@ -193,7 +201,6 @@ impl Trees {
                 }
             }
         }
-        None
     }
 
     /// Adds a record to a list, or splits the list.
@@ -208,18 +215,71 @@ impl Trees {
             return Node::list(number);
         }
         let list = self.lists.values().get(number);
-        let all: Vec<u32> = list.into_iter().flat_map(List::records).chain([record]).collect();
-        let root = match Split::of(&all, flows, parts) {
+        let (here, next) = list.map_or((Vec::new(), None), |list| {
+            (list.records().chain([record]).collect(), list.next)
+        });
+        let root = match Split::of(&here, flows, parts) {
             Some(Split::Path(part, value)) => Node::path(self.paths.insert(Path::new(part, value))),
             Some(Split::Bit(word, bit)) => {
                 Node::bit(self.bits.insert(Bit { word, bit, ..Bit::default() }))
             }
-            // No bit tells them apart, so they overlap: the caller did not keep its promise, and
-            // the record is not found.
-            None => return Node::list(number),
+            // They all overlap.
+            None => {
+                let next = Some(self.insert(next, record, flows, parts));
+                self.lists.get_mut(number).into_iter().for_each(|list| list.next = next);
+                return Node::list(number);
+            }
         };
         self.lists.remove(number);
+        let mut all = here;
+        self.unchain(next, &mut all);
         all.into_iter().fold(root, |root, record| self.insert(Some(root), record, flows, parts))
+    }
+
+    /// Takes a chain of lists out, with what it ends in.
+    fn unchain(&mut self, mut next: Option<Node>, all: &mut Vec<u32>) {
+        while let Some(node) = next {
+            next = match node.kind() {
+                NodeKind::Flow(place) => {
+                    all.push(place);
+                    None
+                }
+                NodeKind::List(number) => self.lists.remove(number).and_then(|list| {
+                    all.extend(list.records());
+                    list.next
+                }),
+                NodeKind::Path(_) | NodeKind::Bit(_) => None,
+            };
+        }
+    }
+
+    /// Takes a record out of a list or of those behind it.
+    fn shorten<const W: usize>(
+        &mut self,
+        number: u32,
+        record: u32,
+        flows: &MatchRecords<W>,
+    ) -> Option<Node> {
+        let root = Node::list(number);
+        let Some(list) = self.lists.get_mut(number) else { return Some(root) };
+        let (was_here, next) = (list.remove(record), list.next);
+        if let Some(next) = next.filter(|_| !was_here) {
+            let rest = self.remove(next, record, flows);
+            self.lists.get_mut(number).into_iter().for_each(|list| list.next = rest);
+            return Some(root);
+        }
+        match (list.len, next) {
+            (0, next) => {
+                self.lists.remove(number);
+                next
+            }
+            (1, None) => {
+                let last = list.records().next();
+                self.lists.remove(number);
+                last.map(Node::flow)
+            }
+            _ => Some(root),
+        }
     }
 
     /// Where a path or a bit leads a megaflow.
@@ -298,21 +358,24 @@ impl Trees {
 }
 
 impl List {
-    fn records(&self) -> impl Iterator<Item = u32> {
-        self.0.into_iter().flatten()
+    fn records(&self) -> impl Iterator<Item = u32> + '_ {
+        self.records.iter().copied().take(self.len)
     }
 
     /// Returns false if there is no room.
     fn push(&mut self, record: u32) -> bool {
-        let free = self.0.iter_mut().find(|place| place.is_none());
-        free.map(|place| *place = Some(record)).is_some()
+        let free = self.records.get_mut(self.len);
+        let fits = free.map(|free| *free = record).is_some();
+        self.len += usize::from(fits);
+        fits
     }
 
-    fn remove(&mut self, record: u32) {
-        if let Some(place) = self.0.iter().position(|place| *place == Some(record)) {
-            self.0[place..].rotate_left(1);
-            self.0[LIST - 1] = None;
-        }
+    /// Returns true if the record was there.
+    fn remove(&mut self, record: u32) -> bool {
+        let Some(place) = self.records().position(|other| other == record) else { return false };
+        self.len -= 1;
+        self.records.swap(place, self.len);
+        true
     }
 }
 
@@ -368,7 +431,7 @@ impl Split {
     }
 
     /// The bit that tells most pairs apart, with their number. Matches that don't overlap differ
-    /// in some bit.
+    /// in some bit; if all overlap, the number is 0.
     fn bit<const W: usize>(all: &[(&Projected<W>, &Projected<W>)]) -> (usize, Split) {
         let mut best = (0, Split::Bit(0, 0));
         for word in 0..W {

@@ -1,5 +1,5 @@
-//! The seeded hash of the classifier. Anybody who sends packets chooses keys, so each process has a
-//! secret seed of its own: without the seed nobody can aim at one place.
+//! The seeded hash of the classifier, and seeds. Anybody who sends packets chooses keys, so each
+//! process has a secret seed of its own: without the seed nobody can aim at one place.
 
 /// The hash of the words of a key under a mask: a sum over the words, each hashed by itself, so
 /// that none waits for another.
@@ -44,7 +44,8 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 /// The next number of a splitmix64 sequence: seeds and the sample action's dice.
-pub(crate) fn split_mix(state: &mut u64) -> u64 {
+#[must_use]
+pub fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
