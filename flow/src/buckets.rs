@@ -2,16 +2,17 @@
 //! shrinks in short steps.
 //!
 //! It is extendible hashing. A segment of at most 256 buckets, each a cache line of eight tags and
-//! values, is split when it is full: some 1,500 entries move, whatever the number of all. A table
-//! in one piece moves all its entries when it doubles: tens of milliseconds for a million of them,
-//! in which the thread that forwards packets would forward none. A directory leads from bits of a
-//! tag to its segment. Nothing here knows what the values stand for, so an entry moves without a
-//! look at what it leads to, which is elsewhere in memory.
+//! values, is split when it is full: some 1,500 entries move, whatever the number of all; only the
+//! directory, which leads from bits of a tag to its segment, is as long as there are segments. A
+//! table in one piece moves all its entries when it doubles: tens of milliseconds for a million of
+//! them, in which the thread that forwards packets would forward none. Nothing here knows what the
+//! values stand for, so an entry moves without a look at what it leads to, which is elsewhere in
+//! memory.
 
 use std::num::NonZeroU32;
 
 /// Values by 32-bit tags, which are hashes or parts of them. Several values may have one tag; the
-/// caller keeps the pairs distinct.
+/// caller keeps the pairs distinct. The time of an operation grows with the values of its tag.
 pub struct Buckets {
     /// A power of two of segments by the bits of a tag above those of a bucket; a segment stands
     /// here as often as there are values of the bits that it does not tell apart.
@@ -129,6 +130,10 @@ impl Buckets {
             return false;
         }
         self.len -= 1;
+        if self.len == 0 {
+            *self = Buckets::default();
+            return true;
+        }
         let alone = self.segments.len() == 1;
         let segment = &mut self.segments[number];
         let buckets = segment.buckets.len();
@@ -408,7 +413,8 @@ mod tests {
                 values.into_iter().for_each(|value| assert!(fast.remove(tag, value)));
             }
             assert!(fast.is_empty());
-            assert_eq!((fast.segments.len(), fast.directory.len()), (1, 1), "{kept:x}");
+            let (segments, directory) = (fast.segments.len(), fast.directory.len());
+            assert_eq!((segments, directory, fast.segments[0].buckets.len()), (1, 1, 1));
         }
     }
 

@@ -35,6 +35,7 @@ impl<const W: usize> Partition<W> {
         if !wants || class.flows < class.asks_at || self.moving.is_some() {
             return;
         }
+        self.drop_empty();
         match self.choose(number) {
             Choice::New(free, anchor) => {
                 self.add_table(free, anchor);
@@ -132,6 +133,7 @@ impl<const W: usize> Partition<W> {
         if self.moving.is_some() {
             return;
         }
+        self.drop_empty();
         let few = self.in_tables() / GIVE_UP;
         let small = |number: &&u8| {
             let table = &self.tables[usize::from(**number) % TABLES];
@@ -171,21 +173,21 @@ impl<const W: usize> Partition<W> {
             }
             place += 1;
         }
-        if place < end {
-            self.moving = Some(place);
-            return;
-        }
-        // Nothing is where it does not belong, so a table without a record has no class either, or
-        // only classes whose records went before they came to it.
-        self.moving = None;
-        for number in 0..TABLES {
-            if self.tables[number].as_ref().is_some_and(|table| table.len() == 0) {
-                let Ok(number) = u8::try_from(number) else { continue };
-                self.classes.evict(Home::Table(number));
-                self.order.retain(|other| *other != number);
-                self.tables[usize::from(number) % TABLES] = None;
+        self.moving = (place < end).then_some(place);
+    }
+
+    /// Drops the tables without a record. No class has its home there: a class that has a megaflow
+    /// has them all at home while nothing moves.
+    fn drop_empty(&mut self) {
+        let Partition { tables, order, .. } = self;
+        order.retain(|number| {
+            let table = &mut tables[usize::from(*number) % TABLES];
+            let keeps = table.as_ref().is_some_and(|table| table.len() > 0);
+            if !keeps {
+                *table = None;
             }
-        }
+            keeps
+        });
     }
 }
 

@@ -2,7 +2,8 @@
 //! under any set of masks.
 //!
 //! `in_port` and `recirc_id` are whole in every mask, so each pair of them has partitions of its
-//! own: one for each EtherType, and one for the masks that leave the EtherType wild. Within a
+//! own: one for each of sixteen EtherTypes, and one for further types and for masks that leave the
+//! type wild. Within a
 //! partition a lookup does not try mask after mask. A *class* is the masks that are one when they
 //! are relaxed to whole octets. A class with many megaflows earns a place in one of at most eight
 //! hash tables, by the bits that all its masks have; whatever does not spread there is in a tree,
@@ -10,7 +11,7 @@
 //!
 //! The cost of a lookup:
 //! * Only the lookup's own partitions count. Masks that somebody makes on another port, in another
-//!   scope or for another EtherType cost nothing.
+//!   scope or for another one of the sixteen EtherTypes cost nothing.
 //! * A key is reduced once to the words in which masks have bits; a table costs a hash of them and
 //!   a cache line, the megaflow itself another one. Keys are looked up in bursts, so that a burst
 //!   waits for memory once and not for each key.

@@ -56,8 +56,8 @@ impl Node {
         Node(value)
     }
 
-    /// Numbers are below 2^30 - 1: a table's megaflows have 64 bytes each, and there are fewer
-    /// nodes than megaflows.
+    /// Numbers are below 2^30 - 1: a megaflow has nine nodes of a kind at most, one for its table
+    /// and one for each view, and memory has no room for that many.
     fn new(kind: u32, number: u32) -> Node {
         let number = NonZeroU32::MIN.saturating_add(number.min(NUMBERS - 1));
         Node(number | kind << BITS)

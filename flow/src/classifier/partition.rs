@@ -1,5 +1,5 @@
-//! The megaflows of one port, recirculation id and EtherType: a few tables, and a tree for those
-//! that no table tells apart.
+//! The megaflows of one port and recirculation id, of one EtherType or of several: a few tables,
+//! and a tree for those that no table tells apart.
 
 use crate::Key;
 

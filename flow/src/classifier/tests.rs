@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::reference::ReferenceTable;
@@ -87,13 +87,11 @@ impl Twins {
     fn end(mut self) {
         let keys: Vec<Key> = self.live.iter().map(|(_, flow)| *flow.matching.key()).collect();
         keys.chunks(100).for_each(|keys| self.look_up(keys));
-        let masks: std::collections::HashSet<_> = (self.live.iter())
-            .map(|(_, flow)| {
-                let (key, mask) = (flow.matching.key(), *flow.matching.mask());
-                let eth_type = if mask.eth_type == u16::MAX { key.eth_type } else { 0 };
-                (key.in_port, key.recirc_id, eth_type, mask)
-            })
-            .collect();
+        let scoped = |(_, flow): &(u32, Arc<Megaflow>)| {
+            let key = flow.matching.key();
+            (key.in_port, key.recirc_id, *flow.matching.mask())
+        };
+        let masks: HashSet<_> = self.live.iter().map(scoped).collect();
         assert!(self.fast.masks() >= masks.len());
         while !self.live.is_empty() {
             self.remove(0);
@@ -352,6 +350,45 @@ fn a_small_table_gives_way() {
     twins.end();
 }
 
+/// Megaflows of more EtherTypes than have partitions of their own, of one type in both kinds of
+/// partition, and under wide and narrow masks.
+#[test]
+fn any_number_of_types_and_words() {
+    let mut twins = Twins::new(9);
+    let of_type = |eth_type: u16, n: u16, is_wide: bool| {
+        let mut mask = Mask { eth_type: !0, tp_dst: !0, ipv6_src: !0, ..Mask::default() };
+        if is_wide {
+            mask = Mask { arp_sip: !0, mpls0: !0, mpls1: !0, ipv6_dst: !0, vlan_tpid: !0, ..mask };
+        }
+        let key = Key { in_port: 1, eth_type, tp_dst: n, ipv6_src: 7, ..Key::default() };
+        Match::new(&key, &mask)
+    };
+    let install = |twins: &mut Twins, types: std::ops::Range<u16>, from: u16| {
+        for eth_type in types {
+            for n in from..from + 4 {
+                assert!(twins.install(of_type(0x8000 | eth_type, n, n % 2 == 0)));
+            }
+        }
+    };
+    install(&mut twins, 0..20, 0);
+    // A type goes, and one that is among the others gets its place.
+    (0..4).for_each(|_| twins.remove(0));
+    twins.live.sort_by_key(|(number, _)| *number);
+    while let Some(n) = twins.live.iter().position(|(_, f)| f.matching.key().eth_type < 0x8002) {
+        twins.remove(n);
+    }
+    install(&mut twins, 18..20, 4);
+    let keys: Vec<Key> = twins.live.iter().map(|(_, flow)| *flow.matching.key()).collect();
+    keys.chunks(30).for_each(|keys| twins.look_up(keys));
+    let any_type = Mask { tp_dst: !0, ..Mask::default() };
+    for (n, overlaps) in [(0, true), (5, true), (40, false)] {
+        let matching = Match::new(&Key { in_port: 1, tp_dst: n, ..Key::default() }, &any_type);
+        assert_eq!(!twins.overlapping(&matching).0.is_empty(), overlaps);
+        assert_eq!(twins.install(matching), !overlaps);
+    }
+    twins.end();
+}
+
 /// A table that was granted to a class whose megaflows all went before they came to it goes too.
 #[test]
 fn a_table_that_nothing_came_to_goes() {
@@ -425,6 +462,46 @@ fn wide_matches_are_answered_in_short_steps() {
     let port = Mask { ip_proto: !0, tp_dst: !0, ..Mask::default() };
     assert_eq!(answer(&key(77), &port).1, Some(77));
     assert_eq!(answer(&Key { tp_dst: 20_001, ..key(77) }, &port).1, None);
+}
+
+/// Up to some hundred megaflows of which many overlap many others.
+#[test]
+fn finds_all_of_many_that_overlap() {
+    for (name, kind) in KINDS {
+        let (mut fast, mut dice) = (Classifier::new(3), Dice(23));
+        let (mut all, mut most): (BTreeMap<u32, Match>, usize) = (BTreeMap::new(), 0);
+        for number in 0..1500 {
+            let matching = kind(&mut dice);
+            // Each other one lacks a part of what it compares, and overlaps more.
+            let mut mask = *matching.mask();
+            for field in FIELDS {
+                if number % 2 == 0 || dice.below(3) == 0 {
+                    continue;
+                }
+                mask.set(field, mask.get(field) & !0 << dice.below(u64::from(field.bits())));
+            }
+            let matching = Match::new(matching.key(), &mask);
+            let overlaps = all.iter().filter(|(_, other)| other.overlaps(&matching));
+            let want: Vec<u32> = overlaps.map(|(number, _)| *number).collect();
+            let mut found = Vec::new();
+            while !fast.overlapping(&matching, usize::MAX, &mut found) {}
+            found.sort_unstable();
+            assert_eq!(found, want, "{name}");
+            most = most.max(want.len());
+            if dice.below(4) == 0 && !all.is_empty() {
+                let number = *all.keys().nth(dice.below(all.len() as u64) as usize).unwrap();
+                assert_eq!(fast.remove(&all.remove(&number).unwrap()), Some(number), "{name}");
+            } else if !all.values().any(|other| *other == matching) {
+                fast.insert(&matching, number);
+                all.insert(number, matching);
+            }
+        }
+        assert!(most > 20, "{name}: {most}");
+        for (number, matching) in &all {
+            assert_eq!(fast.remove(matching), Some(*number));
+        }
+        assert!(fast.scopes.values().is_empty() && fast.masks() == 0);
+    }
 }
 
 fn visited(classifier: &mut Classifier, keys: &[&Key], hits: bool) -> u64 {

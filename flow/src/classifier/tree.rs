@@ -25,7 +25,7 @@ pub(super) struct Trees {
 struct List {
     records: [u32; LIST],
     len: usize,
-    /// Another list, if no bit tells those of this one apart.
+    /// Where further records are, if no bit told those of this list apart when they came.
     next: Option<Node>,
 }
 
@@ -203,7 +203,8 @@ impl Trees {
         }
     }
 
-    /// Adds a record to a list, or splits the list.
+    /// Adds a record to a list, splits the list, or puts the record behind it. A list that has
+    /// something behind it is not split any more.
     fn lengthen<const W: usize>(
         &mut self,
         number: u32,
@@ -211,19 +212,18 @@ impl Trees {
         flows: &MatchRecords<W>,
         parts: &[FieldPart],
     ) -> Node {
-        if self.lists.get_mut(number).is_some_and(|list| list.push(record)) {
+        let Some(list) = self.lists.get_mut(number) else { return Node::flow(record) };
+        let next = list.next;
+        if list.push(record) {
             return Node::list(number);
         }
-        let list = self.lists.values().get(number);
-        let (here, next) = list.map_or((Vec::new(), None), |list| {
-            (list.records().chain([record]).collect(), list.next)
-        });
-        let root = match Split::of(&here, flows, parts) {
+        let all: Vec<u32> = list.records().chain([record]).collect();
+        let split = if next.is_none() { Split::of(&all, flows, parts) } else { None };
+        let root = match split {
             Some(Split::Path(part, value)) => Node::path(self.paths.insert(Path::new(part, value))),
             Some(Split::Bit(word, bit)) => {
                 Node::bit(self.bits.insert(Bit { word, bit, ..Bit::default() }))
             }
-            // They all overlap.
             None => {
                 let next = Some(self.insert(next, record, flows, parts));
                 self.lists.get_mut(number).into_iter().for_each(|list| list.next = next);
@@ -231,26 +231,7 @@ impl Trees {
             }
         };
         self.lists.remove(number);
-        let mut all = here;
-        self.unchain(next, &mut all);
         all.into_iter().fold(root, |root, record| self.insert(Some(root), record, flows, parts))
-    }
-
-    /// Takes a chain of lists out, with what it ends in.
-    fn unchain(&mut self, mut next: Option<Node>, all: &mut Vec<u32>) {
-        while let Some(node) = next {
-            next = match node.kind() {
-                NodeKind::Flow(place) => {
-                    all.push(place);
-                    None
-                }
-                NodeKind::List(number) => self.lists.remove(number).and_then(|list| {
-                    all.extend(list.records());
-                    list.next
-                }),
-                NodeKind::Path(_) | NodeKind::Bit(_) => None,
-            };
-        }
     }
 
     /// Takes a record out of a list or of those behind it.

@@ -97,7 +97,7 @@ impl Executor {
     /// Takes a list of numbers back that is no longer used.
     pub(super) fn keep(&mut self, mut numbers: Vec<usize>) {
         numbers.clear();
-        if self.spare.len() < SPARE {
+        if self.spare.len() < SPARE && numbers.capacity() > 0 {
             self.spare.push(numbers);
         }
     }
@@ -116,6 +116,7 @@ impl Executor {
             match self.step(&mut list, exits, now) {
                 None => {
                     exits.books.forked(list.ways.end(self.flights.whole(&list.packets)));
+                    self.flights.end(&list.packets);
                     self.keep(list.packets);
                 }
                 Some(then) => {
@@ -211,6 +212,7 @@ impl Executor {
                 _ => DropReason::DeferredLimit,
             };
             books.dropped(packet.key.port(), reason, packet.origin, packet.whole());
+            packet.packet = Packet::default();
             false
         });
         if packets.is_empty() {

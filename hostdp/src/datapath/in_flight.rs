@@ -61,6 +61,11 @@ impl Flights {
         }
     }
 
+    /// The packets of these numbers have come to their end: their frames go.
+    pub(super) fn end(&mut self, numbers: &[usize]) {
+        self.for_each(numbers, |packet| packet.packet = Packet::default());
+    }
+
     /// The packets as they are.
     pub(super) fn whole(&self, numbers: &[usize]) -> Counters {
         self.of(numbers).map(InFlight::whole).sum()

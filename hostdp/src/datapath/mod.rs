@@ -344,11 +344,14 @@ impl Datapath {
             books.hit(packet.origin, what);
             packet.origin = Origin::Counted;
         });
-        let Some(actions) = self.table.hit(slot, sum, tcp_flags, now) else { return };
-        if actions.is_empty() {
-            self.books.dropped_by_megaflow(sum);
-        } else {
-            self.executor.push(actions, packets, depth);
+        match self.table.hit(slot, sum, tcp_flags, now) {
+            Some(actions) if !actions.is_empty() => self.executor.push(actions, packets, depth),
+            actions => {
+                if actions.is_some() {
+                    self.books.dropped_by_megaflow(sum);
+                }
+                self.executor.keep(packets);
+            }
         }
     }
 
