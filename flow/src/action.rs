@@ -12,7 +12,7 @@ use crate::key::{Key, Mask};
 pub type Actions = Arc<[Action]>;
 
 /// One action. Executed in order; rewrites are seen by the actions behind them.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Action {
     /// Send a copy out of the port.
     Output(PortId),
@@ -63,7 +63,7 @@ pub enum Action {
 }
 
 /// The arguments of a `userspace` action.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Userspace {
     /// The netlink port id that OVS names; kept for the text, not zero.
     pub pid: u32,
@@ -84,7 +84,7 @@ pub enum HashAlgorithm {
 
 /// A `set` action: the masked bits of `value` replace those of the packet. All fields belong to
 /// one attribute of the text. One form serves for a `set` of a whole attribute and a masked set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct SetFields {
     /// The attribute that the text names.
     pub attr: Attr,

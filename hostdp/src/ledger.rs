@@ -82,6 +82,28 @@ pub struct Ends {
     pub waiting: Counters,
 }
 
+/// Packets of one origin in a row: nearly all of a burst are, so they are booked together.
+pub(crate) struct OriginRun {
+    pub(crate) origin: Origin,
+    pub(crate) sum: Counters,
+}
+
+impl OriginRun {
+    /// No packet yet.
+    pub(crate) fn new() -> OriginRun {
+        OriginRun { origin: Origin::Counted, sum: Counters::default() }
+    }
+
+    /// Adds a packet. Returns those before it if they were of another origin.
+    pub(crate) fn add(&mut self, origin: Origin, what: Counters) -> Option<OriginRun> {
+        if origin == self.origin {
+            self.sum += what;
+            return None;
+        }
+        Some(std::mem::replace(self, OriginRun { origin, sum: what }))
+    }
+}
+
 /// The account in which a packet is still to be counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Origin {

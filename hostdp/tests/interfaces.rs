@@ -454,7 +454,6 @@ fn transmit(port: &mut dyn Port, length: usize) -> Result<u64, &'static str> {
     let mut frames = vec![flow::packet::Packet::new(&frame)];
     let mut report = TxReport::default();
     port.transmit(&mut frames, &mut report);
-    assert!(frames.is_empty());
     match report.dropped.first() {
         Some((reason, what)) => {
             assert_eq!((what.packets, what.bytes, report.sent.packets), (1, length as u64, 0));

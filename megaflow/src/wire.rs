@@ -120,9 +120,9 @@ impl PortWire {
             if self.batch.is_empty() {
                 lane.port.arm();
             }
-            let (frames, dropped) = self.batch.take();
-            self.received.extend(frames.map(|frame| tagged(frame.packet, lane.vid)));
-            self.lost += dropped.map(|(_, counters)| counters).sum();
+            let taken = self.batch.take();
+            self.received.extend(taken.frames.map(|frame| tagged(frame.packet, lane.vid)));
+            self.lost += taken.dropped.map(|(_, counters)| counters).sum();
         }
         if is_due {
             self.tell();
@@ -143,6 +143,9 @@ impl Wire for PortWire {
     fn receive(&mut self) -> io::Result<Option<&[u8]>> {
         if self.received.is_empty() && !self.handle.closed.load(Ordering::Relaxed) {
             self.poll();
+        }
+        if let Some(read) = self.current.take() {
+            self.batch.take().pool.keep(read);
         }
         self.current = self.received.pop_front();
         Ok(self.current.as_ref().map(Packet::bytes))
@@ -190,6 +193,7 @@ impl Wire for PortWire {
             }
             let mut report = TxReport::default();
             lane.port.transmit(frames, &mut report);
+            frames.clear();
             for (reason, mut what) in report.dropped {
                 if lane.vid.is_some() {
                     // Bytes count as the card gave the frames, with the lane's tag.

@@ -206,7 +206,7 @@ fn replay_accounts_for_every_packet() {
 fn bench_names_its_cases_and_measures_one() {
     let list = says(&["bench", "classifier", "--list"]);
     assert!(list.starts_with("d10k_1 ") && list.contains("\ninstall_1m "), "{list}");
-    let args = ["bench", "host", "--case", "forward-1-flow", "--windows", "2"];
+    let args = ["bench", "host", "--case", "emc1", "--windows", "2"];
     let json = says(&[&args[..], &["--seconds", "0.05", "--json"]].concat());
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json[0]["unit"], &json[0]["windows"]), (&"packet".into(), &2.into()));
@@ -217,7 +217,7 @@ fn bench_names_its_cases_and_measures_one() {
             "{json}"
         );
     }
-    assert!(fails(&["bench", "host", "--case", "x"], 2).contains("no case 'x' (there are forward"));
+    assert!(fails(&["bench", "host", "--case", "x"], 2).contains("no case 'x' (there are io"));
 }
 
 /// A running daemon with two pcap ports; killed with the value.

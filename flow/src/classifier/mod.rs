@@ -42,7 +42,7 @@ use crate::{Key, Match, Numbers, Slab};
 use foldhash::fast::{FixedState, RandomState};
 
 use overlapped::Overlapped;
-use partition::{BURST, Unfound};
+use partition::{BURST, Unfound, take_alike};
 use scope::{Scope, ScopeKey};
 
 pub use audit::overlaps;
@@ -183,14 +183,7 @@ impl Classifier {
             let scope = ScopeKey::of(keys[*first]);
             let number = self.scope(scope);
             let Classifier { scopes, left, group, .. } = self;
-            group.clear();
-            left.retain(|place| {
-                let here = ScopeKey::of(keys[*place]) == scope;
-                if here {
-                    group.push(*place);
-                }
-                !here
-            });
+            take_alike(left, group, |place| ScopeKey::of(keys[place]) == scope);
             if let Some(scope) = number.and_then(|number| scopes.get_mut(number)) {
                 scope.lookup(keys, group, found, visited);
             }

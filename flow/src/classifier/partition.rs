@@ -57,6 +57,21 @@ pub(super) const BURST: usize = 32;
 /// The packets of a burst that have no megaflow yet, by their places.
 pub(super) type Unfound = Vec<usize>;
 
+/// Moves the packets that are alike out of `all`. Nearly always all of them are.
+pub(super) fn take_alike(all: &mut Unfound, alike: &mut Unfound, is: impl Fn(usize) -> bool) {
+    alike.clear();
+    if all.iter().all(|place| is(*place)) {
+        return std::mem::swap(all, alike);
+    }
+    all.retain(|place| {
+        let is = is(*place);
+        if is {
+            alike.push(*place);
+        }
+        !is
+    });
+}
+
 impl<const W: usize> Partition<W> {
     pub(super) fn new(seed: u64) -> Partition<W> {
         Partition {

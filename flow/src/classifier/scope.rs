@@ -4,7 +4,7 @@ use crate::key::WORDS;
 use crate::{Key, Mask, Match};
 
 use super::overlapped::Overlapped;
-use super::partition::{Partition, Unfound};
+use super::partition::{Partition, Unfound, take_alike};
 
 /// What every mask compares as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,14 +127,7 @@ impl Scope {
     ) {
         let Scope { typed, mixed, same, missed, .. } = self;
         while let Some(eth_type) = group.first().map(|first| keys[*first].eth_type) {
-            same.clear();
-            group.retain(|place| {
-                let is = keys[*place].eth_type == eth_type;
-                if is {
-                    same.push(*place);
-                }
-                !is
-            });
+            take_alike(group, same, |place| keys[place].eth_type == eth_type);
             if let Some((_, partitions)) = typed.iter_mut().find(|(of, _)| *of == eth_type) {
                 partitions.lookup(keys, same, found, visited);
             }

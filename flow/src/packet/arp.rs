@@ -22,11 +22,11 @@ const HEADER: usize = 28;
 /// Adds the fields of a whole header to the key, if it is one for IPv4 over Ethernet.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
-    layers.header = Some(start);
+    layers.found_header(start);
     if wire::bytes(&header, 0) != Some(KIND) {
         return;
     }
-    layers.network = Some(start);
+    layers.found_network(start);
     // OVS keeps the opcode in eight bits and reads a larger one as 0.
     key.arp_op = wire::be16(&header, OP).filter(|op| *op <= 0xff).unwrap_or_default();
     key.arp_sha = MacAddr(wire::bytes(&header, SHA).unwrap_or_default());
@@ -37,7 +37,7 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
 
 /// Rewrites the masked bits.
 pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
-    let Some(start) = layers.header else { return };
+    let Some(start) = layers.header() else { return };
     let (value, mask) = (&set.value, &set.mask);
     wire::merge_at(frame, start + OP, value.arp_op.to_be_bytes(), mask.arp_op.to_be_bytes());
     wire::merge_at(frame, start + SHA, value.arp_sha.0, mask.arp_sha.0);

@@ -26,22 +26,55 @@ impl Packet {
         packet
     }
 
+    /// An empty packet with this number of bytes of memory.
+    #[must_use]
+    pub fn with_memory(bytes: usize) -> Packet {
+        Packet { buffer: Vec::with_capacity(bytes), start: 0, layers: None }
+    }
+
     /// Makes this a copy of another frame and keeps the allocation.
     pub fn reset(&mut self, frame: &[u8]) {
-        self.buffer.clear();
-        self.buffer.resize(HEADROOM, 0);
+        // What the headroom holds does not matter.
+        self.buffer.resize(HEADROOM.max(self.buffer.len()), 0);
+        self.buffer.truncate(HEADROOM);
         self.buffer.extend_from_slice(frame);
         self.start = HEADROOM;
         self.layers = None;
+    }
+
+    /// Makes this a copy of another packet and keeps the allocation. The copy knows where its
+    /// headers are, as the other packet does.
+    pub fn copy_from(&mut self, other: &Packet) {
+        self.reset(other.bytes());
+        self.layers = other.layers;
+    }
+
+    /// Bytes of memory behind this packet.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// The key of the frame, see [`super::extract`]. As in OVS and the kernel, later rewrites use
     /// the headers that this call found, whatever is pushed in front of them or popped. So a header
     /// that a match saw can be rewritten even behind a third tag.
     pub fn extract(&mut self) -> Key {
-        let (key, layers) = super::parse(self.bytes());
-        self.layers = Some(layers);
+        let mut key = Key::default();
+        self.extract_into(&mut key);
         key
+    }
+
+    /// Does the same, and adds the fields to a key in which they are zero: metadata stays.
+    pub fn extract_into(&mut self, key: &mut Key) {
+        self.layers = Some(super::parse_into(self.bytes(), key));
+    }
+
+    /// Makes `key` the key of the frame as it is now; `in_port`, `recirc_id` and `dp_hash` stay.
+    /// Rewrites go on with the headers that they have used so far.
+    pub fn key_again(&self, key: &mut Key) {
+        let Key { in_port, recirc_id, dp_hash, .. } = *key;
+        *key = Key { in_port, recirc_id, dp_hash, ..Key::default() };
+        super::parse_into(self.bytes(), key);
     }
 
     /// Where the headers are: as the last [`Packet::extract`] found them. The frame is parsed now

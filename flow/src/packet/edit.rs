@@ -1,13 +1,13 @@
 //! Actions that change headers, on bytes and key at once.
 
-use super::{Layers, Packet, arp, ethernet, extract, hash, ipv4, ipv6, mpls, transport};
+use super::{Layers, Packet, arp, ethernet, hash, ipv4, ipv6, mpls, transport};
 use crate::action::{Action, SetFields};
 use crate::field::Attr;
 use crate::key::Key;
 
 /// Executes an action that changes headers; any other action has no effect. Right checksums stay
-/// right. Afterwards `key` is again the key that [`extract`] gives, except that `in_port`,
-/// `recirc_id` and `dp_hash` stay as they were; [`Action::Hash`] sets `dp_hash`.
+/// right. Afterwards `key` is again the key that [`extract`](super::extract) gives, except that
+/// `in_port`, `recirc_id` and `dp_hash` stay as they were; [`Action::Hash`] sets `dp_hash`.
 ///
 /// A field whose header is not in the packet is not set: neither a later fragment nor a truncated
 /// header has ports. Fields that `set` can't change in OVS (`in_port`, `recirc_id`, `eth_type`,
@@ -15,13 +15,27 @@ use crate::key::Key;
 ///
 /// The action uses the headers that [`Packet::extract`] found; the frame is not parsed again.
 pub fn edit(packet: &mut Packet, key: &mut Key, action: &Action) {
-    let layers = packet.layers();
     match action {
         Action::Set(fields) if fields.attr == Attr::DpHash => {
             let mask = fields.mask.dp_hash;
             key.dp_hash = key.dp_hash & !mask | fields.value.dp_hash & mask;
-            return;
         }
+        Action::Hash { algorithm, basis } => key.dp_hash = hash(key, *algorithm, *basis),
+        action => {
+            if rewrite(packet, action) {
+                packet.key_again(key);
+            }
+        }
+    }
+}
+
+/// Carries out the part of [`edit`] that changes the frame, and leaves the key to the caller.
+/// Returns false if the action is none that changes a frame. It leaves `dp_hash` alone, which is in
+/// no frame. Whoever executes several actions in a row needs
+/// the key only behind the last of them ([`Packet::key_again`]).
+pub fn rewrite(packet: &mut Packet, action: &Action) -> bool {
+    let layers = packet.layers();
+    match action {
         Action::Set(fields) => {
             set(packet.bytes_mut(), &layers, fields);
             packet.set_layers(layers);
@@ -38,19 +52,14 @@ pub fn edit(packet: &mut Packet, key: &mut Key, action: &Action) {
         // the headers behind a label were not parsed before.
         Action::PushMpls { lse, eth_type } => mpls::push(packet, &layers, *lse, *eth_type),
         Action::PopMpls { eth_type } => mpls::pop(packet, &layers, *eth_type),
-        Action::Hash { algorithm, basis } => {
-            key.dp_hash = hash(key, *algorithm, *basis);
-            return;
-        }
-        Action::Output(_)
+        Action::Hash { .. }
+        | Action::Output(_)
         | Action::Userspace(_)
         | Action::Recirc(_)
         | Action::Trunc(_)
-        | Action::Sample { .. } => return,
+        | Action::Sample { .. } => return false,
     }
-    let fresh = extract(packet.bytes());
-    let Key { in_port, recirc_id, dp_hash, .. } = *key;
-    *key = Key { in_port, recirc_id, dp_hash, ..fresh };
+    true
 }
 
 fn set(frame: &mut [u8], layers: &Layers, fields: &SetFields) {

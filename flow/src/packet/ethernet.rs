@@ -11,6 +11,8 @@ const HEADER: usize = 14;
 const TYPE: usize = 12;
 /// TPID and TCI.
 const TAG: usize = 4;
+/// Bytes by which a tag moves what is behind it.
+const GROWTH: i32 = 4;
 /// Lowest EtherType; below it the field is an 802.3 length.
 const TYPE_MIN: u16 = 0x600;
 /// 802.2 LLC (DSAP, SSAP, control) and SNAP organisation 0, in front of the SNAP type.
@@ -29,8 +31,10 @@ pub(super) fn parse(frame: &[u8], key: &mut Key, layers: &mut Layers) -> Option<
         (*tpid, *tci) = tag;
         at += TAG;
     }
-    (key.eth_type, layers.payload) = parse_type(frame, at, layers)?;
-    Some(layers.payload)
+    let (eth_type, payload) = parse_type(frame, at, layers)?;
+    key.eth_type = eth_type;
+    layers.found_payload(payload);
+    Some(payload)
 }
 
 /// The tag at an offset, if it is one and a whole EtherType follows.
@@ -45,16 +49,16 @@ fn parse_type(frame: &[u8], at: usize, layers: &mut Layers) -> Option<(u16, usiz
     let eth_type = wire::be16(frame, at)?;
     let payload = at + 2;
     if eth_type >= TYPE_MIN {
-        layers.eth_type = Some(at);
+        layers.found_eth_type(at);
         return Some((eth_type, payload));
     }
-    layers.length = Some(at);
+    layers.found_length(at);
     let snap_type = wire::be16(frame, payload + SNAP.len());
     if wire::bytes(frame, payload) == Some(SNAP)
         && let Some(snap_type) = snap_type
         && snap_type >= TYPE_MIN
     {
-        layers.eth_type = Some(payload + SNAP.len());
+        layers.found_eth_type(payload + SNAP.len());
         return Some((snap_type, payload + SNAP.len() + 2));
     }
     Some((ETH_TYPE_NONE, payload))
@@ -70,32 +74,32 @@ pub(super) fn set(frame: &mut [u8], set: &SetFields) {
 
 /// Inserts a tag, without the presence bit, in front of the existing ones; returns the number of
 /// inserted bytes.
-pub(super) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) -> isize {
+pub(super) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) -> i32 {
     if packet.len() < HEADER {
         return 0;
     }
     let [a, b] = tpid.to_be_bytes();
     let [c, d] = (tci & !VLAN_PRESENT).to_be_bytes();
     packet.insert(TYPE, [a, b, c, d]);
-    TAG.cast_signed()
+    GROWTH
 }
 
 /// Removes the outer tag; returns the number of removed bytes as a negative number.
-pub(super) fn pop_vlan(packet: &mut Packet) -> isize {
+pub(super) fn pop_vlan(packet: &mut Packet) -> i32 {
     if tag(packet.bytes(), TYPE).is_none() {
         return 0;
     }
     packet.remove(TYPE, TAG);
-    -TAG.cast_signed()
+    -GROWTH
 }
 
 /// Rewrites the EtherType after a header behind it was inserted or removed; an 802.3 length grows
 /// by `growth` bytes, modulo 2¹⁶.
 pub(super) fn set_type(frame: &mut [u8], layers: &Layers, eth_type: u16, growth: u16) {
-    if let Some(at) = layers.eth_type {
+    if let Some(at) = layers.eth_type() {
         wire::put(frame, at, eth_type.to_be_bytes());
     }
-    if let Some(at) = layers.length
+    if let Some(at) = layers.length()
         && let Some(length) = wire::be16(frame, at)
     {
         let new = length.wrapping_add(growth);

@@ -1,7 +1,7 @@
 //! IPv4.
 
 use super::checksum::Delta;
-use super::{IpPayload, Layers, transport, wire};
+use super::{Layers, transport, wire};
 use crate::action::SetFields;
 use crate::key::Key;
 
@@ -28,7 +28,7 @@ const OFFSET: u16 = 0x1fff;
 /// in OVS, the EtherType alone says that the header is IPv4; the version nibble is not checked.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
-    layers.header = Some(start);
+    layers.found_header(start);
     let size = frame.len() - start;
     let ihl = usize::from(header[0] & 0xf) * 4;
     let length = usize::from(u16::from_be_bytes([header[LENGTH], header[LENGTH + 1]]));
@@ -36,7 +36,7 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
     if ihl < HEADER || length < ihl || size < length || size - length > usize::from(u16::MAX) {
         return;
     }
-    layers.network = Some(start);
+    layers.found_network(start);
     key.ip_tos = header[TOS];
     key.ip_ttl = header[TTL];
     key.ip_proto = header[PROTOCOL];
@@ -48,12 +48,12 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
         return;
     }
     key.ip_frag = u8::from(fragment & MORE != 0);
-    layers.transport = Some(IpPayload { start: start + ihl, end: start + length });
+    layers.found_transport(start + ihl, start + length);
 }
 
 /// Rewrites addresses, TOS and TTL, with header and transport checksum.
 pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
-    let Some(start) = layers.header else { return };
+    let Some(start) = layers.header() else { return };
     let Some(old) = wire::bytes::<HEADER>(frame, start) else { return };
     let (value, mask) = (&set.value, &set.mask);
     let mut new = old;

@@ -1,7 +1,7 @@
 //! IPv6 and its extension headers.
 
 use super::checksum::Delta;
-use super::{IpPayload, Layers, transport, wire};
+use super::{Layers, transport, wire};
 use crate::action::SetFields;
 use crate::key::Key;
 
@@ -27,14 +27,14 @@ const DESTINATION: u8 = 60;
 /// extension headers are broken, only the addresses are added.
 pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Layers) {
     let Some(header) = wire::bytes::<HEADER>(frame, start) else { return };
-    layers.header = Some(start);
+    layers.found_header(start);
     let rest = frame.len() - start - HEADER;
     let length = usize::from(u16::from_be_bytes([header[LENGTH], header[LENGTH + 1]]));
     // Padding of more than 65,535 bytes does not fit OVS's own field for it.
     if length > rest || rest - length > usize::from(u16::MAX) {
         return;
     }
-    layers.network = Some(start);
+    layers.found_network(start);
     key.ipv6_src = u128::from_be_bytes(wire::bytes(&header, SRC).unwrap_or_default());
     key.ipv6_dst = u128::from_be_bytes(wire::bytes(&header, DST).unwrap_or_default());
     let end = start + HEADER + length;
@@ -49,7 +49,7 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
     key.ip_frag = chain.fragment;
     layers.routed = chain.routed;
     if chain.fragment != 2 {
-        layers.transport = Some(IpPayload { start: chain.at, end });
+        layers.found_transport(chain.at, end);
     }
 }
 
@@ -97,7 +97,7 @@ fn extensions(body: &[u8], start: usize, next: u8) -> Option<Chain> {
 
 /// Rewrites addresses, traffic class, flow label and hop limit, with the transport checksum.
 pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
-    let Some(start) = layers.header else { return };
+    let Some(start) = layers.header() else { return };
     let Some(old) = wire::bytes::<HEADER>(frame, start) else { return };
     let (value, mask) = (&set.value, &set.mask);
     let word = |key: &Key| u32::from(key.ip_tos) << 20 | key.ipv6_label & LABEL;

@@ -14,6 +14,7 @@ mod ethernet;
 mod hash;
 mod ipv4;
 mod ipv6;
+mod layers;
 mod mpls;
 pub mod ofctl;
 mod transport;
@@ -23,8 +24,9 @@ mod wire;
 mod tests;
 
 pub use buffer::{HEADROOM, Packet};
-pub use edit::edit;
+pub use edit::{edit, rewrite};
 pub use hash::hash;
+pub use layers::{IpPayload, Layers};
 
 /// [`Key::eth_type`] of an 802.2 frame that carries no EtherType in a SNAP header.
 pub const ETH_TYPE_NONE: u16 = 0x05ff;
@@ -58,76 +60,28 @@ pub fn layers(frame: &[u8]) -> Layers {
 #[must_use]
 pub fn parse(frame: &[u8]) -> (Key, Layers) {
     let mut key = Key::default();
+    let layers = parse_into(frame, &mut key);
+    (key, layers)
+}
+
+/// Adds the fields of a frame to a key in which they are zero.
+fn parse_into(frame: &[u8], key: &mut Key) -> Layers {
     let mut layers = Layers::default();
-    if let Some(payload) = ethernet::parse(frame, &mut key, &mut layers) {
+    if let Some(payload) = ethernet::parse(frame, key, &mut layers) {
         layers.kind = key.eth_type;
         match key.eth_type {
-            ipv4::ETH_TYPE => ipv4::parse(frame, payload, &mut key, &mut layers),
-            ipv6::ETH_TYPE => ipv6::parse(frame, payload, &mut key, &mut layers),
-            arp::ETH_TYPE | arp::ETH_TYPE_RARP => arp::parse(frame, payload, &mut key, &mut layers),
+            ipv4::ETH_TYPE => ipv4::parse(frame, payload, key, &mut layers),
+            ipv6::ETH_TYPE => ipv6::parse(frame, payload, key, &mut layers),
+            arp::ETH_TYPE | arp::ETH_TYPE_RARP => arp::parse(frame, payload, key, &mut layers),
             mpls::ETH_TYPE | mpls::ETH_TYPE_MULTICAST => {
-                mpls::parse(frame, payload, &mut key, &mut layers);
+                mpls::parse(frame, payload, key, &mut layers);
             }
             _ => {}
         }
         layers.protocol = key.ip_proto;
-        if let Some(transport) = layers.transport {
-            transport::parse(frame, transport, &mut key);
+        if let Some(transport) = layers.transport() {
+            transport::parse(frame, transport, key);
         }
     }
-    (key, layers)
-}
-
-/// The headers of a frame: their offsets in bytes from the start of the frame, and their kinds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Layers {
-    /// The two bytes of the EtherType behind the tags; in a SNAP frame those of the SNAP type.
-    /// `None` for 802.2 without SNAP and for less than a whole Ethernet header.
-    pub eth_type: Option<usize>,
-    /// The length field of an 802.3 frame.
-    pub length: Option<usize>,
-    /// The first byte behind the EtherType: the label stack or the network header.
-    pub payload: usize,
-    /// Number of whole label stack entries in the key, 0 to 3; the first is at `payload`.
-    pub labels: usize,
-    /// The EtherType, as in [`Key::eth_type`].
-    pub kind: u16,
-    /// The IPv4, IPv6 or ARP header that the EtherType announces, if the frame has all its bytes.
-    /// Rewrites use this header even if a length in it is false.
-    pub header: Option<usize>,
-    /// The same header, if the key has fields of it.
-    pub network: Option<usize>,
-    /// The IP protocol, as in [`Key::ip_proto`].
-    pub protocol: u8,
-    /// The IP payload behind options and extension headers; `None` in a later fragment.
-    pub transport: Option<IpPayload>,
-    /// True if an IPv6 routing header has segments left: then transport checksums cover another
-    /// address than the header's destination.
-    pub routed: bool,
-}
-
-impl Layers {
-    /// The same headers after `by` bytes were inserted in front of them (or removed, if negative).
-    fn moved(self, by: isize) -> Layers {
-        let moved = |at: usize| at.saturating_add_signed(by);
-        let transport = |t: IpPayload| IpPayload { start: moved(t.start), end: moved(t.end) };
-        Layers {
-            eth_type: self.eth_type.map(moved),
-            length: self.length.map(moved),
-            payload: moved(self.payload),
-            header: self.header.map(moved),
-            network: self.network.map(moved),
-            transport: self.transport.map(transport),
-            ..self
-        }
-    }
-}
-
-/// An IP payload that is not a later fragment. It may be shorter than the protocol's header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct IpPayload {
-    /// Offset of the first byte.
-    pub start: usize,
-    /// Offset behind the last byte by the IP header's length. Padding may follow.
-    pub end: usize,
+    layers
 }

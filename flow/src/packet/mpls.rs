@@ -31,8 +31,8 @@ pub(super) fn parse(frame: &[u8], start: usize, key: &mut Key, layers: &mut Laye
 pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     let (value, mask) = (&set.value, &set.mask);
     let entries = [(value.mpls0, mask.mpls0), (value.mpls1, mask.mpls1), (value.mpls2, mask.mpls2)];
-    for (index, (value, mask)) in entries.into_iter().enumerate().take(layers.labels) {
-        let at = layers.payload + index * ENTRY;
+    for (index, (value, mask)) in entries.into_iter().enumerate().take(layers.labels.into()) {
+        let at = layers.payload() + index * ENTRY;
         wire::merge_at(frame, at, value.to_be_bytes(), mask.to_be_bytes());
     }
 }
@@ -40,9 +40,9 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
 /// Inserts an entry in front of the stack or the network header, behind all tags. A frame without
 /// an EtherType stays as it is.
 pub(super) fn push(packet: &mut Packet, layers: &Layers, lse: u32, eth_type: u16) {
-    if layers.eth_type.is_some() {
+    if layers.eth_type().is_some() {
         ethernet::set_type(packet.bytes_mut(), layers, eth_type, 4);
-        packet.insert(layers.payload, lse.to_be_bytes());
+        packet.insert(layers.payload(), lse.to_be_bytes());
     }
 }
 
@@ -50,6 +50,6 @@ pub(super) fn push(packet: &mut Packet, layers: &Layers, lse: u32, eth_type: u16
 pub(super) fn pop(packet: &mut Packet, layers: &Layers, eth_type: u16) {
     if layers.labels > 0 {
         ethernet::set_type(packet.bytes_mut(), layers, eth_type, 4u16.wrapping_neg());
-        packet.remove(layers.payload, ENTRY);
+        packet.remove(layers.payload(), ENTRY);
     }
 }

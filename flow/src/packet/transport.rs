@@ -71,7 +71,7 @@ pub(super) fn parse(frame: &[u8], transport: IpPayload, key: &mut Key) {
 /// Rewrites ports, or type and code, with the checksum. No effect unless the packet has a whole
 /// header of the protocol that the action names.
 pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
-    let Some(transport) = layers.transport else { return };
+    let Some(transport) = layers.transport() else { return };
     // OVS has no attribute that sets IGMP.
     if set.protocol != layers.protocol || set.protocol == IGMP {
         return;
@@ -133,7 +133,7 @@ fn set_icmp(frame: &mut [u8], protocol: u8, message: Range<usize>, value: [u8; 2
 
 /// Brings the checksum that covers the IP addresses up to date. A later fragment has none.
 pub(super) fn addresses_changed(frame: &mut [u8], layers: &Layers, is_ipv6: bool, delta: Delta) {
-    let Some(IpPayload { start, end }) = layers.transport else { return };
+    let Some(IpPayload { start, end }) = layers.transport() else { return };
     let have = end.saturating_sub(start);
     match layers.protocol {
         TCP if have >= 20 => delta.apply(frame, start + TCP_CHECKSUM),

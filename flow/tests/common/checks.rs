@@ -14,13 +14,13 @@ pub(crate) struct Right {
 pub(crate) fn verify(frame: &[u8]) -> Right {
     let (key, layers) = packet::parse(frame);
     let mut right = Right { ip: false, transport: false };
-    let Some(at) = layers.network else { return right };
+    let Some(at) = layers.network() else { return right };
     let v4 = key.eth_type == 0x800;
     if v4 {
         let ihl = usize::from(frame[at] & 15) * 4;
         right.ip = sum(&frame[at..at + ihl], 0) == 0xffff;
     }
-    let Some(IpPayload { start, end }) = layers.transport else { return right };
+    let Some(IpPayload { start, end }) = layers.transport() else { return right };
     let addresses = if v4 { at + 12..at + 20 } else { at + 8..at + 40 };
     let message = &frame[start..end];
     let pseudo = sum(&frame[addresses], message.len() as u32 + u32::from(key.ip_proto));

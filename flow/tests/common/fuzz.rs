@@ -99,7 +99,7 @@ fn one(
     elsewhere.extend_from_slice(frame);
     elsewhere.extend_from_slice(&[0x5a; 9]);
     assert_eq!(extracted, packet::extract(&elsewhere[1..=frame.len()]), "not deterministic");
-    summary.with_network += u64::from(layers.network.is_some());
+    summary.with_network += u64::from(layers.network().is_some());
     summary.with_transport += u64::from(extracted.tp_src != 0 || extracted.tp_dst != 0);
 
     let before = metadata.union(&extracted);
@@ -126,7 +126,7 @@ fn one(
             packet::edit(packet, &mut key, &Action::PopVlan);
             assert_eq!((packet.bytes(), key), (frame, before), "push and pop");
         }
-        Action::PushMpls { .. } if layers.length.is_none() => {
+        Action::PushMpls { .. } if layers.length().is_none() => {
             let pop = Action::PopMpls { eth_type: extracted.eth_type };
             packet::edit(packet, &mut key, &pop);
             assert_eq!((packet.bytes(), key), (frame, before), "push and pop");

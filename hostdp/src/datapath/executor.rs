@@ -3,7 +3,7 @@
 
 use flow::conservation::Ways;
 use flow::hash::split_mix;
-use flow::packet::{self, Packet};
+use flow::packet::Packet;
 use flow::{Action, Actions, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
 
 use super::books::DatapathBooks;
@@ -11,6 +11,7 @@ use super::in_flight::{Flights, InFlight};
 use super::ports::Ports;
 use crate::drops::DropReason;
 use crate::ledger::Origin;
+use crate::port::PacketPool;
 use crate::upcall::{QueuedUpcall, Upcalls};
 
 /// The lists of actions that are being executed, innermost last. A list that recirculates packets
@@ -47,6 +48,8 @@ pub(super) struct Exits<'a> {
     pub(super) ports: &'a mut Ports,
     pub(super) upcalls: &'a mut Upcalls,
     pub(super) books: &'a mut DatapathBooks,
+    /// The memory of packets that have come to their end.
+    pub(super) pool: &'a mut PacketPool,
 }
 
 /// The numbers of packets that are to be looked up again, and their recirculations so far.
@@ -77,16 +80,25 @@ impl Executor {
     }
 
     /// A new burst begins: the packets of the last one are gone.
-    pub(super) fn begin_burst(&mut self) {
+    pub(super) fn begin_burst(&mut self, pool: &mut PacketPool) {
         self.credits.clear();
-        self.flights.clear();
+        self.flights.clear(pool);
     }
 
     /// Takes a packet of the burst in; returns its number.
     pub(super) fn start(&mut self, packet: Packet, key: Key, origin: Origin) -> usize {
         let credit = self.credits.len();
         self.credits.push(self.deferred_limit);
-        self.flights.add(InFlight { packet, key, origin, credit, cut: 0 })
+        self.flights.add(InFlight::new(packet, key, origin, credit))
+    }
+
+    /// Takes a packet of the burst in whose key has only metadata so far; returns its number.
+    pub(super) fn arrive(&mut self, packet: Packet, metadata: Key, origin: Origin) -> usize {
+        let number = self.start(packet, metadata, origin);
+        if let Some(packet) = self.flights.get_mut(number) {
+            packet.packet.extract_into(&mut packet.key);
+        }
+        number
     }
 
     /// An empty list of numbers.
@@ -102,11 +114,16 @@ impl Executor {
         }
     }
 
-    /// Adds a list of actions on packets that were counted before. It is executed before the lists
-    /// that were added earlier.
-    pub(super) fn push(&mut self, actions: Actions, packets: Vec<usize>, depth: usize) {
-        let ways = Ways::new(self.flights.whole(&packets));
-        self.lists.push(List { actions, next: 0, packets, depth, ways });
+    /// Adds a list of actions on packets that were counted before, as `what`. It is executed before
+    /// the lists that were added earlier.
+    pub(super) fn push(
+        &mut self,
+        actions: Actions,
+        packets: Vec<usize>,
+        what: Counters,
+        depth: usize,
+    ) {
+        self.lists.push(List { actions, next: 0, packets, depth, ways: Ways::new(what) });
     }
 
     /// Executes until packets have to be looked up again, or until nothing is left to do. The
@@ -116,7 +133,7 @@ impl Executor {
             match self.step(&mut list, exits, now) {
                 None => {
                     exits.books.forked(list.ways.end(self.flights.whole(&list.packets)));
-                    self.flights.end(&list.packets);
+                    self.flights.end(&list.packets, exits.pool);
                     self.keep(list.packets);
                 }
                 Some(then) => {
@@ -124,7 +141,10 @@ impl Executor {
                     self.lists.push(list);
                     match then {
                         Then::Nothing => {}
-                        Then::Nested(actions, packets) => self.push(actions, packets, depth),
+                        Then::Nested(actions, packets) => {
+                            let what = self.flights.whole(&packets);
+                            self.push(actions, packets, what, depth);
+                        }
                         Then::LookUp(recirculated) => return Some(recirculated),
                     }
                 }
@@ -141,14 +161,11 @@ impl Executor {
             list.next += 1;
             let is_last = list.next == list.actions.len();
             match action {
-                Action::Output(port) if is_last => {
-                    ways.way(flights.kept(packets));
-                    flights.for_each(packets, |packet| exits.output(*port, packet.take_frame()));
-                    packets.clear();
-                }
                 Action::Output(port) => {
-                    ways.way(flights.kept(packets));
-                    flights.for_each(packets, |packet| exits.output(*port, packet.frame()));
+                    ways.way(exits.output(*port, flights, packets, is_last));
+                    if is_last {
+                        packets.clear();
+                    }
                 }
                 Action::Userspace(userspace) => {
                     ways.way(flights.kept(packets));
@@ -158,16 +175,17 @@ impl Executor {
                     ways.way(flights.whole(packets));
                     let copies = match is_last {
                         true => std::mem::take(packets),
-                        false => packets.iter().filter_map(|n| flights.copy(*n)).collect(),
+                        false => flights.copies(packets, exits.pool),
                     };
-                    return Some(self.recirculate(*id, copies, list.depth, exits.books));
+                    return Some(self.recirculate(*id, copies, list.depth, exits));
                 }
                 Action::Trunc(max) => flights.for_each(packets, |packet| packet.truncate(*max)),
                 Action::Sample { probability, actions } => {
                     let dice = &mut self.dice;
-                    let chosen = packets.iter().filter(|_| roll(dice, *probability));
-                    let chosen: Vec<usize> = chosen.filter_map(|n| flights.copy(*n)).collect();
+                    let is_chosen = |_: &usize| roll(dice, *probability);
+                    let chosen: Vec<usize> = packets.iter().copied().filter(is_chosen).collect();
                     if !chosen.is_empty() {
+                        let chosen = flights.copies(&chosen, exits.pool);
                         ways.copy(flights.whole(&chosen));
                         return Some(Then::Nested(actions.clone(), chosen));
                     }
@@ -177,11 +195,7 @@ impl Executor {
                 | Action::PopVlan
                 | Action::PushMpls { .. }
                 | Action::PopMpls { .. }
-                | Action::Hash { .. } => {
-                    flights.for_each(packets, |packet| {
-                        packet::edit(&mut packet.packet, &mut packet.key, action);
-                    });
-                }
+                | Action::Hash { .. } => flights.for_each(packets, |packet| packet.edit(action)),
             }
         }
         None
@@ -192,7 +206,7 @@ impl Executor {
         id: RecircId,
         mut packets: Vec<usize>,
         depth: usize,
-        books: &mut DatapathBooks,
+        exits: &mut Exits<'_>,
     ) -> Then {
         packets.retain(|number| {
             let Some(packet) = self.flights.get_mut(*number) else { return false };
@@ -200,19 +214,13 @@ impl Executor {
                 _ if depth >= self.recirc_limit => DropReason::RecircLimit,
                 Some(credit) if *credit > 0 => {
                     *credit -= 1;
-                    packet.cut = 0;
-                    packet.key = Key {
-                        in_port: packet.key.in_port,
-                        dp_hash: packet.key.dp_hash,
-                        recirc_id: id.0,
-                        ..packet.packet.extract()
-                    };
+                    packet.recirculated(id.0);
                     return true;
                 }
                 _ => DropReason::DeferredLimit,
             };
-            books.dropped(packet.key.port(), reason, packet.origin, packet.whole());
-            packet.packet = Packet::default();
+            exits.books.dropped(packet.key.port(), reason, packet.origin, packet.whole());
+            exits.pool.keep(std::mem::take(&mut packet.packet));
             false
         });
         if packets.is_empty() {
@@ -232,21 +240,42 @@ fn roll(dice: &mut u64, probability: u32) -> bool {
 }
 
 impl Exits<'_> {
-    fn output(&mut self, port: PortId, frame: Packet) {
-        let what = Counters::packet(frame.len());
-        if !self.ports.queue(port, frame) {
+    /// Queues packets, or copies of them, to be sent by a port. Returns what that is.
+    fn output(
+        &mut self,
+        port: PortId,
+        flights: &mut Flights,
+        packets: &[usize],
+        is_last: bool,
+    ) -> Counters {
+        let mut what = Counters::default();
+        let (pool, mut queue) = (&mut *self.pool, self.ports.queue(port));
+        flights.for_each(packets, |packet| {
+            let frame = match is_last {
+                true => packet.take_frame(pool),
+                false if packet.cut == 0 => pool.copy(&packet.packet),
+                false => pool.packet(packet.frame()),
+            };
+            what += Counters::packet(frame.len());
+            match &mut queue {
+                Some(queue) => queue.push(frame),
+                None => pool.keep(frame),
+            }
+        });
+        if queue.is_none() {
             self.books.not_sent(port, DropReason::NoSuchPort, what);
         }
+        what
     }
 
     /// Sends a copy up; the packet goes on.
     fn send_up(&mut self, userspace: &Userspace, packet: &mut InFlight, now: Moment) {
-        let frame = packet.frame().bytes().to_vec();
+        let frame = packet.frame().to_vec();
         let (port, what) = (packet.key.port(), Counters::packet(frame.len()));
         let upcall = QueuedUpcall {
             id: None,
             port,
-            key: packet.key,
+            key: *packet.key(),
             frame,
             reason: UpcallReason::Action(userspace.userdata.clone()),
             queued_at: now,

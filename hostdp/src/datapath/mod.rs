@@ -1,7 +1,7 @@
 //! The host datapath of one worker thread: ports in, table, actions, ports out.
 //!
 //! A datapath is single-threaded and has no clock: its owner passes the time in. Per burst: keys →
-//! classifier → groups of one megaflow each → actions → a burst per port.
+//! classifier → groups with the same actions → actions → a burst per port.
 
 mod books;
 mod executor;
@@ -14,12 +14,13 @@ mod tests;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use flow::packet::{self, Packet};
+use flow::packet;
 use flow::{Action, Actions, Counters, Key, Moment, PortId};
+use smallvec::SmallVec;
 
 use crate::drops::DropReason;
-use crate::ledger::{Ledger, Origin};
-use crate::port::{Batch, Frame, Port, PortError};
+use crate::ledger::{Ledger, Origin, OriginRun};
+use crate::port::{BURST, Batch, Frame, PacketPool, Port, PortError, Taken};
 use crate::table::FlowTable;
 use crate::upcall::{
     PendingUpcall, QueuedUpcall, Resolution, UpcallId, UpcallLimits, Upcalls, Waiting,
@@ -73,8 +74,16 @@ pub struct Datapath {
     batch: Batch,
     /// The slots that the keys of a burst hit; kept for its allocation.
     found: Vec<Option<u32>>,
-    /// The packets of a burst by the slots that they hit; kept for its allocation.
-    groups: Vec<(u32, Vec<usize>)>,
+    /// The packets of a burst by what is done to them; kept for its allocation.
+    groups: Vec<Group>,
+}
+
+/// Packets of a burst whose megaflows have the same actions, in the order in which they came.
+struct Group {
+    program: u32,
+    /// The numbers of the packets.
+    packets: Vec<usize>,
+    what: Counters,
 }
 
 impl Datapath {
@@ -169,30 +178,37 @@ impl Datapath {
 
     /// Forwards the frames that a port received, and sends the resulting frames. Empties the batch.
     pub fn process(&mut self, port: PortId, batch: &mut Batch, now: Moment) {
-        let (frames, dropped) = batch.take();
-        self.executor.begin_burst();
+        let Taken { frames, dropped, pool } = batch.take();
+        self.executor.begin_burst(pool);
         for (reason, what) in dropped {
             self.books.received(port, Origin::Fresh, what);
             self.books.dropped(port, reason, Origin::Fresh, what);
         }
         let mut packets = self.executor.numbers();
-        for mut frame in frames {
+        let mut received = OriginRun::new();
+        for frame in frames {
             let origin = if frame.continued { Origin::Continued } else { Origin::Fresh };
             let what = Counters::packet(frame.packet.len());
-            self.books.received(port, origin, what);
+            if let Some(run) = received.add(origin, what) {
+                self.books.received(port, run.origin, run.sum);
+            }
             if frame.packet.len() < ETHERNET_HEADER {
                 self.books.dropped(port, DropReason::Malformed, origin, what);
+                pool.keep(frame.packet);
                 continue;
             }
-            let mut key = frame.packet.extract();
-            key.in_port = port.0;
-            key.recirc_id = frame.recirc_id.0;
-            key.dp_hash = frame.dp_hash;
-            packets.push(self.executor.start(frame.packet, key, origin));
+            let metadata = Key {
+                in_port: port.0,
+                recirc_id: frame.recirc_id.0,
+                dp_hash: frame.dp_hash,
+                ..Key::default()
+            };
+            packets.push(self.executor.arrive(frame.packet, metadata, origin));
         }
-        self.look_up(packets, 0, now);
-        self.execute_all(now);
-        self.ports.flush(&mut self.books);
+        self.books.received(port, received.origin, received.sum);
+        self.look_up(packets, 0, now, pool);
+        self.execute_all(now, pool);
+        self.ports.flush(&mut self.books, pool);
     }
 
     /// Processes a frame as if the port had received it; returns false if no such port exists.
@@ -200,9 +216,11 @@ impl Datapath {
         if !self.ports.has(port) {
             return false;
         }
-        let mut batch = Batch::new();
-        batch.push(Frame::fresh(Packet::new(frame)));
+        let mut batch = std::mem::take(&mut self.batch);
+        let packet = batch.packet(frame);
+        batch.push(Frame::fresh(packet));
         self.process(port, &mut batch, now);
+        self.batch = batch;
         true
     }
 
@@ -218,11 +236,20 @@ impl Datapath {
         if !self.can_execute(&key, actions) {
             return self.books.dropped(in_port, DropReason::Client, Origin::Counted, what);
         }
-        self.executor.begin_burst();
-        let packet = self.executor.start(Packet::new(frame), key, Origin::Counted);
-        self.executor.push(actions.clone(), vec![packet], 0);
-        self.execute_all(now);
-        self.ports.flush(&mut self.books);
+        self.with_pool(|datapath, pool| {
+            datapath.executor.begin_burst(pool);
+            let packet = datapath.executor.start(pool.packet(frame), key, Origin::Counted);
+            datapath.executor.push(actions.clone(), vec![packet], what, 0);
+            datapath.execute_all(now, pool);
+            datapath.ports.flush(&mut datapath.books, pool);
+        });
+    }
+
+    /// Calls the function with the memory of packets.
+    fn with_pool(&mut self, call: impl FnOnce(&mut Datapath, &mut PacketPool)) {
+        let mut batch = std::mem::take(&mut self.batch);
+        call(self, batch.take().pool);
+        self.batch = batch;
     }
 
     /// At most `max` upcalls for the client: queues in turn, each in order.
@@ -239,16 +266,18 @@ impl Datapath {
     /// Answers an upcall, so that its packets go on. Returns false if no packet waits any more.
     pub fn resolve(&mut self, id: UpcallId, resolution: &Resolution, now: Moment) -> bool {
         let Some(pending) = self.upcalls.take(id) else { return false };
-        match resolution {
-            Resolution::Reinject => self.reinject(pending, now),
-            Resolution::Execute(actions) if self.can_execute(&pending.key, actions) => {
-                self.execute_pending(pending, actions, now);
+        self.with_pool(|datapath, pool| {
+            match resolution {
+                Resolution::Reinject => datapath.reinject(pending, now, pool),
+                Resolution::Execute(actions) if datapath.can_execute(&pending.key, actions) => {
+                    datapath.execute_pending(pending, actions, now, pool);
+                }
+                Resolution::Execute(_) | Resolution::Drop => {
+                    datapath.drop_pending(pending, DropReason::Client);
+                }
             }
-            Resolution::Execute(_) | Resolution::Drop => {
-                self.drop_pending(pending, DropReason::Client);
-            }
-        }
-        self.ports.flush(&mut self.books);
+            datapath.ports.flush(&mut datapath.books, pool);
+        });
         true
     }
 
@@ -302,76 +331,84 @@ impl Datapath {
     }
 
     /// Looks packets up that have `depth` recirculations behind them. The packets that hit go to
-    /// the executor, grouped by megaflow: packets of one megaflow stay in order.
-    fn look_up(&mut self, packets: Vec<usize>, depth: usize, now: Moment) {
+    /// the executor, grouped by actions: packets of one megaflow stay in order.
+    fn look_up(&mut self, packets: Vec<usize>, depth: usize, now: Moment, pool: &mut PacketPool) {
         self.books.looked_up(depth, packets.len());
-        let keys: Vec<&Key> = self.executor.flights.of(&packets).map(|p| &p.key).collect();
         let mut found = std::mem::take(&mut self.found);
-        self.table.lookup(&keys, &mut found);
+        {
+            let of = self.executor.flights.of(&packets);
+            let keys: SmallVec<[&Key; BURST]> = of.map(|packet| &packet.key).collect();
+            self.table.lookup(&keys, &mut found);
+        }
         let mut groups = std::mem::take(&mut self.groups);
         for (number, slot) in packets.iter().copied().zip(found.drain(..)) {
             match slot {
-                // The search starts at the end, because the packets of a flow come in a row.
-                Some(slot) => match groups.iter_mut().rev().find(|group| group.0 == slot) {
-                    Some(group) => group.1.push(number),
-                    None => {
-                        let mut group = self.executor.numbers();
-                        group.push(number);
-                        groups.push((slot, group));
-                    }
-                },
-                None => self.miss(number, depth, now),
+                Some(slot) => self.hit(number, slot, &mut groups, now),
+                None => self.miss(number, depth, now, pool),
             }
         }
         self.found = found;
         self.executor.keep(packets);
-        // The executor begins with what it got last, and the first group comes first.
-        for (slot, packets) in groups.drain(..).rev() {
-            self.hit(slot, packets, depth, now);
-        }
+        self.execute_groups(&mut groups, depth);
         self.groups = groups;
     }
 
-    /// Counts packets on the megaflow that they hit, and gives them to the executor.
-    fn hit(&mut self, slot: u32, packets: Vec<usize>, depth: usize, now: Moment) {
-        let mut sum = Counters::default();
-        let mut tcp_flags = 0;
-        let Datapath { executor, books, .. } = self;
-        executor.flights.for_each(&packets, |packet| {
-            let what = packet.whole();
-            sum += what;
-            tcp_flags |= packet.key.tcp_flags;
-            books.hit(packet.origin, what);
-            packet.origin = Origin::Counted;
-        });
-        match self.table.hit(slot, sum, tcp_flags, now) {
-            Some(actions) if !actions.is_empty() => self.executor.push(actions, packets, depth),
-            actions => {
-                if actions.is_some() {
-                    self.books.dropped_by_megaflow(sum);
-                }
-                self.executor.keep(packets);
+    /// Counts a packet on the megaflow in a slot, and adds it to those that have the same actions.
+    fn hit(&mut self, number: usize, slot: u32, groups: &mut Vec<Group>, now: Moment) {
+        let Datapath { executor, books, table, .. } = self;
+        let Some(packet) = executor.flights.get_mut(number) else { return };
+        let what = packet.whole();
+        let origin = std::mem::replace(&mut packet.origin, Origin::Counted);
+        books.hit(origin, what);
+        let Some(program) = table.hit(slot, what, packet.key.tcp_flags, now) else { return };
+        // The search starts at the end, because the packets of a flow come in a row.
+        match groups.iter_mut().rev().find(|group| group.program == program) {
+            Some(group) => {
+                group.packets.push(number);
+                group.what += what;
+            }
+            None => {
+                let mut packets = executor.numbers();
+                packets.push(number);
+                groups.push(Group { program, packets, what });
             }
         }
     }
 
-    fn miss(&mut self, number: usize, depth: usize, now: Moment) {
-        let Some(packet) = self.executor.flights.get_mut(number) else { return };
-        let (key, origin, what) = (packet.key, packet.origin, packet.whole());
-        let packet = std::mem::take(&mut packet.packet);
-        match self.upcalls.miss(&key, Waiting { packet, origin, depth }, now) {
-            Err(reason) => self.books.dropped(key.port(), reason, origin, what),
-            Ok(()) => self.books.waits(origin, what),
+    /// Gives groups of packets to the executor, the first one to be executed first.
+    fn execute_groups(&mut self, groups: &mut Vec<Group>, depth: usize) {
+        // The executor begins with what it got last.
+        for Group { program, packets, what } in groups.drain(..).rev() {
+            match self.table.actions(program) {
+                Some(actions) if !actions.is_empty() => {
+                    self.executor.push(actions.clone(), packets, what, depth);
+                }
+                _ => {
+                    self.books.dropped_by_megaflow(what);
+                    self.executor.keep(packets);
+                }
+            }
         }
     }
 
+    fn miss(&mut self, number: usize, depth: usize, now: Moment, pool: &mut PacketPool) {
+        let Some(packet) = self.executor.flights.get_mut(number) else { return };
+        let (key, origin, what) = (packet.key, packet.origin, packet.whole());
+        let waiting = Waiting { packet: std::mem::take(&mut packet.packet), origin, depth };
+        match self.upcalls.miss(&key, &waiting, now) {
+            Err(reason) => self.books.dropped(key.port(), reason, origin, what),
+            Ok(()) => self.books.waits(origin, what),
+        }
+        pool.keep(waiting.packet);
+    }
+
     /// Executes what the executor has, and looks up what the actions recirculate.
-    fn execute_all(&mut self, now: Moment) {
+    fn execute_all(&mut self, now: Moment, pool: &mut PacketPool) {
         loop {
             let Datapath { ports, upcalls, books, .. } = self;
-            let mut exits = Exits { ports, upcalls, books };
+            let mut exits = Exits { ports, upcalls, books, pool };
             match self.executor.run(&mut exits, now) {
-                Some(Recirculated { packets, depth }) => self.look_up(packets, depth, now),
+                Some(Recirculated { packets, depth }) => self.look_up(packets, depth, now, pool),
                 None => return,
             }
         }
@@ -383,17 +420,20 @@ impl Datapath {
         !actions.is_empty() && self.table.can_execute(key, actions)
     }
 
-    fn reinject(&mut self, pending: PendingUpcall, now: Moment) {
+    fn reinject(&mut self, pending: PendingUpcall, now: Moment, pool: &mut PacketPool) {
         // These packets were counted as missed. As in OVS, each packet is counted once.
         let slot = self.table.lookup_again(&pending.key);
         for waiting in pending.packets {
-            self.executor.begin_burst();
+            self.executor.begin_burst(pool);
             let what = Counters::packet(waiting.packet.len());
             self.books.waits_no_longer(waiting.origin, what);
             if let Some(slot) = slot {
                 let packet = self.executor.start(waiting.packet, pending.key, waiting.origin);
-                self.hit(slot, vec![packet], waiting.depth, now);
-                self.execute_all(now);
+                let mut groups = std::mem::take(&mut self.groups);
+                self.hit(packet, slot, &mut groups, now);
+                self.execute_groups(&mut groups, waiting.depth);
+                self.groups = groups;
+                self.execute_all(now, pool);
             } else {
                 let (reason, port) = (DropReason::ClientMismatch, pending.key.port());
                 self.books.dropped(port, reason, waiting.origin, what);
@@ -401,15 +441,21 @@ impl Datapath {
         }
     }
 
-    fn execute_pending(&mut self, pending: PendingUpcall, actions: &Actions, now: Moment) {
+    fn execute_pending(
+        &mut self,
+        pending: PendingUpcall,
+        actions: &Actions,
+        now: Moment,
+        pool: &mut PacketPool,
+    ) {
         for waiting in pending.packets {
-            self.executor.begin_burst();
+            self.executor.begin_burst(pool);
             let what = Counters::packet(waiting.packet.len());
             self.books.waits_no_longer(waiting.origin, what);
             self.books.executed(waiting.origin, what);
             let packet = self.executor.start(waiting.packet, pending.key, Origin::Counted);
-            self.executor.push(actions.clone(), vec![packet], waiting.depth);
-            self.execute_all(now);
+            self.executor.push(actions.clone(), vec![packet], what, waiting.depth);
+            self.execute_all(now, pool);
         }
     }
 

@@ -1,22 +1,23 @@
 //! The ports of a datapath, and the frames that are queued for each.
 
-use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 
 use flow::PortId;
 use flow::packet::Packet;
 
 use super::books::DatapathBooks;
-use crate::port::{Batch, LinkState, Port, PortError, TxReport};
+use crate::port::{Batch, LinkState, PacketPool, Port, PortError, TxReport};
 
-/// The ports by number; numbers and names are unique.
+/// The ports; numbers and names are unique.
 #[derive(Default)]
 pub(super) struct Ports {
-    slots: BTreeMap<PortId, Slot>,
+    /// By number. There are few ports, and they are looked for by every group of packets.
+    slots: Vec<Slot>,
     report: TxReport,
 }
 
 struct Slot {
+    id: PortId,
     port: Box<dyn Port>,
     /// Frames to send with the next flush.
     queue: Vec<Packet>,
@@ -26,68 +27,83 @@ impl Ports {
     /// Adds a port; number and name must be free.
     pub(super) fn add(&mut self, id: PortId, port: Box<dyn Port>) -> Result<(), PortError> {
         let is_named = |slot: &Slot| slot.port.name() == port.name();
-        if self.has(id) || self.slots.values().any(is_named) {
-            return Err(PortError::Taken(port.name().into()));
+        match self.place(id) {
+            Err(place) if !self.slots.iter().any(is_named) => {
+                self.slots.insert(place, Slot { id, port, queue: Vec::new() });
+                Ok(())
+            }
+            _ => Err(PortError::Taken(port.name().into())),
         }
-        self.slots.insert(id, Slot { port, queue: Vec::new() });
-        Ok(())
     }
 
     pub(super) fn remove(&mut self, id: PortId) -> Option<Box<dyn Port>> {
-        self.slots.remove(&id).map(|slot| slot.port)
+        self.place(id).ok().map(|place| self.slots.remove(place).port)
     }
 
     pub(super) fn has(&self, id: PortId) -> bool {
-        self.slots.contains_key(&id)
+        self.place(id).is_ok()
+    }
+
+    /// Where the port is, or where it would be.
+    fn place(&self, id: PortId) -> Result<usize, usize> {
+        self.slots.binary_search_by_key(&id, |slot| slot.id)
+    }
+
+    fn slot(&mut self, id: PortId) -> Option<&mut Slot> {
+        let place = self.place(id).ok()?;
+        self.slots.get_mut(place)
     }
 
     /// The ports by number.
     pub(super) fn iter(&self) -> impl Iterator<Item = (PortId, &dyn Port)> {
-        self.slots.iter().map(|(id, slot)| (*id, &*slot.port))
+        self.slots.iter().map(|slot| (slot.id, &*slot.port))
     }
 
     /// The port with the lowest number.
     pub(super) fn first(&self) -> Option<PortId> {
-        self.slots.keys().next().copied()
+        self.slots.first().map(|slot| slot.id)
     }
 
     /// The port with the next higher number.
     pub(super) fn after(&self, id: PortId) -> Option<PortId> {
-        let next = PortId(id.0.checked_add(1)?);
-        self.slots.range(next..).next().map(|(id, _)| *id)
+        let next = self.slots.partition_point(|slot| slot.id <= id);
+        self.slots.get(next).map(|slot| slot.id)
     }
 
     /// Adds the frames that have come in at the port to the batch.
     pub(super) fn receive(&mut self, id: PortId, batch: &mut Batch) {
-        if let Some(slot) = self.slots.get_mut(&id) {
+        if let Some(slot) = self.slot(id) {
             slot.port.receive(batch);
         }
     }
 
-    /// Queues a frame to be sent; returns false if no such port exists.
-    pub(super) fn queue(&mut self, id: PortId, frame: Packet) -> bool {
-        let slot = self.slots.get_mut(&id);
-        slot.map(|slot| slot.queue.push(frame)).is_some()
+    /// The frames that wait to be sent by a port; `None` if no such port exists.
+    pub(super) fn queue(&mut self, id: PortId) -> Option<&mut Vec<Packet>> {
+        self.slot(id).map(|slot| &mut slot.queue)
     }
 
-    /// Sends what is queued.
-    pub(super) fn flush(&mut self, books: &mut DatapathBooks) {
-        for (id, slot) in self.slots.iter_mut().filter(|(_, slot)| !slot.queue.is_empty()) {
+    /// Sends what is queued. The pool gets the memory of what the ports don't keep.
+    pub(super) fn flush(&mut self, books: &mut DatapathBooks, pool: &mut PacketPool) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.queue.is_empty()) {
+            let queued = slot.queue.len() as u64;
             slot.port.transmit(&mut slot.queue, &mut self.report);
-            books.sent(*id, std::mem::take(&mut self.report.sent));
+            slot.queue.drain(..).for_each(|packet| pool.keep(packet));
+            let dropped: u64 = self.report.dropped.iter().map(|(_, what)| what.packets).sum();
+            debug_assert_eq!(queued, self.report.sent.packets + dropped, "a port told of each");
+            books.sent(slot.id, std::mem::take(&mut self.report.sent));
             for (reason, what) in self.report.dropped.drain(..) {
-                books.not_sent(*id, reason, what);
+                books.not_sent(slot.id, reason, what);
             }
         }
     }
 
     /// Lets the ports check their devices.
     pub(super) fn check(&mut self, books: &mut DatapathBooks) {
-        for (id, slot) in &mut self.slots {
+        for slot in &mut self.slots {
             slot.port.check();
             let lost = slot.port.overruns();
             if lost > 0 {
-                books.overrun(*id, lost);
+                books.overrun(slot.id, lost);
             }
         }
     }
@@ -96,7 +112,7 @@ impl Ports {
     /// descriptor to sleep on and has to be polled instead.
     pub(super) fn arm(&mut self) -> bool {
         let mut has_to_poll = false;
-        for slot in self.slots.values_mut() {
+        for slot in &mut self.slots {
             slot.port.arm();
             let works = slot.port.state() == LinkState::Up;
             has_to_poll |= works && slot.port.readable().is_none();
@@ -106,6 +122,6 @@ impl Ports {
 
     /// Descriptors that become readable when a port has packets.
     pub(super) fn readable(&self) -> Vec<BorrowedFd<'_>> {
-        self.slots.values().filter_map(|slot| slot.port.readable()).collect()
+        self.slots.iter().filter_map(|slot| slot.port.readable()).collect()
     }
 }

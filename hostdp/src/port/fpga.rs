@@ -109,7 +109,8 @@ impl Port for FpgaPort {
             return;
         }
         let received = self.card.receive(max, &mut |miss, bytes| {
-            batch.push(Frame::from_card(Packet::new(bytes), &miss));
+            let packet = batch.packet(bytes);
+            batch.push(Frame::from_card(packet, &miss));
         });
         if let Err(error) = received {
             self.gone(&error);
@@ -117,12 +118,12 @@ impl Port for FpgaPort {
     }
 
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
-        for frame in frames.drain(..) {
+        for frame in frames.iter() {
             if self.state() != LinkState::Up {
                 report.drop(DropReason::PortDown, frame.len());
                 continue;
             }
-            if frame.len() > self.card.longest() || !self.seen.sends(&frame) {
+            if frame.len() > self.card.longest() || !self.seen.sends(frame) {
                 report.drop(DropReason::TxTooLong, frame.len());
                 continue;
             }

@@ -1,24 +1,25 @@
 //! Ports: where packets come in and leave. One file per kind, one trait for all.
 
+mod batch;
 mod claim;
 pub mod fpga;
 pub mod memory;
 mod offload;
 pub mod pcap;
+mod pool;
 mod sys;
 pub mod system;
 pub mod tap;
 
 use std::os::fd::BorrowedFd;
 
-use flow::exception::{MissDescriptor, MissReason};
+use flow::Counters;
 use flow::packet::Packet;
-use flow::{Counters, RecircId};
 
 use crate::drops::DropReason;
 
-/// Packets per burst.
-pub const BURST: usize = 32;
+pub use batch::{BURST, Batch, Frame, Taken};
+pub use pool::PacketPool;
 
 /// A place where packets come in and leave. The worker's thread owns it; no call blocks.
 ///
@@ -34,7 +35,8 @@ pub trait Port: Send {
     /// Adds frames that have come in to the batch, as long as the batch has room.
     fn receive(&mut self, batch: &mut Batch);
 
-    /// Sends the frames in order and leaves `frames` empty; reports each as sent or dropped.
+    /// Sends the frames in order; reports each as sent or dropped. What the port leaves in `frames`
+    /// is memory for packets to come: it keeps only what it still needs, and copies nothing.
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport);
 
     /// The port's state, as far as the last call could tell.
@@ -201,90 +203,6 @@ impl std::fmt::Display for InterfaceOwner {
     }
 }
 
-/// A frame that came in.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    /// The frame's bytes.
-    pub packet: Packet,
-    /// The scope of the frame's first lookup; 0 unless a card had begun a chain.
-    pub recirc_id: RecircId,
-    /// The `dp_hash` that the card computed; 0 if it computed none.
-    pub dp_hash: u32,
-    /// True if a card has counted the frame on a megaflow, so that the frame is not new here.
-    pub continued: bool,
-}
-
-impl Frame {
-    /// A frame fresh from the wire.
-    #[must_use]
-    pub fn fresh(packet: Packet) -> Frame {
-        Frame { packet, recirc_id: RecircId(0), dp_hash: 0, continued: false }
-    }
-
-    /// A frame that a card handed up. The frame is continued if it hit an entry in the card: it is
-    /// in the middle of a chain, or an action sent it.
-    #[must_use]
-    pub fn from_card(packet: Packet, miss: &MissDescriptor) -> Frame {
-        Frame {
-            packet,
-            recirc_id: miss.recirc_id,
-            dp_hash: miss.dp_hash,
-            continued: miss.recirc_id.0 != 0 || miss.reason != MissReason::Miss,
-        }
-    }
-}
-
-/// The frames that came in at one port in one burst.
-#[derive(Default, Debug)]
-pub struct Batch {
-    frames: Vec<Frame>,
-    dropped: Vec<(DropReason, Counters)>,
-}
-
-impl Batch {
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Batch {
-        Batch { frames: Vec::with_capacity(BURST), dropped: Vec::new() }
-    }
-
-    /// Adds a frame.
-    pub fn push(&mut self, frame: Frame) {
-        self.frames.push(frame);
-    }
-
-    /// Counts a frame that came in but can't be processed.
-    pub fn drop(&mut self, reason: DropReason, bytes: usize) {
-        self.dropped.push((reason, Counters::packet(bytes)));
-    }
-
-    /// Number of frames that a port should still add. The segments of one large frame may exceed
-    /// it.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        BURST.saturating_sub(self.frames.len())
-    }
-
-    /// The frames so far.
-    #[must_use]
-    pub fn frames(&self) -> &[Frame] {
-        &self.frames
-    }
-
-    /// Returns true if the batch has neither a frame nor a drop.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.dropped.is_empty()
-    }
-
-    /// Takes everything out.
-    pub fn take(
-        &mut self,
-    ) -> (std::vec::Drain<'_, Frame>, std::vec::Drain<'_, (DropReason, Counters)>) {
-        (self.frames.drain(..), self.dropped.drain(..))
-    }
-}
-
 /// What became of the frames given to [`Port::transmit`].
 #[derive(Default, Debug)]
 pub struct TxReport {
@@ -305,8 +223,8 @@ impl TxReport {
         self.dropped.push((reason, Counters::packet(bytes)));
     }
 
-    /// Reports all frames as not sent, and empties `frames`.
-    pub fn drop_all(&mut self, reason: DropReason, frames: &mut Vec<Packet>) {
-        frames.drain(..).for_each(|frame| self.drop(reason, frame.len()));
+    /// Reports all frames as not sent.
+    pub fn drop_all(&mut self, reason: DropReason, frames: &[Packet]) {
+        frames.iter().for_each(|frame| self.drop(reason, frame.len()));
     }
 }

@@ -19,7 +19,7 @@ use flow::packet::Packet;
 use super::claim::Claim;
 use super::offload::VnetHeader;
 use super::sys::{self, FrameBuffers};
-use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, renamed};
+use super::{BURST, Batch, LinkState, Port, PortError, PortKind, TxReport, renamed};
 use crate::drops::DropReason;
 
 /// An interface of the kernel.
@@ -179,10 +179,8 @@ impl Port for SystemPort {
         }
         for message in self.messages.iter() {
             let header = VnetHeader::read(message.header).filter(|_| !message.is_cut);
-            let finished = header.and_then(|header| {
-                let sink = |packet: Packet| batch.push(Frame::fresh(packet));
-                header.finish(message.frame, message.vlan, sink).ok()
-            });
+            let finished =
+                header.and_then(|header| header.finish(message.frame, message.vlan, batch).ok());
             if finished.is_none() {
                 batch.drop(DropReason::Malformed, message.frame.len());
             }
@@ -224,7 +222,6 @@ impl Port for SystemPort {
                 }
             }
         }
-        frames.clear();
     }
 
     fn state(&self) -> LinkState {

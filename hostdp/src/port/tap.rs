@@ -189,7 +189,10 @@ impl Port for TapPort {
         }
         while batch.room() > 0 {
             match self.device.read(&mut self.buffer) {
-                Ok(length) => batch.push(Frame::fresh(Packet::new(&self.buffer[..length]))),
+                Ok(length) => {
+                    let packet = batch.packet(&self.buffer[..length]);
+                    batch.push(Frame::fresh(packet));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => return self.look(),
             }
@@ -203,7 +206,7 @@ impl Port for TapPort {
         if self.state != LinkState::Up {
             return report.drop_all(DropReason::PortDown, frames);
         }
-        for frame in frames.drain(..) {
+        for frame in frames.iter() {
             // The kernel takes frames of any length, and the interface would pass on a frame that
             // is too long for it.
             let longest = self.mtu.map_or(FRAME, |mtu| mtu as usize + LINK_HEADERS);

@@ -1,6 +1,7 @@
 //! The host table: the megaflows that the host datapath forwards by, with their statistics.
 
 mod admission;
+mod programs;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ impl FlowTable {
     #[must_use]
     pub fn new(seed: u64, limit: usize) -> FlowTable {
         FlowTable {
-            slots: Slots::new(limit),
+            slots: Slots::new(seed, limit),
             by_ufid: UfidIndex::default(),
             classifier: Classifier::new(seed),
             limit: limit.min(u32::MAX as usize),
@@ -138,6 +139,7 @@ impl FlowTable {
     /// The slots of the megaflows that the keys hit, by the places of the keys.
     pub(crate) fn lookup(&mut self, keys: &[&Key], found: &mut Vec<Option<u32>>) {
         self.classifier.lookup(keys, found);
+        self.slots.touch(found.iter().copied().flatten());
     }
 
     /// The slot of the megaflow that the key hits. The lookup is not counted: it is for packets
@@ -148,15 +150,21 @@ impl FlowTable {
         found.pop().flatten()
     }
 
-    /// Counts packets that hit, and returns the megaflow's actions.
+    /// Counts a packet that hit the megaflow in a slot. Returns the number of its actions, which
+    /// other megaflows may share.
     pub(crate) fn hit(
         &mut self,
         slot: u32,
         what: Counters,
         tcp_flags: u16,
         now: Moment,
-    ) -> Option<Actions> {
-        self.slots.get_mut(slot)?.hit(what, tcp_flags, now)
+    ) -> Option<u32> {
+        self.slots.hit(slot, what, tcp_flags, now)
+    }
+
+    /// The actions of such a number.
+    pub(crate) fn actions(&self, program: u32) -> Option<&Actions> {
+        self.slots.actions(program)
     }
 
     fn slot_of(&self, ufid: Ufid) -> Option<u32> {
@@ -209,9 +217,7 @@ impl FlowTable {
     ) -> Result<Stats, ProviderError> {
         self.check(flow)?;
         let slot = self.slot_of(flow.ufid).ok_or(ProviderError::NotFound)?;
-        let same = self.slots.get(slot).is_some_and(|(_, old)| old.matching == flow.matching);
-        let slot = self.slots.get_mut(slot).filter(|_| same).ok_or(ProviderError::NotFound)?;
-        Ok(slot.replace(flow, generation))
+        self.slots.replace(slot, flow, generation).ok_or(ProviderError::NotFound)
     }
 
     fn remove(&mut self, ufid: Ufid) -> Result<Stats, ProviderError> {

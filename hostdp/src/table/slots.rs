@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::programs::Programs;
 use flow::{Actions, Counters, Cursor, Generation, Megaflow, Moment, Stats, Ufid};
 
 /// The slots. A megaflow keeps its slot from its install to its removal.
 pub(super) struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    programs: Programs,
 }
 
 /// A slot fills a cache line, so that a hit touches one and a pass over all is a pass over memory.
@@ -19,6 +21,7 @@ pub(super) struct Slot {
     /// The moment of the last hit; [`NEVER`] if there was none.
     used: u64,
     pub(super) generation: Generation,
+    program: u32,
     tcp_flags: u16,
     /// Packets hit since the statistics were last told.
     has_news: bool,
@@ -34,13 +37,18 @@ const RESERVED: usize = 1 << 20;
 
 impl Slots {
     /// No slot in use, and room for `limit` without a copy, if that is no more than a million.
-    pub(super) fn new(limit: usize) -> Slots {
+    pub(super) fn new(seed: u64, limit: usize) -> Slots {
         let reserved = limit.min(RESERVED);
-        Slots { slots: Vec::with_capacity(reserved), free: Vec::with_capacity(reserved) }
+        Slots {
+            slots: Vec::with_capacity(reserved),
+            free: Vec::with_capacity(reserved),
+            programs: Programs::new(seed),
+        }
     }
 
     /// Puts a megaflow into a free slot.
     pub(super) fn place(&mut self, flow: &Arc<Megaflow>, generation: Generation) -> u32 {
+        let program = self.programs.join(&flow.actions);
         let number = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 ufid: flow.ufid,
@@ -48,6 +56,7 @@ impl Slots {
                 flow: None,
                 used: NEVER,
                 generation,
+                program,
                 tcp_flags: 0,
                 has_news: false,
             });
@@ -58,6 +67,7 @@ impl Slots {
             slot.ufid = flow.ufid;
             slot.flow = Some(flow.clone());
             slot.generation = generation;
+            slot.program = program;
         }
         number
     }
@@ -67,6 +77,7 @@ impl Slots {
         let slot = self.slots.get_mut(number as usize)?;
         let flow = slot.flow.take()?;
         let stats = slot.take_stats();
+        self.programs.leave(slot.program);
         self.free.push(number);
         Some((flow, stats))
     }
@@ -77,9 +88,50 @@ impl Slots {
         Some((slot, slot.flow.as_ref()?))
     }
 
-    /// The slot and its megaflow, to be changed.
-    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(number as usize).filter(|slot| slot.flow.is_some())
+    /// Brings the slots near, all at the same time: they are read next.
+    pub(super) fn touch(&self, numbers: impl Iterator<Item = u32>) {
+        let slots = numbers.filter_map(|number| self.slots.get(number as usize));
+        std::hint::black_box(slots.fold(0, |touched, slot| touched ^ slot.program));
+    }
+
+    /// Counts a packet that hit the megaflow in a slot; returns the program.
+    pub(super) fn hit(
+        &mut self,
+        number: u32,
+        what: Counters,
+        tcp_flags: u16,
+        now: Moment,
+    ) -> Option<u32> {
+        let slot = self.slots.get_mut(number as usize).filter(|slot| slot.flow.is_some())?;
+        slot.counters += what;
+        slot.tcp_flags |= tcp_flags;
+        slot.used = now.0;
+        slot.has_news = true;
+        Some(slot.program)
+    }
+
+    /// The actions of a program.
+    pub(super) fn actions(&self, program: u32) -> Option<&Actions> {
+        self.programs.actions(program)
+    }
+
+    /// Gives the megaflow in a slot new actions; returns the statistics of the old ones. `None` if
+    /// the slot has another match.
+    pub(super) fn replace(
+        &mut self,
+        number: u32,
+        flow: &Arc<Megaflow>,
+        generation: Generation,
+    ) -> Option<Stats> {
+        let is = |slot: &&mut Slot| {
+            slot.flow.as_ref().is_some_and(|known| known.matching == flow.matching)
+        };
+        let slot = self.slots.get_mut(number as usize).filter(is)?;
+        let program = self.programs.join(&flow.actions);
+        self.programs.leave(std::mem::replace(&mut slot.program, program));
+        slot.flow = Some(flow.clone());
+        slot.generation = generation;
+        Some(slot.take_stats())
     }
 
     /// The ufid in a slot.
@@ -129,22 +181,6 @@ impl Slot {
     pub(super) fn stats(&self) -> Stats {
         let used = (self.used != NEVER).then_some(Moment(self.used));
         Stats { counters: self.counters, used, tcp_flags: self.tcp_flags }
-    }
-
-    /// Counts packets that hit, and returns the megaflow's actions.
-    pub(super) fn hit(&mut self, what: Counters, tcp_flags: u16, now: Moment) -> Option<Actions> {
-        self.counters += what;
-        self.tcp_flags |= tcp_flags;
-        self.used = now.0;
-        self.has_news = true;
-        self.flow.as_ref().map(|flow| flow.actions.clone())
-    }
-
-    /// Gives the megaflow new actions; returns the statistics of the old ones.
-    pub(super) fn replace(&mut self, flow: &Arc<Megaflow>, generation: Generation) -> Stats {
-        self.flow = Some(flow.clone());
-        self.generation = generation;
-        self.take_stats()
     }
 
     fn take_stats(&mut self) -> Stats {

@@ -45,14 +45,16 @@ fn a_life_from_install_to_remove() {
     assert_eq!(apply(&mut table, install(&one)), Ok(Stats::default()));
     let slot = look_up(&mut table, &key).unwrap();
     let hit = Counters { packets: 2, bytes: 120 };
-    assert_eq!(table.hit(slot, hit, 0x12, Moment(7)).unwrap().len(), 0);
+    let program = table.hit(slot, hit, 0x12, Moment(7)).unwrap();
+    assert_eq!(table.actions(program).unwrap().len(), 0);
 
     let new = flow(1, &[Action::Output(PortId(2))]);
     let old =
         apply(&mut table, Op::Replace { flow: new.clone(), generation: Generation(2) }).unwrap();
     assert_eq!(old, Stats { counters: hit, used: Some(Moment(7)), tcp_flags: 0x12 });
     let slot = look_up(&mut table, &key).unwrap();
-    assert_eq!(table.hit(slot, Counters::packet(60), 2, Moment(9)).unwrap(), new.actions);
+    let program = table.hit(slot, Counters::packet(60), 2, Moment(9)).unwrap();
+    assert_eq!(table.actions(program), Some(&new.actions));
 
     let mut dump = Vec::new();
     table.all_dumped(&mut dump).unwrap();

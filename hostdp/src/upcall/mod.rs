@@ -105,6 +105,7 @@ impl Default for UpcallLimits {
 }
 
 /// A packet that waits for an answer.
+#[derive(Clone)]
 pub(crate) struct Waiting {
     pub(crate) packet: Packet,
     pub(crate) origin: Origin,
@@ -177,11 +178,11 @@ impl Upcalls {
     }
 
     /// Queues an upcall for a packet that missed, or lets the packet wait with one of the same key.
-    /// An error if there is no room.
+    /// An error if there is no room. What waits is a copy that takes no more memory than it needs.
     pub(crate) fn miss(
         &mut self,
         key: &Key,
-        waiting: Waiting,
+        waiting: &Waiting,
         now: Moment,
     ) -> Result<(), DropReason> {
         let Some(queue) = self.ports.get_mut(&key.port()) else {
@@ -196,7 +197,7 @@ impl Upcalls {
             if pending.bytes + bytes > self.limits.bytes_per_key {
                 return Err(DropReason::UpcallPendingFull);
             }
-            pending.packets.push(waiting);
+            pending.packets.push(waiting.clone());
             pending.bytes += bytes;
             queue.waiting += bytes;
             return Ok(());
@@ -209,7 +210,7 @@ impl Upcalls {
         let index = self.pending.insert(PendingUpcall {
             port: key.port(),
             key: *key,
-            packets: vec![waiting],
+            packets: vec![waiting.clone()],
             bytes,
             queued_at: now,
             serial: self.serial,

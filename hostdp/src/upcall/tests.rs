@@ -35,10 +35,10 @@ fn a_flooded_port_does_not_starve_the_others() {
     let mut upcalls = upcalls(limits, 3);
     let mut dropped = 0;
     for n in 0..1000 {
-        dropped += u64::from(upcalls.miss(&key(1, n), waiting(), Moment(0)).is_err());
+        dropped += u64::from(upcalls.miss(&key(1, n), &waiting(), Moment(0)).is_err());
     }
     for n in 0..3 {
-        upcalls.miss(&key(3, n), waiting(), Moment(0)).unwrap();
+        upcalls.miss(&key(3, n), &waiting(), Moment(0)).unwrap();
         assert!(upcalls.action(SPECIAL_PID, action(1)));
     }
     let first = upcalls.next(11);
@@ -55,7 +55,7 @@ fn the_turn_goes_on_where_it_stopped() {
     let limits = UpcallLimits { quota: 1, ..UpcallLimits::default() };
     let mut upcalls = upcalls(limits, 3);
     for n in 0..4 {
-        (1..=3).for_each(|port| upcalls.miss(&key(port, n), waiting(), Moment(0)).unwrap());
+        (1..=3).for_each(|port| upcalls.miss(&key(port, n), &waiting(), Moment(0)).unwrap());
     }
     let mut order = Vec::new();
     for _ in 0..6 {
@@ -90,7 +90,7 @@ fn waiting_packets_are_bounded_by_bytes_and_time() {
         let fits_key = at_key.is_none_or(|sum| sum + bytes <= per_key);
         let fits = fits_key && at_port + bytes <= per_port;
         let now = Moment(0) + Duration::from_millis(now * 10);
-        let done = upcalls.miss(&key(port, n), packet, now);
+        let done = upcalls.miss(&key(port, n), &packet, now);
         assert_eq!(done, if fits { Ok(()) } else { Err(DropReason::UpcallPendingFull) });
         refused[usize::from(fits_key)] += usize::from(!fits);
         if fits {
@@ -119,7 +119,7 @@ fn a_real_burst_fits() {
     for (len, count) in [(60, 2300), (1514, 550)] {
         let mut upcalls = upcalls(UpcallLimits::default(), 1);
         for _ in 0..count {
-            upcalls.miss(&key(1, 0), waiting_with(len), Moment(0)).unwrap();
+            upcalls.miss(&key(1, 0), &waiting_with(len), Moment(0)).unwrap();
         }
         let id = upcalls.next(9)[0].id.unwrap();
         assert_eq!(upcalls.take(id).unwrap().packets.len(), count);
@@ -130,11 +130,11 @@ fn a_real_burst_fits() {
 fn the_first_packet_has_room_and_a_removed_port_has_none() {
     let limits = UpcallLimits { bytes_per_key: 1, ..UpcallLimits::default() };
     let mut upcalls = upcalls(limits, 1);
-    assert_eq!(upcalls.miss(&key(1, 0), waiting(), Moment(0)), Ok(()));
+    assert_eq!(upcalls.miss(&key(1, 0), &waiting(), Moment(0)), Ok(()));
     let full = Err(DropReason::UpcallPendingFull);
-    assert_eq!(upcalls.miss(&key(1, 0), waiting(), Moment(0)), full);
+    assert_eq!(upcalls.miss(&key(1, 0), &waiting(), Moment(0)), full);
     let missing = Err(DropReason::NoSuchPort);
-    assert_eq!(upcalls.miss(&key(7, 0), waiting(), Moment(0)), missing);
+    assert_eq!(upcalls.miss(&key(7, 0), &waiting(), Moment(0)), missing);
     let id = upcalls.next(9)[0].id.unwrap();
     assert_eq!(upcalls.take(id).unwrap().packets.len(), 1);
     assert!(upcalls.take(id).is_none());
@@ -143,11 +143,11 @@ fn the_first_packet_has_room_and_a_removed_port_has_none() {
 #[test]
 fn what_timed_out_in_the_queue_is_not_delivered() {
     let mut upcalls = upcalls(UpcallLimits::default(), 1);
-    upcalls.miss(&key(1, 0), waiting(), Moment(0)).unwrap();
-    upcalls.miss(&key(1, 1), waiting(), Moment(0) + Duration::from_secs(3)).unwrap();
+    upcalls.miss(&key(1, 0), &waiting(), Moment(0)).unwrap();
+    upcalls.miss(&key(1, 1), &waiting(), Moment(0) + Duration::from_secs(3)).unwrap();
     assert_eq!(upcalls.expire(Moment(0) + Duration::from_secs(5)).len(), 1);
     // A new upcall takes the old one's index: the queue must not mix the two up.
-    upcalls.miss(&key(1, 2), waiting(), Moment(9)).unwrap();
+    upcalls.miss(&key(1, 2), &waiting(), Moment(9)).unwrap();
     let keys: Vec<u16> = upcalls.next(9).iter().map(|upcall| upcall.key.tp_src).collect();
     assert_eq!(keys, [1, 2]);
     assert_eq!((upcalls.outstanding(), upcalls.queued()), (2, 0));

@@ -5,6 +5,7 @@ mod upcalls;
 
 use std::sync::Arc;
 
+use flow::packet::Packet;
 use flow::packet::extract;
 use flow::{Action, Blocking, Generation, Key, Mask, Match, Megaflow, Op};
 

@@ -12,6 +12,8 @@ mod tests;
 
 use flow::packet::Packet;
 
+use super::{Batch, Frame};
+
 pub(super) use checksum::Unfinishable;
 
 /// The fields of a `virtio_net_hdr` in host byte order, as packet sockets have it.
@@ -45,35 +47,39 @@ impl VnetHeader {
         })
     }
 
-    /// Gives `sink` the frames that the header and the frame stand for, each whole, with its
+    /// Adds the frames that the header and the frame stand for to the batch, each whole, with its
     /// checksums and with the VLAN tag that the kernel had taken out.
     pub(super) fn finish(
         self,
         frame: &[u8],
         vlan: Option<(u16, u16)>,
-        mut sink: impl FnMut(Packet),
+        batch: &mut Batch,
     ) -> Result<(), Unfinishable> {
-        let mut tagged = |mut packet: Packet| {
+        let tagged = |batch: &mut Batch, mut packet: Packet| {
             if let Some((tpid, tci)) = vlan {
                 let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
                 packet.insert(12, [a, b, c, d]);
             }
-            sink(packet);
+            batch.push(Frame::fresh(packet));
         };
         match self.gso_type & !GSO_ECN {
             GSO_NONE if self.flags & NEEDS_CHECKSUM == 0 => {
-                tagged(Packet::new(frame));
+                let packet = batch.packet(frame);
+                tagged(batch, packet);
                 Ok(())
             }
             GSO_NONE => {
-                let mut packet = Packet::new(frame);
+                let mut packet = batch.packet(frame);
                 let (start, offset) = (self.csum_start.into(), self.csum_offset.into());
                 checksum::complete(packet.bytes_mut(), start, offset)?;
-                tagged(packet);
+                tagged(batch, packet);
                 Ok(())
             }
             GSO_TCP4 | GSO_TCP6 | GSO_UDP => {
-                segment::segment(frame, self.gso_size.into(), &mut tagged)
+                segment::segment(frame, self.gso_size.into(), &mut |bytes| {
+                    let packet = batch.packet(bytes);
+                    tagged(batch, packet);
+                })
             }
             _ => Err(Unfinishable),
         }

@@ -1,6 +1,6 @@
 //! Large frames cut in segments, as the kernel would have done for a device without offloads.
 
-use flow::packet::{self, Packet};
+use flow::packet;
 
 use super::checksum::{Unfinishable, add, fold, not_zero};
 
@@ -25,7 +25,7 @@ const FIRST_ONLY: u8 = 0x80;
 pub(super) fn segment(
     frame: &[u8],
     size: usize,
-    sink: &mut dyn FnMut(Packet),
+    sink: &mut dyn FnMut(&[u8]),
 ) -> Result<(), Unfinishable> {
     if size == 0 {
         return Err(Unfinishable);
@@ -33,13 +33,15 @@ pub(super) fn segment(
     let large = Large::parse(frame).ok_or(Unfinishable)?;
     let payload = &frame[large.payload..];
     let count = payload.len().div_ceil(size).max(1);
+    let mut bytes = Vec::new();
     for n in 0..count {
         let start = n * size;
         let end = payload.len().min(start + size);
-        let mut bytes = frame[..large.payload].to_vec();
+        bytes.clear();
+        bytes.extend_from_slice(&frame[..large.payload]);
         bytes.extend_from_slice(&payload[start..end]);
         large.finish(&mut bytes, n, start, n + 1 == count).ok_or(Unfinishable)?;
-        sink(Packet::new(&bytes));
+        sink(&bytes);
     }
     Ok(())
 }
@@ -47,7 +49,7 @@ pub(super) fn segment(
 impl Large<'_> {
     fn parse(frame: &[u8]) -> Option<Large<'_>> {
         let (key, layers) = packet::parse(frame);
-        let (network, transport) = (layers.network?, layers.transport?.start);
+        let (network, transport) = (layers.network()?, layers.transport()?.start);
         let is_ipv6 = key.eth_type == 0x86dd;
         let is_tcp = key.ip_proto == TCP;
         let header = match key.ip_proto {
@@ -58,7 +60,7 @@ impl Large<'_> {
         let is_short = is_tcp && header < 20;
         let payload = transport + header;
         // Bytes beyond the IP length would be padding, and a large frame has no padding.
-        let is_whole = layers.transport?.end == frame.len() && payload <= frame.len();
+        let is_whole = layers.transport()?.end == frame.len() && payload <= frame.len();
         let is_fragment = key.ip_frag != 0;
         if is_short || !is_whole || is_fragment || layers.routed {
             return None;

@@ -33,9 +33,9 @@ fn large(is_ipv6: bool, is_tcp: bool, payload: usize) -> (Vec<u8>, usize) {
 }
 
 fn finish(header: VnetHeader, frame: &[u8]) -> Result<Vec<Vec<u8>>, Unfinishable> {
-    let mut out = Vec::new();
-    header.finish(frame, None, |packet| out.push(packet.bytes().to_vec()))?;
-    Ok(out)
+    let mut batch = Batch::new();
+    header.finish(frame, None, &mut batch)?;
+    Ok(batch.frames().iter().map(|frame| frame.packet.bytes().to_vec()).collect())
 }
 
 /// The transport checksum by its definition: the sum over everything, itself included.
@@ -112,12 +112,12 @@ fn a_large_frame_becomes_sound_segments() {
 #[test]
 fn the_tag_comes_back() {
     let (frame, _) = large(false, false, 10);
-    let mut out = Vec::new();
-    let header = VnetHeader::default();
-    header.finish(&frame, Some((0x88a8, 0x2005)), |packet| out.push(packet)).unwrap();
-    let key = extract(out[0].bytes());
+    let mut batch = Batch::new();
+    VnetHeader::default().finish(&frame, Some((0x88a8, 0x2005)), &mut batch).unwrap();
+    let out = &batch.frames()[0].packet;
+    let key = extract(out.bytes());
     assert_eq!((key.vlan_tpid, key.vlan_tci & 0xfff, key.eth_type), (0x88a8, 5, 0x800));
-    assert_eq!(out[0].len(), frame.len() + 4);
+    assert_eq!(out.len(), frame.len() + 4);
 }
 
 #[test]
@@ -149,9 +149,9 @@ proptest! {
         }
         for gso_type in [header[1], GSO_NONE, GSO_TCP4, GSO_TCP6, GSO_UDP] {
             let header = VnetHeader { gso_type, ..VnetHeader::read(&header).unwrap() };
-            let mut count = 0;
-            let _ = header.finish(&frame, Some((0x8100, 1)), |_| count += 1);
-            prop_assert!(count <= frame.len().max(1));
+            let mut batch = Batch::new();
+            let _ = header.finish(&frame, Some((0x8100, 1)), &mut batch);
+            prop_assert!(batch.frames().len() <= frame.len().max(1));
         }
     }
 }

@@ -130,7 +130,10 @@ impl Port for PcapPort {
         while batch.room() > 0 {
             let Some(input) = &mut self.input else { return };
             match input.reader.next_record() {
-                Ok(Some(record)) => batch.push(Frame::fresh(Packet::new(&record.frame))),
+                Ok(Some(record)) => {
+                    let packet = batch.packet(&record.frame);
+                    batch.push(Frame::fresh(packet));
+                }
                 Ok(None) => self.end(None),
                 Err(error) => self.end(Some(&error)),
             }
@@ -140,7 +143,7 @@ impl Port for PcapPort {
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
         let time = self.clock.now().0;
         let mut written = Vec::new();
-        for frame in frames.drain(..) {
+        for frame in frames.iter() {
             match &mut self.output {
                 // Without an output the frame counts as sent, as on a cable with an open end.
                 None => report.sent(frame.len()),

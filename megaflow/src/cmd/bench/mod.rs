@@ -27,10 +27,8 @@ use measure::{Case, Measured, measure};
 /// flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
 /// for and cost others (readers), or how soon an address that moves is followed (flaps).
 #[derive(clap::Args)]
-#[command(
-    after_help = "Examples:\n  megaflow bench host --case forward-1000-flows --windows 9\n  \
-    megaflow bench classifier --list\n  megaflow bench scale --flows 100000 --masks 30"
-)]
+#[command(after_help = "Examples:\n  megaflow bench host --case io,emc1 --windows 9\n  \
+    megaflow bench classifier --list\n  megaflow bench scale --flows 100000 --masks 30")]
 pub(super) struct Args {
     /// The part to measure
     #[arg(value_enum)]

@@ -1,70 +1,62 @@
-//! Frames and megaflows to measure with.
+//! Frames to measure with.
 
-use std::sync::Arc;
-
-use flow::{Action, Key, Mask, Match, Megaflow, PortId};
+use flow::{Field, Key, PortId};
 
 /// The port that receives the traffic, and the port that sends it.
 pub(super) const IN: PortId = PortId(1);
 pub(super) const OUT: PortId = PortId(2);
 
-const SRC: u32 = 0x0a01_0203;
-const DST: u32 = 0x0a04_0506;
+/// The key of a UDP packet to UDP port `to`.
+pub(super) fn key(to: u16) -> Key {
+    let mut key = flow::packet::extract(&udp([10, 1, 2, 3], [10, 4, 5, 6], [12345, to]));
+    key.in_port = IN.0;
+    key
+}
 
-/// A UDP frame of 60 bytes to UDP port `to`.
-pub(super) fn frame(to: u16) -> Vec<u8> {
+/// The frame of such a packet with other IPv4 addresses and ports.
+pub(super) fn frame_of(key: &Key) -> Vec<u8> {
+    let ports = [Field::TpSrc, Field::TpDst].map(|field| key.get(field));
+    let ports = ports.map(|port| u16::try_from(port).unwrap_or_default());
+    udp(key.ipv4_src.to_be_bytes(), key.ipv4_dst.to_be_bytes(), ports)
+}
+
+/// A frame of 60 bytes without a UDP checksum.
+fn udp(from: [u8; 4], to: [u8; 4], ports: [u16; 2]) -> Vec<u8> {
+    let mut header = vec![0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0];
+    header.extend(from);
+    header.extend(to);
+    let words = header.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let sum = words.sum::<u32>();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let [a, b] = (!(sum + (sum >> 16))).to_be_bytes()[2..] else { return header };
+    (header[10], header[11]) = (a, b);
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
-    frame.extend([0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0]);
-    frame.extend(SRC.to_be_bytes());
-    frame.extend(DST.to_be_bytes());
-    frame.extend([0x30, 0x39]);
-    frame.extend(to.to_be_bytes());
+    frame.extend(header);
+    ports.iter().for_each(|port| frame.extend(port.to_be_bytes()));
     frame.extend([0, 26, 0, 0]);
     frame.resize(60, 0);
     frame
 }
 
-/// The megaflow that matches `frame(to)`, under mask number `mask` of 1,024. The masks differ in
-/// the prefix lengths of the two addresses; the UDP port keeps the megaflows disjoint.
-pub(super) fn megaflow(to: u16, mask: u16) -> Arc<Megaflow> {
-    let prefix = |length: u16| u32::MAX << (31 - u32::from(length % 32));
-    let mask = Mask {
-        eth_type: u16::MAX,
-        ip_proto: u8::MAX,
-        ip_frag: u8::MAX,
-        tp_dst: u16::MAX,
-        ipv4_src: prefix(mask),
-        ipv4_dst: prefix(mask / 32),
-        ..Mask::default()
-    };
-    let actions = [Action::Output(OUT)];
-    Arc::new(Megaflow::new(Match::new(&key(to), &mask), actions))
-}
-
-/// The key of `frame(to)`.
-pub(super) fn key(to: u16) -> Key {
-    let mut key = flow::packet::extract(&frame(to));
-    key.in_port = IN.0;
-    key
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
+    /// Megaflow 12,345 of mask 7, as the script that measures the peers makes it.
+    const PRINTED: &str = "0200000000020200000000010800\
+         4500002e0000400040111e2c400c0e40c0070e40\
+         343907d7001a0000000000000000000000000000000000000000";
+
     #[test]
-    fn masks_differ_and_each_frame_hits_its_own_megaflow() {
-        let flows: Vec<_> = (0..1024).map(|number| megaflow(number, number)).collect();
-        let masks: BTreeSet<_> = flows.iter().map(|flow| *flow.matching.mask().words()).collect();
-        assert_eq!(masks.len(), 1024);
-        for number in [0, 1, 31, 32, 1023] {
-            let key = key(number);
-            assert_eq!((key.tp_dst, key.ip_proto, key.eth_type), (number, 17, 0x800));
-            let hits: Vec<_> = flows.iter().filter(|flow| flow.matching.hits(&key)).collect();
-            assert_eq!(hits.len(), 1);
-            assert_eq!(hits[0].matching.key().tp_dst, number);
-        }
+    fn frames_are_those_of_the_peers_and_have_the_keys_they_were_made_of() {
+        let mut packet = key(2007);
+        (packet.ipv4_src, packet.ipv4_dst) = (0x400c_0e40, 0xc007_0e40);
+        packet.set(Field::TpSrc, 13369);
+        let frame = frame_of(&packet);
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, PRINTED);
+        let mut again = flow::packet::extract(&frame);
+        again.in_port = IN.0;
+        assert_eq!(again, packet);
     }
 }
