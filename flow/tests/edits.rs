@@ -4,7 +4,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "cutting off is how bytes are made")]
 
 use common::{Rng, build, checks, fuzz};
-use flow::packet::{Packet, edit, extract};
+use flow::packet::{Packet, Unfinished, edit, extract, layers, rewrite};
 use flow::{Action, Attr, Field, Key, SetFields};
 use proptest::prelude::*;
 
@@ -91,6 +91,53 @@ proptest! {
         prop_assert_eq!((packet.bytes(), now), (&frame[..], key));
     }
 
+    /// What is done to a large frame is done to each of its segments, and their checksums are
+    /// right.
+    #[test]
+    fn an_unfinished_frame_is_edited_as_its_segments_are(seed in any::<u64>()) {
+        let mut rng = Rng(seed);
+        let mut key = build::key(&mut rng);
+        while !matches!(key.ip_proto, 6 | 17) {
+            key = build::key(&mut rng);
+        }
+        let mut rest = build::rest(&mut rng);
+        rest.padding.clear();
+        let size = rng.pick(&[0, 1, 50, 1000]);
+        let mut large = Packet::new(&build::frame(&key, &rest));
+        let unfinished = Unfinished::of(large.bytes(), size);
+        let Some(unfinished) = unfinished else { return Err(TestCaseError::reject("no layers")) };
+        unfinished.begin_checksum(large.bytes_mut());
+        large.set_unfinished(Some(unfinished));
+        let mut segments = whole(&large);
+        let tci = rng.word() as u16 | flow::VLAN_PRESENT;
+        for _ in 0..4 {
+            let action = match rng.pick(&[0, 1, 2, 2, 2]) {
+                0 => Action::PushVlan { tpid: 0x8100, tci },
+                1 => Action::PopVlan,
+                _ => Action::Set(Box::new(fitting(&mut rng, &key))),
+            };
+            rewrite(&mut large, &action);
+            segments.iter_mut().for_each(|segment| _ = rewrite(segment, &action));
+        }
+        let bytes = segments.iter().map(|segment| segment.len() as u64).sum();
+        let packets = segments.len() as u64;
+        prop_assert_eq!(large.counters(), flow::Counters { packets, bytes });
+        let longest = segments.iter().map(Packet::len).max();
+        prop_assert!(longest <= Some(large.longest()));
+        for (segment, mut edited) in whole(&large).into_iter().zip(segments) {
+            // Behind a third tag nothing is parsed.
+            let is_seen = layers(segment.bytes()).transport().is_some();
+            prop_assert!(checks::verify(segment.bytes()).transport || !is_seen, "{:?}", segment);
+            // One's complement has two zeroes.
+            let transport = edited.layers().transport().expect("it was found before the tags");
+            let at = transport.start + usize::from(unfinished.checksum().1);
+            if edited.bytes()[at..at + 2] == [0; 2] {
+                edited.bytes_mut()[at..at + 2].fill(0xff);
+            }
+            prop_assert_eq!(&segment, &edited);
+        }
+    }
+
     /// A datagram in two fragments, edited one by one, is put together again: the transport
     /// checksum, which only the first one carries, covers both.
     #[test]
@@ -124,6 +171,16 @@ proptest! {
         fields.iter().for_each(|fields| apply(&mut wanted, fields));
         prop_assert_eq!(edited, build::transport(&wanted, &rest));
     }
+}
+
+/// The packets that an unfinished one is on a wire.
+fn whole(packet: &Packet) -> Vec<Packet> {
+    let segment = |index| {
+        let mut whole = Packet::default();
+        packet.segment(index, &mut whole);
+        whole
+    };
+    (0..packet.segments()).map(segment).collect()
 }
 
 /// One IPv4 fragment; `word` is flags and offset.

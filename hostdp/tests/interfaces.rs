@@ -24,7 +24,7 @@ use hostdp::port::tap::TapPort;
 use hostdp::port::{Batch, LinkState, Port, TxReport};
 use hostdp::worker::{Reply, WorkerEvent};
 use hostdp::{Datapath, DatapathSettings, DropReason, Resolution};
-use lab::{Host, PATIENCE, Stage, install, ip, megaflow, until};
+use lab::{Host, PATIENCE, Running, Stage, install, ip, megaflow, until};
 
 /// Two hosts behind two system ports.
 fn two_hosts(stage: &Stage) -> (Datapath, Host, Host) {
@@ -48,35 +48,95 @@ fn forward_all(datapath: &mut Datapath) {
     );
 }
 
+/// Sends bytes from a client's socket to a server's through the datapath.
+fn bulk(
+    datapath: &mut Datapath,
+    server: impl FnOnce(Job) -> Running<Vec<u8>>,
+    client: impl FnOnce(Job) -> Running<Vec<u8>>,
+    address: &'static str,
+) {
+    const BYTES: usize = 16 << 20;
+    let received = server(Box::new(|| {
+        let listener = TcpListener::bind("10.9.0.2:5001").unwrap();
+        let mut all = Vec::with_capacity(BYTES);
+        listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
+        all
+    }));
+    let sent = client(Box::new(move || {
+        let address = address.parse().unwrap();
+        let data: Vec<u8> = (0..BYTES).map(|n| (n * 7 / 3) as u8).collect();
+        lab::retry(|| TcpStream::connect_timeout(&address, PATIENCE)).write_all(&data).unwrap();
+        data
+    }));
+    until(datapath, || received.is_finished());
+    assert!(received.join() == sent.join(), "what arrived is what was sent");
+    let snapshot = datapath.snapshot();
+    assert!(snapshot.ledger.is_exact(), "{:?}", snapshot.ledger);
+    let tcp = snapshot.ports[0].received;
+    assert!(tcp.bytes > BYTES as u64);
+    // The frames count as what they are on a wire.
+    assert!(tcp.bytes / tcp.packets <= 1518, "{tcp:?}");
+    let long = snapshot.drops.get(DropReason::TxTooLong);
+    assert!(long.is_zero(), "{long:?}");
+    // And yet they went through in one piece: a lookup is one of a frame.
+    assert!(snapshot.lookups_at_depth[0] < tcp.packets / 2, "{:?} {tcp:?}", snapshot.lookups);
+}
+
+type Job = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
 #[test]
 fn bulk_tcp_with_offloads_on_arrives_whole() {
-    const BYTES: usize = 16 << 20;
     let Some(stage) = Stage::new() else { return };
     stage.run(|stage| {
         let (mut datapath, client, server) = two_hosts(stage);
         forward_all(&mut datapath);
-        let received = server.run(|| {
-            let listener = TcpListener::bind("10.9.0.2:5001").unwrap();
-            let mut all = Vec::with_capacity(BYTES);
-            listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
-            all
-        });
-        let sent = client.run(|| {
-            let address = "10.9.0.2:5001".parse().unwrap();
-            let data: Vec<u8> = (0..BYTES).map(|n| (n * 7 / 3) as u8).collect();
-            lab::retry(|| TcpStream::connect_timeout(&address, PATIENCE)).write_all(&data).unwrap();
-            data
-        });
-        until(&mut datapath, || received.is_finished());
-        assert!(received.join() == sent.join(), "what arrived is what was sent");
-        let snapshot = datapath.snapshot();
-        assert!(snapshot.ledger.is_exact(), "{:?}", snapshot.ledger);
-        let tcp = snapshot.ports[0].received;
-        assert!(tcp.bytes > BYTES as u64);
-        // Without segmentation the mean would be far above the MTU.
-        assert!(tcp.bytes / tcp.packets <= 1514, "{tcp:?}");
-        let long = snapshot.drops.get(DropReason::TxTooLong);
-        assert!(long.is_zero(), "{long:?}");
+        bulk(&mut datapath, |job| server.run(job), |job| client.run(job), "10.9.0.2:5001");
+    });
+}
+
+/// The same where each frame gets other addresses, another port and, for a while, a tag.
+#[test]
+fn bulk_tcp_is_rewritten_in_large_frames() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|stage| {
+        let (mut datapath, client, server) = two_hosts(stage);
+        server.run(|| ip("link set eth0 address 02:00:00:00:00:02")).join();
+        client.run(|| ip("neigh add 10.9.0.9 lladdr 02:00:00:00:00:09 dev eth0")).join();
+        let there = "set(eth(dst=02:00:00:00:00:02)),set(ipv4(dst=10.9.0.2,ttl=9)),\
+                     set(tcp(dst=5001)),push_vlan(vid=5,pcp=0),set(ipv4(tos=0x20/0xfc)),pop_vlan,2";
+        let back = "set(ipv4(src=10.9.0.9)),set(tcp(src=5999)),push_vlan(vid=5,pcp=0),recirc(7)";
+        for (port, eth_type, actions) in
+            [(1, 0x800, there), (1, 0x806, "2"), (2, 0x800, back), (2, 0x806, "1")]
+        {
+            let proto = if eth_type == 0x800 { 6 } else { 0 };
+            let key = Key { eth_type, ip_proto: proto, ..Key::default() };
+            let mut mask = Key::mask_of(&[Field::EthType]);
+            mask.ip_proto = if proto == 0 { 0 } else { 0xff };
+            let actions = flow::odp::parse_actions(actions).unwrap();
+            install(&mut datapath, &megaflow(port, key, mask, &actions));
+        }
+        let tagged = Key { recirc_id: flow::RecircId(7).0, ..Key::default() };
+        let actions = flow::odp::parse_actions("pop_vlan,1").unwrap();
+        install(&mut datapath, &megaflow(2, tagged, Mask::default(), &actions));
+        bulk(&mut datapath, |job| server.run(job), |job| client.run(job), "10.9.0.9:5999");
+    });
+}
+
+/// From the host itself, through an `internal` port, and back.
+#[test]
+fn bulk_tcp_of_an_internal_port_arrives_whole() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|stage| {
+        let server = stage.host("p2", "10.9.0.2");
+        let mut datapath = Datapath::new(DatapathSettings::default());
+        let internal = TapPort::open_internal("br9").unwrap();
+        ip("addr add 10.9.0.1/24 dev br9");
+        datapath.add_port(flow::PortId(1), Box::new(internal)).unwrap();
+        let system = SystemPort::open("p2").unwrap();
+        datapath.add_port(flow::PortId(2), Box::new(system)).unwrap();
+        forward_all(&mut datapath);
+        let here = |job| Running::start(job);
+        bulk(&mut datapath, |job| server.run(job), here, "10.9.0.2:5001");
     });
 }
 
@@ -490,6 +550,7 @@ fn receive(port: &mut dyn Port, last: u8, count: usize) -> Vec<Vec<u8>> {
     all
 }
 
+/// The first frame with such a key, as it is on a wire.
 fn receive_where(port: &mut dyn Port, wanted: impl Fn(&Key) -> bool) -> Vec<u8> {
     let clock = Clock::start();
     while clock.elapsed() < PATIENCE {
@@ -497,7 +558,9 @@ fn receive_where(port: &mut dyn Port, wanted: impl Fn(&Key) -> bool) -> Vec<u8> 
         port.receive(&mut batch);
         for frame in batch.frames() {
             if wanted(&flow::packet::extract(frame.packet.bytes())) {
-                return frame.packet.bytes().to_vec();
+                let mut whole = flow::packet::Packet::default();
+                frame.packet.segment(0, &mut whole);
+                return whole.bytes().to_vec();
             }
         }
         std::thread::sleep(Duration::from_millis(1));

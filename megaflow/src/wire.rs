@@ -121,7 +121,12 @@ impl PortWire {
                 lane.port.arm();
             }
             let taken = self.batch.take();
-            self.received.extend(taken.frames.map(|frame| tagged(frame.packet, lane.vid)));
+            for frame in taken.frames {
+                let received = &mut self.received;
+                taken.pool.finish(frame.packet, |whole| {
+                    received.push_back(tagged(whole, lane.vid));
+                });
+            }
             self.lost += taken.dropped.map(|(_, counters)| counters).sum();
         }
         if is_due {

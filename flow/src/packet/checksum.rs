@@ -49,16 +49,58 @@ impl Delta {
         }
     }
 
+    /// Brings a sum at an offset up to date of which no complement was made yet.
+    pub(super) fn apply_partial(self, frame: &mut [u8], at: usize) {
+        if let Some(old) = wire::be16(frame, at) {
+            wire::put(frame, at, fold(u64::from(old) + u64::from(self.0)).to_be_bytes());
+        }
+    }
+
     fn next(self, checksum: u16) -> u16 {
-        !fold(u32::from(!checksum) + self.0)
+        !fold(u64::from(!checksum) + u64::from(self.0))
     }
 }
 
-/// A 32-bit sum as the 16-bit one's complement sum.
-fn fold(sum: u32) -> u16 {
-    let once = (sum & 0xffff) + (sum >> 16);
-    let [_, _, a, b] = ((once & 0xffff) + (once >> 16)).to_be_bytes();
-    u16::from_be_bytes([a, b])
+/// `csum_offset` of SCTP, which no protocol with an Internet checksum has.
+const SCTP_OFFSET: usize = 8;
+
+/// Completes a partial checksum: to the sum of the pseudo header, in the field at `start + offset`,
+/// comes the sum from `start` to the end of the frame. At offset 8 is the checksum of SCTP, which
+/// is a CRC instead. Returns false and changes nothing if the field is not within the frame.
+#[must_use]
+pub fn complete_checksum(frame: &mut [u8], start: usize, offset: usize) -> bool {
+    let (field, is_sctp) = (start + offset, offset == SCTP_OFFSET);
+    let Some(covered) = frame.get(start..) else { return false };
+    if covered.len() < offset + if is_sctp { 4 } else { 2 } {
+        return false;
+    }
+    if is_sctp {
+        wire::put(frame, field, [0; 4]);
+        let crc = frame.get(start..).unwrap_or_default().iter();
+        let crc = !crc.fold(!0, |crc, byte| crc32c_byte(crc, *byte));
+        wire::put(frame, field, crc.to_le_bytes());
+    } else {
+        let sum = !fold(add(0, covered));
+        // In UDP, 0 means "no checksum". 0xffff stands for the same sum.
+        wire::put(frame, field, if sum == 0 { [0xff; 2] } else { sum.to_be_bytes() });
+    }
+    true
+}
+
+/// Adds bytes, as big-endian words, to a sum.
+pub(super) fn add(sum: u64, bytes: &[u8]) -> u64 {
+    let words = bytes.chunks_exact(2);
+    let last = words.remainder().first().map_or(0, |byte| u64::from(*byte) << 8);
+    let words = words.map(|word| word.first_chunk().copied().map_or(0, u16::from_be_bytes));
+    sum + last + words.map(u64::from).sum::<u64>()
+}
+
+/// A sum in 16 bits, as one's complement adds it.
+pub(super) fn fold(mut sum: u64) -> u16 {
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).unwrap_or_default()
 }
 
 /// The bits of a message's CRC-32C that change if the bits `changed` of its first bytes change and
@@ -91,3 +133,23 @@ const CRC32C: [u32; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use super::complete_checksum;
+
+    #[test]
+    fn crc_has_its_check_value() {
+        // RFC 3720, appendix B.4.
+        let mut zeroes = [0; 32];
+        assert!(complete_checksum(&mut zeroes, 0, 8));
+        let crc = 0x8a91_36aa_u32.to_le_bytes();
+        assert!(zeroes.iter().enumerate().all(|(at, byte)| match at {
+            8..12 => *byte == crc[at - 8],
+            _ => *byte == 0,
+        }));
+        let mut short = *b"123456780000";
+        assert!(complete_checksum(&mut short, 0, 8));
+        assert!(!complete_checksum(&mut short, 1, 8) && !complete_checksum(&mut short, 99, 2));
+    }
+}

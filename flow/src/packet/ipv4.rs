@@ -1,6 +1,6 @@
 //! IPv4.
 
-use super::checksum::Delta;
+use super::checksum::{Delta, add, fold};
 use super::{Layers, transport, wire};
 use crate::action::SetFields;
 use crate::key::Key;
@@ -69,4 +69,13 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     let mut addresses = Delta::default();
     addresses.replace(&old[SRC..], &new[SRC..]);
     transport::addresses_changed(frame, layers, false, addresses);
+}
+
+/// Computes the header's checksum anew.
+pub(super) fn complete(frame: &mut [u8], start: usize) {
+    let length = frame.get(start).map_or(0, |first| usize::from(first & 0xf) * 4);
+    wire::put(frame, start + CHECKSUM, [0, 0]);
+    let header = frame.get(start..start + length).unwrap_or_default();
+    let sum = !fold(add(0, header));
+    wire::put(frame, start + CHECKSUM, sum.to_be_bytes());
 }

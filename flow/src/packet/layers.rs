@@ -23,6 +23,9 @@ pub struct Layers {
     /// True if an IPv6 routing header has segments left: then transport checksums cover another
     /// address than the header's destination.
     pub routed: bool,
+    /// True if the field of the transport checksum has only the sum of the pseudo header so far:
+    /// [`Unfinished`](super::Unfinished).
+    pub is_partial: bool,
 }
 
 const _: () = assert!(size_of::<Layers>() <= 36);
@@ -114,6 +117,16 @@ impl Layers {
 
     pub(super) fn found_transport(&mut self, start: usize, end: usize) {
         (self.transport, self.transport_end) = (offset(start), narrow(end));
+    }
+
+    /// The same headers, and whether the transport checksum is partial.
+    pub(super) fn with_partial(self, is_partial: bool) -> Layers {
+        Layers { is_partial, ..self }
+    }
+
+    /// The same headers in a frame whose IP payload ends elsewhere.
+    pub(super) fn with_transport_end(self, end: usize) -> Layers {
+        Layers { transport_end: narrow(end), ..self }
     }
 
     /// The same headers after `by` bytes were inserted in front of them (or removed, if negative).

@@ -18,15 +18,18 @@ mod layers;
 mod mpls;
 pub mod ofctl;
 mod transport;
+mod unfinished;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use buffer::{HEADROOM, Packet};
+pub use checksum::complete_checksum;
 pub use edit::{edit, rewrite};
 pub use hash::hash;
 pub use layers::{IpPayload, Layers};
+pub use unfinished::Unfinished;
 
 /// [`Key::eth_type`] of an 802.2 frame that carries no EtherType in a SNAP header.
 pub const ETH_TYPE_NONE: u16 = 0x05ff;

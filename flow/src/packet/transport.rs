@@ -15,9 +15,9 @@ pub(super) const ICMPV6: u8 = 58;
 pub(super) const SCTP: u8 = 132;
 
 /// Data offset and the twelve flag bits.
-const TCP_CONTROL: usize = 12;
-const TCP_CHECKSUM: usize = 16;
-const UDP_CHECKSUM: usize = 6;
+pub(super) const TCP_CONTROL: usize = 12;
+pub(super) const TCP_CHECKSUM: usize = 16;
+pub(super) const UDP_CHECKSUM: usize = 6;
 const ICMP_CHECKSUM: usize = 2;
 const SCTP_CHECKSUM: usize = 8;
 
@@ -80,7 +80,7 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     let ports = |key: &Key| (u32::from(key.tp_src) << 16 | u32::from(key.tp_dst)).to_be_bytes();
     let (value, mask) = (ports(&set.value), ports(&set.mask));
     match set.protocol {
-        TCP | UDP | SCTP => set_ports(frame, set.protocol, transport, value, mask),
+        TCP | UDP | SCTP => set_ports(frame, layers, transport, value, mask),
         // Type and code are the low bytes of `tp_src` and `tp_dst`.
         ICMP | ICMPV6 => {
             let low = |bytes: [u8; 4]| [bytes[1], bytes[3]];
@@ -90,14 +90,22 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     }
 }
 
-fn set_ports(frame: &mut [u8], protocol: u8, transport: IpPayload, value: [u8; 4], mask: [u8; 4]) {
+fn set_ports(
+    frame: &mut [u8],
+    layers: &Layers,
+    transport: IpPayload,
+    value: [u8; 4],
+    mask: [u8; 4],
+) {
     let at = transport.start;
     let Some(old) = wire::bytes::<4>(frame, at) else { return };
     let new = wire::merge(old, value, mask);
     wire::put(frame, at, new);
     let mut delta = Delta::default();
     delta.replace(&old, &new);
-    match protocol {
+    match layers.protocol {
+        // The pseudo header has no ports.
+        TCP | UDP if layers.is_partial => {}
         TCP => delta.apply(frame, at + TCP_CHECKSUM),
         UDP => delta.apply_udp(frame, at + UDP_CHECKSUM),
         _ => {
@@ -136,6 +144,8 @@ pub(super) fn addresses_changed(frame: &mut [u8], layers: &Layers, is_ipv6: bool
     let Some(IpPayload { start, end }) = layers.transport() else { return };
     let have = end.saturating_sub(start);
     match layers.protocol {
+        TCP if layers.is_partial => delta.apply_partial(frame, start + TCP_CHECKSUM),
+        UDP if layers.is_partial => delta.apply_partial(frame, start + UDP_CHECKSUM),
         TCP if have >= 20 => delta.apply(frame, start + TCP_CHECKSUM),
         UDP if have >= 8 => delta.apply_udp(frame, start + UDP_CHECKSUM),
         ICMPV6 if have >= 4 && is_ipv6 => delta.apply(frame, start + ICMP_CHECKSUM),

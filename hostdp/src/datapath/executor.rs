@@ -156,9 +156,12 @@ impl Executor {
     /// Executes actions of the list up to one that leads elsewhere; `None` at the end of the list.
     fn step(&mut self, list: &mut List, exits: &mut Exits<'_>, now: Moment) -> Option<Then> {
         let (packets, ways) = (&mut list.packets, &mut list.ways);
-        let flights = &mut self.flights;
         while let Some(action) = list.actions.get(list.next) {
             list.next += 1;
+            if is_per_packet(action) {
+                self.finish(packets, exits.pool);
+            }
+            let flights = &mut self.flights;
             let is_last = list.next == list.actions.len();
             match action {
                 Action::Output(port) => {
@@ -201,6 +204,25 @@ impl Executor {
         None
     }
 
+    /// Puts the packets that unfinished frames are on a wire in the place of these frames.
+    fn finish(&mut self, numbers: &mut Vec<usize>, pool: &mut PacketPool) {
+        if self.flights.of(numbers).all(|packet| packet.packet.unfinished().is_none()) {
+            return;
+        }
+        for number in std::mem::take(numbers) {
+            let Some(packet) = self.flights.get_mut(number) else { continue };
+            let (key, origin) = (packet.key, packet.origin);
+            // Each may recirculate as often as if it had come in by itself.
+            let credit = self.credits.get(packet.credit).copied().unwrap_or_default();
+            pool.finish(std::mem::take(&mut packet.packet), |whole| {
+                self.credits.push(credit);
+                let credit = self.credits.len() - 1;
+                let whole = InFlight::segment(whole, key, origin, credit);
+                numbers.push(self.flights.add(whole));
+            });
+        }
+    }
+
     fn recirculate(
         &mut self,
         id: RecircId,
@@ -230,6 +252,24 @@ impl Executor {
     }
 }
 
+/// Returns true for an action that can't be executed on several packets as one unfinished frame.
+fn is_per_packet(action: &Action) -> bool {
+    match action {
+        Action::Userspace(_)
+        | Action::Trunc(_)
+        | Action::Sample { .. }
+        // The kernel's segments have no labels.
+        | Action::PushMpls { .. }
+        | Action::PopMpls { .. } => true,
+        Action::Output(_)
+        | Action::Recirc(_)
+        | Action::Set(_)
+        | Action::PushVlan { .. }
+        | Action::PopVlan
+        | Action::Hash { .. } => false,
+    }
+}
+
 /// Returns true for a share of the calls: `probability` out of `u32::MAX`.
 fn roll(dice: &mut u64, probability: u32) -> bool {
     match probability {
@@ -256,7 +296,7 @@ impl Exits<'_> {
                 false if packet.cut == 0 => pool.copy(&packet.packet),
                 false => pool.packet(packet.frame()),
             };
-            what += Counters::packet(frame.len());
+            what += frame.counters();
             match &mut queue {
                 Some(queue) => queue.push(frame),
                 None => pool.keep(frame),

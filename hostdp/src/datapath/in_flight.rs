@@ -91,6 +91,11 @@ impl InFlight {
         InFlight { packet, key, is_key_old: false, origin, credit, cut: 0 }
     }
 
+    /// One of the packets that an unfinished frame of this key was.
+    pub(super) fn segment(packet: Packet, key: Key, origin: Origin, credit: usize) -> InFlight {
+        InFlight { is_key_old: true, ..InFlight::new(packet, key, origin, credit) }
+    }
+
     /// The key of the frame as it is now, with its metadata.
     pub(super) fn key(&mut self) -> &mut Key {
         if std::mem::take(&mut self.is_key_old) {
@@ -126,12 +131,15 @@ impl InFlight {
 
     /// The packet as it is.
     pub(super) fn whole(&self) -> Counters {
-        Counters::packet(self.packet.len())
+        self.packet.counters()
     }
 
     /// The packet as the next output or userspace action sends it.
     fn kept(&self) -> Counters {
-        Counters::packet(self.kept_len())
+        match self.cut {
+            0 => self.whole(),
+            _ => Counters::packet(self.kept_len()),
+        }
     }
 
     /// Cuts the packet to this number of bytes, for the next output or userspace action.

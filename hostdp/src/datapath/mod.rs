@@ -188,7 +188,7 @@ impl Datapath {
         let mut received = OriginRun::new();
         for frame in frames {
             let origin = if frame.continued { Origin::Continued } else { Origin::Fresh };
-            let what = Counters::packet(frame.packet.len());
+            let what = frame.packet.counters();
             if let Some(run) = received.add(origin, what) {
                 self.books.received(port, run.origin, run.sum);
             }
@@ -425,7 +425,7 @@ impl Datapath {
         let slot = self.table.lookup_again(&pending.key);
         for waiting in pending.packets {
             self.executor.begin_burst(pool);
-            let what = Counters::packet(waiting.packet.len());
+            let what = waiting.packet.counters();
             self.books.waits_no_longer(waiting.origin, what);
             if let Some(slot) = slot {
                 let packet = self.executor.start(waiting.packet, pending.key, waiting.origin);
@@ -450,7 +450,7 @@ impl Datapath {
     ) {
         for waiting in pending.packets {
             self.executor.begin_burst(pool);
-            let what = Counters::packet(waiting.packet.len());
+            let what = waiting.packet.counters();
             self.books.waits_no_longer(waiting.origin, what);
             self.books.executed(waiting.origin, what);
             let packet = self.executor.start(waiting.packet, pending.key, Origin::Counted);
@@ -462,7 +462,7 @@ impl Datapath {
     /// Drops the packets of an upcall.
     fn drop_pending(&mut self, pending: PendingUpcall, reason: DropReason) {
         for waiting in pending.packets {
-            let what = Counters::packet(waiting.packet.len());
+            let what = waiting.packet.counters();
             self.books.waits_no_longer(waiting.origin, what);
             self.books.dropped(pending.port, reason, waiting.origin, what);
         }

@@ -85,11 +85,18 @@ impl Ports {
     /// Sends what is queued. The pool gets the memory of what the ports don't keep.
     pub(super) fn flush(&mut self, books: &mut DatapathBooks, pool: &mut PacketPool) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.queue.is_empty()) {
-            let queued = slot.queue.len() as u64;
+            if !slot.port.takes_unfinished() {
+                finish(&mut slot.queue, pool);
+            }
+            let queued: usize = slot.queue.iter().map(Packet::segments).sum();
             slot.port.transmit(&mut slot.queue, &mut self.report);
             slot.queue.drain(..).for_each(|packet| pool.keep(packet));
             let dropped: u64 = self.report.dropped.iter().map(|(_, what)| what.packets).sum();
-            debug_assert_eq!(queued, self.report.sent.packets + dropped, "a port told of each");
+            debug_assert_eq!(
+                queued as u64,
+                self.report.sent.packets + dropped,
+                "a port told of each"
+            );
             books.sent(slot.id, std::mem::take(&mut self.report.sent));
             for (reason, what) in self.report.dropped.drain(..) {
                 books.not_sent(slot.id, reason, what);
@@ -123,5 +130,13 @@ impl Ports {
     /// Descriptors that become readable when a port has packets.
     pub(super) fn readable(&self) -> Vec<BorrowedFd<'_>> {
         self.slots.iter().filter_map(|slot| slot.port.readable()).collect()
+    }
+}
+
+/// Puts the frames that unfinished ones are on a wire in the place of these.
+fn finish(queue: &mut Vec<Packet>, pool: &mut PacketPool) {
+    if queue.iter().any(|packet| packet.unfinished().is_some()) {
+        let unfinished = std::mem::take(queue);
+        unfinished.into_iter().for_each(|packet| pool.finish(packet, |whole| queue.push(whole)));
     }
 }

@@ -93,6 +93,11 @@ impl Batch {
         self.pool.packet(frame)
     }
 
+    /// The memory of packets.
+    pub(super) fn pool(&mut self) -> &mut PacketPool {
+        &mut self.pool
+    }
+
     /// Takes everything out. The pool is where packets go when they have come to their end.
     pub fn take(&mut self) -> Taken<'_> {
         Taken {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use flow::exception::CardPort;
 use flow::packet::Packet;
 
-use super::{Batch, Frame, LinkState, Port, PortKind, TxReport};
+use super::{Batch, Frame, LinkState, Port, PortKind, TxReport, fits};
 use crate::drops::DropReason;
 
 /// A wire port of a card.
@@ -53,13 +53,6 @@ impl PlugState {
     pub fn of(port: &dyn Port) -> PlugState {
         let trouble = port.trouble().map(str::to_owned);
         PlugState { state: port.state(), trouble, mtu: port.mtu() }
-    }
-
-    /// Returns true if the frame is short enough for the interface. On top of the payload a frame
-    /// may have an Ethernet header and one VLAN tag.
-    fn sends(&self, frame: &Packet) -> bool {
-        let headers = if frame.bytes().get(12..14) == Some(&[0x81, 0x00]) { 18 } else { 14 };
-        self.mtu.is_none_or(|mtu| frame.len() <= mtu as usize + headers)
     }
 }
 
@@ -120,19 +113,20 @@ impl Port for FpgaPort {
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
         for frame in frames.iter() {
             if self.state() != LinkState::Up {
-                report.drop(DropReason::PortDown, frame.len());
+                report.drop(DropReason::PortDown, frame.counters());
                 continue;
             }
-            if frame.len() > self.card.longest() || !self.seen.sends(frame) {
-                report.drop(DropReason::TxTooLong, frame.len());
+            let fits = self.seen.mtu.is_none_or(|mtu| fits(frame, mtu));
+            if frame.len() > self.card.longest() || !fits {
+                report.drop(DropReason::TxTooLong, frame.counters());
                 continue;
             }
             match self.card.transmit(frame.bytes()) {
-                Ok(true) => report.sent(frame.len()),
-                Ok(false) => report.drop(DropReason::TxFull, frame.len()),
+                Ok(true) => report.sent(frame.counters()),
+                Ok(false) => report.drop(DropReason::TxFull, frame.counters()),
                 Err(error) => {
                     self.gone(&error);
-                    report.drop(DropReason::PortDown, frame.len());
+                    report.drop(DropReason::PortDown, frame.counters());
                 }
             }
         }

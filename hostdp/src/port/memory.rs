@@ -123,10 +123,10 @@ impl Port for MemoryPort {
         }
         for frame in frames.drain(..) {
             if queues.outbound.len() < self.shared.limit {
-                report.sent(frame.len());
+                report.sent(frame.counters());
                 queues.outbound.push_back(frame);
             } else {
-                report.drop(DropReason::TxFull, frame.len());
+                report.drop(DropReason::TxFull, frame.counters());
             }
         }
     }

@@ -39,6 +39,12 @@ pub trait Port: Send {
     /// is memory for packets to come: it keeps only what it still needs, and copies nothing.
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport);
 
+    /// Returns true if the port takes frames in which work for a device is unfinished
+    /// ([`Packet::unfinished`]). Other ports are given frames as they are on a wire.
+    fn takes_unfinished(&self) -> bool {
+        false
+    }
+
     /// The port's state, as far as the last call could tell.
     fn state(&self) -> LinkState;
 
@@ -213,18 +219,25 @@ pub struct TxReport {
 }
 
 impl TxReport {
-    /// Reports one frame as sent.
-    pub fn sent(&mut self, bytes: usize) {
-        self.sent += Counters::packet(bytes);
+    /// Reports one frame as sent: as the packets and bytes that it is on a wire.
+    pub fn sent(&mut self, what: Counters) {
+        self.sent += what;
     }
 
     /// Reports one frame as not sent.
-    pub fn drop(&mut self, reason: DropReason, bytes: usize) {
-        self.dropped.push((reason, Counters::packet(bytes)));
+    pub fn drop(&mut self, reason: DropReason, what: Counters) {
+        self.dropped.push((reason, what));
     }
 
     /// Reports all frames as not sent.
     pub fn drop_all(&mut self, reason: DropReason, frames: &[Packet]) {
-        frames.iter().for_each(|frame| self.drop(reason, frame.len()));
+        frames.iter().for_each(|frame| self.drop(reason, frame.counters()));
     }
+}
+
+/// Returns true if no frame that the packet is on a wire is longer than an interface with this MTU
+/// sends. On top of the MTU a frame may have an Ethernet header and one VLAN tag, as in the kernel.
+fn fits(packet: &Packet, mtu: u32) -> bool {
+    let headers = if packet.bytes().get(12..14) == Some(&[0x81, 0x00]) { 18 } else { 14 };
+    packet.longest() <= mtu as usize + headers
 }

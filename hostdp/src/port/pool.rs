@@ -2,17 +2,24 @@
 
 use flow::packet::{HEADROOM, Packet};
 
-/// Packets that nobody uses, kept for their memory, so that a packet of the usual size that is
-/// received and sent, or copied, costs no allocation. The last one that was kept is the first one
-/// used: the caches may still hold it.
+/// Packets that nobody uses, kept for their memory, so that a packet that is received and sent, or
+/// copied, costs no allocation. The last one that was kept is the first one used: the caches may
+/// still hold it.
 #[derive(Default, Debug)]
-pub struct PacketPool(Vec<Packet>);
+pub struct PacketPool {
+    usual: Vec<Packet>,
+    large: Vec<Packet>,
+}
 
 /// Most packets that are kept: all that a few bursts and their copies take at a time.
 const MOST: usize = 512;
-/// Memory of each packet that is kept, in bytes: enough for a frame of full size. Larger ones are
-/// rare, and would lie idle.
+/// Memory of each of them in bytes: enough for a frame of full size.
 const MEMORY: usize = 2048;
+/// Most packets with memory for any frame that are kept: two bursts.
+const MOST_LARGE: usize = 64;
+/// Longest frame that the kernel hands over: 64 KiB, and an Ethernet header with room for tags.
+pub(super) const LONGEST: usize = (1 << 16) + 64;
+const LARGE: usize = HEADROOM + LONGEST;
 
 impl PacketPool {
     /// A packet with these bytes.
@@ -31,18 +38,58 @@ impl PacketPool {
         copy
     }
 
-    /// An empty packet with room for so many bytes. A large frame takes none of the kept ones.
+    /// An empty packet with room for so many bytes.
     fn with_room(&mut self, bytes: usize) -> Packet {
-        let memory = HEADROOM + bytes;
-        let kept = if memory <= MEMORY { self.0.pop() } else { None };
-        kept.unwrap_or_else(|| Packet::with_memory(memory.max(MEMORY)))
+        let (kept, memory) = match HEADROOM + bytes {
+            0..=MEMORY => (&mut self.usual, MEMORY),
+            more => (&mut self.large, more.max(LARGE)),
+        };
+        kept.pop().filter(|kept| kept.memory() >= memory).unwrap_or_else(|| {
+            // A frame that is longer than any that a port receives comes from elsewhere.
+            Packet::with_memory(memory)
+        })
+    }
+
+    /// An empty packet with room for the longest frame.
+    pub(super) fn slot(&mut self) -> Packet {
+        self.with_room(LONGEST)
+    }
+
+    /// The packet that was received in a slot. A short frame is copied; a long one takes the slot's
+    /// memory along, and the slot gets other memory.
+    pub(super) fn received(&mut self, slot: &mut Packet) -> Packet {
+        if HEADROOM + slot.len() <= MEMORY {
+            return self.copy(slot);
+        }
+        let next = self.slot();
+        std::mem::replace(slot, next)
     }
 
     /// Takes a packet that nobody uses any more.
     pub fn keep(&mut self, packet: Packet) {
-        if self.0.len() < MOST && packet.memory() == MEMORY {
-            self.0.push(packet);
+        let (kept, most) = match packet.memory() {
+            MEMORY => (&mut self.usual, MOST),
+            LARGE => (&mut self.large, MOST_LARGE),
+            _ => return,
+        };
+        if kept.len() < most {
+            kept.push(packet);
         }
+    }
+
+    /// Calls the function with each frame that the packet is on a wire.
+    pub fn finish(&mut self, mut packet: Packet, mut sink: impl FnMut(Packet)) {
+        let count = packet.segments();
+        if count == 1 {
+            packet.complete();
+            return sink(packet);
+        }
+        for index in 0..count {
+            let mut segment = self.with_room(packet.longest());
+            packet.segment(index, &mut segment);
+            sink(segment);
+        }
+        self.keep(packet);
     }
 }
 
@@ -62,13 +109,32 @@ mod tests {
         assert_eq!(copy, second);
         pool.keep(copy);
         let large = pool.packet(&[3; 9000]);
-        assert_eq!((large.len(), pool.0.len()), (9000, 1), "a large one takes no kept one");
-        for other in [large, Packet::new(&[0; 60]), Packet::default()] {
+        assert_eq!((large.len(), pool.usual.len()), (9000, 1), "a large one takes other memory");
+        pool.keep(large);
+        for other in [Packet::new(&[0; 60]), Packet::new(&[0; LONGEST + 1]), Packet::default()] {
             pool.keep(other);
         }
-        assert_eq!(pool.0.len(), 1, "nor is it kept, nor one with less memory");
-        let many: Vec<Packet> = (0..2 * MOST).map(|_| pool.packet(&[0; 1518])).collect();
-        many.into_iter().for_each(|packet| pool.keep(packet));
-        assert_eq!(pool.0.len(), MOST);
+        assert_eq!((pool.usual.len(), pool.large.len()), (1, 1), "one of another size is not kept");
+        assert_eq!(pool.packet(&[0; LONGEST + 1]).len(), LONGEST + 1);
+        for (length, most) in [(1518, MOST), (LONGEST, MOST_LARGE)] {
+            let many: Vec<Packet> = (0..2 * most).map(|_| pool.packet(&vec![0; length])).collect();
+            many.into_iter().for_each(|packet| pool.keep(packet));
+        }
+        assert_eq!((pool.usual.len(), pool.large.len()), (MOST, MOST_LARGE));
+    }
+
+    #[test]
+    fn a_long_frame_is_received_without_a_copy() {
+        let mut pool = PacketPool::default();
+        let mut slot = pool.slot();
+        for (length, is_same) in [(60, false), (9000, true)] {
+            slot.room()[..length].fill(7);
+            slot.received(length);
+            let place = slot.bytes().as_ptr();
+            let packet = pool.received(&mut slot);
+            assert_eq!(packet.bytes(), vec![7; length]);
+            assert_eq!(packet.bytes().as_ptr() == place, is_same);
+            assert!(slot.room().len() >= LONGEST);
+        }
     }
 }

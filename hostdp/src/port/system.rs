@@ -1,8 +1,9 @@
 //! The `system` port: a network interface of the kernel through a raw packet socket.
 //!
-//! The socket sees the frames that the interface receives, never those that it sends. The port
-//! makes the frames whole: it puts VLAN tags back that the kernel has stripped, completes missing
-//! checksums and cuts large frames in segments. The kernel's own stack sees the same packets, so an
+//! The socket sees the frames that the interface receives, never those that it sends. The port puts
+//! VLAN tags back that the kernel has stripped. Frames whose checksum is missing or that have to be
+//! cut in segments stay so in the datapath, and the port sends such frames, so that bulk traffic
+//! between interfaces of the kernel moves in frames of up to 64 KiB. The kernel's own stack sees the same packets, so an
 //! interface that is a port should have no addresses of its own.
 //!
 //! The socket belongs to the network namespace of the thread that opened it and stays there,
@@ -17,9 +18,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use flow::packet::Packet;
 
 use super::claim::Claim;
-use super::offload::VnetHeader;
+use super::offload::{self, VnetHeader};
 use super::sys::{self, FrameBuffers};
-use super::{BURST, Batch, LinkState, Port, PortError, PortKind, TxReport, renamed};
+use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, fits, renamed};
 use crate::drops::DropReason;
 
 /// An interface of the kernel.
@@ -167,8 +168,8 @@ impl Port for SystemPort {
     }
 
     fn receive(&mut self, batch: &mut Batch) {
-        match self.messages.receive(self.socket.as_fd(), batch.room()) {
-            Ok(_) => {}
+        let count = match self.messages.receive(self.socket.as_fd(), batch.room()) {
+            Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 // The kernel can't describe the frame's offloads in a header: the frame is lost.
@@ -176,14 +177,21 @@ impl Port for SystemPort {
             }
             // The interface went down; the failed read has cleared the socket's error.
             Err(_) => return self.look(),
-        }
-        for message in self.messages.iter() {
-            let header = VnetHeader::read(message.header).filter(|_| !message.is_cut);
-            let finished =
-                header.and_then(|header| header.finish(message.frame, message.vlan, batch).ok());
-            if finished.is_none() {
-                batch.drop(DropReason::Malformed, message.frame.len());
+        };
+        for number in 0..count {
+            let Some(message) = self.messages.take(number, batch.pool()) else { return };
+            let mut packet = message.packet;
+            let header = VnetHeader::read(message.header);
+            if message.is_cut || header.apply(&mut packet).is_err() {
+                batch.drop(DropReason::Malformed, packet.len());
+                batch.pool().keep(packet);
+                continue;
             }
+            if let Some((tpid, tci)) = message.vlan {
+                let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
+                packet.insert(12, [a, b, c, d]);
+            }
+            batch.push(Frame::fresh(packet));
         }
     }
 
@@ -194,17 +202,31 @@ impl Port for SystemPort {
         if self.state != LinkState::Up {
             return report.drop_all(DropReason::PortDown, frames);
         }
+        // The kernel does not check the length of segments that are still to be cut.
+        let mtu = self.mtu.unwrap_or(u32::MAX);
+        frames.retain(|frame| {
+            let is_sent = frame.segments() == 1 || fits(frame, mtu);
+            if !is_sent {
+                report.drop(DropReason::TxTooLong, frame.counters());
+            }
+            is_sent
+        });
         let mut rest = &frames[..];
         let mut has_failed = false;
         while !rest.is_empty() {
-            match sys::send(self.socket.as_fd(), &rest[..rest.len().min(BURST)]) {
+            let mut headers = [[0; offload::LENGTH]; BURST];
+            for (header, frame) in headers.iter_mut().zip(rest) {
+                *header = VnetHeader::of(frame).write();
+            }
+            match sys::send(self.socket.as_fd(), rest, &headers) {
                 Ok(count) if count > 0 => {
                     let (sent, unsent) = rest.split_at(count.min(rest.len()));
-                    sent.iter().for_each(|frame| report.sent(frame.len()));
+                    sent.iter().for_each(|frame| report.sent(frame.counters()));
                     rest = unsent;
                 }
                 Ok(_) => {
-                    rest.iter().for_each(|frame| report.drop(DropReason::TxError, frame.len()));
+                    rest.iter()
+                        .for_each(|frame| report.drop(DropReason::TxError, frame.counters()));
                     rest = &[];
                 }
                 Err(error) => {
@@ -217,11 +239,15 @@ impl Port for SystemPort {
                     }
                     let count = if reason == DropReason::PortDown { rest.len() } else { 1 };
                     let (lost, others) = rest.split_at(count);
-                    lost.iter().for_each(|frame| report.drop(reason, frame.len()));
+                    lost.iter().for_each(|frame| report.drop(reason, frame.counters()));
                     rest = others;
                 }
             }
         }
+    }
+
+    fn takes_unfinished(&self) -> bool {
+        true
     }
 
     fn state(&self) -> LinkState {

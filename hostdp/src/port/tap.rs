@@ -3,8 +3,9 @@
 //! A `tap` port is the other end of a TAP interface: the port receives the frames that a VM or the
 //! kernel sends into the interface. An `internal` port is the same, but its interface has the
 //! port's name and is set up at once, so that the host itself takes part in its datapath's network.
-//! Both interfaces are gone when the port is closed. The kernel finishes checksums and cuts large
-//! frames before it hands a frame to a TAP without offloads, so the port has nothing to complete.
+//! Both interfaces are gone when the port is closed. The kernel hands over and takes frames whose
+//! checksum is missing or that have to be cut in segments, with the kernels that can: else it
+//! finishes them itself.
 //!
 //! The port asks its descriptor whether the interface exists, whether it is set up, and for its
 //! name: the descriptor keeps its interface under another name and in another network namespace.
@@ -12,14 +13,18 @@
 //! gets it (`claim.rs`).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use flow::packet::Packet;
 
 use super::claim::Claim;
-use super::{Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, renamed, sys};
+use super::offload::{self, VnetHeader};
+use super::pool::LONGEST;
+use super::{
+    Batch, Frame, LinkState, PacketPool, Port, PortError, PortKind, TxReport, renamed, sys,
+};
 use crate::drops::DropReason;
 
 /// The other end of a TAP interface.
@@ -37,11 +42,9 @@ pub struct TapPort {
     mtu: Option<u32>,
     state: LinkState,
     trouble: Option<String>,
-    buffer: Vec<u8>,
+    /// Where frames are received.
+    slot: Packet,
 }
-
-/// Longest frame of a TAP interface: the largest MTU, and an Ethernet header with tags.
-const FRAME: usize = (1 << 16) + 64;
 
 impl TapPort {
     /// Makes a TAP interface in the calling thread's network namespace, or attaches to the
@@ -84,7 +87,7 @@ impl TapPort {
             mtu: None,
             state: LinkState::Gone,
             trouble: None,
-            buffer: vec![0; FRAME],
+            slot: PacketPool::default().slot(),
         };
         port.attach()?;
         port.look();
@@ -109,6 +112,8 @@ impl TapPort {
                 owner.unwrap_or_else(|| system("can't make the interface", error))
             })?;
         }
+        sys::tun_offloads(self.device.as_fd())
+            .map_err(|error| system("can't set its offloads", error))?;
         let claim = claim()?;
         if self.kind == PortKind::Internal {
             sys::set_up(socket, interface)
@@ -188,10 +193,16 @@ impl Port for TapPort {
             return;
         }
         while batch.room() > 0 {
-            match self.device.read(&mut self.buffer) {
+            let mut header = [0; offload::LENGTH];
+            let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(self.slot.room())];
+            match self.device.read_vectored(&mut parts) {
                 Ok(length) => {
-                    let packet = batch.packet(&self.buffer[..length]);
-                    batch.push(Frame::fresh(packet));
+                    self.slot.received(length.saturating_sub(header.len()));
+                    let mut packet = batch.pool().received(&mut self.slot);
+                    match VnetHeader::read(header).apply(&mut packet) {
+                        Ok(()) => batch.push(Frame::fresh(packet)),
+                        Err(_) => batch.drop(DropReason::Malformed, packet.len()),
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => return self.look(),
@@ -209,20 +220,28 @@ impl Port for TapPort {
         for frame in frames.iter() {
             // The kernel takes frames of any length, and the interface would pass on a frame that
             // is too long for it.
-            let longest = self.mtu.map_or(FRAME, |mtu| mtu as usize + LINK_HEADERS);
-            if frame.len() > longest {
-                report.drop(DropReason::TxTooLong, frame.len());
+            let longest = self.mtu.map_or(LONGEST, |mtu| mtu as usize + LINK_HEADERS);
+            if frame.longest() > longest {
+                report.drop(DropReason::TxTooLong, frame.counters());
                 continue;
             }
-            match self.device.write(frame.bytes()) {
-                Ok(length) if length == frame.len() => report.sent(length),
-                Ok(_) => report.drop(DropReason::TxError, frame.len()),
+            let header = VnetHeader::of(frame).write();
+            let parts = [IoSlice::new(&header), IoSlice::new(frame.bytes())];
+            match self.device.write_vectored(&parts) {
+                Ok(length) if length == header.len() + frame.len() => {
+                    report.sent(frame.counters());
+                }
+                Ok(_) => report.drop(DropReason::TxError, frame.counters()),
                 Err(error) => {
                     let reason = self.failed(&error);
-                    report.drop(reason, frame.len());
+                    report.drop(reason, frame.counters());
                 }
             }
         }
+    }
+
+    fn takes_unfinished(&self) -> bool {
+        true
     }
 
     fn state(&self) -> LinkState {

@@ -282,7 +282,7 @@ impl Upcalls {
             id: Some(UpcallId { index: u32::try_from(index).ok()?, serial }),
             port: pending.port,
             key: pending.key,
-            frame: pending.packets.first()?.packet.bytes().to_vec(),
+            frame: first_frame(&pending.packets.first()?.packet),
             reason: UpcallReason::Miss,
             queued_at: pending.queued_at,
         })
@@ -334,4 +334,14 @@ impl Upcalls {
         self.delivered -= usize::from(pending.delivered);
         Some(pending)
     }
+}
+
+/// The first frame that a packet is on a wire.
+fn first_frame(packet: &Packet) -> Vec<u8> {
+    if packet.unfinished().is_none() {
+        return packet.bytes().to_vec();
+    }
+    let mut first = Packet::default();
+    packet.segment(0, &mut first);
+    first.bytes().to_vec()
 }

@@ -97,6 +97,13 @@ pub(crate) struct Host {
 /// Something that runs on a host.
 pub(crate) struct Running<T>(JoinHandle<T>);
 
+impl<T: Send + 'static> Running<T> {
+    /// Starts something in the namespace of the calling thread.
+    pub(crate) fn start(what: impl FnOnce() -> T + Send + 'static) -> Running<T> {
+        Running(std::thread::spawn(what))
+    }
+}
+
 impl<T> Running<T> {
     pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished()
@@ -125,9 +132,9 @@ impl Host {
         what: impl FnOnce() -> T + Send + 'static,
     ) -> Running<T> {
         let (started, handle) = channel();
-        let job = move || started.send(std::thread::spawn(what)).unwrap();
+        let job = move || started.send(Running::start(what)).unwrap();
         self.jobs.send(Box::new(job)).unwrap();
-        Running(handle.recv().unwrap())
+        handle.recv().unwrap()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use flow::packet::Packet;
 use flow::packet::extract;
-use flow::{Action, Blocking, Generation, Key, Mask, Match, Megaflow, Op};
+use flow::{Action, Blocking, Generation, Key, Mask, Match, Megaflow, Op, Stats};
 
 use super::*;
 use crate::port::memory::{self, MemoryPeer};
@@ -17,7 +17,7 @@ use crate::testing;
 fn datapath(config: DatapathSettings, count: u32) -> (Datapath, Vec<MemoryPeer>) {
     let mut datapath = Datapath::new(config);
     let peers = (1..=count).map(|n| {
-        let (port, peer) = memory::open(&format!("m{n}"), 4096).unwrap();
+        let (port, peer) = memory::open(&format!("m{n}"), 1 << 16).unwrap();
         datapath.add_port(PortId(n), Box::new(port)).unwrap();
         peer
     });
@@ -26,10 +26,14 @@ fn datapath(config: DatapathSettings, count: u32) -> (Datapath, Vec<MemoryPeer>)
 }
 
 fn install(datapath: &mut Datapath, flow: &Arc<Megaflow>) {
+    apply(datapath, Op::Install { flow: flow.clone(), generation: Generation(1) });
+}
+
+/// Applies an operation; returns the statistics that it ends with.
+fn apply(datapath: &mut Datapath, op: Op) -> Stats {
     let mut done = Vec::new();
-    let op = Op::Install { flow: flow.clone(), generation: Generation(1) };
     datapath.table().apply(&[op], &mut done);
-    done.remove(0).result.unwrap();
+    done.remove(0).result.unwrap()
 }
 
 /// All packets of a port and scope.

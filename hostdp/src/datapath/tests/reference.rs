@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use flow::packet::Unfinished;
 use flow::reference::{Effect, ReferenceTable, execute};
-use flow::{Attr, HashAlgorithm, RecircId, SetFields, Stats, Ufid, Userspace};
+use flow::{Attr, HashAlgorithm, RecircId, SetFields, Ufid, Userspace};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -33,6 +34,8 @@ fn action() -> impl Strategy<Value = Action> {
         Action::Userspace(Userspace { pid: 7, userdata: vec![1, 2] }),
         set_ttl(9),
         set_ttl(63),
+        set_tcp_port(81),
+        set_addresses(),
     ]);
     prop_oneof![
         8 => flat.clone(),
@@ -47,6 +50,18 @@ fn set_ttl(ttl: u8) -> Action {
     let value = Key { ip_ttl: ttl, ..Key::default() };
     let mask = Mask { ip_ttl: 0xff, ..Mask::default() };
     Action::Set(Box::new(SetFields { attr: Attr::Ip, protocol: 4, value, mask }))
+}
+
+fn set_tcp_port(port: u16) -> Action {
+    let value = Key { tp_dst: port, ..Key::default() };
+    let mask = Key::mask_of(&[flow::Field::TpDst]);
+    Action::Set(Box::new(SetFields { attr: Attr::Transport, protocol: 6, value, mask }))
+}
+
+fn set_addresses() -> Action {
+    let value = Key { ipv4_src: 0xc0a8_0001, ipv4_dst: 0xc0a8_0002, ..Key::default() };
+    let mask = Mask { ipv4_src: !0, ipv4_dst: !0, ..Mask::default() };
+    Action::Set(Box::new(SetFields { attr: Attr::Ipv4, protocol: 4, value, mask }))
 }
 
 /// A megaflow around the key of some frame, in a scope, under some mask.
@@ -143,6 +158,19 @@ impl Worlds {
         self.slow.process(&Packet::new(frame), &key, 0);
     }
 
+    /// Removes the megaflow in both, or installs it in both if it is in neither.
+    fn toggle(&mut self, flow: &Arc<Megaflow>) -> Result<(), TestCaseError> {
+        let ufid = flow.ufid;
+        if self.slow.table.remove(ufid) {
+            let last = apply(&mut self.fast, Op::Remove { ufid });
+            prop_assert_eq!(Some(last), self.slow.stats.remove(&ufid));
+        } else if self.slow.table.install(flow.clone()).is_ok() {
+            install(&mut self.fast, flow);
+            self.slow.stats.insert(ufid, Stats::default());
+        }
+        Ok(())
+    }
+
     fn compare_stats(&mut self) -> Result<(), TestCaseError> {
         let mut stats = Vec::new();
         self.fast.table().all_stats(&mut stats).unwrap();
@@ -159,7 +187,7 @@ impl Worlds {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     /// Packets that come one at a time give the same frames on each port in the same order, the
     /// same upcalls with the same keys, and the same statistics.
@@ -203,30 +231,65 @@ proptest! {
         worlds.compare_stats()?;
     }
 
-    /// Packets that come in bursts give the same, except for the order between megaflows.
+    /// Packets that come in bursts give the same, except for the order between megaflows. So does
+    /// an unfinished frame: what becomes of it is what becomes of the packets that it is on a wire,
+    /// one after the other. Megaflows come and go between the bursts.
     #[test]
     fn a_burst_sends_what_its_packets_send(
         flows in prop::collection::vec(megaflow(), 0..14),
-        traffic in prop::collection::vec((0..16_u8, any::<u8>()), 1..64),
-        port in 1..=PORTS,
+        bursts in prop::collection::vec(burst(), 1..5),
     ) {
         let mut worlds = worlds(&flows);
-        let mut batch = Batch::new();
-        for (kind, n) in &traffic {
-            let frame = testing::frame(*kind, *n, 20);
-            worlds.slow_packet(port, &frame);
-            batch.push(Frame::fresh(Packet::new(&frame)));
-        }
-        worlds.fast.process(PortId(port), &mut batch, Moment(1));
-        prop_assert!(batch.is_empty());
-        for (n, peer) in (1..).zip(&worlds.peers) {
-            let (mut got, mut want) = (sent(peer), worlds.slow.sent.remove(&n).unwrap_or_default());
-            got.sort();
-            want.sort();
-            prop_assert_eq!(got, want, "port {}", n);
+        for Burst { port, traffic, changed } in bursts {
+            let mut batch = Batch::new();
+            for (kind, n, size) in traffic {
+                let mut packet = Packet::new(&testing::frame(kind, n, 20));
+                if let Some(size) = size {
+                    packet.set_unfinished(Unfinished::of(packet.bytes(), size));
+                }
+                for index in 0..packet.segments() {
+                    let mut whole = Packet::default();
+                    packet.segment(index, &mut whole);
+                    worlds.slow_packet(port, whole.bytes());
+                }
+                batch.push(Frame::fresh(packet));
+            }
+            worlds.fast.process(PortId(port), &mut batch, Moment(1));
+            prop_assert!(batch.is_empty());
+            for (n, peer) in (1..).zip(&worlds.peers) {
+                let mut want = worlds.slow.sent.remove(&n).unwrap_or_default();
+                let mut got = sent(peer);
+                got.sort();
+                want.sort();
+                prop_assert_eq!(got, want, "port {}", n);
+            }
+            for flow in changed.into_iter().filter_map(|index| flows.get(index)) {
+                worlds.toggle(flow)?;
+            }
         }
         worlds.compare_stats()?;
     }
+}
+
+/// What comes in at a port, and which megaflows are removed, or installed again, behind it.
+#[derive(Clone, Debug)]
+struct Burst {
+    port: u32,
+    /// Kind and conversation of each frame, and the size of its segments if it is unfinished: 0 for
+    /// a frame that lacks only its checksum.
+    traffic: Vec<(u8, u8, Option<u16>)>,
+    changed: Vec<usize>,
+}
+
+fn burst() -> impl Strategy<Value = Burst> {
+    let size = select(vec![None, None, Some(0), Some(5), Some(8), Some(19), Some(40)]);
+    let traffic = prop::collection::vec((0..16_u8, any::<u8>(), size), 1..40);
+    let changed = prop::collection::vec(0..14_usize, 0..6);
+    (1..=PORTS, traffic, changed).prop_map(|(port, traffic, changed)| Burst {
+        port,
+        traffic,
+        changed,
+    })
 }
 
 #[test]

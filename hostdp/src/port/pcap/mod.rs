@@ -146,12 +146,12 @@ impl Port for PcapPort {
         for frame in frames.iter() {
             match &mut self.output {
                 // Without an output the frame counts as sent, as on a cable with an open end.
-                None => report.sent(frame.len()),
+                None => report.sent(frame.counters()),
                 Some(output) => match output.write(time, frame.bytes()) {
-                    Ok(()) => written.push(frame.len()),
+                    Ok(()) => written.push(frame.counters()),
                     Err(error) => {
                         self.trouble = Some(format!("the output: {error}"));
-                        report.drop(DropReason::TxError, frame.len());
+                        report.drop(DropReason::TxError, frame.counters());
                     }
                 },
             }
@@ -159,11 +159,11 @@ impl Port for PcapPort {
         // A frame is sent when the file has it, and not while it waits in the buffer.
         let Some(output) = &mut self.output else { return };
         match output.flush() {
-            Ok(()) => written.into_iter().for_each(|bytes| report.sent(bytes)),
+            Ok(()) => written.into_iter().for_each(|what| report.sent(what)),
             Err(error) => {
                 self.trouble = Some(format!("the output: {error}"));
                 let lost = written.into_iter();
-                lost.for_each(|bytes| report.drop(DropReason::TxError, bytes));
+                lost.for_each(|what| report.drop(DropReason::TxError, what));
             }
         }
     }

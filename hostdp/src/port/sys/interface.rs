@@ -59,14 +59,28 @@ pub(in crate::port) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32
     Ok(u32::try_from(mtu).unwrap_or(0))
 }
 
-/// Makes an opened `/dev/net/tun` the other end of the TAP interface with the given name, without a
-/// packet information header. If there is no such interface, it is made. Returns its name.
+/// Makes an opened `/dev/net/tun` the other end of the TAP interface with the given name, with an
+/// offload header (`virtio_net_hdr`) before each frame. If there is no such interface, it is made. Returns its name.
 pub(in crate::port) fn tun_attach(device: BorrowedFd<'_>, name_wanted: &str) -> io::Result<String> {
     let mut request = request(name_wanted)?;
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     request.ifr_ifru.ifru_flags = i16::try_from(flags).unwrap_or(0);
     call(device, libc::TUNSETIFF, &mut request)?;
     Ok(name(&request))
+}
+
+/// Lets the kernel hand frames over whose checksums and segments are unfinished: as many kinds as
+/// it knows.
+pub(in crate::port) fn tun_offloads(device: BorrowedFd<'_>) -> io::Result<()> {
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    let set = |offloads: libc::c_uint| {
+        let offloads = libc::c_ulong::from(offloads);
+        // SAFETY: this ioctl takes an integer.
+        check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, offloads) })
+    };
+    // Kernels before 6.2 don't know the segments of UDP.
+    set(tcp | udp).or_else(|_| set(tcp))
 }
 
 /// The name that the interface behind an attached `/dev/net/tun` has now, in any namespace. An

@@ -5,21 +5,20 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use flow::packet::Packet;
 
-use crate::port::BURST;
+use crate::port::pool::LONGEST;
+use crate::port::{BURST, PacketPool};
 
 /// Bytes of the offload header (`virtio_net_hdr`) before each frame on a socket with
 /// `PACKET_VNET_HDR`, both ways.
-const VNET_HEADER: usize = 10;
-/// Longest frame that the kernel hands over: a GSO frame of 64 KiB and its Ethernet header with
-/// room for tags.
-const FRAME: usize = (1 << 16) + 64;
-const SLOT: usize = VNET_HEADER + FRAME;
+type Header = [u8; 10];
 /// Ancillary data: one `tpacket_auxdata` and its header, in aligned words.
 const CONTROL: usize = 8;
+const NOWHERE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
 /// Buffers for one burst, with the frames of the last receive.
 pub(in crate::port) struct FrameBuffers {
-    buffer: Vec<u8>,
+    headers: [Header; BURST],
+    slots: Vec<Packet>,
     metas: Vec<Meta>,
 }
 
@@ -31,10 +30,10 @@ struct Meta {
 }
 
 /// One received frame.
-pub(in crate::port) struct ReceivedFrame<'a> {
+pub(in crate::port) struct ReceivedFrame {
     /// The offload header as the kernel wrote it.
-    pub(in crate::port) header: &'a [u8],
-    pub(in crate::port) frame: &'a [u8],
+    pub(in crate::port) header: Header,
+    pub(in crate::port) packet: Packet,
     /// TPID and TCI of the tag that the kernel took out of the frame.
     pub(in crate::port) vlan: Option<(u16, u16)>,
     /// True if the frame was longer than its buffer.
@@ -43,7 +42,8 @@ pub(in crate::port) struct ReceivedFrame<'a> {
 
 impl FrameBuffers {
     pub(in crate::port) fn new() -> FrameBuffers {
-        FrameBuffers { buffer: vec![0; BURST * SLOT], metas: Vec::with_capacity(BURST) }
+        let slots = (0..BURST).map(|_| PacketPool::default().slot()).collect();
+        FrameBuffers { headers: [[0; 10]; BURST], slots, metas: Vec::with_capacity(BURST) }
     }
 
     /// Receives at most `max` frames without waiting; returns their number. The frames stay in the
@@ -56,21 +56,26 @@ impl FrameBuffers {
         self.metas.clear();
         let max = max.min(BURST);
         let mut control = [[0_u64; CONTROL]; BURST];
-        let mut vectors: [libc::iovec; BURST] =
-            [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BURST];
+        let mut vectors = [[NOWHERE; 2]; BURST];
         // SAFETY: mmsghdr is pointers and integers: all zeroes is a value of it.
         let mut headers: [libc::mmsghdr; BURST] = unsafe { std::mem::zeroed() };
-        for (n, slot) in self.buffer.chunks_exact_mut(SLOT).take(max).enumerate() {
-            vectors[n] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+        for (n, (front, slot)) in self.headers.iter_mut().zip(&mut self.slots).enumerate() {
+            let room = slot.room();
+            let length = room.len().min(LONGEST);
+            vectors[n] = [
+                libc::iovec { iov_base: front.as_mut_ptr().cast(), iov_len: front.len() },
+                libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: length },
+            ];
             let header = &mut headers[n].msg_hdr;
-            header.msg_iov = &raw mut vectors[n];
-            header.msg_iovlen = 1;
+            header.msg_iov = vectors[n].as_mut_ptr();
+            header.msg_iovlen = 2;
             header.msg_control = control[n].as_mut_ptr().cast();
             header.msg_controllen = size_of_val(&control[n]);
         }
         let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        // SAFETY: `max` headers are filled in; each points to one iovec over its own slot of the
-        // buffer and to its own control words, with their lengths; all live through the call.
+        // SAFETY: `max` headers are filled in; each points to two iovecs, over its own header and
+        // the room of its own slot, and to its own control words, with their lengths; all live
+        // through the call.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -83,19 +88,23 @@ impl FrameBuffers {
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         for header in &headers[..count.min(max)] {
             let is_cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            let length = (header.msg_len as usize).min(SLOT);
+            let length = (header.msg_len as usize).saturating_sub(size_of::<Header>());
             self.metas.push(Meta { length, is_cut, vlan: stripped_tag(&header.msg_hdr) });
         }
         Ok(self.metas.len())
     }
 
-    /// The frames of the last receive.
-    pub(in crate::port) fn iter(&self) -> impl Iterator<Item = ReceivedFrame<'_>> {
-        self.buffer.chunks_exact(SLOT).zip(&self.metas).map(|(slot, meta)| {
-            let whole = &slot[..meta.length];
-            let (header, frame) = whole.split_at(VNET_HEADER.min(whole.len()));
-            ReceivedFrame { header, frame, vlan: meta.vlan, is_cut: meta.is_cut }
-        })
+    /// A frame of the last receive, by its number. It can be taken once.
+    pub(in crate::port) fn take(
+        &mut self,
+        number: usize,
+        pool: &mut PacketPool,
+    ) -> Option<ReceivedFrame> {
+        let meta = self.metas.get(number)?;
+        let (header, slot) = (*self.headers.get(number)?, self.slots.get_mut(number)?);
+        slot.received(meta.length.min(LONGEST));
+        let packet = pool.received(slot);
+        Some(ReceivedFrame { header, packet, vlan: meta.vlan, is_cut: meta.is_cut })
     }
 }
 
@@ -124,19 +133,21 @@ fn stripped_tag(header: &libc::msghdr) -> Option<(u16, u16)> {
     None
 }
 
-/// Sends frames in order without waiting, each behind an offload header that asks for nothing;
-/// returns the number of frames that the kernel took. An error is that of the first frame.
-pub(in crate::port) fn send(socket: BorrowedFd<'_>, frames: &[Packet]) -> io::Result<usize> {
+/// Sends frames in order without waiting, each behind its offload header; returns the number of
+/// frames that the kernel took. An error is that of the first frame.
+pub(in crate::port) fn send(
+    socket: BorrowedFd<'_>,
+    frames: &[Packet],
+    before: &[Header; BURST],
+) -> io::Result<usize> {
     let count = frames.len().min(BURST);
-    let nothing = [0_u8; VNET_HEADER];
-    let mut vectors: [[libc::iovec; 2]; BURST] =
-        [[libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2]; BURST];
+    let mut vectors = [[NOWHERE; 2]; BURST];
     // SAFETY: mmsghdr is pointers and integers: all zeroes is a value of it.
     let mut headers: [libc::mmsghdr; BURST] = unsafe { std::mem::zeroed() };
     for (n, frame) in frames[..count].iter().enumerate() {
         // The kernel only reads what these point to, whatever the type of the pointer says.
-        vectors[n][0].iov_base = nothing.as_ptr().cast_mut().cast();
-        vectors[n][0].iov_len = nothing.len();
+        vectors[n][0].iov_base = before[n].as_ptr().cast_mut().cast();
+        vectors[n][0].iov_len = before[n].len();
         vectors[n][1].iov_base = frame.bytes().as_ptr().cast_mut().cast();
         vectors[n][1].iov_len = frame.len();
         headers[n].msg_hdr.msg_iov = vectors[n].as_mut_ptr();

@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use call::{check, option, size_u32};
 
 pub(super) use interface::{
-    flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach, tun_name,
+    flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach, tun_name, tun_offloads,
 };
 pub(super) use messages::{FrameBuffers, send};
 pub(super) use namespace::{peer_pid, unix_socket_beside};

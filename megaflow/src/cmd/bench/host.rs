@@ -205,7 +205,7 @@ impl Port for ReplayPort {
     }
 
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
-        frames.iter().for_each(|frame| report.sent(frame.len()));
+        frames.iter().for_each(|frame| report.sent(frame.counters()));
     }
 
     fn state(&self) -> LinkState {
