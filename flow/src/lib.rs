@@ -27,6 +27,7 @@ pub mod owner;
 pub mod packet;
 pub mod placement;
 pub mod provider;
+mod recent;
 pub mod reference;
 pub mod refusal;
 pub mod serial;

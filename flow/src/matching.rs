@@ -1,20 +1,18 @@
 //! A match: a key under a mask, in its one canonical form.
 
 use std::cell::RefCell;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::Hasher;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::field::Field;
 use crate::id::Ufid;
 use crate::key::{Key, Mask};
+use crate::recent::Recent;
 
 /// A key under a mask; the key has no bit outside the mask, so equal matches are equal values.
-///
-/// A million matches have a few dozen masks: those that a thread makes one after the other share
-/// the memory of theirs.
+/// Matches that a thread makes one after the other share the memory of equal masks.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Match {
     key: Key,
@@ -27,13 +25,21 @@ pub struct Match {
 #[repr(align(64))]
 struct SharedMask(Mask);
 
+impl SharedMask {
+    fn of(mask: Mask) -> Arc<SharedMask> {
+        MASKS.with_borrow_mut(|masks| {
+            masks.share(&mask, |same| same.0 == mask, || Arc::new(SharedMask(mask)))
+        })
+    }
+}
+
 impl Match {
     /// The match of the key's bits under the mask; the others are cleared. The mask always gets the
     /// whole of `in_port` and `recirc_id`, which are the scope of a lookup.
     #[must_use]
     pub fn new(key: &Key, mask: &Mask) -> Match {
         let mask = Mask { in_port: u32::MAX, recirc_id: u32::MAX, ..*mask };
-        Match { key: key.masked(&mask), mask: MadeMasks::share(mask) }
+        Match { key: key.masked(&mask), mask: SharedMask::of(mask) }
     }
 
     /// The masked key.
@@ -79,28 +85,8 @@ impl Match {
     }
 }
 
-/// The masks that a thread has made last, by the lowest bits of their hashes.
-struct MadeMasks([Option<Arc<SharedMask>>; MadeMasks::PLACES]);
-
 thread_local! {
-    static MADE: RefCell<MadeMasks> =
-        const { RefCell::new(MadeMasks([const { None }; MadeMasks::PLACES])) };
-}
-
-impl MadeMasks {
-    const PLACES: usize = 1 << 8;
-
-    /// Returns the mask in memory that the last equal one has, unless another mask took its place
-    /// since then.
-    fn share(mask: Mask) -> Arc<SharedMask> {
-        let hash = FixedState::default().hash_one(mask);
-        #[allow(clippy::cast_possible_truncation, reason = "only the lowest bits are used")]
-        let place = hash as usize % MadeMasks::PLACES;
-        MADE.with_borrow_mut(|MadeMasks(made)| match &made[place] {
-            Some(same) if same.0 == mask => Arc::clone(same),
-            _ => made[place].insert(Arc::new(SharedMask(mask))).clone(),
-        })
-    }
+    static MASKS: RefCell<Recent<Arc<SharedMask>>> = const { RefCell::new(Recent::NONE) };
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use crate::action::{Action, Actions};
 use crate::id::{PortId, Ufid};
 use crate::matching::Match;
+use crate::recent::Recent;
 
 /// A match and what happens to the packets that hit it. The ufid follows from the match, so two
 /// megaflows of the same match are the same flow, whatever their actions.
@@ -21,10 +23,15 @@ pub struct Megaflow {
 }
 
 impl Megaflow {
-    /// A megaflow with the identity that its match gives it.
+    /// A megaflow with the identity that its match gives it. Megaflows that a thread makes one
+    /// after the other share the memory of equal actions.
     #[must_use]
     pub fn new(matching: Match, actions: impl Into<Actions>) -> Megaflow {
-        Megaflow { ufid: matching.ufid(), matching, actions: actions.into() }
+        let actions = actions.into();
+        let actions = ACTIONS.with_borrow_mut(|recent| {
+            recent.share(&actions, |same| *same == actions, || actions.clone())
+        });
+        Megaflow { ufid: matching.ufid(), matching, actions }
     }
 
     /// Every port that it names: the one that it matches, and those that it outputs to.
@@ -34,6 +41,10 @@ impl Megaflow {
         outputs(&self.actions, &mut ports);
         ports
     }
+}
+
+thread_local! {
+    static ACTIONS: RefCell<Recent<Actions>> = const { RefCell::new(Recent::NONE) };
 }
 
 fn outputs(actions: &[Action], ports: &mut BTreeSet<PortId>) {
@@ -60,6 +71,20 @@ fn outputs(actions: &[Action], ports: &mut BTreeSet<PortId>) {
 mod tests {
     use super::*;
     use crate::{Field, Key, Mask};
+
+    #[test]
+    fn equal_actions_share_memory() {
+        let of = |port: u32| {
+            let key = Key { in_port: port, ..Key::default() };
+            let actions = [Action::Output(PortId(port % 600))];
+            Megaflow::new(Match::new(&key, &Mask::default()), actions)
+        };
+        for port in 0..2000 {
+            let (one, other) = (of(port), of(port));
+            assert_eq!(one.actions[..], [Action::Output(PortId(port % 600))]);
+            assert!(std::sync::Arc::ptr_eq(&one.actions, &other.actions));
+        }
+    }
 
     #[test]
     fn ufid_covers_the_mask_too() {

@@ -12,7 +12,7 @@ use flow::MacAddr;
 use futures_util::TryStreamExt;
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
-use rtnetlink::{Handle, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -86,6 +86,22 @@ impl Namespace {
                 handle.link().set(moved).execute().await?;
                 let own = index_of(&handle, &here).await?;
                 handle.link().set(LinkUnspec::new_with_index(own).up().build()).execute().await
+            })
+        })
+    }
+
+    /// Makes a Linux bridge with these interfaces as ports.
+    pub fn bridge(&self, name: &str, ports: [&str; 2]) -> io::Result<()> {
+        let (name, ports) = (name.to_owned(), ports.map(str::to_owned));
+        self.run(move || {
+            netlink(async move |handle| {
+                handle.link().add(LinkBridge::new(&name).up().build()).execute().await?;
+                let bridge = index_of(&handle, &name).await?;
+                for port in ports {
+                    let port = LinkUnspec::new_with_index(index_of(&handle, &port).await?);
+                    handle.link().set(port.controller(bridge).build()).execute().await?;
+                }
+                Ok(())
             })
         })
     }

@@ -38,7 +38,10 @@ impl Programs {
             program.users += 1;
             return number;
         }
-        let number = self.programs.insert(Program { actions: actions.clone(), users: 1 });
+        // A copy of their own: each burst counts who refers to it, and so does whoever makes
+        // megaflows with the same actions on another thread.
+        let program = Program { actions: actions.iter().cloned().collect(), users: 1 };
+        let number = self.programs.insert(program);
         self.by_actions.insert(hash, number);
         number
     }

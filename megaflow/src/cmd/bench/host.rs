@@ -154,7 +154,11 @@ fn work(set: FlowSet, actions: &str, behind: Option<&str>) -> Result<Work, Strin
     }))
 }
 
-fn install(datapath: &mut Datapath, flow: Match, actions: Actions) -> Result<(), String> {
+pub(super) fn install(
+    datapath: &mut Datapath,
+    flow: Match,
+    actions: Actions,
+) -> Result<(), String> {
     let flow = Arc::new(Megaflow::new(flow, actions));
     let mut done = Vec::new();
     datapath.table().apply(&[Op::Install { flow, generation: Generation(1) }], &mut done);

@@ -14,6 +14,7 @@ mod scale;
 mod sets;
 mod setup;
 mod traffic;
+mod wire;
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ use measure::{Case, Measured, measure};
 
 /// Measures CPU time per packet, lookup or update, in this process on this machine, per new
 /// flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
-/// for and cost others (readers), or how soon an address that moves is followed (flaps).
+/// for and cost others (readers), how soon an address that moves is followed (flaps), or what
+/// passes between two hosts (wire).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  megaflow bench host --case io,emc1 --windows 9\n  \
     megaflow bench classifier --list\n  megaflow bench scale --flows 100000 --masks 30")]
@@ -40,11 +42,12 @@ pub(super) struct Args {
     #[arg(long = "case", value_name = "C", value_delimiter = ',')]
     cases: Vec<String>,
     /// Number of windows to measure, after one window that does not count; of runs (setup, scale,
-    /// readers, flaps)
+    /// readers, flaps, wire)
     #[arg(long, alias = "runs", default_value_t = 5, value_parser = scale::number(1..=1000))]
     windows: u64,
     /// Length of a window in seconds; of the flood (setup); of the time without work (scale); of
-    /// the time with each kind of readers (readers); of the moves and of the new addresses (flaps)
+    /// the time with each kind of readers (readers); of the moves and of the new addresses (flaps);
+    /// of each kind of traffic (wire)
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// Print JSON
@@ -65,6 +68,7 @@ enum Part {
     Scale,
     Readers,
     Flaps,
+    Wire,
 }
 
 pub(super) fn run(args: &Args) -> CommandOutcome {
@@ -75,16 +79,17 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
     let cases = match args.part {
         Part::Host => host::CASES,
         Part::Classifier => classifier::CASES,
-        Part::Setup | Part::Scale | Part::Readers | Part::Flaps
+        Part::Setup | Part::Scale | Part::Readers | Part::Flaps | Part::Wire
             if args.list || !args.cases.is_empty() =>
         {
             return Err(CommandFailure::Input(
-                "setup, scale, readers and flaps have no cases to choose".to_owned(),
+                "setup, scale, readers, flaps and wire have no cases to choose".to_owned(),
             ));
         }
         Part::Setup => return setup::run(args.rate, args.windows, window, args.json),
         Part::Scale => return scale::run(&args.scale, args.windows, window, args.json),
         Part::Readers => return readers::run(&args.scale, args.windows, window, args.json),
+        Part::Wire => return wire::run(args.windows, window, args.json),
         Part::Flaps => return flaps::run(&args.scale, args.windows, window, args.json),
     };
     if args.list {
