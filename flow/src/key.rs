@@ -80,10 +80,15 @@ impl Key {
         zerocopy::transmute_ref!(self)
     }
 
+    /// The key of these words.
+    pub(crate) fn from_words(words: [u64; WORDS]) -> Key {
+        zerocopy::transmute!(words)
+    }
+
     pub(crate) fn zip(&self, other: &Key, op: impl Fn(u64, u64) -> u64) -> Key {
         let mut words = *self.words();
         words.iter_mut().zip(other.words()).for_each(|(a, b)| *a = op(*a, *b));
-        zerocopy::transmute!(words)
+        Key::from_words(words)
     }
 
     /// This key under a mask.

@@ -5,19 +5,25 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
+use smallvec::SmallVec;
 
 use crate::field::Field;
 use crate::id::Ufid;
-use crate::key::{Key, Mask};
+use crate::key::{Key, Mask, WORDS};
 use crate::recent::Recent;
 
-/// A key under a mask; the key has no bit outside the mask, so equal matches are equal values.
+/// A key under a mask; the key has no bit outside the mask, so equal matches are equal values. A
+/// match has only those words of its key that the mask has bits in.
 /// Matches that a thread makes one after the other share the memory of equal masks.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Match {
-    key: Key,
+    /// The words of the masked key in which the mask has bits.
+    words: SmallVec<[u64; INLINE]>,
     mask: Arc<SharedMask>,
 }
+
+/// Words that most masks have bits in: they are in the match itself.
+const INLINE: usize = 6;
 
 /// A mask on cache lines of its own: the count of those who share it stands before it in memory,
 /// and whoever makes or forgets a match writes that count.
@@ -39,13 +45,21 @@ impl Match {
     #[must_use]
     pub fn new(key: &Key, mask: &Mask) -> Match {
         let mask = Mask { in_port: u32::MAX, recirc_id: u32::MAX, ..*mask };
-        Match { key: key.masked(&mask), mask: SharedMask::of(mask) }
+        let words = key.words().iter().zip(mask.words());
+        let words = words.filter(|(_, mask)| **mask != 0).map(|(key, mask)| key & mask).collect();
+        Match { words, mask: SharedMask::of(mask) }
     }
 
     /// The masked key.
     #[must_use]
-    pub fn key(&self) -> &Key {
-        &self.key
+    pub fn key(&self) -> Key {
+        let (mut words, mut packed) = ([0; WORDS], self.words.iter());
+        for (word, mask) in words.iter_mut().zip(self.mask().words()) {
+            if *mask != 0 {
+                *word = packed.next().copied().unwrap_or_default();
+            }
+        }
+        Key::from_words(words)
     }
 
     /// The mask.
@@ -65,7 +79,7 @@ impl Match {
     pub fn ufid(&self) -> Ufid {
         // The hash of many short writes is that of one long write, which takes far less time.
         let mut bytes = Vec::with_capacity(256);
-        Field::write_compared(self.mask(), &self.key, &mut bytes);
+        Field::write_compared(self.mask(), &self.key(), &mut bytes);
         let mut hasher = SipHasher13::new();
         hasher.write(&bytes);
         Ufid(hasher.finish128().as_u128())
@@ -74,14 +88,14 @@ impl Match {
     /// Returns true if a packet with this key matches.
     #[must_use]
     pub fn hits(&self, key: &Key) -> bool {
-        key.masked(self.mask()) == self.key
+        key.masked(self.mask()) == self.key()
     }
 
     /// Returns true if some packet matches both: they agree on every bit that both compare.
     #[must_use]
     pub fn overlaps(&self, other: &Match) -> bool {
         let both = self.mask().masked(other.mask());
-        self.key.masked(&both) == other.key.masked(&both)
+        self.key().masked(&both) == other.key().masked(&both)
     }
 }
 

@@ -99,7 +99,7 @@ impl CardAdmission {
 
     /// Encodes the match. A field that the card has no place for is left out, with a refusal.
     fn encode_match(&self, matching: &Match, reasons: &mut Reasons) -> (CardKey, CardKey) {
-        let (from, bits) = (matching.key(), matching.mask());
+        let (from, bits) = (&matching.key(), matching.mask());
         let exact_type = bits.eth_type == u16::MAX;
         let family = if exact_type { L3Family::of(from.eth_type) } else { L3Family::Other };
         let mut left = *bits;
@@ -192,7 +192,7 @@ impl CardAdmission {
         match_key.in_port = self.port(u16::try_from(wire).ok()?)?.0;
         let matching = Match::new(&match_key, &key::decode(&entry.mask, family));
         let list = action::decode(&entry.actions)?;
-        let actions = action::to_flow(&list, matching.key(), |wire| self.port(wire))?;
+        let actions = action::to_flow(&list, &matching.key(), |wire| self.port(wire))?;
         let flow = Megaflow::new(matching, actions);
         // An entry is ours only if the megaflow encodes to the same bytes.
         (self.encode(&flow).ok()? == *entry).then_some(flow)
@@ -209,7 +209,7 @@ struct Known {
 
 impl Known {
     fn of(matching: &Match) -> Known {
-        let (key, mask) = (matching.key(), matching.mask());
+        let (key, mask) = (&matching.key(), matching.mask());
         Known {
             eth_type: (mask.eth_type == u16::MAX).then_some(key.eth_type),
             protocol: (mask.ip_proto == u8::MAX).then_some(key.ip_proto),

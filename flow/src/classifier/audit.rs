@@ -14,7 +14,7 @@ use crate::{Key, Mask, Megaflow, Ufid};
 pub fn overlaps(flows: &[Arc<Megaflow>]) -> Vec<(Ufid, Ufid)> {
     let mut scopes: HashMap<(u32, u32), HashMap<Mask, Vec<&Megaflow>>> = HashMap::new();
     for flow in flows {
-        let key = flow.matching.key();
+        let key = &flow.matching.key();
         let masks = scopes.entry((key.in_port, key.recirc_id)).or_default();
         masks.entry(*flow.matching.mask()).or_default().push(flow);
     }

@@ -84,7 +84,7 @@ impl Scope {
     /// Adds a megaflow; returns true if its mask is new to its partition.
     pub(super) fn insert(&mut self, matching: &Match, number: u32) -> bool {
         self.question = None;
-        let (key, mask) = (matching.key(), rest(matching.mask()));
+        let (key, mask) = (&matching.key(), rest(matching.mask()));
         let eth_type = key.eth_type;
         let known = self.typed.iter().position(|(of, _)| *of == eth_type);
         if mask.eth_type != u16::MAX || (known.is_none() && self.typed.len() == TYPES) {
@@ -100,7 +100,7 @@ impl Scope {
     /// Takes a megaflow out; returns its number, and whether it was the last one of its mask.
     pub(super) fn remove(&mut self, matching: &Match) -> Option<(u32, bool)> {
         self.question = None;
-        let (key, mask) = (matching.key(), rest(matching.mask()));
+        let (key, mask) = (&matching.key(), rest(matching.mask()));
         if mask.eth_type == u16::MAX
             && let Some(place) = self.typed.iter().position(|(of, _)| *of == key.eth_type)
         {
@@ -139,7 +139,7 @@ impl Scope {
 
     /// See [`super::Classifier::overlapping`].
     pub(super) fn overlapping(&mut self, matching: &Match, found: &mut Overlapped<'_>) -> bool {
-        let (key, mask) = (matching.key(), rest(matching.mask()));
+        let (key, mask) = (&matching.key(), rest(matching.mask()));
         let question = self.question.take().filter(|(old, _)| old == matching);
         let answered = question.as_ref().map_or(0, |(_, answered)| *answered);
         let fits = |of: u16| (of ^ key.eth_type) & mask.eth_type == 0;

@@ -85,10 +85,10 @@ impl Twins {
 
     /// Every megaflow is found, and at last nothing is left.
     fn end(mut self) {
-        let keys: Vec<Key> = self.live.iter().map(|(_, flow)| *flow.matching.key()).collect();
+        let keys: Vec<Key> = self.live.iter().map(|(_, flow)| flow.matching.key()).collect();
         keys.chunks(100).for_each(|keys| self.look_up(keys));
         let scoped = |(_, flow): &(u32, Arc<Megaflow>)| {
-            let key = flow.matching.key();
+            let key = &flow.matching.key();
             (key.in_port, key.recirc_id, *flow.matching.mask())
         };
         let masks: HashSet<_> = self.live.iter().map(scoped).collect();
@@ -293,7 +293,7 @@ fn equals_the_reference_with_many_megaflows() {
                 if n % 16 == 0 {
                     let keys = (0..40).map(|n| match twins.live.len() {
                         live if live > 0 && n % 3 > 0 => {
-                            *twins.live[dice.below(live as u64) as usize].1.matching.key()
+                            twins.live[dice.below(live as u64) as usize].1.matching.key()
                         }
                         _ => random_key(&mut dice, 300),
                     });
@@ -342,7 +342,7 @@ fn a_small_table_gives_way() {
     (0..1500).for_each(|n| assert!(twins.install(many(n << 8))));
     let largest = *tables(&twins.fast).0.iter().max().unwrap();
     assert!(largest > 1000, "{:?}", tables(&twins.fast));
-    let keys: Vec<Key> = twins.live.iter().map(|(_, flow)| *flow.matching.key()).collect();
+    let keys: Vec<Key> = twins.live.iter().map(|(_, flow)| flow.matching.key()).collect();
     keys.chunks(50).for_each(|keys| twins.look_up(keys));
     let last = twins.live.len() - 1;
     (0..1500).for_each(|n| twins.remove(last - n));
@@ -378,7 +378,7 @@ fn any_number_of_types_and_words() {
         twins.remove(n);
     }
     install(&mut twins, 18..20, 4);
-    let keys: Vec<Key> = twins.live.iter().map(|(_, flow)| *flow.matching.key()).collect();
+    let keys: Vec<Key> = twins.live.iter().map(|(_, flow)| flow.matching.key()).collect();
     keys.chunks(30).for_each(|keys| twins.look_up(keys));
     let any_type = Mask { tp_dst: !0, ..Mask::default() };
     for (n, overlaps) in [(0, true), (5, true), (40, false)] {
@@ -480,7 +480,7 @@ fn finds_all_of_many_that_overlap() {
                 }
                 mask.set(field, mask.get(field) & !0 << dice.below(u64::from(field.bits())));
             }
-            let matching = Match::new(matching.key(), &mask);
+            let matching = Match::new(&matching.key(), &mask);
             let overlaps = all.iter().filter(|(_, other)| other.overlaps(&matching));
             let want: Vec<u32> = overlaps.map(|(number, _)| *number).collect();
             let mut found = Vec::new();

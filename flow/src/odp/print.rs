@@ -26,7 +26,7 @@ pub fn format_match_with(matching: &Match, names: Names<'_>) -> String {
 
 /// Appends the same to a text.
 pub fn print_match(out: &mut String, matching: &Match, names: Names<'_>) {
-    let (key, mask) = (matching.key(), matching.mask());
+    let (key, mask) = (&matching.key(), matching.mask());
     print_u32(out, "recirc_id", key.recirc_id, mask.recirc_id);
     if mask.dp_hash != 0 {
         out.push(',');

@@ -7,7 +7,7 @@ use crate::matching::Match;
 use crate::{VLAN_PRESENT, odp};
 
 pub(super) fn check(matching: &Match, faults: &mut Faults) {
-    let (key, mask) = (matching.key(), matching.mask());
+    let (key, mask) = (&matching.key(), matching.mask());
     if key.in_port >= super::MAX_PORTS {
         faults.add("in_port", super::no_port());
     }

@@ -95,7 +95,7 @@ impl Faults {
 pub fn validate(matching: &Match, actions: &[Action]) -> Result<(), Invalid> {
     let mut faults = Faults::default();
     matching::check(matching, &mut faults);
-    check_list(KnownHeaders::of(matching.key(), matching.mask()), actions, 0, &mut faults);
+    check_list(KnownHeaders::of(&matching.key(), matching.mask()), actions, 0, &mut faults);
     faults.into_result()
 }
 

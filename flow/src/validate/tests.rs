@@ -45,7 +45,7 @@ fn good_flows_are_taken() {
     for (matching, actions) in cases {
         assert_eq!(check(matching, actions), Ok(()), "{matching} {actions}");
         // What is valid for a match is valid for a packet that hits the match.
-        let key = *odp::parse_match(&format!("in_port(1),{matching}")).unwrap().key();
+        let key = odp::parse_match(&format!("in_port(1),{matching}")).unwrap().key();
         let later = Key { ip_frag: if matching == OPEN { odp::LATER } else { key.ip_frag }, ..key };
         let actions = odp::parse_actions(actions).unwrap();
         for key in [key, later] {

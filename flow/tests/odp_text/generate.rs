@@ -176,7 +176,7 @@ fn payload(rng: &mut Rng, made: &mut Made, eth_type: u16) {
 
 /// The key that a packet could have: what a match says, and what packets can't have taken out.
 pub(crate) fn key(rng: &mut Rng) -> Key {
-    let mut key = *matching(rng).key();
+    let mut key = matching(rng).key();
     let known = [&[0x0800, 0x86dd][..], &ARP, &MPLS].concat();
     if !known.contains(&key.eth_type) && key.eth_type != 0x05ff {
         key.eth_type = PLAIN[0];

@@ -41,7 +41,7 @@ fn install(flow: &Arc<Megaflow>) -> Op {
 fn a_life_from_install_to_remove() {
     let mut table = table();
     let one = flow(1, &[]);
-    let key = *one.matching.key();
+    let key = one.matching.key();
     assert_eq!(apply(&mut table, install(&one)), Ok(Stats::default()));
     let slot = look_up(&mut table, &key).unwrap();
     let hit = Counters { packets: 2, bytes: 120 };
@@ -212,7 +212,7 @@ impl Twins {
             }
             Step::Hit(n, packets) => {
                 let flow = station(n);
-                let slot = look_up(&mut self.fast, flow.matching.key());
+                let slot = look_up(&mut self.fast, &flow.matching.key());
                 prop_assert_eq!(slot.is_some(), self.slow.contains_key(&flow.ufid));
                 let Some(counters) = self.slow.get_mut(&flow.ufid) else { return Ok(()) };
                 let what = Counters { packets, bytes: packets * 60 };

@@ -66,7 +66,7 @@ impl Client for Fickle {
         is_new.then_some(Changed::Everything).into_iter().collect()
     }
     fn revalidate(&mut self, flow: &Megaflow, _now: flow::Moment) -> Verdict {
-        match actions(flow.matching.key(), self.seen) {
+        match actions(&flow.matching.key(), self.seen) {
             right if right == flow.actions => Verdict::Keep,
             right => Verdict::Replace(right),
         }

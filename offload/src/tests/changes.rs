@@ -90,7 +90,7 @@ fn a_station_that_moves_is_followed_in_the_same_step() {
     let all = desk.engine.planner.flows.iter();
     let mut all: Vec<_> = all
         .map(|(_, r)| {
-            let key = r.flow.matching.key();
+            let key = &r.flow.matching.key();
             (key.in_port, key.eth_src.0[5], key.eth_dst.0[5], r.flow.actions.to_vec())
         })
         .collect();

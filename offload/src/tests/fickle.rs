@@ -57,13 +57,13 @@ impl Client for Fickle {
         }));
     }
     fn topics(&self, flow: &Megaflow) -> Topics {
-        [None, Some(Topic(topic(flow.matching.key()).into())), None, None]
+        [None, Some(Topic(topic(&flow.matching.key()).into())), None, None]
     }
     fn changes(&mut self) -> Vec<Changed> {
         std::mem::take(&mut self.changes)
     }
     fn revalidate(&mut self, flow: &Megaflow, _now: Moment) -> Verdict {
-        match actions(flow.matching.key(), self.seen) {
+        match actions(&flow.matching.key(), self.seen) {
             right if right == flow.actions => Verdict::Keep,
             right => Verdict::Replace(right),
         }

@@ -69,7 +69,7 @@ fn an_operators_change_is_undone() {
 fn a_megaflow_that_means_nothing_displaces_nobody() {
     let (mut desk, ufid) = clients();
     let before = desk.engine.record(ufid).flow.clone();
-    let wide = Match::new(before.matching.key(), &Mask::default());
+    let wide = Match::new(&before.matching.key(), &Mask::default());
     let short: [Action; 1] = [Action::Trunc(13)];
     for (token, matching) in [(2, before.matching.clone()), (3, wide)] {
         desk.ask(token, Request::Install(Arc::new(Megaflow::new(matching, short.clone()))));

@@ -10,7 +10,7 @@ const VID: u16 = VLAN_PRESENT | 0xfff;
 /// Returns true if every packet that the megaflow matches would match the megaflow that this client
 /// makes for the same key. The megaflow may be narrower, so that it is disjoint from an operator's.
 pub(super) fn is_within(flow: &Megaflow) -> bool {
-    of(flow.matching.key()).without(flow.matching.mask()).is_zero()
+    of(&flow.matching.key()).without(flow.matching.mask()).is_zero()
 }
 
 /// The mask of the megaflow for a packet with this key. Every key that hits the megaflow gives the

@@ -160,7 +160,7 @@ impl Client for Switch {
     }
 
     fn topics(&self, flow: &Megaflow) -> Topics {
-        let key = flow.matching.key();
+        let key = &flow.matching.key();
         let (source, destination) = (address(key, key.eth_src), address(key, key.eth_dst));
         let is_group = key.eth_dst.is_multicast();
         let floods = is_group || self.table.find(destination).is_none();
@@ -186,7 +186,7 @@ impl Client for Switch {
     /// made (its mask is wider, or its port is gone or has no link) is removed too.
     fn revalidate(&mut self, flow: &Megaflow, now: Moment) -> Verdict {
         self.at(now);
-        let key = flow.matching.key();
+        let key = &flow.matching.key();
         if !mask::is_within(flow) || !self.has_link(key.port()) {
             return Verdict::Remove;
         }
@@ -205,7 +205,7 @@ impl Client for Switch {
     /// comes up does, because the counters of a megaflow at the old port may be read late.
     fn used(&mut self, flow: &Megaflow, at: Moment) {
         self.at(at);
-        let key = flow.matching.key();
+        let key = &flow.matching.key();
         if !mask::is_within(flow) || !learns(key) {
             return;
         }

@@ -48,7 +48,7 @@ pub(crate) fn translate_from(
     target: &Target,
     reasons: &mut Reasons,
 ) -> Rule {
-    let (key, mask) = (flow.matching.key(), flow.matching.mask());
+    let (key, mask) = (&flow.matching.key(), flow.matching.mask());
     let mut keys = FlowerKeys::new(key, mask, reasons);
     keys.take(Field::InPort);
     let chain = keys.chain(target);

@@ -426,7 +426,7 @@ proptest! {
         let bit = 1u128 << (bit % field.bits());
         prop_assume!(!matches!(field, Field::InPort | Field::RecircId));
         if let Ok(rule) = translate(&flow, &target()) {
-            let (key, mut mask) = (*flow.matching.key(), *flow.matching.mask());
+            let (key, mut mask) = (flow.matching.key(), *flow.matching.mask());
             mask.set(field, mask.get(field) ^ bit);
             let other = Megaflow::new(Match::new(&key, &mask), Arc::clone(&flow.actions));
             if let Ok(changed) = translate(&other, &target()) {

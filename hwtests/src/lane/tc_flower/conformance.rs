@@ -35,7 +35,7 @@ fn passes(check: Check) -> Outcome {
 
 /// Somebody deletes a megaflow's filter with `tc`.
 fn delete(flow: &Megaflow) -> Outcome {
-    let key = flow.matching.key();
+    let key = &flow.matching.key();
     let dev = if key.in_port == 1 { "swrep0" } else { "swrep1" };
     let text = guest::run(&format!("tc -j filter show dev {dev} ingress"))?;
     let list: Value = serde_json::from_str(&text).context(&text)?;
@@ -74,7 +74,7 @@ impl OnKernel {
     }
 
     fn send(&self, flow: &Megaflow, packets: u64) -> Outcome<Counters> {
-        let key = flow.matching.key();
+        let key = &flow.matching.key();
         let mut frame = if key.eth_type == 0x0806 { self.arp.clone() } else { self.ip.clone() };
         frame[..6].copy_from_slice(&key.eth_dst.0);
         let socket = RawSocket::open(if key.in_port == 1 { "swvf0" } else { "swvf1" })?;

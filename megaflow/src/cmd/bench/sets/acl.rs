@@ -73,7 +73,7 @@ impl NewPackets {
 fn near(rules: &[Match], draw: &mut Draw) -> Key {
     let packet = packet(draw);
     let rule = draw.one_of(rules);
-    rule.map_or(packet, |rule| packet.without(rule.mask()).union(rule.key()))
+    rule.map_or(packet, |rule| packet.without(rule.mask()).union(&rule.key()))
 }
 
 /// A packet between any two hosts of four networks, to one of a few services.
