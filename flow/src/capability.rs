@@ -55,7 +55,7 @@ impl Capabilities {
                 Some(_) => {}
             }
         }
-        let in_port = flow.matching.key().port();
+        let in_port = flow.matching.port();
         self.admit_port(in_port, Subject::InPort(in_port), &mut reasons);
         if flow.actions.len() > self.max_actions {
             let detail = Detail::too_many(Unit::Actions, flow.actions.len(), self.max_actions);

@@ -8,13 +8,12 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
 use crate::field::Field;
-use crate::id::Ufid;
+use crate::id::{PortId, RecircId, Ufid};
 use crate::key::{Key, Mask, WORDS};
 use crate::recent::Recent;
 
 /// A key under a mask; the key has no bit outside the mask, so equal matches are equal values. A
-/// match has only those words of its key that the mask has bits in.
-/// Matches that a thread makes one after the other share the memory of equal masks.
+/// match has only those words of its key that the mask has bits in. Matches that a thread makes one after the other share the memory of equal masks.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Match {
     /// The words of the masked key in which the mask has bits.
@@ -29,15 +28,37 @@ const INLINE: usize = 6;
 /// and whoever makes or forgets a match writes that count.
 #[derive(PartialEq, Eq, Hash, Debug)]
 #[repr(align(64))]
-struct SharedMask(Mask);
+struct SharedMask {
+    mask: Mask,
+    /// The words in which it has bits: a bit for each, the first word's is the lowest.
+    places: u16,
+}
+
+const _: () = assert!(WORDS == u16::BITS as usize);
 
 impl SharedMask {
     fn of(mask: Mask) -> Arc<SharedMask> {
-        MASKS.with_borrow_mut(|masks| {
-            masks.share(&mask, |same| same.0 == mask, || Arc::new(SharedMask(mask)))
+        let make = || {
+            let has_bits = |(place, word): (usize, &u64)| u16::from(*word != 0) << place;
+            let places = mask.words().iter().enumerate().map(has_bits).sum();
+            Arc::new(SharedMask { mask, places })
+        };
+        MASKS.with_borrow_mut(|masks| masks.share(&mask, |same| same.mask == mask, make))
+    }
+
+    /// The numbers of the words in which it has bits.
+    fn places(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.places;
+        std::iter::from_fn(move || {
+            let place = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (place < WORDS).then_some(place)
         })
     }
 }
+
+/// The word with `in_port` and `recirc_id`, which every mask has.
+const SCOPE: usize = std::mem::offset_of!(Key, in_port) / 8;
 
 impl Match {
     /// The match of the key's bits under the mask; the others are cleared. The mask always gets the
@@ -45,27 +66,41 @@ impl Match {
     #[must_use]
     pub fn new(key: &Key, mask: &Mask) -> Match {
         let mask = Mask { in_port: u32::MAX, recirc_id: u32::MAX, ..*mask };
-        let words = key.words().iter().zip(mask.words());
-        let words = words.filter(|(_, mask)| **mask != 0).map(|(key, mask)| key & mask).collect();
-        Match { words, mask: SharedMask::of(mask) }
+        let mask = SharedMask::of(mask);
+        let (words, bits) = (key.words(), mask.mask.words());
+        Match { words: mask.places().map(|place| words[place] & bits[place]).collect(), mask }
     }
 
     /// The masked key.
     #[must_use]
     pub fn key(&self) -> Key {
-        let (mut words, mut packed) = ([0; WORDS], self.words.iter());
-        for (word, mask) in words.iter_mut().zip(self.mask().words()) {
-            if *mask != 0 {
-                *word = packed.next().copied().unwrap_or_default();
-            }
-        }
+        let mut words = [0; WORDS];
+        self.mask.places().zip(&self.words).for_each(|(place, word)| words[place] = *word);
         Key::from_words(words)
+    }
+
+    /// The port that the packets come in by.
+    #[must_use]
+    pub fn port(&self) -> PortId {
+        PortId(self.scope()[0])
+    }
+
+    /// The scope of their lookup.
+    #[must_use]
+    pub fn recirc(&self) -> RecircId {
+        RecircId(self.scope()[1])
+    }
+
+    fn scope(&self) -> [u32; 2] {
+        let before = self.mask.places & ((1 << SCOPE) - 1);
+        let word = self.words.get(before.count_ones() as usize).copied().unwrap_or_default();
+        zerocopy::transmute!(word)
     }
 
     /// The mask.
     #[must_use]
     pub fn mask(&self) -> &Mask {
-        &self.mask.0
+        &self.mask.mask
     }
 
     /// The identity of the megaflow of this match: SipHash-1-3-128 with a zero key over the fields
@@ -117,6 +152,23 @@ mod tests {
             let (one, other) = (of(n), of(n));
             assert_eq!((&one, one.mask().dp_hash), (matching, n));
             assert!(Arc::ptr_eq(&one.mask, &other.mask));
+        }
+    }
+
+    /// Masks with bits in any words, more than a match has room for among them.
+    #[test]
+    fn the_key_comes_back_from_its_words() {
+        for places in 0..1_u64 << WORDS {
+            let words = |salt: u64| {
+                let word = |place| (places >> place & 1) * (salt << place | salt >> place);
+                Key::from_words(std::array::from_fn(word))
+            };
+            let (key, mask) = (words(0x1234_5678_9abc_def1), words(0x0ff0_f00f_ffff_0001));
+            let matching = Match::new(&key, &mask);
+            let whole = Mask { in_port: !0, recirc_id: !0, ..mask };
+            assert_eq!((matching.key(), *matching.mask()), (key.masked(&whole), whole));
+            let scope = (matching.port(), matching.recirc());
+            assert_eq!(scope, (key.port(), key.recirc()), "{places:x}");
         }
     }
 

@@ -37,7 +37,7 @@ impl Megaflow {
     /// Every port that it names: the one that it matches, and those that it outputs to.
     #[must_use]
     pub fn ports(&self) -> BTreeSet<PortId> {
-        let mut ports = BTreeSet::from([self.matching.key().port()]);
+        let mut ports = BTreeSet::from([self.matching.port()]);
         outputs(&self.actions, &mut ports);
         ports
     }

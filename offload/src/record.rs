@@ -175,7 +175,7 @@ impl FlowRecord {
     /// Returns the scope of the megaflow's lookup; a packet of scope 0 is on its first pass.
     #[must_use]
     pub(super) fn scope(&self) -> u32 {
-        self.flow.matching.key().recirc_id
+        self.flow.matching.recirc().0
     }
 
     /// Returns true if one of the megaflow's residences is in this place.

@@ -91,7 +91,7 @@ impl TcAdmission {
 
     fn plan(&self, flow: &Megaflow) -> Result<Rule, Refusals> {
         let mut reasons = Reasons::default();
-        let device = reasons.keep(self.device(flow.matching.key().port()));
+        let device = reasons.keep(self.device(flow.matching.port()));
         let rule = translate_from(device, flow, &self.target, &mut reasons);
         if let Some(features) = self.features.get(&rule.ifindex) {
             features.admit(&rule, &mut reasons);

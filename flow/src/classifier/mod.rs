@@ -99,7 +99,7 @@ impl Classifier {
     /// Adds a megaflow under the caller's number. The caller makes sure that its match is new. If
     /// it overlaps others, a key that hits several of them finds any of these.
     pub fn insert(&mut self, matching: &Match, number: u32) {
-        let key = ScopeKey::of(&matching.key());
+        let key = ScopeKey::of_match(matching);
         let scope = self.scope(key).unwrap_or_else(|| {
             let scope = self.scopes.insert(Box::new(Scope::new(key, self.seed)));
             self.by_key.insert(self.hasher.hash_one(key), scope);
@@ -111,7 +111,7 @@ impl Classifier {
 
     /// Takes a megaflow out; returns its number.
     pub fn remove(&mut self, matching: &Match) -> Option<u32> {
-        let key = ScopeKey::of(&matching.key());
+        let key = ScopeKey::of_match(matching);
         let number = self.scope(key)?;
         let scope = self.scopes.get_mut(number)?;
         let removed = scope.remove(matching);
@@ -150,7 +150,7 @@ impl Classifier {
     /// caller repeats the call, with what it has found and with no change in between.
     pub fn overlapping(&mut self, matching: &Match, most: usize, found: &mut Vec<u32>) -> bool {
         let mut found = Overlapped { numbers: found, most };
-        let scope = self.scope(ScopeKey::of(&matching.key()));
+        let scope = self.scope(ScopeKey::of_match(matching));
         match scope.and_then(|scope| self.scopes.get_mut(scope)) {
             Some(scope) => scope.overlapping(matching, &mut found),
             None => true,

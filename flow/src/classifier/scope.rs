@@ -17,6 +17,10 @@ impl ScopeKey {
     pub(super) fn of(key: &Key) -> ScopeKey {
         ScopeKey { in_port: key.in_port, recirc_id: key.recirc_id }
     }
+
+    pub(super) fn of_match(matching: &Match) -> ScopeKey {
+        ScopeKey { in_port: matching.port().0, recirc_id: matching.recirc().0 }
+    }
 }
 
 /// The megaflows of a scope.

@@ -34,7 +34,7 @@ pub(crate) use transport::keys_of;
 /// possible.
 pub fn translate(flow: &Megaflow, target: &Target) -> Result<Rule, Refusals> {
     let mut reasons = Reasons::default();
-    let device = reasons.keep(target.device(flow.matching.key().port()));
+    let device = reasons.keep(target.device(flow.matching.port()));
     let rule = translate_from(device, flow, target, &mut reasons);
     reasons.into_result(rule)
 }
