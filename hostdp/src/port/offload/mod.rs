@@ -6,6 +6,7 @@
 //! carry.
 
 mod checksum;
+mod partial;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use flow::packet::Packet;
 use super::{Batch, Frame};
 
 pub(super) use checksum::Unfinishable;
+pub(super) use partial::complete_partial;
 
 /// The fields of a `virtio_net_hdr` in host byte order, as packet sockets have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
