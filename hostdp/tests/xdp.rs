@@ -96,11 +96,8 @@ fn receive_count(port: &mut dyn Port, count: usize) -> Vec<Vec<u8>> {
 #[test]
 fn frames_pass_byte_for_byte_in_every_mode() {
     let Some(stage) = Stage::new() else { return };
-    let modes = [
-        (SystemIo::Packet, None),
-        (SystemIo::Xdp, DRIVER),
-        (SystemIo::XdpGeneric, GENERIC),
-    ];
+    let modes =
+        [(SystemIo::Packet, None), (SystemIo::Xdp, DRIVER), (SystemIo::XdpGeneric, GENERIC)];
     stage.run(|_| {
         for (io, way) in modes {
             pair(["v0", "v1"]);
@@ -122,44 +119,6 @@ fn frames_pass_byte_for_byte_in_every_mode() {
             assert_eq!((near.overruns(), far.overruns()), (0, 0));
             drop((near, far));
             ip("link del v0");
-        }
-    });
-}
-
-/// A VLAN interface of the peer's leaves the tag beside the frame.
-#[test]
-fn a_tag_beside_the_frame_comes_back() {
-    let Some(stage) = Stage::new() else { return };
-    stage.run(|stage| {
-        for io in [SystemIo::Packet, SystemIo::Xdp] {
-            for protocol in ["802.1q", "802.1ad"] {
-                let host = stage.host("p1", "10.9.0.1");
-                let mut port = open("p1", io);
-                assert_eq!(port.trouble(), None);
-                host.run(move || {
-                    ip(&format!("link add link eth0 name tag type vlan proto {protocol} id 77"));
-                    ip("link set tag addrgenmode none");
-                    ip("addr add 10.8.0.1/24 dev tag");
-                    ip("link set tag up");
-                    ip("neigh add 10.8.0.2 lladdr 02:00:00:00:00:02 dev tag");
-                    let socket = UdpSocket::bind("10.8.0.1:5003").unwrap();
-                    lab::retry(|| socket.send_to(b"tagged", "10.8.0.2:5004"));
-                })
-                .join();
-                let clock = Clock::start();
-                let frame = loop {
-                    assert!(clock.elapsed() < PATIENCE, "{io:?} {protocol}");
-                    let ours = receive(&mut port).into_iter().find(|f| f.ends_with(b"tagged"));
-                    if let Some(frame) = ours {
-                        break frame;
-                    }
-                };
-                let tag = if protocol == "802.1q" { [0x81, 0, 0, 77] } else { [0x88, 0xa8, 0, 77] };
-                assert_eq!((&frame[..6], &frame[12..16]), (&[2, 0, 0, 0, 0, 2][..], &tag[..]));
-                assert_eq!(frame.len(), 14 + 4 + 20 + 8 + 6, "{io:?} {protocol}");
-                drop(port);
-                ip("link del p1");
-            }
         }
     });
 }

@@ -11,9 +11,6 @@ const PROG_LOAD: i32 = 5;
 const LINK_CREATE: i32 = 28;
 
 const MAP_TYPE_XSKMAP: u32 = 17;
-const PROG_TYPE_XDP: u32 = 6;
-/// The attach type of XDP programs.
-const ATTACH_XDP: u32 = 37;
 /// The program is for one interface, whose driver it may ask about a frame.
 const DEVICE_BOUND_ONLY: u32 = 1 << 6;
 
@@ -44,34 +41,52 @@ pub(in crate::port) fn xsk_map_set(
     check(unsafe { call(MAP_UPDATE_ELEM, &mut argument) })
 }
 
-/// Loads an XDP program, for one interface if there is a number of one.
-pub(in crate::port) fn xdp_load(code: &[u64], interface: Option<i32>) -> io::Result<OwnedFd> {
+/// A kind of program, and the place where it is attached.
+#[derive(Clone, Copy)]
+pub(in crate::port) struct ProgramKind {
+    /// `BPF_PROG_TYPE_...`
+    pub(in crate::port) kind: u32,
+    /// `BPF_...` of the attach types.
+    pub(in crate::port) place: u32,
+}
+
+impl ProgramKind {
+    pub(in crate::port) const XDP: ProgramKind = ProgramKind { kind: 6, place: 37 };
+}
+
+/// Loads a program, for one interface if there is a number of one.
+pub(in crate::port) fn bpf_load(
+    ProgramKind { kind, place }: ProgramKind,
+    code: &[u64],
+    interface: Option<i32>,
+) -> io::Result<OwnedFd> {
     // Functions of the kernel are for programs with this licence.
     let licence = c"Dual MIT/GPL";
     let index = interface.and_then(|index| u32::try_from(index).ok());
     let mut argument = Argument::default();
-    argument[0] = pair(PROG_TYPE_XDP, u32::try_from(code.len()).unwrap_or(0));
+    argument[0] = pair(kind, u32::try_from(code.len()).unwrap_or(0));
     argument[1] = code.as_ptr().addr() as u64;
     argument[2] = licence.as_ptr().addr() as u64;
     // Behind the log, which nobody reads: the kernel's version, the flags, a name of 16 bytes, the
     // interface and the attach type.
     argument[5] = pair(0, index.map_or(0, |_| DEVICE_BOUND_ONLY));
-    argument[8] = pair(index.unwrap_or(0), ATTACH_XDP);
+    argument[8] = pair(index.unwrap_or(0), place);
     bpf(PROG_LOAD, &mut argument)
 }
 
-/// Attaches an XDP program to an interface for as long as the descriptor is open. The mode is a
-/// flag as of netlink, `XDP_FLAGS_DRV_MODE` say.
-pub(in crate::port) fn xdp_attach(
+/// Attaches a program to an interface for as long as the descriptor is open. The flags are those
+/// of the kind: for XDP `XDP_FLAGS_DRV_MODE`, say.
+pub(in crate::port) fn bpf_attach(
+    kind: ProgramKind,
     program: BorrowedFd<'_>,
     interface: i32,
-    mode: u32,
+    flags: u32,
 ) -> io::Result<OwnedFd> {
     let interface = u32::try_from(interface).unwrap_or(0);
     let program = u32::try_from(program.as_raw_fd()).unwrap_or(0);
     let mut argument = Argument::default();
     argument[0] = pair(program, interface);
-    argument[1] = pair(ATTACH_XDP, mode);
+    argument[1] = pair(kind.place, flags);
     bpf(LINK_CREATE, &mut argument)
 }
 

@@ -21,7 +21,7 @@ use flow::packet::Packet;
 use rustix::event::epoll;
 
 use super::offload::complete_partial;
-use super::sys::{self, XSK_FRAME, XskFate, XskQueue};
+use super::sys::{self, ProgramKind, XSK_FRAME, XskFate, XskQueue};
 use super::{Batch, Frame, TxReport};
 use crate::drops::DropReason;
 
@@ -254,7 +254,8 @@ fn attach(
     map: BorrowedFd<'_>,
     generic: bool,
 ) -> Result<(OwnedFd, bool), NoXdp> {
-    let in_mode = |mode, program: &OwnedFd| sys::xdp_attach(program.as_fd(), index, mode);
+    let in_mode =
+        |mode, program: &OwnedFd| sys::bpf_attach(ProgramKind::XDP, program.as_fd(), index, mode);
     let plain = || program::load(map, None).map_err(step("program"));
     let in_generic = || {
         let link = in_mode(GENERIC_MODE, &plain()?).map_err(step("attach in generic mode"))?;

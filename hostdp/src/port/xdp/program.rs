@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use super::btf;
-use crate::port::sys;
+use crate::port::sys::{self, ProgramKind};
 
 /// The kernel's function that tells the VLAN tag beside a frame.
 const TAG_OF_FRAME: &str = "bpf_xdp_metadata_rx_vlan_tag";
@@ -36,7 +36,7 @@ pub(super) fn load(map: BorrowedFd<'_>, interface: Option<i32>) -> io::Result<Ow
         op(CALL, 0, 0, 0, REDIRECT_MAP),
         op(EXIT, 0, 0, 0, 0),
     ]);
-    sys::xdp_load(&code, interface)
+    sys::bpf_load(ProgramKind::XDP, &code, interface)
 }
 
 /// The number of the kernel's function that tells a tag.
@@ -93,13 +93,13 @@ fn put_tag_back(function: u32) -> [u64; 31] {
 }
 
 const ADD: u8 = 0x07;
-const CALL: u8 = 0x85;
-const EXIT: u8 = 0x95;
+pub(super) const CALL: u8 = 0x85;
+pub(super) const EXIT: u8 = 0x95;
 const LOAD_HALF: u8 = 0x69;
 const LOAD_LONG: u8 = 0x18;
 const LOAD_WORD: u8 = 0x61;
 const MOVE: u8 = 0xbf;
-const SET: u8 = 0xb7;
+pub(super) const SET: u8 = 0xb7;
 const SKIP: u8 = 0x05;
 const SKIP_IF_ABOVE: u8 = 0x2d;
 const SKIP_UNLESS: u8 = 0x55;
@@ -109,7 +109,7 @@ const STORE_WORD: u8 = 0x63;
 const TO_BIG_ENDIAN: u8 = 0xdc;
 
 /// An instruction: its code, two registers, an offset and a number.
-fn op(code: u8, to: u8, from: u8, offset: i16, number: i32) -> u64 {
+pub(super) fn op(code: u8, to: u8, from: u8, offset: i16, number: i32) -> u64 {
     // The registers are two fields of four bits, whose order is that of the bytes.
     let registers = if cfg!(target_endian = "little") { from << 4 | to } else { to << 4 | from };
     let ([a, b], [c, d, e, f]) = (offset.to_ne_bytes(), number.to_ne_bytes());
