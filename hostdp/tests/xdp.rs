@@ -122,3 +122,257 @@ fn frames_pass_byte_for_byte_in_every_mode() {
         }
     });
 }
+
+/// A burst that no ring holds, in both directions of a pair: each frame is counted once.
+#[test]
+fn every_frame_of_a_large_burst_is_counted() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        for io in [SystemIo::Xdp, SystemIo::XdpGeneric] {
+            pair(["v0", "v1"]);
+            let (mut near, mut far) = (open("v0", io), open("v1", io));
+            let given = frames(7000);
+            let report = transmit(&mut near, &given);
+            let dropped: u64 = report.dropped.iter().map(|(_, what)| what.packets).sum();
+            assert_eq!(report.sent.packets + dropped, 7000, "{:?}", report.dropped);
+            assert!(report.dropped.iter().all(|(reason, _)| *reason == DropReason::TxFull));
+            let got = receive(&mut far);
+            let lost = far.overruns();
+            assert!(lost > 1000, "the ring holds fewer than {lost} less than all");
+            assert_eq!(got.len() as u64 + lost, report.sent.packets, "{io:?}");
+            assert_eq!(far.overruns(), 0, "each is told once");
+            // The first ones are there, and it goes on as before.
+            assert!(got.iter().zip(&given).all(|(got, sent)| got == sent.bytes()));
+            assert_eq!(transmit(&mut near, &given[..100]).sent.packets, 100);
+            assert_eq!(receive_count(&mut far, 100).len(), 100);
+            drop((near, far));
+            ip("link del v0");
+        }
+    });
+}
+
+/// The same frames to both kinds of port: the same ones come out, and the same ones are refused.
+#[test]
+fn both_ways_refuse_the_same_frames() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        let tagged = |tag: u16, length: usize| {
+            let mut frame = vec![0x42; length];
+            frame[12..14].copy_from_slice(&tag.to_be_bytes());
+            Packet::new(&frame)
+        };
+        let given: Vec<Packet> = [1514, 1515, 1518, 1519, 4000, 60, 20]
+            .into_iter()
+            .flat_map(|length| [0x88b5, 0x8100, 0x88a8].map(|tag| tagged(tag, length)))
+            .collect();
+        let outcomes = [SystemIo::Packet, SystemIo::Xdp].map(|io| {
+            pair(["v0", "v1"]);
+            let (mut near, mut far) = (open("v0", io), open("v1", SystemIo::Packet));
+            let mut fates = Vec::new();
+            for frame in &given {
+                let report = transmit(&mut near, std::slice::from_ref(frame));
+                fates.push(report.dropped.first().map_or("sent", |(reason, _)| reason.name()));
+            }
+            let sent = fates.iter().filter(|fate| **fate == "sent").count();
+            let got = receive_count(&mut far, sent);
+            drop((near, far));
+            ip("link del v0");
+            (fates, got)
+        });
+        assert_eq!(outcomes[0], outcomes[1]);
+    });
+}
+
+/// Everything through a datapath, with every offload that a veth has left on.
+fn exchange(stage: &Stage, io: SystemIo) {
+    const BYTES: usize = 4 << 20;
+    let (one, other) = (stage.host("p1", "10.9.0.1"), stage.host("p2", "10.9.0.2"));
+    for (host, address) in [(&one, "fd00::1"), (&other, "fd00::2")] {
+        host.run(move || ip(&format!("addr add {address}/64 dev eth0 nodad"))).join();
+    }
+    let mut datapath = Datapath::new(DatapathSettings::default());
+    for (n, name) in [(1, "p1"), (2, "p2")] {
+        let port = open(name, io);
+        assert_eq!((port.way().is_some(), port.trouble()), (io == SystemIo::Xdp, None));
+        datapath.add_port(PortId(n), Box::new(port)).unwrap();
+    }
+    for (from, to) in [(1, 2), (2, 1)] {
+        let out = [Action::Output(PortId(to))];
+        install(&mut datapath, &megaflow(from, Key::default(), Mask::default(), &out));
+    }
+    let data = || (0..BYTES).map(|n| (n * 7 / 3) as u8).collect::<Vec<u8>>();
+    for (tcp, udp) in [("10.9.0.2:5001", "10.9.0.2:5002"), ("[fd00::2]:5001", "[fd00::2]:5002")] {
+        let server = other.run(move || {
+            let (listener, socket) =
+                (TcpListener::bind(tcp).unwrap(), UdpSocket::bind(udp).unwrap());
+            let mut all = Vec::new();
+            listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
+            let mut buffer = [0; 100];
+            let (length, from) = socket.recv_from(&mut buffer).unwrap();
+            socket.send_to(&buffer[..length], from).unwrap();
+            all
+        });
+        let client = one.run(move || {
+            let connect = || TcpStream::connect_timeout(&tcp.parse().unwrap(), PATIENCE);
+            lab::retry(connect).write_all(&data()).unwrap();
+            let any = if udp.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+            let socket = UdpSocket::bind(any).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            let mut answer = [0; 100];
+            let length = lab::retry(|| {
+                socket.send_to(b"checked", udp)?;
+                socket.recv(&mut answer)
+            });
+            answer[..length].to_vec()
+        });
+        until(&mut datapath, || server.is_finished() && client.is_finished());
+        assert!(server.join() == data(), "what arrived is what was sent");
+        assert_eq!(client.join(), b"checked");
+    }
+    let snapshot = datapath.snapshot();
+    assert!(snapshot.ledger.is_exact(), "{:?}", snapshot.ledger);
+    assert!(snapshot.drops.get(DropReason::TxTooLong).is_zero(), "{:?}", snapshot.drops);
+    assert!(snapshot.ports[0].received.bytes > 2 * BYTES as u64);
+    // A checksum that is not complete would be the reason for each packet to be sent again.
+    assert!(snapshot.ports[0].received.bytes < 3 * BYTES as u64, "{:?}", snapshot.ports[0]);
+    drop(datapath);
+    ip("link del p1");
+    ip("link del p2");
+}
+
+#[test]
+fn hosts_with_offloads_on_talk_through_a_datapath() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|stage| {
+        for io in [SystemIo::Packet, SystemIo::Xdp] {
+            exchange(stage, io);
+        }
+    });
+}
+
+#[test]
+fn an_mtu_that_does_not_fit_is_a_reason() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        pair(["v0", "v1"]);
+        ip("link set v0 mtu 9000");
+        ip("link set v1 mtu 9000");
+        let why = "no AF_XDP: the MTU is 9000, and AF_XDP takes up to 3818; AF_PACKET instead";
+        let (mut near, mut far) = (open("v0", SystemIo::Xdp), open("v1", SystemIo::Xdp));
+        assert_eq!((near.way(), near.trouble(), near.mtu()), (None, Some(why), Some(9000)));
+        let long = Packet::new(&[0x42; 9014]);
+        assert_eq!(transmit(&mut near, std::slice::from_ref(&long)).sent.bytes, 9014);
+        assert_eq!(receive_count(&mut far, 1), [long.bytes()]);
+        drop((near, far));
+        // An MTU that grows while the port is in use.
+        ip("link del v0");
+        pair(["v0", "v1"]);
+        let (mut near, mut far) = (open("v0", SystemIo::Xdp), open("v1", SystemIo::Packet));
+        assert_eq!((near.way(), near.trouble()), (DRIVER, None));
+        ip("link set v0 mtu 9000");
+        near.check();
+        assert_eq!((near.way(), near.trouble()), (None, Some(why)));
+        assert_eq!(transmit(&mut far, &frames(1)).sent.packets, 1);
+        assert_eq!(receive_count(&mut near, 1).len(), 1);
+    });
+}
+
+#[test]
+fn an_interface_goes_down_away_and_comes_back() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|stage| {
+        pair(["v0", "v1"]);
+        ip("link set v0 down");
+        // A port of an interface that is down waits for it.
+        let mut near = SystemPort::open_with("v0", "v0", SystemIo::Xdp).unwrap();
+        assert_eq!((near.state(), near.way()), (LinkState::Down, None));
+        assert_eq!(near.trouble(), Some("interface v0 is set down"));
+        let fate = |port: &mut SystemPort| {
+            let report = transmit(port, &frames(1));
+            report.dropped.first().map_or("sent", |(reason, _)| reason.name())
+        };
+        assert_eq!(fate(&mut near), "port-down");
+        ip("link set v0 up");
+        wait_up(&mut near);
+        let mut far = open("v1", SystemIo::Xdp);
+        assert_eq!((near.way(), near.trouble(), far.way()), (DRIVER, None, DRIVER));
+        assert_eq!((fate(&mut near), receive_count(&mut far, 1).len()), ("sent", 1));
+
+        ip("link set v0 down");
+        assert_eq!(fate(&mut near), "port-down");
+        assert_eq!(near.state(), LinkState::Down);
+        assert_eq!(near.trouble(), Some("interface v0 is set down"));
+        ip("link set v0 up");
+        wait_up(&mut near);
+        wait_up(&mut far);
+        assert_eq!((fate(&mut near), near.way()), ("sent", DRIVER));
+        assert_eq!(receive_count(&mut far, 1).len(), 1, "and not what was refused");
+        assert_eq!(receive(&mut far).len(), 0);
+
+        // One frame more, which nobody fetches before the interface is gone.
+        assert_eq!(fate(&mut near), "sent");
+        ip("link del v0");
+        assert_eq!(fate(&mut near), "port-down");
+        assert_eq!((near.state(), near.way()), (LinkState::Gone, None));
+        assert_eq!(near.trouble(), Some("there is no interface v0 any more"));
+        pair(["v0", "v1"]);
+        wait_up(&mut near);
+        wait_up(&mut far);
+        assert_eq!(far.overruns(), 1, "what had come before it was gone");
+        assert_eq!((near.way(), near.trouble(), far.way()), (DRIVER, None, DRIVER));
+        assert_eq!((fate(&mut near), receive_count(&mut far, 1).len()), ("sent", 1));
+
+        // It stays the port's under another name, and comes back from another namespace.
+        ip("link set v0 name v9");
+        near.check();
+        assert_eq!(near.trouble(), Some("interface v0 is called v9 now"));
+        assert_eq!((fate(&mut near), receive_count(&mut far, 1).len()), ("sent", 1));
+        ip("link set v9 name v0");
+        let elsewhere = stage.host("unused", "10.7.0.1");
+        let here = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+        ip(&format!("link set v0 netns {}", elsewhere.thread_id));
+        elsewhere.run(move || ip(&format!("link set v0 netns {here}"))).join();
+        ip("link set v0 addrgenmode none");
+        ip("link set v0 up");
+        assert_eq!((fate(&mut near), near.state()), ("port-down", LinkState::Gone));
+        // Whoever checks may be in another namespace than the port.
+        let mut near = elsewhere
+            .run(move || {
+                wait_up(&mut near);
+                near
+            })
+            .join();
+        wait_up(&mut far);
+        assert_eq!((near.way(), near.trouble()), (DRIVER, None));
+        assert_eq!((fate(&mut near), receive_count(&mut far, 1).len()), ("sent", 1));
+    });
+}
+
+/// A sleeper wakes up, whichever queue of the interface has the frame.
+#[test]
+fn every_queue_has_a_socket() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        let queues = "numtxqueues 4 numrxqueues 4";
+        ip(&format!("link add v0 {queues} type veth peer name v1 {queues}"));
+        for name in ["v0", "v1"] {
+            ip(&format!("link set {name} addrgenmode none"));
+            ip(&format!("link set {name} up"));
+        }
+        let (mut near, mut far) = (open("v0", SystemIo::Packet), open("v1", SystemIo::Xdp));
+        assert_eq!((far.way(), far.trouble()), (DRIVER, None));
+        // The kernel chooses the queue by a hash of addresses and ports.
+        for n in 0..64_u8 {
+            let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, n, 8, 0, 0x45, 0, 0, 46];
+            frame.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, n, 10, 0, 1, n, n, 1, n, 2, 0, 26]);
+            frame.resize(60, n);
+            assert_eq!(transmit(&mut near, &[Packet::new(&frame)]).sent.packets, 1);
+            far.arm();
+            let fd = far.readable().unwrap();
+            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+            assert_eq!(poll(&mut fds, PollTimeout::from(15_000_u16)), Ok(1));
+            assert_eq!(receive(&mut far), [frame]);
+        }
+    });
+}
