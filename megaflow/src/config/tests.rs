@@ -1,3 +1,5 @@
+use hostdp::port::system::SystemIo;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -56,7 +58,7 @@ fn the_example_of_the_contract_is_read() {
     assert_eq!(numbers, [1, 7, 3, 4]);
     let device =
         DeviceSelector::Port { switch_id: "0c42a1".into(), phys_port_name: "pf0vf0".into() };
-    assert_eq!(config.ports[0].kind, PortSettings::System(device));
+    assert_eq!(config.ports[0].kind, PortSettings::System { device, io: SystemIo::Packet });
     assert_eq!(config.ports[1].kind, PortSettings::Tap("host".into()));
     let wire = PortSettings::Fpga { wire: 0, device: Some("veth0".into()) };
     assert_eq!(config.ports[3].kind, wire);
