@@ -7,7 +7,7 @@ const FUNC: u32 = 12;
 /// The number of the function with that name; `None` if there is none.
 pub(super) fn function(btf: &[u8], name: &str) -> Option<u32> {
     let word = |at: usize| Some(u32::from_ne_bytes(btf.get(at..at + 4)?.try_into().ok()?));
-    let size = |at: usize| Some(usize::try_from(word(at)?).ok()?);
+    let size = |at: usize| usize::try_from(word(at)?).ok();
     if btf.get(..2)? != MAGIC.to_ne_bytes() {
         return None;
     }
