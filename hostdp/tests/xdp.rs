@@ -348,6 +348,28 @@ fn an_interface_goes_down_away_and_comes_back() {
     });
 }
 
+/// The kernel lets go of a queue a moment after the port is closed.
+#[test]
+fn a_port_is_opened_again_at_once() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        pair(["v0", "v1"]);
+        let mut far = open("v1", SystemIo::Xdp);
+        for _ in 0..5 {
+            let mut near = lab::retry(|| SystemPort::open_with("v0", "v0", SystemIo::Xdp));
+            assert_eq!((near.way(), near.trouble()), (DRIVER, None));
+            assert_eq!(transmit(&mut near, &frames(40)).sent.packets, 40);
+            assert_eq!(receive_count(&mut far, 40).len(), 40);
+        }
+        // What the driver of an interface can't do by itself is done by the packet socket.
+        ip("link set lo mtu 1500");
+        let lo = open("lo", SystemIo::Xdp);
+        let why = "no AF_XDP: the driver has no XDP, and the generic one can lose VLAN tags and \
+                   large frames here; AF_PACKET instead";
+        assert_eq!((lo.way(), lo.trouble()), (None, Some(why)));
+    });
+}
+
 /// A sleeper wakes up, whichever queue of the interface has the frame.
 #[test]
 fn every_queue_has_a_socket() {

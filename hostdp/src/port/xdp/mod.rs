@@ -7,7 +7,7 @@
 //!
 //! XDP sees the bytes of a frame alone. What the kernel notes beside a frame is lost: a VLAN tag
 //! that the device has taken out, a checksum that is still to be made, and that the frame stands
-//! for several. So AF_XDP is used only where the frame is whole, or can be made whole (`fitness`).
+//! for several. So AF_XDP is used only where the frame is whole, or can be made whole (`attach`).
 
 mod btf;
 mod program;
@@ -16,6 +16,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use flow::packet::Packet;
 use rustix::event::epoll;
@@ -57,8 +58,8 @@ pub(super) enum NoXdp {
     #[error("the driver has no XDP, and the kernel merges frames: ethtool -K {0} gro off")]
     Merges(String),
     /// Frames of local senders come with work left to do, which XDP does not see.
-    #[error("the driver {0} has no XDP ({1}), and without it frames may be large or lack tags")]
-    Software(String, io::Error),
+    #[error("the driver has no XDP, and the generic one can lose VLAN tags and large frames here")]
+    Software,
 }
 
 impl From<io::Error> for NoXdp {
@@ -74,6 +75,9 @@ const LINK_HEADERS: u32 = 14 + 8;
 const LONGEST_MTU: u32 = XSK_FRAME as u32 - LINK_HEADERS;
 /// Most queues of an interface that get a socket. Each takes 16 MiB.
 const QUEUES: u32 = 64;
+/// How often and how long a busy queue is waited for.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// `XDP_FLAGS_DRV_MODE`, `XDP_FLAGS_SKB_MODE`.
 const DRIVER_MODE: u32 = 1 << 2;
 const GENERIC_MODE: u32 = 1 << 1;
@@ -99,7 +103,7 @@ impl XdpSockets {
             let readable = readable.map_err(|e| step("epoll")(e.into()))?;
             for number in 0..QUEUES {
                 let queue = XskQueue::open().map_err(|(what, e)| step(what)(e))?;
-                match queue.bind(index, number, is_generic) {
+                match bind(&queue, index, number, is_generic) {
                     Ok(()) => {}
                     // The interface has no queue of this number.
                     Err(error) if number > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
@@ -177,7 +181,9 @@ impl XdpSockets {
                     is_sent = flushed.is_ok() && queue.send(bytes);
                 }
                 is_full = !is_sent;
-                if is_full {
+                if flushed.is_err() {
+                    report.drop(DropReason::PortDown, bytes.len());
+                } else if is_full {
                     report.drop(DropReason::TxFull, bytes.len());
                 }
             }
@@ -278,12 +284,27 @@ fn attach(
         Ok(link) => Ok((link, false)),
         // Another program is there, or the MTU is too large for the driver: nothing else helps.
         Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => Err(step("attach")(error)),
-        Err(error) if has_tags_beside || !has_device => Err(NoXdp::Software(driver, error)),
+        Err(_) if has_tags_beside || !has_device => Err(NoXdp::Software),
         Err(_) if sys::merges_frames(socket, name).map_err(step("offload flags"))? => {
             Err(NoXdp::Merges(name.to_owned()))
         }
         Err(_) => in_generic(),
     }
+}
+
+/// Binds a socket to a queue. The kernel lets go of a queue some time after its socket was closed,
+/// so that a queue that is busy is tried a few times more. (This is only when a port is opened, or
+/// its interface came back.)
+fn bind(queue: &XskQueue, index: i32, number: u32, copy: bool) -> io::Result<()> {
+    for _ in 0..BUSY_TRIES {
+        match queue.bind(index, number, copy) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
+    queue.bind(index, number, copy)
 }
 
 fn step(what: &'static str) -> impl Fn(io::Error) -> NoXdp {
