@@ -1,10 +1,10 @@
 //! The `system` port: a network interface of the kernel through a raw packet socket, or through
 //! AF_XDP.
 //!
-//! The packet socket sees the frames that the interface receives, never those that it sends. The port
-//! makes the frames whole: it puts VLAN tags back that the kernel has stripped, completes missing
-//! checksums and cuts large frames in segments. The kernel's own stack sees the same packets, so an
-//! interface that is a port should have no addresses of its own.
+//! The packet socket sees the frames that the interface receives, never those that it sends. The
+//! port makes the frames whole: it puts VLAN tags back that the kernel has stripped, completes
+//! missing checksums and cuts large frames in segments. The kernel's own stack sees the same
+//! packets, so an interface that is a port should have no addresses of its own.
 //!
 //! The socket belongs to the network namespace of the thread that opened it and stays there,
 //! whichever thread uses it. While the interface is down, the port is down. When the interface is

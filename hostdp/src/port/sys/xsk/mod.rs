@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use libc::xdp_desc;
 
 use super::call::{check, option, size_u32};
-use super::memory::Mapping;
+use super::memory::KernelMapping;
 use super::set_int;
 use ring::{ConsumerRing, ProducerRing};
 
@@ -33,7 +33,7 @@ pub(in crate::port) struct XskQueue {
     receive: ConsumerRing<xdp_desc>,
     transmit: ProducerRing<xdp_desc>,
     socket: OwnedFd,
-    memory: Mapping,
+    memory: KernelMapping,
     /// Places of frames to send that are free.
     free: Vec<u64>,
     /// Index in the ring `transmit` up to which the kernel has taken descriptors.
@@ -58,7 +58,7 @@ impl XskQueue {
         check(fd).map_err(at("AF_XDP socket"))?;
         // SAFETY: the descriptor is new and nobody else's.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let memory = Mapping::private(2 * RING as usize * FRAME).map_err(at("memory"))?;
+        let memory = KernelMapping::private(2 * RING as usize * FRAME).map_err(at("memory"))?;
         register(socket.as_fd(), &memory).map_err(at("registering memory"))?;
         // Without the privilege the system's default has to do.
         let _ = set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SEND_BUFFER);
@@ -74,7 +74,7 @@ impl XskQueue {
         XskQueue::map(socket, memory).map_err(at("mapping rings"))
     }
 
-    fn map(socket: OwnedFd, memory: Mapping) -> io::Result<XskQueue> {
+    fn map(socket: OwnedFd, memory: KernelMapping) -> io::Result<XskQueue> {
         // SAFETY: the structure is integers: all zeroes is a value of it.
         let mut offsets: libc::xdp_mmap_offsets = unsafe { std::mem::zeroed() };
         let fd = socket.as_fd();
@@ -275,7 +275,7 @@ fn is_ahead(index: u32, other: u32) -> bool {
 }
 
 /// Makes memory the one that the socket's frames lie in.
-fn register(socket: BorrowedFd<'_>, memory: &Mapping) -> io::Result<()> {
+fn register(socket: BorrowedFd<'_>, memory: &KernelMapping) -> io::Result<()> {
     let start = memory.at::<u8>(0, memory.len()).ok_or(io::ErrorKind::InvalidInput)?;
     // The first form of the structure, which every kernel with AF_XDP takes.
     let request = libc::xdp_umem_reg_v1 {

@@ -9,11 +9,11 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::port::sys::memory::Mapping;
+use crate::port::sys::memory::KernelMapping;
 
 /// A ring's mapping, and its parts in it. They live as long as the mapping.
 struct SharedRing<T> {
-    _mapping: Mapping,
+    _mapping: KernelMapping,
     producer: *const AtomicU32,
     consumer: *const AtomicU32,
     flags: *const AtomicU32,
@@ -37,7 +37,7 @@ impl<T: Copy> SharedRing<T> {
         let count = size as usize;
         let length = offset(offsets.desc)? + count * size_of::<T>();
         let place = libc::off_t::try_from(place).map_err(|_| bad())?;
-        let mapping = Mapping::shared(socket, length, place)?;
+        let mapping = KernelMapping::shared(socket, length, place)?;
         Ok(SharedRing {
             producer: mapping.at(offset(offsets.producer)?, 1).ok_or_else(bad)?,
             consumer: mapping.at(offset(offsets.consumer)?, 1).ok_or_else(bad)?,
