@@ -250,6 +250,49 @@ fn hosts_with_offloads_on_talk_through_a_datapath() {
     });
 }
 
+/// The same traffic through a datapath by either kind of port: the same frames leave, and each is
+/// in the ledger.
+#[test]
+fn a_datapath_forwards_the_same_frames_either_way() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        let given = frames(3000);
+        let outcomes = [SystemIo::Packet, SystemIo::Xdp, SystemIo::XdpGeneric].map(|io| {
+            let mut datapath = Datapath::new(DatapathSettings::default());
+            for (number, names) in [(1, ["a0", "a1"]), (2, ["b0", "b1"])] {
+                pair(names);
+                datapath.add_port(PortId(number), Box::new(open(names[1], io))).unwrap();
+            }
+            let out = [Action::Output(PortId(2))];
+            install(&mut datapath, &megaflow(1, Key::default(), Mask::default(), &out));
+            let (mut near, mut far) = (open("a0", SystemIo::Packet), open("b0", SystemIo::Packet));
+            let mut got = Vec::new();
+            for burst in given.chunks(500) {
+                let want = got.len() + burst.len();
+                assert_eq!(transmit(&mut near, burst).sent.packets, burst.len() as u64);
+                let (clock, mut now) = (Clock::start(), got.len());
+                while now < want {
+                    assert!(clock.elapsed() < PATIENCE, "{io:?}: {now} of {want}");
+                    datapath.poll(clock.now());
+                    got.extend(receive(&mut far));
+                    now = got.len();
+                }
+            }
+            let snapshot = datapath.snapshot();
+            assert!(snapshot.ledger.is_exact(), "{:?}", snapshot.ledger);
+            assert_eq!(snapshot.ledger.fresh.hits_first_pass.packets, 3000);
+            let [received, sent] = [snapshot.ports[0].received, snapshot.ports[1].sent];
+            assert_eq!((received, sent.packets), (sent, 3000));
+            drop((datapath, near, far));
+            ip("link del a0");
+            ip("link del b0");
+            got
+        });
+        let given: Vec<Vec<u8>> = given.iter().map(|frame| frame.bytes().to_vec()).collect();
+        assert!(outcomes.iter().all(|got| *got == given));
+    });
+}
+
 #[test]
 fn an_mtu_that_does_not_fit_is_a_reason() {
     let Some(stage) = Stage::new() else { return };
