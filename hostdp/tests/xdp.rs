@@ -151,6 +151,35 @@ fn every_frame_of_a_large_burst_is_counted() {
     });
 }
 
+/// The kernel takes a frame, and the device does not: the frame was not sent.
+#[test]
+fn what_the_device_refuses_is_a_drop() {
+    let Some(stage) = Stage::new() else { return };
+    stage.run(|_| {
+        pair(["v0", "v1"]);
+        let (mut near, mut far) = (open("v0", SystemIo::Xdp), open("v1", SystemIo::Xdp));
+        let given = frames(100);
+        assert_eq!(transmit(&mut near, &given).sent.packets, 100);
+        assert_eq!(receive_count(&mut far, 100).len(), 100);
+        // Nobody has looked yet at what has become of the interface.
+        ip("link set v1 down");
+        let report = transmit(&mut near, &given);
+        assert_eq!(report.sent.packets, 0);
+        let all = |report: &TxReport| {
+            let frames = given.iter().map(|frame| frame.len() as u64);
+            let drops = report.dropped.iter().map(|(reason, what)| (*reason, what.bytes));
+            drops.eq(frames.map(|length| (DropReason::TxFull, length)))
+        };
+        assert!(all(&report), "each with its own length: {:?}", report.dropped);
+        ip("link set v1 up");
+        wait_up(&mut near);
+        wait_up(&mut far);
+        assert_eq!(transmit(&mut near, &given).sent.packets, 100);
+        assert_eq!(receive_count(&mut far, 100).len(), 100);
+        assert_eq!(receive(&mut far).len(), 0);
+    });
+}
+
 /// The same frames to both kinds of port: the same ones come out, and the same ones are refused.
 #[test]
 fn both_ways_refuse_the_same_frames() {
