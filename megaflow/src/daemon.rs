@@ -156,7 +156,7 @@ enum Step {
 impl Step {
     fn of(kind: &PortSettings) -> Step {
         match kind {
-            PortSettings::System(_) => Step::Interfaces,
+            PortSettings::System { .. } => Step::Interfaces,
             PortSettings::Fpga { .. } => Step::Card,
             PortSettings::Internal | PortSettings::Tap(_) | PortSettings::Pcap { .. } => Step::Made,
         }
@@ -227,9 +227,9 @@ fn open_port(
     clock: &Clock,
 ) -> io::Result<Box<dyn Port>> {
     let port: Box<dyn Port> = match kind {
-        PortSettings::System(device) => {
+        PortSettings::System { device, io } => {
             let interface = interface_of(name, device)?;
-            Box::new(SystemPort::open_as(name, &interface).map_err(io::Error::other)?)
+            Box::new(SystemPort::open_with(name, &interface, *io).map_err(io::Error::other)?)
         }
         PortSettings::Internal => Box::new(TapPort::open_internal(name).map_err(io::Error::other)?),
         PortSettings::Tap(device) => {
@@ -271,7 +271,7 @@ fn open_tc(config: &Config, clock: &Clock) -> io::Result<Box<dyn Provider>> {
         .ports
         .iter()
         .filter_map(|port| match &port.kind {
-            PortSettings::System(device) => Some((port.id, device.clone())),
+            PortSettings::System { device, .. } => Some((port.id, device.clone())),
             PortSettings::Internal
             | PortSettings::Tap(_)
             | PortSettings::Pcap { .. }

@@ -18,6 +18,8 @@ pub struct PortView {
     pub state: LinkState,
     /// Why the port can't carry packets, or what else is wrong with it, for people.
     pub trouble: Option<String>,
+    /// The way that the port's frames take; `None` for the usual one of its type.
+    pub way: Option<&'static str>,
     /// Packets that the host datapath received.
     pub received: Counters,
     /// Packets that the host datapath sent.

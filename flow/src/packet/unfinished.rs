@@ -4,6 +4,9 @@
 //! An unfinished frame stands for the packets that [`Packet::segment`] makes of it: it counts as
 //! these, and whatever is done to it is what would be done to each of them.
 
+#[cfg(test)]
+mod tests;
+
 use super::transport::{TCP, TCP_CHECKSUM, TCP_CONTROL, UDP, UDP_CHECKSUM};
 use super::{Packet, checksum, ipv4, ipv6, wire};
 use crate::stats::Counters;

@@ -304,6 +304,7 @@ impl Datapath {
                 kind: port.kind(),
                 state: port.state(),
                 trouble: port.trouble().map(str::to_owned),
+                way: port.way(),
                 mtu: port.mtu(),
                 received: book.received,
                 continued: book.continued,

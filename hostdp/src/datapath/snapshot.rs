@@ -52,6 +52,8 @@ pub struct PortSnapshot {
     pub state: LinkState,
     /// Why the port does not work, or what else is wrong with it.
     pub trouble: Option<String>,
+    /// The way that the port's frames take, for people; `None` for the usual one of its kind.
+    pub way: Option<&'static str>,
     /// Longest payload in bytes that the port sends; `None` if the port does not know it.
     pub mtu: Option<u32>,
     /// Packets received that were not counted on a megaflow before.

@@ -10,6 +10,7 @@ mod pool;
 mod sys;
 pub mod system;
 pub mod tap;
+mod xdp;
 
 use std::os::fd::BorrowedFd;
 
@@ -75,6 +76,11 @@ pub trait Port: Send {
     /// Longest payload in bytes of a frame that the port sends; `None` if the port does not know
     /// it.
     fn mtu(&self) -> Option<u32> {
+        None
+    }
+
+    /// The way that the port's frames take now, for people; `None` for the usual one of its kind.
+    fn way(&self) -> Option<&'static str> {
         None
     }
 }

@@ -1,16 +1,21 @@
-//! The `system` port: a network interface of the kernel through a raw packet socket.
+//! The `system` port: a network interface of the kernel through a raw packet socket, or through
+//! AF_XDP.
 //!
-//! The socket sees the frames that the interface receives, never those that it sends. The port puts
-//! VLAN tags back that the kernel has stripped. Frames whose checksum is missing or that have to be
-//! cut in segments stay so in the datapath, and the port sends such frames, so that bulk traffic
-//! between interfaces of the kernel moves in frames of up to 64 KiB. The kernel's own stack sees the same packets, so an
-//! interface that is a port should have no addresses of its own.
+//! The packet socket sees the frames that the interface receives, never those that it sends. The
+//! port puts VLAN tags back that the kernel has stripped. Frames whose checksum is missing or that
+//! have to be cut in segments stay so in the datapath, and the port sends such frames, so that bulk
+//! traffic between interfaces of the kernel moves in frames of up to 64 KiB. The kernel's own stack
+//! sees the same packets, so an interface that is a port should have no addresses of its own.
 //!
 //! The socket belongs to the network namespace of the thread that opened it and stays there,
 //! whichever thread uses it. While the interface is down, the port is down. When the interface is
 //! deleted or leaves the namespace, the kernel unbinds the socket: then the port is gone, and takes
 //! the next interface of the same name. An interface that gets another name stays the port's. While
 //! the port has an interface, no other datapath gets it (`claim.rs`).
+//!
+//! With AF_XDP (`xdp/`) the packet socket receives nothing, but it still is what holds on to the
+//! interface. Where AF_XDP does not work the port says why, and uses the packet socket until the
+//! interface is made again.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,6 +25,7 @@ use flow::packet::Packet;
 use super::claim::Claim;
 use super::offload::{self, VnetHeader};
 use super::sys::{self, FrameBuffers};
+use super::xdp::{self, XdpSockets};
 use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, fits, renamed};
 use crate::drops::DropReason;
 
@@ -34,6 +40,33 @@ pub struct SystemPort {
     state: LinkState,
     trouble: Option<String>,
     messages: FrameBuffers,
+    io: SystemIo,
+    way: Way,
+    /// Frames that were lost with sockets that are closed.
+    lost: u64,
+}
+
+/// How a system port gets frames from the kernel and hands them over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SystemIo {
+    /// By a packet socket.
+    #[default]
+    Packet,
+    /// By AF_XDP where that works and leaves frames whole, else by a packet socket.
+    Xdp,
+    /// Like `Xdp`, but in the generic mode, even where VLAN tags and large frames of local senders
+    /// get lost in it. For tests and measurements.
+    XdpGeneric,
+}
+
+/// The way that frames take now.
+enum Way {
+    /// The packet socket: as wanted, or because AF_XDP does not work, with the reason.
+    Packet(Option<String>),
+    /// None: AF_XDP needs the interface up, and its queues free. The number is how often they were
+    /// busy in a row.
+    Waiting(u32),
+    Xdp(XdpSockets),
 }
 
 /// The interface that the port has.
@@ -43,8 +76,17 @@ struct Attached {
     claim: Claim,
 }
 
+/// How often queues may be busy before the port does without AF_XDP: two seconds of checks.
+const BUSY: u32 = 8;
+
 /// Room in the kernel for bursts that come while the worker is busy.
 const SOCKET_BUFFER: i32 = 8 << 20;
+
+/// Checks whether system ports can use AF_XDP on this host. An error is the reason why not; the
+/// flag in it is true if only those of veth interfaces can't.
+pub fn probe_xdp() -> Result<(), (String, bool)> {
+    xdp::probe()
+}
 
 impl SystemPort {
     /// Opens an interface in the calling thread's network namespace, as a port of the same name.
@@ -55,6 +97,13 @@ impl SystemPort {
 
     /// Like [`SystemPort::open`], as a port of another name.
     pub fn open_as(name: &str, interface: &str) -> Result<SystemPort, PortError> {
+        SystemPort::open_with(name, interface, SystemIo::Packet)
+    }
+
+    /// Like [`SystemPort::open_as`], with a way for the frames. AF_XDP also needs `CAP_NET_ADMIN`
+    /// and `CAP_BPF`; if it does not work the port opens all the same, and tells the reason in
+    /// [`Port::trouble`].
+    pub fn open_with(name: &str, interface: &str, io: SystemIo) -> Result<SystemPort, PortError> {
         if !sys::is_interface_name(interface) {
             return Err(PortError::Name(interface.into()));
         }
@@ -84,6 +133,9 @@ impl SystemPort {
             state: LinkState::Gone,
             trouble: None,
             messages: FrameBuffers::new(),
+            io,
+            way: Way::Packet(None),
+            lost: 0,
         };
         port.attach()?;
         port.look();
@@ -109,9 +161,45 @@ impl SystemPort {
         // Promiscuous mode comes before the bind, so that no frame is lost to the interface's
         // address filter in between.
         sys::set_promiscuous(socket, index).map_err(system("promiscuous mode"))?;
-        sys::bind_interface(socket, index).map_err(system("bind"))?;
+        let by_packets = self.io == SystemIo::Packet;
+        sys::bind_interface(socket, index, by_packets).map_err(system("bind"))?;
         self.attached = Some(Attached { name, claim });
+        self.way = if by_packets { Way::Packet(None) } else { Way::Waiting(0) };
         Ok(())
+    }
+
+    /// Chooses the way of the frames of an interface that is up.
+    fn choose_way(&mut self, index: i32, name: &str, mtu: u32) {
+        let refused = match &self.way {
+            Way::Packet(_) => return,
+            Way::Xdp(_) if xdp::fits(mtu) => return,
+            // Frames of the new length would get lost: this says why.
+            Way::Xdp(_) | Way::Waiting(_) => {
+                self.close_xdp();
+                let Way::Waiting(busy) = self.way else { return };
+                let (socket, generic) = (self.socket.as_fd(), self.io == SystemIo::XdpGeneric);
+                match XdpSockets::open(socket, (index, name), mtu, generic) {
+                    Ok(sockets) => return self.way = Way::Xdp(sockets),
+                    Err(error) if error.is_busy() && busy < BUSY => {
+                        return self.way = Way::Waiting(busy + 1);
+                    }
+                    Err(error) => error.to_string(),
+                }
+            }
+        };
+        let trouble = match sys::bind_interface(self.socket.as_fd(), index, true) {
+            Ok(()) => format!("no AF_XDP: {refused}; AF_PACKET instead"),
+            Err(error) => format!("no AF_XDP: {refused}; and no AF_PACKET: bind: {error}"),
+        };
+        self.way = Way::Packet(Some(trouble));
+    }
+
+    /// Closes the sockets of AF_XDP, if there are any. What they hold is lost, and counted.
+    fn close_xdp(&mut self) {
+        if let Way::Xdp(sockets) = &mut self.way {
+            self.lost += sockets.remainder();
+            self.way = Way::Waiting(0);
+        }
     }
 
     /// Asks the kernel for the state of the interface that the socket is bound to.
@@ -120,18 +208,30 @@ impl SystemPort {
         let looked = sys::bound_interface(socket).and_then(|index| {
             let index = index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
             let name = sys::name_of(socket, index)?;
-            Ok((sys::flags(socket, &name)?, sys::mtu(socket, &name)?, name))
+            Ok((sys::flags(socket, &name)?, sys::mtu(socket, &name)?, index, name))
         });
-        let (Ok((flags, mtu, name)), Some(attached)) = (looked, &self.attached) else {
+        if let (Ok((flags, mtu, index, name)), Some(_)) = (&looked, &self.attached)
+            && flags & libc::IFF_UP != 0
+        {
+            self.choose_way(*index, name, *mtu);
+        }
+        let (Ok((flags, mtu, _, name)), Some(attached)) = (looked, &self.attached) else {
             let trouble = format!("there is no interface {} any more", self.interface);
             // The interface's number is free: another datapath may get the next interface with it.
             self.attached = None;
+            self.close_xdp();
             return self.become_state(LinkState::Gone, Some(trouble));
         };
         self.mtu = Some(mtu);
         let wanted = libc::IFF_UP | libc::IFF_RUNNING;
         let (state, trouble) = match flags & wanted {
-            both if both == wanted => (LinkState::Up, renamed(&attached.name, &name)),
+            both if both == wanted => {
+                let refused = match &self.way {
+                    Way::Packet(refused) => refused.clone(),
+                    Way::Waiting(_) | Way::Xdp(_) => None,
+                };
+                (LinkState::Up, renamed(&attached.name, &name).or(refused))
+            }
             one if one == libc::IFF_UP => {
                 (LinkState::Down, Some(format!("interface {name} has no carrier")))
             }
@@ -168,6 +268,9 @@ impl Port for SystemPort {
     }
 
     fn receive(&mut self, batch: &mut Batch) {
+        if let Way::Xdp(sockets) = &mut self.way {
+            return sockets.receive(batch);
+        }
         let count = match self.messages.receive(self.socket.as_fd(), batch.room()) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -201,6 +304,14 @@ impl Port for SystemPort {
         }
         if self.state != LinkState::Up {
             return report.drop_all(DropReason::PortDown, frames);
+        }
+        if let Way::Xdp(sockets) = &mut self.way {
+            let sent = sockets.transmit(frames, self.mtu.unwrap_or(0), report);
+            if sent.is_err() {
+                self.close_xdp();
+                self.look();
+            }
+            return;
         }
         // The kernel does not check the length of segments that are still to be cut.
         let mtu = self.mtu.unwrap_or(u32::MAX);
@@ -247,7 +358,8 @@ impl Port for SystemPort {
     }
 
     fn takes_unfinished(&self) -> bool {
-        true
+        // A port that waits for AF_XDP may have it by the time it sends.
+        matches!(self.way, Way::Packet(_))
     }
 
     fn state(&self) -> LinkState {
@@ -272,11 +384,33 @@ impl Port for SystemPort {
     }
 
     fn readable(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.socket.as_fd())
+        match &self.way {
+            Way::Xdp(sockets) => Some(sockets.readable()),
+            Way::Packet(_) | Way::Waiting(_) => Some(self.socket.as_fd()),
+        }
+    }
+
+    fn arm(&mut self) {
+        if let Way::Xdp(sockets) = &mut self.way {
+            sockets.flush();
+        }
     }
 
     fn overruns(&mut self) -> u64 {
-        sys::packet_drops(self.socket.as_fd()).map_or(0, u64::from)
+        let lost = match &mut self.way {
+            Way::Xdp(sockets) => sockets.overruns(),
+            Way::Packet(_) | Way::Waiting(_) => {
+                sys::packet_drops(self.socket.as_fd()).map_or(0, u64::from)
+            }
+        };
+        lost + std::mem::take(&mut self.lost)
+    }
+
+    fn way(&self) -> Option<&'static str> {
+        match &self.way {
+            Way::Xdp(sockets) => Some(sockets.mode()),
+            Way::Packet(_) | Way::Waiting(_) => None,
+        }
     }
 
     fn mtu(&self) -> Option<u32> {

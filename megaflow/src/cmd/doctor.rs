@@ -29,6 +29,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     if args.goal.is_none_or(|goal| goal == Goal::Tc) {
         findings.extend(host::nic::tc_offload());
     }
+    findings.push(host::af_xdp());
     if let Some(goal) = args.goal {
         findings.retain(|finding| finding.concerns(goal));
     }

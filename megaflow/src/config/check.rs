@@ -22,7 +22,7 @@ fn unique_ports(config: &Config) -> Result<(), String> {
             return Err(format!("the ports '{other}' and '{name}' both have number {}", port.id));
         }
         let interface = match &port.kind {
-            PortSettings::System(device) => Some(device.to_string()),
+            PortSettings::System { device, .. } => Some(device.to_string()),
             PortSettings::Internal => Some(name.clone()),
             PortSettings::Tap(interface) => Some(interface.clone()),
             PortSettings::Fpga { device, .. } => device.clone(),

@@ -44,6 +44,10 @@ keys! {
         "The interface: of `system` (required; the table finds a representor), of `tap` \
          (the port's name without it), and of `fpga` where the card is the model: what its wire is \
          plugged into.";
+    "[[port]]" "io" "`packet` or `xdp`"
+        "`system`: how frames come and go, by a packet socket (without the key) or by AF_XDP. \
+         Where AF_XDP does not work the port uses the packet socket and says why. See \
+         [AF_XDP](../how-to/run.md#through-af_xdp).";
     "[[port]]" "in" "path" "`pcap`: received from the start on.";
     "[[port]]" "out" "path"
         "`pcap`: what is sent is written there, for the owner alone (mode 0600).";

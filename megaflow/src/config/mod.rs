@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flow::PortId;
+use hostdp::port::system::SystemIo;
 use pipeline::l2::L2Settings;
 use tc_flower::DeviceSelector;
 
@@ -86,7 +87,12 @@ pub struct PortSection {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PortSettings {
     /// An interface that exists already.
-    System(DeviceSelector),
+    System {
+        /// The interface.
+        device: DeviceSelector,
+        /// How frames come from the kernel and go to it.
+        io: SystemIo,
+    },
     /// A tap interface named like the port. The interface is made at start, is up, and goes away
     /// at the end.
     Internal,
@@ -116,7 +122,7 @@ impl PortSettings {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            PortSettings::System(_) => "system",
+            PortSettings::System { .. } => "system",
             PortSettings::Internal => "internal",
             PortSettings::Tap(_) => "tap",
             PortSettings::Pcap { .. } => "pcap",

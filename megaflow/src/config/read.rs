@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flow::PortId;
+use hostdp::port::system::SystemIo;
 use pipeline::l2::L2Settings;
 use tc_flower::DeviceSelector;
 use toml::de::DeTable;
@@ -141,7 +142,7 @@ fn port(section: &Section<'_>, place: usize) -> Result<PortSection, ConfigError>
     let kind = match kind {
         "system" => {
             not_files(kind).and(no_wire(kind))?;
-            PortSettings::System(device(section)?)
+            PortSettings::System { device: device(section)?, io: io(section)? }
         }
         "internal" => {
             not_files(kind).and(no_wire(kind))?;
@@ -174,6 +175,9 @@ fn port(section: &Section<'_>, place: usize) -> Result<PortSection, ConfigError>
         }
         other => return Err(unknown_type(section, other)),
     };
+    if !matches!(kind, PortSettings::System { .. }) {
+        section.without(&["io"], &format!("not for type {}", kind.name()))?;
+    }
     Ok(PortSection { id, name: name.to_owned(), kind })
 }
 
@@ -187,6 +191,17 @@ fn unknown_type(section: &Section<'_>, kind: &str) -> ConfigError {
         None => format!("there are {}", BUILT_PORTS.join(", ")),
     };
     section.error("type", format_args!("unknown type '{kind}'; {hint}"))
+}
+
+fn io(section: &Section<'_>) -> Result<SystemIo, ConfigError> {
+    match section.string("io")? {
+        None | Some("packet") => Ok(SystemIo::Packet),
+        Some("xdp") => Ok(SystemIo::Xdp),
+        Some(other) => {
+            let message = format_args!("unknown word '{other}': expected packet or xdp");
+            Err(section.error("io", message))
+        }
+    }
 }
 
 fn device(section: &Section<'_>) -> Result<DeviceSelector, ConfigError> {

@@ -1,3 +1,5 @@
+use hostdp::port::system::SystemIo;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -56,7 +58,7 @@ fn the_example_of_the_contract_is_read() {
     assert_eq!(numbers, [1, 7, 3, 4]);
     let device =
         DeviceSelector::Port { switch_id: "0c42a1".into(), phys_port_name: "pf0vf0".into() };
-    assert_eq!(config.ports[0].kind, PortSettings::System(device));
+    assert_eq!(config.ports[0].kind, PortSettings::System { device, io: SystemIo::Packet });
     assert_eq!(config.ports[1].kind, PortSettings::Tap("host".into()));
     let wire = PortSettings::Fpga { wire: 0, device: Some("veth0".into()) };
     assert_eq!(config.ports[3].kind, wire);
@@ -110,6 +112,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ("name = \"host\"", "name = \"vf0\"", "f: two ports are named 'vf0'"),
     ("number = 7", "number = 1", "f: the ports 'vf0' and 'host' both have number 1"),
     ("number = 7", "wire = 1", "[[port]]: wire: not for type tap"),
+    ("number = 7", "io = 'xdp'", "[[port]]: io: not for type tap"),
+    ("type = \"system\"", "type = \"system\"\nio = 'dpdk'", "io: unknown word 'dpdk': expected"),
     ("number = 7", "device = 'averylonginterfacename'", "is no interface name"),
     ("number = 7", "device = 'veth0'", "f: the ports 'host' and 'wire0' both use veth0"),
     ("in = \"/tmp/in.pcap\"", "", "a pcap port needs 'in', 'out' or both"),
@@ -148,6 +152,18 @@ const BAD: &[(&str, &str, &str)] = &[
     ("[http]", "[html]", "unknown key 'html' in the file; did you mean 'http'?"),
     ("[http]", "[http", "f:"),
 ];
+
+#[test]
+fn a_system_port_can_use_af_xdp() {
+    let io = |word: &str| {
+        let text = GOOD.replacen("\"system\"", &format!("\"system\"\nio = \"{word}\""), 1);
+        match parse("f", &text).unwrap().ports.remove(0).kind {
+            PortSettings::System { io, .. } => io,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([io("packet"), io("xdp")], [SystemIo::Packet, SystemIo::Xdp]);
+}
 
 #[test]
 fn what_is_wrong_is_one_line_with_its_place() {

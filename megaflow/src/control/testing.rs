@@ -190,6 +190,7 @@ impl Engine {
             kind: "fpga",
             state: hostdp::port::LinkState::Up,
             trouble: None,
+            way: None,
             received: Counters { packets: self.received, bytes: 60 },
             sent: Counters::default(),
         };

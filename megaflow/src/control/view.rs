@@ -209,6 +209,9 @@ pub struct ShownPort {
     pub state: String,
     /// Why the port is not up, or what else is wrong with it.
     pub trouble: Option<String>,
+    /// The way that the port's frames take; `None` for the usual one of its type.
+    #[serde(default)]
+    pub way: Option<String>,
     /// Packets received by the port and forwarded by hardware.
     pub received_nic: Count,
     /// Packets received by the port and forwarded by the host.
@@ -304,6 +307,7 @@ fn port_of(port: &crate::status::PortView, metrics: &metrics::Snapshot) -> Shown
         up: port.state == LinkState::Up,
         state: port.state.name().to_owned(),
         trouble: port.trouble.clone(),
+        way: port.way.map(str::to_owned),
         received_nic: counted.nic.received.into(),
         received_host: port.received.into(),
         sent_nic: counted.nic.sent.into(),

@@ -155,6 +155,21 @@ fn namespaces(root: &Path) -> Finding {
     finding.needed_for(&[Goal::Tests]).used_for(&[Goal::Demo])
 }
 
+/// Checks by trying whether system ports can use AF_XDP.
+#[must_use]
+pub fn af_xdp() -> Finding {
+    let what = "AF_XDP";
+    match hostdp::port::system::probe_xdp() {
+        Ok(()) => Finding::there(what, "works"),
+        Err((why, true)) => Finding::there(what, format!("works, but not on veth: {why}")),
+        Err((why, false)) => {
+            let fix =
+                "start it as root, on a kernel with CONFIG_XDP_SOCKETS and CONFIG_BPF_SYSCALL";
+            Finding::missing(what, format!("{why}; ports use AF_PACKET"), fix)
+        }
+    }
+}
+
 fn hugepages(root: &Path) -> Finding {
     let memory = read(root, "proc/meminfo").unwrap_or_default();
     let number = |name: &str| {

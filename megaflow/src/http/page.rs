@@ -189,6 +189,9 @@ fn ports(out: &mut String, state: &ShownState) {
             Text(&port.kind),
             Text(&port.state)
         );
+        if let Some(way) = &port.way {
+            let _ = write!(out, ", {}", Text(way));
+        }
         if let Some(trouble) = &port.trouble {
             let _ = write!(out, ": {}", Text(trouble));
         }

@@ -51,6 +51,7 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
         kind: port.kind.name(),
         state: port.state,
         trouble: port.trouble.clone(),
+        way: port.way,
         received: port.received + port.continued,
         sent: sent(port, &devices),
     });

@@ -24,6 +24,9 @@ pub(super) fn option<T: Plain>(
 pub(super) trait Plain {}
 impl Plain for libc::tpacket_stats {}
 impl Plain for libc::ucred {}
+impl Plain for libc::xdp_mmap_offsets {}
+impl Plain for libc::xdp_options {}
+impl Plain for libc::xdp_statistics {}
 impl Plain for u64 {}
 
 /// The error of a call that returned -1.

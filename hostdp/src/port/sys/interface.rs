@@ -91,6 +91,17 @@ pub(in crate::port) fn tun_name(device: BorrowedFd<'_>) -> io::Result<String> {
     Ok(name(&request))
 }
 
+/// An ethtool request that reads: the command and room for its whole answer, in words.
+pub(super) fn ethtool<const WORDS: usize>(
+    socket: BorrowedFd<'_>,
+    name: &str,
+    value: &mut [u32; WORDS],
+) -> io::Result<()> {
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    call(socket, libc::SIOCETHTOOL, &mut request)
+}
+
 fn request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: ifreq is a name and a union of plain data: all zeroes is a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -110,6 +121,7 @@ fn name(request: &libc::ifreq) -> String {
 
 fn call(fd: BorrowedFd<'_>, what: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
     // SAFETY: every ioctl that is called here reads and writes one ifreq, which lives through
-    // the call.
+    // the call; that of ethtool also the words behind it, of which the callers give as many as
+    // the command has.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), what, request as *mut libc::ifreq) })
 }

@@ -2,21 +2,28 @@
 //! unsafe.
 #![allow(unsafe_code)]
 
+mod bpf;
 mod call;
+mod ethtool;
 mod interface;
+mod memory;
 mod messages;
 mod namespace;
+mod xsk;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use call::{check, option, size_u32};
 
+pub(super) use bpf::{ProgramKind, bpf_attach, bpf_load, xsk_map, xsk_map_set};
+pub(super) use ethtool::{driver_of, merges_frames, strips_tags};
 pub(super) use interface::{
     flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach, tun_name, tun_offloads,
 };
 pub(super) use messages::{FrameBuffers, send};
-pub(super) use namespace::{peer_pid, unix_socket_beside};
+pub(super) use namespace::{in_namespace_of, peer_pid, unix_socket_beside};
+pub(super) use xsk::{XSK_FRAME, XskFate, XskQueue};
 
 /// A raw packet socket that receives nothing yet: protocol 0.
 pub(super) fn packet_socket() -> io::Result<OwnedFd> {
@@ -28,9 +35,9 @@ pub(super) fn packet_socket() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Receives everything from one interface from now on.
-pub(super) fn bind_interface(socket: BorrowedFd<'_>, index: i32) -> io::Result<()> {
-    let protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or(0).to_be();
+/// Binds the socket to one interface: from now on it receives everything from there, or nothing.
+pub(super) fn bind_interface(socket: BorrowedFd<'_>, index: i32, receives: bool) -> io::Result<()> {
+    let protocol = if receives { u16::try_from(libc::ETH_P_ALL).unwrap_or(0).to_be() } else { 0 };
     let address = libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).unwrap_or(0),
         sll_protocol: protocol,

@@ -8,23 +8,32 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::call::{check, option};
 
-/// Opens a Unix socket in the network namespace of another socket. If the calling thread is in a
-/// different namespace, this needs `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
+/// Opens a Unix socket in the network namespace of another socket.
 pub(in crate::port) fn unix_socket_beside(other: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let here = unix_socket()?;
-    if cookie(here.as_fd())? == cookie(other)? {
-        return Ok(here);
+    in_namespace_of(other, unix_socket)
+}
+
+/// Does something in the network namespace of a socket. If the calling thread is in a different
+/// namespace, this needs `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
+pub(in crate::port) fn in_namespace_of<T: Send, E: From<io::Error> + Send>(
+    socket: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, E> + Send,
+) -> Result<T, E> {
+    if cookie(unix_socket()?.as_fd())? == cookie(socket)? {
+        return work();
     }
-    let namespace = namespace_of(other)?;
+    let namespace = namespace_of(socket)?;
     // A new thread enters the namespace, so that the calling thread stays in its own.
-    let made = std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let there = || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            unix_socket()
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), kind).map_err(io::Error::from)?;
+            work()
         };
         scope.spawn(there).join()
     });
-    made.unwrap_or_else(|_| Err(io::Error::other("the thread in the other namespace died")))
+    let died = "the thread in the other namespace died";
+    done.unwrap_or_else(|_| Err(io::Error::other(died).into()))
 }
 
 fn unix_socket() -> io::Result<OwnedFd> {

@@ -34,7 +34,9 @@ pub(in crate::control::methods) fn show(
     let _ = writeln!(text, "  masks: hit:{visited} total:{total} hit/pkt:{each:.2}");
     for port in &state.ports {
         let state = if port.up { String::new() } else { format!(", {}", port.state) };
-        let _ = writeln!(text, "  port {}: {} ({}{state})", port.number, port.name, port.kind);
+        let way = port.way.as_ref().map_or_else(String::new, |way| format!(", {way}"));
+        let ShownPort { number, name, kind, .. } = port;
+        let _ = writeln!(text, "  port {number}: {name} ({kind}{way}{state})");
         if options.statistics {
             text += &counters(port);
         }
@@ -165,6 +167,7 @@ mod tests {
             up: true,
             state: "up".to_owned(),
             trouble: None,
+            way: None,
             received_nic: Count { packets: 3, bytes: 1000 },
             received_host: Count { packets: 4, bytes: 536 },
             sent_nic: Count { packets: 1, bytes: 1 << 20 },
