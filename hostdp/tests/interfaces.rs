@@ -21,7 +21,7 @@ use std::time::Duration;
 use flow::{Action, Clock, Field, Generation, Key, Mask, Op, Submission};
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
-use hostdp::port::{Batch, LinkState, Port, TxReport};
+use hostdp::port::{Batch, LinkState, Port, Taken, TxReport};
 use hostdp::worker::{Reply, WorkerEvent};
 use hostdp::{Datapath, DatapathSettings, DropReason, Resolution};
 use lab::{Host, PATIENCE, Running, Stage, install, ip, megaflow, until};
@@ -542,9 +542,15 @@ fn receive(port: &mut dyn Port, last: u8, count: usize) -> Vec<Vec<u8>> {
     while clock.elapsed() < if all.len() < count { PATIENCE } else { Duration::from_millis(20) } {
         let mut batch = Batch::new();
         port.receive(&mut batch);
-        let frames = batch.frames().iter().map(|frame| frame.packet.bytes().to_vec());
-        let ours = |frame: &Vec<u8>| frame[12..14] != [0x86, 0xdd] && frame.last() == Some(&last);
-        all.extend(frames.filter(ours));
+        let Taken { frames, pool, .. } = batch.take();
+        let ours = |frame: &[u8]| frame[12..14] != [0x86, 0xdd] && frame.last() == Some(&last);
+        for frame in frames {
+            pool.finish(frame.packet, |whole| {
+                if ours(whole.bytes()) {
+                    all.push(whole.bytes().to_vec());
+                }
+            });
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
     all

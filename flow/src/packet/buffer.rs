@@ -91,11 +91,15 @@ impl Packet {
         self.unfinished.as_ref()
     }
 
-    /// Says what is unfinished in the frame.
+    /// Says what is unfinished in the frame. A frame with padding is finished at once: other
+    /// devices sum the padding, too.
     pub fn set_unfinished(&mut self, unfinished: Option<Unfinished>) {
         self.unfinished = unfinished;
         // A rewrite has to know whether the checksum is partial.
         self.layers = None;
+        if unfinished.is_some_and(|unfinished| unfinished.is_padded(self.bytes())) {
+            self.complete();
+        }
     }
 
     /// The key of the frame, see [`super::extract`]. As in OVS and the kernel, later rewrites use

@@ -25,6 +25,9 @@ pub struct Unfinished {
     is_tcp: bool,
 }
 
+/// Most segments of a frame: those of 64 KiB in the shortest segments that senders make. Whoever
+/// sends the frame chooses their size.
+const MOST: usize = 1024;
 /// TCP flags that only the last segment keeps: FIN and PSH.
 const LAST_ONLY: u8 = 0x01 | 0x08;
 /// The TCP flag that only the first segment keeps: CWR.
@@ -36,7 +39,8 @@ const UDP_LENGTH: usize = 4;
 impl Unfinished {
     /// The work on a frame whose payload is cut in segments of at most `size` bytes, or which is
     /// one packet if `size` is 0. `None` if the frame is not whole, is a fragment, has another
-    /// protocol, or a checksum that covers other addresses than its header has.
+    /// protocol, a checksum that covers other addresses than its header has, or more than 1,024
+    /// segments.
     #[must_use]
     pub fn of(frame: &[u8], size: u16) -> Option<Unfinished> {
         let (key, layers) = super::parse(frame);
@@ -55,13 +59,16 @@ impl Unfinished {
         if is_short || !is_whole || key.ip_frag != 0 || layers.routed {
             return None;
         }
-        // A frame with less payload than a segment is one packet.
-        let is_large = frame.len() - payload > usize::from(size);
+        let (length, most) = (frame.len() - payload, usize::from(size) * MOST);
+        if size > 0 && length > most {
+            return None;
+        }
         Some(Unfinished {
             network: u16::try_from(layers.network()?).ok()?,
             transport: u16::try_from(transport.start).ok()?,
             payload: u16::try_from(payload).ok()?,
-            size: if is_large { size } else { 0 },
+            // A frame with no more payload than a segment is one packet.
+            size: if length > usize::from(size) { size } else { 0 },
             is_ipv6: key.eth_type == ipv6::ETH_TYPE,
             is_tcp,
         })
@@ -102,6 +109,13 @@ impl Unfinished {
     #[must_use]
     pub fn is_tcp(&self) -> bool {
         self.is_tcp
+    }
+
+    /// Returns true if the frame has the TCP flag CWR.
+    #[must_use]
+    pub fn has_cwr(&self, frame: &[u8]) -> bool {
+        let flags = frame.get(usize::from(self.transport) + TCP_CONTROL + 1);
+        self.is_tcp && flags.is_some_and(|flags| flags & FIRST_ONLY != 0)
     }
 
     /// Returns true for IPv6, false for IPv4.
@@ -161,6 +175,11 @@ impl Unfinished {
     /// there.
     pub fn begin_checksum(&self, frame: &mut [u8]) {
         wire::put(frame, self.field(), self.pseudo(frame).to_be_bytes());
+    }
+
+    /// Returns true if something follows the IP packet in a frame that is one packet.
+    pub(super) fn is_padded(&self, frame: &[u8]) -> bool {
+        usize::from(self.transport) + self.transport_length(frame) != frame.len()
     }
 
     /// Makes the transport checksum of a packet whole.

@@ -68,8 +68,7 @@ impl Batch {
         self.dropped.push((reason, Counters::packet(bytes)));
     }
 
-    /// Number of frames that a port should still add. The segments of one large frame may exceed
-    /// it.
+    /// Number of frames that a port should still add.
     #[must_use]
     pub fn room(&self) -> usize {
         BURST.saturating_sub(self.frames.len())

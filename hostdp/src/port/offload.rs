@@ -33,8 +33,7 @@ const GSO_NONE: u8 = 0;
 const GSO_TCP4: u8 = 1;
 const GSO_TCP6: u8 = 4;
 const GSO_UDP: u8 = 5;
-/// A bit beside the GSO type: the sender uses explicit congestion notification. It asks a device to
-/// clear CWR behind the first segment, which is done for any frame here.
+/// A bit beside the GSO type: the frame has the TCP flag CWR, which only its first segment keeps.
 const GSO_ECN: u8 = 0x80;
 
 impl VnetHeader {
@@ -64,11 +63,10 @@ impl VnetHeader {
     pub(super) fn of(packet: &Packet) -> VnetHeader {
         let Some(unfinished) = packet.unfinished() else { return VnetHeader::default() };
         let (csum_start, csum_offset) = unfinished.checksum();
-        let gso_type = match (unfinished.size(), unfinished.is_tcp(), unfinished.is_ipv6()) {
-            (0, _, _) => GSO_NONE,
-            (_, false, _) => GSO_UDP,
-            (_, true, false) => GSO_TCP4,
-            (_, true, true) => GSO_TCP6,
+        let gso_type = match unfinished.size() {
+            0 => GSO_NONE,
+            _ if unfinished.has_cwr(packet.bytes()) => gso_type(unfinished) | GSO_ECN,
+            _ => gso_type(unfinished),
         };
         VnetHeader {
             flags: NEEDS_CHECKSUM,
@@ -82,10 +80,11 @@ impl VnetHeader {
 
     /// Tells the packet, which has the frame behind the header, what is unfinished in it.
     pub(super) fn apply(self, packet: &mut Packet) -> Result<(), Unfinishable> {
+        let place = (self.csum_start, self.csum_offset);
+        let is_partial = self.flags & NEEDS_CHECKSUM != 0;
         match self.gso_type & !GSO_ECN {
-            GSO_NONE if self.flags & NEEDS_CHECKSUM == 0 => Ok(()),
+            GSO_NONE if !is_partial => Ok(()),
             GSO_NONE => {
-                let place = (self.csum_start, self.csum_offset);
                 let unfinished = Unfinished::of(packet.bytes(), 0);
                 match unfinished.filter(|unfinished| unfinished.checksum() == place) {
                     Some(unfinished) => {
@@ -102,6 +101,12 @@ impl VnetHeader {
             GSO_TCP4 | GSO_TCP6 | GSO_UDP if self.gso_size > 0 => {
                 let unfinished = Unfinished::of(packet.bytes(), self.gso_size);
                 let unfinished = unfinished.ok_or(Unfinishable)?;
+                // Of a frame in a tunnel the header is about the inner frame.
+                let is_same = gso_type(&unfinished) == self.gso_type & !GSO_ECN
+                    && (!is_partial || unfinished.checksum() == place);
+                if !is_same {
+                    return Err(Unfinishable);
+                }
                 // The kernel may have left a whole checksum in a frame that it had merged.
                 unfinished.begin_checksum(packet.bytes_mut());
                 packet.set_unfinished(Some(unfinished));
@@ -109,5 +114,14 @@ impl VnetHeader {
             }
             _ => Err(Unfinishable),
         }
+    }
+}
+
+/// The GSO type of a frame that is cut in segments.
+fn gso_type(unfinished: &Unfinished) -> u8 {
+    match (unfinished.is_tcp(), unfinished.is_ipv6()) {
+        (false, _) => GSO_UDP,
+        (true, false) => GSO_TCP4,
+        (true, true) => GSO_TCP6,
     }
 }

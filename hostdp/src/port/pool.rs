@@ -38,16 +38,15 @@ impl PacketPool {
         copy
     }
 
-    /// An empty packet with room for so many bytes.
+    /// An empty packet with room for so many bytes. A long one that was not kept has no more than
+    /// that: there may be many copies of it.
     fn with_room(&mut self, bytes: usize) -> Packet {
         let (kept, memory) = match HEADROOM + bytes {
             0..=MEMORY => (&mut self.usual, MEMORY),
-            more => (&mut self.large, more.max(LARGE)),
+            more => (&mut self.large, more),
         };
-        kept.pop().filter(|kept| kept.memory() >= memory).unwrap_or_else(|| {
-            // A frame that is longer than any that a port receives comes from elsewhere.
-            Packet::with_memory(memory)
-        })
+        let kept = kept.pop().filter(|kept| kept.memory() >= memory);
+        kept.unwrap_or_else(|| Packet::with_memory(memory))
     }
 
     /// An empty packet with room for the longest frame.
@@ -109,8 +108,11 @@ mod tests {
         assert_eq!(copy, second);
         pool.keep(copy);
         let large = pool.packet(&[3; 9000]);
-        assert_eq!((large.len(), pool.usual.len()), (9000, 1), "a large one takes other memory");
+        assert_eq!((large.len(), large.memory()), (9000, HEADROOM + 9000), "and no more");
+        assert_eq!(pool.usual.len(), 1, "a large one takes other memory");
         pool.keep(large);
+        let slot = pool.slot();
+        pool.keep(slot);
         for other in [Packet::new(&[0; 60]), Packet::new(&[0; LONGEST + 1]), Packet::default()] {
             pool.keep(other);
         }

@@ -313,7 +313,8 @@ impl Port for SystemPort {
             }
             return;
         }
-        // The kernel does not check the length of segments that are still to be cut.
+        // The kernel does not check the length of segments that are still to be cut. The MTU is
+        // that of the last look.
         let mtu = self.mtu.unwrap_or(u32::MAX);
         frames.retain(|frame| {
             let is_sent = frame.segments() == 1 || fits(frame, mtu);

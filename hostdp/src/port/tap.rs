@@ -112,7 +112,7 @@ impl TapPort {
                 owner.unwrap_or_else(|| system("can't make the interface", error))
             })?;
         }
-        sys::tun_offloads(self.device.as_fd())
+        sys::tun_offloads(self.device.as_fd(), true)
             .map_err(|error| system("can't set its offloads", error))?;
         let claim = claim()?;
         if self.kind == PortKind::Internal {
@@ -161,6 +161,14 @@ impl TapPort {
     }
 }
 
+impl Drop for TapPort {
+    /// The next owner of a persistent interface may know nothing of offload headers.
+    fn drop(&mut self) {
+        // The interface may be gone.
+        let _ = sys::tun_offloads(self.device.as_fd(), false);
+    }
+}
+
 /// Frames that an interface of this thread's network namespace lost on transmit.
 fn transmit_drops(interface: &str) -> Option<u64> {
     /// Column behind the name: eight are about receiving, then bytes, packets, errors, drops.
@@ -205,6 +213,11 @@ impl Port for TapPort {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The kernel can't describe the frame's offloads in a header: the frame is lost.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    batch.drop(DropReason::Malformed, 0);
+                    return;
+                }
                 Err(_) => return self.look(),
             }
         }

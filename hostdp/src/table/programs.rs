@@ -38,7 +38,7 @@ impl Programs {
             program.users += 1;
             return number;
         }
-        // A copy of their own: each burst counts who refers to it, and so does whoever makes
+        // A copy of the list: each burst counts who refers to it, and so does whoever makes
         // megaflows with the same actions on another thread.
         let program = Program { actions: actions.iter().cloned().collect(), users: 1 };
         let number = self.programs.insert(program);

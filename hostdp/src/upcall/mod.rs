@@ -47,7 +47,8 @@ pub struct QueuedUpcall {
     pub port: PortId,
     /// The key that the lookup used.
     pub key: Key,
-    /// The frame as it was at the lookup or at the action.
+    /// The frame as it was at the lookup or at the action; of an unfinished frame the first packet
+    /// that it is on a wire, whose TCP flags may be fewer than the key's.
     pub frame: Vec<u8>,
     /// Why the packet goes to the client.
     pub reason: UpcallReason,

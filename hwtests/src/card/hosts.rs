@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use flow::MacAddr;
 use hostdp::port::system::SystemPort;
-use hostdp::port::{Batch, Port};
+use hostdp::port::{Batch, Port, Taken};
 use megaflow::namespace::Namespace;
 use megaflow::wire::{PortWire, WireInterface};
 use vfio::Wire;
@@ -92,7 +92,10 @@ impl Hosts {
             if batch.is_empty() {
                 return Ok(frames);
             }
-            frames.extend(batch.frames().iter().map(|frame| frame.packet.bytes().to_vec()));
+            let Taken { frames: received, pool, .. } = batch.take();
+            for frame in received {
+                pool.finish(frame.packet, |whole| frames.push(whole.bytes().to_vec()));
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::call::check;
 
+/// Bytes of the offload header before each frame of a TAP interface.
+const VNET_HEADER: libc::c_int = 10;
 /// Longest name of an interface, its final zero included.
 const NAME: usize = libc::IFNAMSIZ;
 
@@ -66,12 +68,17 @@ pub(in crate::port) fn tun_attach(device: BorrowedFd<'_>, name_wanted: &str) -> 
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     request.ifr_ifru.ifru_flags = i16::try_from(flags).unwrap_or(0);
     call(device, libc::TUNSETIFF, &mut request)?;
+    // An interface that was there before may have another length from its last owner.
+    let length = VNET_HEADER;
+    // SAFETY: this ioctl reads one int, which lives through the call.
+    let set = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const length) };
+    check(set)?;
     Ok(name(&request))
 }
 
 /// Lets the kernel hand frames over whose checksums and segments are unfinished: as many kinds as
-/// it knows.
-pub(in crate::port) fn tun_offloads(device: BorrowedFd<'_>) -> io::Result<()> {
+/// it knows, or none. An interface that outlives its descriptor keeps what was set.
+pub(in crate::port) fn tun_offloads(device: BorrowedFd<'_>, are_on: bool) -> io::Result<()> {
     let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
     let set = |offloads: libc::c_uint| {
@@ -79,6 +86,9 @@ pub(in crate::port) fn tun_offloads(device: BorrowedFd<'_>) -> io::Result<()> {
         // SAFETY: this ioctl takes an integer.
         check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, offloads) })
     };
+    if !are_on {
+        return set(0);
+    }
     // Kernels before 6.2 don't know the segments of UDP.
     set(tcp | udp).or_else(|_| set(tcp))
 }

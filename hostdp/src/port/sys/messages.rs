@@ -46,8 +46,8 @@ impl FrameBuffers {
         FrameBuffers { headers: [[0; 10]; BURST], slots, metas: Vec::with_capacity(BURST) }
     }
 
-    /// Receives at most `max` frames without waiting; returns their number. The frames stay in the
-    /// buffers until the next call.
+    /// Receives at most `max` frames without waiting; returns their number. The next call forgets
+    /// what was not taken.
     pub(in crate::port) fn receive(
         &mut self,
         socket: BorrowedFd<'_>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flow::packet::Packet;
 use flow::{Actions, Clock, MacAddr, Match, PortId};
-use hostdp::port::system::SystemPort;
+use hostdp::port::system::{SystemIo, SystemPort};
 use hostdp::port::{BURST, Port, TxReport};
 use hostdp::{Datapath, DatapathSettings};
 use nix::time::ClockId;
@@ -43,10 +43,13 @@ fn one(length: Duration, results: &mut BenchResults) -> Result<(), String> {
     results.add("TCP through a Linux bridge", "Gbit/s", bridge);
     results.add("TCP through system ports", "Gbit/s", ports);
     results.add("ports to bridge", "%", 100.0 * ports / bridge);
-    let small = Lan::new()?.small_packets(length)?;
-    results.add("packets of 60 bytes, sent", "thousand a second", small.sent);
-    results.add("packets of 60 bytes, delivered", "thousand a second", small.delivered);
-    results.add("CPU of a delivered packet", "ns", small.cpu);
+    for (name, io) in [("AF_PACKET", SystemIo::Packet), ("AF_XDP", SystemIo::Xdp)] {
+        let small = Lan::new()?.small_packets(io, length)?;
+        let of = |what: &str| format!("packets of 60 bytes, {name}, {what}");
+        results.add(of("offered"), "thousand a second", small.offered);
+        results.add(of("delivered"), "thousand a second", small.delivered);
+        results.add(of("CPU of each"), "ns", small.cpu);
+    }
     Ok(())
 }
 
@@ -59,7 +62,7 @@ struct Lan {
 /// What became of a flood of small packets. The times are those of the datapath's thread, which
 /// polls all the time.
 struct Small {
-    sent: f64,
+    offered: f64,
     delivered: f64,
     cpu: f64,
 }
@@ -87,7 +90,7 @@ impl Lan {
     }
 
     fn through_ports(&self, length: Duration) -> Result<f64, String> {
-        let datapath = self.datapath()?;
+        let datapath = self.datapath(SystemIo::Packet)?;
         let worker = hostdp::worker::spawn(datapath, Clock::start(), None);
         let worker = worker.map_err(|error| format!("can't start a worker: {error}"))?;
         let rate = self.tcp(length);
@@ -96,12 +99,15 @@ impl Lan {
     }
 
     /// A datapath that sends on what comes in at either port by the other one.
-    fn datapath(&self) -> Result<Datapath, String> {
+    fn datapath(&self, by: SystemIo) -> Result<Datapath, String> {
         self.switch
-            .run(|| {
+            .run(move || {
                 let mut datapath = Datapath::new(DatapathSettings::default());
                 for (id, cable) in CABLES {
-                    let port = SystemPort::open(cable).map_err(io::Error::other)?;
+                    let port = SystemPort::open_with(cable, cable, by).map_err(io::Error::other)?;
+                    if let Some(trouble) = port.trouble() {
+                        return Err(io::Error::other(format!("port {cable}: {trouble}")));
+                    }
                     datapath.add_port(id, Box::new(port)).map_err(io::Error::other)?;
                 }
                 for (from, to) in [(IN, OUT), (OUT, IN)] {
@@ -125,9 +131,9 @@ impl Lan {
     }
 
     /// Sends small packets for that time, as fast as a packet socket takes them.
-    fn small_packets(&self, length: Duration) -> Result<Small, String> {
+    fn small_packets(&self, io: SystemIo, length: Duration) -> Result<Small, String> {
         let [sender, receiver] = &self.hosts;
-        let mut datapath = self.datapath()?;
+        let mut datapath = self.datapath(io)?;
         let stop = Arc::new(AtomicBool::new(false));
         let is_over = stop.clone();
         let forwarding = std::thread::spawn(move || {
@@ -147,7 +153,7 @@ impl Lan {
         let delivered = all.saturating_sub(counted);
         let thousands = |count: u64| ratio(count, 1000) / length.as_secs_f64();
         Ok(Small {
-            sent: thousands(sent?),
+            offered: thousands(sent?),
             delivered: thousands(delivered),
             cpu: ratio(cpu?, delivered.max(1)),
         })
