@@ -18,13 +18,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use flow::Clock;
 use flow::packet::Packet;
 
 use super::claim::Claim;
 use super::offload::VnetHeader;
 use super::sys::{self, FrameBuffers};
-use super::xdp::{self, XdpSockets};
+use super::xdp::{self, NoXdp, XdpSockets};
 use super::{BURST, Batch, LinkState, Port, PortError, PortKind, TxReport, renamed};
 use crate::drops::DropReason;
 
@@ -62,8 +64,9 @@ pub enum SystemIo {
 enum Way {
     /// The packet socket: as wanted, or because AF_XDP does not work, with the reason.
     Packet(Option<String>),
-    /// None: the interface has not been up yet, and AF_XDP needs it up.
-    Waiting,
+    /// None: the interface has not been up yet, and AF_XDP needs it up; or the interface is in use
+    /// by somebody else, with the reason and the time since.
+    Waiting(Option<(String, Clock)>),
     Xdp(XdpSockets),
 }
 
@@ -74,6 +77,8 @@ struct Attached {
     claim: Claim,
 }
 
+/// How long a port waits for an interface that somebody else uses by XDP.
+const BUSY: Duration = Duration::from_secs(3);
 /// Room in the kernel for bursts that come while the worker is busy.
 const SOCKET_BUFFER: i32 = 8 << 20;
 
@@ -159,7 +164,7 @@ impl SystemPort {
         let by_packets = self.io == SystemIo::Packet;
         sys::bind_interface(socket, index, by_packets).map_err(system("bind"))?;
         self.attached = Some(Attached { name, claim });
-        self.way = if by_packets { Way::Packet(None) } else { Way::Waiting };
+        self.way = if by_packets { Way::Packet(None) } else { Way::Waiting(None) };
         Ok(())
     }
 
@@ -169,12 +174,17 @@ impl SystemPort {
             Way::Packet(_) => return,
             Way::Xdp(_) if xdp::fits(mtu) => return,
             // Frames of the new length would get lost: this says why.
-            Way::Xdp(_) | Way::Waiting => {
+            Way::Xdp(_) | Way::Waiting(_) => {
                 self.close_xdp();
                 let (socket, generic) = (self.socket.as_fd(), self.io == SystemIo::XdpGeneric);
                 match XdpSockets::open(socket, (index, name), mtu, generic) {
                     Ok(sockets) => return self.way = Way::Xdp(sockets),
-                    Err(error) => error.to_string(),
+                    Err(error) => {
+                        if error.is_busy() && self.waits(&error) {
+                            return;
+                        }
+                        error.to_string()
+                    }
                 }
             }
         };
@@ -185,11 +195,21 @@ impl SystemPort {
         self.way = Way::Packet(Some(trouble));
     }
 
+    /// Waits for an interface that is in use; false if that has taken long enough.
+    fn waits(&mut self, error: &NoXdp) -> bool {
+        if let Way::Waiting(Some((_, since))) = &self.way {
+            return since.elapsed() < BUSY;
+        }
+        let trouble = format!("interface {} waits for AF_XDP: {error}", self.interface);
+        self.way = Way::Waiting(Some((trouble, Clock::start())));
+        true
+    }
+
     /// Closes the sockets of AF_XDP, if there are any. What they hold is lost, and counted.
     fn close_xdp(&mut self) {
         if let Way::Xdp(sockets) = &mut self.way {
             self.lost += sockets.remainder();
-            self.way = Way::Waiting;
+            self.way = Way::Waiting(None);
         }
     }
 
@@ -216,13 +236,15 @@ impl SystemPort {
         self.mtu = Some(mtu);
         let wanted = libc::IFF_UP | libc::IFF_RUNNING;
         let (state, trouble) = match flags & wanted {
-            both if both == wanted => {
-                let refused = match &self.way {
-                    Way::Packet(refused) => refused.clone(),
-                    Way::Waiting | Way::Xdp(_) => None,
-                };
-                (LinkState::Up, renamed(&attached.name, &name).or(refused))
-            }
+            both if both == wanted => match &self.way {
+                Way::Waiting(busy) => {
+                    (LinkState::Down, busy.as_ref().map(|(trouble, _)| trouble.clone()))
+                }
+                Way::Packet(no_xdp) => {
+                    (LinkState::Up, renamed(&attached.name, &name).or_else(|| no_xdp.clone()))
+                }
+                Way::Xdp(_) => (LinkState::Up, renamed(&attached.name, &name)),
+            },
             one if one == libc::IFF_UP => {
                 (LinkState::Down, Some(format!("interface {name} has no carrier")))
             }
@@ -351,7 +373,7 @@ impl Port for SystemPort {
     fn readable(&self) -> Option<BorrowedFd<'_>> {
         match &self.way {
             Way::Xdp(sockets) => Some(sockets.readable()),
-            Way::Packet(_) | Way::Waiting => Some(self.socket.as_fd()),
+            Way::Packet(_) | Way::Waiting(_) => Some(self.socket.as_fd()),
         }
     }
 
@@ -364,7 +386,7 @@ impl Port for SystemPort {
     fn overruns(&mut self) -> u64 {
         let lost = match &mut self.way {
             Way::Xdp(sockets) => sockets.overruns(),
-            Way::Packet(_) | Way::Waiting => {
+            Way::Packet(_) | Way::Waiting(_) => {
                 sys::packet_drops(self.socket.as_fd()).map_or(0, u64::from)
             }
         };
@@ -374,7 +396,7 @@ impl Port for SystemPort {
     fn way(&self) -> Option<&'static str> {
         match &self.way {
             Way::Xdp(sockets) => Some(sockets.mode()),
-            Way::Packet(_) | Way::Waiting => None,
+            Way::Packet(_) | Way::Waiting(_) => None,
         }
     }
 

@@ -16,7 +16,6 @@ mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use flow::packet::Packet;
 use rustix::event::epoll;
@@ -62,6 +61,14 @@ pub(super) enum NoXdp {
     Software,
 }
 
+impl NoXdp {
+    /// True if the interface or a queue of it is in use. That may end soon: the kernel lets go of
+    /// both some time after the descriptors of a closed port, or of an ended process, are closed.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, NoXdp::Step { source, .. } if source.raw_os_error() == Some(libc::EBUSY))
+    }
+}
+
 impl From<io::Error> for NoXdp {
     fn from(source: io::Error) -> NoXdp {
         NoXdp::Step { what: "network namespace", source }
@@ -75,9 +82,6 @@ const LINK_HEADERS: u32 = 14 + 8;
 const LONGEST_MTU: u32 = XSK_FRAME as u32 - LINK_HEADERS;
 /// Most queues of an interface that get a socket. Each takes 16 MiB.
 const QUEUES: u32 = 64;
-/// How often and how long a busy queue is waited for.
-const BUSY_TRIES: u32 = 20;
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// `XDP_FLAGS_DRV_MODE`, `XDP_FLAGS_SKB_MODE`.
 const DRIVER_MODE: u32 = 1 << 2;
 const GENERIC_MODE: u32 = 1 << 1;
@@ -103,7 +107,7 @@ impl XdpSockets {
             let readable = readable.map_err(|e| step("epoll")(e.into()))?;
             for number in 0..QUEUES {
                 let queue = XskQueue::open().map_err(|(what, e)| step(what)(e))?;
-                match bind(&queue, index, number, is_generic) {
+                match queue.bind(index, number, is_generic) {
                     Ok(()) => {}
                     // The interface has no queue of this number.
                     Err(error) if number > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
@@ -290,21 +294,6 @@ fn attach(
         }
         Err(_) => in_generic(),
     }
-}
-
-/// Binds a socket to a queue. The kernel lets go of a queue some time after its socket was closed,
-/// so that a queue that is busy is tried a few times more. (This is only when a port is opened, or
-/// its interface came back.)
-fn bind(queue: &XskQueue, index: i32, number: u32, copy: bool) -> io::Result<()> {
-    for _ in 0..BUSY_TRIES {
-        match queue.bind(index, number, copy) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            bound => return bound,
-        }
-    }
-    queue.bind(index, number, copy)
 }
 
 fn step(what: &'static str) -> impl Fn(io::Error) -> NoXdp {
