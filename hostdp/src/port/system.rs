@@ -19,13 +19,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use flow::Clock;
 use flow::packet::Packet;
 
 use super::claim::Claim;
 use super::offload::{self, VnetHeader};
 use super::sys::{self, FrameBuffers};
-use super::xdp::{self, XdpSockets};
+use super::xdp::{self, NoXdp, XdpSockets};
 use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, fits, renamed};
 use crate::drops::DropReason;
 
@@ -63,9 +65,9 @@ pub enum SystemIo {
 enum Way {
     /// The packet socket: as wanted, or because AF_XDP does not work, with the reason.
     Packet(Option<String>),
-    /// None: AF_XDP needs the interface up, and its queues free. The number is how often they were
-    /// busy in a row.
-    Waiting(u32),
+    /// None: the interface has not been up yet, and AF_XDP needs it up; or the interface is in use
+    /// by somebody else, with the reason and the time since.
+    Waiting(Option<(String, Clock)>),
     Xdp(XdpSockets),
 }
 
@@ -76,9 +78,8 @@ struct Attached {
     claim: Claim,
 }
 
-/// How often queues may be busy before the port does without AF_XDP: two seconds of checks.
-const BUSY: u32 = 8;
-
+/// How long a port waits for an interface that somebody else uses by XDP.
+const BUSY: Duration = Duration::from_secs(3);
 /// Room in the kernel for bursts that come while the worker is busy.
 const SOCKET_BUFFER: i32 = 8 << 20;
 
@@ -164,7 +165,7 @@ impl SystemPort {
         let by_packets = self.io == SystemIo::Packet;
         sys::bind_interface(socket, index, by_packets).map_err(system("bind"))?;
         self.attached = Some(Attached { name, claim });
-        self.way = if by_packets { Way::Packet(None) } else { Way::Waiting(0) };
+        self.way = if by_packets { Way::Packet(None) } else { Way::Waiting(None) };
         Ok(())
     }
 
@@ -176,14 +177,15 @@ impl SystemPort {
             // Frames of the new length would get lost: this says why.
             Way::Xdp(_) | Way::Waiting(_) => {
                 self.close_xdp();
-                let Way::Waiting(busy) = self.way else { return };
                 let (socket, generic) = (self.socket.as_fd(), self.io == SystemIo::XdpGeneric);
                 match XdpSockets::open(socket, (index, name), mtu, generic) {
                     Ok(sockets) => return self.way = Way::Xdp(sockets),
-                    Err(error) if error.is_busy() && busy < BUSY => {
-                        return self.way = Way::Waiting(busy + 1);
+                    Err(error) => {
+                        if error.is_busy() && self.waits(&error) {
+                            return;
+                        }
+                        error.to_string()
                     }
-                    Err(error) => error.to_string(),
                 }
             }
         };
@@ -194,11 +196,21 @@ impl SystemPort {
         self.way = Way::Packet(Some(trouble));
     }
 
+    /// Waits for an interface that is in use; false if that has taken long enough.
+    fn waits(&mut self, error: &NoXdp) -> bool {
+        if let Way::Waiting(Some((_, since))) = &self.way {
+            return since.elapsed() < BUSY;
+        }
+        let trouble = format!("interface {} waits for AF_XDP: {error}", self.interface);
+        self.way = Way::Waiting(Some((trouble, Clock::start())));
+        true
+    }
+
     /// Closes the sockets of AF_XDP, if there are any. What they hold is lost, and counted.
     fn close_xdp(&mut self) {
         if let Way::Xdp(sockets) = &mut self.way {
             self.lost += sockets.remainder();
-            self.way = Way::Waiting(0);
+            self.way = Way::Waiting(None);
         }
     }
 
@@ -225,13 +237,15 @@ impl SystemPort {
         self.mtu = Some(mtu);
         let wanted = libc::IFF_UP | libc::IFF_RUNNING;
         let (state, trouble) = match flags & wanted {
-            both if both == wanted => {
-                let refused = match &self.way {
-                    Way::Packet(refused) => refused.clone(),
-                    Way::Waiting(_) | Way::Xdp(_) => None,
-                };
-                (LinkState::Up, renamed(&attached.name, &name).or(refused))
-            }
+            both if both == wanted => match &self.way {
+                Way::Waiting(busy) => {
+                    (LinkState::Down, busy.as_ref().map(|(trouble, _)| trouble.clone()))
+                }
+                Way::Packet(no_xdp) => {
+                    (LinkState::Up, renamed(&attached.name, &name).or_else(|| no_xdp.clone()))
+                }
+                Way::Xdp(_) => (LinkState::Up, renamed(&attached.name, &name)),
+            },
             one if one == libc::IFF_UP => {
                 (LinkState::Down, Some(format!("interface {name} has no carrier")))
             }

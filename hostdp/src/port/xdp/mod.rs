@@ -62,13 +62,10 @@ pub(super) enum NoXdp {
 }
 
 impl NoXdp {
-    /// Returns true if a queue has another socket. The kernel lets go of a queue some time after
-    /// its socket was closed.
+    /// True if the interface or a queue of it is in use. That may end soon: the kernel lets go of
+    /// both some time after the descriptors of a closed port, or of an ended process, are closed.
     pub(super) fn is_busy(&self) -> bool {
-        match self {
-            NoXdp::Step { source, .. } => source.raw_os_error() == Some(libc::EBUSY),
-            _ => false,
-        }
+        matches!(self, NoXdp::Step { source, .. } if source.raw_os_error() == Some(libc::EBUSY))
     }
 }
 

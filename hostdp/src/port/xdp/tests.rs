@@ -45,13 +45,22 @@ fn index_of(name: &str) -> i32 {
     sys::index_of(sys::packet_socket().unwrap().as_fd(), name).unwrap()
 }
 
-/// Opens a port and waits until it is up.
+/// Opens a port and waits until it is up. A child of another test's may hold a copy of what the
+/// last port had, between fork and exec.
 fn open(name: &str, io: SystemIo) -> SystemPort {
-    let mut port = SystemPort::open_with(name, name, io).unwrap();
     let clock = Clock::start();
-    while port.state() != LinkState::Up {
-        assert!(clock.elapsed().as_secs() < 15, "{:?}", port.trouble());
+    let pause = || {
+        assert!(clock.elapsed().as_secs() < 15, "{name}");
         std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    let mut port = loop {
+        match SystemPort::open_with(name, name, io) {
+            Ok(port) => break port,
+            Err(_) => pause(),
+        }
+    };
+    while port.state() != LinkState::Up {
+        pause();
         port.check();
     }
     port
@@ -120,12 +129,7 @@ fn an_interface_with_another_program_is_used_by_packet_socket() {
         assert_eq!(pass(&mut near, &mut far, &frame), frame);
         drop(near);
         drop(link);
-        // A child of another test's may hold a copy of the claim between fork and exec.
-        near = loop {
-            if let Ok(port) = SystemPort::open_with("v0", "v0", SystemIo::Xdp) {
-                break port;
-            }
-        };
+        near = open("v0", SystemIo::Xdp);
         assert!(near.way().is_some(), "{:?}", near.trouble());
         // The tags that are in the frame, as a port sends them, stay where they are.
         let frame = [&[0x42; 12][..], &[0x81, 0, 0, 7, 0x88, 0xa8, 0, 8, 8, 0], &[0; 50]].concat();
