@@ -44,11 +44,15 @@ fn one(length: Duration, results: &mut BenchResults) -> Result<(), String> {
     results.add("TCP through system ports", "Gbit/s", ports);
     results.add("ports to bridge", "%", 100.0 * ports / bridge);
     for (name, io) in [("AF_PACKET", SystemIo::Packet), ("AF_XDP", SystemIo::Xdp)] {
-        let small = Lan::new()?.small_packets(io, length)?;
         let of = |what: &str| format!("packets of 60 bytes, {name}, {what}");
-        results.add(of("offered"), "thousand a second", small.offered);
-        results.add(of("delivered"), "thousand a second", small.delivered);
-        results.add(of("CPU of each"), "ns", small.cpu);
+        match Lan::new()?.small_packets(io, length)? {
+            Some(small) => {
+                results.add(of("offered"), "thousand a second", small.offered);
+                results.add(of("delivered"), "thousand a second", small.delivered);
+                results.add(of("CPU of each"), "ns", small.cpu);
+            }
+            None => results.skip(of("delivered"), "thousand a second", "it does not work here"),
+        }
     }
     Ok(())
 }
@@ -105,9 +109,6 @@ impl Lan {
                 let mut datapath = Datapath::new(DatapathSettings::default());
                 for (id, cable) in CABLES {
                     let port = SystemPort::open_with(cable, cable, by).map_err(io::Error::other)?;
-                    if let Some(trouble) = port.trouble() {
-                        return Err(io::Error::other(format!("port {cable}: {trouble}")));
-                    }
                     datapath.add_port(id, Box::new(port)).map_err(io::Error::other)?;
                 }
                 for (from, to) in [(IN, OUT), (OUT, IN)] {
@@ -130,10 +131,14 @@ impl Lan {
         received.map_err(|error| format!("the server: {error}"))
     }
 
-    /// Sends small packets for that time, as fast as a packet socket takes them.
-    fn small_packets(&self, io: SystemIo, length: Duration) -> Result<Small, String> {
+    /// Sends small packets for that time, as fast as a packet socket takes them. `None` if the
+    /// ports can't do their I/O in that way.
+    fn small_packets(&self, io: SystemIo, length: Duration) -> Result<Option<Small>, String> {
         let [sender, receiver] = &self.hosts;
         let mut datapath = self.datapath(io)?;
+        if datapath.ports().any(|(_, port)| port.trouble().is_some()) {
+            return Ok(None);
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let is_over = stop.clone();
         let forwarding = std::thread::spawn(move || {
@@ -152,11 +157,11 @@ impl Lan {
             forwarding.join().map_err(|_| "the datapath's thread ended".to_owned())?;
         let delivered = all.saturating_sub(counted);
         let thousands = |count: u64| ratio(count, 1000) / length.as_secs_f64();
-        Ok(Small {
+        Ok(Some(Small {
             offered: thousands(sent?),
             delivered: thousands(delivered),
             cpu: ratio(cpu?, delivered.max(1)),
-        })
+        }))
     }
 }
 
