@@ -13,7 +13,8 @@ use crate::key::{Key, Mask, WORDS};
 use crate::recent::Recent;
 
 /// A key under a mask; the key has no bit outside the mask, so equal matches are equal values. A
-/// match has only those words of its key that the mask has bits in. Matches that a thread makes one after the other share the memory of equal masks.
+/// match has only those words of its key that the mask has bits in. Matches that a thread makes one
+/// after the other share the memory of equal masks.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Match {
     /// The words of the masked key in which the mask has bits.

@@ -62,7 +62,8 @@ pub(in crate::port) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32
 }
 
 /// Makes an opened `/dev/net/tun` the other end of the TAP interface with the given name, with an
-/// offload header (`virtio_net_hdr`) before each frame. If there is no such interface, it is made. Returns its name.
+/// offload header (`virtio_net_hdr`) before each frame. If there is no such interface, it is made.
+/// Returns its name.
 pub(in crate::port) fn tun_attach(device: BorrowedFd<'_>, name_wanted: &str) -> io::Result<String> {
     let mut request = request(name_wanted)?;
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
