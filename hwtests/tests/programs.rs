@@ -31,13 +31,14 @@ fn declared() -> BTreeMap<String, BTreeSet<String>> {
 const OWN: [&str; 3] = ["megaflow", "megaflow-hwtests", "qemu-system-x86_64"];
 
 /// Where a program's name is a variable: the file, and why that is right.
-const NAMED_AT_RUN_TIME: [(&str, &str); 8] = [
+const NAMED_AT_RUN_TIME: [(&str, &str); 9] = [
     ("hwtests/src/guest.rs", "the first word of a line that the rule finds where it is written"),
     ("hwtests/src/host/vm.rs", "the lab's QEMU, and a launcher that a test writes"),
     ("hwtests/src/host/card.rs", "its own binary"),
     ("hwtests/src/host/initramfs.rs", "copies that the test unpacked"),
     ("hwtests/tests/tidy.rs", "the cargo that runs the test"),
     ("megaflow/src/cmd/bench/child.rs", "its own binary, or the build that a caller names"),
+    ("megaflow/src/cmd/bench/dpdk/ovs.rs", "Open vSwitch on DPDK, by the path in its package"),
     ("megaflow/src/control/tests.rs", "its own binary"),
     ("megaflow/tests/command.rs", "the megaflow binary, or the program that a caller names"),
 ];

@@ -101,8 +101,8 @@ impl SystemPort {
         SystemPort::open_with(name, interface, SystemIo::Packet)
     }
 
-    /// Like [`SystemPort::open_as`], with a way for the frames. AF_XDP also needs `CAP_NET_ADMIN`
-    /// and `CAP_BPF`; if it does not work the port opens all the same, and tells the reason in
+    /// Like [`SystemPort::open_as`], with a way for the frames. AF_XDP also needs `CAP_NET_ADMIN`,
+    /// `CAP_BPF` and, for 16 MiB of locked memory for each queue, `CAP_IPC_LOCK`; if it does not work the port opens all the same, and tells the reason in
     /// [`Port::trouble`].
     pub fn open_with(name: &str, interface: &str, io: SystemIo) -> Result<SystemPort, PortError> {
         if !sys::is_interface_name(interface) {
@@ -171,10 +171,11 @@ impl SystemPort {
 
     /// Chooses the way of the frames of an interface that is up.
     fn choose_way(&mut self, index: i32, name: &str, mtu: u32) {
+        let socket = self.socket.as_fd();
         let refused = match &self.way {
             Way::Packet(_) => return,
-            Way::Xdp(_) if xdp::fits(mtu) => return,
-            // Frames of the new length would get lost: this says why.
+            Way::Xdp(xdp) if xdp::fits(mtu) && xdp.are_whole(socket, name).is_ok() => return,
+            // Frames of the new length would get lost, or their tags: this says why.
             Way::Xdp(_) | Way::Waiting(_) => {
                 self.close_xdp();
                 let (socket, generic) = (self.socket.as_fd(), self.io == SystemIo::XdpGeneric);
@@ -194,6 +195,18 @@ impl SystemPort {
             Err(error) => format!("no AF_XDP: {refused}; and no AF_PACKET: bind: {error}"),
         };
         self.way = Way::Packet(Some(trouble));
+    }
+
+    /// An interface that is set down may be another one for AF_XDP when it is up again.
+    fn choose_again(&mut self, index: i32) {
+        let is_open = match &self.way {
+            Way::Packet(None) | Way::Xdp(_) | Way::Waiting(None) => return,
+            Way::Packet(Some(_)) => sys::bind_interface(self.socket.as_fd(), index, false).is_ok(),
+            Way::Waiting(Some(_)) => true,
+        };
+        if is_open {
+            self.way = Way::Waiting(None);
+        }
     }
 
     /// Waits for an interface that is in use; false if that has taken long enough.
@@ -222,10 +235,12 @@ impl SystemPort {
             let name = sys::name_of(socket, index)?;
             Ok((sys::flags(socket, &name)?, sys::mtu(socket, &name)?, index, name))
         });
-        if let (Ok((flags, mtu, index, name)), Some(_)) = (&looked, &self.attached)
-            && flags & libc::IFF_UP != 0
-        {
-            self.choose_way(*index, name, *mtu);
+        if let (Ok((flags, mtu, index, name)), Some(_)) = (&looked, &self.attached) {
+            if flags & libc::IFF_UP != 0 {
+                self.choose_way(*index, name, *mtu);
+            } else {
+                self.choose_again(*index);
+            }
         }
         let (Ok((flags, mtu, _, name)), Some(attached)) = (looked, &self.attached) else {
             let trouble = format!("there is no interface {} any more", self.interface);
@@ -313,7 +328,9 @@ impl Port for SystemPort {
     }
 
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
-        if self.state != LinkState::Up {
+        // Only a check tries again whether an interface is free for AF_XDP: that takes long.
+        let is_busy = matches!(self.way, Way::Waiting(Some(_)));
+        if self.state != LinkState::Up && !is_busy {
             self.look();
         }
         if self.state != LinkState::Up {

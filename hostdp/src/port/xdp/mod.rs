@@ -34,11 +34,23 @@ pub(super) struct XdpSockets {
     /// Readable if one of the sockets is.
     readable: OwnedFd,
     mode: &'static str,
+    wholeness: Wholeness,
     /// Frames that the kernel has counted as lost and that were told.
     lost: u64,
     // These hold the program in its place. The kernel counts what uses the map.
     _link: OwnedFd,
     _map: OwnedFd,
+}
+
+/// What makes the frames whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wholeness {
+    /// The program does, or nobody asks.
+    Given,
+    /// The device, as long as it does not take tags out.
+    OfDevice,
+    /// The device, and the kernel as long as it does not merge frames before the generic XDP.
+    OfKernel,
 }
 
 /// Why an interface can't be used through AF_XDP.
@@ -56,8 +68,11 @@ pub(super) enum NoXdp {
     /// The kernel merges frames before XDP sees them.
     #[error("the driver has no XDP, and the kernel merges frames: ethtool -K {0} gro off")]
     Merges(String),
+    /// The interface has more queues than there would be sockets.
+    #[error("it has more than 64 queues: ethtool -L {0} combined 64")]
+    Queues(String),
     /// Frames of local senders come with work left to do, which XDP does not see.
-    #[error("the driver has no XDP, and the generic one can lose VLAN tags and large frames here")]
+    #[error("frames of this driver can come large, or without their VLAN tags")]
     Software,
 }
 
@@ -101,7 +116,8 @@ impl XdpSockets {
         }
         sys::in_namespace_of(socket, || {
             let map = sys::xsk_map(QUEUES).map_err(step("map"))?;
-            let (link, is_generic) = attach(socket, (index, name), map.as_fd(), generic)?;
+            let (link, is_generic, wholeness) =
+                attach(socket, (index, name), map.as_fd(), generic)?;
             let mut queues: Vec<XskQueue> = Vec::new();
             let readable = epoll::create(epoll::CreateFlags::CLOEXEC);
             let readable = readable.map_err(|e| step("epoll")(e.into()))?;
@@ -119,14 +135,30 @@ impl XdpSockets {
                     .map_err(|e| step("epoll")(e.into()))?;
                 queues.push(queue);
             }
+            if queues.len() == QUEUES as usize && has_queue(index, QUEUES, is_generic)? {
+                return Err(NoXdp::Queues(name.to_owned()));
+            }
             let is_zero_copy = queues.iter().all(XskQueue::is_zero_copy);
             let mode = match (is_generic, is_zero_copy) {
                 (true, _) => "AF_XDP, generic mode",
                 (false, true) => "AF_XDP, driver mode, zero-copy",
                 (false, false) => "AF_XDP, driver mode, copy",
             };
-            Ok(XdpSockets { queues, next: 0, readable, mode, lost: 0, _link: link, _map: map })
+            let (next, lost) = (0, 0);
+            Ok(XdpSockets { queues, next, readable, mode, wholeness, lost, _link: link, _map: map })
         })
+    }
+
+    /// An error if frames don't come whole any more, because somebody has changed what the device
+    /// does to them.
+    pub(super) fn are_whole(&self, socket: BorrowedFd<'_>, name: &str) -> Result<(), NoXdp> {
+        match self.wholeness {
+            Wholeness::Given => Ok(()),
+            Wholeness::OfDevice => keeps_tags(socket, name),
+            Wholeness::OfKernel => {
+                keeps_tags(socket, name).and_then(|()| keeps_apart(socket, name))
+            }
+        }
     }
 
     /// The way that frames take, in words.
@@ -136,6 +168,8 @@ impl XdpSockets {
 
     /// Adds frames that have come in to the batch, as long as the batch has room.
     pub(super) fn receive(&mut self, batch: &mut Batch) {
+        // What the kernel left in the ring does not wait until there is more to send.
+        self.flush();
         let count = self.queues.len();
         for n in 0..count {
             let Some(queue) = self.queues.get_mut((self.next + n) % count) else { continue };
@@ -217,7 +251,8 @@ impl XdpSockets {
 
     /// Number of frames that were lost since the last call because nobody fetched them in time.
     pub(super) fn overruns(&mut self) -> u64 {
-        let lost = self.queues.iter().map(XskQueue::lost).sum();
+        let lost: Option<u64> = self.queues.iter().map(XskQueue::lost).sum();
+        let lost = lost.unwrap_or(self.lost);
         lost - std::mem::replace(&mut self.lost, lost).min(lost)
     }
 
@@ -252,43 +287,65 @@ pub(super) fn probe() -> Result<(), (String, bool)> {
 }
 
 /// Attaches a program that keeps frames whole: in driver mode, or else in generic mode. Returns
-/// true with it if it is in generic mode.
+/// true with it if it is in generic mode, and what makes the frames whole.
 fn attach(
     socket: BorrowedFd<'_>,
     (index, name): (i32, &str),
     map: BorrowedFd<'_>,
     generic: bool,
-) -> Result<(OwnedFd, bool), NoXdp> {
+) -> Result<(OwnedFd, bool, Wholeness), NoXdp> {
     let in_mode =
         |mode, program: &OwnedFd| sys::bpf_attach(ProgramKind::XDP, program.as_fd(), index, mode);
     let plain = || program::load(map, None).map_err(step("program"));
-    let in_generic = || {
+    let in_generic = |wholeness| {
         let link = in_mode(GENERIC_MODE, &plain()?).map_err(step("attach in generic mode"))?;
-        Ok((link, true))
+        Ok((link, true, wholeness))
     };
     if generic {
-        return in_generic();
+        return in_generic(Wholeness::Given);
     }
     let (driver, has_device) = sys::driver_of(socket, name);
     // A local sender's VLAN interface leaves the tag beside the frame, whatever this end wants.
     let has_tags_beside = driver == "veth";
     let program = if has_tags_beside {
         program::load(map, Some(index)).map_err(step("program for VLAN tags"))?
-    } else if sys::strips_tags(socket, name).map_err(step("offload flags"))? {
-        return Err(NoXdp::Tags(name.to_owned()));
+    } else if !has_device || driver == "tun" {
+        // Local senders again; or another interface's frames, which belong to that one's sockets.
+        return Err(NoXdp::Software);
     } else {
+        keeps_tags(socket, name)?;
         plain()?
     };
     match in_mode(DRIVER_MODE, &program) {
-        Ok(link) => Ok((link, false)),
+        Ok(link) if has_tags_beside => Ok((link, false, Wholeness::Given)),
+        Ok(link) => Ok((link, false, Wholeness::OfDevice)),
         // Another program is there, or the MTU is too large for the driver: nothing else helps.
         Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => Err(step("attach")(error)),
-        Err(_) if has_tags_beside || !has_device => Err(NoXdp::Software),
-        Err(_) if sys::merges_frames(socket, name).map_err(step("offload flags"))? => {
-            Err(NoXdp::Merges(name.to_owned()))
+        Err(_) if has_tags_beside => Err(NoXdp::Software),
+        Err(_) => {
+            keeps_apart(socket, name)?;
+            in_generic(Wholeness::OfKernel)
         }
-        Err(_) => in_generic(),
     }
+}
+
+/// An error if the device takes VLAN tags out of frames.
+fn keeps_tags(socket: BorrowedFd<'_>, name: &str) -> Result<(), NoXdp> {
+    let strips = sys::strips_tags(socket, name).map_err(step("offload flags"))?;
+    if strips { Err(NoXdp::Tags(name.to_owned())) } else { Ok(()) }
+}
+
+/// An error if the kernel merges frames.
+fn keeps_apart(socket: BorrowedFd<'_>, name: &str) -> Result<(), NoXdp> {
+    let merges = sys::merges_frames(socket, name).map_err(step("offload flags"))?;
+    if merges { Err(NoXdp::Merges(name.to_owned())) } else { Ok(()) }
+}
+
+/// Returns true if the interface has a queue of this number.
+fn has_queue(index: i32, number: u32, is_generic: bool) -> Result<bool, NoXdp> {
+    let queue = XskQueue::open().map_err(|(what, source)| step(what)(source))?;
+    let bound = queue.bind(index, number, is_generic);
+    Ok(!bound.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)))
 }
 
 fn step(what: &'static str) -> impl Fn(io::Error) -> NoXdp {

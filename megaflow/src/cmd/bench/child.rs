@@ -30,8 +30,29 @@ pub(super) struct BenchDaemon {
     _net: Option<Namespace>,
 }
 
-/// A folder that is removed with its content.
-struct Folder(PathBuf);
+/// A folder for temporary files that is removed with its content.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one for this process.
+    pub(super) fn new(name: &str) -> io::Result<Folder> {
+        let name = format!("megaflow-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", folder.display()))
+        })?;
+        Ok(Folder(folder))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of a file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -44,15 +65,12 @@ impl BenchDaemon {
     /// Starts a daemon with room for this number of megaflows, and with the embedded card of this
     /// number of entries unless that is 0. An error says what the build lacks.
     pub(super) fn start(binary: &Path, flows: u64, entries: u64) -> Result<BenchDaemon, String> {
-        let folder = std::env::temp_dir().join(format!("megaflow-bench-{}", std::process::id()));
-        let fault = |error: io::Error| format!("{}: {error}", folder.display());
-        fs::create_dir_all(&folder).map_err(fault)?;
-        let folder = Folder(folder);
+        let folder = Folder::new("bench").map_err(|error| error.to_string())?;
         let net = (entries > 0).then(wires).transpose().map_err(|e| format!("the card: {e}"))?;
-        let config = folder.0.join("megaflow.toml");
-        let socket = folder.0.join("bench.ctl");
+        let config = folder.file("megaflow.toml");
+        let socket = folder.file("bench.ctl");
         fs::write(&config, text(&socket, flows, entries)).map_err(|error| error.to_string())?;
-        let log = fs::File::create(folder.0.join("log")).map_err(|error| error.to_string())?;
+        let log = fs::File::create(folder.file("log")).map_err(|error| error.to_string())?;
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(&config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -78,7 +96,7 @@ impl BenchDaemon {
 
     /// The last line that the daemon has said.
     fn log(&self) -> String {
-        let log = fs::read_to_string(self.folder.0.join("log")).unwrap_or_default();
+        let log = fs::read_to_string(self.folder.file("log")).unwrap_or_default();
         log.lines().last().unwrap_or("the daemon ended without a word").to_owned()
     }
 
@@ -89,7 +107,7 @@ impl BenchDaemon {
 
     /// Returns the path of a file in the daemon's folder.
     pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.folder.0.join(name)
+        self.folder.file(name)
     }
 
     /// Nanoseconds that all threads of the daemon have run.

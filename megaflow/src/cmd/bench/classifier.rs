@@ -12,7 +12,7 @@ use super::sets::attack::Victim::{FourFields, ThreeFields};
 use super::sets::attack::{self, Sender, Victim};
 use super::sets::{FlowSet, acl, ipv6, l2, peers};
 
-pub(super) const CASES: &[Case] = &[
+pub(super) const CASES: &[Case<Work>] = &[
     lookup("d10k_1", "10,000 megaflows under 1 mask", |most| peer(10_000, 1, most)),
     lookup("d10k_10", "10,000 megaflows under 10 masks", |most| peer(10_000, 10, most)),
     lookup("d10k_30", "10,000 megaflows under 30 masks", |most| peer(10_000, 30, most)),
@@ -125,7 +125,7 @@ const fn lookup(
     name: &'static str,
     what: &'static str,
     setup: fn(u32) -> Result<Work, String>,
-) -> Case {
+) -> Case<Work> {
     Case { name, unit: "lookup", what, setup }
 }
 

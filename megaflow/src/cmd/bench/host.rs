@@ -13,14 +13,14 @@ use flow::{Actions, Blocking, Generation, Match, Megaflow, Moment, Op};
 use hostdp::port::{BURST, Batch, Frame, LinkState, Port, PortKind, Taken, TxReport};
 use hostdp::{Datapath, DatapathSettings};
 
-use super::measure::{Case, Work};
+use super::measure::{Case, Subject, Work};
 use super::sets::attack::Sender::{Attacker, Good};
 use super::sets::attack::Victim::ThreeFields;
 use super::sets::{FlowSet, attack, peers};
 use super::traffic::{IN, OUT, frame_of};
 
-pub(super) const CASES: &[Case] = &[
-    forward("io", "frames from one port to the other, and no datapath", |_| io()),
+pub(super) const CASES: &[Case<Scene>] = &[
+    forward("io", "frames from one port to the other, and no datapath", |_| Scene::io()),
     forward("emc1", "1 flow, 1 megaflow", |_| one(1)),
     forward("emc1k", "1,000 flows, 1 megaflow", |_| one(1000)),
     forward("emc10k", "10,000 flows, 1 megaflow", |_| one(10_000)),
@@ -83,56 +83,104 @@ const VISITED: u32 = 100_000;
 const fn forward(
     name: &'static str,
     what: &'static str,
-    setup: fn(u32) -> Result<Work, String>,
-) -> Case {
+    setup: fn(u32) -> Result<Scene, String>,
+) -> Case<Scene> {
     Case { name, unit: "packet", what, setup }
 }
 
-fn one(flows: u32) -> Result<Work, String> {
+/// Megaflows, what they do, and packets that hit them.
+pub(super) struct Scene {
+    set: FlowSet,
+    actions: &'static str,
+    /// The megaflow behind a recirculation; it sends the packets.
+    behind: Option<&'static str>,
+    /// There is no datapath at all, only ports.
+    is_io: bool,
+}
+
+impl Scene {
+    fn new(set: FlowSet, actions: &'static str) -> Scene {
+        Scene { set, actions, behind: None, is_io: false }
+    }
+
+    fn io() -> Result<Scene, String> {
+        Ok(Scene { is_io: true, ..Scene::new(peers::hits(1, 1, 1)?, "2") })
+    }
+
+    /// Returns true if there are only ports.
+    pub(super) fn is_io(&self) -> bool {
+        self.is_io
+    }
+
+    /// The megaflows that arriving packets hit.
+    pub(super) fn flows(&self) -> &[Match] {
+        &self.set.flows
+    }
+
+    /// Their actions, which send by port 2 or recirculate.
+    pub(super) fn actions(&self) -> &str {
+        self.actions
+    }
+
+    /// The megaflow behind a recirculation.
+    pub(super) fn behind(&self) -> Result<Option<Match>, String> {
+        self.behind.map(parse_match).transpose().map_err(|error| error.to_string())
+    }
+
+    /// The frames of the packets, over and over again, so many that each burst is full.
+    pub(super) fn frames(&self) -> Vec<Vec<u8>> {
+        let traffic = &self.set.traffic;
+        let count = traffic.len().next_multiple_of(BURST).max(2 * BURST);
+        traffic.iter().cycle().take(count).map(frame_of).collect()
+    }
+}
+
+impl Subject for Scene {
+    fn work(self) -> Result<Work, String> {
+        if self.is_io { Ok(io(self.frames())) } else { forward_all(self) }
+    }
+}
+
+fn one(flows: u32) -> Result<Scene, String> {
     let flow = parse_match(ONE).map_err(|error| error.to_string())?;
     let FlowSet { traffic, .. } = peers::hits(flows, 1, flows)?;
-    work(FlowSet { flows: vec![flow], traffic, hits: true }, "2", None)
+    Ok(Scene::new(FlowSet { flows: vec![flow], traffic, hits: true }, "2"))
 }
 
-fn peer(flows: u32, masks: u32, most: u32) -> Result<Work, String> {
-    work(peers::hits(flows.min(most), masks, VISITED)?, "2", None)
+fn peer(flows: u32, masks: u32, most: u32) -> Result<Scene, String> {
+    Ok(Scene::new(peers::hits(flows.min(most), masks, VISITED)?, "2"))
 }
 
-fn acts(actions: &str) -> Result<Work, String> {
-    work(peers::hits(1, 1, 1)?, actions, None)
+fn acts(actions: &'static str) -> Result<Scene, String> {
+    Ok(Scene::new(peers::hits(1, 1, 1)?, actions))
 }
 
-fn recirculate(flows: u32, masks: u32) -> Result<Work, String> {
-    work(peers::hits(flows, masks, flows)?, "recirc(0x1)", Some(BEHIND))
+fn recirculate(flows: u32, masks: u32) -> Result<Scene, String> {
+    let set = peers::hits(flows, masks, flows)?;
+    Ok(Scene { behind: Some(BEHIND), ..Scene::new(set, "recirc(1)") })
 }
 
-fn attacked(masks: u32, sender: attack::Sender, most: u32) -> Result<Work, String> {
-    work(attack::set(masks.min(most), most.min(1000), ThreeFields, sender)?, "2", None)
-}
-
-/// The frames of packets, over and over again, so many that each burst is full.
-fn ring(set: &FlowSet) -> Vec<Vec<u8>> {
-    let count = set.traffic.len().next_multiple_of(BURST).max(2 * BURST);
-    set.traffic.iter().cycle().take(count).map(frame_of).collect()
+fn attacked(masks: u32, sender: attack::Sender, most: u32) -> Result<Scene, String> {
+    let set = attack::set(masks.min(most), most.min(1000), ThreeFields, sender)?;
+    Ok(Scene::new(set, "2"))
 }
 
 /// The datapath with these megaflows and this traffic. Every packet has to come out.
-fn work(set: FlowSet, actions: &str, behind: Option<&str>) -> Result<Work, String> {
-    let output: Actions = parse_actions("2").map_err(|error| error.to_string())?;
-    let actions: Actions = parse_actions(actions).map_err(|error| error.to_string())?;
+fn forward_all(scene: Scene) -> Result<Work, String> {
+    let parsed = |text| parse_actions(text).map_err(|error| error.to_string());
+    let (output, actions): (Actions, Actions) = (parsed("2")?, parsed(scene.actions)?);
     let settings = DatapathSettings { flow_limit: 1 << 21, ..DatapathSettings::default() };
     let mut datapath = Datapath::new(settings);
-    let frames = ring(&set);
+    let (frames, behind) = (scene.frames(), scene.behind()?);
     let round = frames.len() as u64;
     for (id, name, frames) in [(IN, "in", frames), (OUT, "out", Vec::new())] {
         let port = ReplayPort { name, frames, next: 0 };
         datapath.add_port(id, Box::new(port)).map_err(|error| error.to_string())?;
     }
-    for flow in set.flows {
+    for flow in scene.set.flows {
         install(&mut datapath, flow, actions.clone())?;
     }
-    if let Some(behind) = behind {
-        let flow = parse_match(behind).map_err(|error| error.to_string())?;
+    if let Some(flow) = behind {
         install(&mut datapath, flow, output)?;
     }
     let mut polled = 0;
@@ -166,12 +214,11 @@ pub(super) fn install(
 }
 
 /// What receiving and sending cost by themselves.
-fn io() -> Result<Work, String> {
-    let frames = ring(&peers::hits(1, 1, 1)?);
+fn io(frames: Vec<Vec<u8>>) -> Work {
     let mut from = ReplayPort { name: "in", frames, next: 0 };
     let mut to = ReplayPort { name: "out", frames: Vec::new(), next: 0 };
     let (mut batch, mut queue, mut report) = (Batch::new(), Vec::new(), TxReport::default());
-    Ok(Box::new(move |_| {
+    Box::new(move |_| {
         for _ in 0..BURSTS {
             from.receive(&mut batch);
             let Taken { frames, pool, .. } = batch.take();
@@ -180,7 +227,7 @@ fn io() -> Result<Work, String> {
             queue.drain(..).for_each(|packet| pool.keep(packet));
         }
         Ok(std::mem::take(&mut report.sent).packets)
-    }))
+    })
 }
 
 /// Receives its frames over and over again; counts and forgets what it sends.
@@ -225,7 +272,7 @@ mod tests {
     #[test]
     fn every_case_forwards_all_its_packets() {
         for case in CASES {
-            let mut work = (case.setup)(300).unwrap();
+            let mut work = (case.setup)(300).unwrap().work().unwrap();
             for _ in 0..10 {
                 let packets = work(&mut Aside::default());
                 assert_eq!(packets, Ok((BURSTS * BURST) as u64), "{}", case.name);
@@ -236,7 +283,7 @@ mod tests {
     #[test]
     fn a_packet_that_does_not_come_out_is_an_error() {
         let set = peers::hits(10, 1, 10).unwrap();
-        let error = work(set, "7", None).err();
+        let error = Scene::new(set, "7").work().err();
         assert!(error.is_some_and(|why| why.starts_with("64 packets came in, and")));
     }
 }

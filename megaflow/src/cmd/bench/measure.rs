@@ -29,13 +29,24 @@ impl Aside {
 }
 
 /// One measurement.
-pub(super) struct Case {
+pub(super) struct Case<S> {
     pub(super) name: &'static str,
     /// The unit of work that is counted.
     pub(super) unit: &'static str,
     pub(super) what: &'static str,
-    /// Prepares the work. A case of many megaflows takes no more than this number of them.
-    pub(super) setup: fn(u32) -> Result<Work, String>,
+    /// Prepares what is measured. A case of many megaflows takes no more than this number of them.
+    pub(super) setup: fn(u32) -> Result<S, String>,
+}
+
+/// What a case prepares: the work itself, or something that becomes work.
+pub(super) trait Subject {
+    fn work(self) -> Result<Work, String>;
+}
+
+impl Subject for Work {
+    fn work(self) -> Result<Work, String> {
+        Ok(self)
+    }
 }
 
 #[derive(Serialize)]
@@ -80,7 +91,7 @@ pub(super) fn measure(
 
 /// CPU nanoseconds per unit, and units per second.
 #[allow(clippy::cast_precision_loss, reason = "ratios")]
-fn window(work: &mut Work, length: Duration) -> Result<(f64, f64), String> {
+pub(super) fn window(work: &mut Work, length: Duration) -> Result<(f64, f64), String> {
     let (cpu, start) = (cpu_time()?, Clock::start());
     let (mut units, mut aside) = (0, Aside::default());
     while start.elapsed() < length {

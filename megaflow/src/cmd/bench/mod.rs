@@ -3,6 +3,7 @@
 mod calm;
 mod child;
 mod classifier;
+mod dpdk;
 mod flaps;
 mod flows;
 mod host;
@@ -22,9 +23,10 @@ use serde_json::json;
 
 use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
-use measure::{Case, Measured, measure};
+use measure::{Case, Measured, Subject, measure};
 
-/// Measures CPU time per packet, lookup or update, in this process on this machine, per new
+/// Measures CPU time per packet, lookup or update, in this process on this machine (host,
+/// classifier) and beside Open vSwitch on DPDK (dpdk), per new
 /// flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
 /// for and cost others (readers), how soon an address that moves is followed (flaps), or what
 /// passes between two hosts (wire).
@@ -42,7 +44,7 @@ pub(super) struct Args {
     #[arg(long = "case", value_name = "C", value_delimiter = ',')]
     cases: Vec<String>,
     /// Number of windows to measure, after one window that does not count; of runs (setup, scale,
-    /// readers, flaps, wire)
+    /// readers, flaps, wire); of pairs of windows (dpdk)
     #[arg(long, alias = "runs", default_value_t = 5, value_parser = scale::number(1..=1000))]
     windows: u64,
     /// Length of a window in seconds; of the flood (setup); of the time without work (scale); of
@@ -63,6 +65,7 @@ pub(super) struct Args {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Part {
     Host,
+    Dpdk,
     Classifier,
     Setup,
     Scale,
@@ -76,22 +79,31 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
         .ok()
         .filter(|window| (Duration::from_millis(10)..=Duration::from_secs(60)).contains(window))
         .ok_or_else(|| CommandFailure::Input("--seconds: expected 0.01 to 60".to_owned()))?;
-    let cases = match args.part {
-        Part::Host => host::CASES,
-        Part::Classifier => classifier::CASES,
+    match args.part {
+        Part::Host => measure_cases(host::CASES, args, window),
+        Part::Classifier => measure_cases(classifier::CASES, args, window),
+        Part::Dpdk if args.list => list(host::CASES, args.json),
+        Part::Dpdk => {
+            let cases = choose(host::CASES, &args.cases)?;
+            dpdk::run(&cases, args.windows, window, args.json)
+        }
         Part::Setup | Part::Scale | Part::Readers | Part::Flaps | Part::Wire
             if args.list || !args.cases.is_empty() =>
         {
-            return Err(CommandFailure::Input(
+            Err(CommandFailure::Input(
                 "setup, scale, readers, flaps and wire have no cases to choose".to_owned(),
-            ));
+            ))
         }
-        Part::Setup => return setup::run(args.rate, args.windows, window, args.json),
-        Part::Scale => return scale::run(&args.scale, args.windows, window, args.json),
-        Part::Readers => return readers::run(&args.scale, args.windows, window, args.json),
-        Part::Wire => return wire::run(args.windows, window, args.json),
-        Part::Flaps => return flaps::run(&args.scale, args.windows, window, args.json),
-    };
+        Part::Setup => setup::run(args.rate, args.windows, window, args.json),
+        Part::Scale => scale::run(&args.scale, args.windows, window, args.json),
+        Part::Readers => readers::run(&args.scale, args.windows, window, args.json),
+        Part::Wire => wire::run(args.windows, window, args.json),
+        Part::Flaps => flaps::run(&args.scale, args.windows, window, args.json),
+    }
+}
+
+/// Measures the chosen cases of a part one after the other.
+fn measure_cases<S: Subject>(cases: &[Case<S>], args: &Args, window: Duration) -> CommandOutcome {
     if args.list {
         return list(cases, args.json);
     }
@@ -99,6 +111,7 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
     let mut results = Vec::new();
     for case in chosen {
         let mut work = (case.setup)(u32::MAX)
+            .and_then(Subject::work)
             .map_err(|e| CommandFailure::Job(format!("{}: {e}", case.name)))?;
         let measured = measure(case.name, &mut work, args.windows, window);
         results.push((case, measured.map_err(CommandFailure::Job)?));
@@ -106,17 +119,20 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
     if args.json { print_json(&as_json(&results)) } else { print(&as_text(&results)) }
 }
 
-fn list(cases: &[Case], as_json: bool) -> CommandOutcome {
+fn list<S>(cases: &[Case<S>], as_json: bool) -> CommandOutcome {
     if as_json {
         let cases = cases.iter().map(|c| json!({"case": c.name, "unit": c.unit, "what": c.what}));
         return print_json(&cases.collect::<Vec<_>>());
     }
-    let row = |case: &Case| [case.name, case.unit, case.what].map(str::to_owned);
+    let row = |case: &Case<S>| [case.name, case.unit, case.what].map(str::to_owned);
     let rows: Vec<[String; 3]> = cases.iter().map(row).collect();
     print(&table(&rows, &[]))
 }
 
-fn choose<'a>(cases: &'a [Case], names: &[String]) -> Result<Vec<&'a Case>, CommandFailure> {
+fn choose<'a, S>(
+    cases: &'a [Case<S>],
+    names: &[String],
+) -> Result<Vec<&'a Case<S>>, CommandFailure> {
     if let Some(bad) = names.iter().find(|name| !cases.iter().any(|case| case.name == **name)) {
         let known: Vec<&str> = cases.iter().map(|case| case.name).collect();
         return Err(CommandFailure::Input(format!(
@@ -124,12 +140,12 @@ fn choose<'a>(cases: &'a [Case], names: &[String]) -> Result<Vec<&'a Case>, Comm
             known.join(", ")
         )));
     }
-    let wanted = |case: &&Case| names.is_empty() || names.iter().any(|name| name == case.name);
+    let wanted = |case: &&Case<S>| names.is_empty() || names.iter().any(|name| name == case.name);
     Ok(cases.iter().filter(wanted).collect())
 }
 
-fn as_json(results: &[(&Case, Measured)]) -> serde_json::Value {
-    let object = |(case, measured): &(&Case, Measured)| {
+fn as_json<S>(results: &[(&Case<S>, Measured)]) -> serde_json::Value {
+    let object = |(case, measured): &(&Case<S>, Measured)| {
         json!({
             "case": case.name,
             "unit": case.unit,
@@ -141,7 +157,7 @@ fn as_json(results: &[(&Case, Measured)]) -> serde_json::Value {
     results.iter().map(object).collect()
 }
 
-fn as_text(results: &[(&Case, Measured)]) -> String {
+fn as_text<S>(results: &[(&Case<S>, Measured)]) -> String {
     let header = ["case", "cpu ns", "min", "max", "per second", "unit"].map(str::to_owned);
     let mut rows = vec![header];
     for (case, measured) in results {

@@ -20,6 +20,11 @@ const HEADROOM: usize = 256;
 pub(in crate::port) const XSK_FRAME: usize = FRAME - HEADROOM;
 /// Entries of each ring, and frames of each direction.
 const RING: u32 = 2048;
+/// Entries of the fill ring. The kernel hands a frame over before it says that it has taken the
+/// frame's entry, so a ring of as many entries as frames could seem full.
+const FILL: u32 = 2 * RING;
+/// Frames that the kernel sends with one call in copy mode.
+const BATCH: u32 = 32;
 /// Room for what is on its way to the device. It has to be enough for a whole ring.
 const SEND_BUFFER: i32 = 16 << 20;
 /// Kicks in a row without effect before what is left waits for a later call.
@@ -62,13 +67,13 @@ impl XskQueue {
         register(socket.as_fd(), &memory).map_err(at("registering memory"))?;
         // Without the privilege the system's default has to do.
         let _ = set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SEND_BUFFER);
-        let size = i32::try_from(RING).unwrap_or(0);
-        for ring in [
-            libc::XDP_UMEM_FILL_RING,
-            libc::XDP_UMEM_COMPLETION_RING,
-            libc::XDP_RX_RING,
-            libc::XDP_TX_RING,
+        for (ring, size) in [
+            (libc::XDP_UMEM_FILL_RING, FILL),
+            (libc::XDP_UMEM_COMPLETION_RING, RING),
+            (libc::XDP_RX_RING, RING),
+            (libc::XDP_TX_RING, RING),
         ] {
+            let size = i32::try_from(size).unwrap_or(0);
             set_int(socket.as_fd(), libc::SOL_XDP, ring, size).map_err(at("rings"))?;
         }
         XskQueue::map(socket, memory).map_err(at("mapping rings"))
@@ -84,7 +89,7 @@ impl XskQueue {
         let (fill, completion) =
             (libc::XDP_UMEM_PGOFF_FILL_RING, libc::XDP_UMEM_PGOFF_COMPLETION_RING);
         let mut queue = XskQueue {
-            fill: ProducerRing::map(fd, fill, &offsets.fr, RING)?,
+            fill: ProducerRing::map(fd, fill, &offsets.fr, FILL)?,
             completion: ConsumerRing::map(fd, completion, &offsets.cr, RING)?,
             receive: ConsumerRing::map(fd, receive, &offsets.rx, RING)?,
             transmit: ProducerRing::map(fd, transmit, &offsets.tx, RING)?,
@@ -137,7 +142,7 @@ impl XskQueue {
                 let bytes = unsafe { std::slice::from_raw_parts(start, descriptor.len as usize) };
                 sink(bytes);
             }
-            // There are as many frames as the fill ring has entries, so it takes this one.
+            // The fill ring has more entries than there are frames, so it takes this one.
             self.fill.put(descriptor.addr & !(FRAME as u64 - 1));
         }
         if count > 0 {
@@ -188,15 +193,18 @@ impl XskQueue {
     /// took now, with the frame's length. An error means that the interface is down or gone.
     pub(in crate::port) fn flush(&mut self, fate: &mut dyn FnMut(XskFate, u32)) -> io::Result<()> {
         self.transmit.publish();
+        // Kernels before 6.17 move their index only when they have sent all that they had seen.
+        let most = STALLS + self.transmit.next().wrapping_sub(self.taken) / BATCH;
         let mut stalls = 0;
-        while self.taken != self.transmit.next() && stalls < STALLS {
+        while self.taken != self.transmit.next() && stalls < most {
             let is_asleep = self.transmit.needs_wakeup();
             let result = if is_asleep { self.wake_transmit() } else { Ok(()) };
             let before = self.taken;
             let refused = match result {
                 Ok(()) => false,
                 Err(error) => match error.raw_os_error() {
-                    // The device did not take a frame: the last one that the kernel took.
+                    // The device did not take a frame: the last one that the kernel took. (Kernels
+                    // whose index lags behind mean another frame of the same burst.)
                     Some(libc::EBUSY) => true,
                     Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => false,
                     _ => return Err(error),
@@ -231,13 +239,14 @@ impl XskQueue {
     }
 
     /// Number of frames that were lost since the socket was bound, because nobody fetched those
-    /// before them in time or because they were too long.
-    pub(in crate::port) fn lost(&self) -> u64 {
+    /// before them in time or because they were too long; `None` if the kernel does not tell.
+    pub(in crate::port) fn lost(&self) -> Option<u64> {
         // SAFETY: the structure is integers: all zeroes is a value of it.
         let mut counts: libc::xdp_statistics = unsafe { std::mem::zeroed() };
-        let _ = option(self.socket.as_fd(), libc::SOL_XDP, libc::XDP_STATISTICS, &mut counts);
+        let fd = self.socket.as_fd();
+        option(fd, libc::SOL_XDP, libc::XDP_STATISTICS, &mut counts).ok()?;
         // A frame that met an empty fill ring is among those dropped already.
-        counts.rx_dropped + counts.rx_ring_full
+        Some(counts.rx_dropped + counts.rx_ring_full)
     }
 
     /// The kernel sends what is in the ring: 32 frames at most in copy mode.
