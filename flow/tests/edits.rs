@@ -4,7 +4,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "cutting off is how bytes are made")]
 
 use common::{Rng, build, checks, fuzz};
-use flow::packet::{Packet, Unfinished, edit, extract, layers, rewrite};
+use flow::packet::{Packet, ReadyRewrite, Unfinished, edit, extract, layers, rewrite};
 use flow::{Action, Attr, Field, Key, SetFields};
 use proptest::prelude::*;
 
@@ -36,6 +36,37 @@ proptest! {
             edit(&mut packet, &mut now, &Action::Set(Box::new(fields)));
             prop_assert_eq!(now, wanted, "{:?}", fields);
             prop_assert_eq!(packet.bytes(), build::frame(&wanted, &rest), "{:?}", fields);
+        }
+    }
+
+    /// A rewrite that was made ready does what the plain one does, on any frame: cut, tagged,
+    /// unfinished, with a false length.
+    #[test]
+    fn a_ready_rewrite_is_the_plain_one(seed in any::<u64>()) {
+        let mut rng = Rng(seed);
+        let key = build::key(&mut rng);
+        let mut frame = build::frame(&key, &build::rest(&mut rng));
+        if rng.one_in(3) {
+            frame.truncate(rng.below(frame.len() + 1));
+        }
+        if rng.one_in(3) && !frame.is_empty() {
+            let at = rng.below(frame.len());
+            frame[at] = rng.byte();
+        }
+        let mut plain = Packet::new(&frame);
+        if rng.one_in(3) {
+            plain.set_unfinished(Unfinished::of(&frame, rng.pick(&[0, 9, 100])));
+        }
+        let mut ready = plain.clone();
+        for _ in 0..3 {
+            let fields = fitting(&mut rng, &key);
+            rewrite(&mut plain, &Action::Set(Box::new(fields)));
+            match ReadyRewrite::of(&fields) {
+                Some(set) => set.execute(&mut ready),
+                None => _ = rewrite(&mut ready, &Action::Set(Box::new(fields))),
+            }
+            prop_assert_eq!(&plain, &ready, "{:?}", fields);
+            prop_assert_eq!(plain.layers(), ready.layers());
         }
     }
 

@@ -14,6 +14,7 @@ pub mod datapath;
 pub mod drops;
 mod ledger;
 pub mod port;
+mod program;
 pub mod table;
 #[cfg(test)]
 mod testing;

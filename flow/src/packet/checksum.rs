@@ -17,10 +17,14 @@ impl Delta {
             if let ([a, b], [c, d]) = (old, new)
                 && old != new
             {
-                self.0 += u32::from(!u16::from_be_bytes([*a, *b]));
-                self.0 += u32::from(u16::from_be_bytes([*c, *d]));
+                self.change(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
             }
         }
+    }
+
+    /// Adds the replacement of a word by another one.
+    pub(super) fn change(&mut self, old: u16, new: u16) {
+        self.0 += u32::from(!old) + u32::from(new);
     }
 
     /// Returns true if no word was really changed.
@@ -58,6 +62,12 @@ impl Delta {
 
     fn next(self, checksum: u16) -> u16 {
         !fold(u64::from(!checksum) + u64::from(self.0))
+    }
+}
+
+impl std::ops::AddAssign for Delta {
+    fn add_assign(&mut self, other: Delta) {
+        self.0 += other.0;
     }
 }
 

@@ -87,7 +87,7 @@ fn set(frame: &mut [u8], layers: &Layers, fields: &SetFields) {
 }
 
 /// The IP version that the attribute names: 4, 6, or 0 for either.
-fn wanted(fields: &SetFields) -> u8 {
+pub(super) fn wanted(fields: &SetFields) -> u8 {
     match fields.attr {
         Attr::Ipv4 => 4,
         Attr::Ipv6 => 6,

@@ -6,7 +6,7 @@ use crate::id::{MacAddr, VLAN_PRESENT};
 use crate::key::Key;
 
 /// Destination, source, EtherType.
-const HEADER: usize = 14;
+pub(super) const HEADER: usize = 14;
 /// Where the outer tag or EtherType is.
 const TYPE: usize = 12;
 /// TPID and TCI.

@@ -9,14 +9,14 @@ use crate::key::Key;
 pub(super) const ETH_TYPE: u16 = 0x0800;
 
 /// Without options.
-const HEADER: usize = 20;
+pub(super) const HEADER: usize = 20;
 const TOS: usize = 1;
 const LENGTH: usize = 2;
 const FRAGMENT: usize = 6;
 const TTL: usize = 8;
 const PROTOCOL: usize = 9;
-const CHECKSUM: usize = 10;
-const SRC: usize = 12;
+pub(super) const CHECKSUM: usize = 10;
+pub(super) const SRC: usize = 12;
 const DST: usize = 16;
 
 /// In the fragment word: more fragments.
@@ -69,6 +69,16 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
     let mut addresses = Delta::default();
     addresses.replace(&old[SRC..], &new[SRC..]);
     transport::addresses_changed(frame, layers, false, addresses);
+}
+
+/// A header with the fields that actions set.
+pub(super) fn settable(key: &Key) -> Vec<u8> {
+    let mut header = [0; HEADER];
+    wire::put(&mut header, TOS, [key.ip_tos]);
+    wire::put(&mut header, TTL, [key.ip_ttl]);
+    wire::put(&mut header, SRC, key.ipv4_src.to_be_bytes());
+    wire::put(&mut header, DST, key.ipv4_dst.to_be_bytes());
+    header.to_vec()
 }
 
 /// Computes the header's checksum anew.

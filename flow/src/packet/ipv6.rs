@@ -8,12 +8,12 @@ use crate::key::Key;
 /// EtherType.
 pub(super) const ETH_TYPE: u16 = 0x86dd;
 
-const HEADER: usize = 40;
+pub(super) const HEADER: usize = 40;
 const LENGTH: usize = 4;
 const NEXT: usize = 6;
 const HOP_LIMIT: usize = 7;
-const SRC: usize = 8;
-const DST: usize = 24;
+pub(super) const SRC: usize = 8;
+pub(super) const DST: usize = 24;
 /// The 20 bits of the flow label, in the first word.
 const LABEL: u32 = 0xf_ffff;
 
@@ -114,4 +114,15 @@ pub(super) fn set(frame: &mut [u8], layers: &Layers, set: &SetFields) {
         addresses.replace(old, new);
     }
     transport::addresses_changed(frame, layers, true, addresses);
+}
+
+/// A header with the fields that actions set.
+pub(super) fn settable(key: &Key) -> Vec<u8> {
+    let mut header = [0; HEADER];
+    let word = u32::from(key.ip_tos) << 20 | key.ipv6_label & LABEL;
+    wire::put(&mut header, 0, word.to_be_bytes());
+    wire::put(&mut header, HOP_LIMIT, [key.ip_ttl]);
+    wire::put(&mut header, SRC, key.ipv6_src.to_be_bytes());
+    wire::put(&mut header, DST, key.ipv6_dst.to_be_bytes());
+    header.to_vec()
 }

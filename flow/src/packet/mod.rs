@@ -17,6 +17,7 @@ mod ipv6;
 mod layers;
 mod mpls;
 pub mod ofctl;
+mod ready;
 mod transport;
 mod unfinished;
 mod wire;
@@ -29,6 +30,7 @@ pub use checksum::complete_checksum;
 pub use edit::{edit, rewrite};
 pub use hash::hash;
 pub use layers::{IpPayload, Layers};
+pub use ready::ReadyRewrite;
 pub use unfinished::Unfinished;
 
 /// [`Key::eth_type`] of an 802.2 frame that carries no EtherType in a SNAP header.

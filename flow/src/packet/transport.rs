@@ -104,10 +104,7 @@ fn set_ports(
     let mut delta = Delta::default();
     delta.replace(&old, &new);
     match layers.protocol {
-        // The pseudo header has no ports.
-        TCP | UDP if layers.is_partial => {}
-        TCP => delta.apply(frame, at + TCP_CHECKSUM),
-        UDP => delta.apply_udp(frame, at + UDP_CHECKSUM),
+        TCP | UDP => ports_changed(frame, layers, at, delta),
         _ => {
             // The CRC covers all fragments of the message, of which a first fragment is only one,
             // so the CRC comes out wrong there, as in the kernel.
@@ -120,6 +117,21 @@ fn set_ports(
                 wire::put(frame, at + SCTP_CHECKSUM, crc.to_le_bytes());
             }
         }
+    }
+}
+
+/// The offset of a TCP or UDP header that is whole.
+pub(super) fn start(frame: &[u8], layers: &Layers) -> Option<usize> {
+    whole(frame, layers.transport()?, layers.protocol)
+}
+
+/// Brings the checksum of TCP or UDP up to date.
+pub(super) fn ports_changed(frame: &mut [u8], layers: &Layers, at: usize, delta: Delta) {
+    match layers.protocol {
+        // The pseudo header has no ports.
+        _ if layers.is_partial => {}
+        TCP => delta.apply(frame, at + TCP_CHECKSUM),
+        _ => delta.apply_udp(frame, at + UDP_CHECKSUM),
     }
 }
 

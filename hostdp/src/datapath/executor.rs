@@ -1,10 +1,12 @@
 //! Executes actions on groups of packets: each action on all packets before the next action, so
 //! that the frames of a recirculation are sent before those of later actions, as in OVS.
 
+use std::sync::Arc;
+
 use flow::conservation::Ways;
 use flow::hash::split_mix;
 use flow::packet::Packet;
-use flow::{Action, Actions, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
+use flow::{Action, Counters, Key, Moment, PortId, RecircId, UpcallReason, Userspace};
 
 use super::books::DatapathBooks;
 use super::in_flight::{Flights, InFlight};
@@ -12,6 +14,7 @@ use super::ports::Ports;
 use crate::drops::DropReason;
 use crate::ledger::Origin;
 use crate::port::PacketPool;
+use crate::program::{Program, Step};
 use crate::upcall::{QueuedUpcall, Upcalls};
 
 /// The lists of actions that are being executed, innermost last. A list that recirculates packets
@@ -34,7 +37,7 @@ const SPARE: usize = 64;
 
 /// One list of actions on a group of packets.
 struct List {
-    actions: Actions,
+    program: Arc<Program>,
     /// The index of the next action.
     next: usize,
     /// The numbers of the packets.
@@ -61,8 +64,8 @@ pub(super) struct Recirculated {
 /// What an action leads to before the next one.
 enum Then {
     Nothing,
-    /// These actions are executed on copies.
-    Nested(Actions, Vec<usize>),
+    /// This is executed on copies.
+    Nested(Arc<Program>, Vec<usize>),
     LookUp(Recirculated),
 }
 
@@ -118,12 +121,12 @@ impl Executor {
     /// the lists that were added earlier.
     pub(super) fn push(
         &mut self,
-        actions: Actions,
+        program: Arc<Program>,
         packets: Vec<usize>,
         what: Counters,
         depth: usize,
     ) {
-        self.lists.push(List { actions, next: 0, packets, depth, ways: Ways::new(what) });
+        self.lists.push(List { program, next: 0, packets, depth, ways: Ways::new(what) });
     }
 
     /// Executes until packets have to be looked up again, or until nothing is left to do. The
@@ -141,9 +144,9 @@ impl Executor {
                     self.lists.push(list);
                     match then {
                         Then::Nothing => {}
-                        Then::Nested(actions, packets) => {
+                        Then::Nested(program, packets) => {
                             let what = self.flights.whole(&packets);
-                            self.push(actions, packets, what, depth);
+                            self.push(program, packets, what, depth);
                         }
                         Then::LookUp(recirculated) => return Some(recirculated),
                     }
@@ -156,13 +159,30 @@ impl Executor {
     /// Executes actions of the list up to one that leads elsewhere; `None` at the end of the list.
     fn step(&mut self, list: &mut List, exits: &mut Exits<'_>, now: Moment) -> Option<Then> {
         let (packets, ways) = (&mut list.packets, &mut list.ways);
-        while let Some(action) = list.actions.get(list.next) {
+        while let Some((step, is_last)) = list.program.step(list.next) {
             list.next += 1;
-            if is_per_packet(action) {
+            if is_per_packet(&step) {
                 self.finish(packets, exits.pool);
             }
             let flights = &mut self.flights;
-            let is_last = list.next == list.actions.len();
+            let action = match step {
+                Step::Rewrite(rewrite) => {
+                    flights.for_each(packets, |packet| packet.rewrite(rewrite));
+                    continue;
+                }
+                Step::Sample(probability, program) => {
+                    let dice = &mut self.dice;
+                    let is_chosen = |_: &usize| roll(dice, probability);
+                    let chosen: Vec<usize> = packets.iter().copied().filter(is_chosen).collect();
+                    if chosen.is_empty() {
+                        continue;
+                    }
+                    let chosen = flights.copies(&chosen, exits.pool);
+                    ways.copy(flights.whole(&chosen));
+                    return Some(Then::Nested(program.clone(), chosen));
+                }
+                Step::Plain(action) => action,
+            };
             match action {
                 Action::Output(port) => {
                     ways.way(exits.output(*port, flights, packets, is_last));
@@ -183,17 +203,8 @@ impl Executor {
                     return Some(self.recirculate(*id, copies, list.depth, exits));
                 }
                 Action::Trunc(max) => flights.for_each(packets, |packet| packet.truncate(*max)),
-                Action::Sample { probability, actions } => {
-                    let dice = &mut self.dice;
-                    let is_chosen = |_: &usize| roll(dice, *probability);
-                    let chosen: Vec<usize> = packets.iter().copied().filter(is_chosen).collect();
-                    if !chosen.is_empty() {
-                        let chosen = flights.copies(&chosen, exits.pool);
-                        ways.copy(flights.whole(&chosen));
-                        return Some(Then::Nested(actions.clone(), chosen));
-                    }
-                }
                 Action::Set(_)
+                | Action::Sample { .. }
                 | Action::PushVlan { .. }
                 | Action::PopVlan
                 | Action::PushMpls { .. }
@@ -253,7 +264,12 @@ impl Executor {
 }
 
 /// Returns true for an action that can't be executed on several packets as one unfinished frame.
-fn is_per_packet(action: &Action) -> bool {
+fn is_per_packet(step: &Step<'_>) -> bool {
+    let action = match step {
+        Step::Rewrite(_) => return false,
+        Step::Sample(..) => return true,
+        Step::Plain(action) => action,
+    };
     match action {
         Action::Userspace(_)
         | Action::Trunc(_)

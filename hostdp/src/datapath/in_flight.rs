@@ -1,6 +1,6 @@
 //! The packets that are being processed.
 
-use flow::packet::{self, Packet};
+use flow::packet::{self, Packet, ReadyRewrite};
 use flow::{Action, Attr, Counters, Key};
 
 use crate::ledger::Origin;
@@ -118,6 +118,12 @@ impl InFlight {
         } else {
             self.is_key_old |= packet::rewrite(&mut self.packet, action);
         }
+    }
+
+    /// Executes a rewrite of the frame.
+    pub(super) fn rewrite(&mut self, rewrite: &ReadyRewrite) {
+        rewrite.execute(&mut self.packet);
+        self.is_key_old = true;
     }
 
     /// The frame is looked up again: its key and its headers are made anew.

@@ -12,6 +12,7 @@ mod snapshot;
 mod tests;
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow::packet;
@@ -21,6 +22,7 @@ use smallvec::SmallVec;
 use crate::drops::DropReason;
 use crate::ledger::{Ledger, Origin, OriginRun};
 use crate::port::{BURST, Batch, Frame, PacketPool, Port, PortError, Taken};
+use crate::program::Program;
 use crate::table::FlowTable;
 use crate::upcall::{
     PendingUpcall, QueuedUpcall, Resolution, UpcallId, UpcallLimits, Upcalls, Waiting,
@@ -239,7 +241,8 @@ impl Datapath {
         self.with_pool(|datapath, pool| {
             datapath.executor.begin_burst(pool);
             let packet = datapath.executor.start(pool.packet(frame), key, Origin::Counted);
-            datapath.executor.push(actions.clone(), vec![packet], what, 0);
+            let program = Arc::new(Program::new(actions.clone()));
+            datapath.executor.push(program, vec![packet], what, 0);
             datapath.execute_all(now, pool);
             datapath.ports.flush(&mut datapath.books, pool);
         });
@@ -380,9 +383,9 @@ impl Datapath {
     fn execute_groups(&mut self, groups: &mut Vec<Group>, depth: usize) {
         // The executor begins with what it got last.
         for Group { program, packets, what } in groups.drain(..).rev() {
-            match self.table.actions(program) {
-                Some(actions) if !actions.is_empty() => {
-                    self.executor.push(actions.clone(), packets, what, depth);
+            match self.table.program(program) {
+                Some(program) if !program.actions().is_empty() => {
+                    self.executor.push(program.clone(), packets, what, depth);
                 }
                 _ => {
                     self.books.dropped_by_megaflow(what);
@@ -449,13 +452,14 @@ impl Datapath {
         now: Moment,
         pool: &mut PacketPool,
     ) {
+        let program = Arc::new(Program::new(actions.clone()));
         for waiting in pending.packets {
             self.executor.begin_burst(pool);
             let what = waiting.packet.counters();
             self.books.waits_no_longer(waiting.origin, what);
             self.books.executed(waiting.origin, what);
             let packet = self.executor.start(waiting.packet, pending.key, Origin::Counted);
-            self.executor.push(actions.clone(), vec![packet], what, waiting.depth);
+            self.executor.push(program.clone(), vec![packet], what, waiting.depth);
             self.execute_all(now, pool);
         }
     }

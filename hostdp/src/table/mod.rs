@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use flow::provider::PART;
 use flow::{
-    Action, Actions, Admission, Classifier, ClassifierCounters, Completion, Counters, Cursor,
-    Detail, Dumped, Generation, Key, Megaflow, Moment, Op, Provider, ProviderError, ProviderEvent,
-    Reason, Refusal, Stats, Submission, TableName, TableUsage, Ufid, UfidIndex,
+    Action, Admission, Classifier, ClassifierCounters, Completion, Counters, Cursor, Detail,
+    Dumped, Generation, Key, Megaflow, Moment, Op, Provider, ProviderError, ProviderEvent, Reason,
+    Refusal, Stats, Submission, TableName, TableUsage, Ufid, UfidIndex,
 };
+
+use crate::program::Program;
 
 use slots::Slots;
 
@@ -163,8 +165,8 @@ impl FlowTable {
     }
 
     /// The actions of such a number.
-    pub(crate) fn actions(&self, program: u32) -> Option<&Actions> {
-        self.slots.actions(program)
+    pub(crate) fn program(&self, number: u32) -> Option<&Arc<Program>> {
+        self.slots.program(number)
     }
 
     fn slot_of(&self, ufid: Ufid) -> Option<u32> {

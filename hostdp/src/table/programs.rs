@@ -1,20 +1,23 @@
 //! What megaflows do to packets: each list of actions once, however many megaflows have it.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use flow::{Action, Actions, Numbers, Slab};
 use foldhash::quality::FixedState;
 
+use crate::program::Program;
+
 /// The lists, by number. Most megaflows share a few lists, which therefore stay in the caches, and
 /// packets of different megaflows with one list are executed together.
 pub(super) struct Programs {
-    programs: Slab<Program>,
+    programs: Slab<SharedProgram>,
     by_actions: Numbers,
     hasher: FixedState,
 }
 
-struct Program {
-    actions: Actions,
+struct SharedProgram {
+    program: Arc<Program>,
     /// Number of megaflows that have it.
     users: u32,
 }
@@ -40,8 +43,8 @@ impl Programs {
         }
         // A copy of the list: each burst counts who refers to it, and so does whoever makes
         // megaflows with the same actions on another thread.
-        let program = Program { actions: actions.iter().cloned().collect(), users: 1 };
-        let number = self.programs.insert(program);
+        let program = Arc::new(Program::new(actions.iter().cloned().collect()));
+        let number = self.programs.insert(SharedProgram { program, users: 1 });
         self.by_actions.insert(hash, number);
         number
     }
@@ -53,17 +56,18 @@ impl Programs {
         if program.users == 0
             && let Some(gone) = self.programs.remove(number)
         {
-            self.by_actions.remove(self.hasher.hash_one(&gone.actions), number);
+            self.by_actions.remove(self.hasher.hash_one(gone.program.actions()), number);
         }
     }
 
-    /// The actions of a number.
-    pub(super) fn actions(&self, number: u32) -> Option<&Actions> {
-        self.programs.values().get(number).map(|program| &program.actions)
+    /// The program of a number.
+    pub(super) fn program(&self, number: u32) -> Option<&Arc<Program>> {
+        self.programs.values().get(number).map(|shared| &shared.program)
     }
 
     fn number(&self, hash: u64, actions: &[Action]) -> Option<u32> {
-        let is = |number: &u32| self.actions(*number).is_some_and(|known| **known == *actions);
+        let has = |known: &Arc<Program>| **known.actions() == *actions;
+        let is = |number: &u32| self.program(*number).is_some_and(has);
         self.by_actions.of(hash).find(is)
     }
 }
@@ -81,12 +85,12 @@ mod tests {
         let numbers: Vec<u32> = (0..100).map(|port| programs.join(&list(port))).collect();
         for (port, number) in (0..).zip(&numbers) {
             assert_eq!(programs.join(&list(port)), *number);
-            assert_eq!(programs.actions(*number), Some(&list(port)));
+            assert_eq!(programs.program(*number).unwrap().actions(), &list(port));
         }
         numbers.iter().for_each(|number| programs.leave(*number));
         assert_eq!(programs.programs.values().len(), 100, "each has one megaflow left");
         numbers.iter().for_each(|number| programs.leave(*number));
         assert_eq!((programs.programs.values().len(), programs.by_actions.len()), (0, 0));
-        assert_eq!(programs.actions(numbers[7]), None);
+        assert!(programs.program(numbers[7]).is_none());
     }
 }

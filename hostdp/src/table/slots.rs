@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::program::Program;
+
 use super::programs::Programs;
-use flow::{Actions, Counters, Cursor, Generation, Megaflow, Moment, Stats, Ufid};
+use flow::{Counters, Cursor, Generation, Megaflow, Moment, Stats, Ufid};
 
 /// The slots. A megaflow keeps its slot from its install to its removal.
 pub(super) struct Slots {
@@ -111,8 +113,8 @@ impl Slots {
     }
 
     /// The actions of a program.
-    pub(super) fn actions(&self, program: u32) -> Option<&Actions> {
-        self.programs.actions(program)
+    pub(super) fn program(&self, number: u32) -> Option<&Arc<Program>> {
+        self.programs.program(number)
     }
 
     /// Gives the megaflow in a slot new actions; returns the statistics of the old ones. `None` if

@@ -46,7 +46,7 @@ fn a_life_from_install_to_remove() {
     let slot = look_up(&mut table, &key).unwrap();
     let hit = Counters { packets: 2, bytes: 120 };
     let program = table.hit(slot, hit, 0x12, Moment(7)).unwrap();
-    assert_eq!(table.actions(program).unwrap().len(), 0);
+    assert_eq!(table.program(program).unwrap().actions().len(), 0);
 
     let new = flow(1, &[Action::Output(PortId(2))]);
     let old =
@@ -54,7 +54,7 @@ fn a_life_from_install_to_remove() {
     assert_eq!(old, Stats { counters: hit, used: Some(Moment(7)), tcp_flags: 0x12 });
     let slot = look_up(&mut table, &key).unwrap();
     let program = table.hit(slot, Counters::packet(60), 2, Moment(9)).unwrap();
-    assert_eq!(table.actions(program), Some(&new.actions));
+    assert_eq!(table.program(program).unwrap().actions(), &new.actions);
 
     let mut dump = Vec::new();
     table.all_dumped(&mut dump).unwrap();
