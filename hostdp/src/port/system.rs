@@ -102,8 +102,8 @@ impl SystemPort {
     }
 
     /// Like [`SystemPort::open_as`], with a way for the frames. AF_XDP also needs `CAP_NET_ADMIN`,
-    /// `CAP_BPF` and, for 16 MiB of locked memory for each queue, `CAP_IPC_LOCK`; if it does not work the port opens all the same, and tells the reason in
-    /// [`Port::trouble`].
+    /// `CAP_BPF` and, for 16 MiB of locked memory for each queue, `CAP_IPC_LOCK`; if it does not
+    /// work the port opens all the same, and tells the reason in [`Port::trouble`].
     pub fn open_with(name: &str, interface: &str, io: SystemIo) -> Result<SystemPort, PortError> {
         if !sys::is_interface_name(interface) {
             return Err(PortError::Name(interface.into()));

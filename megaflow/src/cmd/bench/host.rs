@@ -13,7 +13,7 @@ use flow::{Actions, Blocking, Generation, Match, Megaflow, Moment, Op};
 use hostdp::port::{BURST, Batch, Frame, LinkState, Port, PortKind, Taken, TxReport};
 use hostdp::{Datapath, DatapathSettings};
 
-use super::measure::{Case, Subject, Work};
+use super::measure::{Case, Measurable, Work};
 use super::sets::attack::Sender::{Attacker, Good};
 use super::sets::attack::Victim::ThreeFields;
 use super::sets::{FlowSet, attack, peers};
@@ -135,7 +135,7 @@ impl Scene {
     }
 }
 
-impl Subject for Scene {
+impl Measurable for Scene {
     fn work(self) -> Result<Work, String> {
         if self.is_io { Ok(io(self.frames())) } else { forward_all(self) }
     }

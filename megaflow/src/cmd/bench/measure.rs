@@ -39,11 +39,11 @@ pub(super) struct Case<S> {
 }
 
 /// What a case prepares: the work itself, or something that becomes work.
-pub(super) trait Subject {
+pub(super) trait Measurable {
     fn work(self) -> Result<Work, String>;
 }
 
-impl Subject for Work {
+impl Measurable for Work {
     fn work(self) -> Result<Work, String> {
         Ok(self)
     }

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
-use measure::{Case, Measured, Subject, measure};
+use measure::{Case, Measurable, Measured, measure};
 
 /// Measures CPU time per packet, lookup or update, in this process on this machine (host,
 /// classifier) and beside Open vSwitch on DPDK (dpdk), per new
@@ -103,7 +103,11 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
 }
 
 /// Measures the chosen cases of a part one after the other.
-fn measure_cases<S: Subject>(cases: &[Case<S>], args: &Args, window: Duration) -> CommandOutcome {
+fn measure_cases<S: Measurable>(
+    cases: &[Case<S>],
+    args: &Args,
+    window: Duration,
+) -> CommandOutcome {
     if args.list {
         return list(cases, args.json);
     }
@@ -111,7 +115,7 @@ fn measure_cases<S: Subject>(cases: &[Case<S>], args: &Args, window: Duration) -
     let mut results = Vec::new();
     for case in chosen {
         let mut work = (case.setup)(u32::MAX)
-            .and_then(Subject::work)
+            .and_then(Measurable::work)
             .map_err(|e| CommandFailure::Job(format!("{}: {e}", case.name)))?;
         let measured = measure(case.name, &mut work, args.windows, window);
         results.push((case, measured.map_err(CommandFailure::Job)?));

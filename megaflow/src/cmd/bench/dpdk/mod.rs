@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::host::Scene;
-use super::measure::{Case, Subject, window};
+use super::measure::{Case, Measurable, window};
 use crate::cmd::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
 use ovs::OvsDpdk;
