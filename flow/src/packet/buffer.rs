@@ -7,9 +7,13 @@ use crate::key::Key;
 pub const HEADROOM: usize = 128;
 
 /// An owned Ethernet frame without FCS, with headroom for what actions push. The default is empty
-/// and has no memory.
+/// and has no memory. A packet is one pointer: it moves from the port to the pool, the batch, the
+/// executor and the next port's queue.
 #[derive(Default)]
-pub struct Packet {
+pub struct Packet(Option<Box<Contents>>);
+
+#[derive(Default)]
+struct Contents {
     /// All of the packet's memory, which the frame is a part of.
     memory: Vec<u8>,
     start: usize,
@@ -19,6 +23,9 @@ pub struct Packet {
     /// The work that a device was to do on the frame.
     unfinished: Option<Unfinished>,
 }
+
+static EMPTY: Contents =
+    Contents { memory: Vec::new(), start: 0, end: 0, layers: None, unfinished: None };
 
 impl Packet {
     /// A copy of the frame behind [`HEADROOM`] bytes.
@@ -32,7 +39,17 @@ impl Packet {
     /// An empty packet with this number of bytes of memory.
     #[must_use]
     pub fn with_memory(bytes: usize) -> Packet {
-        Packet { memory: vec![0; bytes], ..Packet::default() }
+        Packet(Some(Box::new(Contents { memory: vec![0; bytes], ..Contents::default() })))
+    }
+
+    #[inline]
+    fn contents(&self) -> &Contents {
+        self.0.as_deref().unwrap_or(&EMPTY)
+    }
+
+    #[inline]
+    fn contents_mut(&mut self) -> &mut Contents {
+        self.0.get_or_insert_default()
     }
 
     /// Makes this a copy of another frame and keeps the memory.
@@ -42,61 +59,67 @@ impl Packet {
 
     /// Does the same with a frame in two parts.
     pub(super) fn reset_parts(&mut self, head: &[u8], tail: &[u8]) {
+        let contents = self.contents_mut();
         let middle = HEADROOM + head.len();
         let end = middle + tail.len();
-        if self.memory.len() < end {
-            self.memory = vec![0; end];
+        if contents.memory.len() < end {
+            contents.memory = vec![0; end];
         }
-        if let Some(place) = self.memory.get_mut(HEADROOM..middle) {
+        if let Some(place) = contents.memory.get_mut(HEADROOM..middle) {
             place.copy_from_slice(head);
         }
-        if let Some(place) = self.memory.get_mut(middle..end) {
+        if let Some(place) = contents.memory.get_mut(middle..end) {
             place.copy_from_slice(tail);
         }
-        (self.start, self.end) = (HEADROOM, end);
-        (self.layers, self.unfinished) = (None, None);
+        (contents.start, contents.end) = (HEADROOM, end);
+        (contents.layers, contents.unfinished) = (None, None);
     }
 
     /// The memory behind the headroom, for a frame that is received into it. The packet is not
     /// changed before [`Packet::received`] tells the frame's length.
     #[must_use]
     pub fn room(&mut self) -> &mut [u8] {
-        self.memory.get_mut(HEADROOM..).unwrap_or_default()
+        self.contents_mut().memory.get_mut(HEADROOM..).unwrap_or_default()
     }
 
     /// The packet has a new frame: the first bytes of [`Packet::room`]. The frame is no longer than
     /// that.
     pub fn received(&mut self, length: usize) {
-        (self.layers, self.unfinished) = (None, None);
-        self.start = HEADROOM.min(self.memory.len());
-        self.end = (self.start + length).min(self.memory.len());
+        let contents = self.contents_mut();
+        (contents.layers, contents.unfinished) = (None, None);
+        contents.start = HEADROOM.min(contents.memory.len());
+        contents.end = (contents.start + length).min(contents.memory.len());
     }
 
     /// Makes this a copy of another packet and keeps the memory. The copy knows where its headers
     /// are and what is unfinished, as the other packet does.
     pub fn copy_from(&mut self, other: &Packet) {
         self.reset(other.bytes());
-        (self.layers, self.unfinished) = (other.layers, other.unfinished);
+        let (contents, other) = (self.contents_mut(), other.contents());
+        (contents.layers, contents.unfinished) = (other.layers, other.unfinished);
     }
 
     /// Bytes of memory behind this packet.
+    #[inline]
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.memory.len()
+        self.contents().memory.len()
     }
 
     /// The work that a device was to do on the frame; `None` for a frame as it is on a wire.
+    #[inline]
     #[must_use]
     pub fn unfinished(&self) -> Option<&Unfinished> {
-        self.unfinished.as_ref()
+        self.contents().unfinished.as_ref()
     }
 
     /// Says what is unfinished in the frame. A frame with padding is finished at once: other
     /// devices sum the padding, too.
     pub fn set_unfinished(&mut self, unfinished: Option<Unfinished>) {
-        self.unfinished = unfinished;
+        let contents = self.contents_mut();
+        contents.unfinished = unfinished;
         // A rewrite has to know whether the checksum is partial.
-        self.layers = None;
+        contents.layers = None;
         if unfinished.is_some_and(|unfinished| unfinished.is_padded(self.bytes())) {
             self.complete();
         }
@@ -114,7 +137,8 @@ impl Packet {
     /// Does the same, and adds the fields to a key in which they are zero: metadata stays.
     pub fn extract_into(&mut self, key: &mut Key) {
         let layers = super::parse_into(self.bytes(), key);
-        self.layers = Some(layers.with_partial(self.unfinished.is_some()));
+        let contents = self.contents_mut();
+        contents.layers = Some(layers.with_partial(contents.unfinished.is_some()));
     }
 
     /// Makes `key` the key of the frame as it is now; `in_port`, `recirc_id` and `dp_hash` stay.
@@ -129,39 +153,45 @@ impl Packet {
     /// if there was no such call since the frame came, or since a change other than a rewrite or a
     /// pushed or popped VLAN tag.
     pub fn layers(&mut self) -> Layers {
-        let parsed = || super::layers(self.bytes()).with_partial(self.unfinished.is_some());
-        let layers = self.layers.unwrap_or_else(parsed);
-        self.layers = Some(layers);
+        let is_partial = self.unfinished().is_some();
+        let parsed = || super::layers(self.bytes()).with_partial(is_partial);
+        let layers = self.known_layers().unwrap_or_else(parsed);
+        self.set_layers(layers);
         layers
     }
 
     /// Where the headers are, if that is known.
     pub(super) fn known_layers(&self) -> Option<Layers> {
-        self.layers
+        self.contents().layers
     }
 
     /// Notes where the headers are behind a change.
     pub(super) fn set_layers(&mut self, layers: Layers) {
-        self.layers = Some(layers);
+        self.contents_mut().layers = Some(layers);
     }
 
     /// The frame.
+    #[inline]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.memory.get(self.start..self.end).unwrap_or_default()
+        let contents = self.contents();
+        contents.memory.get(contents.start..contents.end).unwrap_or_default()
     }
 
     /// The frame, to change in place.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.layers = None;
-        self.memory.get_mut(self.start..self.end).unwrap_or_default()
+        let contents = self.contents_mut();
+        contents.layers = None;
+        contents.memory.get_mut(contents.start..contents.end).unwrap_or_default()
     }
 
     /// Bytes of the frame.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.end - self.start
+        let contents = self.contents();
+        contents.end - contents.start
     }
 
     /// Returns true if the frame has no bytes.
@@ -173,33 +203,36 @@ impl Packet {
     /// Inserts `N` bytes at an offset; the bytes in front of the offset move into the headroom. An
     /// offset behind the end of the frame appends.
     pub fn insert<const N: usize>(&mut self, at: usize, new: [u8; N]) {
-        self.layers = None;
         let at = at.min(self.len());
-        if self.start < N {
-            self.memory.splice(0..0, [0; HEADROOM]);
-            self.start += HEADROOM;
-            self.end += HEADROOM;
+        let contents = self.contents_mut();
+        contents.layers = None;
+        if contents.start < N {
+            contents.memory.splice(0..0, [0; HEADROOM]);
+            contents.start += HEADROOM;
+            contents.end += HEADROOM;
             debug_assert!(N <= HEADROOM, "nothing that large is ever pushed");
         }
-        self.unfinished = self.unfinished.map(|unfinished| unfinished.moved(at, narrow(N)));
-        let old = self.start;
-        self.start -= N;
-        self.memory.copy_within(old..old + at, self.start);
-        let place = self.start + at;
-        if let Some(place) = self.memory.get_mut(place..place + N) {
+        contents.unfinished = contents.unfinished.map(|unfinished| unfinished.moved(at, narrow(N)));
+        let old = contents.start;
+        contents.start -= N;
+        contents.memory.copy_within(old..old + at, contents.start);
+        let place = contents.start + at;
+        if let Some(place) = contents.memory.get_mut(place..place + N) {
             place.copy_from_slice(&new);
         }
     }
 
     /// Removes up to `count` bytes at an offset; the bytes in front of the offset move back.
     pub fn remove(&mut self, at: usize, count: usize) {
-        self.layers = None;
         let at = at.min(self.len());
-        let count = count.min(self.len() - at);
-        self.unfinished = self.unfinished.map(|unfinished| unfinished.moved(at, -narrow(count)));
-        let old = self.start;
-        self.start += count;
-        self.memory.copy_within(old..old + at, self.start);
+        let contents = self.contents_mut();
+        contents.layers = None;
+        let count = count.min(contents.end - contents.start - at);
+        contents.unfinished =
+            contents.unfinished.map(|unfinished| unfinished.moved(at, -narrow(count)));
+        let old = contents.start;
+        contents.start += count;
+        contents.memory.copy_within(old..old + at, contents.start);
     }
 }
 

@@ -225,6 +225,7 @@ impl Unfinished {
 
 impl Packet {
     /// The packets and bytes that the frame is on a wire.
+    #[inline]
     #[must_use]
     pub fn counters(&self) -> Counters {
         let Some(unfinished) = self.unfinished() else { return Counters::packet(self.len()) };
@@ -234,6 +235,7 @@ impl Packet {
     }
 
     /// Bytes of the longest frame that this one is on a wire.
+    #[inline]
     #[must_use]
     pub fn longest(&self) -> usize {
         match self.unfinished() {
@@ -245,6 +247,7 @@ impl Packet {
     }
 
     /// Number of frames that this one is on a wire.
+    #[inline]
     #[must_use]
     pub fn segments(&self) -> usize {
         self.unfinished().map_or(1, |unfinished| unfinished.segments(self.len()))
