@@ -58,8 +58,20 @@ proptest! {
             plain.set_unfinished(Unfinished::of(&frame, rng.pick(&[0, 9, 100])));
         }
         let mut ready = plain.clone();
-        for _ in 0..3 {
-            let fields = fitting(&mut rng, &key);
+        for _ in 0..4 {
+            if rng.one_in(4) {
+                let tags = [Action::PushVlan { tpid: 0x8100, tci: 0x1005 }, Action::PopVlan];
+                let tag = &tags[rng.below(2)];
+                prop_assert!(rewrite(&mut plain, tag) && rewrite(&mut ready, tag));
+            }
+            // Attributes of the other IP version, and other protocols, among them.
+            let attr = rng.pick(&[Attr::Eth, Attr::Ip, Attr::Ipv4, Attr::Ipv6, Attr::Transport]);
+            let protocol = match attr {
+                Attr::Ip => rng.pick(&[0, 4, 6]),
+                Attr::Transport => rng.pick(&[6, 17, key.ip_proto]),
+                _ => 0,
+            };
+            let fields = fields_of(&mut rng, attr, protocol);
             rewrite(&mut plain, &Action::Set(Box::new(fields)));
             match ReadyRewrite::of(&fields) {
                 Some(set) => set.execute(&mut ready),

@@ -44,6 +44,8 @@ pub struct SystemPort {
     messages: FrameBuffers,
     io: SystemIo,
     way: Way,
+    /// The interface was down since the way was chosen: AF_XDP may work when it is up again.
+    was_down: bool,
     /// Frames that were lost with sockets that are closed.
     lost: u64,
 }
@@ -136,6 +138,7 @@ impl SystemPort {
             messages: FrameBuffers::new(),
             io,
             way: Way::Packet(None),
+            was_down: false,
             lost: 0,
         };
         port.attach()?;
@@ -172,23 +175,22 @@ impl SystemPort {
     /// Chooses the way of the frames of an interface that is up.
     fn choose_way(&mut self, index: i32, name: &str, mtu: u32) {
         let socket = self.socket.as_fd();
-        let refused = match &self.way {
-            Way::Packet(_) => return,
-            Way::Xdp(xdp) if xdp::fits(mtu) && xdp.are_whole(socket, name).is_ok() => return,
-            // Frames of the new length would get lost, or their tags: this says why.
-            Way::Xdp(_) | Way::Waiting(_) => {
-                self.close_xdp();
-                let (socket, generic) = (self.socket.as_fd(), self.io == SystemIo::XdpGeneric);
-                match XdpSockets::open(socket, (index, name), mtu, generic) {
-                    Ok(sockets) => return self.way = Way::Xdp(sockets),
-                    Err(error) => {
-                        if error.is_busy() && self.waits(&error) {
-                            return;
-                        }
-                        error.to_string()
-                    }
-                }
-            }
+        match &self.way {
+            Way::Packet(refused) if refused.is_none() || !self.was_down => return,
+            Way::Xdp(xdp) if xdp::fits(mtu) && xdp.are_whole(socket, name) => return,
+            // Frames of the new length would get lost, or their tags: what follows says why.
+            Way::Packet(_) | Way::Xdp(_) | Way::Waiting(_) => {}
+        }
+        self.was_down = false;
+        self.close_xdp();
+        let (socket, generic) = (self.socket.as_fd(), self.io == SystemIo::XdpGeneric);
+        let refused = match XdpSockets::open(socket, (index, name), mtu, generic) {
+            Ok(sockets) => match sys::bind_interface(socket, index, false) {
+                Ok(()) => return self.way = Way::Xdp(sockets),
+                Err(error) => format!("bind: {error}"),
+            },
+            Err(error) if error.is_busy() && self.waits(&error) => return,
+            Err(error) => error.to_string(),
         };
         let trouble = match sys::bind_interface(self.socket.as_fd(), index, true) {
             Ok(()) => format!("no AF_XDP: {refused}; AF_PACKET instead"),
@@ -197,22 +199,13 @@ impl SystemPort {
         self.way = Way::Packet(Some(trouble));
     }
 
-    /// An interface that is set down may be another one for AF_XDP when it is up again.
-    fn choose_again(&mut self, index: i32) {
-        let is_open = match &self.way {
-            Way::Packet(None) | Way::Xdp(_) | Way::Waiting(None) => return,
-            Way::Packet(Some(_)) => sys::bind_interface(self.socket.as_fd(), index, false).is_ok(),
-            Way::Waiting(Some(_)) => true,
-        };
-        if is_open {
-            self.way = Way::Waiting(None);
-        }
-    }
-
     /// Waits for an interface that is in use; false if that has taken long enough.
     fn waits(&mut self, error: &NoXdp) -> bool {
-        if let Way::Waiting(Some((_, since))) = &self.way {
-            return since.elapsed() < BUSY;
+        match &self.way {
+            Way::Waiting(Some((_, since))) => return since.elapsed() < BUSY,
+            // The packet socket does well meanwhile.
+            Way::Packet(_) => return false,
+            Way::Waiting(None) | Way::Xdp(_) => {}
         }
         let trouble = format!("interface {} waits for AF_XDP: {error}", self.interface);
         self.way = Way::Waiting(Some((trouble, Clock::start())));
@@ -239,7 +232,7 @@ impl SystemPort {
             if flags & libc::IFF_UP != 0 {
                 self.choose_way(*index, name, *mtu);
             } else {
-                self.choose_again(*index);
+                self.was_down = true;
             }
         }
         let (Ok((flags, mtu, _, name)), Some(attached)) = (looked, &self.attached) else {

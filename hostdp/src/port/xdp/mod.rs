@@ -149,16 +149,17 @@ impl XdpSockets {
         })
     }
 
-    /// An error if frames don't come whole any more, because somebody has changed what the device
-    /// does to them.
-    pub(super) fn are_whole(&self, socket: BorrowedFd<'_>, name: &str) -> Result<(), NoXdp> {
-        match self.wholeness {
+    /// Returns false if frames don't come whole any more, because somebody has changed what the
+    /// device does to them. A device that can't be asked has not changed.
+    pub(super) fn are_whole(&self, socket: BorrowedFd<'_>, name: &str) -> bool {
+        let asked = match self.wholeness {
             Wholeness::Given => Ok(()),
             Wholeness::OfDevice => keeps_tags(socket, name),
             Wholeness::OfKernel => {
                 keeps_tags(socket, name).and_then(|()| keeps_apart(socket, name))
             }
-        }
+        };
+        !matches!(asked, Err(NoXdp::Tags(_) | NoXdp::Merges(_)))
     }
 
     /// The way that frames take, in words.

@@ -9,13 +9,15 @@ mod ovs;
 
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use super::host::Scene;
 use super::measure::{Case, Measurable, window};
 use crate::cmd::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
-use ovs::OvsDpdk;
+use ovs::{OvsDpdk, WARM};
 
 /// What the pairs of windows of a case have shown: CPU nanoseconds per packet.
 struct Pairs {
@@ -30,7 +32,7 @@ pub(super) fn run(
     length: Duration,
     as_json: bool,
 ) -> CommandOutcome {
-    let core = ovs::pin().map_err(CommandFailure::Job)?;
+    let core = LastCore::find().map_err(CommandFailure::Job)?;
     let mut all = Vec::new();
     for case in cases {
         let of_case = |error: String| CommandFailure::Job(format!("{}: {error}", case.name));
@@ -39,7 +41,7 @@ pub(super) fn run(
             // What the ports of Open vSwitch cost by themselves can't be measured from outside.
             continue;
         }
-        all.push(measure(case.name, scene, core, pairs, length).map_err(of_case)?);
+        all.push(measure(case.name, scene, &core, pairs, length).map_err(of_case)?);
     }
     if as_json { print_json(&as_value(&all)) } else { print(&as_text(&all)) }
 }
@@ -47,19 +49,50 @@ pub(super) fn run(
 fn measure(
     case: &'static str,
     scene: Scene,
-    core: usize,
+    core: &LastCore,
     pairs: u64,
     length: Duration,
 ) -> Result<Pairs, String> {
-    let mut peer = OvsDpdk::start(&scene, core)?;
+    let mut peer = OvsDpdk::start(&scene, core.number)?;
+    peer.settle(length)?;
     let mut work = scene.work()?;
-    window(&mut work, length)?;
     let mut found = Pairs { case, ours: Vec::new(), theirs: Vec::new() };
     for _ in 0..pairs {
         found.theirs.push(peer.window(length)?);
-        found.ours.push(window(&mut work, length)?.0);
+        found.ours.push(core.run(|| {
+            window(&mut work, WARM)?;
+            Ok(window(&mut work, length)?.0)
+        })?);
     }
     Ok(found)
+}
+
+/// The core that both forward on: the last one that this thread may use.
+struct LastCore {
+    number: usize,
+    /// Where the thread is otherwise, and whatever it starts.
+    others: CpuSet,
+}
+
+impl LastCore {
+    fn find() -> Result<LastCore, String> {
+        let others = sched_getaffinity(Pid::from_raw(0)).map_err(|error| error.to_string())?;
+        let last = (0..CpuSet::count()).rev().find(|core| others.is_set(*core).unwrap_or(false));
+        Ok(LastCore { number: last.ok_or("there is no core")?, others })
+    }
+
+    /// Calls the function on the core.
+    fn run(&self, what: impl FnOnce() -> Result<f64, String>) -> Result<f64, String> {
+        let mut only = CpuSet::new();
+        let pinned = only.set(self.number).and_then(|()| stay_on(&only));
+        let done = pinned.map_err(|error| error.to_string()).and_then(|()| what());
+        stay_on(&self.others).map_err(|error| error.to_string())?;
+        done
+    }
+}
+
+fn stay_on(cores: &CpuSet) -> nix::Result<()> {
+    sched_setaffinity(Pid::from_raw(0), cores)
 }
 
 impl Pairs {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use flow::odp::format_match;
 use flow::{Clock, Key, Match};
 use hostdp::port::pcap;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -26,7 +25,7 @@ pub(super) struct OvsDpdk {
     _pages: HugePages,
 }
 
-/// A process that ends with its owner.
+/// A process that ends with its owner, unless that is killed.
 struct Process(Child);
 
 impl Drop for Process {
@@ -43,17 +42,13 @@ const PACKAGES: &str = "openvswitch-switch-dpdk, librte-net-null23 and librte-ne
 const MEMORY: u64 = 1200;
 /// Longest wait for it to start.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Time from the moment in which it goes on to the beginning of a window.
-const WARM: Duration = Duration::from_millis(100);
-
-/// Keeps this thread on the core that both forward on, the last one; returns its number.
-pub(super) fn pin() -> Result<usize, String> {
-    let count = std::thread::available_parallelism().map_err(|error| error.to_string())?.get();
-    let (core, mut set) = (count - 1, CpuSet::new());
-    let pinned = set.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
-    pinned.map_err(|error| format!("can't stay on core {core}: {error}"))?;
-    Ok(core)
-}
+/// Time from the moment in which either goes on to the beginning of its window.
+pub(super) const WARM: Duration = Duration::from_millis(100);
+/// Longest time until it forwards as it goes on to: once a second at most it sorts its masks by
+/// their hits.
+const SETTLED: Duration = Duration::from_secs(20);
+/// How far two windows may be apart then.
+const APART: f64 = 0.1;
 
 impl OvsDpdk {
     /// Starts it with the megaflows of a scene and the frames of its traffic. Its cache is on where
@@ -68,22 +63,31 @@ impl OvsDpdk {
         let server = Command::new("ovsdb-server");
         let database = process(&folder, server, &["db", "--remote=punix:db.sock", "--no-chdir"])?;
         wait(|| vsctl(&folder, &["--no-wait", "init"]))?;
-        let memory = if pages.are_there { "--in-memory" } else { "--no-huge --iova-mode=va" };
+        let memory = if pages.are_there {
+            format!("--in-memory --socket-mem {MEMORY}")
+        } else {
+            format!("--no-huge --iova-mode=va -m {MEMORY}")
+        };
         let has_cache = scene.flows().len() == 1;
+        let mask = u32::try_from(core).ok().and_then(|core| 1_u128.checked_shl(core));
+        let mask = mask.ok_or_else(|| format!("no mask for core {core}"))?;
         for (key, value) in [
             ("dpdk-init", "true"),
             ("dpdk-lcore-mask", "0x1"),
-            ("dpdk-socket-mem", &MEMORY.to_string()),
             ("dpdk-extra", &format!("--no-pci {memory}")),
-            ("pmd-cpu-mask", &format!("{:#x}", 1_u64 << core)),
+            ("pmd-cpu-mask", &format!("{mask:#x}")),
             ("emc-insert-inv-prob", if has_cache { "1" } else { "0" }),
         ] {
             let setting = format!("other_config:{key}=\"{value}\"");
             vsctl(&folder, &["--no-wait", "set", "Open_vSwitch", ".", &setting])?;
         }
-        let arguments = ["unix:db.sock", "--unixctl=switch.ctl", "--no-chdir"];
-        let switch = process(&folder, Command::new(SWITCH), &arguments)?;
-        wait(|| appctl(&folder, &["version"]))?;
+        let arguments =
+            ["unix:db.sock", "--unixctl=switch.ctl", "--log-file=switch.log", "--no-chdir"];
+        let mut switch = process(&folder, Command::new(SWITCH), &arguments)?;
+        wait(|| match switch.0.try_wait() {
+            Ok(None) => appctl(&folder, &["version"]).map(Ok),
+            _ => Ok(Err(last_words(&folder))),
+        })??;
         configure(&folder, scene)?;
         let worker = worker(switch.0.id())?;
         let ovs = OvsDpdk { switch, worker, _database: database, folder, _pages: pages };
@@ -91,31 +95,54 @@ impl OvsDpdk {
         Ok(ovs)
     }
 
-    /// Lets it forward for that time; CPU nanoseconds of its thread per packet.
+    /// Lets it forward until two windows in a row are about the same.
+    pub(super) fn settle(&mut self, length: Duration) -> Result<(), String> {
+        let (clock, mut last) = (Clock::start(), self.window(length)?);
+        loop {
+            let now = self.window(length)?;
+            let is_settled = (now / last - 1.0).abs() < APART && clock.elapsed() > SETTLED / 10;
+            if is_settled || clock.elapsed() > SETTLED {
+                return Ok(());
+            }
+            last = now;
+        }
+    }
+
+    /// Lets it forward for that time; CPU nanoseconds of its thread per packet. An error if not
+    /// every packet hits a megaflow and is sent.
     #[allow(clippy::cast_precision_loss, reason = "a ratio")]
     pub(super) fn window(&mut self, length: Duration) -> Result<f64, String> {
         self.signal(Signal::SIGCONT)?;
         std::thread::sleep(WARM);
-        let (packets, cpu) = self.counters()?;
+        let before = self.counters()?;
         std::thread::sleep(length);
-        let (packets_then, cpu_then) = self.counters()?;
+        let after = self.counters()?;
         self.signal(Signal::SIGSTOP)?;
-        match packets_then.saturating_sub(packets) {
-            0 => Err("Open vSwitch forwards no packets".to_owned()),
-            packets => Ok(cpu_then.saturating_sub(cpu) as f64 / packets as f64),
+        let grown = |of: fn(&PmdCounters) -> u64| of(&after).saturating_sub(of(&before));
+        let (packets, missed) = (grown(|counters| counters.packets), grown(|c| c.missed));
+        // The counters of the port are read a little later than those of the thread.
+        if packets == 0 || missed > 0 || grown(|counters| counters.sent) < packets / 2 {
+            return Err(format!("Open vSwitch does not send what it gets: {before:?}, {after:?}"));
         }
+        Ok(grown(|counters| counters.cpu) as f64 / packets as f64)
     }
 
-    /// Packets that its thread has received, and nanoseconds that it has run.
-    fn counters(&self) -> Result<(u64, u64), String> {
+    fn counters(&self) -> Result<PmdCounters, String> {
+        let before = self.cpu()?;
+        let stats = appctl(&self.folder, &["dpif-netdev/pmd-stats-show"])?;
+        // The answer was made somewhere in between.
+        let cpu = u64::midpoint(before, self.cpu()?);
+        let ports = appctl(&self.folder, &["dpctl/show", "-s"])?;
+        let all = PmdCounters::read(&stats, &ports, cpu);
+        all.ok_or_else(|| format!("its counters are not as expected: {stats}{ports}"))
+    }
+
+    /// Nanoseconds that its thread has run.
+    fn cpu(&self) -> Result<u64, String> {
         let path = format!("/proc/{}/task/{}/schedstat", self.switch.0.id(), self.worker);
         let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         let cpu = stat.split_whitespace().next().and_then(|word| word.parse().ok());
-        let stats = appctl(&self.folder, &["dpif-netdev/pmd-stats-show"])?;
-        match (received(&stats), cpu) {
-            (Some(packets), Some(cpu)) => Ok((packets, cpu)),
-            _ => Err(format!("its counters are not as expected: {stats}")),
-        }
+        cpu.ok_or_else(|| format!("{path}: not as expected"))
     }
 
     fn signal(&self, signal: Signal) -> Result<(), String> {
@@ -188,10 +215,46 @@ fn port_number(text: &str, name: &str) -> Result<u32, String> {
     number.ok_or_else(|| format!("no port {name} in: {text}"))
 }
 
-/// The packets received by the thread that forwards, in what `pmd-stats-show` says.
-fn received(text: &str) -> Option<u64> {
-    let mut lines = text.lines().skip_while(|line| !line.starts_with("pmd thread"));
-    lines.find_map(|line| line.trim().strip_prefix("packets received:")?.trim().parse().ok())
+/// What the thread that forwards has done so far.
+#[derive(PartialEq, Eq, Debug)]
+struct PmdCounters {
+    /// Packets received.
+    packets: u64,
+    /// Packets that hit nothing.
+    missed: u64,
+    /// Packets sent by the port that forgets them.
+    sent: u64,
+    /// Nanoseconds that it has run.
+    cpu: u64,
+}
+
+impl PmdCounters {
+    /// From what `pmd-stats-show` and `dpctl/show -s` say.
+    fn read(stats: &str, ports: &str, cpu: u64) -> Option<PmdCounters> {
+        let number = |text: &str| {
+            let text = text.trim_start();
+            let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            text[..end].parse::<u64>().ok()
+        };
+        let of_thread = |name: &str| {
+            let mut lines = stats.lines().skip_while(|line| !line.starts_with("pmd thread"));
+            lines.find_map(|line| number(line.trim().strip_prefix(name)?))
+        };
+        let (_, out) = ports.split_once(": out (")?;
+        Some(PmdCounters {
+            packets: of_thread("packets received:")?,
+            missed: of_thread("miss with success upcall:")?
+                + of_thread("miss with failed upcall:")?,
+            sent: number(out.split_once("TX packets:")?.1)?,
+            cpu,
+        })
+    }
+}
+
+/// The last thing that it has said before it ended.
+fn last_words(folder: &Folder) -> String {
+    let log = fs::read_to_string(folder.file("switch.log")).unwrap_or_default();
+    log.lines().last().unwrap_or("it ended without a word").to_owned()
 }
 
 /// The thread of a process that forwards.
@@ -265,7 +328,7 @@ fn in_folder<'a>(folder: &Folder, command: &'a mut Command) -> &'a mut Command {
     command
 }
 
-/// The system's number of huge pages, which is put back at the end.
+/// The system's number of huge pages, which is put back at the end, unless the process is killed.
 struct HugePages {
     before: Option<String>,
     /// There are enough of them for DPDK.
@@ -274,19 +337,24 @@ struct HugePages {
 
 impl HugePages {
     const NUMBER: &str = "/proc/sys/vm/nr_hugepages";
+    const FREE: &str = "HugePages_Free:";
     /// Pages of 2 MiB, with some to spare.
     const WANTED: u64 = MEMORY / 2 + 100;
 
     /// Asks for them; without them Open vSwitch has ordinary memory, which is slower.
     fn take() -> HugePages {
-        let number = || fs::read_to_string(HugePages::NUMBER).ok();
-        let enough = |text: String| text.trim().parse::<u64>().is_ok_and(|n| n >= Self::WANTED);
-        let before = number();
-        if !before.clone().is_some_and(enough) {
+        let are_free = || {
+            let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix(HugePages::FREE));
+            let free = line.and_then(|line| line.trim().parse::<u64>().ok());
+            free.is_some_and(|free| free >= HugePages::WANTED)
+        };
+        let before = fs::read_to_string(HugePages::NUMBER).ok();
+        if !are_free() {
             // Fewer than wanted, or none, if the memory is in pieces.
             let _ = fs::write(HugePages::NUMBER, HugePages::WANTED.to_string());
         }
-        let are_there = number().is_some_and(enough);
+        let are_there = are_free();
         if !are_there {
             eprintln!("there are not enough huge pages: Open vSwitch has ordinary memory");
         }
@@ -312,10 +380,15 @@ mod tests {
                     out 1/2: (dpdk: dpdk-devargs=net_null1,no-rx=1)\n";
         assert_eq!(port_number(show, "out"), Ok(2));
         assert!(port_number(show, "in").is_err());
+        let main = "main thread:\n  packets received: 7\n";
         let stats = "pmd thread numa_id 0 core_id 1:\n  packets received: 123456\n  \
-                     packet recirculations: 0\nmain thread:\n  packets received: 7\n";
-        assert_eq!(received(stats), Some(123_456));
-        assert_eq!(received("main thread:\n  packets received: 7\n"), None);
+                     packet recirculations: 0\n  miss with success upcall: 2\n  \
+                     miss with failed upcall: 1\n  avg. packets per output batch: 32.00\n";
+        let ports = "  port 1: br0 (tap)\n    RX packets:1\n    TX packets:9 errors:0\n  \
+                     port 2: out (dpdk: x)\n    RX packets:0\n    TX packets:120000 errors:0\n";
+        let all = PmdCounters { packets: 123_456, missed: 3, sent: 120_000, cpu: 5 };
+        assert_eq!(PmdCounters::read(&format!("{stats}{main}"), ports, 5), Some(all));
+        assert_eq!(PmdCounters::read(main, ports, 5), None);
     }
 
     #[test]
