@@ -37,7 +37,8 @@ impl Drop for Process {
 
 const SWITCH: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
-const PACKAGES: &str = "openvswitch-switch-dpdk, librte-net-null23 and librte-net-pcap23";
+const PACKAGES: &str = "openvswitch-switch-dpdk, librte-net-null23, librte-net-pcap23 and \
+                        librte-mempool-ring23";
 /// MiB of memory for DPDK.
 const MEMORY: u64 = 1200;
 /// Longest wait for it to start.
