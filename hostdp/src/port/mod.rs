@@ -22,7 +22,7 @@ use crate::drops::DropReason;
 pub use batch::{BURST, Batch, Frame, Taken};
 pub use pool::PacketPool;
 
-/// A place where packets come in and leave. The worker's thread owns it; no call blocks.
+/// A place where packets come in and leave. The worker's thread owns it; no call waits for packets.
 ///
 /// Failures are states, not errors: a port whose device is down or gone receives nothing, drops
 /// the frames that it is given to send with a reason, and says so in [`Port::state`].
