@@ -38,9 +38,17 @@ pub struct Counters {
 
 impl Counters {
     /// The counters of one packet with the given number of bytes.
+    #[inline]
     #[must_use]
     pub fn packet(bytes: usize) -> Counters {
         Counters { packets: 1, bytes: bytes as u64 }
+    }
+
+    /// Adds the counters of one packet of a burst, the sum of which is far from the largest value.
+    #[inline]
+    pub fn gather(&mut self, packet: Counters) {
+        self.packets = self.packets.wrapping_add(packet.packets);
+        self.bytes = self.bytes.wrapping_add(packet.bytes);
     }
 
     /// Growth since an earlier reading. `None` if a counter went back: then the device was reset,

@@ -95,9 +95,10 @@ impl OriginRun {
     }
 
     /// Adds a packet. Returns those before it if they were of another origin.
+    #[inline]
     pub(crate) fn add(&mut self, origin: Origin, what: Counters) -> Option<OriginRun> {
         if origin == self.origin {
-            self.sum += what;
+            self.sum.gather(what);
             return None;
         }
         Some(std::mem::replace(self, OriginRun { origin, sum: what }))

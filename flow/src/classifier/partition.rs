@@ -25,10 +25,7 @@ pub(super) struct Partition<const W: usize> {
     /// The next record to be looked at, while some are not where their class belongs.
     pub(super) moving: Option<u32>,
     pub(super) seed: u64,
-    /// Keys of a burst that are like the one before, as far as masks compare them: they have the
-    /// same answer. Kept for its allocation, as the next one is.
-    repeats: Vec<(usize, usize)>,
-    /// The nodes that a walk through a tree has still to visit.
+    /// The nodes that a walk through a tree has still to visit; kept for its allocation.
     stack: Vec<Node>,
     question: Question<W>,
 }
@@ -84,7 +81,6 @@ impl<const W: usize> Partition<W> {
             order: Vec::new(),
             moving: None,
             seed,
-            repeats: Vec::new(),
             stack: Vec::new(),
             question: Question { asked: None, tables: Vec::new(), stack: Vec::new() },
         }
@@ -148,25 +144,29 @@ impl<const W: usize> Partition<W> {
         visited: &mut u64,
     ) {
         let mut words = [[0; W]; BURST];
-        let mut repeats = std::mem::take(&mut self.repeats);
-        let mut before = None;
+        // The keys with the projection of the one before, a bit each, and which one that is.
+        let (mut repeats, mut like) = (0_u32, [0_u8; BURST]);
+        let (mut last, mut before) = ([0; W], None);
         left.retain(|place| {
-            words[*place] = self.projection.of(keys[*place]);
-            let same = |before: &usize| equal_under(&words[*before], &words[*place], &[!0; W]);
-            match before.filter(same) {
-                Some(before) => repeats.push((*place, before)),
-                None => before = Some(*place),
+            let (key, place) = (keys[*place], *place % BURST);
+            let projected = self.projection.of(key);
+            if let Some(before) = before.filter(|_| equal_under(&projected, &last, &[!0; W])) {
+                like[place] = before;
+                repeats |= 1 << place;
+                return false;
             }
-            before == Some(*place)
+            (words[place], last, before) = (projected, projected, u8::try_from(place).ok());
+            true
         });
         self.lookup_words(&words, left, found, visited);
-        for (place, before) in repeats.drain(..) {
-            found[place] = found[before];
+        while repeats != 0 {
+            let place = repeats.trailing_zeros() as usize;
+            repeats &= repeats - 1;
+            found[place] = found[usize::from(like[place])];
             if found[place].is_none() {
                 left.push(place);
             }
         }
-        self.repeats = repeats;
     }
 
     fn lookup_words(

@@ -5,11 +5,13 @@ use crate::key::WORDS;
 
 use super::parts::{FieldPart, Grain};
 
-/// At most `W` words of a key, in the order in which masks needed them. The words of a key under it
-/// are its *projection*; those that no mask has bits in are 0.
+/// At most `W` words of a key, in the order in which masks needed them. Of these words the
+/// *projection* of a key has the bits that any mask ever had: keys with one projection hit the same.
 #[derive(Clone)]
 pub(super) struct Projection<const W: usize> {
     words: [u8; W],
+    /// The bits of the masks; none in a word that is not in use.
+    bits: Projected<W>,
     count: usize,
     parts: Vec<FieldPart>,
 }
@@ -19,23 +21,23 @@ pub(super) type Projected<const W: usize> = [u64; W];
 
 impl<const W: usize> Default for Projection<W> {
     fn default() -> Projection<W> {
-        Projection { words: [0; W], count: 0, parts: Vec::new() }
+        Projection { words: [0; W], bits: [0; W], count: 0, parts: Vec::new() }
     }
 }
 
 impl<const W: usize> Projection<W> {
     /// The words of a key.
+    #[inline]
     pub(super) fn of(&self, key: &Key) -> Projected<W> {
-        let mut projected = [0; W];
-        for (word, place) in projected.iter_mut().zip(&self.words).take(self.count) {
-            *word = key.words()[usize::from(*place) % WORDS];
-        }
-        projected
+        let all = key.words();
+        std::array::from_fn(|at| all[usize::from(self.words[at]) % WORDS] & self.bits[at])
     }
 
-    /// The words of a mask; `None` if it has bits in others.
+    /// The words of a mask; `None` if it has other bits than the masks so far.
     pub(super) fn of_mask(&self, mask: &Key) -> Option<Projected<W>> {
-        self.missing(mask).next().is_none().then(|| self.of(mask))
+        let words = self.of(mask);
+        let count = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
+        (count(&words) == count(mask.words())).then_some(words)
     }
 
     /// Takes the words of a mask in, if there is room for all of them.
@@ -51,6 +53,9 @@ impl<const W: usize> Projection<W> {
             self.words[self.count] = number;
             self.count += 1;
             self.parts.extend(FieldPart::of_word(word).iter().map(|part| part.moved(place)));
+        }
+        for (bits, word) in self.bits.iter_mut().zip(&self.words).take(self.count) {
+            *bits |= mask.words()[usize::from(*word) % WORDS];
         }
         true
     }

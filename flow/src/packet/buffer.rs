@@ -27,6 +27,15 @@ struct Contents {
 static EMPTY: Contents =
     Contents { memory: Vec::new(), start: 0, end: 0, layers: None, unfinished: None };
 
+impl Contents {
+    /// The frame is another one, and it is here.
+    #[inline]
+    fn now_is(&mut self, start: usize, end: usize) {
+        (self.start, self.end) = (start, end);
+        (self.layers, self.unfinished) = (None, None);
+    }
+}
+
 impl Packet {
     /// A copy of the frame behind [`HEADROOM`] bytes.
     #[must_use]
@@ -53,8 +62,15 @@ impl Packet {
     }
 
     /// Makes this a copy of another frame and keeps the memory.
+    #[inline]
     pub fn reset(&mut self, frame: &[u8]) {
-        self.reset_parts(frame, &[]);
+        let contents = self.contents_mut();
+        let end = HEADROOM + frame.len();
+        let Some(place) = contents.memory.get_mut(HEADROOM..end) else {
+            return self.reset_parts(frame, &[]);
+        };
+        place.copy_from_slice(frame);
+        contents.now_is(HEADROOM, end);
     }
 
     /// Does the same with a frame in two parts.
@@ -71,8 +87,7 @@ impl Packet {
         if let Some(place) = contents.memory.get_mut(middle..end) {
             place.copy_from_slice(tail);
         }
-        (contents.start, contents.end) = (HEADROOM, end);
-        (contents.layers, contents.unfinished) = (None, None);
+        contents.now_is(HEADROOM, end);
     }
 
     /// The memory behind the headroom, for a frame that is received into it. The packet is not
@@ -86,9 +101,8 @@ impl Packet {
     /// that.
     pub fn received(&mut self, length: usize) {
         let contents = self.contents_mut();
-        (contents.layers, contents.unfinished) = (None, None);
-        contents.start = HEADROOM.min(contents.memory.len());
-        contents.end = (contents.start + length).min(contents.memory.len());
+        let start = HEADROOM.min(contents.memory.len());
+        contents.now_is(start, (start + length).min(contents.memory.len()));
     }
 
     /// Makes this a copy of another packet and keeps the memory. The copy knows where its headers
@@ -135,10 +149,11 @@ impl Packet {
     }
 
     /// Does the same, and adds the fields to a key in which they are zero: metadata stays.
+    #[inline]
     pub fn extract_into(&mut self, key: &mut Key) {
-        let layers = super::parse_into(self.bytes(), key);
-        let contents = self.contents_mut();
-        contents.layers = Some(layers.with_partial(contents.unfinished.is_some()));
+        let Contents { memory, start, end, layers, unfinished } = self.contents_mut();
+        let found = super::parse_into(memory.get(*start..*end).unwrap_or_default(), key);
+        *layers = Some(found.with_partial(unfinished.is_some()));
     }
 
     /// Makes `key` the key of the frame as it is now; `in_port`, `recirc_id` and `dp_hash` stay.
@@ -158,6 +173,16 @@ impl Packet {
         let layers = self.known_layers().unwrap_or_else(parsed);
         self.set_layers(layers);
         layers
+    }
+
+    /// The frame, for a rewrite that moves no header, and where its headers are.
+    #[inline]
+    pub(super) fn frame_and_layers(&mut self) -> (&mut [u8], &Layers) {
+        let Contents { memory, start, end, layers, unfinished } = self.contents_mut();
+        let frame = memory.get_mut(*start..*end).unwrap_or_default();
+        let layers =
+            layers.get_or_insert_with(|| super::layers(frame).with_partial(unfinished.is_some()));
+        (frame, layers)
     }
 
     /// Where the headers are, if that is known.

@@ -14,17 +14,16 @@ impl Delta {
     /// Adds the replacement of whole 16-bit words; equal words add nothing.
     pub(super) fn replace(&mut self, old: &[u8], new: &[u8]) {
         for (old, new) in old.chunks_exact(2).zip(new.chunks_exact(2)) {
-            if let ([a, b], [c, d]) = (old, new)
-                && old != new
-            {
+            if let ([a, b], [c, d]) = (old, new) {
                 self.change(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
             }
         }
     }
 
-    /// Adds the replacement of a word by another one.
+    /// Adds the replacement of a word by another one; an equal one adds nothing.
+    #[inline]
     pub(super) fn change(&mut self, old: u16, new: u16) {
-        self.0 += u32::from(!old) + u32::from(new);
+        self.0 += if old == new { 0 } else { u32::from(!old) + u32::from(new) };
     }
 
     /// Returns true if no word was really changed.

@@ -8,7 +8,7 @@ use crate::key::Key;
 /// Destination, source, EtherType.
 pub(super) const HEADER: usize = 14;
 /// Where the outer tag or EtherType is.
-const TYPE: usize = 12;
+pub(super) const TYPE: usize = 12;
 /// TPID and TCI.
 const TAG: usize = 4;
 /// Bytes by which a tag moves what is behind it.

@@ -43,10 +43,12 @@ pub struct IpPayload {
 }
 
 /// No frame has 4 GiB.
+#[inline]
 fn narrow(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
+#[inline]
 fn offset(at: usize) -> Option<Offset> {
     Offset::new(narrow(at))
 }
@@ -95,6 +97,7 @@ impl Layers {
         Some(IpPayload { start, end: self.transport_end as usize })
     }
 
+    #[inline]
     pub(super) fn found_eth_type(&mut self, at: usize) {
         self.eth_type = offset(at);
     }
@@ -103,23 +106,28 @@ impl Layers {
         self.length = offset(at);
     }
 
+    #[inline]
     pub(super) fn found_payload(&mut self, at: usize) {
         self.payload = narrow(at);
     }
 
+    #[inline]
     pub(super) fn found_header(&mut self, at: usize) {
         self.header = offset(at);
     }
 
+    #[inline]
     pub(super) fn found_network(&mut self, at: usize) {
         self.network = offset(at);
     }
 
+    #[inline]
     pub(super) fn found_transport(&mut self, start: usize, end: usize) {
         (self.transport, self.transport_end) = (offset(start), narrow(end));
     }
 
     /// The same headers, and whether the transport checksum is partial.
+    #[inline]
     pub(super) fn with_partial(self, is_partial: bool) -> Layers {
         Layers { is_partial, ..self }
     }

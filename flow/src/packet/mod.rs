@@ -17,6 +17,7 @@ mod ipv6;
 mod layers;
 mod mpls;
 pub mod ofctl;
+mod quick;
 mod ready;
 mod transport;
 mod unfinished;
@@ -70,7 +71,16 @@ pub fn parse(frame: &[u8]) -> (Key, Layers) {
 }
 
 /// Adds the fields of a frame to a key in which they are zero.
+#[inline]
 fn parse_into(frame: &[u8], key: &mut Key) -> Layers {
+    match quick::parse(frame, key) {
+        Some(layers) => layers,
+        None => parse_headers(frame, key),
+    }
+}
+
+/// Does so header by header.
+fn parse_headers(frame: &[u8], key: &mut Key) -> Layers {
     let mut layers = Layers::default();
     if let Some(payload) = ethernet::parse(frame, key, &mut layers) {
         layers.kind = key.eth_type;

@@ -30,16 +30,16 @@ enum Target {
     },
 }
 
-type Words = SmallVec<[HeaderWord; 6]>;
+type Words = SmallVec<[HeaderWord; 4]>;
 
-/// Two bytes of a header that change.
+/// Four bytes of a header, some of which change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct HeaderWord {
     /// Offset from the start of the header.
     at: u8,
     /// No bit is set that the mask lacks.
-    value: u16,
-    mask: u16,
+    value: u32,
+    mask: u32,
 }
 
 impl ReadyRewrite {
@@ -71,27 +71,21 @@ impl ReadyRewrite {
 
     /// Executes the action. Right checksums stay right.
     pub fn execute(&self, packet: &mut Packet) {
-        let layers = packet.layers();
-        let frame = packet.bytes_mut();
+        let (frame, layers) = packet.frame_and_layers();
         match &self.0 {
             Target::Ethernet(words) if frame.len() >= ethernet::HEADER => {
                 apply(frame, 0, words);
             }
-            Target::Ip { v4, .. } if layers.kind == ipv4::ETH_TYPE => {
-                rewrite_v4(frame, &layers, v4)
-            }
-            Target::Ip { v6, .. } if layers.kind == ipv6::ETH_TYPE => {
-                rewrite_v6(frame, &layers, v6)
-            }
+            Target::Ip { v4, .. } if layers.kind == ipv4::ETH_TYPE => rewrite_v4(frame, layers, v4),
+            Target::Ip { v6, .. } if layers.kind == ipv6::ETH_TYPE => rewrite_v6(frame, layers, v6),
             Target::Ports { protocol, words } if *protocol == layers.protocol => {
-                if let Some(start) = transport::start(frame, &layers) {
+                if let Some(start) = transport::start(frame, layers) {
                     let delta = apply(frame, start, words);
-                    transport::ports_changed(frame, &layers, start, delta);
+                    transport::ports_changed(frame, layers, start, delta);
                 }
             }
             Target::Ethernet(_) | Target::Ip { .. } | Target::Ports { .. } => {}
         }
-        packet.set_layers(layers);
     }
 }
 
@@ -126,9 +120,9 @@ fn rewrite_v6(frame: &mut [u8], layers: &Layers, words: &[HeaderWord]) {
 
 /// The words in which the mask has bits.
 fn words(value: &[u8], mask: &[u8]) -> Words {
-    let pairs = value.chunks_exact(2).zip(mask.chunks_exact(2));
-    let word = |bytes: &[u8]| wire::be16(bytes, 0).unwrap_or_default();
-    let all = (0_u8..).step_by(2).zip(pairs).map(|(at, (value, mask))| {
+    let pairs = value.chunks_exact(4).zip(mask.chunks_exact(4));
+    let word = |bytes: &[u8]| wire::be32(bytes, 0).unwrap_or_default();
+    let all = (0_u8..).step_by(4).zip(pairs).map(|(at, (value, mask))| {
         let mask = word(mask);
         HeaderWord { at, value: word(value) & mask, mask }
     });
@@ -136,16 +130,19 @@ fn words(value: &[u8], mask: &[u8]) -> Words {
 }
 
 /// Writes words of a header that is whole; returns what they add to a checksum.
+#[inline]
 fn apply(frame: &mut [u8], start: usize, words: &[HeaderWord]) -> Delta {
     let mut delta = Delta::default();
     for word in words {
-        let place = start + usize::from(word.at);
-        let Some(old) = wire::be16(frame, place) else { continue };
-        let new = old & !word.mask | word.value;
-        if new != old {
-            wire::put(frame, place, new.to_be_bytes());
-            delta.change(old, new);
-        }
+        let place = frame.get_mut(start + usize::from(word.at)..);
+        let Some(place) = place.and_then(|rest| rest.first_chunk_mut()) else { continue };
+        let old = *place;
+        *place = (u32::from_be_bytes(old) & !word.mask | word.value).to_be_bytes();
+        let halves =
+            |[a, b, c, d]: [u8; 4]| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        let ((old_high, old_low), (high, low)) = (halves(old), halves(*place));
+        delta.change(old_high, high);
+        delta.change(old_low, low);
     }
     delta
 }

@@ -2,6 +2,7 @@
 //! the built frames (`tests/edits.rs`) can show.
 
 use super::*;
+use crate::hash::split_mix;
 use crate::{Action, Attr, HashAlgorithm, Key, SetFields};
 
 const ADDRESSES: &str = "0200000000b20200000000a1";
@@ -35,6 +36,42 @@ fn a_runt_has_the_zero_key() {
         assert!(edited(&mut packet, &action).is_zero());
         assert_eq!(packet.bytes(), [0xff; 13]);
     }
+}
+
+/// The quick way through the frames that nearly all are gives what the way header by header gives,
+/// or leaves the frame to it: whole, cut, damaged and padded ones.
+#[test]
+fn quick_frames_are_read_as_all_others() {
+    let udp = "4500 0024 0001 4000 4011 0000 0a000001 0a000002 0007 0008 0010 0000 00112233";
+    let tcp = "4510 0030 0001 0000 3f06 0000 0a000001 0a000002 0007 0008 00000001 00000002 \
+               6012 2000 0000 0000 020405b4 00112233";
+    let bases: Vec<_> = [udp, tcp].map(|ip| frame(&format!("{ADDRESSES}0800{ip}"))).into();
+    let (mut dice, mut quick) = (7, 0);
+    let mut below = |most: usize| (split_mix(&mut dice) >> 32) as usize % most;
+    for _ in 0..200_000 {
+        let mut bytes = bases[below(2)].clone();
+        match below(4) {
+            0 => bytes.truncate(below(bytes.len() + 1)),
+            1 => bytes.resize(bytes.len() + below(70_000), 0),
+            _ => {}
+        }
+        for _ in 0..below(4) {
+            let at = below(bytes.len().clamp(1, 62));
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = below(256) as u8;
+            }
+        }
+        let (mut one, mut other) = (Key::default(), Key::default());
+        let layers = parse_headers(&bytes, &mut other);
+        match quick::parse(&bytes, &mut one) {
+            Some(found) => {
+                assert_eq!((one, found), (other, layers), "{bytes:02x?}");
+                quick += 1;
+            }
+            None => assert!(one.is_zero(), "{bytes:02x?}"),
+        }
+    }
+    assert!(quick > 20_000, "{quick}");
 }
 
 /// OVS counts padding in 16 bits and takes a packet with more padding as broken. OVS's capture

@@ -13,7 +13,7 @@ use super::in_flight::{Flights, InFlight};
 use super::ports::Ports;
 use crate::drops::DropReason;
 use crate::ledger::Origin;
-use crate::port::PacketPool;
+use crate::port::{Frame, PacketPool};
 use crate::program::{Program, Step};
 use crate::upcall::{QueuedUpcall, Upcalls};
 
@@ -83,9 +83,9 @@ impl Executor {
     }
 
     /// A new burst begins: the packets of the last one are gone.
-    pub(super) fn begin_burst(&mut self, pool: &mut PacketPool) {
+    pub(super) fn begin_burst(&mut self) {
         self.credits.clear();
-        self.flights.clear(pool);
+        self.flights.clear();
     }
 
     /// Takes a packet of the burst in; returns its number.
@@ -95,13 +95,12 @@ impl Executor {
         self.flights.add(InFlight::new(packet, key, origin, credit))
     }
 
-    /// Takes a packet of the burst in whose key has only metadata so far; returns its number.
-    pub(super) fn arrive(&mut self, packet: Packet, metadata: Key, origin: Origin) -> usize {
-        let number = self.start(packet, metadata, origin);
-        if let Some(packet) = self.flights.get_mut(number) {
-            packet.packet.extract_into(&mut packet.key);
-        }
-        number
+    /// Takes a frame in that came in by a port; returns its number.
+    #[inline]
+    pub(super) fn arrive(&mut self, frame: Frame, port: PortId, origin: Origin) -> usize {
+        let credit = self.credits.len();
+        self.credits.push(self.deferred_limit);
+        self.flights.arrive(frame, port, origin, credit)
     }
 
     /// An empty list of numbers.
@@ -115,6 +114,12 @@ impl Executor {
         if self.spare.len() < SPARE && numbers.capacity() > 0 {
             self.spare.push(numbers);
         }
+    }
+
+    /// The packets of these numbers have come to their end.
+    pub(super) fn end(&mut self, numbers: Vec<usize>, pool: &mut PacketPool) {
+        self.flights.end(&numbers, pool);
+        self.keep(numbers);
     }
 
     /// Adds a list of actions on packets that were counted before, as `what`. It is executed before
@@ -136,8 +141,7 @@ impl Executor {
             match self.step(&mut list, exits, now) {
                 None => {
                     exits.books.forked(list.ways.end(self.flights.whole(&list.packets)));
-                    self.flights.end(&list.packets, exits.pool);
-                    self.keep(list.packets);
+                    self.end(list.packets, exits.pool);
                 }
                 Some(then) => {
                     let depth = list.depth;
@@ -305,22 +309,26 @@ impl Exits<'_> {
         is_last: bool,
     ) -> Counters {
         let mut what = Counters::default();
-        let (pool, mut queue) = (&mut *self.pool, self.ports.queue(port));
+        let pool = &mut *self.pool;
+        let Some(queue) = self.ports.queue(port) else {
+            what = flights.kept(packets);
+            flights.for_each(packets, |packet| packet.cut = 0);
+            if is_last {
+                flights.end(packets, pool);
+            }
+            self.books.not_sent(port, DropReason::NoSuchPort, what);
+            return what;
+        };
+        queue.reserve(packets.len());
         flights.for_each(packets, |packet| {
             let frame = match is_last {
                 true => packet.take_frame(pool),
                 false if packet.cut == 0 => pool.copy(&packet.packet),
                 false => pool.packet(packet.frame()),
             };
-            what += frame.counters();
-            match &mut queue {
-                Some(queue) => queue.push(frame),
-                None => pool.keep(frame),
-            }
+            what.gather(frame.counters());
+            queue.push(frame);
         });
-        if queue.is_none() {
-            self.books.not_sent(port, DropReason::NoSuchPort, what);
-        }
         what
     }
 

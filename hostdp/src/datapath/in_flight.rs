@@ -1,10 +1,10 @@
 //! The packets that are being processed.
 
 use flow::packet::{self, Packet, ReadyRewrite};
-use flow::{Action, Attr, Counters, Key};
+use flow::{Action, Attr, Counters, Key, PortId};
 
 use crate::ledger::Origin;
-use crate::port::PacketPool;
+use crate::port::{Frame, PacketPool};
 
 /// Length of an Ethernet header in bytes: a shorter frame is malformed.
 pub(super) const ETHERNET_HEADER: usize = 14;
@@ -17,6 +17,8 @@ pub(super) struct InFlight {
     pub(super) key: Key,
     /// The frame has changed since the key was made.
     is_key_old: bool,
+    /// The frame has changed since its headers were found.
+    is_changed: bool,
     pub(super) origin: Origin,
     /// The account of recirculations that the packet shares with its copies; the executor keeps it.
     pub(super) credit: usize,
@@ -25,26 +27,57 @@ pub(super) struct InFlight {
 }
 
 /// The packets of a burst and their copies. They stay where they are, and whoever works on some
-/// of them has their numbers: a packet with its key is five cache lines.
+/// of them has their numbers: a packet with its key is three cache lines.
 #[derive(Default)]
-pub(super) struct Flights(Vec<InFlight>);
+pub(super) struct Flights {
+    /// The packets, and behind them what is left of those of earlier bursts, which have no frame.
+    places: Vec<InFlight>,
+    count: usize,
+}
 
 impl Flights {
-    /// Forgets all packets.
-    pub(super) fn clear(&mut self, pool: &mut PacketPool) {
-        self.0.drain(..).for_each(|packet| pool.keep(packet.packet));
+    /// Forgets all packets, each of which has come to its end.
+    pub(super) fn clear(&mut self) {
+        self.count = 0;
     }
 
     /// Takes a packet in; returns its number.
     pub(super) fn add(&mut self, packet: InFlight) -> usize {
-        self.0.push(packet);
-        self.0.len() - 1
+        let number = self.count;
+        match self.places.get_mut(number) {
+            Some(place) => *place = packet,
+            None => self.places.push(packet),
+        }
+        self.count += 1;
+        number
+    }
+
+    /// Takes a frame in that came in by a port; returns its number.
+    #[inline]
+    pub(super) fn arrive(
+        &mut self,
+        frame: Frame,
+        port: PortId,
+        origin: Origin,
+        credit: usize,
+    ) -> usize {
+        let number = self.count;
+        if number == self.places.len() {
+            let none = Packet::default();
+            self.places.push(InFlight::new(none, Key::default(), Origin::Counted, 0));
+        }
+        // What arrives is made in its place: to move three cache lines there takes longer.
+        if let Some(place) = self.places.get_mut(number) {
+            place.arrive(frame, port, origin, credit);
+        }
+        self.count += 1;
+        number
     }
 
     /// Takes copies of packets in; returns their numbers.
     pub(super) fn copies(&mut self, of: &[usize], pool: &mut PacketPool) -> Vec<usize> {
         let copy = |number: &usize| {
-            let packet = self.0.get(*number)?;
+            let packet = self.places.get(*number)?;
             let copy = InFlight { packet: pool.copy(&packet.packet), ..*packet };
             Some(self.add(copy))
         };
@@ -52,18 +85,18 @@ impl Flights {
     }
 
     pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut InFlight> {
-        self.0.get_mut(number)
+        self.places.get_mut(number)
     }
 
     /// The packets of these numbers.
     pub(super) fn of<'a>(&'a self, numbers: &'a [usize]) -> impl Iterator<Item = &'a InFlight> {
-        numbers.iter().filter_map(|number| self.0.get(*number))
+        numbers.iter().filter_map(|number| self.places.get(*number))
     }
 
     /// Calls the function for each packet of these numbers, to change it.
     pub(super) fn for_each(&mut self, numbers: &[usize], mut change: impl FnMut(&mut InFlight)) {
         for number in numbers {
-            if let Some(packet) = self.0.get_mut(*number) {
+            if let Some(packet) = self.places.get_mut(*number) {
                 change(packet);
             }
         }
@@ -88,12 +121,24 @@ impl Flights {
 impl InFlight {
     /// A packet of this key; the key may be completed later.
     pub(super) fn new(packet: Packet, key: Key, origin: Origin, credit: usize) -> InFlight {
-        InFlight { packet, key, is_key_old: false, origin, credit, cut: 0 }
+        InFlight { packet, key, is_key_old: false, is_changed: false, origin, credit, cut: 0 }
+    }
+
+    /// This is a frame now that came in by a port.
+    #[inline]
+    fn arrive(&mut self, frame: Frame, port: PortId, origin: Origin, credit: usize) {
+        let Frame { packet, recirc_id, dp_hash, .. } = frame;
+        self.packet = packet;
+        self.key = Key { in_port: port.0, recirc_id: recirc_id.0, dp_hash, ..Key::default() };
+        self.packet.extract_into(&mut self.key);
+        (self.is_key_old, self.is_changed) = (false, false);
+        (self.origin, self.credit, self.cut) = (origin, credit, 0);
     }
 
     /// One of the packets that an unfinished frame of this key was.
     pub(super) fn segment(packet: Packet, key: Key, origin: Origin, credit: usize) -> InFlight {
-        InFlight { is_key_old: true, ..InFlight::new(packet, key, origin, credit) }
+        let segment = InFlight::new(packet, key, origin, credit);
+        InFlight { is_key_old: true, is_changed: true, ..segment }
     }
 
     /// The key of the frame as it is now, with its metadata.
@@ -116,23 +161,32 @@ impl InFlight {
             self.key();
             packet::edit(&mut self.packet, &mut self.key, action);
         } else {
-            self.is_key_old |= packet::rewrite(&mut self.packet, action);
+            let is_changed = packet::rewrite(&mut self.packet, action);
+            self.changed(is_changed);
         }
     }
 
     /// Executes a rewrite of the frame.
     pub(super) fn rewrite(&mut self, rewrite: &ReadyRewrite) {
         rewrite.execute(&mut self.packet);
-        self.is_key_old = true;
+        self.changed(true);
     }
 
-    /// The frame is looked up again: its key and its headers are made anew.
+    fn changed(&mut self, is_changed: bool) {
+        self.is_key_old |= is_changed;
+        self.is_changed |= is_changed;
+    }
+
+    /// The frame is looked up again: its key and its headers are made anew, if it has changed.
     pub(super) fn recirculated(&mut self, recirc_id: u32) {
-        let Key { in_port, dp_hash, .. } = self.key;
-        self.key = Key { in_port, dp_hash, recirc_id, ..Key::default() };
-        self.packet.extract_into(&mut self.key);
-        self.is_key_old = false;
         self.cut = 0;
+        self.key.recirc_id = recirc_id;
+        if std::mem::take(&mut self.is_changed) {
+            let Key { in_port, dp_hash, .. } = self.key;
+            self.key = Key { in_port, dp_hash, recirc_id, ..Key::default() };
+            self.packet.extract_into(&mut self.key);
+            self.is_key_old = false;
+        }
     }
 
     /// The packet as it is.

@@ -181,7 +181,7 @@ impl Datapath {
     /// Forwards the frames that a port received, and sends the resulting frames. Empties the batch.
     pub fn process(&mut self, port: PortId, batch: &mut Batch, now: Moment) {
         let Taken { frames, dropped, pool } = batch.take();
-        self.executor.begin_burst(pool);
+        self.executor.begin_burst();
         for (reason, what) in dropped {
             self.books.received(port, Origin::Fresh, what);
             self.books.dropped(port, reason, Origin::Fresh, what);
@@ -194,18 +194,12 @@ impl Datapath {
             if let Some(run) = received.add(origin, what) {
                 self.books.received(port, run.origin, run.sum);
             }
-            if frame.packet.len() < ETHERNET_HEADER {
+            if what.bytes < ETHERNET_HEADER as u64 {
                 self.books.dropped(port, DropReason::Malformed, origin, what);
                 pool.keep(frame.packet);
                 continue;
             }
-            let metadata = Key {
-                in_port: port.0,
-                recirc_id: frame.recirc_id.0,
-                dp_hash: frame.dp_hash,
-                ..Key::default()
-            };
-            packets.push(self.executor.arrive(frame.packet, metadata, origin));
+            packets.push(self.executor.arrive(frame, port, origin));
         }
         self.books.received(port, received.origin, received.sum);
         self.look_up(packets, 0, now, pool);
@@ -239,7 +233,7 @@ impl Datapath {
             return self.books.dropped(in_port, DropReason::Client, Origin::Counted, what);
         }
         self.with_pool(|datapath, pool| {
-            datapath.executor.begin_burst(pool);
+            datapath.executor.begin_burst();
             let packet = datapath.executor.start(pool.packet(frame), key, Origin::Counted);
             let program = Arc::new(Program::new(actions.clone()));
             datapath.executor.push(program, vec![packet], what, 0);
@@ -345,42 +339,53 @@ impl Datapath {
             self.table.lookup(&keys, &mut found);
         }
         let mut groups = std::mem::take(&mut self.groups);
-        for (number, slot) in packets.iter().copied().zip(found.drain(..)) {
-            match slot {
-                Some(slot) => self.hit(number, slot, &mut groups, now),
-                None => self.miss(number, depth, now, pool),
+        let mut rest = &packets[..];
+        for run in found.chunk_by(|one, next| one == next) {
+            let (alike, behind) = rest.split_at(run.len());
+            rest = behind;
+            match run.first().copied().flatten() {
+                Some(slot) => self.hit(alike, slot, &mut groups, now),
+                None => alike.iter().for_each(|number| self.miss(*number, depth, now, pool)),
             }
         }
         self.found = found;
         self.executor.keep(packets);
-        self.execute_groups(&mut groups, depth);
+        self.execute_groups(&mut groups, depth, pool);
         self.groups = groups;
     }
 
-    /// Counts a packet on the megaflow in a slot, and adds it to those that have the same actions.
-    fn hit(&mut self, number: usize, slot: u32, groups: &mut Vec<Group>, now: Moment) {
+    /// Counts packets on the megaflow in a slot, and adds them to those that have the same actions.
+    fn hit(&mut self, numbers: &[usize], slot: u32, groups: &mut Vec<Group>, now: Moment) {
         let Datapath { executor, books, table, .. } = self;
-        let Some(packet) = executor.flights.get_mut(number) else { return };
-        let what = packet.whole();
-        let origin = std::mem::replace(&mut packet.origin, Origin::Counted);
-        books.hit(origin, what);
-        let Some(program) = table.hit(slot, what, packet.key.tcp_flags, now) else { return };
+        let (mut what, mut tcp_flags) = (Counters::default(), 0);
+        let mut first = OriginRun::new();
+        executor.flights.for_each(numbers, |packet| {
+            let origin = std::mem::replace(&mut packet.origin, Origin::Counted);
+            if let Some(run) = first.add(origin, packet.whole()) {
+                books.hit(run.origin, run.sum);
+                what += run.sum;
+            }
+            tcp_flags |= packet.key.tcp_flags;
+        });
+        books.hit(first.origin, first.sum);
+        what += first.sum;
+        let Some(program) = table.hit(slot, what, tcp_flags, now) else { return };
         // The search starts at the end, because the packets of a flow come in a row.
         match groups.iter_mut().rev().find(|group| group.program == program) {
             Some(group) => {
-                group.packets.push(number);
+                group.packets.extend_from_slice(numbers);
                 group.what += what;
             }
             None => {
                 let mut packets = executor.numbers();
-                packets.push(number);
+                packets.extend_from_slice(numbers);
                 groups.push(Group { program, packets, what });
             }
         }
     }
 
     /// Gives groups of packets to the executor, the first one to be executed first.
-    fn execute_groups(&mut self, groups: &mut Vec<Group>, depth: usize) {
+    fn execute_groups(&mut self, groups: &mut Vec<Group>, depth: usize, pool: &mut PacketPool) {
         // The executor begins with what it got last.
         for Group { program, packets, what } in groups.drain(..).rev() {
             match self.table.program(program) {
@@ -389,7 +394,7 @@ impl Datapath {
                 }
                 _ => {
                     self.books.dropped_by_megaflow(what);
-                    self.executor.keep(packets);
+                    self.executor.end(packets, pool);
                 }
             }
         }
@@ -428,14 +433,14 @@ impl Datapath {
         // These packets were counted as missed. As in OVS, each packet is counted once.
         let slot = self.table.lookup_again(&pending.key);
         for waiting in pending.packets {
-            self.executor.begin_burst(pool);
+            self.executor.begin_burst();
             let what = waiting.packet.counters();
             self.books.waits_no_longer(waiting.origin, what);
             if let Some(slot) = slot {
                 let packet = self.executor.start(waiting.packet, pending.key, waiting.origin);
                 let mut groups = std::mem::take(&mut self.groups);
-                self.hit(packet, slot, &mut groups, now);
-                self.execute_groups(&mut groups, waiting.depth);
+                self.hit(&[packet], slot, &mut groups, now);
+                self.execute_groups(&mut groups, waiting.depth, pool);
                 self.groups = groups;
                 self.execute_all(now, pool);
             } else {
@@ -454,7 +459,7 @@ impl Datapath {
     ) {
         let program = Arc::new(Program::new(actions.clone()));
         for waiting in pending.packets {
-            self.executor.begin_burst(pool);
+            self.executor.begin_burst();
             let what = waiting.packet.counters();
             self.books.waits_no_longer(waiting.origin, what);
             self.books.executed(waiting.origin, what);

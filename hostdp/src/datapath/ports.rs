@@ -90,7 +90,7 @@ impl Ports {
             }
             let queued: usize = slot.queue.iter().map(Packet::segments).sum();
             slot.port.transmit(&mut slot.queue, &mut self.report);
-            slot.queue.drain(..).for_each(|packet| pool.keep(packet));
+            pool.keep_all(&mut slot.queue);
             let dropped: u64 = self.report.dropped.iter().map(|(_, what)| what.packets).sum();
             debug_assert_eq!(
                 queued as u64,

@@ -25,6 +25,7 @@ pub struct Frame {
 
 impl Frame {
     /// A frame fresh from the wire.
+    #[inline]
     #[must_use]
     pub fn fresh(packet: Packet) -> Frame {
         Frame { packet, recirc_id: RecircId(0), dp_hash: 0, continued: false }
@@ -59,6 +60,7 @@ impl Batch {
     }
 
     /// Adds a frame.
+    #[inline]
     pub fn push(&mut self, frame: Frame) {
         self.frames.push(frame);
     }
@@ -69,6 +71,7 @@ impl Batch {
     }
 
     /// Number of frames that a port should still add.
+    #[inline]
     #[must_use]
     pub fn room(&self) -> usize {
         BURST.saturating_sub(self.frames.len())
@@ -87,6 +90,7 @@ impl Batch {
     }
 
     /// A packet with the bytes of a frame that has come in, in memory that an earlier one had.
+    #[inline]
     #[must_use]
     pub fn packet(&mut self, frame: &[u8]) -> Packet {
         self.pool.packet(frame)

@@ -23,6 +23,7 @@ const LARGE: usize = HEADROOM + LONGEST;
 
 impl PacketPool {
     /// A packet with these bytes.
+    #[inline]
     #[must_use]
     pub fn packet(&mut self, frame: &[u8]) -> Packet {
         let mut packet = self.with_room(frame.len());
@@ -40,12 +41,13 @@ impl PacketPool {
 
     /// An empty packet with room for so many bytes. A long one that was not kept has no more than
     /// that: there may be many copies of it.
+    #[inline]
     fn with_room(&mut self, bytes: usize) -> Packet {
         let (kept, memory) = match HEADROOM + bytes {
-            0..=MEMORY => (&mut self.usual, MEMORY),
-            more => (&mut self.large, more),
+            0..=MEMORY => (self.usual.pop(), MEMORY),
+            more @ ..=LARGE => (self.large.pop(), more),
+            more => (None, more),
         };
-        let kept = kept.pop().filter(|kept| kept.memory() >= memory);
         kept.unwrap_or_else(|| Packet::with_memory(memory))
     }
 
@@ -65,15 +67,24 @@ impl PacketPool {
     }
 
     /// Takes a packet that nobody uses any more.
+    #[inline]
     pub fn keep(&mut self, packet: Packet) {
-        let (kept, most) = match packet.memory() {
-            MEMORY => (&mut self.usual, MOST),
-            LARGE => (&mut self.large, MOST_LARGE),
-            _ => return,
-        };
-        if kept.len() < most {
-            kept.push(packet);
+        if packet.memory() == MEMORY && self.usual.len() < MOST {
+            return self.usual.push(packet);
         }
+        self.keep_large(packet);
+    }
+
+    #[inline(never)]
+    fn keep_large(&mut self, packet: Packet) {
+        if packet.memory() == LARGE && self.large.len() < MOST_LARGE {
+            self.large.push(packet);
+        }
+    }
+
+    /// Takes the packets out that nobody uses any more.
+    pub fn keep_all(&mut self, packets: &mut Vec<Packet>) {
+        packets.drain(..).for_each(|packet| self.keep(packet));
     }
 
     /// Calls the function with each frame that the packet is on a wire.

@@ -224,7 +224,7 @@ fn io(frames: Vec<Vec<u8>>) -> Work {
             let Taken { frames, pool, .. } = batch.take();
             queue.extend(frames.map(|frame| frame.packet));
             to.transmit(&mut queue, &mut report);
-            queue.drain(..).for_each(|packet| pool.keep(packet));
+            pool.keep_all(&mut queue);
         }
         Ok(std::mem::take(&mut report.sent).packets)
     })
