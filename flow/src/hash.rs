@@ -27,6 +27,7 @@ impl<const W: usize> WordsHasher<W> {
         WordsHasher { masked: words.filter(|(_, bits)| *bits != 0).collect(), ..self.clone() }
     }
 
+    #[inline]
     pub(crate) fn hash(&self, words: &[u64; W]) -> u64 {
         let hashes = self.masked.iter().map(|(word, bits)| {
             let word = usize::from(*word) % W;

@@ -44,11 +44,12 @@ impl Counters {
         Counters { packets: 1, bytes: bytes as u64 }
     }
 
-    /// Adds the counters of one packet of a burst, the sum of which is far from the largest value.
+    /// Adds the counters of packets that went through this process: their sum is far from the
+    /// largest value.
     #[inline]
-    pub fn gather(&mut self, packet: Counters) {
-        self.packets = self.packets.wrapping_add(packet.packets);
-        self.bytes = self.bytes.wrapping_add(packet.bytes);
+    pub fn gather(&mut self, packets: Counters) {
+        self.packets = self.packets.wrapping_add(packets.packets);
+        self.bytes = self.bytes.wrapping_add(packets.bytes);
     }
 
     /// Growth since an earlier reading. `None` if a counter went back: then the device was reset,

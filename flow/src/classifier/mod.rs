@@ -67,8 +67,8 @@ pub struct Classifier {
     /// Number of masks in all partitions.
     masks: usize,
     counters: ClassifierCounters,
-    /// The keys of a burst that are still looked for, and those of the scope that is searched;
-    /// kept for their allocations.
+    /// The keys of a burst that are still looked for, and those of one scope and EtherType; kept
+    /// for their allocations.
     left: Unfound,
     group: Unfound,
 }
@@ -175,17 +175,19 @@ impl Classifier {
         self.counters
     }
 
-    /// Looks up at most [`BURST`] keys: those of one scope after those of another.
+    /// Looks up at most [`BURST`] keys: those of one scope and EtherType after those of another.
     fn find_burst(&mut self, keys: &[&Key], found: &mut [Option<u32>], visited: &mut u64) {
         self.left.clear();
         self.left.extend(0..keys.len());
         while let Some(first) = self.left.first() {
-            let scope = ScopeKey::of(keys[*first]);
+            let (scope, eth_type) = (ScopeKey::of(keys[*first]), keys[*first].eth_type);
             let number = self.scope(scope);
             let Classifier { scopes, left, group, .. } = self;
-            take_alike(left, group, |place| ScopeKey::of(keys[place]) == scope);
+            take_alike(left, group, |place| {
+                ScopeKey::of(keys[place]) == scope && keys[place].eth_type == eth_type
+            });
             if let Some(scope) = number.and_then(|number| scopes.get_mut(number)) {
-                scope.lookup(keys, group, found, visited);
+                scope.lookup(eth_type, keys, group, found, visited);
             }
         }
     }

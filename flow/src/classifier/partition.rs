@@ -55,6 +55,7 @@ pub(super) const BURST: usize = 32;
 pub(super) type Unfound = Vec<usize>;
 
 /// Moves the packets that are alike out of `all`. Nearly always all of them are.
+#[inline]
 pub(super) fn take_alike(all: &mut Unfound, alike: &mut Unfound, is: impl Fn(usize) -> bool) {
     alike.clear();
     if all.iter().all(|place| is(*place)) {
@@ -251,24 +252,26 @@ impl<const W: usize> Partition<W> {
             touched ^= table.touch(tags[place]);
         }
         std::hint::black_box(touched);
-        let mut nodes = [None; BURST];
+        let mut nodes = [const { (None, None) }; BURST];
         for place in left.iter().copied() {
-            nodes[place] = table.get(tags[place]);
-            if let Some(NodeKind::Flow(record)) = nodes[place].map(Node::kind) {
-                touched ^= flows.record(record).map_or(0, |record| record.mask);
-            }
+            let node = table.get(tags[place]);
+            nodes[place] = match node.map(Node::kind) {
+                Some(NodeKind::Flow(record)) => (None, flows.record(record)),
+                _ => (node, None),
+            };
+            touched ^= nodes[place].1.map_or(0, |record| record.mask);
         }
         std::hint::black_box(touched);
         left.retain(|place| {
             let key = &words[*place];
-            let hit = match nodes[*place].map(|node: Node| (node, node.kind())) {
-                None => None,
-                Some((_, NodeKind::Flow(record))) => {
-                    Some(record).filter(|record| flows.hits(*record, key))
+            let record = match nodes[*place] {
+                (_, Some(record)) => Some(record).filter(|record| flows.is_hit(record, key)),
+                (Some(node), _) => {
+                    let hit = trees.lookup(node, key, flows, stack, visited);
+                    hit.and_then(|hit| flows.record(hit))
                 }
-                Some((node, _)) => trees.lookup(node, key, flows, stack, visited),
+                (None, None) => None,
             };
-            let record = hit.and_then(|hit| flows.record(hit));
             if let Some(record) = record {
                 found[*place] = Some(record.number);
             }

@@ -82,10 +82,15 @@ impl<const W: usize> MatchRecords<W> {
         Some(self.mask(self.record(place)?.mask)?.class)
     }
 
-    /// Returns true if the key hits the record.
+    /// Returns true if the key hits the record of a place.
     pub(super) fn hits(&self, place: u32, key: &Projected<W>) -> bool {
-        let matching = self.matching(place);
-        matching.is_some_and(|(value, mask)| equal_under(key, value, mask))
+        self.record(place).is_some_and(|record| self.is_hit(record, key))
+    }
+
+    /// Returns true if the key hits the record.
+    pub(super) fn is_hit(&self, record: &MatchRecord<W>, key: &Projected<W>) -> bool {
+        let mask = self.mask(record.mask);
+        mask.is_some_and(|mask| equal_under(key, &record.value, &mask.words))
     }
 
     /// Returns true if some key hits both.

@@ -4,7 +4,7 @@ use crate::key::WORDS;
 use crate::{Key, Mask, Match};
 
 use super::overlapped::Overlapped;
-use super::partition::{Partition, Unfound, take_alike};
+use super::partition::{Partition, Unfound};
 
 /// What every mask compares as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,9 +34,6 @@ pub(super) struct Scope {
     seed: u64,
     /// A question about overlaps that takes several steps, and how many partitions have answered.
     question: Option<(Match, usize)>,
-    /// Keys of one type, and keys that hit nothing; kept for their allocations.
-    same: Unfound,
-    missed: Unfound,
 }
 
 const TYPES: usize = 16;
@@ -56,15 +53,7 @@ const WIDE: usize = WORDS - 1;
 
 impl Scope {
     pub(super) fn new(key: ScopeKey, seed: u64) -> Scope {
-        Scope {
-            key,
-            typed: Vec::new(),
-            mixed: Partitions::default(),
-            seed,
-            question: None,
-            same: Unfound::new(),
-            missed: Unfound::new(),
-        }
+        Scope { key, typed: Vec::new(), mixed: Partitions::default(), seed, question: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -120,25 +109,20 @@ impl Scope {
         self.mixed.remove(key, &mask)
     }
 
-    /// Looks keys of this scope up, see [`Partition::lookup`]. The places in `group` are those that
-    /// hit nothing afterwards.
+    /// Looks keys of this scope and an EtherType up, see [`Partition::lookup`]. The places in
+    /// `group` are those that hit nothing afterwards.
     pub(super) fn lookup(
         &mut self,
+        eth_type: u16,
         keys: &[&Key],
         group: &mut Unfound,
         found: &mut [Option<u32>],
         visited: &mut u64,
     ) {
-        let Scope { typed, mixed, same, missed, .. } = self;
-        while let Some(eth_type) = group.first().map(|first| keys[*first].eth_type) {
-            take_alike(group, same, |place| keys[place].eth_type == eth_type);
-            if let Some((_, partitions)) = typed.iter_mut().find(|(of, _)| *of == eth_type) {
-                partitions.lookup(keys, same, found, visited);
-            }
-            missed.append(same);
+        if let Some((_, partitions)) = self.typed.iter_mut().find(|(of, _)| *of == eth_type) {
+            partitions.lookup(keys, group, found, visited);
         }
-        std::mem::swap(group, missed);
-        mixed.lookup(keys, group, found, visited);
+        self.mixed.lookup(keys, group, found, visited);
     }
 
     /// See [`super::Classifier::overlapping`].

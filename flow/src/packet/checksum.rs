@@ -5,30 +5,32 @@
 
 use super::wire;
 
-/// The amount that rewritten 16-bit words add to a one's complement sum: the complement of the old
-/// words plus the new ones.
+/// The amount that rewritten words add to a one's complement sum: the complement of the old words
+/// plus the new ones. An amount that one's complement takes for zero changes no checksum.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Delta(u32);
+pub(super) struct Delta(u64);
 
 impl Delta {
-    /// Adds the replacement of whole 16-bit words; equal words add nothing.
+    /// Adds the replacement of whole 16-bit words.
     pub(super) fn replace(&mut self, old: &[u8], new: &[u8]) {
         for (old, new) in old.chunks_exact(2).zip(new.chunks_exact(2)) {
             if let ([a, b], [c, d]) = (old, new) {
-                self.change(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+                let (old, new) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+                self.0 += u64::from(!old) + u64::from(new);
             }
         }
     }
 
-    /// Adds the replacement of a word by another one; an equal one adds nothing.
+    /// Adds the replacement of two 16-bit words by others, both at a time: their sum comes out the
+    /// same.
     #[inline]
-    pub(super) fn change(&mut self, old: u16, new: u16) {
-        self.0 += if old == new { 0 } else { u32::from(!old) + u32::from(new) };
+    pub(super) fn replace_two(&mut self, old: u32, new: u32) {
+        self.0 += u64::from(!old) + u64::from(new);
     }
 
-    /// Returns true if no word was really changed.
+    /// Returns true if the sum stays as it is.
     pub(super) fn is_zero(self) -> bool {
-        self.0 == 0
+        matches!(fold(self.0), 0 | u16::MAX)
     }
 
     /// Brings the checksum at an offset up to date.
@@ -54,13 +56,15 @@ impl Delta {
 
     /// Brings a sum at an offset up to date of which no complement was made yet.
     pub(super) fn apply_partial(self, frame: &mut [u8], at: usize) {
-        if let Some(old) = wire::be16(frame, at) {
-            wire::put(frame, at, fold(u64::from(old) + u64::from(self.0)).to_be_bytes());
+        if let Some(old) = wire::be16(frame, at)
+            && !self.is_zero()
+        {
+            wire::put(frame, at, fold(u64::from(old) + self.0).to_be_bytes());
         }
     }
 
     fn next(self, checksum: u16) -> u16 {
-        !fold(u64::from(!checksum) + u64::from(self.0))
+        !fold(u64::from(!checksum) + self.0)
     }
 }
 

@@ -136,13 +136,10 @@ fn apply(frame: &mut [u8], start: usize, words: &[HeaderWord]) -> Delta {
     for word in words {
         let place = frame.get_mut(start + usize::from(word.at)..);
         let Some(place) = place.and_then(|rest| rest.first_chunk_mut()) else { continue };
-        let old = *place;
-        *place = (u32::from_be_bytes(old) & !word.mask | word.value).to_be_bytes();
-        let halves =
-            |[a, b, c, d]: [u8; 4]| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        let ((old_high, old_low), (high, low)) = (halves(old), halves(*place));
-        delta.change(old_high, high);
-        delta.change(old_low, low);
+        let old = u32::from_be_bytes(*place);
+        let new = old & !word.mask | word.value;
+        *place = new.to_be_bytes();
+        delta.replace_two(old, new);
     }
     delta
 }

@@ -339,15 +339,16 @@ impl Datapath {
             self.table.lookup(&keys, &mut found);
         }
         let mut groups = std::mem::take(&mut self.groups);
-        let mut rest = &packets[..];
+        let (mut rest, mut ledger) = (&packets[..], OriginRun::new());
         for run in found.chunk_by(|one, next| one == next) {
             let (alike, behind) = rest.split_at(run.len());
             rest = behind;
             match run.first().copied().flatten() {
-                Some(slot) => self.hit(alike, slot, &mut groups, now),
+                Some(slot) => self.hit(alike, slot, &mut groups, &mut ledger, now),
                 None => alike.iter().for_each(|number| self.miss(*number, depth, now, pool)),
             }
         }
+        self.books.hit(ledger.origin, ledger.sum);
         self.found = found;
         self.executor.keep(packets);
         self.execute_groups(&mut groups, depth, pool);
@@ -355,26 +356,33 @@ impl Datapath {
     }
 
     /// Counts packets on the megaflow in a slot, and adds them to those that have the same actions.
-    fn hit(&mut self, numbers: &[usize], slot: u32, groups: &mut Vec<Group>, now: Moment) {
+    /// Of those that are hits of the ledger, the last ones are left to the caller.
+    #[inline]
+    fn hit(
+        &mut self,
+        numbers: &[usize],
+        slot: u32,
+        groups: &mut Vec<Group>,
+        ledger: &mut OriginRun,
+        now: Moment,
+    ) {
         let Datapath { executor, books, table, .. } = self;
         let (mut what, mut tcp_flags) = (Counters::default(), 0);
-        let mut first = OriginRun::new();
         executor.flights.for_each(numbers, |packet| {
+            let whole = packet.whole();
             let origin = std::mem::replace(&mut packet.origin, Origin::Counted);
-            if let Some(run) = first.add(origin, packet.whole()) {
+            if let Some(run) = ledger.add(origin, whole) {
                 books.hit(run.origin, run.sum);
-                what += run.sum;
             }
+            what.gather(whole);
             tcp_flags |= packet.key.tcp_flags;
         });
-        books.hit(first.origin, first.sum);
-        what += first.sum;
         let Some(program) = table.hit(slot, what, tcp_flags, now) else { return };
         // The search starts at the end, because the packets of a flow come in a row.
         match groups.iter_mut().rev().find(|group| group.program == program) {
             Some(group) => {
                 group.packets.extend_from_slice(numbers);
-                group.what += what;
+                group.what.gather(what);
             }
             None => {
                 let mut packets = executor.numbers();
@@ -439,7 +447,9 @@ impl Datapath {
             if let Some(slot) = slot {
                 let packet = self.executor.start(waiting.packet, pending.key, waiting.origin);
                 let mut groups = std::mem::take(&mut self.groups);
-                self.hit(&[packet], slot, &mut groups, now);
+                let mut first = OriginRun::new();
+                self.hit(&[packet], slot, &mut groups, &mut first, now);
+                self.books.hit(first.origin, first.sum);
                 self.execute_groups(&mut groups, waiting.depth, pool);
                 self.groups = groups;
                 self.execute_all(now, pool);

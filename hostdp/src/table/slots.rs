@@ -105,7 +105,7 @@ impl Slots {
         now: Moment,
     ) -> Option<u32> {
         let slot = self.slots.get_mut(number as usize).filter(|slot| slot.flow.is_some())?;
-        slot.counters += what;
+        slot.counters.gather(what);
         slot.tcp_flags |= tcp_flags;
         slot.used = now.0;
         slot.has_news = true;
