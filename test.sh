@@ -7,9 +7,9 @@ set -euo pipefail
 cd "$(dirname "$(realpath "$0")")"
 
 # The lanes of a whole run. `fresh` stands for `unit` there: it runs the same tests, on a Debian that has nothing else.
-LANES="tools format lint docs fresh demo unprivileged guide fuzz vm"
+LANES="tools format lint docs fresh demo unprivileged guide count fuzz vm"
 # In the Debian that `fresh` makes, all that it does not run itself.
-[ -z "${MEGAFLOW_FRESH:-}" ] || LANES="tools format lint unit docs demo unprivileged guide fuzz vm"
+[ -z "${MEGAFLOW_FRESH:-}" ] || LANES="tools format lint unit docs demo unprivileged guide count fuzz vm"
 OTHERS="unit"
 
 # The programs that tests start and the packages that bring them: hwtests/programs.txt.
@@ -78,6 +78,12 @@ lane_guide() {
       set -x
       '"$(commands "$page")" </dev/null
   done
+}
+
+# The instructions of packets, beside those that were recorded.
+lane_count() {
+  cargo build --release --quiet -p megaflow
+  target/release/megaflow bench instructions --check
 }
 
 lane_fuzz() { MEGAFLOW_FUZZ_PACKETS=10000000 cargo test --quiet -p megaflow-flow --test fuzz_parser; }

@@ -77,6 +77,8 @@ const BEHIND: &str = "recirc_id(0x1),in_port(1),eth_type(0x0800),ipv4(frag=no)";
 
 /// Bursts between two looks at the clock.
 const BURSTS: usize = 8;
+/// Packets of one call of the work.
+pub(super) const CALL: u64 = (BURSTS * BURST) as u64;
 /// The most megaflows that have packets.
 const VISITED: u32 = 100_000;
 

@@ -7,6 +7,7 @@ mod dpdk;
 mod flaps;
 mod flows;
 mod host;
+mod instructions;
 mod measure;
 mod readers;
 mod results;
@@ -23,11 +24,11 @@ use serde_json::json;
 
 use super::outcome::{CommandFailure, CommandOutcome, print, print_json};
 use crate::control::render::table;
-use measure::{Case, Measurable, Measured, measure};
+use measure::{Aside, Case, Measurable, Measured, measure};
 
 /// Measures CPU time per packet, lookup or update, in this process on this machine (host,
-/// classifier) and beside Open vSwitch on DPDK (dpdk), per new
-/// flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
+/// classifier) and beside Open vSwitch on DPDK (dpdk), instructions per packet (instructions), per
+/// new flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
 /// for and cost others (readers), how soon an address that moves is followed (flaps), or what
 /// passes between two hosts (wire).
 #[derive(clap::Args)]
@@ -55,6 +56,12 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// host: do so much of the work of each case, and measure nothing
+    #[arg(long, hide = true)]
+    calls: Option<u64>,
+    /// instructions: fail if a case takes over 3 % more than was recorded
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     scale: scale::ScaleArgs,
     /// setup: new flows offered in a second
@@ -66,6 +73,7 @@ pub(super) struct Args {
 enum Part {
     Host,
     Dpdk,
+    Instructions,
     Classifier,
     Setup,
     Scale,
@@ -80,9 +88,18 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
         .filter(|window| (Duration::from_millis(10)..=Duration::from_secs(60)).contains(window))
         .ok_or_else(|| CommandFailure::Input("--seconds: expected 0.01 to 60".to_owned()))?;
     match args.part {
+        Part::Host if args.calls.is_some() => {
+            work(&choose(host::CASES, &args.cases)?, args.calls.unwrap_or_default())
+        }
         Part::Host => measure_cases(host::CASES, args, window),
         Part::Classifier => measure_cases(classifier::CASES, args, window),
-        Part::Dpdk if args.list => list(host::CASES, args.json),
+        Part::Dpdk | Part::Instructions if args.list => list(host::CASES, args.json),
+        Part::Instructions => {
+            let cases = choose(host::CASES, &args.cases)?;
+            let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
+            let names = if args.cases.is_empty() { &instructions::CASES[..] } else { &names[..] };
+            instructions::run(names, args.check, args.json)
+        }
         Part::Dpdk => {
             let cases = choose(host::CASES, &args.cases)?;
             dpdk::run(&cases, args.windows, window, args.json)
@@ -121,6 +138,18 @@ fn measure_cases<S: Measurable>(
         results.push((case, measured.map_err(CommandFailure::Job)?));
     }
     if args.json { print_json(&as_json(&results)) } else { print(&as_text(&results)) }
+}
+
+/// Does some work of the cases.
+fn work<S: Measurable>(cases: &[&Case<S>], calls: u64) -> CommandOutcome {
+    for case in cases {
+        let failed = |error| CommandFailure::Job(format!("{}: {error}", case.name));
+        let mut work = (case.setup)(u32::MAX).and_then(Measurable::work).map_err(failed)?;
+        for _ in 0..calls {
+            work(&mut Aside::default()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 fn list<S>(cases: &[Case<S>], as_json: bool) -> CommandOutcome {
