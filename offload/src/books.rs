@@ -11,12 +11,12 @@ use crate::account::Account;
 use crate::event::{Place, ProviderId};
 use crate::record::FlowRecord;
 
-/// What a reading of a megaflow's counters brought.
+/// What statistics of a megaflow brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct ReadOutcome {
     /// The moment of the last hit, if there were hits since the last reading.
     pub used: Option<Moment>,
-    /// The counter had gone back.
+    /// The device's counter had gone back.
     pub went_back: bool,
 }
 
@@ -30,7 +30,8 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Takes in an absolute reading of a megaflow's counters in a place.
+    /// Takes in a megaflow's statistics in a place: the host's are news, a device's the reading of
+    /// its counters.
     pub(super) fn read(
         &mut self,
         record: &mut FlowRecord,
@@ -39,7 +40,10 @@ impl Books {
         now: Moment,
     ) -> ReadOutcome {
         let account = &mut record.residence_mut(place).account;
-        let reading = account.read(stats.counters);
+        let reading = match place {
+            Place::Host => account.news(stats.counters),
+            Place::Nic(_) => account.read(stats.counters),
+        };
         record.tcp_flags |= stats.tcp_flags;
         let mut used = None;
         if reading.delta.packets > 0 {

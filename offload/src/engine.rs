@@ -640,7 +640,9 @@ impl Engine {
             let record = id.and_then(|id| self.planner.flows.get(id));
             let life = record.filter(|r| r.lives_in(place)).map(|r| r.residence(place).life);
             match (id, life) {
-                (Some(id), Some(life)) if life.forwards() => {
+                // The host's news are told once, by each of its threads: also by one that has
+                // installed the megaflow before the others.
+                (Some(id), Some(life)) if life.forwards() || place == Place::Host => {
                     let hit = self.planner.read(id, place, *stats, now);
                     self.used(hit);
                 }

@@ -49,14 +49,15 @@ pub enum Event {
     Completed {
         /// The place that carried them out.
         place: Place,
-        /// The completions, in the place's order.
+        /// The completions, in the place's order. Their statistics are a device's last readings;
+        /// the host's are what it has counted and not told before.
         completions: Vec<Completion>,
     },
     /// A part of the statistics of a place; others follow.
     StatsPart {
         /// The place that is being read.
         place: Place,
-        /// The statistics of some entries.
+        /// The statistics of some entries, as in [`Event::Stats`].
         stats: Vec<(Ufid, Stats)>,
     },
     /// The reading of a place's statistics is done.
@@ -64,7 +65,9 @@ pub enum Event {
         /// The place that was read.
         place: Place,
         /// The statistics of the last entries, or why they could not be read. A device's parts
-        /// have every entry; the host table's have those only that were hit since the last reading.
+        /// have every entry, with the reading of its counters. The host's have those only that were
+        /// hit since they were told last, with what was counted since; one entry may be in several
+        /// parts, which add up.
         stats: Result<Vec<(Ufid, Stats)>, ProviderError>,
         /// How full the place's tables are.
         tables: Vec<TableUsage>,

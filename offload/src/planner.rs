@@ -371,7 +371,7 @@ impl Planner {
         hit
     }
 
-    /// Takes an absolute reading of a megaflow's counters in a place.
+    /// Takes in a megaflow's statistics in a place.
     pub(super) fn read(
         &mut self,
         id: FlowId,

@@ -91,8 +91,10 @@ impl FlowTable {
         next
     }
 
-    /// Does the same for those megaflows only that packets hit since the last such reading. A
-    /// table of a million megaflows with traffic on a few is read for these few.
+    /// Takes what was counted since the last such call, of those megaflows only that packets hit: a
+    /// table of a million megaflows with traffic on a few is read for these few. Their statistics
+    /// begin anew, for all other readings too, so that the news of several tables with the same
+    /// megaflows can be added up.
     pub fn news_slice(
         &mut self,
         cursor: Cursor,

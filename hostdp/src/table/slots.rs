@@ -155,8 +155,8 @@ impl Slots {
         (slice.iter().filter_map(|slot| Some((slot, slot.flow.as_ref()?))), next)
     }
 
-    /// Calls the function with the statistics of those of the next `most` slots that packets hit
-    /// since the last call. Returns where the pass goes on; `None` at its end.
+    /// Takes the statistics of those of the next `most` slots that packets hit since the last call,
+    /// and calls the function with them. Returns where the pass goes on; `None` at its end.
     pub(super) fn tell_news(
         &mut self,
         cursor: Cursor,
@@ -167,8 +167,8 @@ impl Slots {
         let (slice, rest) = rest.split_at_mut(most.min(rest.len()));
         let next = (!rest.is_empty()).then_some(Cursor(cursor.0 + slice.len() as u64));
         for slot in slice {
-            if std::mem::take(&mut slot.has_news) {
-                tell(slot.ufid, slot.stats());
+            if slot.has_news {
+                tell(slot.ufid, slot.take_stats());
             }
         }
         next

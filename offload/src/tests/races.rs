@@ -476,3 +476,18 @@ fn a_megaflow_goes_on_in_the_next_nic_when_its_own_goes() {
     desk.stats(OTHER_NIC, vec![(flow.ufid, counted(2))]);
     assert_eq!((desk.placement(&flow), desk.total(&flow)), (Placement::Nic, 12));
 }
+
+/// One of the host's threads may have a megaflow before the others, and tell of its packets before
+/// the install is complete.
+#[test]
+fn the_hosts_news_of_a_megaflow_that_is_being_installed_are_counted() {
+    let mut desk = Desk::new(1);
+    let flow = flow_of(0, 1, &[OUT]);
+    desk.ask(1, Request::Install(flow.clone()));
+    desk.stats(Place::Host, vec![(flow.ufid, counted(3)), (flow.ufid, counted(2))]);
+    desk.settle();
+    desk.stats(Place::Host, vec![(flow.ufid, counted(4))]);
+    let record = desk.engine.record(flow.ufid);
+    assert_eq!(record.host.account.total().packets, 9);
+    assert_eq!(desk.engine.first_pass_host().packets, 9);
+}

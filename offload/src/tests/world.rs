@@ -244,6 +244,10 @@ impl World {
                     Err(ProviderError::Gone("unplugged".to_owned()))
                 } else {
                     let mut all: Vec<(Ufid, Stats)> = table.entries.iter().map(read).collect();
+                    if !nic {
+                        // The host tells what it has counted once.
+                        table.entries.values_mut().for_each(|entry| entry.1 = Counters::default());
+                    }
                     // A busy kernel leaves a rule out in the same way.
                     if fault == Some(1) {
                         all.pop();
