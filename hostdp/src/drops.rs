@@ -76,6 +76,11 @@ impl Drops {
         self.0[reason as usize] += what;
     }
 
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, other: &Drops) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, what)| *sum += what);
+    }
+
     /// What was counted for a reason.
     #[must_use]
     pub fn get(&self, reason: DropReason) -> Counters {

@@ -28,6 +28,14 @@ impl ReceivedAccount {
         self.hits_first_pass + self.executed + self.drops_before_hit.total() + self.pending
     }
 
+    fn add(&mut self, other: &ReceivedAccount) {
+        self.received += other.received;
+        self.hits_first_pass += other.hits_first_pass;
+        self.executed += other.executed;
+        self.drops_before_hit.add(&other.drops_before_hit);
+        self.pending += other.pending;
+    }
+
     /// Returns true if every packet and byte is accounted for exactly once.
     #[must_use]
     pub fn is_exact(&self) -> bool {
@@ -50,6 +58,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Adds the accounts of another datapath.
+    pub(crate) fn add(&mut self, other: &Ledger) {
+        self.fresh.add(&other.fresh);
+        self.continued.add(&other.continued);
+    }
+
     /// Returns true if both accounts are exact.
     #[must_use]
     pub fn is_exact(&self) -> bool {
@@ -80,6 +94,16 @@ pub struct Ends {
     pub sent: Counters,
     /// Packets that wait for an answer, of any origin.
     pub waiting: Counters,
+}
+
+impl Ends {
+    /// Adds the ends of another datapath.
+    pub(crate) fn add(&mut self, other: &Ends) {
+        self.forks += other.forks;
+        self.userspace += other.userspace;
+        self.sent += other.sent;
+        self.waiting += other.waiting;
+    }
 }
 
 /// Packets of one origin in a row: nearly all of a burst are, so they are booked together.

@@ -148,7 +148,7 @@ fn a_worker_wakes_for_packets() {
     stage.run(|stage| {
         let (datapath, client, server) = two_hosts(stage);
         let clock = Clock::start();
-        let worker = hostdp::worker::spawn(datapath, clock.clone(), None).unwrap();
+        let worker = hostdp::worker::spawn(vec![datapath], &clock, &[]).unwrap();
         let echo = server.run(|| {
             let socket = UdpSocket::bind("10.9.0.2:5005").unwrap();
             let mut buffer = [0; 100];
@@ -203,7 +203,7 @@ fn a_worker_wakes_for_packets() {
         }
         let times = times.join();
         assert!(times[30] < Duration::from_millis(50), "median {:?}, a timer's", times[30]);
-        let snapshot = worker.stop().unwrap().snapshot();
+        let snapshot = worker.stop().unwrap()[0].snapshot();
         assert!(snapshot.ledger.is_exact(), "{:?}", snapshot.ledger);
         assert!(snapshot.ledger.fresh.hits_first_pass.packets >= 122, "there and back");
         assert!(upcalls < 60 && snapshot.flows == upcalls, "{upcalls} {}", snapshot.flows);

@@ -96,10 +96,11 @@ fn no_step_takes_a_millisecond() {
 #[test]
 fn the_worker_counts_its_steps() {
     let worker =
-        worker::spawn(Datapath::new(DatapathSettings::default()), Clock::start(), None).unwrap();
+        worker::spawn(vec![Datapath::new(DatapathSettings::default())], &Clock::start(), &[])
+            .unwrap();
     let handle = worker.handle();
     let (port, peer) = memory::open("one", 4096).unwrap();
-    handle.add_port(PortId(1), Box::new(port), Reply::ignored()).unwrap();
+    handle.add_port(PortId(1), vec![Box::new(port)], Reply::ignored()).unwrap();
     let flows = (0..count()).map(|n| megaflow(n, 10));
     let generation = Generation(1);
     let (installs, removes): (Vec<Op>, Vec<Op>) = flows
@@ -125,7 +126,7 @@ fn the_worker_counts_its_steps() {
     handle.resolve(batch.into_iter().map(answer).collect()).unwrap();
     handle.apply(Submission::number(removes).collect(), Reply::ignored()).unwrap();
     handle.remove_port(PortId(1), Reply::ignored()).unwrap();
-    let snapshot = worker.stop().unwrap().snapshot();
+    let snapshot = worker.stop().unwrap()[0].snapshot();
     assert_eq!((snapshot.flows, snapshot.masks), (0, 0));
     let steps = snapshot.steps;
     let millisecond = steps.cumulative().find(|(bound, _)| *bound >= 1e-3).unwrap().1;

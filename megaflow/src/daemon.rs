@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use flow::{PortId, Provider};
-use hostdp::port::Port;
 use hostdp::port::fpga::{FpgaPort, Plug};
 use hostdp::port::pcap::PcapPort;
 use hostdp::port::system::SystemPort;
 use hostdp::port::tap::TapPort;
+use hostdp::port::{Port, PortKind};
 use nix::sys::signal::{SigSet, Signal};
 use tc_flower::{DeviceSelector, TcProvider};
 use vfio::{CardCapabilities, Driver, DriverConfig, Embedded, ModelCard, Wire};
@@ -94,11 +94,14 @@ struct OpenCard {
 
 fn build(config: &Config, record: Option<RecordFile>, clock: &Clock) -> io::Result<Machine> {
     let flow_limit = config.datapath.flow_limit;
-    let mut datapath = hostdp::Datapath::new(hostdp::DatapathSettings {
+    let cores = config.datapath.workers.clone();
+    let workers = cores.len().max(1);
+    let settings = hostdp::DatapathSettings {
         seed: seed(),
         flow_limit,
         ..hostdp::DatapathSettings::default()
-    });
+    };
+    let mut datapaths: Vec<_> = (0..workers).map(|_| hostdp::Datapath::new(settings)).collect();
     // Interfaces that may belong to another datapath come first, ports that opening creates come
     // last.
     let mut card = None;
@@ -107,8 +110,10 @@ fn build(config: &Config, record: Option<RecordFile>, clock: &Clock) -> io::Resu
             card = open_card(config, clock)?;
         }
         for port in config.ports.iter().filter(|port| Step::of(&port.kind) == step) {
-            let opened = open_port(port.id, &port.name, &port.kind, card.as_mut(), clock)?;
-            datapath.add_port(port.id, opened).map_err(io::Error::other)?;
+            let parts = open_port(port, card.as_mut(), clock, workers)?;
+            for (datapath, part) in datapaths.iter_mut().zip(parts) {
+                datapath.add_port(port.id, part).map_err(io::Error::other)?;
+            }
         }
     }
     let client = match config.datapath.client {
@@ -136,9 +141,9 @@ fn build(config: &Config, record: Option<RecordFile>, clock: &Clock) -> io::Resu
     }
     let (engine, recorder) = recorded(&setup, &providers, record)?;
     let name = config.datapath.name.clone();
-    let core = config.datapath.worker;
     let clock = clock.clone();
-    Ok(Machine { parts: Parts { name, clock, engine, recorder, datapath, core, providers }, card })
+    let parts = Parts { name, clock, engine, recorder, datapaths, cores, providers };
+    Ok(Machine { parts, card })
 }
 
 /// The order in which ports are opened.
@@ -219,21 +224,27 @@ fn open_card(config: &Config, clock: &Clock) -> io::Result<Option<OpenCard>> {
 /// Bytes that a frame may have beyond its interface's MTU: an Ethernet header and two VLAN tags.
 const LINK_HEADERS: usize = 14 + 8;
 
+/// Opens a port; returns a part of it for each worker.
 fn open_port(
-    id: PortId,
-    name: &str,
-    kind: &PortSettings,
+    port: &config::PortSection,
     card: Option<&mut OpenCard>,
     clock: &Clock,
-) -> io::Result<Box<dyn Port>> {
-    let port: Box<dyn Port> = match kind {
+    workers: usize,
+) -> io::Result<Vec<Box<dyn Port>>> {
+    let (id, name) = (port.id, &port.name);
+    let whole: Box<dyn Port> = match &port.kind {
         PortSettings::System { device, io } => {
             let interface = interface_of(name, device)?;
-            Box::new(SystemPort::open_with(name, &interface, *io).map_err(io::Error::other)?)
+            let parts = SystemPort::open_parts(name, &interface, *io, workers);
+            return Ok(boxed(parts.map_err(io::Error::other)?));
         }
-        PortSettings::Internal => Box::new(TapPort::open_internal(name).map_err(io::Error::other)?),
+        PortSettings::Internal => {
+            let parts = TapPort::open_parts(name, name, PortKind::Internal, workers);
+            return Ok(boxed(parts.map_err(io::Error::other)?));
+        }
         PortSettings::Tap(device) => {
-            Box::new(TapPort::open_as(name, device).map_err(io::Error::other)?)
+            let parts = TapPort::open_parts(name, device, PortKind::Tap, workers);
+            return Ok(boxed(parts.map_err(io::Error::other)?));
         }
         PortSettings::Pcap { input, output } => {
             let (input, output) = (input.as_deref(), output.as_deref());
@@ -251,7 +262,11 @@ fn open_port(
             }
         }
     };
-    Ok(port)
+    hostdp::port::share(whole, workers).map_err(io::Error::other)
+}
+
+fn boxed(parts: Vec<impl Port + 'static>) -> Vec<Box<dyn Port>> {
+    parts.into_iter().map(|part| Box::new(part) as Box<dyn Port>).collect()
 }
 
 /// Returns the name of the interface that a port's device selects at this moment.

@@ -39,6 +39,33 @@ pub struct DatapathSnapshot {
     pub ports: Vec<PortSnapshot>,
 }
 
+impl DatapathSnapshot {
+    /// Adds the counters of another worker, whose table has the same megaflows and which has a part
+    /// of the same ports.
+    pub(crate) fn merge(&mut self, other: DatapathSnapshot) {
+        self.ledger.add(&other.ledger);
+        self.ends.add(&other.ends);
+        self.drops.add(&other.drops);
+        self.explicit_drops += other.explicit_drops;
+        self.injected += other.injected;
+        for (sum, count) in self.lookups_at_depth.iter_mut().zip(other.lookups_at_depth) {
+            *sum += count;
+        }
+        self.steps.merge(&other.steps);
+        self.lookups.lookups += other.lookups.lookups;
+        self.lookups.hits += other.lookups.hits;
+        self.lookups.visited += other.lookups.visited;
+        self.upcalls_outstanding += other.upcalls_outstanding;
+        self.special_queue.add(other.special_queue);
+        for port in other.ports {
+            match self.ports.iter_mut().find(|known| known.id == port.id) {
+                Some(known) => known.merge(port),
+                None => self.ports.push(port),
+            }
+        }
+    }
+}
+
 /// A copy of one port's counters.
 #[derive(Clone, Debug)]
 pub struct PortSnapshot {
@@ -68,4 +95,20 @@ pub struct PortSnapshot {
     pub transmit_drops: Drops,
     /// The port's upcall queue.
     pub queue: QueueCounters,
+}
+
+impl PortSnapshot {
+    fn merge(&mut self, other: PortSnapshot) {
+        if self.state == LinkState::Up {
+            self.state = other.state;
+        }
+        self.trouble = self.trouble.take().or(other.trouble);
+        self.way = self.way.or(other.way);
+        self.received += other.received;
+        self.continued += other.continued;
+        self.sent += other.sent;
+        self.receive_drops.add(&other.receive_drops);
+        self.transmit_drops.add(&other.transmit_drops);
+        self.queue.add(other.queue);
+    }
 }

@@ -5,8 +5,11 @@ mod claim;
 pub mod fpga;
 pub mod memory;
 mod offload;
+mod parts;
 pub mod pcap;
 mod pool;
+mod shared;
+mod socket;
 mod sys;
 pub mod system;
 pub mod tap;
@@ -21,8 +24,12 @@ use crate::drops::DropReason;
 
 pub use batch::{BURST, Batch, Frame, Taken};
 pub use pool::PacketPool;
+pub use shared::share;
 
 /// A place where packets come in and leave. The worker's thread owns it; no call waits for packets.
+///
+/// With several workers each has a part of the port: its own queue of what comes in, and its own
+/// way out. What concerns the device as a whole is told and done by one of the parts.
 ///
 /// Failures are states, not errors: a port whose device is down or gone receives nothing, drops
 /// the frames that it is given to send with a reason, and says so in [`Port::state`].

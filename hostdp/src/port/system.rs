@@ -19,6 +19,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow::Clock;
@@ -26,6 +27,8 @@ use flow::packet::Packet;
 
 use super::claim::Claim;
 use super::offload::{self, VnetHeader};
+use super::parts::Share;
+use super::socket::open_socket;
 use super::sys::{self, FrameBuffers};
 use super::xdp::{self, NoXdp, XdpSockets};
 use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, fits, renamed};
@@ -48,6 +51,7 @@ pub struct SystemPort {
     was_down: bool,
     /// Frames that were lost with sockets that are closed.
     lost: u64,
+    share: Share,
 }
 
 /// How a system port gets frames from the kernel and hands them over.
@@ -67,8 +71,8 @@ pub enum SystemIo {
 enum Way {
     /// The packet socket: as wanted, or because AF_XDP does not work, with the reason.
     Packet(Option<String>),
-    /// None: the interface has not been up yet, and AF_XDP needs it up; or the interface is in use
-    /// by somebody else, with the reason and the time since.
+    /// None: the interface has not been up yet, and AF_XDP and parts of a port need it up; or the
+    /// interface is in use by somebody else, with the reason and the time since.
     Waiting(Option<(String, Clock)>),
     Xdp(XdpSockets),
 }
@@ -77,13 +81,11 @@ enum Way {
 struct Attached {
     /// Its name when the port got it.
     name: String,
-    claim: Claim,
+    claim: Arc<Claim>,
 }
 
 /// How long a port waits for an interface that somebody else uses by XDP.
 const BUSY: Duration = Duration::from_secs(3);
-/// Room in the kernel for bursts that come while the worker is busy.
-const SOCKET_BUFFER: i32 = 8 << 20;
 
 /// Checks whether system ports can use AF_XDP on this host. An error is the reason why not; the
 /// flag in it is true if only those of veth interfaces can't.
@@ -107,30 +109,35 @@ impl SystemPort {
     /// `CAP_BPF` and, for 16 MiB of locked memory for each queue, `CAP_IPC_LOCK`; if it does not
     /// work the port opens all the same, and tells the reason in [`Port::trouble`].
     pub fn open_with(name: &str, interface: &str, io: SystemIo) -> Result<SystemPort, PortError> {
+        SystemPort::open_part(name, interface, io, Share::alone())
+    }
+
+    /// Like [`SystemPort::open_with`], as a part for each of several workers. The kernel gives each
+    /// frame to one of the parts, those of a conversation to the same one. With more than one part
+    /// there is no AF_XDP.
+    pub fn open_parts(
+        name: &str,
+        interface: &str,
+        io: SystemIo,
+        workers: usize,
+    ) -> Result<Vec<SystemPort>, PortError> {
+        let shares = Share::of(workers).into_iter();
+        shares.map(|share| SystemPort::open_part(name, interface, io, share)).collect()
+    }
+
+    fn open_part(
+        name: &str,
+        interface: &str,
+        io: SystemIo,
+        share: Share,
+    ) -> Result<SystemPort, PortError> {
         if !sys::is_interface_name(interface) {
             return Err(PortError::Name(interface.into()));
-        }
-        let system = |what: &'static str| {
-            move |source: io::Error| PortError::System { port: name.into(), what, source }
-        };
-        let socket = sys::packet_socket().map_err(system("packet socket (needs CAP_NET_RAW)"))?;
-        let options = [
-            (libc::PACKET_VNET_HDR, "offload headers"),
-            (libc::PACKET_AUXDATA, "auxiliary data"),
-            (libc::PACKET_IGNORE_OUTGOING, "ignoring what is sent"),
-        ];
-        for (option, what) in options {
-            let set = sys::set_int(socket.as_fd(), libc::SOL_PACKET, option, 1);
-            set.map_err(system(what))?;
-        }
-        for option in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
-            // Without the privilege the system's default has to do.
-            let _ = sys::set_int(socket.as_fd(), libc::SOL_SOCKET, option, SOCKET_BUFFER);
         }
         let mut port = SystemPort {
             name: name.into(),
             interface: interface.into(),
-            socket,
+            socket: open_socket(name)?,
             attached: None,
             mtu: None,
             state: LinkState::Gone,
@@ -140,6 +147,7 @@ impl SystemPort {
             way: Way::Packet(None),
             was_down: false,
             lost: 0,
+            share,
         };
         port.attach()?;
         port.look();
@@ -161,11 +169,11 @@ impl SystemPort {
             }
             _ => system("can't find the interface")(error),
         })?;
-        let claim = Claim::of(port, interface, socket, index)?;
+        let claim = self.share.claim(port, interface, socket, index)?;
         // Promiscuous mode comes before the bind, so that no frame is lost to the interface's
         // address filter in between.
         sys::set_promiscuous(socket, index).map_err(system("promiscuous mode"))?;
-        let by_packets = self.io == SystemIo::Packet;
+        let by_packets = self.io == SystemIo::Packet && !self.share.is_one_of_several();
         sys::bind_interface(socket, index, by_packets).map_err(system("bind"))?;
         self.attached = Some(Attached { name, claim });
         self.way = if by_packets { Way::Packet(None) } else { Way::Waiting(None) };
@@ -175,6 +183,12 @@ impl SystemPort {
     /// Chooses the way of the frames of an interface that is up.
     fn choose_way(&mut self, index: i32, name: &str, mtu: u32) {
         let socket = self.socket.as_fd();
+        if self.share.is_one_of_several() {
+            if matches!(self.way, Way::Waiting(_)) {
+                self.way = self.join(index);
+            }
+            return;
+        }
         match &self.way {
             Way::Packet(refused) if refused.is_none() || !self.was_down => return,
             Way::Xdp(xdp) if xdp::fits(mtu) && xdp.are_whole(socket, name) => return,
@@ -197,6 +211,36 @@ impl SystemPort {
             Err(error) => format!("no AF_XDP: {refused}; and no AF_PACKET: bind: {error}"),
         };
         self.way = Way::Packet(Some(trouble));
+    }
+
+    /// Has the socket take its part of the frames.
+    fn join(&self, index: i32) -> Way {
+        let no_xdp = "no AF_XDP: there are several workers; AF_PACKET instead";
+        match self.share.join(self.socket.as_fd(), index) {
+            Ok(()) => Way::Packet((self.io != SystemIo::Packet).then(|| no_xdp.to_owned())),
+            Err(error) => {
+                let trouble = format!("can't share {} among workers: {error}", self.interface);
+                Way::Waiting(Some((trouble, Clock::start())))
+            }
+        }
+    }
+
+    /// Opens another socket where that of a part has had its interface: it can't have the next one.
+    fn renew(&mut self) -> Result<(), PortError> {
+        let is_joined = self.share.is_one_of_several() && matches!(self.way, Way::Packet(_));
+        if !is_joined || self.attached.is_some() {
+            return Ok(());
+        }
+        let name = &self.name;
+        let opened =
+            sys::in_namespace_of(self.socket.as_fd(), || Ok::<_, io::Error>(open_socket(name)));
+        let what = "network namespace";
+        let system = |source| PortError::System { port: name.clone(), what, source };
+        let socket = opened.map_err(system)??;
+        self.lost += sys::packet_drops(self.socket.as_fd()).map_or(0, u64::from);
+        self.socket = socket;
+        self.way = Way::Waiting(None);
+        Ok(())
     }
 
     /// Waits for an interface that is in use; false if that has taken long enough.
@@ -399,8 +443,8 @@ impl Port for SystemPort {
         self.look();
         match &self.attached {
             Some(attached) => attached.claim.hang_up(),
-            // The next interface of the name gets the same socket, which stays in its namespace.
-            None => match self.attach() {
+            // The next interface of the name is in the same namespace as the socket.
+            None => match self.renew().and_then(|()| self.attach()) {
                 Ok(()) => self.look(),
                 Err(PortError::NoInterface { .. }) => {}
                 Err(error) => self.become_state(LinkState::Gone, Some(error.reason())),

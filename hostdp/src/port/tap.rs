@@ -16,11 +16,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 
 use flow::packet::Packet;
 
 use super::claim::Claim;
 use super::offload::{self, VnetHeader};
+use super::parts::Share;
 use super::pool::LONGEST;
 use super::{
     Batch, Frame, LinkState, PacketPool, Port, PortError, PortKind, TxReport, renamed, sys,
@@ -36,7 +38,10 @@ pub struct TapPort {
     device: File,
     /// For questions about the interface, in the namespace where it was made.
     socket: OwnedFd,
-    claim: Option<Claim>,
+    claim: Option<Arc<Claim>>,
+    share: Share,
+    /// One of the parts tells what the interface has lost.
+    is_first: bool,
     /// Frames that the kernel had lost at the last look because nobody fetched them.
     overruns: u64,
     mtu: Option<u32>,
@@ -55,15 +60,34 @@ impl TapPort {
 
     /// Like [`TapPort::open`], as a port of another name.
     pub fn open_as(name: &str, interface: &str) -> Result<TapPort, PortError> {
-        TapPort::new(name, interface, PortKind::Tap)
+        TapPort::open_part(name, interface, PortKind::Tap, (Share::alone(), true))
     }
 
     /// Like [`TapPort::open`], as an `internal` port: the interface is set up at once.
     pub fn open_internal(name: &str) -> Result<TapPort, PortError> {
-        TapPort::new(name, name, PortKind::Internal)
+        TapPort::open_part(name, name, PortKind::Internal, (Share::alone(), true))
     }
 
-    fn new(name: &str, interface: &str, kind: PortKind) -> Result<TapPort, PortError> {
+    /// Opens a port of either kind with a queue for each of several workers. An interface that
+    /// exists already must have been made for several queues then.
+    pub fn open_parts(
+        name: &str,
+        interface: &str,
+        kind: PortKind,
+        workers: usize,
+    ) -> Result<Vec<TapPort>, PortError> {
+        let shares = Share::of(workers)
+            .into_iter()
+            .zip(std::iter::once(true).chain(std::iter::repeat(false)));
+        shares.map(|share| TapPort::open_part(name, interface, kind, share)).collect()
+    }
+
+    fn open_part(
+        name: &str,
+        interface: &str,
+        kind: PortKind,
+        (share, is_first): (Share, bool),
+    ) -> Result<TapPort, PortError> {
         if !sys::is_interface_name(interface) {
             return Err(PortError::Name(interface.into()));
         }
@@ -83,6 +107,8 @@ impl TapPort {
             device,
             socket: control_socket().map_err(system("socket"))?,
             claim: None,
+            share,
+            is_first,
             overruns: 0,
             mtu: None,
             state: LinkState::Gone,
@@ -103,10 +129,11 @@ impl TapPort {
         let claim = || {
             let index = sys::index_of(socket, interface);
             let index = index.map_err(|error| system("can't find the interface", error))?;
-            Claim::of(port, interface, socket, index)
+            self.share.claim(port, interface, socket, index)
         };
         if sys::tun_name(self.device.as_fd()).is_err() {
-            sys::tun_attach(self.device.as_fd(), interface).map_err(|error| {
+            let has_queues = self.share.is_one_of_several();
+            sys::tun_attach(self.device.as_fd(), interface, has_queues).map_err(|error| {
                 // The owner of a busy interface is the better answer, if the owner has a claim.
                 let owner = claim().err().filter(|e| matches!(e, PortError::Claimed { .. }));
                 owner.unwrap_or_else(|| system("can't make the interface", error))
@@ -164,8 +191,10 @@ impl TapPort {
 impl Drop for TapPort {
     /// The next owner of a persistent interface may know nothing of offload headers.
     fn drop(&mut self) {
-        // The interface may be gone.
-        let _ = sys::tun_offloads(self.device.as_fd(), false);
+        if self.share.give_back() {
+            // The interface may be gone.
+            let _ = sys::tun_offloads(self.device.as_fd(), false);
+        }
     }
 }
 
@@ -287,7 +316,8 @@ impl Port for TapPort {
 
     /// The kernel counts a frame that finds the queue to this port full as dropped on transmit.
     fn overruns(&mut self) -> u64 {
-        let Ok(name) = sys::tun_name(self.device.as_fd()) else { return 0 };
+        let name = sys::tun_name(self.device.as_fd()).ok().filter(|_| self.is_first);
+        let Some(name) = name else { return 0 };
         let Some(now) = transmit_drops(&name) else { return 0 };
         // The counter of an interface that was made again begins anew.
         let before = std::mem::replace(&mut self.overruns, now);

@@ -35,6 +35,18 @@ pub const SPECIAL_PID: u32 = u32::MAX;
 pub struct UpcallId {
     index: u32,
     serial: u32,
+    /// The number of the worker that asks.
+    worker: u16,
+}
+
+impl UpcallId {
+    pub(crate) fn of_worker(self, worker: u16) -> UpcallId {
+        UpcallId { worker, ..self }
+    }
+
+    pub(crate) fn worker(self) -> usize {
+        self.worker.into()
+    }
 }
 
 /// A packet for the client.
@@ -280,7 +292,7 @@ impl Upcalls {
         pending.delivered = true;
         self.delivered += 1;
         Some(QueuedUpcall {
-            id: Some(UpcallId { index: u32::try_from(index).ok()?, serial }),
+            id: Some(UpcallId { index: u32::try_from(index).ok()?, serial, worker: 0 }),
             port: pending.port,
             key: pending.key,
             frame: first_frame(&pending.packets.first()?.packet),

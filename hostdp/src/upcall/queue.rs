@@ -15,6 +15,17 @@ pub struct QueueCounters {
     pub length: u64,
 }
 
+impl QueueCounters {
+    /// Adds the counts of another queue.
+    pub(crate) fn add(&mut self, other: QueueCounters) {
+        let QueueCounters { queued, delivered, dropped, length } = other;
+        self.queued += queued;
+        self.delivered += delivered;
+        self.dropped += dropped;
+        self.length += length;
+    }
+}
+
 pub(super) struct UpcallQueue<T> {
     items: VecDeque<T>,
     limit: usize,

@@ -1,17 +1,23 @@
-//! The worker: a thread that owns a datapath, moves its packets, and takes commands.
+//! The workers: threads that own a datapath each, move its packets, and take commands.
 //!
-//! It polls its ports in bursts while there are packets, and sleeps on their descriptors when
+//! Each has its own replica of the table, its own queues of the ports and its own counters: for a
+//! packet nothing is written that workers share. A command goes to all of them, and its answer
+//! comes when the last one is done (`gather`).
+//!
+//! A worker polls its ports in bursts while there are packets, and sleeps on their descriptors when
 //! there are none. Commands come through a channel and are carried out between bursts, in order;
 //! those that concern many megaflows in short steps, a burst apart. Only readings of the table take
 //! turns with the commands behind them.
 //! Upcalls, in batches, and changes of ports go out as events. At most
-//! [`crate::UpcallLimits::outstanding`] upcalls are with the client; the rest stay in
+//! [`crate::UpcallLimits::outstanding`] upcalls of a worker are with the client; the rest stay in
 //! their bounded queues, so a slow client costs new flows, never memory. While the client is busy
 //! the next batch grows.
 
 mod command;
+mod gather;
 mod handle;
 mod reply;
+mod states;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -33,6 +39,8 @@ use crate::datapath::Datapath;
 use crate::port::LinkState;
 use crate::upcall::QueuedUpcall;
 use command::WorkerCommand;
+use handle::Mailbox;
+use states::{PortStates, SeenState};
 use task::Task;
 use wake::Wake;
 
@@ -45,54 +53,77 @@ pub enum WorkerEvent {
     /// Packets for the client: all that there are, up to [`crate::UpcallLimits::batch`]. An upcall
     /// with an id has to be resolved; without an id nothing waits for an answer.
     Upcalls(Vec<QueuedUpcall>),
-    /// A port was added, or its state or trouble changed.
+    /// A port was added to all workers, or its state or trouble changed.
     Port {
         /// The port's number.
         id: PortId,
         /// The port's name.
         name: String,
-        /// The port's state now.
+        /// The port's state now: it is up if each worker's part is.
         state: LinkState,
         /// Why the port does not work, or what else is wrong with it.
         trouble: Option<String>,
     },
-    /// A port was removed.
+    /// A port was removed from all workers.
     PortRemoved(PortId),
+    /// A worker's thread has died by a bug. No command is answered any more.
+    Died,
 }
 
-/// A running worker. The thread stops when the worker and all its handles are dropped.
+/// The running workers. Their threads stop when this value and all its handles are dropped.
 pub struct Worker {
     handle: WorkerHandle,
     events: Receiver<WorkerEvent>,
-    thread: JoinHandle<Datapath>,
+    threads: Vec<JoinHandle<Datapath>>,
 }
 
-/// Starts a thread for the datapath, on the given core if there is one. An error if the thread
-/// can't be started or pinned to the core.
-pub fn spawn(datapath: Datapath, clock: Clock, core: Option<usize>) -> io::Result<Worker> {
-    let wake = Arc::new(Wake::new()?);
-    let (commands, inbox) = unbounded();
+/// Starts a thread for each datapath, pinned to the core of the same place in the list if there is
+/// one. The datapaths must have the same settings and megaflows, and ports of the same numbers;
+/// each has its own queues of them. An error if a thread can't be started or pinned to its core.
+pub fn spawn(datapaths: Vec<Datapath>, clock: &Clock, cores: &[usize]) -> io::Result<Worker> {
     let (events, outbox) = unbounded();
-    let (pinned, is_pinned) = unbounded();
-    let state = Loop {
-        datapath,
-        timer: StepTimer::new(clock.clone()),
-        clock,
-        inbox,
-        task: None,
-        readings: VecDeque::new(),
-        events,
-        wake: wake.clone(),
-        ports: BTreeMap::new(),
-        checked_at: None,
-        idle_wakes: 0,
-    };
-    let thread = Builder::new().name("megaflow-worker".into()).spawn(move || {
-        let _ = pinned.send(pin(core));
-        state.run()
-    })?;
-    is_pinned.recv().map_err(io::Error::other)??;
-    Ok(Worker { handle: WorkerHandle::new(commands, wake), events: outbox, thread })
+    let states = Arc::new(PortStates::new(datapaths.len()));
+    let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
+    for (number, datapath) in (0..).zip(datapaths) {
+        let wake = Arc::new(Wake::new()?);
+        let (commands, inbox) = unbounded();
+        let (pinned, is_pinned) = unbounded();
+        let core = cores.get(usize::from(number)).copied();
+        let state = Loop {
+            number,
+            datapath,
+            timer: StepTimer::new(clock.clone()),
+            clock: clock.clone(),
+            inbox,
+            task: None,
+            readings: VecDeque::new(),
+            events: events.clone(),
+            wake: wake.clone(),
+            ports: BTreeMap::new(),
+            states: states.clone(),
+            checked_at: None,
+            idle_wakes: 0,
+        };
+        mailboxes.push(Mailbox { commands, wake });
+        threads.push(Builder::new().name("megaflow-worker".into()).spawn(move || {
+            let _ = pinned.send(pin(core));
+            let _note = DeathNote(state.events.clone());
+            state.run()
+        })?);
+        is_pinned.recv().map_err(io::Error::other)??;
+    }
+    Ok(Worker { handle: WorkerHandle::new(mailboxes), events: outbox, threads })
+}
+
+/// Reports the end of the thread if nobody asked for it: the others may live on.
+struct DeathNote(Sender<WorkerEvent>);
+
+impl Drop for DeathNote {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.0.send(WorkerEvent::Died);
+        }
+    }
 }
 
 fn pin(core: Option<usize>) -> io::Result<()> {
@@ -109,29 +140,32 @@ fn pin(core: Option<usize>) -> io::Result<()> {
 }
 
 impl Worker {
-    /// The handle by which any thread commands the worker.
+    /// The handle by which any thread commands the workers.
     #[must_use]
     pub fn handle(&self) -> &WorkerHandle {
         &self.handle
     }
 
-    /// The worker's events.
+    /// The workers' events.
     #[must_use]
     pub fn events(&self) -> &Receiver<WorkerEvent> {
         &self.events
     }
 
-    /// Stops the thread after the commands sent so far, readings apart, and gives the datapath
-    /// back; `None` if the thread had panicked.
+    /// Stops the threads after the commands sent so far, readings apart, and gives the datapaths
+    /// back; `None` if a thread had panicked.
     #[must_use]
-    pub fn stop(self) -> Option<Datapath> {
+    pub fn stop(self) -> Option<Vec<Datapath>> {
         let _ = self.handle.stop();
-        self.thread.join().ok()
+        let ended: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        ended.into_iter().map(Result::ok).collect()
     }
 }
 
 /// The thread's own state.
 struct Loop {
+    /// The worker's number.
+    number: u16,
     datapath: Datapath,
     clock: Clock,
     timer: StepTimer,
@@ -143,8 +177,9 @@ struct Loop {
     readings: VecDeque<Task>,
     events: Sender<WorkerEvent>,
     wake: Arc<Wake>,
-    /// The states and troubles of the ports that the last events told.
-    ports: BTreeMap<PortId, (LinkState, Option<String>)>,
+    /// The states of this worker's ports as it told them last.
+    ports: BTreeMap<PortId, SeenState>,
+    states: Arc<PortStates>,
     checked_at: Option<Moment>,
     /// Number of wakes in a row without a packet or a command.
     idle_wakes: u32,
@@ -264,29 +299,31 @@ impl Loop {
                 return;
             }
             // If nobody receives the events, the waiting packets time out.
-            let batch = self.datapath.next_upcalls(room);
+            let mut batch = self.datapath.next_upcalls(room);
+            for upcall in &mut batch {
+                upcall.id = upcall.id.map(|id| id.of_worker(self.number));
+            }
             if !batch.is_empty() {
                 let _ = self.events.send(WorkerEvent::Upcalls(batch));
             }
         }
     }
 
-    /// Sends an event for each port that was added, was removed or changed.
+    /// Tells of each port that was added, was removed or changed.
     fn tell_ports(&mut self) {
+        let worker = usize::from(self.number);
         let mut told = std::mem::take(&mut self.ports);
         for (id, port) in self.datapath.ports() {
-            let (state, trouble) = (port.state(), port.trouble());
-            let told = told.remove(&id).filter(|(s, t)| (*s, t.as_deref()) == (state, trouble));
+            let told = told.remove(&id).filter(|told| told.is_of(port));
             let now = told.unwrap_or_else(|| {
-                let (name, trouble) = (port.name().into(), trouble.map(str::to_owned));
-                let event = WorkerEvent::Port { id, name, state, trouble: trouble.clone() };
-                let _ = self.events.send(event);
-                (state, trouble)
+                let now = SeenState::of(port);
+                self.states.changed(worker, id, Some(now.clone()), &self.events);
+                now
             });
             self.ports.insert(id, now);
         }
         for id in told.into_keys() {
-            let _ = self.events.send(WorkerEvent::PortRemoved(id));
+            self.states.changed(worker, id, None, &self.events);
         }
     }
 

@@ -3,24 +3,47 @@ use flow::{Action, Dumped, Generation, Key, Mask, Match, Megaflow, Op, Stats, Su
 use super::*;
 use crate::datapath::{DatapathSettings, DatapathSnapshot};
 use crate::port::memory::{self, MemoryPeer};
+use crate::port::{Port, PortError};
 use crate::testing;
 use crate::upcall::{Resolution, UpcallId, UpcallLimits};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn start(config: DatapathSettings, ports: u32) -> (Worker, Vec<MemoryPeer>) {
-    let worker = spawn(Datapath::new(config), Clock::start(), Some(0)).unwrap();
-    let mut peers = Vec::new();
-    for n in 1..=ports {
-        let (port, peer) = memory::open(&format!("m{n}"), 1024).unwrap();
-        let (reply, answer) = unbounded();
-        worker.handle().add_port(PortId(n), Box::new(port), Reply::to(reply)).unwrap();
+    let (worker, peers) = start_several(config, ports, 1);
+    (worker, peers.into_iter().flatten().collect())
+}
+
+/// Workers, and for each port the other end of each worker's part.
+fn start_several(
+    config: DatapathSettings,
+    ports: u32,
+    workers: usize,
+) -> (Worker, Vec<Vec<MemoryPeer>>) {
+    let datapaths = (0..workers).map(|_| Datapath::new(config)).collect();
+    let worker = spawn(datapaths, &Clock::start(), &[0]).unwrap();
+    let add = |n| {
+        let (peers, answer) = add_port(&worker, PortId(n), workers);
         answer.recv_timeout(PATIENCE).unwrap().unwrap();
-        peers.push(peer);
         let event = worker.events().recv_timeout(PATIENCE).unwrap();
         assert!(matches!(event, WorkerEvent::Port { state: LinkState::Up, .. }), "{event:?}");
-    }
+        peers
+    };
+    let peers = (1..=ports).map(add).collect();
     (worker, peers)
+}
+
+fn add_port(
+    worker: &Worker,
+    id: PortId,
+    workers: usize,
+) -> (Vec<MemoryPeer>, Receiver<Result<(), PortError>>) {
+    let queues = (0..workers).map(|_| memory::open(&format!("m{id}"), 1024).unwrap());
+    let (parts, peers): (Vec<_>, _) = queues.unzip();
+    let parts = parts.into_iter().map(|port| Box::new(port) as Box<dyn Port>).collect();
+    let (reply, answer) = unbounded();
+    worker.handle().add_port(id, parts, Reply::to(reply)).unwrap();
+    (peers, answer)
 }
 
 fn batch(worker: &Worker) -> Vec<QueuedUpcall> {
@@ -80,7 +103,7 @@ fn a_miss_is_answered_and_the_packet_leaves() {
     assert_eq!(whole(read_dump(&worker))[0].generation, Generation(4));
     assert!(snapshot(&worker).ledger.is_exact());
 
-    let datapath = worker.stop().unwrap();
+    let datapath = worker.stop().unwrap().remove(0);
     assert_eq!(datapath.ledger().fresh.hits_first_pass.packets, 2);
 }
 
@@ -191,7 +214,7 @@ fn long_commands_keep_their_order_and_hold_no_packet_up() {
         let done = applied.recv_timeout(PATIENCE).unwrap();
         assert!(done.len() == all && done.iter().all(|done| done.result.is_ok()));
     }
-    let datapath = worker.stop().unwrap();
+    let datapath = worker.stop().unwrap().remove(0);
     assert!(datapath.ledger().is_exact());
 }
 
@@ -215,7 +238,7 @@ fn commands_reach_the_datapath() {
     assert!(matches!(down, WorkerEvent::Port { state: LinkState::Down, .. }), "{down:?}");
     let (reply, answer) = unbounded();
     handle.remove_port(PortId(1), Reply::to(reply)).unwrap();
-    assert_eq!(answer.recv_timeout(PATIENCE).unwrap().unwrap().name(), "m1");
+    assert_eq!(answer.recv_timeout(PATIENCE).unwrap()[0].name(), "m1");
     assert_eq!(
         worker.events().recv_timeout(PATIENCE).unwrap(),
         WorkerEvent::PortRemoved(PortId(1))
@@ -304,8 +327,114 @@ fn cpu_of(worker: &Worker) -> u64 {
 #[test]
 fn a_core_that_is_not_there_is_an_error() {
     for core in [1000, 1 << 20] {
-        let error = spawn(Datapath::new(DatapathSettings::default()), Clock::start(), Some(core));
+        let datapaths = (0..2).map(|_| Datapath::new(DatapathSettings::default())).collect();
+        let error = spawn(datapaths, &Clock::start(), &[0, core]);
         let text = error.err().expect("an error").to_string();
         assert!(text.starts_with(&format!("workers: can't run on core {core}: ")), "{text}");
+    }
+}
+
+/// The ids of upcalls know their workers, whose queues of a port are apart.
+#[test]
+fn each_worker_gets_the_answers_to_its_own_upcalls() {
+    let (worker, peers) = start_several(DatapathSettings::default(), 2, 3);
+    let frame = testing::frame(2, 1, 100);
+    let mut answers = Vec::new();
+    for peer in &peers[0] {
+        assert!(peer.send(&frame));
+        let upcall = batch(&worker).remove(0);
+        answers.push((upcall.id.unwrap(), Resolution::Execute(output(2).into())));
+    }
+    assert_eq!(snapshot(&worker).upcalls_outstanding, 3);
+    answers.reverse();
+    worker.handle().resolve(answers).unwrap();
+    for peer in &peers[1] {
+        assert_eq!(wait_for(peer), frame);
+    }
+    let last = snapshot(&worker);
+    assert_eq!((last.upcalls_outstanding, last.ledger.fresh.executed.packets), (0, 3));
+    assert_eq!((last.ports[0].received.packets, last.ports[1].sent.packets), (3, 3));
+}
+
+/// Packets, megaflows that come and go, readings, upcalls, and a port that comes and goes, on three
+/// workers: whatever was hit was told once, in a reading or at the end of a life.
+#[test]
+fn counters_are_exact_under_churn_on_three_workers() {
+    const WORKERS: usize = 3;
+    for seed in 1..=6_u64 {
+        let (worker, mut peers) = start_several(DatapathSettings::default(), 3, WORKERS);
+        let handle = worker.handle();
+        let (told, news) = unbounded();
+        let mut random = seed;
+        let mut roll = |sides: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+            (random >> 33) % sides
+        };
+        let flow = |n: u64| {
+            let (port, eth_type) = (1 + (n % 3) as u32, [0x800, 0x806][(n / 3 % 2) as usize]);
+            let key = Key { in_port: port, eth_type, ..Key::default() };
+            let mask = Key::mask_of(&[flow::Field::EthType]);
+            Arc::new(Megaflow::new(Match::new(&key, &mask), output(2 + (n / 6) as u32)))
+        };
+        let (mut sent, mut parts_added) = (0, 0);
+        for _ in 0..1500 {
+            match roll(20) {
+                0..=13 => {
+                    let peer = &peers[roll(3) as usize][roll(3) as usize];
+                    sent += u64::from(peer.send(&testing::frame(roll(3) as u8, roll(9) as u8, 30)));
+                }
+                14 | 15 => {
+                    let (flow, generation) = (flow(roll(12)), Generation(1));
+                    let op = match roll(3) {
+                        0 => Op::Install { flow, generation },
+                        1 => Op::Replace { flow, generation },
+                        _ => Op::Remove { ufid: flow.ufid },
+                    };
+                    let told = told.clone();
+                    let done = Reply::with(move |done: Vec<flow::Completion>| {
+                        let stats = done.into_iter().filter_map(|done| done.result.ok());
+                        told.send(stats.map(|stats| stats.counters).sum()).unwrap();
+                    });
+                    handle.apply(Submission::number([op]).collect(), done).unwrap();
+                }
+                16 => {
+                    let told = told.clone();
+                    let parts = ReplyParts::with(move |part: Vec<(Ufid, Stats)>, _| {
+                        told.send(part.iter().map(|(_, stats)| stats.counters).sum()).unwrap();
+                    });
+                    handle.stats(parts).unwrap();
+                }
+                17 if roll(20) == 0 => {
+                    handle.remove_port(PortId(3), Reply::ignored()).unwrap();
+                    peers[2] = add_port(&worker, PortId(3), WORKERS).0;
+                    parts_added += 1;
+                }
+                _ => {
+                    for event in worker.events().try_iter() {
+                        let WorkerEvent::Upcalls(batch) = event else { continue };
+                        let answer =
+                            |upcall: QueuedUpcall| (upcall.id.unwrap(), Resolution::Reinject);
+                        handle.resolve(batch.into_iter().map(answer).collect()).unwrap();
+                    }
+                }
+            }
+        }
+        let last = whole(read_stats(&worker));
+        let datapaths = worker.stop().unwrap();
+        assert!(datapaths.iter().all(|datapath| datapath.ledger().is_exact()));
+        let received: u64 = datapaths.iter().map(|one| one.ledger().fresh.received.packets).sum();
+        assert!(received <= sent && received > 500 && parts_added > 0, "{received} of {sent}");
+        let hits: flow::Counters =
+            datapaths.iter().map(|one| one.ledger().fresh.hits_first_pass).sum();
+        let last: flow::Counters = last.iter().map(|(_, stats)| stats.counters).sum();
+        // What a worker forwarded after its part of the last reading.
+        let rest = datapaths.into_iter().map(|mut one| {
+            let mut rest = Vec::new();
+            one.table().news_slice(flow::Cursor::default(), usize::MAX, &mut rest);
+            rest.iter().map(|(_, stats)| stats.counters).sum::<flow::Counters>()
+        });
+        let rest = rest.sum::<flow::Counters>();
+        assert_eq!(news.try_iter().sum::<flow::Counters>() + last + rest, hits, "seed {seed}");
+        assert!(hits.packets > 100, "seed {seed}: {hits:?}");
     }
 }

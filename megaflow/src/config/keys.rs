@@ -24,8 +24,10 @@ macro_rules! keys {
 
 keys! {
     "[datapath]" "name" "string" "Its name: letters, digits, `_`, `.`, `-`. Required.";
-    "[datapath]" "workers" "list of one number"
-        "CPU core of the forwarding thread; without it the kernel chooses. One for now.";
+    "[datapath]" "workers" "list of numbers"
+        "CPU cores, each once: a forwarding thread on each, with its own queue of each port and \
+         its own copy of the megaflows. Without it there is one, and the kernel chooses where. \
+         See [several workers](../how-to/run.md#on-several-cores).";
     "[datapath]" "client" "`l2` or `none`"
         "Who answers upcalls: the MAC-learning switch (without the key), or nobody.";
     "[datapath]" "flow_limit" "1 to 4000000"

@@ -42,8 +42,8 @@ pub struct Config {
 pub struct DatapathSection {
     /// The datapath's name.
     pub name: String,
-    /// The CPU core of the forwarding thread; with `None` the kernel chooses.
-    pub worker: Option<usize>,
+    /// The CPU core of each forwarding thread; if empty, there is one and the kernel chooses.
+    pub workers: Vec<usize>,
     /// The client, which answers upcalls.
     pub client: ClientKind,
     /// The largest number of megaflows.

@@ -1,5 +1,6 @@
 //! Turns the sections of the file into the types of the configuration.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use super::{
 
 /// The highest port number. Port numbers have 16 bits in OVS, and the highest ones are reserved.
 const LAST_PORT: u64 = 0xfeff;
+/// The largest number of forwarding threads: each has a copy of the table.
+const MOST_WORKERS: usize = 64;
 /// The highest core that a CPU mask of the kernel's default size can name.
 const LAST_CORE: u64 = 1023;
 /// The longest interface name in bytes: `IFNAMSIZ` less the final zero.
@@ -87,23 +90,28 @@ fn l2(section: &Section<'_>) -> Result<L2Settings, ConfigError> {
     })
 }
 
+fn workers(section: &Section<'_>) -> Result<Vec<usize>, ConfigError> {
+    let Some(cores) = section.numbers("workers", 0..=LAST_CORE)? else { return Ok(Vec::new()) };
+    if cores.is_empty() {
+        return Err(section.error("workers", "must name a core, or be left out"));
+    }
+    if cores.len() > MOST_WORKERS {
+        let message = format!("{} cores; at most {MOST_WORKERS} are possible", cores.len());
+        return Err(section.error("workers", message));
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = cores.iter().find(|core| !seen.insert(**core)) {
+        return Err(section.error("workers", format!("core {twice} is there twice")));
+    }
+    Ok(cores.into_iter().filter_map(|core| usize::try_from(core).ok()).collect())
+}
+
 fn datapath(section: &Section<'_>) -> Result<DatapathSection, ConfigError> {
     let name = section.need("name", section.string("name")?)?;
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
         return Err(section.error("name", "must have letters, digits, '_', '.' and '-' only"));
     }
-    let worker = match section.numbers("workers", 0..=LAST_CORE)?.as_deref() {
-        None => None,
-        Some([core]) => usize::try_from(*core).ok(),
-        Some([]) => return Err(section.error("workers", "must name one core, or be left out")),
-        Some(cores) => {
-            let message = format!(
-                "{} cores, but there is one forwarding thread for now: name one core",
-                cores.len()
-            );
-            return Err(section.error("workers", message));
-        }
-    };
+    let workers = workers(section)?;
     let client = match section.string("client")?.unwrap_or("l2") {
         "l2" => ClientKind::L2,
         "none" => ClientKind::None,
@@ -119,7 +127,7 @@ fn datapath(section: &Section<'_>) -> Result<DatapathSection, ConfigError> {
     let max_idle = section.number("max_idle", 100..=3_600_000)?;
     Ok(DatapathSection {
         name: name.to_owned(),
-        worker,
+        workers,
         client,
         flow_limit: flow_limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(200_000),
         max_idle: Duration::from_millis(max_idle.unwrap_or(10_000)),

@@ -52,7 +52,7 @@ hosts = ["SW1.example"]
 #[test]
 fn the_example_of_the_contract_is_read() {
     let config = parse("f", GOOD).unwrap();
-    assert_eq!(config.datapath.worker, Some(1));
+    assert_eq!(config.datapath.workers, [1]);
     assert_eq!(config.datapath.client, ClientKind::L2);
     let numbers: Vec<u32> = config.ports.iter().map(|port| port.id.0).collect();
     assert_eq!(numbers, [1, 7, 3, 4]);
@@ -74,8 +74,8 @@ fn the_least_is_a_name() {
     let config = parse("f", "[datapath]\nname = 'x'").unwrap();
     assert_eq!(config.control, Control::default());
     assert_eq!(config.l2, L2Settings { max_entries: 8192, ageing: Duration::from_secs(300) });
-    let DatapathSection { worker, flow_limit, max_idle, .. } = config.datapath;
-    assert_eq!((config.http, worker), (None, None));
+    let DatapathSection { workers, flow_limit, max_idle, .. } = config.datapath;
+    assert_eq!((config.http, workers), (None, Vec::new()));
     assert_eq!((flow_limit, max_idle), (200_000, Duration::from_secs(10)));
 }
 
@@ -86,7 +86,8 @@ const BAD: &[(&str, &str, &str)] = &[
         "wrokers = [1]",
         "f:4: unknown key 'wrokers' in [datapath]; did you mean 'workers'?",
     ),
-    ("workers = [1]", "workers = [1, 2]", "f:4: [datapath]: workers: 2 cores, but there is one"),
+    ("workers = [1]", "workers = [1, 2, 1]", "f:4: [datapath]: workers: core 1 is there twice"),
+    ("workers = [1]", "workers = []", "f:4: [datapath]: workers: must name a core, or be left out"),
     (
         "workers = [1]",
         "workers = 1",

@@ -101,8 +101,8 @@ impl Rig {
             clock,
             engine,
             recorder,
-            datapath,
-            core: None,
+            datapaths: vec![datapath],
+            cores: Vec::new(),
             providers,
         };
         let ledger = card.ledger();

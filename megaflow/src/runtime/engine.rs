@@ -100,7 +100,7 @@ impl UnansweredUpcalls {
 
 impl EngineThread {
     /// Runs until a stop was requested and all megaflows are out of the devices, or a device has
-    /// not let go in time. Returns an error if the host datapath's thread has died.
+    /// not let go in time. Returns an error if a thread of the host datapath has died.
     pub(super) fn run(mut self, asked: &Receiver<Ask>, heard: &Receiver<News>) -> io::Result<()> {
         let packets = self.worker.events().clone();
         let ticks = crossbeam_channel::tick(TICK);
@@ -109,9 +109,9 @@ impl EngineThread {
         while ended.is_ok() && !self.is_done() {
             select! {
                 recv(heard) -> news => if let Ok(news) = news { self.hear(news) },
-                recv(packets) -> event => match event {
+                recv(packets) -> event => ended = match event {
                     Ok(event) => self.packets(event, &packets),
-                    Err(_) => ended = Err(io::Error::other("the host datapath's thread died")),
+                    Err(_) => Err(died()),
                 },
                 recv(asked) -> question => if let Ok(question) = question { self.asked(question) },
                 recv(ticks) -> _ => self.tick(),
@@ -212,17 +212,20 @@ impl EngineThread {
         self.witnesses.read(provider, known);
     }
 
-    /// Takes an event of the host datapath's thread and those that came with it, up to a limit.
-    /// The upcalls among them are one step for the engine.
-    fn packets(&mut self, first: worker::WorkerEvent, more: &Receiver<worker::WorkerEvent>) {
+    /// Takes an event of the workers and those that came with it, up to a limit. The upcalls among
+    /// them are one step for the engine. An error if a worker has died.
+    fn packets(
+        &mut self,
+        first: worker::WorkerEvent,
+        more: &Receiver<worker::WorkerEvent>,
+    ) -> io::Result<()> {
         let mut upcalls = Vec::new();
         for event in [first].into_iter().chain(more.try_iter()).take(EVENTS) {
             match event {
                 worker::WorkerEvent::Upcalls(batch) => {
                     upcalls.extend(batch.into_iter().map(|upcall| self.upcalls.packet(upcall)));
                     if upcalls.len() >= UPCALLS {
-                        self.answer(&mut upcalls);
-                        return;
+                        break;
                     }
                 }
                 // What came before the change of a port is told before it.
@@ -234,9 +237,11 @@ impl EngineThread {
                     self.answer(&mut upcalls);
                     self.port_went(port);
                 }
+                worker::WorkerEvent::Died => return Err(died()),
             }
         }
         self.answer(&mut upcalls);
+        Ok(())
     }
 
     fn answer(&mut self, upcalls: &mut Vec<UpcallPacket>) {
@@ -439,6 +444,10 @@ impl EngineThread {
         }
         self.engine.is_empty() || late
     }
+}
+
+fn died() -> io::Error {
+    io::Error::other("a thread of the host datapath died")
 }
 
 /// Returns the devices that answer.

@@ -1,8 +1,8 @@
 //! The threads around the engine. The engine decides; the threads carry out its commands.
 //!
-//! One thread owns the engine and its client, one owns the host datapath, and each hardware
-//! provider has a thread of its own. The threads communicate over channels only. This module
-//! decides nothing.
+//! One thread owns the engine and its client, each worker owns a replica of the host datapath, and
+//! each hardware provider has a thread of its own. The threads communicate over channels only. This
+//! module decides nothing.
 
 mod conservation;
 mod counted;
@@ -47,10 +47,11 @@ pub struct Parts {
     pub engine: Engine,
     /// Records the engine's steps.
     pub recorder: Option<Recorder>,
-    /// The host datapath, with its ports added.
-    pub datapath: hostdp::Datapath,
-    /// The CPU core that the host datapath's thread is pinned to.
-    pub core: Option<usize>,
+    /// The host datapath of each worker, with its parts of the ports added; at least one.
+    pub datapaths: Vec<hostdp::Datapath>,
+    /// The CPU cores that the workers are pinned to, in their order. Those beyond the list are not
+    /// pinned.
+    pub cores: Vec<usize>,
     /// The hardware providers, in the order in which the engine knows them.
     pub providers: Vec<Box<dyn Provider>>,
 }
@@ -75,8 +76,8 @@ pub fn start(parts: Parts) -> io::Result<Running> {
     let stop = StopFlag::default();
     let (news, heard) = unbounded();
     let clock = parts.clock;
-    let ports = KnownPorts::of(&parts.datapath);
-    let worker = hostdp::worker::spawn(parts.datapath, clock.clone(), parts.core)?;
+    let ports = parts.datapaths.first().map(KnownPorts::of).unwrap_or_default();
+    let worker = hostdp::worker::spawn(parts.datapaths, &clock, &parts.cores)?;
     let mut providers = Vec::new();
     for (index, provider) in parts.providers.into_iter().enumerate() {
         let id = ProviderId(index);
@@ -138,18 +139,22 @@ mod tests {
         }
     }
 
-    /// If the datapath's thread dies, the daemon ends with an error, so that its supervisor can
+    /// If a thread of the datapath dies, the daemon ends with an error, so that its supervisor can
     /// restart it.
     #[test]
     fn a_dead_datapath_is_an_error_and_not_a_silence() {
-        let mut datapath = hostdp::Datapath::new(hostdp::DatapathSettings::default());
-        datapath.add_port(PortId(1), Box::new(Bug)).unwrap();
-        let client = Box::new(pipeline::none::NoClient);
-        let engine = Engine::new(Settings::default(), client, Box::new(ByRate));
-        let (name, clock) = ("test".to_owned(), Clock::start());
-        let providers = Vec::new();
-        let parts = Parts { name, clock, engine, recorder: None, datapath, core: None, providers };
-        let running = start(parts).unwrap();
-        assert!(running.join().unwrap_err().to_string().contains("host datapath"));
+        for workers in [1, 2] {
+            let mut datapaths: Vec<_> = (0..workers)
+                .map(|_| hostdp::Datapath::new(hostdp::DatapathSettings::default()))
+                .collect();
+            datapaths[workers - 1].add_port(PortId(1), Box::new(Bug)).unwrap();
+            let client = Box::new(pipeline::none::NoClient);
+            let engine = Engine::new(Settings::default(), client, Box::new(ByRate));
+            let (name, clock) = ("test".to_owned(), Clock::start());
+            let (recorder, cores, providers) = (None, Vec::new(), Vec::new());
+            let parts = Parts { name, clock, engine, recorder, datapaths, cores, providers };
+            let running = start(parts).unwrap();
+            assert!(running.join().unwrap_err().to_string().contains("host datapath"));
+        }
     }
 }

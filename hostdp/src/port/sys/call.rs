@@ -27,6 +27,7 @@ impl Plain for libc::ucred {}
 impl Plain for libc::xdp_mmap_offsets {}
 impl Plain for libc::xdp_options {}
 impl Plain for libc::xdp_statistics {}
+impl Plain for u32 {}
 impl Plain for u64 {}
 
 /// The error of a call that returned -1.

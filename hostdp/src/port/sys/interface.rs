@@ -63,10 +63,15 @@ pub(in crate::port) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32
 
 /// Makes an opened `/dev/net/tun` the other end of the TAP interface with the given name, with an
 /// offload header (`virtio_net_hdr`) before each frame. If there is no such interface, it is made.
-/// Returns its name.
-pub(in crate::port) fn tun_attach(device: BorrowedFd<'_>, name_wanted: &str) -> io::Result<String> {
+/// Returns its name. With queues it is one of several other ends.
+pub(in crate::port) fn tun_attach(
+    device: BorrowedFd<'_>,
+    name_wanted: &str,
+    has_queues: bool,
+) -> io::Result<String> {
     let mut request = request(name_wanted)?;
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    let queues = if has_queues { libc::IFF_MULTI_QUEUE } else { 0 };
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | queues;
     request.ifr_ifru.ifru_flags = i16::try_from(flags).unwrap_or(0);
     call(device, libc::TUNSETIFF, &mut request)?;
     // An interface that was there before may have another length from its last owner.

@@ -91,8 +91,8 @@ impl BenchRig {
         }
         let name = "bench".to_owned();
         let time = clock.clone();
-        let (recorder, core) = (None, None);
-        let parts = Parts { name, clock: time, engine, recorder, datapath, core, providers };
+        let (recorder, datapaths, cores) = (None, vec![datapath], Vec::new());
+        let parts = Parts { name, clock: time, engine, recorder, datapaths, cores, providers };
         let running = runtime::start(parts).map_err(|error| error.to_string())?;
         Ok(BenchRig { running, peers, clock, card })
     }

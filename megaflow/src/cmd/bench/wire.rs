@@ -95,7 +95,7 @@ impl Lan {
 
     fn through_ports(&self, length: Duration) -> Result<f64, String> {
         let datapath = self.datapath(SystemIo::Packet)?;
-        let worker = hostdp::worker::spawn(datapath, Clock::start(), None);
+        let worker = hostdp::worker::spawn(vec![datapath], &Clock::start(), &[]);
         let worker = worker.map_err(|error| format!("can't start a worker: {error}"))?;
         let rate = self.tcp(length);
         drop(worker);

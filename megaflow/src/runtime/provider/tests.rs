@@ -162,8 +162,8 @@ fn daemon(device: &Shared) -> Running {
         clock: Clock::start(),
         engine,
         recorder: None,
-        datapath: hostdp::Datapath::new(hostdp::DatapathSettings::default()),
-        core: None,
+        datapaths: vec![hostdp::Datapath::new(hostdp::DatapathSettings::default())],
+        cores: Vec::new(),
         providers: vec![Box::new(nic)],
     })
     .unwrap()
