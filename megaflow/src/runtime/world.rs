@@ -3,6 +3,7 @@
 //! on an imitation of the kernel, or the card's model. The seed determines the whole run, but for
 //! the card, which has a thread of its own.
 
+mod hosts;
 mod nic;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,21 +11,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use flow::packet::extract;
 use flow::testing::faulty::{Faults, Faulty, Watch};
 use flow::{
-    Action, Actions, Answer, Changed, Client, Counters, Cursor, Dumped, Field, Key, ManualTime,
-    Match, Megaflow, Placement, PortId, PortLink, Ufid, Upcall, Verdict,
+    Action, Actions, Answer, Changed, Client, Counters, Dumped, Field, Key, ManualTime, Match,
+    Megaflow, Placement, PortId, PortLink, Ufid, Upcall, Verdict,
 };
+use hostdp::Datapath;
 use hostdp::port::memory::MemoryPeer;
-use hostdp::{Datapath, Resolution, UpcallId};
 use offload::{
-    Answered, Budget, ByRate, Command, Engine, Event, FlowView, Place, ProviderId, Request,
-    Response, Settings, Token, UpcallPacket,
+    Budget, ByRate, Command, Engine, Event, FlowView, Place, ProviderId, Request, Response,
+    Settings, Token,
 };
 
 use super::provider::{News, ProviderJob, ProviderLoop};
-use nic::{MakeNic, Nic, datapath};
+use hosts::Hosts;
+use nic::{MakeNic, Nic};
 
 const NIC: ProviderId = ProviderId(0);
 
@@ -83,18 +84,16 @@ struct World {
     time: ManualTime,
     clock: flow::Clock,
     engine: Engine,
-    host: Datapath,
+    host: Hosts,
     nic: Box<dyn Nic>,
     peers: Vec<MemoryPeer>,
     owner: ProviderLoop,
     watch: Watch,
     heard: Receiver<News>,
-    /// Commands that the host and the provider's thread have not begun.
-    to_host: VecDeque<Command>,
+    /// Commands that the provider's thread has not begun.
     to_nic: VecDeque<ProviderJob>,
     /// Events of the host for the engine.
     from_host: VecDeque<Event>,
-    asked: BTreeMap<u64, UpcallId>,
     version: Arc<Mutex<u32>>,
     replies: BTreeMap<Token, Result<Response, offload::RequestError>>,
     requests: u64,
@@ -115,7 +114,8 @@ impl World {
         let capacity = 4 + usize::try_from(dice.roll(40)).unwrap();
         let time = ManualTime::default();
         let (nic, provider) = make(capacity, time.clock());
-        let (host, peers) = datapath(100_000);
+        // The host has one worker, or three.
+        let (host, peers) = Hosts::new(if seed.is_multiple_of(2) { 1 } else { 3 });
         engine.add_hardware(provider.name(), provider.admission(), Budget::new(2000));
         let faulty = Faulty::new(provider, faults, seed);
         let (watch, (news, heard)) = (faulty.watch(), unbounded());
@@ -132,10 +132,8 @@ impl World {
             owner,
             watch,
             heard,
-            to_host: VecDeque::new(),
             to_nic: VecDeque::new(),
             from_host: VecDeque::new(),
-            asked: BTreeMap::new(),
             version,
             replies: BTreeMap::new(),
             requests: 0,
@@ -155,7 +153,7 @@ impl World {
                 Command::ReadStats(Place::Nic(_)) => self.to_nic.push_back(ProviderJob::ReadStats),
                 Command::Dump(_) => self.to_nic.push_back(ProviderJob::Dump),
                 Command::Adopt { found, .. } => self.to_nic.push_back(ProviderJob::Adopt(found)),
-                other => self.to_host.push_back(other),
+                other => self.host.begin(other),
             }
         }
     }
@@ -169,58 +167,19 @@ impl World {
         let now = self.clock.now();
         self.sent += 1;
         if self.nic.receive(&frame, now) {
-            assert!(self.host.receive(PortId(1), &frame, now));
+            self.host.receive(station, &frame, now);
         }
     }
 
-    fn upcalls(&mut self) {
-        for upcall in self.host.next_upcalls(3) {
-            let id = upcall.id.map(|id| {
-                let number = self.asked.len() as u64;
-                self.asked.insert(number, id);
-                number
-            });
-            let key = Box::new(Key { in_port: 1, ..extract(&upcall.frame) });
-            let (frame, reason) = (upcall.frame, upcall.reason);
-            let packet = UpcallPacket { id, key, frame, reason };
+    fn upcalls(&mut self, worker: usize) {
+        for packet in self.host.upcalls(worker) {
             self.from_host.push_back(Event::Upcalls(vec![packet]));
         }
     }
 
-    /// The host carries out its oldest command.
-    fn work_of_host(&mut self) {
+    fn work_of_host(&mut self, worker: usize) {
         let now = self.clock.now();
-        match self.to_host.pop_front() {
-            Some(Command::Apply { place, ops }) => {
-                let table = self.host.table();
-                let done = ops.into_iter().map(|submission| {
-                    let result = loop {
-                        if let Some(result) = table.try_apply(&submission.op) {
-                            break result;
-                        }
-                    };
-                    submission.completed(result)
-                });
-                let completions = done.collect();
-                self.from_host.push_back(Event::Completed { place, completions });
-            }
-            Some(Command::ReadStats(place)) => {
-                let mut stats = Vec::new();
-                let all = self.host.table().news_slice(Cursor::default(), usize::MAX, &mut stats);
-                assert_eq!(all, None);
-                let (stats, tables) = (Ok(stats), Vec::new());
-                self.from_host.push_back(Event::Stats { place, stats, tables });
-            }
-            Some(Command::Resolve { id, answer }) => {
-                let resolution = match answer {
-                    Answered::Reinject => Resolution::Reinject,
-                    Answered::Execute(actions) => Resolution::Execute(actions),
-                };
-                assert!(self.host.resolve(self.asked[&id], &resolution, now), "a packet is lost");
-            }
-            Some(other) => panic!("{other:?}"),
-            None => {}
-        }
+        self.from_host.extend(self.host.work(worker, now));
     }
 
     fn work_of_nic(&mut self) {
@@ -248,8 +207,17 @@ impl World {
     fn random_step(&mut self) {
         match self.dice.roll(100) {
             0..=39 => self.packet(),
-            40..=44 => self.upcalls(),
-            45..=54 => self.work_of_host(),
+            40..=44 => {
+                let worker = self.worker();
+                self.upcalls(worker);
+            }
+            45..=54 => {
+                // Each of several workers has as much time as a single one.
+                for _ in 0..self.host.count() {
+                    let worker = self.worker();
+                    self.work_of_host(worker);
+                }
+            }
             55..=74 => self.work_of_nic(),
             75..=86 => drop(self.hear()),
             87..=92 => {
@@ -264,6 +232,10 @@ impl World {
             99 if self.dice.roll(10) == 0 => *self.version.lock().unwrap() += 1,
             _ => {}
         }
+    }
+
+    fn worker(&mut self) -> usize {
+        usize::try_from(self.dice.roll(self.host.count() as u64)).unwrap()
     }
 
     fn tick(&mut self) {
@@ -307,8 +279,10 @@ impl World {
         self.watch.set_calm(true);
         for _ in 0..80 {
             for _ in 0..200 {
-                self.upcalls();
-                self.work_of_host();
+                for worker in 0..self.host.count() {
+                    self.upcalls(worker);
+                    self.work_of_host(worker);
+                }
                 self.work_of_nic();
                 while self.hear() {}
                 while let Some(event) = self.from_host.pop_front() {
@@ -316,7 +290,7 @@ impl World {
                 }
                 if self.engine.has_more() {
                     self.step(Event::Advance);
-                } else if self.to_host.is_empty() && self.to_nic.is_empty() {
+                } else if self.host.is_idle() && self.to_nic.is_empty() {
                     break;
                 }
             }
@@ -361,17 +335,21 @@ impl World {
             let all = views.map(|view| (view.flow.ufid, view.flow.actions.clone()));
             all.collect::<BTreeMap<Ufid, Actions>>()
         };
-        assert_eq!(there(&mut self.host), believed(&mut views.iter()), "seed {seed}: host");
+        let on_host = believed(&mut views.iter());
+        for datapath in self.host.datapaths() {
+            assert_eq!(there(datapath), on_host, "seed {seed}: host");
+        }
         let mut placed = views.iter().filter(|view| view.placement == Placement::Nic);
         let in_nic = self.dump();
         assert_eq!(in_nic, believed(&mut placed), "seed {seed}: the NIC");
         assert_eq!(in_nic.len(), self.nic.megaflows(), "seed {seed}: the NIC by its own count");
-        let host = self.host.ledger();
-        let first = self.engine.first_pass_host();
-        assert_eq!(first, host.fresh.hits_first_pass, "seed {seed}: hits on the host");
+        let ledgers: Vec<_> = self.host.datapaths().map(|host| host.ledger()).collect();
+        let host_hits = ledgers.iter().map(|ledger| ledger.fresh.hits_first_pass).sum();
+        let first: Counters = self.engine.first_pass_host();
+        assert_eq!(first, host_hits, "seed {seed}: hits on the host");
         let hits = self.engine.hits(NIC).first + self.watch.unreadable();
         assert_eq!(hits, self.nic.hits(), "seed {seed}: hits in the NIC");
-        assert!(host.is_exact(), "seed {seed}: {host:?}");
+        assert!(ledgers.iter().all(hostdp::Ledger::is_exact), "seed {seed}: {ledgers:?}");
         let out: usize = self.peers.iter().map(|peer| peer.drain().len()).sum();
         let out = out + self.nic.sent();
         assert_eq!(out as u64, std::mem::take(&mut self.sent), "seed {seed}: a packet is lost");
