@@ -20,6 +20,8 @@ pub struct PortView {
     pub trouble: Option<String>,
     /// The way that the port's frames take; `None` for the usual one of its type.
     pub way: Option<&'static str>,
+    /// For each worker, in their order, the number of the port's queues that it receives from.
+    pub queues: Vec<usize>,
     /// Packets that the host datapath received.
     pub received: Counters,
     /// Packets that the host datapath sent.
@@ -33,6 +35,8 @@ pub struct Status {
     pub name: String,
     /// The client's name.
     pub client: &'static str,
+    /// The cores of the workers, in their order; empty if they are on no core of their own.
+    pub cores: Vec<usize>,
     /// The datapath's ports, by number.
     pub ports: Vec<PortView>,
     /// Why a device does not answer, by its provider's name. Those that answer are not in it.

@@ -302,6 +302,7 @@ impl Datapath {
                 state: port.state(),
                 trouble: port.trouble().map(str::to_owned),
                 way: port.way(),
+                queues: vec![port.queues()],
                 mtu: port.mtu(),
                 received: book.received,
                 continued: book.continued,

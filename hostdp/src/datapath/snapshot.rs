@@ -81,6 +81,8 @@ pub struct PortSnapshot {
     pub trouble: Option<String>,
     /// The way that the port's frames take, for people; `None` for the usual one of its kind.
     pub way: Option<&'static str>,
+    /// For each worker, in their order, the number of the port's queues that it receives from.
+    pub queues: Vec<usize>,
     /// Longest payload in bytes that the port sends; `None` if the port does not know it.
     pub mtu: Option<u32>,
     /// Packets received that were not counted on a megaflow before.
@@ -104,6 +106,7 @@ impl PortSnapshot {
         }
         self.trouble = self.trouble.take().or(other.trouble);
         self.way = self.way.or(other.way);
+        self.queues.extend(other.queues);
         self.received += other.received;
         self.continued += other.continued;
         self.sent += other.sent;

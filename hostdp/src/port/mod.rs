@@ -86,6 +86,11 @@ pub trait Port: Send {
         None
     }
 
+    /// Number of the device's queues that this part of the port receives from.
+    fn queues(&self) -> usize {
+        1
+    }
+
     /// The way that the port's frames take now, for people; `None` for the usual one of its kind.
     fn way(&self) -> Option<&'static str> {
         None

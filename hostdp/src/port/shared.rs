@@ -121,6 +121,10 @@ impl Port for SharedPort {
         self.lock().mtu()
     }
 
+    fn queues(&self) -> usize {
+        if self.is_first { self.lock().queues() } else { 0 }
+    }
+
     fn way(&self) -> Option<&'static str> {
         self.lock().way()
     }

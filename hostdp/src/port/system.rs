@@ -475,6 +475,13 @@ impl Port for SystemPort {
         lost + std::mem::take(&mut self.lost)
     }
 
+    fn queues(&self) -> usize {
+        match &self.way {
+            Way::Xdp(sockets) => sockets.queues(),
+            Way::Packet(_) | Way::Waiting(_) => 1,
+        }
+    }
+
     fn way(&self) -> Option<&'static str> {
         match &self.way {
             Way::Xdp(sockets) => Some(sockets.mode()),

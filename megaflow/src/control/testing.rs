@@ -191,11 +191,13 @@ impl Engine {
             state: hostdp::port::LinkState::Up,
             trouble: None,
             way: None,
+            queues: vec![1, 1],
             received: Counters { packets: self.received, bytes: 60 },
             sent: Counters::default(),
         };
         Status {
             name: "br0".to_owned(),
+            cores: vec![2, 3],
             client: "l2",
             ports: vec![port(1, "vf0"), port(2, HOSTILE)],
             gone: BTreeMap::new(),

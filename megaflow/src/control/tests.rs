@@ -178,6 +178,13 @@ fn everything_that_is_listed_answers() {
     let head = "megaflow@br0:\n  lookups: hit:3 missed:1 lost:0\n  flows: 0\n  \
                 masks: hit:9 total:2 hit/pkt:2.25\n  port 1: ";
     assert!(shown.starts_with(head), "{shown}");
+    let queues = lab.says(&["dpif-netdev/pmd-rxq-show"]);
+    let of_second = lab.says(&["dpif-netdev/pmd-rxq-show", "-pmd", "3"]);
+    assert!(queues.starts_with("pmd thread numa_id 0 core_id 2:\n  isolated : false\n  port: "));
+    let last = "  port: vf0               queue-id:  1 (enabled)   pmd usage: NOT AVAIL\n  \
+                overhead: NOT AVAIL\n";
+    assert!(of_second.ends_with(last) && queues.ends_with(&of_second), "{queues}");
+    assert_eq!((queues.lines().count(), of_second.lines().count()), (10, 5));
     assert_eq!(lab.says(&["vlog/set", "engine:dbg"]), "");
 }
 

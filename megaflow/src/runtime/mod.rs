@@ -84,7 +84,7 @@ pub fn start(parts: Parts) -> io::Result<Running> {
         providers.push(provider::ProviderThread::start(id, provider, clock.clone(), news.clone())?);
     }
     let engine = EngineThread {
-        about: About { name: parts.name, clock: clock.clone() },
+        about: About { name: parts.name, cores: parts.cores, clock: clock.clone() },
         engine: parts.engine,
         recorder: parts.recorder,
         host: worker.handle().clone(),

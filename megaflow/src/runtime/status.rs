@@ -13,9 +13,11 @@ use crate::status::{Masks, PortView, Status};
 use flow::Clock;
 use offload::{DeviceView, Engine, HOST, Place};
 
-/// The datapath's name, and the clock for times of day.
+/// What never changes: the datapath's name and so on, and the clock for times of day.
 pub(super) struct About {
     pub(super) name: String,
+    /// The cores of the workers.
+    pub(super) cores: Vec<usize>,
     pub(super) clock: Clock,
 }
 
@@ -52,11 +54,13 @@ pub(super) fn status(about: &About, engine: &Engine, counted: &Counted<'_>) -> S
         state: port.state,
         trouble: port.trouble.clone(),
         way: port.way,
+        queues: port.queues.clone(),
         received: port.received + port.continued,
         sent: sent(port, &devices),
     });
     Status {
         name: about.name.clone(),
+        cores: about.cores.clone(),
         client: engine.client_name(),
         ports: ports.collect(),
         gone: engine.devices().filter_map(gone).collect(),

@@ -162,6 +162,11 @@ impl XdpSockets {
         !matches!(asked, Err(NoXdp::Tags(_) | NoXdp::Merges(_)))
     }
 
+    /// Number of queues of the interface.
+    pub(super) fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
     /// The way that frames take, in words.
     pub(super) fn mode(&self) -> &'static str {
         self.mode

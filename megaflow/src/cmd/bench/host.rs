@@ -167,8 +167,26 @@ fn attacked(masks: u32, sender: attack::Sender, most: u32) -> Result<Scene, Stri
     Ok(Scene::new(set, "2"))
 }
 
-/// The datapath with these megaflows and this traffic. Every packet has to come out.
+/// The datapath of the case `emc1`.
+pub(super) fn emc1() -> Result<Datapath, String> {
+    datapath_of(one(1)?).map(|(datapath, _)| datapath)
+}
+
 fn forward_all(scene: Scene) -> Result<Work, String> {
+    let (mut datapath, mut time) = datapath_of(scene)?;
+    Ok(Box::new(move |_| {
+        let mut packets = 0;
+        for _ in 0..BURSTS {
+            time += 1000;
+            packets += datapath.poll(Moment(time));
+        }
+        Ok(packets as u64)
+    }))
+}
+
+/// The datapath with these megaflows and this traffic, each packet of which has come out, and the
+/// time by then.
+fn datapath_of(scene: Scene) -> Result<(Datapath, u64), String> {
     let parsed = |text| parse_actions(text).map_err(|error| error.to_string());
     let (output, actions): (Actions, Actions) = (parsed("2")?, parsed(scene.actions)?);
     let settings = DatapathSettings { flow_limit: 1 << 21, ..DatapathSettings::default() };
@@ -193,15 +211,7 @@ fn forward_all(scene: Scene) -> Result<Work, String> {
     if sent.is_none_or(|sent| sent.packets != polled) {
         return Err(format!("{polled} packets came in, and {sent:?} went out"));
     }
-    let mut time = round;
-    Ok(Box::new(move |_| {
-        let mut packets = 0;
-        for _ in 0..BURSTS {
-            time += 1000;
-            packets += datapath.poll(Moment(time));
-        }
-        Ok(packets as u64)
-    }))
+    Ok((datapath, round))
 }
 
 pub(super) fn install(

@@ -17,6 +17,7 @@ mod sets;
 mod setup;
 mod traffic;
 mod wire;
+mod workers;
 
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ use measure::{Aside, Case, Measurable, Measured, measure};
 /// Measures CPU time per packet, lookup or update, in this process on this machine (host,
 /// classifier) and beside Open vSwitch on DPDK (dpdk), instructions per packet (instructions), per
 /// new flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
-/// for and cost others (readers), how soon an address that moves is followed (flaps), or what
-/// passes between two hosts (wire).
+/// for and cost others (readers), how soon an address that moves is followed (flaps), what passes
+/// between two hosts (wire), or what a second forwarding thread brings (workers).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  megaflow bench host --case io,emc1 --windows 9\n  \
     megaflow bench classifier --list\n  megaflow bench scale --flows 100000 --masks 30")]
@@ -45,12 +46,12 @@ pub(super) struct Args {
     #[arg(long = "case", value_name = "C", value_delimiter = ',')]
     cases: Vec<String>,
     /// Number of windows to measure, after one window that does not count; of runs (setup, scale,
-    /// readers, flaps, wire); of pairs of windows (dpdk)
+    /// readers, flaps, wire, workers); of pairs of windows (dpdk)
     #[arg(long, alias = "runs", default_value_t = 5, value_parser = scale::number(1..=1000))]
     windows: u64,
     /// Length of a window in seconds; of the flood (setup); of the time without work (scale); of
     /// the time with each kind of readers (readers); of the moves and of the new addresses (flaps);
-    /// of each kind of traffic (wire)
+    /// of each kind of traffic (wire); of each number of threads (workers)
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// Print JSON
@@ -80,6 +81,7 @@ enum Part {
     Readers,
     Flaps,
     Wire,
+    Workers,
 }
 
 pub(super) fn run(args: &Args) -> CommandOutcome {
@@ -104,16 +106,17 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
             let cases = choose(host::CASES, &args.cases)?;
             dpdk::run(&cases, args.windows, window, args.json)
         }
-        Part::Setup | Part::Scale | Part::Readers | Part::Flaps | Part::Wire
+        Part::Setup | Part::Scale | Part::Readers | Part::Flaps | Part::Wire | Part::Workers
             if args.list || !args.cases.is_empty() =>
         {
             Err(CommandFailure::Input(
-                "setup, scale, readers, flaps and wire have no cases to choose".to_owned(),
+                "setup, scale, readers, flaps, wire and workers have no cases to choose".to_owned(),
             ))
         }
         Part::Setup => setup::run(args.rate, args.windows, window, args.json),
         Part::Scale => scale::run(&args.scale, args.windows, window, args.json),
         Part::Readers => readers::run(&args.scale, args.windows, window, args.json),
+        Part::Workers => workers::run(args.windows, window, args.json),
         Part::Wire => wire::run(args.windows, window, args.json),
         Part::Flaps => flaps::run(&args.scale, args.windows, window, args.json),
     }

@@ -11,6 +11,7 @@ mod general;
 mod offload;
 mod pages;
 mod port;
+mod queues;
 mod vlog;
 
 use std::fmt::Write;
@@ -84,6 +85,7 @@ const METHODS: &[Method] = &[
     method("dpctl/mod-flow", "[DP] FLOW ACTIONS", (1, MANY), dpctl::flows::modify),
     method("dpctl/offload-stats-show", "[DP]", (0, MANY), dpctl::show::offload_stats),
     method("dpctl/show", "[-s] [DP]", (0, MANY), dpctl::show::show),
+    method("dpif-netdev/pmd-rxq-show", "[-pmd CORE] [DP]", (0, 3), queues::show),
     Method {
         name: "dpif/show",
         usage: "",
