@@ -433,3 +433,41 @@ fn the_error_of_a_file_is_the_one_that_ended_it() {
     assert!(ended.err.contains("exists already"), "{ended:?}");
     assert_eq!(daemon.appctl(&["dpctl/dump-flows"]), "");
 }
+
+/// Two forwarding threads between the hosts: traffic passes, and all counters add up.
+#[test]
+fn two_workers_carry_traffic_and_count_it_once() {
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        println!("skipped: there is one core");
+        return;
+    }
+    let lan = Lan::new(false);
+    let folder = Folder::new();
+    let config = format!(
+        "[datapath]\nname = \"br0\"\nworkers = [0, 1]\n\
+         [[port]]\nname = \"left\"\ntype = \"system\"\ndevice = \"mf-a\"\n\
+         [[port]]\nname = \"right\"\ntype = \"system\"\ndevice = \"mf-b\"\n\
+         [[port]]\nname = \"inside\"\ntype = \"internal\"\n\
+         [control]\nsocket = \"{}\"\n[http]\nlisten = \"127.0.0.1:9464\"\n",
+        folder.socket(),
+    );
+    let mut daemon = Daemon::start(&lan.switch, &folder, &config);
+    lan.left.ping(RIGHT);
+    lan.right.ping(LEFT);
+    for _ in 0..8 {
+        let (mut near, mut far) = lan.connect();
+        transfer(&mut near, &mut far, 1 << 20);
+        transfer(&mut far, &mut near, 1 << 20);
+    }
+    daemon.at_rest();
+    let queues = daemon.appctl(&["dpif-netdev/pmd-rxq-show"]);
+    for (core, queue) in [(0, 0), (1, 1)] {
+        let head = format!("core_id {core}:\n  isolated : false\n  port: inside ");
+        assert!(queues.contains(&head), "{queues}");
+        let line = format!("  port: left              queue-id: {queue:>2} (enabled)");
+        assert_eq!(queues.matches(&line).count(), 1, "{queues}");
+    }
+    assert!(daemon.appctl(&["offload/audit"]).contains(", as believed"));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+}
