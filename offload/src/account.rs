@@ -1,8 +1,9 @@
-//! What one megaflow counted in one place.
+//! What one megaflow counted in devices.
 
 use flow::Counters;
 
-/// Packets and bytes of one megaflow in one place, over all its lives there.
+/// Packets and bytes of one megaflow in devices, over all its lives there. The host tells what it
+/// has counted once, and needs no account.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Account {
     /// The sum of everything counted so far; never decreases.
@@ -50,12 +51,6 @@ impl Account {
         Reading { delta, went_back: growth.is_none() }
     }
 
-    /// Takes hits in that the place tells once and then counts from zero again.
-    pub(super) fn news(&mut self, delta: Counters) -> Reading {
-        self.total += delta;
-        Reading { delta, went_back: false }
-    }
-
     /// Goes on with a life of which this was read last. Returns the last reading of the life
     /// before.
     pub(super) fn resume(&mut self, seen: Counters) -> Counters {
@@ -86,8 +81,5 @@ mod tests {
         let reset = account.read(counters(1, 60));
         assert!(reset.went_back && reset.delta == counters(1, 60));
         assert_eq!(account.total(), counters(8, 760));
-        assert_eq!(account.news(counters(3, 180)).delta, counters(3, 180));
-        assert_eq!(account.news(counters(1, 60)).delta, counters(1, 60));
-        assert_eq!((account.total(), account.seen()), (counters(12, 1000), counters(1, 60)));
     }
 }

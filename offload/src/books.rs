@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use flow::conservation::Hits;
 use flow::{Counters, Moment, Stats};
 
-use crate::account::Account;
+use crate::account::{Account, Reading};
 use crate::event::{Place, ProviderId};
 use crate::record::FlowRecord;
 
@@ -39,10 +39,12 @@ impl Books {
         stats: Stats,
         now: Moment,
     ) -> ReadOutcome {
-        let account = &mut record.residence_mut(place).account;
         let reading = match place {
-            Place::Host => account.news(stats.counters),
-            Place::Nic(_) => account.read(stats.counters),
+            Place::Host => {
+                record.host_hits += stats.counters;
+                Reading { delta: stats.counters, went_back: false }
+            }
+            Place::Nic(_) => record.nic_account.read(stats.counters),
         };
         record.tcp_flags |= stats.tcp_flags;
         let mut used = None;
@@ -58,9 +60,14 @@ impl Books {
     }
 
     /// Takes in the hits that an adopted megaflow had counted before the engine started.
-    pub(super) fn adopted(&mut self, record: &mut FlowRecord, place: Place, counters: Counters) {
-        record.residence_mut(place).account = Account::adopted(counters);
-        self.count(record, place, counters);
+    pub(super) fn adopted(
+        &mut self,
+        record: &mut FlowRecord,
+        provider: ProviderId,
+        counters: Counters,
+    ) {
+        record.nic_account = Account::adopted(counters);
+        self.count(record, Place::Nic(provider), counters);
     }
 
     fn count(&mut self, record: &FlowRecord, place: Place, hits: Counters) {

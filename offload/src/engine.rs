@@ -731,7 +731,7 @@ impl Engine {
             record.generation = dumped.generation;
             record.nic.generation = Some(dumped.generation);
             record.used = dumped.stats.used.or(Some(now));
-            books.adopted(&mut record, Place::Nic(provider), dumped.stats.counters);
+            books.adopted(&mut record, provider, dumped.stats.counters);
         }
         let id = self.take_in(record, &others, now);
         self.depends(id);

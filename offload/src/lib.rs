@@ -11,7 +11,7 @@
 //! - `placer`: the hardware providers, and the megaflows that wait for room in them;
 //! - `rounds`: the rounds of statistics; `sweep`: the comparison of belief and reading in each;
 //! - `ageing`: the client's megaflows, until they are idle;
-//! - `account`: what one megaflow counted in one place; `books`: the sums;
+//! - `account`: what one megaflow counted in devices; `books`: the sums;
 //! - `waiters`: the requests that wait for an answer;
 //! - `planner`: brings each megaflow from what is there to what is wanted, with the parts above;
 //! - `engine`: takes the events in and asks the client;

@@ -346,6 +346,12 @@ impl Planner {
             if self.rounds.may_miss(place) {
                 residence.read_in = self.rounds.number();
             }
+            // Only an operation that was carried out makes a device's counters begin at zero: a
+            // rule that turns out to be there although it was believed lost or refused has
+            // counted on.
+            if place != Place::Host && completion.result.is_ok() {
+                record.nic_account.life_ended();
+            }
             if place != Place::Host && record.nic.life == Life::Present && record.want_nic {
                 record.refused = None;
             }
@@ -687,13 +693,13 @@ impl Planner {
             record.want_nic = true;
             record.refused = None;
         }
-        let of_other = record.nic.account.resume(seen);
+        let of_other = record.nic_account.resume(seen);
         let hit = self.read(id, Place::Nic(provider), dumped.stats, now);
         if goes_on {
             self.placer.queue.forget(id);
             self.chain_changed(id, Vec::new());
         } else if let Some(record) = self.flows.get_mut(id) {
-            record.nic.account.resume(of_other);
+            record.nic_account.resume(of_other);
         }
         (hit, goes_on)
     }
@@ -734,8 +740,8 @@ pub(super) fn view(placer: &Placer, record: &FlowRecord, now: Moment) -> FlowVie
             .refusal()
             .map(|refused| Refused { why: refused.why.clone(), lasting: now.since(refused.since) }),
         generation: record.generation,
-        nic: record.nic.account.total(),
-        host: record.host.account.total(),
+        nic: record.nic_account.total(),
+        host: record.host_hits,
         used: record.used.map(|used| now.since(used)),
         tcp_flags: record.tcp_flags,
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use flow::{Counters, Generation, Megaflow, Moment, Owner, Placement, Refusals};
 
+use crate::account::Account;
 use crate::event::{Cause, Place, ProviderId};
 use crate::residence::{Life, Residence};
 use crate::waiters::ClearingId;
@@ -51,6 +52,10 @@ pub(super) struct FlowRecord {
     pub host: Residence,
     /// The megaflow in a NIC table.
     pub nic: Residence,
+    /// The hits that the host has told of.
+    pub host_hits: Counters,
+    /// The hits that NICs have counted.
+    pub nic_account: Account,
     /// The provider that owns the NIC table; chosen when the provider first admits the megaflow.
     pub provider: Option<ProviderId>,
     /// What a device that was lost may still hold of the megaflow.
@@ -96,6 +101,8 @@ impl FlowRecord {
             leaving: None,
             clearing: None,
             host: Residence::default(),
+            host_hits: Counters::default(),
+            nic_account: Account::default(),
             nic: Residence::default(),
             provider: None,
             left: None,
@@ -117,8 +124,8 @@ impl FlowRecord {
 
     /// The provider is gone, with what it holds.
     pub(super) fn lost(&mut self) {
-        let Residence { life, generation, account, .. } = &self.nic;
-        let seen = generation.map(|generation| (generation, account.seen()));
+        let Residence { life, generation, .. } = &self.nic;
+        let seen = generation.map(|generation| (generation, self.nic_account.seen()));
         if let Some(provider) = self.provider.take() {
             let last = seen.filter(|_| life.forwards());
             let begins = matches!(life, Life::Installing | Life::Replacing);

@@ -2,8 +2,6 @@
 
 use flow::{Action, Actions, Generation, OpKind, ProviderError, Tag};
 
-use crate::account::Account;
-
 /// A megaflow in one place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Residence {
@@ -11,15 +9,13 @@ pub(super) struct Residence {
     pub life: Life,
     /// The actions that the place executes; `None` while the megaflow is not there.
     pub installed: Option<Actions>,
-    /// The generation of the life of which the account has seen the counters. A later operation
+    /// The generation of the life of which counters were seen. A later operation
     /// may be in flight, or have failed.
     pub generation: Option<Generation>,
     /// The actions that an operation in flight brings to the place.
     pub sent: Option<Actions>,
     /// The tag of the last operation, which is in flight or was completed.
     pub last_op: Tag,
-    /// The hits that the place counted.
-    pub account: Account,
     /// The number of the last round of statistics in which the megaflow was read here.
     pub read_in: u32,
 }
@@ -58,9 +54,7 @@ impl Residence {
     }
 
     /// Notes that an operation was carried out or failed; `sent` are the actions that it brought,
-    /// if any, and `generation` is the life that it began. Only an operation that was carried out
-    /// makes the counters begin at zero: a rule that turns out to be there although it was
-    /// believed lost or refused has counted on.
+    /// if any, and `generation` is the life that it began.
     pub(super) fn carried_out(
         &mut self,
         is_done: bool,
@@ -70,7 +64,6 @@ impl Residence {
         if is_done {
             self.installed = sent.cloned();
             self.generation = Some(generation);
-            self.account.life_ended();
         } else if self.life == Life::Absent {
             self.installed = None;
         }

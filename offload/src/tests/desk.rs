@@ -205,6 +205,6 @@ impl Desk {
     }
 
     pub(super) fn total(&self, flow: &Megaflow) -> u64 {
-        self.engine.record(flow.ufid).nic.account.total().packets
+        self.engine.record(flow.ufid).nic_account.total().packets
     }
 }

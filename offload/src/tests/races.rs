@@ -488,6 +488,6 @@ fn the_hosts_news_of_a_megaflow_that_is_being_installed_are_counted() {
     desk.settle();
     desk.stats(Place::Host, vec![(flow.ufid, counted(4))]);
     let record = desk.engine.record(flow.ufid);
-    assert_eq!(record.host.account.total().packets, 9);
+    assert_eq!(record.host_hits.packets, 9);
     assert_eq!(desk.engine.first_pass_host().packets, 9);
 }

@@ -396,7 +396,7 @@ impl World {
 
     /// What the engine has read of the entry.
     fn seen(&self, ufid: Ufid) -> Counters {
-        self.engine.find(ufid).map_or(Counters::default(), |r| r.nic.account.seen())
+        self.engine.find(ufid).map_or(Counters::default(), |r| r.nic_account.seen())
     }
 
     pub(super) fn unplug(&mut self) {
