@@ -24,7 +24,7 @@ use offload::{
 };
 
 use super::provider::{News, ProviderJob, ProviderLoop};
-use hosts::Hosts;
+use hosts::SeveralHosts;
 use nic::{MakeNic, Nic};
 
 const NIC: ProviderId = ProviderId(0);
@@ -84,7 +84,7 @@ struct World {
     time: ManualTime,
     clock: flow::Clock,
     engine: Engine,
-    host: Hosts,
+    host: SeveralHosts,
     nic: Box<dyn Nic>,
     peers: Vec<MemoryPeer>,
     owner: ProviderLoop,
@@ -115,7 +115,7 @@ impl World {
         let time = ManualTime::default();
         let (nic, provider) = make(capacity, time.clock());
         // The host has one worker, or three.
-        let (host, peers) = Hosts::new(if seed.is_multiple_of(2) { 1 } else { 3 });
+        let (host, peers) = SeveralHosts::new(if seed.is_multiple_of(2) { 1 } else { 3 });
         engine.add_hardware(provider.name(), provider.admission(), Budget::new(2000));
         let faulty = Faulty::new(provider, faults, seed);
         let (watch, (news, heard)) = (faulty.watch(), unbounded());

@@ -9,7 +9,7 @@ use offload::{Answered, Command, Event, UpcallPacket};
 
 use super::nic::datapath;
 
-pub(super) struct Hosts {
+pub(super) struct SeveralHosts {
     workers: Vec<HostWorker>,
     /// Commands whose end not all workers have reached, by their numbers: how many are missing, and
     /// the completions so far.
@@ -24,14 +24,14 @@ struct HostWorker {
     todo: VecDeque<(u64, Command)>,
 }
 
-impl Hosts {
-    pub(super) fn new(workers: usize) -> (Hosts, Vec<MemoryPeer>) {
+impl SeveralHosts {
+    pub(super) fn new(workers: usize) -> (SeveralHosts, Vec<MemoryPeer>) {
         let made = (0..workers).map(|_| {
             let (datapath, peers) = datapath(100_000);
             (HostWorker { datapath, todo: VecDeque::new() }, peers)
         });
         let (workers, peers): (Vec<_>, Vec<_>) = made.unzip();
-        let hosts = Hosts { workers, begun: BTreeMap::new(), next: 0, asked: Vec::new() };
+        let hosts = SeveralHosts { workers, begun: BTreeMap::new(), next: 0, asked: Vec::new() };
         (hosts, peers.into_iter().flatten().collect())
     }
 
