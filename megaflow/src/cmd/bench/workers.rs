@@ -28,6 +28,10 @@ pub(super) fn run(runs: u64, length: Duration, as_json: bool) -> CommandOutcome 
 
 /// One run: one worker and two in turn, so that both have the same machine.
 fn one(length: Duration, results: &mut BenchResults) -> Result<(), String> {
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+        results.skip("two workers to one", "%", "there is one core");
+        return Ok(());
+    }
     let [single, both] = [&[0][..], &[0, 1]].map(|cores| forwarded(cores, length));
     let (single, both) = (single?, both?);
     for (name, found) in [("one worker", &single), ("two workers", &both)] {
@@ -76,11 +80,8 @@ mod tests {
 
     #[test]
     fn the_workers_of_a_run_forward() {
-        if std::thread::available_parallelism().unwrap().get() < 2 {
-            return;
-        }
         let mut results = BenchResults::default();
         one(Duration::from_millis(20), &mut results).unwrap();
-        assert!(results.last("two workers").unwrap() > 0.0);
+        assert!(results.last("two workers").is_none_or(|rate| rate > 0.0));
     }
 }
