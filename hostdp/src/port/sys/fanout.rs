@@ -8,11 +8,13 @@ use super::set_int;
 
 /// The kernel finds a number that nobody has.
 const UNIQUE_ID: i32 = 0x2000;
+/// Nobody gets what the interface sends, whatever the members' sockets say.
+const IGNORE_OUTGOING: i32 = 0x4000;
 
 /// Makes a bound socket a member of a group, or of a new one; returns the group's number. Each
 /// frame goes to one member, those of a conversation to the same, both ways.
 pub(in crate::port) fn join_fanout(socket: BorrowedFd<'_>, group: Option<u16>) -> io::Result<u16> {
-    let kind = i32::try_from(libc::PACKET_FANOUT_HASH).unwrap_or(0);
+    let kind = i32::try_from(libc::PACKET_FANOUT_HASH).unwrap_or(0) | IGNORE_OUTGOING;
     let value = match group {
         Some(group) => kind << 16 | i32::from(group),
         None => (kind | UNIQUE_ID) << 16,
