@@ -176,7 +176,9 @@ fn the_parts_of_a_system_port_share_its_frames() {
         ip("addr add 10.9.0.9/24 dev a1");
         ip("neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev a1");
         let system = UdpSocket::bind("10.9.0.9:0").unwrap();
-        (0..10).for_each(|_| drop(system.send_to(&[1; 20], "10.9.0.2:80").unwrap()));
+        for _ in 0..10 {
+            assert_eq!(system.send_to(&[1; 20], "10.9.0.2:80").unwrap(), 20);
+        }
         sent += pass(&mut near, &mut far, 1);
         assert_eq!(news(&worker).packets, sent - 2 * 50 * u64::from(FLOWS));
         // The next interface of the name is shared again.
