@@ -6,7 +6,8 @@ use crate::key::WORDS;
 use super::parts::{FieldPart, Grain};
 
 /// At most `W` words of a key, in the order in which masks needed them. Of these words the
-/// *projection* of a key has the bits that any mask ever had: keys with one projection hit the same.
+/// *projection* of a key has the bits that any mask ever had: keys with one projection hit the same
+/// megaflow.
 #[derive(Clone)]
 pub(super) struct Projection<const W: usize> {
     words: [u8; W],

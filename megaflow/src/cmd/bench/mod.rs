@@ -29,9 +29,9 @@ use measure::{Aside, Case, Measurable, Measured, measure};
 
 /// Measures CPU time per packet, lookup or update, in this process on this machine (host,
 /// classifier) and beside Open vSwitch on DPDK (dpdk), instructions per packet (instructions), per
-/// new flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them wait
-/// for and cost others (readers), how soon an address that moves is followed (flaps), what passes
-/// between two hosts (wire), or what a second forwarding thread brings (workers).
+/// new flow (setup), what many megaflows cost a daemon of its own (scale), what readers of them
+/// wait for and cost others (readers), how soon an address that moves is followed (flaps), what
+/// passes between two hosts (wire), or what a second forwarding thread brings (workers).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  megaflow bench host --case io,emc1 --windows 9\n  \
     megaflow bench classifier --list\n  megaflow bench scale --flows 100000 --masks 30")]
