@@ -195,17 +195,18 @@ impl<const W: usize> Partition<W> {
     }
 
     /// Adds the numbers of the megaflows that overlap the match. Returns false if the caller has to
-    /// ask again for the rest.
+    /// ask again for the rest, and then to say that the question goes on.
     pub(super) fn overlapping(
         &mut self,
         key: &Key,
         mask: &Key,
+        goes_on: bool,
         found: &mut Overlapped<'_>,
     ) -> bool {
         let words = self.projection.of(mask);
         let value = masked(&self.projection.of(key), &words);
         let Partition { flows, trees, root, tables, order, projection, question, .. } = self;
-        if question.asked != Some((value, words)) {
+        if !goes_on || question.asked != Some((value, words)) {
             question.asked = Some((value, words));
             question.tables.clone_from(order);
             question.stack.clear();

@@ -134,9 +134,10 @@ impl Scope {
         let typed = self.typed.iter_mut().filter(|(of, _)| fits(*of)).map(|(_, one)| one);
         let all = [&mut self.mixed].into_iter().chain(typed).flat_map(Partitions::both);
         for (number, one) in all.enumerate().skip(answered) {
+            let goes_on = question.is_some() && number == answered;
             let known = match one {
-                Either::Narrow(one) => one.overlapping(key, &mask, found),
-                Either::Wide(one) => one.overlapping(key, &mask, found),
+                Either::Narrow(one) => one.overlapping(key, &mask, goes_on, found),
+                Either::Wide(one) => one.overlapping(key, &mask, goes_on, found),
             };
             if found.is_full() {
                 break;

@@ -6,9 +6,13 @@
 use super::wire;
 
 /// The amount that rewritten words add to a one's complement sum: the complement of the old words
-/// plus the new ones. An amount that one's complement takes for zero changes no checksum.
+/// plus the new ones.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Delta(u64);
+pub(super) struct Delta {
+    sum: u64,
+    /// Some word became another one.
+    is_changed: bool,
+}
 
 impl Delta {
     /// Adds the replacement of whole 16-bit words.
@@ -16,7 +20,8 @@ impl Delta {
         for (old, new) in old.chunks_exact(2).zip(new.chunks_exact(2)) {
             if let ([a, b], [c, d]) = (old, new) {
                 let (old, new) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
-                self.0 += u64::from(!old) + u64::from(new);
+                self.sum += u64::from(!old) + u64::from(new);
+                self.is_changed |= old != new;
             }
         }
     }
@@ -25,12 +30,13 @@ impl Delta {
     /// same.
     #[inline]
     pub(super) fn replace_two(&mut self, old: u32, new: u32) {
-        self.0 += u64::from(!old) + u64::from(new);
+        self.sum += u64::from(!old) + u64::from(new);
+        self.is_changed |= old != new;
     }
 
-    /// Returns true if the sum stays as it is.
+    /// Returns true if no word was really changed.
     pub(super) fn is_zero(self) -> bool {
-        matches!(fold(self.0), 0 | u16::MAX)
+        !self.is_changed
     }
 
     /// Brings the checksum at an offset up to date.
@@ -59,18 +65,19 @@ impl Delta {
         if let Some(old) = wire::be16(frame, at)
             && !self.is_zero()
         {
-            wire::put(frame, at, fold(u64::from(old) + self.0).to_be_bytes());
+            wire::put(frame, at, fold(u64::from(old) + self.sum).to_be_bytes());
         }
     }
 
     fn next(self, checksum: u16) -> u16 {
-        !fold(u64::from(!checksum) + self.0)
+        !fold(u64::from(!checksum) + self.sum)
     }
 }
 
 impl std::ops::AddAssign for Delta {
     fn add_assign(&mut self, other: Delta) {
-        self.0 += other.0;
+        self.sum += other.sum;
+        self.is_changed |= other.is_changed;
     }
 }
 

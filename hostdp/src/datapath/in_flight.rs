@@ -38,6 +38,8 @@ pub(super) struct Flights {
 impl Flights {
     /// Forgets all packets, each of which has come to its end.
     pub(super) fn clear(&mut self) {
+        let mut packets = self.places.iter().take(self.count);
+        debug_assert!(packets.all(|packet| packet.packet.memory() == 0), "a frame is left behind");
         self.count = 0;
     }
 
@@ -215,10 +217,14 @@ impl InFlight {
         self.packet.bytes().get(..keep).unwrap_or_default()
     }
 
-    /// The frame for the packet's last output. An empty packet is left, or the frame that the
-    /// truncation cut.
+    /// The frame for the packet's last output. An empty packet is left.
     pub(super) fn take_frame(&mut self, pool: &mut PacketPool) -> Packet {
-        if self.cut == 0 { std::mem::take(&mut self.packet) } else { pool.packet(self.frame()) }
+        if self.cut == 0 {
+            return std::mem::take(&mut self.packet);
+        }
+        let frame = pool.packet(self.frame());
+        pool.keep(std::mem::take(&mut self.packet));
+        frame
     }
 
     /// Length after the truncation: at least the Ethernet header stays.

@@ -1,8 +1,8 @@
 //! Instructions for each packet, as callgrind counts them. Unlike times they are the same on a busy
 //! machine and on a quiet one, so that a test can hold them against those of the build before.
 //!
-//! Each case runs twice, in a process of its own, with different numbers of packets: the
-//! difference leaves out what comes before the first packet.
+//! Each case runs in a process of its own. What comes before its packets is not counted: how long
+//! it takes to install megaflows depends on the seed of that process.
 
 use std::process::Command;
 
@@ -16,8 +16,10 @@ use crate::control::render::table;
 pub(super) const CASES: [&str; 8] =
     ["emc1", "emc10k", "d10k_1", "d10k_30", "a_vlan", "a_all", "r_recirc", "tse_1000"];
 
-/// Calls of the work in the two runs.
-const CALLS: [u64; 2] = [8, 72];
+/// Calls of the work.
+const CALLS: u64 = 64;
+/// Instructions are collected within this function.
+const COUNTED: &str = "*bench*work_counted*";
 /// The part of its instructions by which a case may grow unless the change says so: by its count
 /// in the file.
 const GROWTH: f64 = 0.03;
@@ -84,26 +86,21 @@ fn as_text(counted: &[Count], recorded: &[Count]) -> String {
 /// Instructions for each packet of a case.
 #[allow(clippy::cast_precision_loss, reason = "counts of instructions are below 2^53")]
 fn instructions(case: &str) -> Result<f64, String> {
-    let [few, many] = CALLS;
-    let (less, more) = (collected(case, few)?, collected(case, many)?);
-    let packets = (many - few) * CALL;
-    Ok(more.saturating_sub(less) as f64 / packets as f64)
-}
-
-/// The instructions of a process that does the work of a case so many times.
-fn collected(case: &str, calls: u64) -> Result<u64, String> {
     let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
     let out = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(format!("--toggle-collect={COUNTED}"))
         .arg(program)
-        .args(["bench", "host", "--case", case, "--calls", &calls.to_string()])
+        .args(["bench", "host", "--case", case, "--calls", &CALLS.to_string()])
         .output()
         .map_err(|error| format!("valgrind: {error} (Debian's package valgrind has it)"))?;
     let said = String::from_utf8_lossy(&out.stderr);
     let count = said.lines().find_map(|line| line.split_once("Collected : ")?.1.parse().ok());
-    count.filter(|_| out.status.success()).ok_or_else(|| {
+    let count = count.filter(|count| *count > 0 && out.status.success());
+    let count: u64 = count.ok_or_else(|| {
         format!("valgrind: {}: {}", out.status, said.lines().last().unwrap_or_default())
-    })
+    })?;
+    Ok(count as f64 / (CALLS * CALL) as f64)
 }
 
 #[cfg(test)]
