@@ -101,10 +101,10 @@ pub struct PortSnapshot {
 
 impl PortSnapshot {
     fn merge(&mut self, other: PortSnapshot) {
-        if self.state == LinkState::Up {
-            self.state = other.state;
+        // As for those who are told of changes: the worst part has the word.
+        if (other.state, other.trouble.is_some()) > (self.state, self.trouble.is_some()) {
+            (self.state, self.trouble) = (other.state, other.trouble);
         }
-        self.trouble = self.trouble.take().or(other.trouble);
         self.way = self.way.or(other.way);
         self.queues.extend(other.queues);
         self.received += other.received;

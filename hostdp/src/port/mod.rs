@@ -130,8 +130,8 @@ impl std::fmt::Display for PortKind {
     }
 }
 
-/// Whether a port works.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// Whether a port works; the greater the worse.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum LinkState {
     /// The port works.
     Up,

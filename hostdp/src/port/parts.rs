@@ -74,9 +74,9 @@ impl Share {
         let mut known = self.0.interface.lock().unwrap_or_else(PoisonError::into_inner);
         let fanout = known.fanout.filter(|_| known.index == index);
         // Only a bound socket can join, and until then it gets what others get, too.
-        sys::receive_nothing(socket, true)?;
+        sys::receive_nothing(socket)?;
         sys::bind_interface(socket, index, true)?;
         known.fanout = Some(sys::join_fanout(socket, fanout)?);
-        sys::receive_nothing(socket, false)
+        sys::receive_incoming(socket)
     }
 }

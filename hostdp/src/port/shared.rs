@@ -1,6 +1,6 @@
 //! A port without queues, for several workers: the first one receives, all of them send.
 //!
-//! A lock is taken once for a burst. Only the first worker checks the device.
+//! A lock is taken by whoever receives or sends a burst. Only the first worker checks the device.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,9 @@ struct SharedPort {
     is_first: bool,
     name: String,
     kind: PortKind,
-    /// The port's trouble when it was looked at last.
+    takes_unfinished: bool,
+    /// The port's state and trouble when this part looked at it last.
+    state: LinkState,
     trouble: Option<String>,
     /// A copy of the port's descriptor as it was before the last sleep; `None` if there is none.
     /// Those who only send have one that is never readable.
@@ -29,6 +31,7 @@ pub fn share(port: Box<dyn Port>, workers: usize) -> Result<Vec<Box<dyn Port>>, 
         return Ok(vec![port]);
     }
     let (name, kind) = (port.name().to_owned(), port.kind());
+    let (takes_unfinished, state) = (port.takes_unfinished(), port.state());
     let trouble = port.trouble().map(str::to_owned);
     let port = Arc::new(Mutex::new(port));
     let part = |worker| {
@@ -43,6 +46,8 @@ pub fn share(port: Box<dyn Port>, workers: usize) -> Result<Vec<Box<dyn Port>>, 
             is_first: worker == 0,
             name: name.clone(),
             kind,
+            takes_unfinished,
+            state,
             trouble: trouble.clone(),
             readable: Some(readable),
         }) as Box<dyn Port>)
@@ -68,20 +73,28 @@ impl Port for SharedPort {
 
     fn receive(&mut self, batch: &mut Batch) {
         if self.is_first {
-            self.lock().receive(batch);
+            let mut port = self.lock();
+            port.receive(batch);
+            let state = port.state();
+            drop(port);
+            self.state = state;
         }
     }
 
     fn transmit(&mut self, frames: &mut Vec<Packet>, report: &mut TxReport) {
-        self.lock().transmit(frames, report);
+        let mut port = self.lock();
+        port.transmit(frames, report);
+        let state = port.state();
+        drop(port);
+        self.state = state;
     }
 
     fn takes_unfinished(&self) -> bool {
-        self.lock().takes_unfinished()
+        self.takes_unfinished
     }
 
     fn state(&self) -> LinkState {
-        self.lock().state()
+        self.state
     }
 
     fn trouble(&self) -> Option<&str> {
@@ -93,9 +106,9 @@ impl Port for SharedPort {
         if self.is_first {
             port.check();
         }
-        let trouble = port.trouble().map(str::to_owned);
+        let (state, trouble) = (port.state(), port.trouble().map(str::to_owned));
         drop(port);
-        self.trouble = trouble;
+        (self.state, self.trouble) = (state, trouble);
     }
 
     fn readable(&self) -> Option<BorrowedFd<'_>> {
@@ -154,6 +167,7 @@ mod tests {
         }
         assert_eq!(peer.drain().len(), 3);
         peer.set_state(LinkState::Down);
+        parts.iter_mut().for_each(|part| part.check());
         assert!(parts.iter().all(|part| part.state() == LinkState::Down));
     }
 }

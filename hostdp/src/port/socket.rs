@@ -1,12 +1,28 @@
-//! The packet socket of a `system` port.
+//! The packet sockets of `system` ports.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{PortError, sys};
 
 /// Room in the kernel for bursts that come while the worker is busy.
 const SOCKET_BUFFER: i32 = 8 << 20;
+
+/// Number of frames that a socket has received and nobody has read. They are gone afterwards.
+pub(super) fn discard_waiting(socket: BorrowedFd<'_>) -> u64 {
+    use rustix::io::Errno;
+    use rustix::net::{RecvFlags, recv};
+    let (mut frames, mut errors) = (0, 0);
+    // An interface that went has left an error to be read, too.
+    while errors < 2 {
+        match recv(socket, &mut [0; 1], RecvFlags::DONTWAIT) {
+            Ok(_) => frames += 1,
+            Err(Errno::AGAIN) => break,
+            Err(_) => errors += 1,
+        }
+    }
+    frames
+}
 
 /// Opens a packet socket in the calling thread's network namespace, for a port of that name.
 pub(super) fn open_socket(port: &str) -> Result<OwnedFd, PortError> {

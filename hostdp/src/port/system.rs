@@ -28,7 +28,7 @@ use flow::packet::Packet;
 use super::claim::Claim;
 use super::offload::{self, VnetHeader};
 use super::parts::Share;
-use super::socket::open_socket;
+use super::socket::{discard_waiting, open_socket};
 use super::sys::{self, FrameBuffers};
 use super::xdp::{self, NoXdp, XdpSockets};
 use super::{BURST, Batch, Frame, LinkState, Port, PortError, PortKind, TxReport, fits, renamed};
@@ -238,6 +238,7 @@ impl SystemPort {
         let system = |source| PortError::System { port: name.clone(), what, source };
         let socket = opened.map_err(system)??;
         self.lost += sys::packet_drops(self.socket.as_fd()).map_or(0, u64::from);
+        self.lost += discard_waiting(self.socket.as_fd());
         self.socket = socket;
         self.way = Way::Waiting(None);
         Ok(())

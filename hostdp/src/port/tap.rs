@@ -131,8 +131,11 @@ impl TapPort {
             let index = index.map_err(|error| system("can't find the interface", error))?;
             self.share.claim(port, interface, socket, index)
         };
+        let has_queues = self.share.is_one_of_several();
+        let is_there = sys::index_of(socket, interface).is_ok();
+        // One more queue of an interface that is another datapath's would take frames from it.
+        let _claimed = if has_queues && is_there { Some(claim()?) } else { None };
         if sys::tun_name(self.device.as_fd()).is_err() {
-            let has_queues = self.share.is_one_of_several();
             sys::tun_attach(self.device.as_fd(), interface, has_queues).map_err(|error| {
                 // The owner of a busy interface is the better answer, if the owner has a claim.
                 let owner = claim().err().filter(|e| matches!(e, PortError::Claimed { .. }));

@@ -47,16 +47,8 @@ impl KnownPort {
     fn whole(&self) -> Option<SeenState> {
         let parts: Option<Vec<&SeenState>> = self.parts.iter().map(Option::as_ref).collect();
         // Of several in this state the first has the word, if it has one.
-        let rank = |part: &&SeenState| (rank(part.state), part.trouble.is_some());
+        let rank = |part: &&SeenState| (part.state, part.trouble.is_some());
         parts?.into_iter().rev().max_by_key(rank).cloned()
-    }
-}
-
-fn rank(state: LinkState) -> u8 {
-    match state {
-        LinkState::Up => 0,
-        LinkState::Down => 1,
-        LinkState::Gone => 2,
     }
 }
 

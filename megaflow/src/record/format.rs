@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::setup::Setup;
 
 /// The number of this form of a recording; another form gets another number.
-pub(super) const FORM: u32 = 1;
+pub(super) const FORM: u32 = 2;
 
 /// The first line of a recording.
 #[derive(Serialize, Deserialize)]

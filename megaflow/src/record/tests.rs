@@ -180,7 +180,7 @@ fn a_damaged_recording_is_an_error_of_one_line() {
         (lines[..9].join("\n") + "\n", "cut off after step 8; the steps up to there are the same"),
         (text[..text.len() - 40].to_owned(), "the recording was cut off here"),
         ([&lines[..4], &lines[5..]].concat().join("\n") + "\n", "line 5: step 5 follows 3"),
-        (changed(&text, r#""recording":1"#, r#""recording":7"#), "this program reads form 1"),
+        (changed(&text, r#""recording":2"#, r#""recording":7"#), "this program reads form 2"),
         (changed(&text, r#"{"step":2,"#, r#"{"step":2,,"#), "line 3: "),
         (changed(&text, r#""capabilities":[{"#, r#""capabilities":[],"x":[{"#), "line 1: not one"),
     ] {

@@ -19,7 +19,7 @@ use call::{check, option, size_u32};
 
 pub(super) use bpf::{ProgramKind, bpf_attach, bpf_load, xsk_map, xsk_map_set};
 pub(super) use ethtool::{driver_of, merges_frames, strips_tags};
-pub(super) use fanout::{join_fanout, receive_nothing};
+pub(super) use fanout::{join_fanout, receive_incoming, receive_nothing};
 pub(super) use interface::{
     flags, index_of, is_interface_name, mtu, name_of, set_up, tun_attach, tun_name, tun_offloads,
 };
