@@ -186,8 +186,13 @@ impl Worlds {
     }
 }
 
+/// Number of cases of each kind, each of dozens of packets: the nightly form has more.
+fn cases() -> u32 {
+    std::env::var("MEGAFLOW_CASES").map_or(2_000, |cases| cases.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// Packets that come one at a time give the same frames on each port in the same order, the
     /// same upcalls with the same keys, and the same statistics.

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use flow::odp::{parse_actions, parse_match};
 use flow::packet::Packet;
-use flow::{Actions, Blocking, Generation, Match, Megaflow, Moment, Op};
+use flow::{Actions, Blocking, Clock, Generation, Match, Megaflow, Moment, Op};
 use hostdp::port::{BURST, Batch, Frame, LinkState, Port, PortKind, Taken, TxReport};
 use hostdp::{Datapath, DatapathSettings};
 
 use super::measure::{Case, Measurable, Work};
 use super::sets::attack::Sender::{Attacker, Good};
 use super::sets::attack::Victim::ThreeFields;
-use super::sets::{FlowSet, attack, peers};
+use super::sets::{FlowSet, acl, attack, peers};
 use super::traffic::{IN, OUT, frame_of};
 
 pub(super) const CASES: &[Case<Scene>] = &[
@@ -67,6 +67,13 @@ pub(super) const CASES: &[Case<Scene>] = &[
     forward("tse_8000_own", "packets of an attack with 8,000 masks", |most| {
         attacked(8000, Attacker, most)
     }),
+    forward("acl", "10,000 megaflows that an access list gives, under 2,757 masks", |most| {
+        Ok(Scene::new(acl::hits(most.min(10_000))?, "2"))
+    }),
+    forward("mix", "1,000,000 megaflows under 10 masks, packets by Zipf's law", |most| {
+        Ok(Scene::new(peers::zipf(most.min(1_000_000), 10, MIX.min(most * 8))?, "2"))
+    }),
+    forward("churn", "d100k_10 while 100,000 others a second are replaced", churn),
 ];
 
 /// The megaflow of the `emc` cases: what Open vSwitch makes of the peers' OpenFlow rule.
@@ -81,6 +88,12 @@ const BURSTS: usize = 8;
 pub(super) const CALL: u64 = (BURSTS * BURST) as u64;
 /// The most megaflows that have packets.
 const VISITED: u32 = 100_000;
+/// Packets of the mix.
+const MIX: u32 = 1 << 18;
+/// Megaflows a second that are replaced in `churn`.
+const CHURN: u128 = 100_000;
+/// The most that are replaced between two calls of the work.
+const MOST: u128 = 64;
 
 const fn forward(
     name: &'static str,
@@ -98,20 +111,24 @@ pub(super) struct Scene {
     behind: Option<&'static str>,
     /// There is no datapath at all, only ports.
     is_io: bool,
+    /// Megaflows without packets: half of them are there at any time, and the oldest go for those
+    /// that are gone longest.
+    churn: Vec<Match>,
 }
 
 impl Scene {
     fn new(set: FlowSet, actions: &'static str) -> Scene {
-        Scene { set, actions, behind: None, is_io: false }
+        Scene { set, actions, behind: None, is_io: false, churn: Vec::new() }
     }
 
     fn io() -> Result<Scene, String> {
         Ok(Scene { is_io: true, ..Scene::new(peers::hits(1, 1, 1)?, "2") })
     }
 
-    /// Returns true if there are only ports.
-    pub(super) fn is_io(&self) -> bool {
-        self.is_io
+    /// Returns true if another switch can't have the scene: there are only ports, or megaflows come
+    /// and go as packets do.
+    pub(super) fn is_ours_alone(&self) -> bool {
+        self.is_io || !self.churn.is_empty()
     }
 
     /// The megaflows that arriving packets hit.
@@ -162,6 +179,13 @@ fn recirculate(flows: u32, masks: u32) -> Result<Scene, String> {
     Ok(Scene { behind: Some(BEHIND), ..Scene::new(set, "recirc(1)") })
 }
 
+fn churn(most: u32) -> Result<Scene, String> {
+    let (there, others) = (VISITED.min(most), VISITED.min(most) / 5 * 2);
+    let mut set = peers::hits(there + others, 10, there)?;
+    let churn = set.flows.split_off(there as usize);
+    Ok(Scene { churn, ..Scene::new(set, "2") })
+}
+
 fn attacked(masks: u32, sender: attack::Sender, most: u32) -> Result<Scene, String> {
     let set = attack::set(masks.min(most), most.min(1000), ThreeFields, sender)?;
     Ok(Scene::new(set, "2"))
@@ -172,16 +196,59 @@ pub(super) fn emc1() -> Result<Datapath, String> {
     datapath_of(one(1)?).map(|(datapath, _)| datapath)
 }
 
-fn forward_all(scene: Scene) -> Result<Work, String> {
+fn forward_all(mut scene: Scene) -> Result<Work, String> {
+    let churn = std::mem::take(&mut scene.churn);
     let (mut datapath, mut time) = datapath_of(scene)?;
+    let mut churn = (!churn.is_empty()).then(|| Churn::begin(&mut datapath, churn)).transpose()?;
     Ok(Box::new(move |_| {
         let mut packets = 0;
         for _ in 0..BURSTS {
             time += 1000;
             packets += datapath.poll(Moment(time));
         }
+        if let Some(churn) = &mut churn {
+            churn.go_on(&mut datapath)?;
+        }
         Ok(packets as u64)
     }))
+}
+
+/// Megaflows that come and go at a rate.
+struct Churn {
+    ring: Vec<Arc<Megaflow>>,
+    clock: Clock,
+    last: Moment,
+    /// The one to go next, and how many went.
+    next: usize,
+}
+
+impl Churn {
+    fn begin(datapath: &mut Datapath, flows: Vec<Match>) -> Result<Churn, String> {
+        let actions: Actions = parse_actions("2").map_err(|error| error.to_string())?;
+        let ring = flows.into_iter().map(|flow| Arc::new(Megaflow::new(flow, actions.clone())));
+        let (clock, last) = (Clock::start(), Moment::default());
+        let churn = Churn { ring: ring.collect(), clock, last, next: 0 };
+        let half = churn.ring.iter().take(churn.ring.len() / 2);
+        half.into_iter().try_for_each(|flow| apply(datapath, [installed(flow)]))?;
+        Ok(churn)
+    }
+
+    /// Replaces as many as are due. Those that fell due while nothing was measured are left out.
+    fn go_on(&mut self, datapath: &mut Datapath) -> Result<(), String> {
+        let now = self.clock.now();
+        let due = now.since(self.last).as_micros() * CHURN / 1_000_000;
+        if due == 0 {
+            return Ok(());
+        }
+        self.last = now;
+        for _ in 0..due.min(MOST) {
+            let at = |number: usize| self.ring.get(number % self.ring.len()).ok_or("no megaflow");
+            let (old, new) = (at(self.next)?, at(self.next + self.ring.len() / 2)?);
+            apply(datapath, [Op::Remove { ufid: old.ufid }, installed(new)])?;
+            self.next += 1;
+        }
+        Ok(())
+    }
 }
 
 /// The datapath with these megaflows and this traffic, each packet of which has come out, and the
@@ -219,9 +286,16 @@ pub(super) fn install(
     flow: Match,
     actions: Actions,
 ) -> Result<(), String> {
-    let flow = Arc::new(Megaflow::new(flow, actions));
+    apply(datapath, [installed(&Arc::new(Megaflow::new(flow, actions)))])
+}
+
+fn installed(flow: &Arc<Megaflow>) -> Op {
+    Op::Install { flow: flow.clone(), generation: Generation(1) }
+}
+
+fn apply<const N: usize>(datapath: &mut Datapath, ops: [Op; N]) -> Result<(), String> {
     let mut done = Vec::new();
-    datapath.table().apply(&[Op::Install { flow, generation: Generation(1) }], &mut done);
+    datapath.table().apply(&ops, &mut done);
     done.into_iter().try_for_each(|done| done.result.map(drop).map_err(|error| error.to_string()))
 }
 

@@ -8,21 +8,24 @@ pub(super) const OUT: PortId = PortId(2);
 
 /// The key of a UDP packet to UDP port `to`.
 pub(super) fn key(to: u16) -> Key {
-    let mut key = flow::packet::extract(&udp([10, 1, 2, 3], [10, 4, 5, 6], [12345, to]));
+    let mut key = flow::packet::extract(&frame(UDP, [10, 1, 2, 3], [10, 4, 5, 6], [12345, to]));
     key.in_port = IN.0;
     key
 }
 
-/// The frame of such a packet with other IPv4 addresses and ports.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// The frame of such a packet, or of one of TCP, with other IPv4 addresses and ports.
 pub(super) fn frame_of(key: &Key) -> Vec<u8> {
     let ports = [Field::TpSrc, Field::TpDst].map(|field| key.get(field));
     let ports = ports.map(|port| u16::try_from(port).unwrap_or_default());
-    udp(key.ipv4_src.to_be_bytes(), key.ipv4_dst.to_be_bytes(), ports)
+    frame(key.ip_proto, key.ipv4_src.to_be_bytes(), key.ipv4_dst.to_be_bytes(), ports)
 }
 
-/// A frame of 60 bytes without a UDP checksum.
-fn udp(from: [u8; 4], to: [u8; 4], ports: [u16; 2]) -> Vec<u8> {
-    let mut header = vec![0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0];
+/// A frame of 60 bytes: UDP without a checksum, or TCP without flags.
+fn frame(protocol: u8, from: [u8; 4], to: [u8; 4], ports: [u16; 2]) -> Vec<u8> {
+    let mut header = vec![0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, protocol, 0, 0];
     header.extend(from);
     header.extend(to);
     let words = header.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
@@ -33,7 +36,11 @@ fn udp(from: [u8; 4], to: [u8; 4], ports: [u16; 2]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
     frame.extend(header);
     ports.iter().for_each(|port| frame.extend(port.to_be_bytes()));
-    frame.extend([0, 26, 0, 0]);
+    match protocol {
+        // Numbers, and a header of five words.
+        TCP => frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0]),
+        _ => frame.extend([0, 26, 0, 0]),
+    }
     frame.resize(60, 0);
     frame
 }
@@ -55,8 +62,11 @@ mod tests {
         let frame = frame_of(&packet);
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, PRINTED);
-        let mut again = flow::packet::extract(&frame);
-        again.in_port = IN.0;
-        assert_eq!(again, packet);
+        for protocol in [UDP, TCP] {
+            packet.ip_proto = protocol;
+            let mut again = flow::packet::extract(&frame_of(&packet));
+            again.in_port = IN.0;
+            assert_eq!(again, packet);
+        }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn run(
     for case in cases {
         let of_case = |error: String| CommandFailure::Job(format!("{}: {error}", case.name));
         let scene = (case.setup)(u32::MAX).map_err(of_case)?;
-        if scene.is_io() {
+        if scene.is_ours_alone() {
             // What the ports of Open vSwitch cost by themselves can't be measured from outside.
             continue;
         }

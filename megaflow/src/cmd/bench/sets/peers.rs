@@ -27,6 +27,28 @@ pub(in crate::cmd::bench) fn misses(flows: u32, masks: u32) -> Result<FlowSet, S
     set(flows, masks, flows..flows.saturating_mul(2), false)
 }
 
+/// This number of megaflows, and `packets` packets for them by Zipf's law: of any two megaflows the
+/// one that is twice as far down the list of the busiest has half the packets.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a rank is below the number of megaflows"
+)]
+pub(in crate::cmd::bench) fn zipf(flows: u32, masks: u32, packets: u32) -> Result<FlowSet, String> {
+    let set = set(flows, masks, 0..flows, true)?;
+    let mut draw = Draw::new(5);
+    let by_rank = set.traffic;
+    let pick = |_| {
+        let part = (draw.number() >> 11) as f64 / (1_u64 << 53) as f64;
+        // The sums of 1/rank grow as the logarithm does.
+        let rank = (f64::from(flows) + 1.0).powf(part) - 1.0;
+        by_rank.get(rank as usize).copied().ok_or("no packet")
+    };
+    let traffic = (0..packets).map(pick).collect::<Result<Vec<Key>, _>>()?;
+    Ok(FlowSet { flows: set.flows, traffic, hits: true })
+}
+
 fn set(flows: u32, masks: u32, traffic: Range<u32>, hits: bool) -> Result<FlowSet, String> {
     if !(1..=MASKS).contains(&masks) || flows.max(traffic.end).div_ceil(masks) > MEMBERS {
         return Err(format!(
@@ -60,6 +82,8 @@ pub(super) fn packet(class: u32, member: u32) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use flow::odp;
 
     use super::super::tests::{masks_of, visited};
@@ -111,6 +135,21 @@ mod tests {
             assert_eq!((set.flows.len(), set.traffic.len()), (400, 150));
             let set = misses(100, masks).unwrap();
             assert_eq!((masks_of(&set), set.traffic.len()), (masks as usize, 100));
+        }
+    }
+
+    #[test]
+    fn half_the_rank_is_twice_the_packets() {
+        let set = zipf(1000, 10, 50_000).unwrap();
+        assert_eq!((masks_of(&set), set.traffic.len()), (10, 50_000));
+        let mut packets = BTreeMap::new();
+        set.traffic.iter().for_each(|key| *packets.entry(*key.words()).or_insert(0) += 1);
+        let mut packets: Vec<i32> = packets.into_values().collect();
+        packets.sort_by_key(|packets| std::cmp::Reverse(*packets));
+        for (rank, part) in [(1, 2), (4, 2), (4, 8)] {
+            let (more, fewer) = (packets[rank - 1], packets[rank * part - 1]);
+            let ratio = f64::from(more) / f64::from(fewer) / part as f64;
+            assert!((0.6..1.6).contains(&ratio), "{rank} {part}: {more} to {fewer}");
         }
     }
 
