@@ -187,7 +187,7 @@ fn a_worker_wakes_for_packets() {
             assert!(clock.elapsed() < PATIENCE);
             let event = worker.events().recv_timeout(Duration::from_millis(10));
             let Ok(WorkerEvent::Upcalls(batch)) = event else { continue };
-            for upcall in batch {
+            for upcall in batch.read() {
                 upcalls += 1;
                 let out = Action::Output(flow::PortId(3 - upcall.port.0));
                 let mask = Key::mask_of(&[Field::EthDst, Field::EthType]);

@@ -114,7 +114,7 @@ fn the_worker_counts_its_steps() {
     (0..3000).for_each(|_| assert!(peer.send(&[1; 60])));
     let batch = loop {
         if let WorkerEvent::Upcalls(batch) = worker.events().recv().unwrap() {
-            break batch;
+            break batch.read();
         }
     };
     let (reply, is_idle) = crossbeam_channel::bounded(1);

@@ -21,6 +21,7 @@ mod states;
 mod task;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod wake;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -37,22 +38,23 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::datapath::Datapath;
 use crate::port::LinkState;
-use crate::upcall::QueuedUpcall;
 use command::WorkerCommand;
 use handle::Mailbox;
 use states::{PortStates, SeenState};
 use task::Task;
+use unread::UnreadBatches;
 use wake::Wake;
 
 pub use handle::{WorkerGone, WorkerHandle};
 pub use reply::{Reply, ReplyParts};
+pub use unread::UpcallBatch;
 
 /// A message from a worker that nobody asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub enum WorkerEvent {
     /// Packets for the client: all that there are, up to [`crate::UpcallLimits::batch`]. An upcall
     /// with an id has to be resolved; without an id nothing waits for an answer.
-    Upcalls(Vec<QueuedUpcall>),
+    Upcalls(UpcallBatch),
     /// A port was added to all workers, or its state or trouble changed.
     Port {
         /// The port's number.
@@ -98,6 +100,7 @@ pub fn spawn(datapaths: Vec<Datapath>, clock: &Clock, cores: &[usize]) -> io::Re
             task: None,
             readings: VecDeque::new(),
             events: events.clone(),
+            unread: UnreadBatches::default(),
             wake: wake.clone(),
             ports: BTreeMap::new(),
             states: states.clone(),
@@ -176,6 +179,7 @@ struct Loop {
     /// other commands, none of which waits for the end of a reading.
     readings: VecDeque<Task>,
     events: Sender<WorkerEvent>,
+    unread: UnreadBatches,
     wake: Arc<Wake>,
     /// The states of this worker's ports as it told them last.
     ports: BTreeMap<PortId, SeenState>,
@@ -195,7 +199,7 @@ const CLIENT: Duration = Duration::from_millis(1);
 const DEAF: Duration = Duration::from_millis(5);
 /// Number of wakes in a row without a packet or a command after which descriptors are ignored.
 const IDLE_WAKES: u32 = 8;
-/// Events that the client has not read yet, beyond which upcalls wait for it.
+/// Messages of a worker that the client has not read yet, beyond which upcalls wait for it.
 const UNREAD: usize = 4;
 /// Time for commands between two bursts. With the longest step of a command it stays below a
 /// millisecond, which the receive queues bridge.
@@ -295,7 +299,7 @@ impl Loop {
             let (outstanding, queued) = self.datapath.upcalls_waiting();
             let room = limits.outstanding.saturating_sub(outstanding).min(limits.batch);
             // Upcalls without an id are not among the outstanding ones: the events bound them.
-            if queued == 0 || room == 0 || self.events.len() >= UNREAD {
+            if queued == 0 || room == 0 || self.unread.count() >= UNREAD {
                 return;
             }
             // If nobody receives the events, the waiting packets time out.
@@ -304,7 +308,7 @@ impl Loop {
                 upcall.id = upcall.id.map(|id| id.of_worker(self.number));
             }
             if !batch.is_empty() {
-                let _ = self.events.send(WorkerEvent::Upcalls(batch));
+                let _ = self.events.send(WorkerEvent::Upcalls(self.unread.batch(batch)));
             }
         }
     }

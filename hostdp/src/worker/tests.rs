@@ -5,7 +5,7 @@ use crate::datapath::{DatapathSettings, DatapathSnapshot};
 use crate::port::memory::{self, MemoryPeer};
 use crate::port::{Port, PortError};
 use crate::testing;
-use crate::upcall::{Resolution, UpcallId, UpcallLimits};
+use crate::upcall::{QueuedUpcall, Resolution, UpcallId, UpcallLimits};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -48,7 +48,7 @@ fn add_port(
 
 fn batch(worker: &Worker) -> Vec<QueuedUpcall> {
     match worker.events().recv_timeout(PATIENCE).unwrap() {
-        WorkerEvent::Upcalls(upcalls) => upcalls,
+        WorkerEvent::Upcalls(upcalls) => upcalls.read(),
         other => panic!("{other:?}"),
     }
 }
@@ -414,7 +414,7 @@ fn counters_are_exact_under_churn_on_three_workers() {
                         let WorkerEvent::Upcalls(batch) = event else { continue };
                         let answer =
                             |upcall: QueuedUpcall| (upcall.id.unwrap(), Resolution::Reinject);
-                        handle.resolve(batch.into_iter().map(answer).collect()).unwrap();
+                        handle.resolve(batch.read().into_iter().map(answer).collect()).unwrap();
                     }
                 }
             }

@@ -223,7 +223,8 @@ impl EngineThread {
         for event in [first].into_iter().chain(more.try_iter()).take(EVENTS) {
             match event {
                 worker::WorkerEvent::Upcalls(batch) => {
-                    upcalls.extend(batch.into_iter().map(|upcall| self.upcalls.packet(upcall)));
+                    let batch = batch.read().into_iter();
+                    upcalls.extend(batch.map(|upcall| self.upcalls.packet(upcall)));
                     if upcalls.len() >= UPCALLS {
                         break;
                     }
