@@ -180,12 +180,11 @@ impl Classifier {
         self.left.clear();
         self.left.extend(0..keys.len());
         while let Some(first) = self.left.first() {
-            let (scope, eth_type) = (ScopeKey::of(keys[*first]), keys[*first].eth_type);
+            let of = |key: &Key| (ScopeKey::of(key), key.eth_type);
+            let (scope, eth_type) = of(keys[*first]);
             let number = self.scope(scope);
             let Classifier { scopes, left, group, .. } = self;
-            take_alike(left, group, |place| {
-                ScopeKey::of(keys[place]) == scope && keys[place].eth_type == eth_type
-            });
+            take_alike(left, group, |place| of(keys[place]) == (scope, eth_type));
             if let Some(scope) = number.and_then(|number| scopes.get_mut(number)) {
                 scope.lookup(eth_type, keys, group, found, visited);
             }

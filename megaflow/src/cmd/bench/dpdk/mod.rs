@@ -43,6 +43,10 @@ pub(super) fn run(
         }
         all.push(measure(case.name, scene, &core, pairs, length).map_err(of_case)?);
     }
+    if all.is_empty() {
+        let why = "Open vSwitch can't have these cases: io is our ports alone, and churn our table";
+        return Err(CommandFailure::Input(why.to_owned()));
+    }
     if as_json { print_json(&as_value(&all)) } else { print(&as_text(&all)) }
 }
 
