@@ -20,12 +20,21 @@ struct Contents {
     end: usize,
     /// Where the headers were found; `None` if the frame has to be parsed again.
     layers: Option<Layers>,
+    /// Where the frame started when they were found. What is pushed in front of them, or popped,
+    /// moves the start of the frame and not the headers.
+    found_from: usize,
     /// The work that a device was to do on the frame.
     unfinished: Option<Unfinished>,
 }
 
-static EMPTY: Contents =
-    Contents { memory: Vec::new(), start: 0, end: 0, layers: None, unfinished: None };
+static EMPTY: Contents = Contents {
+    memory: Vec::new(),
+    start: 0,
+    end: 0,
+    layers: None,
+    found_from: 0,
+    unfinished: None,
+};
 
 impl Contents {
     /// The frame is another one, and it is here.
@@ -109,8 +118,10 @@ impl Packet {
     /// are and what is unfinished, as the other packet does.
     pub fn copy_from(&mut self, other: &Packet) {
         self.reset(other.bytes());
+        let layers = other.known_layers();
         let (contents, other) = (self.contents_mut(), other.contents());
-        (contents.layers, contents.unfinished) = (other.layers, other.unfinished);
+        (contents.layers, contents.unfinished) = (layers, other.unfinished);
+        contents.found_from = contents.start;
     }
 
     /// Bytes of memory behind this packet.
@@ -151,9 +162,10 @@ impl Packet {
     /// Does the same, and adds the fields to a key in which they are zero: metadata stays.
     #[inline]
     pub fn extract_into(&mut self, key: &mut Key) {
-        let Contents { memory, start, end, layers, unfinished } = self.contents_mut();
+        let Contents { memory, start, end, layers, found_from, unfinished } = self.contents_mut();
         let found = super::parse_into(memory.get(*start..*end).unwrap_or_default(), key);
         *layers = Some(found.with_partial(unfinished.is_some()));
+        *found_from = *start;
     }
 
     /// Makes `key` the key of the frame as it is now; `in_port`, `recirc_id` and `dp_hash` stay.
@@ -175,24 +187,45 @@ impl Packet {
         layers
     }
 
-    /// The frame, for a rewrite that moves no header, and where its headers are.
+    /// The frame, for a rewrite that moves no header, from where it started when the headers were
+    /// found, and where they are in that.
     #[inline]
-    pub(super) fn frame_and_layers(&mut self) -> (&mut [u8], &Layers) {
-        let Contents { memory, start, end, layers, unfinished } = self.contents_mut();
-        let frame = memory.get_mut(*start..*end).unwrap_or_default();
+    pub(super) fn headers_mut(&mut self) -> (&mut [u8], &Layers) {
+        let Contents { memory, start, end, layers, found_from, unfinished } = self.contents_mut();
+        if layers.is_none() {
+            *found_from = *start;
+        }
+        let frame = memory.get_mut(*found_from..*end).unwrap_or_default();
         let layers =
             layers.get_or_insert_with(|| super::layers(frame).with_partial(unfinished.is_some()));
         (frame, layers)
     }
 
+    /// Finds the headers, if they are not known: later rewrites use them, whatever is pushed or
+    /// popped in front of them until then.
+    #[inline]
+    pub(super) fn find_headers(&mut self) {
+        self.headers_mut();
+    }
+
+    /// The frame, for a rewrite that moves no header.
+    #[inline]
+    pub(super) fn frame_mut(&mut self) -> &mut [u8] {
+        let contents = self.contents_mut();
+        contents.memory.get_mut(contents.start..contents.end).unwrap_or_default()
+    }
+
     /// Where the headers are, if that is known.
     pub(super) fn known_layers(&self) -> Option<Layers> {
-        self.contents().layers
+        let Contents { layers, start, found_from, .. } = self.contents();
+        let by = narrow(*found_from) - narrow(*start);
+        layers.map(|layers| if by == 0 { layers } else { layers.moved(i32::from(by)) })
     }
 
     /// Notes where the headers are behind a change.
     pub(super) fn set_layers(&mut self, layers: Layers) {
-        self.contents_mut().layers = Some(layers);
+        let contents = self.contents_mut();
+        (contents.layers, contents.found_from) = (Some(layers), contents.start);
     }
 
     /// The frame.
@@ -228,13 +261,19 @@ impl Packet {
     /// Inserts `N` bytes at an offset; the bytes in front of the offset move into the headroom. An
     /// offset behind the end of the frame appends.
     pub fn insert<const N: usize>(&mut self, at: usize, new: [u8; N]) {
+        self.insert_in_front(at, new);
+        self.contents_mut().layers = None;
+    }
+
+    /// Does the same in front of all headers whose places are known: they stay where they are.
+    pub(super) fn insert_in_front<const N: usize>(&mut self, at: usize, new: [u8; N]) {
         let at = at.min(self.len());
         let contents = self.contents_mut();
-        contents.layers = None;
         if contents.start < N {
             contents.memory.splice(0..0, [0; HEADROOM]);
             contents.start += HEADROOM;
             contents.end += HEADROOM;
+            contents.found_from += HEADROOM;
             debug_assert!(N <= HEADROOM, "nothing that large is ever pushed");
         }
         contents.unfinished = contents.unfinished.map(|unfinished| unfinished.moved(at, narrow(N)));
@@ -249,9 +288,14 @@ impl Packet {
 
     /// Removes up to `count` bytes at an offset; the bytes in front of the offset move back.
     pub fn remove(&mut self, at: usize, count: usize) {
+        self.remove_in_front(at, count);
+        self.contents_mut().layers = None;
+    }
+
+    /// Does the same in front of all headers whose places are known.
+    pub(super) fn remove_in_front(&mut self, at: usize, count: usize) {
         let at = at.min(self.len());
         let contents = self.contents_mut();
-        contents.layers = None;
         let count = count.min(contents.end - contents.start - at);
         contents.unfinished =
             contents.unfinished.map(|unfinished| unfinished.moved(at, -narrow(count)));

@@ -34,24 +34,29 @@ pub fn edit(packet: &mut Packet, key: &mut Key, action: &Action) {
 /// no frame. Whoever executes several actions in a row needs
 /// the key only behind the last of them ([`Packet::key_again`]).
 pub fn rewrite(packet: &mut Packet, action: &Action) -> bool {
-    let layers = packet.layers();
     match action {
         Action::Set(fields) => {
-            set(packet.bytes_mut(), &layers, fields);
-            packet.set_layers(layers);
+            let layers = packet.layers();
+            set(packet.frame_mut(), &layers, fields);
         }
         Action::PushVlan { tpid, tci } => {
-            let by = ethernet::push_vlan(packet, *tpid, *tci);
-            packet.set_layers(layers.moved(by));
+            packet.find_headers();
+            ethernet::push_vlan(packet, *tpid, *tci);
         }
         Action::PopVlan => {
-            let by = ethernet::pop_vlan(packet);
-            packet.set_layers(layers.moved(by));
+            packet.find_headers();
+            ethernet::pop_vlan(packet);
         }
         // These two forget where the headers are, so that the next action parses the frame again:
         // the headers behind a label were not parsed before.
-        Action::PushMpls { lse, eth_type } => mpls::push(packet, &layers, *lse, *eth_type),
-        Action::PopMpls { eth_type } => mpls::pop(packet, &layers, *eth_type),
+        Action::PushMpls { lse, eth_type } => {
+            let layers = packet.layers();
+            mpls::push(packet, &layers, *lse, *eth_type);
+        }
+        Action::PopMpls { eth_type } => {
+            let layers = packet.layers();
+            mpls::pop(packet, &layers, *eth_type);
+        }
         Action::Hash { .. }
         | Action::Output(_)
         | Action::Userspace(_)

@@ -11,8 +11,6 @@ pub(super) const HEADER: usize = 14;
 pub(super) const TYPE: usize = 12;
 /// TPID and TCI.
 const TAG: usize = 4;
-/// Bytes by which a tag moves what is behind it.
-const GROWTH: i32 = 4;
 /// Lowest EtherType; below it the field is an 802.3 length.
 const TYPE_MIN: u16 = 0x600;
 /// 802.2 LLC (DSAP, SSAP, control) and SNAP organisation 0, in front of the SNAP type.
@@ -72,25 +70,20 @@ pub(super) fn set(frame: &mut [u8], set: &SetFields) {
     }
 }
 
-/// Inserts a tag, without the presence bit, in front of the existing ones; returns the number of
-/// inserted bytes.
-pub(super) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) -> i32 {
-    if packet.len() < HEADER {
-        return 0;
+/// Inserts a tag, without the presence bit, in front of the existing ones.
+pub(super) fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16) {
+    if packet.len() >= HEADER {
+        let [a, b] = tpid.to_be_bytes();
+        let [c, d] = (tci & !VLAN_PRESENT).to_be_bytes();
+        packet.insert_in_front(TYPE, [a, b, c, d]);
     }
-    let [a, b] = tpid.to_be_bytes();
-    let [c, d] = (tci & !VLAN_PRESENT).to_be_bytes();
-    packet.insert(TYPE, [a, b, c, d]);
-    GROWTH
 }
 
-/// Removes the outer tag; returns the number of removed bytes as a negative number.
-pub(super) fn pop_vlan(packet: &mut Packet) -> i32 {
-    if tag(packet.bytes(), TYPE).is_none() {
-        return 0;
+/// Removes the outer tag.
+pub(super) fn pop_vlan(packet: &mut Packet) {
+    if tag(packet.bytes(), TYPE).is_some() {
+        packet.remove_in_front(TYPE, TAG);
     }
-    packet.remove(TYPE, TAG);
-    -GROWTH
 }
 
 /// Rewrites the EtherType after a header behind it was inserted or removed; an 802.3 length grows

@@ -35,11 +35,20 @@ type Words = SmallVec<[HeaderWord; 4]>;
 /// Four bytes of a header, some of which change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct HeaderWord {
-    /// Offset from the start of the header.
-    at: u8,
+    /// Its number among those of the header.
+    number: u8,
     /// No bit is set that the mask lacks.
     value: u32,
     mask: u32,
+}
+
+/// Bytes of a word.
+const WORD: usize = 4;
+
+impl HeaderWord {
+    fn is_before(&self, offset: usize) -> bool {
+        usize::from(self.number) * WORD < offset
+    }
 }
 
 impl ReadyRewrite {
@@ -71,11 +80,15 @@ impl ReadyRewrite {
 
     /// Executes the action. Right checksums stay right.
     pub fn execute(&self, packet: &mut Packet) {
-        let (frame, layers) = packet.frame_and_layers();
-        match &self.0 {
-            Target::Ethernet(words) if frame.len() >= ethernet::HEADER => {
+        if let Target::Ethernet(words) = &self.0 {
+            let frame = packet.frame_mut();
+            if frame.len() >= ethernet::HEADER {
                 apply(frame, 0, words);
             }
+            return;
+        }
+        let (frame, layers) = packet.headers_mut();
+        match &self.0 {
             Target::Ip { v4, .. } if layers.kind == ipv4::ETH_TYPE => rewrite_v4(frame, layers, v4),
             Target::Ip { v6, .. } if layers.kind == ipv6::ETH_TYPE => rewrite_v6(frame, layers, v6),
             Target::Ports { protocol, words } if *protocol == layers.protocol => {
@@ -93,7 +106,7 @@ fn rewrite_v4(frame: &mut [u8], layers: &Layers, words: &[HeaderWord]) {
     let Some(start) = layers.header().filter(|start| frame.len() - start >= ipv4::HEADER) else {
         return;
     };
-    let first = words.partition_point(|word| usize::from(word.at) < ipv4::SRC);
+    let first = words.partition_point(|word| word.is_before(ipv4::SRC));
     let (others, addresses) = words.split_at(first);
     let addresses = apply(frame, start, addresses);
     let mut header = apply(frame, start, others);
@@ -106,7 +119,7 @@ fn rewrite_v6(frame: &mut [u8], layers: &Layers, words: &[HeaderWord]) {
     let Some(start) = layers.header().filter(|start| frame.len() - start >= ipv6::HEADER) else {
         return;
     };
-    let before = |at: usize| words.partition_point(|word| usize::from(word.at) < at);
+    let before = |at: usize| words.partition_point(|word| word.is_before(at));
     let (others, addresses) = words.split_at(before(ipv6::SRC));
     let (source, destination) = addresses.split_at(before(ipv6::DST) - others.len());
     apply(frame, start, others);
@@ -120,11 +133,11 @@ fn rewrite_v6(frame: &mut [u8], layers: &Layers, words: &[HeaderWord]) {
 
 /// The words in which the mask has bits.
 fn words(value: &[u8], mask: &[u8]) -> Words {
-    let pairs = value.chunks_exact(4).zip(mask.chunks_exact(4));
+    let pairs = value.chunks_exact(WORD).zip(mask.chunks_exact(WORD));
     let word = |bytes: &[u8]| wire::be32(bytes, 0).unwrap_or_default();
-    let all = (0_u8..).step_by(4).zip(pairs).map(|(at, (value, mask))| {
+    let all = (0_u8..).zip(pairs).map(|(number, (value, mask))| {
         let mask = word(mask);
-        HeaderWord { at, value: word(value) & mask, mask }
+        HeaderWord { number, value: word(value) & mask, mask }
     });
     all.filter(|word| word.mask != 0).collect()
 }
@@ -133,9 +146,9 @@ fn words(value: &[u8], mask: &[u8]) -> Words {
 #[inline]
 fn apply(frame: &mut [u8], start: usize, words: &[HeaderWord]) -> Delta {
     let mut delta = Delta::default();
+    let (places, _) = frame.get_mut(start..).unwrap_or_default().as_chunks_mut();
     for word in words {
-        let place = frame.get_mut(start + usize::from(word.at)..);
-        let Some(place) = place.and_then(|rest| rest.first_chunk_mut()) else { continue };
+        let Some(place) = places.get_mut(usize::from(word.number)) else { continue };
         let old = u32::from_be_bytes(*place);
         let new = old & !word.mask | word.value;
         *place = new.to_be_bytes();

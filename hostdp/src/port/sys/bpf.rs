@@ -9,6 +9,7 @@ const MAP_CREATE: i32 = 0;
 const MAP_UPDATE_ELEM: i32 = 2;
 const PROG_LOAD: i32 = 5;
 const LINK_CREATE: i32 = 28;
+const LINK_DETACH: i32 = 34;
 
 const MAP_TYPE_XSKMAP: u32 = 17;
 /// The program is for one interface, whose driver it may ask about a frame.
@@ -88,6 +89,15 @@ pub(in crate::port) fn bpf_attach(
     argument[0] = pair(program, interface);
     argument[1] = pair(kind.place, flags);
     bpf(LINK_CREATE, &mut argument)
+}
+
+/// Takes an attached program off at once: behind the last close of the descriptor the kernel does
+/// so some time later.
+pub(in crate::port) fn bpf_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut argument = Argument::default();
+    argument[0] = number(link);
+    // SAFETY: the argument is one of this command, and points to nothing.
+    check(unsafe { call(LINK_DETACH, &mut argument) })
 }
 
 /// Makes a call that returns a new descriptor. The argument must be one of the command, with

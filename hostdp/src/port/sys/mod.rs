@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use call::{check, option, size_u32};
 
-pub(super) use bpf::{ProgramKind, bpf_attach, bpf_load, xsk_map, xsk_map_set};
+pub(super) use bpf::{ProgramKind, bpf_attach, bpf_detach, bpf_load, xsk_map, xsk_map_set};
 pub(super) use ethtool::{driver_of, merges_frames, strips_tags};
 pub(super) use fanout::{join_fanout, receive_incoming, receive_nothing};
 pub(super) use interface::{

@@ -38,8 +38,16 @@ pub(super) struct XdpSockets {
     /// Frames that the kernel has counted as lost and that were told.
     lost: u64,
     // These hold the program in its place. The kernel counts what uses the map.
-    _link: OwnedFd,
+    link: OwnedFd,
     _map: OwnedFd,
+}
+
+impl Drop for XdpSockets {
+    /// What comes in from now on goes its usual way, to a packet socket for example.
+    fn drop(&mut self) {
+        // An interface that is gone has no program.
+        let _ = sys::bpf_detach(self.link.as_fd());
+    }
 }
 
 /// What makes the frames whole.
@@ -145,7 +153,7 @@ impl XdpSockets {
                 (false, false) => "AF_XDP, driver mode, copy",
             };
             let (next, lost) = (0, 0);
-            Ok(XdpSockets { queues, next, readable, mode, wholeness, lost, _link: link, _map: map })
+            Ok(XdpSockets { queues, next, readable, mode, wholeness, lost, link, _map: map })
         })
     }
 
