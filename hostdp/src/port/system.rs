@@ -215,7 +215,7 @@ impl SystemPort {
 
     /// Has the socket take its part of the frames.
     fn join(&self, index: i32) -> Way {
-        let no_xdp = "no AF_XDP: there are several workers; AF_PACKET instead";
+        let no_xdp = "no AF_XDP: [datapath] has several workers; AF_PACKET instead";
         match self.share.join(self.socket.as_fd(), index) {
             Ok(()) => Way::Packet((self.io != SystemIo::Packet).then(|| no_xdp.to_owned())),
             Err(error) => {
@@ -260,7 +260,7 @@ impl SystemPort {
     /// Closes the sockets of AF_XDP, if there are any. What they hold is lost, and counted.
     fn close_xdp(&mut self) {
         if let Way::Xdp(sockets) = &mut self.way {
-            self.lost += sockets.remainder();
+            self.lost += sockets.end();
             self.way = Way::Waiting(None);
         }
     }

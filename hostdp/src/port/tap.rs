@@ -139,7 +139,14 @@ impl TapPort {
             sys::tun_attach(self.device.as_fd(), interface, has_queues).map_err(|error| {
                 // The owner of a busy interface is the better answer, if the owner has a claim.
                 let owner = claim().err().filter(|e| matches!(e, PortError::Claimed { .. }));
-                owner.unwrap_or_else(|| system("can't make the interface", error))
+                let other_kind = error.raw_os_error() == Some(libc::EINVAL) && is_there;
+                owner.unwrap_or_else(|| match has_queues {
+                    true if other_kind => {
+                        system("the interface was made without multi_queue", error)
+                    }
+                    false if other_kind => system("the interface was made with multi_queue", error),
+                    _ => system("can't make the interface", error),
+                })
             })?;
         }
         sys::tun_offloads(self.device.as_fd(), true)

@@ -131,15 +131,19 @@ impl Drop for DeathNote {
 
 fn pin(core: Option<usize>) -> io::Result<()> {
     let Some(core) = core else { return Ok(()) };
-    let failed = |error: io::Error| {
-        io::Error::new(error.kind(), format!("workers: can't run on core {core}: {error}"))
+    let failed = |kind, why: String| {
+        io::Error::new(kind, format!("workers: can't run on core {core}: {why}"))
     };
+    let missing = "this machine has no such core, or does not let this process use it";
     if core >= CpuSet::MAX_CPU {
-        return Err(failed(io::ErrorKind::InvalidInput.into()));
+        return Err(failed(io::ErrorKind::InvalidInput, missing.to_owned()));
     }
     let mut cores = CpuSet::new();
     cores.set(core);
-    sched_setaffinity(None, &cores).map_err(|error| failed(error.into()))
+    sched_setaffinity(None, &cores).map_err(|error| match error {
+        rustix::io::Errno::INVAL => failed(error.kind(), missing.to_owned()),
+        error => failed(error.kind(), error.to_string()),
+    })
 }
 
 impl Worker {

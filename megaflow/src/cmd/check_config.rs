@@ -32,6 +32,7 @@ pub(super) fn run(args: &Args) -> CommandOutcome {
         return print_json(&json!({
             "datapath": name,
             "client": client,
+            "workers": config.datapath.workers,
             "ports": ports.collect::<Vec<_>>(),
             "providers": providers,
             "socket": config.control.socket,

@@ -2,8 +2,8 @@
 //! kernel's stack.
 //!
 //! An XDP program hands the frames of each queue of the interface to a socket of its own; all
-//! frames to send leave by the first queue. The program goes when the last descriptor of it is
-//! closed, that is, with the process at the latest.
+//! frames to send leave by the first queue. The program goes when these sockets are closed, with
+//! the process at the latest.
 //!
 //! XDP sees the bytes of a frame alone. What the kernel notes beside a frame is lost: a VLAN tag
 //! that the device has taken out, a checksum that is still to be made, and that the frame stands
@@ -38,15 +38,24 @@ pub(super) struct XdpSockets {
     /// Frames that the kernel has counted as lost and that were told.
     lost: u64,
     // These hold the program in its place. The kernel counts what uses the map.
-    link: OwnedFd,
+    link: Attachment,
     _map: OwnedFd,
 }
 
-impl Drop for XdpSockets {
+/// A program in its place, until it is taken off or this value is dropped.
+struct Attachment(OwnedFd);
+
+impl Attachment {
     /// What comes in from now on goes its usual way, to a packet socket for example.
-    fn drop(&mut self) {
+    fn end(&self) {
         // An interface that is gone has no program.
-        let _ = sys::bpf_detach(self.link.as_fd());
+        let _ = sys::bpf_detach(self.0.as_fd());
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -270,9 +279,10 @@ impl XdpSockets {
         lost - std::mem::replace(&mut self.lost, lost).min(lost)
     }
 
-    /// Number of frames that are lost if these sockets are closed now, those included that were
-    /// lost before and not told.
-    pub(super) fn remainder(&mut self) -> u64 {
+    /// Takes the program off. Returns the number of frames that are lost when these sockets are
+    /// closed, those included that were lost before and not told.
+    pub(super) fn end(&mut self) -> u64 {
+        self.link.end();
         let waiting: u64 = self.queues.iter_mut().map(|queue| u64::from(queue.waiting())).sum();
         waiting + self.overruns()
     }
@@ -307,9 +317,10 @@ fn attach(
     (index, name): (i32, &str),
     map: BorrowedFd<'_>,
     generic: bool,
-) -> Result<(OwnedFd, bool, Wholeness), NoXdp> {
-    let in_mode =
-        |mode, program: &OwnedFd| sys::bpf_attach(ProgramKind::XDP, program.as_fd(), index, mode);
+) -> Result<(Attachment, bool, Wholeness), NoXdp> {
+    let in_mode = |mode, program: &OwnedFd| {
+        sys::bpf_attach(ProgramKind::XDP, program.as_fd(), index, mode).map(Attachment)
+    };
     let plain = || program::load(map, None).map_err(step("program"));
     let in_generic = |wholeness| {
         let link = in_mode(GENERIC_MODE, &plain()?).map_err(step("attach in generic mode"))?;

@@ -6,6 +6,7 @@
 //! alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flow::odp::{parse_actions, parse_match};
 use flow::packet::Packet;
@@ -71,9 +72,9 @@ pub(super) const CASES: &[Case<Scene>] = &[
         Ok(Scene::new(acl::hits(most.min(10_000))?, "2"))
     }),
     forward("mix", "1,000,000 megaflows under 10 masks, packets by Zipf's law", |most| {
-        Ok(Scene::new(peers::zipf(most.min(1_000_000), 10, MIX.min(most * 8))?, "2"))
+        Ok(Scene::new(peers::zipf(most.min(1_000_000), 10, MIX.min(most.saturating_mul(8)))?, "2"))
     }),
-    forward("churn", "d100k_10 while 100,000 others a second are replaced", churn),
+    forward("churn", "d100k_10 while 100,000 of 20,000 others a second are replaced", churn),
 ];
 
 /// The megaflow of the `emc` cases: what Open vSwitch makes of the peers' OpenFlow rule.
@@ -88,12 +89,12 @@ const BURSTS: usize = 8;
 pub(super) const CALL: u64 = (BURSTS * BURST) as u64;
 /// The most megaflows that have packets.
 const VISITED: u32 = 100_000;
-/// Packets of the mix.
-const MIX: u32 = 1 << 18;
-/// Megaflows a second that are replaced in `churn`.
-const CHURN: u128 = 100_000;
+/// Packets of the mix: no more than Open vSwitch has room for in memory.
+const MIX: u32 = 100_000;
+/// Time for each megaflow that is replaced in `churn`: 100,000 are in a second.
+const EACH: Duration = Duration::from_micros(10);
 /// The most that are replaced between two calls of the work.
-const MOST: u128 = 64;
+const MOST: u32 = 64;
 
 const fn forward(
     name: &'static str,
@@ -236,11 +237,9 @@ impl Churn {
     /// Replaces as many as are due. Those that fell due while nothing was measured are left out.
     fn go_on(&mut self, datapath: &mut Datapath) -> Result<(), String> {
         let now = self.clock.now();
-        let due = now.since(self.last).as_micros() * CHURN / 1_000_000;
-        if due == 0 {
-            return Ok(());
-        }
-        self.last = now;
+        let due = now.since(self.last).as_nanos() / EACH.as_nanos();
+        let due = u32::try_from(due).unwrap_or(u32::MAX);
+        self.last = if due > MOST { now } else { self.last + EACH * due };
         for _ in 0..due.min(MOST) {
             let at = |number: usize| self.ring.get(number % self.ring.len()).ok_or("no megaflow");
             let (old, new) = (at(self.next)?, at(self.next + self.ring.len() / 2)?);
